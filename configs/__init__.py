@@ -1,0 +1,18 @@
+"""Configuration: YAML files checked by pydantic models, with ``key=value`` overrides.
+
+The ground floor of the house: every other package may import it, it imports none.
+Presets lie beside this file as ``<kind>/<name>.yaml`` and are named without the suffix.
+"""
+
+from configs.errors import ConfigError, CytoLibraError
+from configs.loading import StrictModel, apply_overrides, load_config, load_yaml, validate
+
+__all__ = [
+    "ConfigError",
+    "CytoLibraError",
+    "StrictModel",
+    "apply_overrides",
+    "load_config",
+    "load_yaml",
+    "validate",
+]

@@ -1,0 +1,108 @@
+"""Pure geometry, typed by unit: level-0 pixels, model pixels, micrometres.
+
+Three frames meet in this project:
+
+* **level 0**: the slide's finest pixels, origin at its top left. Everything that is reported
+  is in this frame.
+* **level**: pixels of one pyramid level; a level-0 coordinate divided by the level's downsample.
+* **model plane**: the slide resampled to the detector's mpp. The tile grid lives here, so that
+  every tile has the same integer size; a level-0 coordinate divided by ``downsample``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.float64]
+"""(N, 4) array of x_min, y_min, x_max, y_max, half-open; the frame is said where it is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height in whole pixels of one frame."""
+
+    width: int
+    height: int
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Rect:
+    """A half-open rectangle of whole pixels: [x, x + width) by [y, y + height)."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def right(self) -> int:
+        """First column to the right of the rectangle."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        """First row below the rectangle."""
+        return self.y + self.height
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return self.width * self.height
+
+    def intersection(self, other: Rect) -> Rect | None:
+        """The common part of two rectangles, or None where they do not meet."""
+        x, y = max(self.x, other.x), max(self.y, other.y)
+        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
+        if x >= right or y >= bottom:
+            return None
+        return Rect(x, y, right - x, bottom - y)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections as arrays, one row a cell; never one object a box.
+
+    Attributes:
+        boxes: (N, 4) float64, xyxy; the frame is said by whoever returns them.
+        scores: (N,) float32 in 0..1.
+        labels: (N,) int64, 0-based indices into the model's classes.
+    """
+
+    boxes: Boxes
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Detections:
+        return Detections(self.boxes[index], self.scores[index], self.labels[index])
+
+    @property
+    def centers(self) -> NDArray[np.float64]:
+        """(N, 2) array of x, y of the boxes' centres."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+
+    @staticmethod
+    def empty() -> Detections:
+        """No detections."""
+        return Detections(np.zeros((0, 4)), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+    @staticmethod
+    def concatenate(parts: list[Detections]) -> Detections:
+        """All rows of all parts, in order."""
+        if not parts:
+            return Detections.empty()
+        return Detections(
+            np.concatenate([p.boxes for p in parts]),
+            np.concatenate([p.scores for p in parts]),
+            np.concatenate([p.labels for p in parts]),
+        )
