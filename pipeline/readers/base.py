@@ -1,0 +1,107 @@
+"""What every reader of slide files gives: a header, and pixels of one level."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.geometry import Rect, Size
+
+Color = tuple[int, int, int]
+WHITE: Color = (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of a slide's pyramid.
+
+    Attributes:
+        size: in pixels of the level.
+        downsample: level-0 pixels per pixel of this level.
+    """
+
+    size: Size
+    downsample: float
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a slide file says of itself.
+
+    Attributes:
+        format: vendor or container, such as "aperio" or "png".
+        levels: finest first.
+        mpp: µm per level-0 pixel in x and y as stated, sane or not; None where nothing is stated.
+        objective: magnification of the objective.
+        background: colour of what was never scanned.
+        bounds: level-0 area that was scanned; None where nothing is stated.
+    """
+
+    format: str
+    levels: tuple[Level, ...]
+    mpp: tuple[float, float] | None = None
+    objective: float | None = None
+    background: Color = WHITE
+    bounds: Rect | None = None
+
+
+class Reader(ABC):
+    """An open slide file.
+
+    A reader may be used by several threads at once; it does not pickle: open one per process.
+    """
+
+    header: Header
+
+    @abstractmethod
+    def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
+        """Reads pixels of one level.
+
+        Args:
+            level: index into the header's levels.
+            region: in pixels of that level, wholly within it.
+
+        Returns:
+            (height, width, 3) RGB, transparent pixels laid on the background.
+
+        Raises:
+            ReadError: the region can't be read; others may still be.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives back the file; reading afterwards is an error."""
+
+
+def levels_of(sizes: tuple[Size, ...]) -> tuple[Level, ...]:
+    """Levels of the given sizes, finest first; the downsample is the mean of both directions."""
+    finest = sizes[0]
+    return tuple(
+        Level(size, (finest.width / size.width + finest.height / size.height) / 2) for size in sizes
+    )
+
+
+def lay_on(image: Image.Image, background: Color) -> NDArray[np.uint8]:
+    """Lays an RGBA image on a background: (H, W, 3)."""
+    alpha = image.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return np.asarray(image.convert("RGB"))
+    canvas = Image.new("RGB", image.size, background)
+    canvas.paste(image, mask=alpha)
+    return np.asarray(canvas)
+
+
+def show(path: Path) -> str:
+    """A path for people, on one line and printable whatever the file is called."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
+
+
+def reason(error: BaseException) -> str:
+    """An error of some library as a piece of one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,277 @@
+"""TIFF that OpenSlide refuses or sees only a part of, read by tifffile piece by piece."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import PHOTOMETRIC, TiffFile, TiffFrame, TiffPage, TiffPageSeries
+
+from pipeline.errors import ReadError, SlideError
+from pipeline.geometry import Rect, Size
+from pipeline.readers import tiff_tags
+from pipeline.readers.base import WHITE, Header, Reader, levels_of, reason, show
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised as SlideError
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF and BigTIFF in both byte orders."""
+
+CACHE_BYTES = 64 * 2**20
+"""Decoded tiles or strips kept for each level, since neighbouring regions share them."""
+
+LARGEST_SEGMENT = 2**30
+"""Bytes of one decoded tile or strip; a larger one makes a file that can't be read in parts."""
+
+Page = TiffPage | TiffFrame
+"""A page with all its tags, or one that shares the tags of another."""
+
+Samples = NDArray[Any]
+"""(height, width, samples) array as stored: grey or RGB, with alpha or without."""
+
+
+class TiffReader(Reader):
+    """A TIFF file: the largest image in it, with its pyramid where it has one.
+
+    Only the tiles or strips that a region needs are read and decoded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = TiffFile(path)
+        except Exception as error:  # tifffile promises no type for what a broken file causes
+            raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+        try:
+            self._levels, self.header = self._parse()
+        except SlideError:
+            self._file.close()
+            raise
+        except Exception as error:
+            self._file.close()
+            raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+
+    def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
+        """See `Reader.read`."""
+        try:
+            return self._levels[level].read(region)
+        except Exception as error:  # each of the many codecs has errors of its own
+            message = f"{show(self._path)}: level {level}: {reason(error)}"
+            raise ReadError(message) from error
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._file.close()
+
+    def _parse(self) -> tuple[list[_TiffLevel], Header]:
+        if not self._file.series:
+            raise SlideError(
+                f"{show(self._path)}: truncated or damaged TIFF: no image is left in it"
+            )
+        index, series = max(enumerate(self._file.series), key=lambda item: _size(item[1]).area)
+        problem = _problem(series)
+        if problem:
+            raise SlideError(f"{show(self._path)}: {problem}")
+        white = tiff_tags.white_level(self._file, index)
+        lock = threading.Lock()
+        levels = [_TiffLevel(level, white, lock) for level in _pyramid(series)]
+        header = Header(
+            format="ome-tiff" if self._file.is_ome else "tiff",
+            levels=levels_of(tuple(level.size for level in levels)),
+            mpp=tiff_tags.mpp(self._file, index),
+        )
+        return levels, header
+
+
+class _TiffLevel:
+    """One level of a TIFF: its pages (one, or one a channel) and their segments."""
+
+    def __init__(self, series: TiffPageSeries, white: int, lock: threading.Lock) -> None:
+        self.size = _size(series)
+        self._pages = [page for page in series.pages if page is not None]
+        self._page: TiffPage = series.keyframe
+        self._white = white
+        self._lock = lock
+        self._segment = lru_cache(max(1, CACHE_BYTES // _segment_bytes(self._page)))(self._decode)
+
+    def read(self, region: Rect) -> NDArray[np.uint8]:
+        """Reads (height, width, 3) RGB, transparent pixels laid on white."""
+        planes = [self._read_page(number, region) for number in range(len(self._pages))]
+        samples = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
+        return _to_rgb(_to_8_bit(samples, self._white), self._page)
+
+    def _read_page(self, number: int, region: Rect) -> Samples:
+        """Samples (height, width, samples of the page) of one page."""
+        if self._page.is_memmappable:
+            stored = self._pages[number].asarray(out="memmap", squeeze=False)
+            pixels = stored[:, 0, region.y : region.bottom, region.x : region.right]
+        else:
+            pixels = self._collect(number, region)
+        separate, height, width, contiguous = pixels.shape
+        return np.moveaxis(pixels, 0, 2).reshape(height, width, separate * contiguous)
+
+    def _collect(self, number: int, region: Rect) -> Samples:
+        """Pastes together (separate samples, height, width, contiguous samples)."""
+        separate, _, _, _, contiguous = self._page.shaped
+        shape = (separate, region.height, region.width, contiguous)
+        canvas = np.full(shape, self._white, self._page.dtype)
+        if self._page.photometric == PHOTOMETRIC.MINISWHITE:
+            canvas[:] = 0
+        for index in self._segments_in(region):
+            pixels, (plane, x, y) = self._segment(number, index)
+            if pixels is None:  # a sparse file leaves out what was never scanned
+                continue
+            here = Rect(x, y, pixels.shape[1], pixels.shape[0])
+            common = here.intersection(region)
+            if common:
+                _crop(canvas[plane], common, region)[:] = _crop(pixels, common, here)
+        return canvas
+
+    def _segments_in(self, region: Rect) -> Iterator[int]:
+        """Indices of the tiles or strips which a region touches, in all sample planes."""
+        width, height = _segment_size(self._page)
+        columns, rows = math.ceil(self.size.width / width), math.ceil(self.size.height / height)
+        for plane in range(self._page.shaped[0]):
+            for row in range(region.y // height, math.ceil(region.bottom / height)):
+                for column in range(region.x // width, math.ceil(region.right / width)):
+                    yield (plane * rows + row) * columns + column
+
+    def _decode(self, number: int, index: int) -> tuple[Samples | None, tuple[int, int, int]]:
+        """Pixels (height, width, samples) of one segment and its plane, x and y."""
+        page = self._pages[number]
+        tables = {}
+        if self._page.compression in tiff_tags.JPEG_CODECS:
+            tables = {"jpegtables": page.jpegtables, "jpegheader": self._page.jpegheader}
+        pixels, (plane, _, y, x, _), _ = page.decode(self._stored(page, index), index, **tables)
+        return None if pixels is None else pixels[0], (plane, x, y)
+
+    def _stored(self, page: Page, index: int) -> bytes | None:
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+        if not count:
+            return None
+        with self._lock:
+            file = page.parent.filehandle
+            file.seek(offset)
+            data: bytes = file.read(count)
+        if len(data) < count:
+            raise ReadError("the file ends within a tile")
+        return data
+
+
+def find_truncation(path: Path) -> str | None:
+    """Says whether a TIFF's tiles or directories lie beyond its end; None where all is there."""
+    size = path.stat().st_size
+    try:
+        with TiffFile(path) as file:
+            end = max((_end(page) for page in _all_pages(file)), default=0)
+    except Exception:  # OpenSlide may know better
+        return None
+    return f"ends at byte {size:,}, and its pixels at {end:,}" if end > size else None
+
+
+def has_hidden_levels(path: Path) -> bool:
+    """Whether OpenSlide would see only a part: OME-TIFF, or a pyramid in SubIFDs."""
+    try:
+        with TiffFile(path) as file:
+            return bool(file.is_ome or file.pages.first.subifds)
+    except Exception:  # OpenSlide may know better
+        return False
+
+
+def _all_pages(file: TiffFile) -> Iterator[Page]:
+    for page in file.pages:
+        yield page
+        yield from page.pages or ()
+
+
+def _end(page: Page) -> int:
+    """First byte behind a page's pixels."""
+    return max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+
+
+def _problem(series: TiffPageSeries) -> str | None:
+    """Why a series can't be read as a slide, or None."""
+    page = series.keyframe
+    channels = dict(zip(series.axes, series.shape, strict=True))
+    width, height = channels.pop("X", 0), channels.pop("Y", 0)
+    channels.pop("S", 0)
+    if not width or not height or any(c != "C" or n != 3 for c, n in channels.items()):
+        return f"holds a stack of images (axes {series.axes}), not one slide"
+    if None in series.pages:
+        return "lacks some of its pages"
+    if page.dtype not in (np.uint8, np.uint16):
+        return f"pixels of type {page.dtype} are no slide's; 8 or 16 bits a sample are read"
+    if _segment_bytes(page) > LARGEST_SEGMENT and not page.is_memmappable:
+        return "is one piece too large to hold in memory; convert it to a tiled TIFF"
+    return tiff_tags.color_problem(page)
+
+
+def _pyramid(series: TiffPageSeries) -> list[TiffPageSeries]:
+    """The levels which show the same as the finest: same shape but for rounding, same samples."""
+    finest = _size(series)
+    levels = [series.levels[0]]
+    for level in series.levels[1:]:
+        size = _size(level)
+        height = finest.height * size.width / finest.width
+        alike = level.axes == series.axes and level.dtype == series.dtype
+        if alike and size.width < _size(levels[-1]).width and abs(height - size.height) <= 1.5:
+            levels.append(level)
+    return levels
+
+
+def _size(series: TiffPageSeries) -> Size:
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    return Size(int(sizes.get("X", 0)), int(sizes.get("Y", 0)))
+
+
+def _segment_size(page: TiffPage) -> tuple[int, int]:
+    """Width and height of a page's tiles or strips."""
+    if page.is_tiled:
+        return page.tilewidth, page.tilelength
+    return page.imagewidth, page.rowsperstrip
+
+
+def _segment_bytes(page: TiffPage) -> int:
+    width, height = _segment_size(page)
+    return width * height * page.shaped[4] * (page.dtype or np.dtype(np.uint8)).itemsize
+
+
+def _crop(pixels: Samples, part: Rect, whole: Rect) -> Samples:
+    """View of a part of pixels that cover ``whole``."""
+    x, y = part.x - whole.x, part.y - whole.y
+    return pixels[y : y + part.height, x : x + part.width]
+
+
+def _to_8_bit(samples: Samples, white: int) -> NDArray[np.uint8]:
+    if samples.dtype == np.uint8:
+        return samples
+    scaled = np.minimum(samples, white).astype(np.uint32) * 255 + white // 2
+    return (scaled // white).astype(np.uint8)
+
+
+def _to_rgb(samples: NDArray[np.uint8], page: TiffPage) -> NDArray[np.uint8]:
+    """(H, W, 3) of grey or RGB samples, any alpha among them laid on white."""
+    colors = 3 if samples.shape[2] >= 3 else 1
+    pixels = samples[..., :colors]
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        pixels = 255 - pixels
+    kind = tiff_tags.alpha_kind(page)
+    if kind and samples.shape[2] > colors:
+        pixels = _lay_on_white(pixels, samples[..., colors : colors + 1], kind)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _lay_on_white(
+    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], kind: str
+) -> NDArray[np.uint8]:
+    opacity = alpha.astype(np.float32) / 255
+    shown = pixels if kind == "associated" else pixels * opacity
+    laid = np.rint(shown + np.asarray(WHITE[0]) * (1 - opacity))
+    return np.minimum(laid, 255).astype(np.uint8)
