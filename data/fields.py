@@ -1,0 +1,193 @@
+"""Datasets over annotated fields: random crops to train on, whole fields to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field as Option
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from configs import ConfigError, StrictModel
+from data.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
+from data.coco import Field, FieldSet
+from data.resample import resample
+
+Sample = tuple[Tensor, dict[str, Tensor]]
+
+
+class CropSettings(StrictModel):
+    """How crops are drawn.
+
+    Attributes:
+        size: side of a crop in pixels of the model's mpp.
+        scale: largest relative change of scale, as 1.2 for 1 / 1.2 to 1.2.
+        around_cells: share of crops that are laid around a cell, of a class drawn first;
+            the others lie anywhere in a field drawn evenly.
+        class_power: 0 draws the cell's class by its frequency, 1 evenly over classes.
+    """
+
+    size: int = Option(384, ge=64)
+    scale: float = Option(1.2, ge=1, le=2)
+    around_cells: float = Option(0.5, ge=0, le=1)
+    class_power: float = Option(0.5, ge=0, le=1)
+
+
+class FieldImages:
+    """The fields' pixels, decoded once each and kept: a few hundred fields fit in memory."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._fields = fields
+        self._pixels: dict[int, NDArray[np.uint8]] = {}
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        if index not in self._pixels:
+            path = self._fields[index].image
+            try:
+                with Image.open(path) as image:
+                    self._pixels[index] = np.asarray(image.convert("RGB"))
+            except OSError as error:
+                raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
+        return self._pixels[index]
+
+
+class CropDataset(Dataset[Sample]):
+    """Random augmented crops at the model's mpp.
+
+    Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it.
+
+    Args:
+        fields: the annotated fields; crowd regions are left out of the targets.
+        mpp: of the crops; None for the fields' own pixels.
+        crops, augment: see their classes.
+        length: crops an epoch.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        fields: FieldSet,
+        mpp: float | None,
+        crops: CropSettings,
+        augment: AugmentSettings,
+        length: int,
+        seed: int,
+    ) -> None:
+        self.fields = fields.fields
+        self.crops = crops
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+        self._images = FieldImages(self.fields)
+        self._downsample = [_downsample(field, mpp) for field in self.fields]
+        self._augment = build_augmentation(augment)
+        self._cells = _cells_by_class(fields)
+        counts = np.array([len(cells) for cells in self._cells], float)
+        weights = np.where(counts > 0, np.maximum(counts, 1) ** (1 - crops.class_power), 0)
+        self._class_weights = weights / weights.sum() if weights.any() else weights
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        self._augment.set_random_seed(int(rng.integers(2**31)))
+        field_index, window = self._draw_window(rng)
+        field = self.fields[field_index]
+        image = resample(self._images[field_index], (self.crops.size,) * 2, tuple(window))
+        scale = self.crops.size / (window[2] - window[0])
+        boxes = (field.boxes - window[[0, 1, 0, 1]]) * scale
+        shown = visible(boxes, self.crops.size) & ~field.crowd
+        result = self._augment(image=image, bboxes=boxes[shown], labels=field.labels[shown])
+        return to_sample(result["image"], result["bboxes"], result["labels"])
+
+    def _draw_window(self, rng: np.random.Generator) -> tuple[int, NDArray[np.float64]]:
+        """A field and a square window (xyxy, its pixels) of the crop's size times the scale."""
+        if rng.random() < self.crops.around_cells and self._class_weights.any():
+            label = rng.choice(len(self._cells), p=self._class_weights)
+            index, x, y = self._cells[label][rng.integers(len(self._cells[label]))]
+        else:
+            index, x, y = rng.integers(len(self.fields)), None, None
+        index = int(index)
+        field = self.fields[index]
+        scale = np.exp(rng.uniform(-1, 1) * np.log(self.crops.scale))
+        side = self.crops.size * self._downsample[index] / scale
+        side = min(side, field.width, field.height)
+        left = _draw_start(rng, x, side, field.width)
+        top = _draw_start(rng, y, side, field.height)
+        return index, np.array([left, top, left + side, top + side])
+
+
+class WholeFieldDataset(Dataset[Sample]):
+    """Every field, whole, at the model's mpp; boxes in its pixels."""
+
+    def __init__(self, fields: FieldSet, mpp: float | None) -> None:
+        self.fields = fields.fields
+        self._images = FieldImages(self.fields)
+        self._downsample = [_downsample(field, mpp) for field in self.fields]
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __getitem__(self, index: int) -> Sample:
+        field, downsample = self.fields[index], self._downsample[index]
+        size = (round(field.width / downsample), round(field.height / downsample))
+        image = resample(self._images[index], size)
+        scale = np.array(size * 2) / np.array([field.width, field.height] * 2)
+        return to_sample(image, field.boxes * scale, field.labels)
+
+
+def visible(boxes: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
+    """Which of (N, 4) boxes show enough of themselves in a square crop of ``size`` px."""
+    inside = boxes.clip(0, size)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return np.prod(inside[:, 2:] - inside[:, :2], axis=1) >= MIN_VISIBILITY * area
+
+
+def to_sample(
+    image: NDArray[np.uint8], boxes: NDArray[np.floating], labels: NDArray[np.integer]
+) -> Sample:
+    """A (3, H, W) float tensor in 0..1 and torchvision's target."""
+    pixels = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1).contiguous()
+    target = {
+        "boxes": torch.as_tensor(np.asarray(boxes), dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.as_tensor(np.asarray(labels), dtype=torch.int64),
+    }
+    return pixels, target
+
+
+def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Lists, as detectors take them: images may differ in size."""
+    images, targets = zip(*samples, strict=True)
+    return list(images), list(targets)
+
+
+def _downsample(field: Field, mpp: float | None) -> float:
+    if mpp is None:
+        return 1.0
+    if field.mpp is None:
+        raise ConfigError(f"{field.image}: the annotations give no mpp for this image")
+    return mpp / field.mpp
+
+
+def _cells_by_class(fields: FieldSet) -> list[NDArray[np.float64]]:
+    """For each class an (N, 3) array of field index, x, y of its cells' centres."""
+    rows = [
+        np.column_stack([np.full(len(f.boxes), i), (f.boxes[:, :2] + f.boxes[:, 2:]) / 2])
+        for i, f in enumerate(fields.fields)
+    ]
+    cells = np.concatenate(rows).astype(np.float64)
+    labels = np.concatenate([np.where(f.crowd, -1, f.labels) for f in fields.fields])
+    return [cells[labels == label] for label in range(len(fields.classes))]
+
+
+def _draw_start(rng: np.random.Generator, center: float | None, side: float, length: int) -> float:
+    """Start of a window of ``side`` in 0..length, anywhere, or so that it shows ``center``."""
+    if center is None:
+        return float(rng.uniform(0, length - side))
+    offset = rng.uniform(0.1, 0.9) * side
+    return float(np.clip(center - offset, 0, length - side))

@@ -1,0 +1,131 @@
+"""Backbones of torchvision under a feature pyramid with the levels that cells need."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision.models as zoo
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, max_pool2d
+from torchvision.models._utils import IntermediateLayerGetter
+
+from configs import ConfigError
+from models.config import DetectorConfig, PyramidSettings
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Where a network of torchvision gives its features of strides 8, 16 and 32.
+
+    Attributes:
+        build: makes the network with random weights.
+        trunk: the attribute that holds the convolutional stages, or None for the network itself.
+        taps: child modules of the trunk whose outputs have strides 8, 16, 32.
+        channels: channels of those outputs.
+    """
+
+    build: Callable[[], nn.Module]
+    trunk: str | None
+    taps: tuple[str, str, str]
+    channels: tuple[int, int, int]
+
+
+BACKBONES: Mapping[str, Stages] = {
+    "mobilenet_v2": Stages(zoo.mobilenet_v2, "features", ("6", "13", "17"), (32, 96, 320)),
+    "mobilenet_v3_large": Stages(
+        zoo.mobilenet_v3_large, "features", ("6", "12", "15"), (40, 112, 160)
+    ),
+    "resnet18": Stages(zoo.resnet18, None, ("layer2", "layer3", "layer4"), (128, 256, 512)),
+    "resnet50": Stages(zoo.resnet50, None, ("layer2", "layer3", "layer4"), (512, 1024, 2048)),
+}
+
+
+class FeaturePyramid(nn.Module):
+    """FPN (Lin et al., CVPR 2017) that computes the wanted levels and no others.
+
+    Levels above 5 are max-pooled from level 5.
+
+    Args:
+        in_channels: channels of the features of strides 8, 16, 32.
+        settings: channels and levels of the pyramid.
+    """
+
+    def __init__(self, in_channels: tuple[int, int, int], settings: PyramidSettings) -> None:
+        super().__init__()
+        channels = settings.channels
+        self.levels = settings.levels
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
+        # Level 5 is also the source of the pooled levels.
+        wanted = {min(level, 5) for level in self.levels}
+        self.smooth = nn.ModuleDict(
+            {str(level): nn.Conv2d(channels, channels, 3, padding=1) for level in sorted(wanted)}
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # these convs have one
+
+    def forward(self, features: list[Tensor]) -> OrderedDict[str, Tensor]:
+        """From features of strides 8, 16, 32 to one (B, channels, H / 2**l, W / 2**l) a level."""
+        merged = self.lateral[2](features[2])
+        levels = {5: merged}
+        for level in (4, 3):
+            lateral = self.lateral[level - 3](features[level - 3])
+            merged = lateral + interpolate(merged, size=lateral.shape[-2:], mode="nearest")
+            levels[level] = merged
+        smooth = {int(name): conv(levels[int(name)]) for name, conv in self.smooth.items()}
+        for level in range(6, self.levels[-1] + 1):
+            smooth[level] = max_pool2d(smooth[level - 1], kernel_size=1, stride=2)
+        return OrderedDict((str(level), smooth[level]) for level in self.levels)
+
+
+class PyramidBackbone(nn.Module):
+    """A backbone and its pyramid, as torchvision's detectors expect it.
+
+    Attributes:
+        out_channels: channels of every level.
+    """
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        stages = BACKBONES[config.backbone]
+        network = stages.build()
+        if config.backbone_weights is not None:
+            _load_weights(network, Path(config.backbone_weights), config.backbone)
+        trunk = network if stages.trunk is None else getattr(network, stages.trunk)
+        self.body = IntermediateLayerGetter(trunk, {tap: tap for tap in stages.taps})
+        self.pyramid = FeaturePyramid(stages.channels, config.pyramid)
+        self.out_channels = config.pyramid.channels
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """Features by level of (B, 3, H, W) normalised images; H, W divide by the top stride."""
+        return self.pyramid(list(self.body(images).values()))
+
+
+def _load_weights(network: nn.Module, path: Path, backbone: str) -> None:
+    """Loads ImageNet weights; never unpickles anything but tensors."""
+    try:
+        state: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+        network.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise ConfigError(f"model.backbone_weights: {path}: no such file") from error
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"model.backbone_weights: {path}: cannot be read: {error}") from error
+    except Exception as error:
+        # torch.load and load_state_dict raise many types for a file of another kind.
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(
+            f"model.backbone_weights: {path}: these are not weights of torchvision's {backbone}: "
+            f"{reason}"
+        ) from error

@@ -1,0 +1,28 @@
+"""From a configuration to a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from configs import validate
+from models.config import DetectorConfig
+from models.dense import DenseDetector
+from models.fcos import FCOS
+from models.retinanet import RetinaNet
+
+DETECTORS: Mapping[str, type[DenseDetector]] = {"fcos": FCOS, "retinanet": RetinaNet}
+
+
+def build_detector(config: DetectorConfig | Mapping[str, Any]) -> DenseDetector:
+    """Builds a detector with fresh weights, in training mode.
+
+    Args:
+        config: the ``model:`` part of a configuration; see `DetectorConfig` for its keys.
+
+    Raises:
+        ConfigError: a key or value is not allowed, or the backbone's weights can't be loaded.
+    """
+    if not isinstance(config, DetectorConfig):
+        config = validate(config, DetectorConfig, "model")
+    return DETECTORS[config.name](config)

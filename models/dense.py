@@ -1,0 +1,195 @@
+"""What the dense detectors share: images in, detections out, and the slot for a loss.
+
+The calling convention is torchvision's. Beneath it each detector is split in two, so that another
+runtime can take the first part: `DenseDetector.network` (tensors in, tensors out) and
+`DenseDetector.decode` (thresholds, boxes, NMS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from losses import ClassificationLoss
+from models.config import DetectorConfig
+
+Target = dict[str, Tensor]
+HeadOutputs = dict[str, Tensor]
+
+BACKGROUND, IGNORED = -1, -2
+"""Values of matched indices that name no box; torchvision's `Matcher` uses the same."""
+
+
+class FieldTransform(nn.Module):
+    """Normalises images and pads them to one size; never resizes, so that the mpp holds.
+
+    Stands where torchvision puts its `GeneralizedRCNNTransform`, which would.
+    """
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.divisor = 2 ** max(5, config.pyramid.levels[-1])
+        self.register_buffer("mean", torch.tensor(config.image_mean).view(3, 1, 1), False)
+        self.register_buffer("std", torch.tensor(config.image_std).view(3, 1, 1), False)
+
+    def forward(
+        self, images: Sequence[Tensor], targets: list[Target] | None = None
+    ) -> tuple[ImageList, list[Target] | None]:
+        """From (3, H, W) images in 0..1 to one padded (B, 3, H', W') batch and their sizes."""
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        height, width = (self._padded(max(side)) for side in zip(*sizes, strict=True))
+        batch = torch.stack(
+            [
+                pad((image - self.mean) / self.std, (0, width - w, 0, height - h))
+                for image, (h, w) in zip(images, sizes, strict=True)
+            ]
+        )
+        # The convolutions' fast layout, on CPUs and GPUs alike.
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        return ImageList(batch, sizes), targets
+
+    def _padded(self, side: int) -> int:
+        return -(-side // self.divisor) * self.divisor
+
+
+class ExactAnchors(AnchorGenerator):
+    """Torchvision's anchors, always in float32.
+
+    torchvision gives them the features' type: in bfloat16 a coordinate above 512 is off by pixels.
+    """
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """One (A, 4) tensor an image, in pixels of the padded batch."""
+        return super().forward(image_list, [features.float() for features in feature_maps])
+
+
+class DenseDetector(nn.Module):
+    """Base of the detectors: a network over a pyramid, one score a class and a box a place.
+
+    Subclasses come with the modules ``transform``, ``backbone``, ``anchor_generator``, ``head``
+    (torchvision's names) and implement `compute_loss`, `scores` and `decode_boxes`.
+
+    Attributes:
+        config: what the detector was built from.
+    """
+
+    config: DetectorConfig
+
+    def forward(
+        self, images: Sequence[Tensor], targets: list[Target] | None = None
+    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Torchvision's convention: losses in training, detections in evaluation.
+
+        Args:
+            images: (3, H, W) float tensors in 0..1, of any sizes.
+            targets: in training, for each image ``boxes`` (N, 4) xyxy in pixels and
+                ``labels`` (N,), 0-based indices into the classes.
+
+        Returns:
+            In training a dict of scalar losses. In evaluation, for each image, a dict of
+            ``boxes`` (N, 4), ``labels`` (N,), ``scores`` (N,), by falling score.
+
+        Raises:
+            ValueError: training without targets, or a box without area.
+        """
+        if self.training:
+            _check_targets(images, targets)
+        batch, targets = self.transform(images, targets)
+        outputs, anchors, level_sizes = self._run(batch)
+        if self.training:
+            return self.compute_loss(targets, outputs, anchors, level_sizes)
+        return self.decode(outputs, anchors, batch.image_sizes)
+
+    def network(self, images: Tensor) -> HeadOutputs:
+        """The convolutions alone: (B, 3, H, W) normalised and padded to the head's raw outputs."""
+        return self.head(list(self.backbone(images).values()))
+
+    def decode(
+        self, outputs: HeadOutputs, anchors: list[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """From raw outputs to detections, clipped to each image's (height, width)."""
+        return [
+            self._select(
+                self.scores({name: value[i] for name, value in outputs.items()}),
+                outputs["bbox_regression"][i],
+                anchors[i],
+                size,
+            )
+            for i, size in enumerate(sizes)
+        ]
+
+    def compute_loss(
+        self,
+        targets: list[Target],
+        head_outputs: HeadOutputs,
+        anchors: list[Tensor],
+        num_anchors_per_level: list[int],
+    ) -> dict[str, Tensor]:
+        """Scalar losses by name, normalised by the number of positives."""
+        raise NotImplementedError
+
+    def scores(self, outputs: HeadOutputs) -> Tensor:
+        """(A, C) scores in 0..1 of one image's raw outputs."""
+        raise NotImplementedError
+
+    def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """(N, 4) boxes in pixels from (N, 4) raw regressions and their anchors."""
+        raise NotImplementedError
+
+    def _run(self, batch: ImageList) -> tuple[HeadOutputs, list[Tensor], list[int]]:
+        features = list(self.backbone(batch.tensors).values())
+        # Losses and boxes in float32, whatever precision the convolutions ran in.
+        outputs = {name: value.float() for name, value in self.head(features).items()}
+        per_location = self.anchor_generator.num_anchors_per_location()
+        level_sizes = [
+            f.shape[-2] * f.shape[-1] * n for f, n in zip(features, per_location, strict=True)
+        ]
+        return outputs, self.anchor_generator(batch, features), level_sizes
+
+    def _select(
+        self, scores: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        place, label = torch.nonzero(scores > self.config.score_threshold, as_tuple=True)
+        kept = scores[place, label]
+        boxes = clip_boxes_to_image(self.decode_boxes(deltas[place], anchors[place]), size)
+        order = batched_nms(boxes, kept, label, self.config.nms_iou)[: self.config.max_detections]
+        return {"boxes": boxes[order], "labels": label[order], "scores": kept[order]}
+
+
+def summed_loss(loss: ClassificationLoss, logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the slot's loss over places and classes, without the ignored places.
+
+    Args:
+        loss: the module in the slot.
+        logits: (..., C) raw scores.
+        labels: (...) class indices, `BACKGROUND` or `IGNORED`.
+    """
+    used = labels != IGNORED
+    logits, labels = logits[used], labels[used]
+    targets = torch.zeros_like(logits)
+    positive = labels >= 0
+    targets[positive, labels[positive]] = 1.0
+    return loss(logits, targets).sum()
+
+
+def matched_labels(target: Target, matched: Tensor) -> Tensor:
+    """(A,) class indices from (A,) box indices; `BACKGROUND` and `IGNORED` stay."""
+    if len(target["labels"]) == 0:
+        return matched
+    return torch.where(matched >= 0, target["labels"][matched.clamp(min=0)], matched)
+
+
+def _check_targets(images: Sequence[Tensor], targets: list[Target] | None) -> None:
+    if targets is None or len(targets) != len(images):
+        raise ValueError("training needs one target for each image")
+    for index, target in enumerate(targets):
+        boxes = target["boxes"]
+        flat = (boxes[:, 2:] <= boxes[:, :2]).any(dim=1)
+        if flat.any():
+            raise ValueError(f"image {index}: box {boxes[flat][0].tolist()} has no area")

@@ -1,0 +1,111 @@
+"""FCOS: torchvision's, with a slot for the classification loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torchvision.models import detection
+from torchvision.models.detection.fcos import FCOSHead
+from torchvision.ops import generalized_box_iou_loss
+
+from losses import ClassificationLoss
+from models.backbones import PyramidBackbone
+from models.config import DetectorConfig
+from models.dense import (
+    DenseDetector,
+    ExactAnchors,
+    FieldTransform,
+    HeadOutputs,
+    Target,
+    matched_labels,
+    summed_loss,
+)
+from models.initialise import set_prior
+
+
+class LossSlotFCOSHead(FCOSHead):
+    """Torchvision's head, whose classification loss is a module of ours."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__(config.pyramid.channels, 1, len(config.classes), config.head_convs)
+        set_prior(self.classification_head.cls_logits, config.prior_probability)
+        self.loss: ClassificationLoss = config.loss.build()
+        self.loss_weight = config.loss.weight
+
+    def compute_loss(
+        self,
+        targets: list[Target],
+        head_outputs: HeadOutputs,
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """FCOS's three losses, each summed over places and divided by the positives."""
+        labels = torch.stack(
+            [matched_labels(t, m) for t, m in zip(targets, matched_idxs, strict=True)]
+        )
+        positive = labels >= 0
+        normaliser = max(1, int(positive.sum()))
+        classification = summed_loss(self.loss, head_outputs["cls_logits"], labels)
+
+        boxes = torch.cat(
+            [t["boxes"][m[m >= 0]] for t, m in zip(targets, matched_idxs, strict=True)]
+        )
+        points = torch.stack(anchors)[positive]
+        predicted = self.box_coder.decode(head_outputs["bbox_regression"][positive], points)
+        centerness = head_outputs["bbox_ctrness"].squeeze(2)[positive]
+        wanted = centerness_targets(self.box_coder.encode(points, boxes))
+        return {
+            "classification": self.loss_weight * classification / normaliser,
+            "bbox_regression": generalized_box_iou_loss(predicted, boxes, reduction="sum")
+            / normaliser,
+            "bbox_ctrness": binary_cross_entropy_with_logits(centerness, wanted, reduction="sum")
+            / normaliser,
+        }
+
+
+def centerness_targets(distances: Tensor) -> Tensor:
+    """Centerness (Tian et al., ICCV 2019, eq. 3) of (N, 4) distances to the four sides."""
+    horizontal, vertical = distances[:, [0, 2]], distances[:, [1, 3]]
+    return torch.sqrt(
+        (horizontal.amin(1) / horizontal.amax(1)) * (vertical.amin(1) / vertical.amax(1))
+    )
+
+
+class FCOS(DenseDetector, detection.FCOS):
+    """FCOS (Tian et al., ICCV 2019); matching, towers and box coder are torchvision's."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        levels = config.pyramid.levels
+        detection.FCOS.__init__(
+            self,
+            PyramidBackbone(config),
+            num_classes=len(config.classes),
+            anchor_generator=ExactAnchors(
+                tuple((2**level,) for level in levels), ((1.0,),) * len(levels)
+            ),
+            head=LossSlotFCOSHead(config),
+            center_sampling_radius=config.center_sampling_radius,
+        )
+        self.config = config
+        self.transform = FieldTransform(config)
+
+    def compute_loss(
+        self,
+        targets: list[Target],
+        head_outputs: HeadOutputs,
+        anchors: list[Tensor],
+        num_anchors_per_level: list[int],
+    ) -> dict[str, Tensor]:
+        """Torchvision's matching (centre sampling, scale ranges), then the head's losses."""
+        return detection.FCOS.compute_loss(
+            self, targets, head_outputs, anchors, num_anchors_per_level
+        )
+
+    def scores(self, outputs: HeadOutputs) -> Tensor:
+        """Geometric mean of class probability and centerness."""
+        return torch.sqrt(outputs["cls_logits"].sigmoid() * outputs["bbox_ctrness"].sigmoid())
+
+    def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """Distances to the four sides, in strides."""
+        return self.box_coder.decode(deltas, anchors)
