@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -14,9 +14,9 @@ from data.resample import SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.mpp import Scale, check_mpp_argument, settle_mpp
-from pipeline.readers.base import Level, Reader, show
+from pipeline.readers.base import Level, Reader, UnsupportedError, show
 from pipeline.readers.image import ImageReader, is_image
-from pipeline.readers.tiff import MAGIC, TiffReader, find_truncation, has_hidden_levels
+from pipeline.readers.tiff import MAGIC, TiffReader, find_truncation
 from pipeline.readers.vendor import VendorReader, detect_vendor
 
 __all__ = ["IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
@@ -31,7 +31,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 """Suffixes, in lower case, of plain images, which are slides where ``--mpp`` is given."""
 
 LEVEL_TOLERANCE = 1.02
-"""A level this much coarser than wanted is still read: 4.016 is a fourfold level, rounded."""
+"""A level this much coarser than wanted is read: it loses little and spares many pixels."""
 
 BLOCK = 4096
 """Longest side, in pixels of a level, of what is read at once; memory stays at some 200 MB."""
@@ -229,33 +229,35 @@ def open_slide(path: Path, mpp: float | None = None) -> Slide:
 
 
 def _open_reader(path: Path) -> Reader:
+    refusals = []
+    for reader in _readers_for(path):
+        try:
+            return reader(path)
+        except UnsupportedError as refusal:
+            refusals.append(refusal)
+    raise refusals[0]
+
+
+def _readers_for(path: Path) -> list[Callable[[Path], Reader]]:
+    """The readers that may open a file, best first.
+
+    tifffile comes first for TIFF of no vendor: it sees pyramids in SubIFDs and the scale of
+    OME-TIFF, which OpenSlide does not, and its pixels of coarser levels are exact.
+    """
     is_tiff = _first_bytes(path) in MAGIC
     truncation = find_truncation(path) if is_tiff else None
     if truncation:
         raise SlideError(f"{show(path)}: truncated: {truncation}; copy it again")
     vendor = detect_vendor(path)
-    if vendor == "generic-tiff" and has_hidden_levels(path):
-        return TiffReader(path)
+    if vendor == "generic-tiff":
+        return [TiffReader, VendorReader]
     if vendor:
-        return _open_vendor(path, is_tiff)
+        return [VendorReader, TiffReader] if is_tiff else [VendorReader]
     if is_tiff:
-        return TiffReader(path)
+        return [TiffReader]
     if is_image(path):
-        return ImageReader(path)
+        return [ImageReader]
     raise SlideError(f"{show(path)}: not a slide or image of a format that is known")
-
-
-def _open_vendor(path: Path, is_tiff: bool) -> Reader:
-    """By OpenSlide, or by tifffile where OpenSlide recognises a TIFF and then refuses it."""
-    try:
-        return VendorReader(path)
-    except SlideError as refusal:
-        if not is_tiff:
-            raise
-        try:
-            return TiffReader(path)
-        except SlideError:
-            raise refusal from None
 
 
 def _first_bytes(path: Path) -> bytes:

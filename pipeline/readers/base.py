@@ -10,10 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.errors import SlideError
 from pipeline.geometry import Rect, Size
 
 Color = tuple[int, int, int]
 WHITE: Color = (255, 255, 255)
+
+
+class UnsupportedError(SlideError):
+    """A reader does not decode what the file holds; another one may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +84,21 @@ class Reader(ABC):
 
 
 def levels_of(sizes: tuple[Size, ...]) -> tuple[Level, ...]:
-    """Levels of the given sizes, finest first; the downsample is the mean of both directions."""
-    finest = sizes[0]
-    return tuple(
-        Level(size, (finest.width / size.width + finest.height / size.height) / 2) for size in sizes
+    """Levels of the given sizes, finest first."""
+    return tuple(Level(size, _downsample(sizes[0], size)) for size in sizes)
+
+
+def _downsample(finest: Size, size: Size) -> float:
+    """The whole factor that gives this size, rounded either way; else the mean of both ratios.
+
+    2219 pixels halved are 1109: the factor is 2, not 2.0009, which would blur the level.
+    """
+    ratios = finest.width / size.width, finest.height / size.height
+    whole = round(sum(ratios) / 2)
+    is_whole = (
+        abs(finest.width / whole - size.width) < 1 and abs(finest.height / whole - size.height) < 1
     )
+    return whole if is_whole else sum(ratios) / 2
 
 
 def lay_on(image: Image.Image, background: Color) -> NDArray[np.uint8]:

@@ -24,6 +24,7 @@ class ImageReader(Reader):
 
     def __init__(self, path: Path) -> None:
         self._pixels, image_format = _decode(path)
+        self._pixels.flags.writeable = False  # what is read is a view of it
         height, width = self._pixels.shape[:2]
         self.header = Header(image_format, levels_of((Size(width, height),)))
 

@@ -1,9 +1,10 @@
-"""TIFF that OpenSlide refuses or sees only a part of, read by tifffile piece by piece."""
+"""TIFF of no vendor, pyramidal or flat, read by tifffile piece by piece."""
 
 from __future__ import annotations
 
 import logging
 import math
+import struct
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
@@ -17,7 +18,7 @@ from tifffile import PHOTOMETRIC, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.readers import tiff_tags
-from pipeline.readers.base import WHITE, Header, Reader, levels_of, reason, show
+from pipeline.readers.base import WHITE, Header, Reader, UnsupportedError, levels_of, reason, show
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised as SlideError
 
@@ -76,9 +77,11 @@ class TiffReader(Reader):
                 f"{show(self._path)}: truncated or damaged TIFF: no image is left in it"
             )
         index, series = max(enumerate(self._file.series), key=lambda item: _size(item[1]).area)
-        problem = _problem(series)
+        problem, unsupported = _problem(series), tiff_tags.color_problem(series.keyframe)
         if problem:
             raise SlideError(f"{show(self._path)}: {problem}")
+        if unsupported:
+            raise UnsupportedError(f"{show(self._path)}: {unsupported}")
         white = tiff_tags.white_level(self._file, index)
         lock = threading.Lock()
         levels = [_TiffLevel(level, white, lock) for level in _pyramid(series)]
@@ -110,7 +113,8 @@ class _TiffLevel:
     def _read_page(self, number: int, region: Rect) -> Samples:
         """Samples (height, width, samples of the page) of one page."""
         if self._page.is_memmappable:
-            stored = self._pages[number].asarray(out="memmap", squeeze=False)
+            with self._lock:
+                stored = self._pages[number].asarray(out="memmap", squeeze=False)
             pixels = stored[:, 0, region.y : region.bottom, region.x : region.right]
         else:
             pixels = self._collect(number, region)
@@ -170,25 +174,24 @@ def find_truncation(path: Path) -> str | None:
     size = path.stat().st_size
     try:
         with TiffFile(path) as file:
-            end = max((_end(page) for page in _all_pages(file)), default=0)
-    except Exception:  # OpenSlide may know better
+            end = max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
+    except Exception:  # whoever opens it says what is wrong
         return None
-    return f"ends at byte {size:,}, and its pixels at {end:,}" if end > size else None
-
-
-def has_hidden_levels(path: Path) -> bool:
-    """Whether OpenSlide would see only a part: OME-TIFF, or a pyramid in SubIFDs."""
-    try:
-        with TiffFile(path) as file:
-            return bool(file.is_ome or file.pages.first.subifds)
-    except Exception:  # OpenSlide may know better
-        return False
+    return f"it ends at byte {size:,}, but names byte {end:,}" if end > size else None
 
 
 def _all_pages(file: TiffFile) -> Iterator[Page]:
     for page in file.pages:
         yield page
         yield from page.pages or ()
+
+
+def _next_directory(file: TiffFile) -> int:
+    """Where the last directory that could be read says the next one lies; 0 if it was the last."""
+    form, handle = file.tiff, file.filehandle
+    handle.seek(file.pages.next_page_offset or 0)
+    (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
+    return int(offset)
 
 
 def _end(page: Page) -> int:
@@ -199,10 +202,10 @@ def _end(page: Page) -> int:
 def _problem(series: TiffPageSeries) -> str | None:
     """Why a series can't be read as a slide, or None."""
     page = series.keyframe
-    channels = dict(zip(series.axes, series.shape, strict=True))
-    width, height = channels.pop("X", 0), channels.pop("Y", 0)
-    channels.pop("S", 0)
-    if not width or not height or any(c != "C" or n != 3 for c, n in channels.items()):
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    one_picture = set(sizes) in ({"Y", "X"}, {"Y", "X", "S"})
+    three_channels = set(sizes) == {"C", "Y", "X"} and sizes["C"] == 3
+    if not one_picture and not three_channels:
         return f"holds a stack of images (axes {series.axes}), not one slide"
     if None in series.pages:
         return "lacks some of its pages"
@@ -210,7 +213,7 @@ def _problem(series: TiffPageSeries) -> str | None:
         return f"pixels of type {page.dtype} are no slide's; 8 or 16 bits a sample are read"
     if _segment_bytes(page) > LARGEST_SEGMENT and not page.is_memmappable:
         return "is one piece too large to hold in memory; convert it to a tiled TIFF"
-    return tiff_tags.color_problem(page)
+    return None
 
 
 def _pyramid(series: TiffPageSeries) -> list[TiffPageSeries]:
@@ -250,8 +253,8 @@ def _crop(pixels: Samples, part: Rect, whole: Rect) -> Samples:
 
 
 def _to_8_bit(samples: Samples, white: int) -> NDArray[np.uint8]:
-    if samples.dtype == np.uint8:
-        return samples
+    if white == 255:
+        return samples.astype(np.uint8, copy=False)
     scaled = np.minimum(samples, white).astype(np.uint32) * 255 + white // 2
     return (scaled // white).astype(np.uint8)
 

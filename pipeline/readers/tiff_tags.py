@@ -46,10 +46,10 @@ def alpha_kind(page: TiffPage) -> Literal["associated", "unassociated"] | None:
 
 def white_level(file: TiffFile, index: int) -> int:
     """The sample value of white: cameras of 12 or 14 bits fill a part of 16 bits."""
-    bits = _ome_pixels(file, index).get("SignificantBits", "")
-    stored = file.series[index].dtype.itemsize * 8
-    significant = min(max(int(bits), 1), stored) if bits.isdecimal() else stored
-    return (1 << significant) - 1
+    stored = int(file.series[index].keyframe.bitspersample)
+    significant = _ome_pixels(file, index).get("SignificantBits", "")
+    bits = int(significant) if significant.isdecimal() else stored
+    return (1 << min(max(bits, 1), stored)) - 1
 
 
 def mpp(file: TiffFile, index: int) -> tuple[float, float] | None:

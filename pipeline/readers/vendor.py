@@ -1,4 +1,4 @@
-"""Slides of the scanners' vendors, DICOM and generic tiled TIFF, read by OpenSlide."""
+"""Slides of the scanners' vendors and DICOM, read by OpenSlide."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from pipeline.errors import ReadError, SlideError
+from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
-from pipeline.readers.base import WHITE, Color, Header, Level, Reader, lay_on, reason, show
+from pipeline.readers.base import (
+    WHITE,
+    Color,
+    Header,
+    Reader,
+    UnsupportedError,
+    lay_on,
+    levels_of,
+    reason,
+    show,
+)
 
 
 class VendorReader(Reader):
@@ -29,11 +39,16 @@ class VendorReader(Reader):
         self._lock = threading.Lock()
         self._idle = [_open(path)]
         self._closed = False
+        self._downsamples = self._idle[0].level_downsamples
         self.header = _header(self._idle[0])
 
     def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
-        """See `Reader.read`."""
-        downsample = self.header.levels[level].downsample
+        """See `Reader.read`.
+
+        OpenSlide takes origins in whole level-0 pixels. On a level whose downsample is no whole
+        number it shifts the pixels by up to half a level-0 pixel, and smooths them a little.
+        """
+        downsample = self._downsamples[level]
         origin = round(region.x * downsample), round(region.y * downsample)
         try:
             with self._handle() as handle:
@@ -82,15 +97,15 @@ def _open(path: Path) -> openslide.OpenSlide:
     try:
         return openslide.OpenSlide(path)
     except (openslide.OpenSlideError, OSError) as error:
-        raise SlideError(f"{show(path)}: can't be opened: {reason(error)}") from error
+        raise UnsupportedError(f"{show(path)}: can't be opened: {reason(error)}") from error
 
 
 def _header(handle: openslide.OpenSlide) -> Header:
     properties = handle.properties
-    sizes = [Size(*dimensions) for dimensions in handle.level_dimensions]
+    sizes = tuple(Size(*dimensions) for dimensions in handle.level_dimensions)
     return Header(
         format=properties[openslide.PROPERTY_NAME_VENDOR],
-        levels=tuple(map(Level, sizes, handle.level_downsamples)),
+        levels=levels_of(sizes),
         mpp=_mpp(properties),
         objective=_number(properties, openslide.PROPERTY_NAME_OBJECTIVE_POWER),
         background=_background(properties),
