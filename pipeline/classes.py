@@ -1,0 +1,110 @@
+"""The classes that a detector names, and what cytology knows of them.
+
+The Bethesda System for Reporting Cervical Cytology, 3rd edition (Nayar and Wilbur, 2015; "Bethesda
+2014"), names the categories below. A model may use any other names: then only its ``abnormal``
+flags count, and the order of its class list stands for severity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import StrictModel
+from pipeline.geometry import Detections
+
+Color = tuple[int, int, int]
+
+
+class CellClass(StrictModel):
+    """One class of a detector: its name, and whether its cells are abnormal."""
+
+    name: str
+    abnormal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A category of the Bethesda System.
+
+    Attributes:
+        name: the usual abbreviation.
+        meaning: the name in full.
+        severity: rank among the categories; higher is more severe.
+        color: RGB that stands out on stained cells, the same in every report.
+    """
+
+    name: str
+    meaning: str
+    severity: int
+    color: Color
+
+
+BETHESDA = (
+    Category("NILM", "no intraepithelial lesion or malignancy seen in the cell", 0, (0, 140, 110)),
+    Category("ASC-US", "atypical squamous cells of undetermined significance", 1, (222, 170, 0)),
+    Category("LSIL", "low-grade squamous intraepithelial lesion", 2, (235, 110, 0)),
+    Category("ASC-H", "atypical squamous cells, cannot exclude HSIL", 3, (214, 64, 159)),
+    Category("AGC", "atypical glandular cells", 4, (0, 114, 189)),
+    Category("HSIL", "high-grade squamous intraepithelial lesion", 5, (208, 28, 40)),
+    Category("AIS", "endocervical adenocarcinoma in situ", 6, (30, 60, 160)),
+    Category("SCC", "squamous cell carcinoma", 7, (112, 32, 150)),
+    Category("adenocarcinoma", "adenocarcinoma", 8, (60, 40, 110)),
+)
+
+_NORMAL_COLORS: tuple[Color, ...] = ((0, 140, 110), (80, 130, 90), (0, 130, 150))
+_ABNORMAL_COLORS: tuple[Color, ...] = (
+    (208, 28, 40),
+    (214, 64, 159),
+    (235, 110, 0),
+    (112, 32, 150),
+    (0, 114, 189),
+)
+
+
+def find_category(name: str) -> Category | None:
+    """The Bethesda category that a class name stands for, however it is spelled, or None."""
+    return _BY_SPELLING.get(_spelling(name))
+
+
+def order_by_severity(classes: Sequence[CellClass]) -> list[int]:
+    """Indices into ``classes``, most severe first.
+
+    Abnormal classes come first: Bethesda's by their rank, then others, the last in the model's
+    list taken as the most severe of them. Normal classes follow in the model's order.
+    """
+
+    def key(index: int) -> tuple[bool, int, int]:
+        cell_class = classes[index]
+        category = find_category(cell_class.name)
+        if not cell_class.abnormal:
+            return (True, 0, index)
+        return (False, -category.severity if category else 0, -index)
+
+    return sorted(range(len(classes)), key=key)
+
+
+def class_colors(classes: Sequence[CellClass]) -> list[Color]:
+    """An RGB colour for each class: Bethesda's own, else one from a palette by position."""
+    colors = []
+    for index, cell_class in enumerate(classes):
+        category = find_category(cell_class.name)
+        palette = _ABNORMAL_COLORS if cell_class.abnormal else _NORMAL_COLORS
+        colors.append(category.color if category else palette[index % len(palette)])
+    return colors
+
+
+def is_abnormal(cells: Detections, classes: Sequence[CellClass]) -> NDArray[np.bool_]:
+    """(N,) flags: which cells are of an abnormal class."""
+    flags = np.array([c.abnormal for c in classes], dtype=bool)
+    return flags[cells.labels]
+
+
+def _spelling(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+_BY_SPELLING = {_spelling(category.name): category for category in BETHESDA}

@@ -1,0 +1,74 @@
+"""Reports made up for tests, without a slide or a model."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.classes import CellClass
+from pipeline.geometry import Detections, Rect
+from pipeline.pictures import Pictures
+from pipeline.report import (
+    ModelFacts,
+    SlideFacts,
+    SlideReport,
+    build_report,
+    measure_area,
+    most_suspicious_first,
+)
+
+CLASSES = tuple(
+    CellClass(name=name, abnormal=name != "NILM")
+    for name in ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC")
+)
+
+MODEL = ModelFacts(
+    name="fake",
+    sha256="0" * 64,
+    classes=CLASSES,
+    mpp=0.5,
+    threshold={cell_class.name: 0.3 for cell_class in CLASSES},
+)
+
+
+def make_cells(count: int, seed: int = 0, classes: int = len(CLASSES)) -> Detections:
+    """Random cells on a slide of 4000 x 3000 level-0 pixels."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, (3800, 2800), (count, 2))
+    size = rng.uniform(20, 200, (count, 2))
+    return Detections(
+        np.hstack([corner, corner + size]),
+        rng.uniform(0.3, 1, count).astype(np.float32),
+        rng.integers(0, classes, count),
+    )
+
+
+def make_report(
+    path: Path | str = "slide.svs",
+    cells: Detections | None = None,
+    *,
+    model: ModelFacts = MODEL,
+    unread: tuple[tuple[float, float, float, float], ...] = (),
+    warnings: tuple[str, ...] = (),
+    pictures: Pictures | None = None,
+) -> SlideReport:
+    """A report of made-up cells, whole in every part."""
+    cells = make_cells(50) if cells is None else cells
+    boxes = np.array(unread, dtype=float).reshape(-1, 4)
+    return build_report(
+        slide=SlideFacts(
+            path=str(path),
+            format="fake",
+            width=4000,
+            height=3000,
+            mpp=0.25,
+            mpp_source="file",
+            objective=None,
+        ),
+        model=model,
+        settings={"tiler": {"size": 1024, "overlap": 128}, "threshold": None},
+        cells=most_suspicious_first(cells, model.classes),
+        area=measure_area(Rect(0, 0, 4000, 3000), 0.25, 6e6, boxes),
+        warnings=warnings,
+        timing={"tiles": 1.23456},
+        pictures=pictures,
+    )
