@@ -1,5 +1,21 @@
 """Slides made by hand: drawn cells, or real annotated fields laid out as a mosaic, with truth."""
 
-from data.synth.scene import draw_field
+from data.synth.cells import CLASSES
+from data.synth.folder import write_broken, write_slides
+from data.synth.mosaic import Layout, Mosaic, lay_out, read_fields
+from data.synth.scene import MAX_CELLS_PER_MM2, Scene, draw_field
+from data.synth.truth import NamedSource
 
-__all__ = ["draw_field"]
+__all__ = [
+    "CLASSES",
+    "MAX_CELLS_PER_MM2",
+    "Layout",
+    "Mosaic",
+    "NamedSource",
+    "Scene",
+    "draw_field",
+    "lay_out",
+    "read_fields",
+    "write_broken",
+    "write_slides",
+]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from data.synth.cells import Stamp
+from data.synth.noise import CHROMATIN, CLOUDS, GRAIN, GRANULES, PATCHES
 from data.synth.shapes import Sketch, blob, spindle, turn
 from data.synth.stain import Stain, layer_of
 
@@ -28,11 +29,11 @@ def draw_leukocyte(
         outline = blob(rng, area, rng.uniform(1.0, 1.5), 0.05)
         at = distance * np.array([np.cos(angle), np.sin(angle)])
         np.maximum(dark, sketch.mask(outline + at, 0.25), out=dark)
-    dark *= (1.0 + 0.16 * sketch.noise(rng, 0.28, 1.1)) * np.float32(rng.uniform(0.6, 1.15))
+    dark *= (1.0 + 0.16 * sketch.noise(rng, CHROMATIN)) * np.float32(rng.uniform(0.6, 1.15))
     density = layer_of(sketch.blur(dark, defocus), stain.leukocyte)
     if rng.random() < 0.6:
         body = sketch.mask(blob(rng, rng.uniform(55, 95), rng.uniform(1.0, 1.5), 0.06), 0.5)
-        body *= (0.35 + 0.1 * sketch.noise(rng, 0.3, 1.5)) * np.float32(rng.uniform(0.2, 1.2))
+        body *= (0.35 + 0.1 * sketch.noise(rng, GRANULES)) * np.float32(rng.uniform(0.2, 1.2))
         density += layer_of(sketch.blur(body, defocus), stain.cyan)
     return Stamp(sketch.x, sketch.y, density)
 
@@ -57,7 +58,7 @@ def draw_debris(
     area = (rng.uniform(20, 160), rng.uniform(12, 40), rng.uniform(2, 14))[kind]
     outline = blob(rng, area, rng.uniform(1.0, 2.2), (0.25, 0.12, 0.15)[kind])
     body = sketch.mask(np.clip(outline, -12.0, 12.0), (0.8, 0.5, 0.15)[kind])
-    body *= np.maximum(0.6 + 0.4 * sketch.noise(rng, 0.35, 2.0), 0.0)
+    body *= np.maximum(0.6 + 0.4 * sketch.noise(rng, GRANULES), 0.0)
     colour = (stain.grime, stain.leukocyte * np.float32(0.4), stain.leukocyte)[kind]
     body *= np.float32(rng.uniform(0.4, 1.2))
     return Stamp(sketch.x, sketch.y, layer_of(sketch.blur(body, defocus), colour))
@@ -77,7 +78,7 @@ def draw_mucus(
         path = np.stack([t * rng.uniform(35.0, 58.0), wave + rng.normal(0.0, 3.0)], 1)
         paths.append(turn(path, lean))
     strand = sketch.lines(paths, rng.uniform(0.3, 1.6), rng.uniform(0.3, 1.2) + defocus)
-    strand *= sketch.glow(26.0) * np.maximum(0.7 + 0.3 * sketch.noise(rng, 0.5, 4.0), 0.0)
+    strand *= sketch.glow(26.0) * np.maximum(0.7 + 0.3 * sketch.noise(rng, CLOUDS), 0.0)
     colour = stain.leukocyte if rng.random() < 0.5 else stain.cyan
     return Stamp(sketch.x, sketch.y, layer_of(strand, colour * np.float32(rng.uniform(0.2, 0.6))))
 
@@ -87,8 +88,8 @@ def draw_diathesis(
 ) -> Stamp:
     """A patch of tumour diathesis: granular, bloody necrosis around an invasive cancer."""
     sketch = Sketch.around(center, mpp, 48.0 + 3.0 * defocus)
-    cloud = np.clip(0.45 + 0.5 * sketch.noise(rng, 2.0, 9.0), 0.0, None) * sketch.glow(16.0)
-    cloud *= np.maximum(1.0 + 0.45 * sketch.noise(rng, 0.35, 1.2), 0.0)
+    cloud = np.clip(0.45 + 0.5 * sketch.noise(rng, PATCHES), 0.0, None) * sketch.glow(16.0)
+    cloud *= np.maximum(1.0 + 0.45 * sketch.noise(rng, CHROMATIN), 0.0)
     cloud = sketch.blur(cloud.astype(np.float32), defocus)
     density = layer_of(cloud, stain.grime)
     density += layer_of(cloud * np.float32(0.35), stain.blood)
@@ -105,7 +106,7 @@ def draw_anucleate(
     else:
         outline = spindle(rng, rng.uniform(20, 40), rng.uniform(4, 9), 0.4, 0.5)
     body = sketch.mask(np.clip(outline, -28.0, 28.0), 0.4)
-    body *= 0.8 + 0.15 * sketch.noise(rng, 1.5, 9.0) + 0.2 * sketch.noise(rng, 0.22, 0.6)
+    body *= 0.8 + 0.15 * sketch.noise(rng, PATCHES) + 0.2 * sketch.noise(rng, GRAIN)
     body *= np.float32(rng.uniform(0.2, 0.8))
     colour = (stain.cyan, stain.eosin, stain.pink)[int(rng.integers(3))]
     return Stamp(sketch.x, sketch.y, layer_of(sketch.blur(body, defocus), colour))

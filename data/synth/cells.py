@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.synth.noise import FloatImage
+from data.synth.noise import CHROMATIN, CLOUDS, GRAIN, GRANULES, FloatImage
 from data.synth.shapes import Outline, Sketch, area_of, blob, polygon, spindle, turn
 from data.synth.stain import Density, Stain, layer_of
 
@@ -106,8 +106,8 @@ def draw_cell(
         mpp: µm per pixel.
         defocus: blur in µm on top of the lens's own.
     """
-    reach = min(float(np.abs(plan.cytoplasm).max()) + 1.5 + 3.0 * defocus, REACH_UM)
-    stamps = [_draw_cytoplasm(plan, rng, Sketch.around(center, mpp, reach), defocus)]
+    whole = Sketch.around(center, mpp, reach_of(plan, defocus))
+    stamps = [_draw_cytoplasm(plan, rng, whole, defocus)]
     nuclei = np.abs(np.concatenate([nucleus.outline for nucleus in plan.nuclei]))
     sketch = Sketch.around(center, mpp, float(nuclei.max()) + 1.5 + 3.0 * defocus)
     density = np.zeros((sketch.height, sketch.width), np.float32)
@@ -115,6 +115,13 @@ def draw_cell(
         density += _draw_nucleus(nucleus, rng, sketch, defocus)
     stamps.append(Stamp(sketch.x, sketch.y, layer_of(density, stain.nucleus)))
     return stamps
+
+
+def reach_of(plan: CellPlan, defocus: float) -> float:
+    """How far from its nucleus a cell reaches along x or y, its blur included, in µm."""
+    outlines = [plan.cytoplasm, *(nucleus.outline for nucleus in plan.nuclei)]
+    extent = max(float(np.abs(outline).max()) for outline in outlines)
+    return min(extent + 1.5 + 3.0 * defocus, REACH_UM)
 
 
 # --- the criteria, class by class ---------------------------------------------------------------
@@ -224,7 +231,7 @@ def _plan_scc(rng: np.random.Generator, stain: Stain) -> CellPlan:
 
 def _keratinising(rng: np.random.Generator, stain: Stain) -> CellPlan:
     head = rng.choice([0.5, rng.uniform(0.22, 0.3)])
-    body = spindle(rng, rng.uniform(40, 62), rng.uniform(11, 18), head, rng.uniform(-1.2, 1.2))
+    body = spindle(rng, rng.uniform(40, 62), rng.uniform(11, 18), head, rng.uniform(-0.6, 0.6))
     along = np.arctan2(*(body[20] - body[0])[::-1])
     long_nucleus = blob(rng, rng.uniform(55, 120), 1.0, rng.uniform(0.07, 0.12))
     long_nucleus = turn(long_nucleus * np.array([1.45, 1 / 1.45]), along)
@@ -284,8 +291,8 @@ def _draw_cytoplasm(
 ) -> Stamp:
     body = sketch.mask(plan.cytoplasm, 0.35)
     middle = sketch.glow(0.35 * float(np.sqrt(area_of(plan.cytoplasm))))
-    relief = 0.10 * sketch.noise(rng, 0.8, 6.0)
-    relief += plan.granularity * sketch.noise(rng, 0.22, 0.6)
+    relief = 0.10 * sketch.noise(rng, CLOUDS)
+    relief += plan.granularity * sketch.noise(rng, GRAIN)
     relief += 0.25 * middle
     relief += 1.0 - 0.3 * sketch.blur(body, 1.3)  # thicker again at the edge, where it curls
     if plan.folds:
@@ -319,7 +326,7 @@ def _halo(outline: Outline, sketch: Sketch) -> FloatImage:
     """A cleared zone with a sharp, condensed border."""
     inside = sketch.mask(outline, 0.3)
     border = sketch.blur(inside, 1.6) * (1.0 - inside)
-    return 1.0 - 0.75 * inside + 1.4 * border
+    return np.asarray(1.0 - 0.75 * inside + 1.4 * border, np.float32)
 
 
 def _union(nuclei: tuple[Nucleus, ...], sketch: Sketch) -> FloatImage:
@@ -333,9 +340,9 @@ def _draw_nucleus(
     nucleus: Nucleus, rng: np.random.Generator, sketch: Sketch, defocus: float
 ) -> FloatImage:
     mask = sketch.mask(nucleus.outline, 0.22)
-    clumps = sketch.noise(rng, 0.34, 1.3)
+    clumps = sketch.noise(rng, CHROMATIN)
     relief: FloatImage = 1.0 + np.float32(nucleus.coarseness * 0.24) * clumps
-    relief += nucleus.coarseness * 0.12 * sketch.noise(rng, 0.8, 3.0)
+    relief += nucleus.coarseness * 0.12 * sketch.noise(rng, GRANULES)
     relief += nucleus.membrane * 2.2 * (mask - sketch.blur(mask, 0.55))
     if nucleus.nucleoli:
         spread = 0.3 * np.sqrt(area_of(nucleus.outline) / np.pi)

@@ -7,14 +7,16 @@ the same value whoever asks, in whatever order, which is what makes regions meet
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import fft
 
 FloatImage = NDArray[np.float32]
 
-TEXTURE_UM = 160.0
-"""Side of a texture tile in µm at least: wider than any single thing that is drawn."""
+TEXTURE_UM = 120.0
+"""Side of a texture tile in µm at least: wider than nearly any single thing that is drawn."""
 
 
 def hash_sites(seed: int, ix: NDArray[np.int64], iy: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -79,23 +81,36 @@ def _smooth(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return t * t * (3.0 - 2.0 * t)
 
 
-@lru_cache(maxsize=64)
-def texture(name: int, fine_um: float, coarse_um: float, mpp: float) -> FloatImage:
-    """A square tile of noise that repeats without a seam, mean 0 and deviation 1.
+class Band(NamedTuple):
+    """Band of detail of a texture: deviations in µm of the Gaussians that bound it."""
 
-    Args:
-        name: which of the tiles of this kind.
-        fine_um: smallest detail, as the deviation of a Gaussian in µm.
-        coarse_um: largest detail likewise; noise above it is taken away.
-        mpp: µm per pixel of the tile.
+    fine: float
+    coarse: float
+
+
+CAMERA = Band(0.10, 0.5)
+GRAIN = Band(0.22, 0.6)
+CHROMATIN = Band(0.34, 1.3)
+GRANULES = Band(0.35, 2.0)
+CLOUDS = Band(0.8, 6.0)
+PATCHES = Band(1.6, 9.0)
+
+
+@lru_cache(maxsize=24)
+def texture(band: Band, mpp: float) -> FloatImage:
+    """A square tile of noise that repeats without a seam: mean 0, deviation 1.
+
+    The deviation is that of unlimited resolution: coarse pixels average fine detail away.
     """
     side = 1 << int(np.ceil(np.log2(TEXTURE_UM / mpp)))
-    white = np.random.default_rng([name, side]).standard_normal((side, side), np.float32)
-    frequency_x, frequency_y = np.fft.rfftfreq(side, mpp), np.fft.fftfreq(side, mpp)[:, None]
+    white = np.random.default_rng(side).standard_normal((side, side), np.float32)
+    frequency_x, frequency_y = fft.rfftfreq(side, mpp), fft.fftfreq(side, mpp)[:, None]
     squared = 2.0 * np.pi**2 * (frequency_x**2 + frequency_y**2)
-    band = np.exp(-squared * fine_um**2) - np.exp(-squared * coarse_um**2)
-    tile = np.fft.irfft2(np.fft.rfft2(white) * band, s=(side, side))
-    return np.ascontiguousarray((tile - tile.mean()) / tile.std(), np.float32)
+    a, b = band.fine**2, band.coarse**2
+    gain = np.exp(-squared * a) - np.exp(-squared * b)
+    variance = (0.25 / a + 0.25 / b - 1.0 / (a + b)) / np.pi  # integral of gain² over the plane
+    spectrum = fft.rfft2(white) * np.float32(1.0 / mpp / np.sqrt(variance))
+    return np.asarray(fft.irfft2(spectrum * gain.astype(np.float32), s=(side, side)))
 
 
 def window(tile: FloatImage, x: int, y: int, width: int, height: int) -> FloatImage:
@@ -104,5 +119,6 @@ def window(tile: FloatImage, x: int, y: int, width: int, height: int) -> FloatIm
     x, y = x % side, y % side
     if x + width <= side and y + height <= side:
         return tile[y : y + height, x : x + width]
-    rows, columns = (y + np.arange(height)) % side, (x + np.arange(width)) % side
-    return np.asarray(tile[rows[:, None], columns])
+    rows = tile[(y + np.arange(height)) % side]
+    around = [rows] * (-(-(x + width) // side) - 1)
+    return np.concatenate([rows[:, x:], *around], 1)[:, :width]

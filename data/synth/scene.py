@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from data.synth import bystanders
-from data.synth.cells import CLASSES, REACH_UM, Stamp, draw_cell, plan_cell
+from data.synth.cells import CLASSES, REACH_UM, Stamp, draw_cell, plan_cell, reach_of
 from data.synth.noise import (
+    CAMERA,
+    GRANULES,
     FloatImage,
     field_at,
     field_over,
@@ -28,10 +30,12 @@ from data.synth.noise import (
     uniform,
     window,
 )
+from data.synth.region import Region
 from data.synth.stain import develop, sample_stain
 
 Kind = Literal["liquid", "conventional", "field"]
 Points = NDArray[np.float64]
+AnyPoints = NDArray[np.floating]
 Rate = Callable[[Points, Points], Points]
 
 BOX_UM = 20.5
@@ -42,17 +46,9 @@ MAX_CELLS_PER_MM2 = 1000.0
 """Beyond this the lattice of squamous cells, and the eye, is full."""
 
 _MAX_DEFOCUS_UM = 1.1
+_BAND = 64
 _NUCLEUS_GAP_UM = 9.0
 _LEUKOCYTE_GAP_UM = 5.5
-
-
-class Region(NamedTuple):
-    """A rectangle of level-0 pixels."""
-
-    x: int
-    y: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,10 @@ class Scene:
         self._film = rng.uniform(0.1, 1.0) * (0.35 if kind == "liquid" else 1.0)
         self._grime = rng.uniform(0.0, 1.0) ** 2 * (0.3 if kind == "liquid" else 1.0)
         self._layers = self._bystanders(rng)
-        self.lesions, self._diathesis = self._place_lesions(rng, abnormal, worst)
+        area = self._deposit_mm2()
+        count = round(abnormal * cells_per_mm2 * area) if isinstance(abnormal, float) else abnormal
+        self.lesions, self._diathesis = self._place_lesions(rng, count, _mixture(rng, worst))
+        self._normal_per_mm2 = max(0.0, cells_per_mm2 - len(self.lesions) / area)
 
     # --- what lies where ------------------------------------------------------------------------
 
@@ -149,17 +148,19 @@ class Scene:
         normal = normal[~_near(normal, lesions, _NUCLEUS_GAP_UM)]
         return _join(normal, self._inside(lesions, region, margin))
 
-    def truth(self, region: Region) -> tuple[Points, NDArray[np.int64]]:
-        """Nucleus centres in level-0 pixels (N, 2) and labels of the cells in a region."""
-        cells = self.cells(self._clip(region))
-        return np.stack([cells.x, cells.y], 1) / self.mpp, cells.labels
+    def truth(self, region: Region) -> tuple[Points, Points, NDArray[np.int64]]:
+        """Boxes (N, 4) xyxy, nuclei (N, 2) in level-0 pixels and labels of a region's cells."""
+        cells = self.cells(region.meet(Region(0, 0, *self.size)))
+        nuclei = np.stack([cells.x, cells.y], 1) / self.mpp
+        return boxes_around(nuclei, self.size, self.mpp), nuclei, cells.labels
 
     def _normal_cells(self, region: Region, margin: float) -> Cells:
         x, y, keys = self._sites(region, margin, SITE_UM, 0, self._cell_rate)
         return Cells(x, y, np.zeros(len(keys), np.int64), keys)
 
     def _cell_rate(self, x: Points, y: Points) -> Points:
-        return self.cells_per_mm2 * self._deposit(x, y) * self._clump(x, y) / self._clump_mean
+        clumps = self._clump(x, y) / self._clump_mean
+        return self._normal_per_mm2 * self._deposit(x, y) * clumps
 
     def _clump(self, x: Points, y: Points) -> Points:
         seed = self._clump_seed
@@ -182,18 +183,29 @@ class Scene:
         """1 where the specimen lies, 0 on bare glass."""
         if self.kind == "field":
             return np.ones(np.broadcast_shapes(np.shape(x), np.shape(y)))
+        return np.asarray(self._edge(x, y, field_at(self._film_seed + 7, 180.0, x, y)), np.float64)
+
+    def _deposit_over(self, x: Points, y: Points) -> FloatImage:
+        """The same over a grid of columns and rows: (len(y), len(x)), or (1, 1) where even."""
+        if self.kind == "field":
+            return np.ones((1, 1), np.float32)
+        ragged = field_over(self._film_seed + 7, 180.0, x, y)
+        edge = self._edge(x[None, :].astype(np.float32), y[:, None].astype(np.float32), ragged)
+        return np.asarray(edge, np.float32)
+
+    def _edge(self, x: AnyPoints, y: AnyPoints, ragged: AnyPoints) -> AnyPoints:
+        """The deposit's shape; ``ragged``, 0..1, wobbles its edge."""
         width, height = self.extent
-        ragged = (field_at(self._film_seed + 7, 180.0, x, y) - 0.5) * 0.06 * min(width, height)
+        side = min(width, height)
         if self.kind == "liquid":
-            outside = np.hypot(x - width / 2, y - height / 2) - 0.44 * min(width, height)
-            soft = 0.02 * min(width, height)
-            ragged *= 0.3
+            outside = np.hypot(x - width / 2, y - height / 2) - 0.44 * side
+            soft, wobble = 0.02 * side, 0.018 * side
         else:
             outside = np.maximum(
                 np.abs(x - width / 2) - 0.46 * width, np.abs(y - height / 2) - 0.44 * height
             )
-            soft = 0.04 * min(width, height)
-        return np.asarray(np.clip(0.5 - (outside + ragged) / soft, 0.0, 1.0))
+            soft, wobble = 0.04 * side, 0.06 * side
+        return np.clip(0.5 - (outside + (ragged - 0.5) * wobble) / soft, 0.0, 1.0)
 
     def _sites(
         self, region: Region, margin: float, pitch: float, channel: int, rate: Rate
@@ -217,12 +229,6 @@ class Scene:
         within = (cells.x >= left) & (cells.x < right) & (cells.y >= top) & (cells.y < bottom)
         return cells[within]
 
-    def _clip(self, region: Region) -> Region:
-        x, y = max(region.x, 0), max(region.y, 0)
-        right = min(region.x + region.width, self.size[0])
-        bottom = min(region.y + region.height, self.size[1])
-        return Region(x, y, max(right - x, 0), max(bottom - y, 0))
-
     def _bystanders(self, rng: np.random.Generator) -> tuple[Layer, ...]:
         clean = 0.25 if self.kind == "liquid" else 1.0
         leukocytes = clean * float(np.exp(rng.normal(np.log(450.0), 1.0)))
@@ -244,25 +250,42 @@ class Scene:
             Layer(9.0, drifting(leukocytes), bystanders.draw_leukocyte, 12.5),
         )
 
+    def _deposit_mm2(self) -> float:
+        width, height = self.extent
+        x, y = (np.arange(256) + 0.5) / 256 * width, (np.arange(256) + 0.5) / 256 * height
+        return max(float(self._deposit_over(x, y).mean()) * width * height * 1e-6, 1e-6)
+
     def _place_lesions(
-        self, rng: np.random.Generator, abnormal: int | float, worst: int | None
+        self, rng: np.random.Generator, count: int, shares: Points
     ) -> tuple[Cells, Points]:
-        """Abnormal cells in groups, exactly as many as asked, and the centres of diathesis."""
-        count = abnormal
-        if isinstance(abnormal, float):
-            x, y = rng.uniform(0.0, 1.0, (2, 4096)) * np.array(self.extent)[:, None]
-            area = self._deposit(x, y).mean() * self.extent[0] * self.extent[1] * 1e-6
-            count = round(abnormal * self.cells_per_mm2 * area)
-        return _grow_groups(rng, int(count), self.extent, self._deposit, _mixture(rng, worst))
+        """At most ``count`` abnormal cells in groups, and the centres of diathesis."""
+        cells, groups, centers = _grow_groups(rng, count, self._deposit_box(), shares)
+        x, y = cells.x, cells.y
+        lies = (x >= 0) & (x < self.extent[0]) & (y >= 0) & (y < self.extent[1])
+        lies &= self._deposit(x, y) > 0.5
+        kept = np.flatnonzero(lies & ~_crowded(cells, _NUCLEUS_GAP_UM))[:count]
+        invasive = np.unique(groups[kept][cells.labels[kept] == len(CLASSES) - 1])
+        return cells[kept], centers[invasive]
+
+    def _deposit_box(self) -> Points:
+        """((left, top), (right, bottom)) of the deposit in µm."""
+        middle = np.array(self.extent) / 2.0
+        reach = np.full(2, middle.min()) if self.kind == "liquid" else middle
+        return np.stack([middle - reach, middle + reach])
 
     # --- what it looks like ---------------------------------------------------------------------
 
     def draw(self, region: Region) -> NDArray[np.uint8]:
         """The region's pixels, (height, width, 3) uint8; regions meet without a seam."""
-        density = self._background(region)
+        density = np.empty((3, region.height, region.width), np.float32)
+        for rows, band in _bands(region):
+            self._background(band, density[:, rows])
         for stamp in self._stamps(region):
             _add(density, stamp, region)
-        return develop(density)
+        pixels = np.empty((region.height, region.width, 3), np.uint8)
+        for rows, _ in _bands(region):
+            develop(density[:, rows], pixels[rows])
+        return pixels
 
     def _stamps(self, region: Region) -> Iterator[Stamp]:
         *under, blood, leukocytes = self._layers
@@ -272,7 +295,8 @@ class Scene:
             yield from self._paint(layer, region, cells, 0.0)
         for center, blur, label, rng in self._each(cells):
             plan = plan_cell(label, rng, self.stain)
-            yield from draw_cell(plan, rng, self.stain, center, self.mpp, blur)
+            if region.holds(*center, reach_of(plan, blur) / self.mpp + 4.0):
+                yield from draw_cell(plan, rng, self.stain, center, self.mpp, blur)
         for layer in (blood, leukocytes):
             yield from self._paint(layer, region, cells, _LEUKOCYTE_GAP_UM)
 
@@ -308,15 +332,15 @@ class Scene:
         blur = np.maximum(0.0, place - 0.72) * 4.0 + 0.2 * uniform(things.keys, 4) ** 2
         return np.minimum(blur, _MAX_DEFOCUS_UM)
 
-    def _background(self, region: Region) -> FloatImage:
-        """Glass, uneven light, the film of the stain, bacteria and specks: density (3, H, W)."""
-        x = np.asarray((np.arange(region.x, region.x + region.width) + 0.5) * self.mpp, np.float64)
-        y = np.asarray((np.arange(region.y, region.y + region.height) + 0.5) * self.mpp, np.float64)
+    def _background(self, region: Region, density: FloatImage) -> None:
+        """Glass, uneven light, film, bacteria and specks, into ``density`` (3, H, W)."""
+        x = np.asarray((np.arange(region.x, region.right) + 0.5) * self.mpp, np.float64)
+        y = np.asarray((np.arange(region.y, region.bottom) + 0.5) * self.mpp, np.float64)
         seed = self._film_seed
         deposit = self._deposit_over(x, y)
         light = field_over(seed, 1400.0, x, y)
         light *= np.float32(0.05)
-        light += np.float32(0.014) * window(texture(1, 0.1, 0.5, self.mpp), *region)
+        light += np.float32(0.014) * window(texture(CAMERA, self.mpp), *region)
         film = field_over(seed + 1, 160.0, x, y)
         film *= deposit
         film *= np.float32(2.0 * self._film)
@@ -325,18 +349,11 @@ class Scene:
         grime *= deposit
         grime *= np.float32(1.7 * self._grime)
         grime *= window(specks(self.mpp), *region)
-        density = np.empty((3, region.height, region.width), np.float32)
         for channel, plane in enumerate(density):
             np.multiply(film, self.stain.film[channel], out=plane)
             plane += grime * self.stain.grime[channel]
             plane += light
             plane += self.stain.glass[channel]
-        return density
-
-    def _deposit_over(self, x: Points, y: Points) -> FloatImage | np.float32:
-        if self.kind == "field":
-            return np.float32(1.0)
-        return self._deposit(x[None, :], y[:, None]).astype(np.float32)
 
 
 def draw_field(
@@ -363,8 +380,8 @@ def draw_field(
     density = float(np.exp(rng.uniform(np.log(80.0), np.log(550.0))))
     scene = Scene(seed, size, mpp, "field", cells_per_mm2 or density, abnormal)
     whole = Region(0, 0, *size)
-    centers, labels = scene.truth(whole)
-    return scene.draw(whole), boxes_around(centers, size, mpp), labels
+    boxes, _, labels = scene.truth(whole)
+    return scene.draw(whole), boxes, labels
 
 
 def boxes_around(centers: Points, size: tuple[int, int], mpp: float) -> NDArray[np.float64]:
@@ -377,7 +394,7 @@ def boxes_around(centers: Points, size: tuple[int, int], mpp: float) -> NDArray[
 @lru_cache(maxsize=4)
 def specks(mpp: float) -> FloatImage:
     """A tile of bacilli and fine granules, density about 1 where there is something."""
-    grains = texture(2, 0.2, 0.7, mpp)
+    grains = np.tile(texture(GRANULES, mpp), (2, 2))
     side = grains.shape[0]
     rng = np.random.default_rng([5, side])
     count = round(0.016 * (side * mpp) ** 2)
@@ -387,9 +404,16 @@ def specks(mpp: float) -> FloatImage:
     points = start + np.stack([np.cos(angle) * along, np.sin(angle) * along], 2)
     columns, rows = (points.reshape(-1, 2).astype(np.int64) % side).T
     rods = np.zeros((side, side), np.float32)
-    rods[rows, columns] = 0.75
+    rods[rows, columns] = min(0.75, 0.18 / mpp)  # a rod is about 0.3 µm thick
     rods = (rods + np.roll(rods, 1, 0) + np.roll(rods, 1, 1)) / 2.0
     return np.asarray(rods + 0.35 * np.maximum(grains - 0.8, 0.0), np.float32)
+
+
+def _bands(region: Region) -> Iterator[tuple[slice, Region]]:
+    """Cuts a region into strips that stay in the processor's cache."""
+    for top in range(0, region.height, _BAND):
+        height = min(_BAND, region.height - top)
+        yield slice(top, top + height), Region(region.x, region.y + top, region.width, height)
 
 
 # --- abnormal groups ----------------------------------------------------------------------------
@@ -412,25 +436,29 @@ def _mixture(rng: np.random.Generator, worst: int | None) -> Points:
 
 
 def _grow_groups(
-    rng: np.random.Generator, count: int, extent: tuple[float, float], deposit: Rate, shares: Points
-) -> tuple[Cells, Points]:
-    """Places ``count`` cells in groups on the deposit; centres of SCC groups come along."""
+    rng: np.random.Generator, count: int, box: Points, shares: Points
+) -> tuple[Cells, NDArray[np.intp], Points]:
+    """More than ``count`` cells in groups, each cell's group, and the groups' centres in µm."""
     by_group = shares / ((1 + _GROUP_CELLS) / 2.0)
     groups = 2 * count + 16
     labels = rng.choice(len(CLASSES), groups, p=by_group / by_group.sum())
-    centers = rng.uniform(0.0, 1.0, (groups, 2)) * np.array(extent)
+    centers = rng.uniform(box[0], box[1], (groups, 2))
     sizes = rng.integers(1, _GROUP_CELLS[labels] + 1)
     of = np.repeat(np.arange(groups), sizes)
     rank = np.arange(len(of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     angle = rank * 2.4 + rng.uniform(0.0, 2 * np.pi, groups)[of] + rng.normal(0.0, 0.15, len(of))
     distance = _GROUP_SPACING_UM[labels[of]] * np.sqrt(rank) * rng.uniform(0.9, 1.15, len(of))
     x, y = centers[of].T + distance * np.stack([np.cos(angle), np.sin(angle)])
-    on = (x >= 0) & (x < extent[0]) & (y >= 0) & (y < extent[1]) & (deposit(x, y) > 0.5)
-    kept = np.flatnonzero(on)[:count]
     keys = rng.integers(1, 2**63, len(of)).astype(np.uint64)
-    cells = Cells(x[kept], y[kept], labels[of][kept], keys[kept])
-    invasive = np.unique(of[kept][cells.labels == len(CLASSES) - 1])
-    return cells, centers[invasive]
+    return Cells(x, y, labels[of], keys), of, centers
+
+
+def _crowded(cells: Cells, gap: float) -> NDArray[np.bool_]:
+    """Which cells lie within ``gap`` µm of one before them."""
+    pairs = cKDTree(np.stack([cells.x, cells.y], 1)).query_pairs(gap, output_type="ndarray")
+    crowded = np.zeros(len(cells), bool)
+    crowded[pairs.max(1)] = True
+    return crowded
 
 
 def _near(things: Cells, others: Cells, gap: float) -> NDArray[np.bool_]:

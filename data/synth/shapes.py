@@ -11,11 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.synth.noise import FloatImage, texture, window
+from data.synth.noise import Band, FloatImage, texture, window
 
 Outline = NDArray[np.float64]
 
-_ANGLES = np.linspace(0.0, 2.0 * np.pi, 72, endpoint=False)
+_ANGLES = np.linspace(0.0, 2.0 * np.pi, 64, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
+_WAVES = np.arange(2, 9)
+_WAVE_BASIS = np.concatenate(
+    [np.cos(_ANGLES[:, None] * _WAVES), np.sin(_ANGLES[:, None] * _WAVES)], 1
+)
 _SUBPIXEL_BITS = 6
 
 
@@ -36,12 +41,9 @@ def blob(
         elongation: long axis over short axis, 1 for a circle.
         irregularity: relative amplitude of the wobble; 0.02 is smooth, 0.12 is jagged.
     """
-    waves = np.arange(2, 9)
-    amplitude = irregularity * rng.normal(size=7) * 2.0 / waves
-    phase = rng.uniform(0.0, 2.0 * np.pi, 7)
-    radius = 1.0 + (amplitude * np.cos(_ANGLES[:, None] * waves + phase)).sum(1)
-    radius = np.maximum(radius, 0.4)
-    outline = np.stack([radius * np.cos(_ANGLES), radius * np.sin(_ANGLES)], 1)
+    amplitude = rng.normal(size=(2, len(_WAVES))) * irregularity * 1.4 / _WAVES
+    radius = np.maximum(1.0 + _WAVE_BASIS @ amplitude.ravel(), 0.4)
+    outline = radius[:, None] * _CIRCLE
     outline[:, 0] *= elongation
     return turn(outline * np.sqrt(area / area_of(outline)), rng.uniform(0.0, np.pi))
 
@@ -166,10 +168,10 @@ class Sketch:
         down = np.exp(-0.5 * (rows / sigma) ** 2).astype(np.float32)
         return np.asarray(down[:, None] * along)
 
-    def noise(self, rng: np.random.Generator, fine: float, coarse: float) -> FloatImage:
-        """A random cut from a texture with details from ``fine`` to ``coarse`` µm."""
-        tile = texture(0, fine, coarse, self.mpp)
-        x, y = rng.integers(0, tile.shape[0] - min(self.width, tile.shape[0] - 1), 2)
+    def noise(self, rng: np.random.Generator, band: Band) -> FloatImage:
+        """A random cut from a texture."""
+        tile = texture(band, self.mpp)
+        x, y = rng.integers(0, tile.shape[0], 2)
         return window(tile, int(x), int(y), self.width, self.height)
 
     def blur(self, image: FloatImage, sigma: float) -> FloatImage:

@@ -80,11 +80,14 @@ def layer_of(thickness: FloatImage, component: Density) -> FloatImage:
     return np.multiply.outer(component, thickness)
 
 
-def develop(density: FloatImage) -> NDArray[np.uint8]:
-    """Turns (3, H, W) optical density into (H, W, 3) pixels; overwrites ``density``."""
+def develop(density: FloatImage, pixels: NDArray[np.uint8]) -> None:
+    """Turns density (3, H, W) into ``pixels`` (H, W, 3), what the camera sees.
+
+    Overwrites ``density``.
+    """
     np.negative(density, out=density)
     np.exp(density, out=density)
     density *= np.float32(255.0)
     density += np.float32(0.5)
     np.clip(density, 0.0, 255.0, out=density)
-    return np.ascontiguousarray(density.astype(np.uint8).transpose(1, 2, 0))
+    pixels[:] = density.transpose(1, 2, 0)

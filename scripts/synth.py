@@ -1,0 +1,235 @@
+"""``cytolibra synth``: slides with known cells, for trying out, tests and measurements."""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from configs import ConfigError, CytoLibraError
+from data.synth import (
+    CLASSES,
+    MAX_CELLS_PER_MM2,
+    Layout,
+    NamedSource,
+    Scene,
+    lay_out,
+    read_fields,
+    write_broken,
+    write_slides,
+)
+
+DEFAULT_MPP = 0.25
+_MAX_SIDE = 500_000
+_MAX_SLIDES = 1000
+
+_WORST = (4, 2, 5, 1, 3)
+"""Gravest class of the first slide, the second, ...: HSIL, LSIL, SCC, ASC-US, ASC-H."""
+
+
+class SpecimenKind(StrEnum):
+    """How the cells came onto the glass."""
+
+    liquid = "liquid"
+    conventional = "conventional"
+
+
+def synth(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the slides; made if missing.")],
+    slides: Annotated[int, typer.Option(help="Number of slides.")] = 1,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="Size of a slide in pixels. Default: 4096x4096; with --fields, what they need.",
+        ),
+    ] = None,
+    mpp: Annotated[
+        float | None,
+        typer.Option(help="µm per pixel. Default: 0.25; with --fields, theirs."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same slides.")] = 0,
+    cells_per_mm2: Annotated[
+        float,
+        typer.Option("--cells-per-mm2", help="Drawn squamous cells per mm² of the deposit."),
+    ] = 150.0,
+    abnormal: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE|COUNT",
+            help="Abnormal cells among the drawn: a share such as 0.05, or a count such as 12.",
+        ),
+    ] = "0.05",
+    kind: Annotated[
+        SpecimenKind, typer.Option(help="Smear, or round deposit of a liquid-based slide.")
+    ] = SpecimenKind.conventional,
+    broken: Annotated[
+        bool, typer.Option("--broken", help="Add a truncated slide, broken.tif, on purpose.")
+    ] = False,
+    fields: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="COCO", help="Lay out these annotated fields instead of drawing cells."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the fields' images.")
+    ] = None,
+    columns: Annotated[int | None, typer.Option(help="With --fields: fields side by side.")] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="With --fields and --size: repeat until it is full.")
+    ] = False,
+) -> None:
+    """Makes pyramidal slides whose cells are known, each with its truth as COCO.
+
+    Draws cells by their Bethesda criteria, or, with --fields and --images, lays real annotated
+    fields onto slides. Writes NAME.tif and NAME.truth.json for each slide, and truth.json for all.
+    """
+    _check_range("--slides", slides, 1, _MAX_SLIDES)
+    _check_range("--seed", seed, 0, 2**40)
+    _make_folder(out)
+    wanted = _parse_size(size) if size else None
+    if fields is not None:
+        layout = _check_layout(columns, wanted, fill)
+        classes, sources = _mosaics(fields, images, slides, mpp, seed, layout)
+    else:
+        _refuse_without_fields(images, columns, fill)
+        _check_range("--cells-per-mm2", cells_per_mm2, 0.0, MAX_CELLS_PER_MM2)
+        share = _parse_abnormal(abnormal)
+        classes = CLASSES
+        sources = _scenes(slides, wanted or (4096, 4096), mpp, seed, cells_per_mm2, share, kind)
+    _write(out, sources, classes, broken)
+
+
+def _scenes(
+    slides: int,
+    size: tuple[int, int],
+    mpp: float | None,
+    seed: int,
+    cells_per_mm2: float,
+    abnormal: int | float,
+    kind: SpecimenKind,
+) -> list[NamedSource]:
+    mpp = DEFAULT_MPP if mpp is None else mpp
+    _check_range("--mpp", mpp, 0.1, 2.0)
+    sources = []
+    for index in range(slides):
+        worst = _WORST[index % len(_WORST)]
+        scene = Scene(
+            seed * _MAX_SLIDES + index, size, mpp, kind.value, cells_per_mm2, abnormal, worst
+        )
+        if isinstance(abnormal, int) and len(scene.lesions) < abnormal:
+            raise ConfigError(
+                f"--abnormal {abnormal}: only {len(scene.lesions)} find room on a slide of "
+                f"{size[0]}x{size[1]} px; ask for fewer or a larger --size"
+            )
+        sources.append(NamedSource(f"slide-{index + 1:03}.tif", scene))
+    return sources
+
+
+def _mosaics(
+    path: Path, images: Path | None, slides: int, mpp: float | None, seed: int, layout: Layout
+) -> tuple[tuple[str, ...], list[NamedSource]]:
+    """Deals the fields out to the slides; where they fill the slides, each gets all of them."""
+    if images is None:
+        raise ConfigError("--fields needs --images DIR, the folder of the fields' images")
+    if mpp is not None:
+        _check_range("--mpp", mpp, 0.05, 5.0)
+    classes, fields = read_fields(path, images)
+    if not layout.fill and slides > len(fields):
+        raise ConfigError(f"--slides {slides}: {path} has only {len(fields)} fields")
+    sources = []
+    for index in range(slides):
+        dealt = fields if layout.fill else fields[index::slides]
+        mosaic = lay_out(dealt, mpp, seed * _MAX_SLIDES + index, layout)
+        sources.append(NamedSource(f"mosaic-{index + 1:03}.tif", mosaic))
+    return classes, sources
+
+
+def _write(out: Path, sources: list[NamedSource], classes: tuple[str, ...], broken: bool) -> None:
+    console = Console()
+    try:
+        with _progress(console) as progress:
+            tasks: dict[str, TaskID] = {
+                one.name: progress.add_task(one.name, total=math.prod(one.source.size))
+                for one in sources
+            }
+            count = write_slides(
+                out, sources, classes, lambda name, pixels: progress.advance(tasks[name], pixels)
+            )
+        for one in sources:
+            console.print(f"{out / one.name}: {one.source.size[0]} x {one.source.size[1]} px")
+        if broken:
+            console.print(f"{write_broken(out / sources[0].name)}: broken on purpose")
+    except OSError as error:
+        raise CytoLibraError(f"{out}: the slides could not be written: {error}") from error
+    console.print(f"{out / 'truth.json'}: {count} cells on {len(sources)} slides")
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(), console=console, transient=True,
+    )  # fmt: skip
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written to: {error}") from error
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,7})\s*[x×X]\s*(\d{1,7})", text.strip())
+    if match is None:
+        raise ConfigError(f"--size {text}: expected WxH in pixels, such as 8192x6144")
+    width, height = int(match[1]), int(match[2])
+    _check_range("--size: the width", width, 64, _MAX_SIDE)
+    _check_range("--size: the height", height, 64, _MAX_SIDE)
+    return width, height
+
+
+def _parse_abnormal(text: str) -> int | float:
+    """An integer is a count; a number with a point a share of the cells."""
+    try:
+        value = int(text) if re.fullmatch(r"\d+", text.strip()) else float(text)
+    except ValueError:
+        value = math.nan
+    if isinstance(value, float) and not 0.0 <= value <= 1.0:
+        raise ConfigError(
+            f"--abnormal {text}: expected a share of the cells in 0.0 to 1.0, or a whole number"
+        )
+    return value
+
+
+def _check_layout(columns: int | None, size: tuple[int, int] | None, fill: bool) -> Layout:
+    if columns is not None:
+        _check_range("--columns", columns, 1, 10_000)
+    if fill and size is None:
+        raise ConfigError("--fill needs --size WxH, the size to be filled")
+    return Layout(columns, size, fill)
+
+
+def _refuse_without_fields(images: Path | None, columns: int | None, fill: bool) -> None:
+    for option, given in (
+        ("--images", images is not None),
+        ("--columns", columns is not None),
+        ("--fill", fill),
+    ):
+        if given:
+            raise ConfigError(f"{option} only makes sense with --fields COCO")
+
+
+def _check_range(option: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # false for nan too
+        raise ConfigError(f"{option} {value:g} is out of range: {low:g} to {high:g} is allowed")
