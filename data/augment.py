@@ -13,7 +13,7 @@ from pydantic import Field
 from configs import StrictModel
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 MIN_VISIBILITY = 0.4
 """A cell of which a crop shows less is no longer called a cell."""

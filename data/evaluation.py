@@ -39,7 +39,8 @@ def average_precision(
     """COCO's AP (IoU 0.5 to 0.95), AP50, AP75 and recall at IoU 0.5, for each class.
 
     Args:
-        truth, found: one entry a field, in the same order.
+        truth: the annotated cells, one entry a field.
+        found: the detections, in the same order.
         classes: number of classes.
 
     Returns:

@@ -17,10 +17,10 @@ def grad_libra_loss(
     reduction: Reduction = "none",
     detach: bool = True,
 ) -> Tensor:
-    r"""Grad-Libra Loss of Liu et al., "Sample hardness based gradient loss for long-tailed
-    cervical cell detection", MICCAI 2022, arXiv 2208.03779.
+    r"""Grad-Libra Loss of Liu et al., MICCAI 2022, arXiv 2208.03779.
 
-    With p = sigmoid(z), the gradient of cross-entropy has the magnitude g = 1 - p for the positive
+    "Sample hardness based gradient loss for long-tailed cervical cell detection". With
+    p = sigmoid(z), the gradient of cross-entropy has the magnitude g = 1 - p for the positive
     class and g = p for a negative one: the hardness of the pair. Easy pairs are damped by
 
     .. math:: F(g) = g - \alpha \sin(g) \qquad\text{(eq. 2)}

@@ -8,6 +8,7 @@ runtime can take the first part: `DenseDetector.network` (tensors in, tensors ou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from losses import ClassificationLoss
+from models.backbones import PyramidBackbone
 from models.config import DetectorConfig
 
 Target = dict[str, Tensor]
@@ -31,6 +33,9 @@ class FieldTransform(nn.Module):
 
     Stands where torchvision puts its `GeneralizedRCNNTransform`, which would.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
@@ -80,6 +85,11 @@ class DenseDetector(nn.Module):
     """
 
     config: DetectorConfig
+    transform: FieldTransform
+    backbone: PyramidBackbone
+    anchor_generator: ExactAnchors
+    head: nn.Module
+    box_coder: Any
 
     def forward(
         self, images: Sequence[Tensor], targets: list[Target] | None = None
