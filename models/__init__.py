@@ -1,7 +1,27 @@
 """Detectors in torchvision's calling convention, and their checkpoints."""
 
 from models.build import build_detector
+from models.card import ModelCard
+from models.checkpoint import (
+    DEFAULT_MODEL,
+    ModelFileError,
+    find_model,
+    list_models,
+    load_detector,
+    save_detector,
+)
 from models.config import DetectorConfig
 from models.dense import DenseDetector
 
-__all__ = ["DenseDetector", "DetectorConfig", "build_detector"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "DenseDetector",
+    "DetectorConfig",
+    "ModelCard",
+    "ModelFileError",
+    "build_detector",
+    "find_model",
+    "list_models",
+    "load_detector",
+    "save_detector",
+]

@@ -19,6 +19,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from losses import ClassificationLoss
 from models.backbones import PyramidBackbone
+from models.card import ModelCard
 from models.config import DetectorConfig
 
 Target = dict[str, Tensor]
@@ -82,14 +83,17 @@ class DenseDetector(nn.Module):
 
     Attributes:
         config: what the detector was built from.
+        card: of a loaded detector, what it was trained on and how it is to be used.
     """
 
     config: DetectorConfig
+    card: ModelCard | None = None
     transform: FieldTransform
     backbone: PyramidBackbone
     anchor_generator: ExactAnchors
     head: nn.Module
     box_coder: Any
+    _thresholds: tuple[float, ...] = ()
 
     def forward(
         self, images: Sequence[Tensor], targets: list[Target] | None = None
@@ -115,6 +119,10 @@ class DenseDetector(nn.Module):
         if self.training:
             return self.compute_loss(targets, outputs, anchors, level_sizes)
         return self.decode(outputs, anchors, batch.image_sizes)
+
+    def use_thresholds(self, thresholds: Sequence[float]) -> None:
+        """Returns detections of each class from its own score on, not from the config's."""
+        self._thresholds = tuple(thresholds)
 
     def network(self, images: Tensor) -> HeadOutputs:
         """The convolutions alone: (B, 3, H, W) normalised and padded to the head's raw outputs."""
@@ -165,7 +173,8 @@ class DenseDetector(nn.Module):
     def _select(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        place, label = torch.nonzero(scores > self.config.score_threshold, as_tuple=True)
+        thresholds = self._thresholds or (self.config.score_threshold,)
+        place, label = torch.nonzero(scores >= scores.new_tensor(thresholds), as_tuple=True)
         kept = scores[place, label]
         boxes = clip_boxes_to_image(self.decode_boxes(deltas[place], anchors[place]), size)
         order = batched_nms(boxes, kept, label, self.config.nms_iou)[: self.config.max_detections]

@@ -1,0 +1,41 @@
+"""The sidecar of a model: what a person should know before using it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from configs import StrictModel
+from models.config import DetectorConfig
+
+
+class ModelCard(StrictModel):
+    """The sidecar: what a model is, what it saw, how good it is, and what it must not be used for.
+
+    Attributes:
+        name: of the model.
+        summary: one line for ``cytolibra models``.
+        detector: what `build_detector` takes.
+        mpp: µm per pixel that the detector expects.
+        thresholds: score above which a cell counts, for each class.
+        threshold_rule: how the thresholds were chosen.
+        training: data, their licence and attribution, and the recipe.
+        metrics: by name, on the data that ``training`` names for it.
+        limits: what the model is not for.
+        licence: of the weights.
+        sha256: of the weights' file.
+    """
+
+    format: Literal["cytolibra-model-1"] = "cytolibra-model-1"
+    name: str
+    summary: str = ""
+    detector: DetectorConfig
+    mpp: float = Field(gt=0)
+    thresholds: dict[str, float]
+    threshold_rule: str = ""
+    training: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    limits: str = ""
+    licence: str = ""
+    sha256: str = ""

@@ -1,0 +1,140 @@
+"""The detector at work: tiles in, detections out, on whatever device and precision there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from configs import ConfigError, StrictModel
+from models import DenseDetector, ModelCard, ModelFileError
+from pipeline.geometry import Detections
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class RuntimeSettings(StrictModel):
+    """Where and how the network runs.
+
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU where there is one.
+        precision: of the convolutions; "auto" takes bf16 where the hardware computes it natively.
+            Boxes and scores are always float32.
+        batch_size: tiles at once.
+        threads: CPU threads of the network; None for one a core.
+    """
+
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    batch_size: int = Field(2, ge=1)
+    threads: int | None = Field(None, ge=1)
+
+
+class TileDetector:
+    """A detector made ready for the tiles of many slides.
+
+    Args:
+        detector: with its card, as `models.load_detector` gives it.
+        settings: where and how it runs.
+        threshold: one score for all classes; None for the card's own.
+
+    Attributes:
+        card: of the model.
+        thresholds: (C,) score from which on a cell is reported, for each class.
+        device: what "auto" came to.
+        precision: what "auto" came to.
+
+    Raises:
+        ModelFileError: the detector has no card, so that nobody knows its mpp.
+        ConfigError: the device does not exist here, or the precision does not fit it.
+    """
+
+    def __init__(
+        self,
+        detector: DenseDetector,
+        settings: RuntimeSettings | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        if detector.card is None:
+            raise ModelFileError("the detector has no card; load it with models.load_detector")
+        settings = settings or RuntimeSettings()
+        self.card: ModelCard = detector.card
+        self.thresholds = _thresholds(self.card, threshold)
+        self.device = find_device(settings.device)
+        self.precision = find_precision(settings.precision, self.device)
+        self.batch_size = settings.batch_size
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self._detector = detector.eval().to(self.device)
+        self._detector.use_thresholds(self.thresholds.tolist())
+
+    @torch.inference_mode()
+    def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Finds cells in tiles.
+
+        Args:
+            tiles: (H, W, 3) RGB at the model's mpp; one batch.
+
+        Returns:
+            For each tile, boxes in its pixels, by falling score; nothing below the thresholds.
+        """
+        images = [
+            torch.from_numpy(tile).to(self.device).permute(2, 0, 1).float().div_(255)
+            for tile in tiles
+        ]
+        reduced = self.precision != "fp32"
+        with torch.autocast(self.device.type, _DTYPES[self.precision], enabled=reduced):
+            found = cast(list[dict[str, torch.Tensor]], self._detector(images))
+        return [_to_detections(one) for one in found]
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name such as "auto", "cpu", "cuda", "cuda:1".
+
+    Raises:
+        ConfigError: there is no such device here; the message names those that there are.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda" if gpus else "cpu")
+    available = ["cpu", *(f"cuda:{i}" for i in range(gpus))]
+    if name not in available and not (name == "cuda" and gpus):
+        raise ConfigError(f"device {name}: not on this machine, which has {', '.join(available)}")
+    return torch.device(name)
+
+
+def find_precision(name: Literal["auto"] | Precision, device: torch.device) -> Precision:
+    """What "auto" comes to on a device.
+
+    Raises:
+        ConfigError: fp16 on a CPU, which computes it slower than fp32 and less exactly than bf16.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise ConfigError("precision fp16: for GPUs only; on a CPU use auto, bf16 or fp32")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    native = torch.cpu.get_capabilities()
+    return "bf16" if native.get("avx512_bf16") or native.get("amx_bf16") else "fp32"
+
+
+def _thresholds(card: ModelCard, threshold: float | None) -> NDArray[np.float32]:
+    classes = card.detector.classes
+    if threshold is not None:
+        return np.full(len(classes), threshold, np.float32)
+    return np.array([card.thresholds[name] for name in classes], np.float32)
+
+
+def _to_detections(found: dict[str, torch.Tensor]) -> Detections:
+    return Detections(
+        found["boxes"].double().cpu().numpy(),
+        found["scores"].float().cpu().numpy(),
+        found["labels"].cpu().numpy(),
+    )

@@ -1,0 +1,251 @@
+"""One slide from file to report: the stations, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import JsonValue
+
+from models import DenseDetector
+from pipeline.classes import CellClass
+from pipeline.detector import TileDetector
+from pipeline.errors import SlideError
+from pipeline.foreground import Foreground, find_foreground
+from pipeline.geometry import Boxes, Detections
+from pipeline.pictures import take_pictures
+from pipeline.readers.base import show
+from pipeline.report import (
+    ModelFacts,
+    SlideReport,
+    build_report,
+    describe_slide,
+    measure_area,
+    most_suspicious_first,
+    union_area,
+)
+from pipeline.settings import ScreenSettings
+from pipeline.slide import Slide, open_slide
+from pipeline.stitcher import Stitcher
+from pipeline.tiler import TilePlan, plan_tiles
+from pipeline.tilereader import read_tile
+
+Progress = Callable[[int, int], None]
+"""Told after each batch how many tiles are done, of how many."""
+
+READERS = 2
+"""Threads that read ahead of the network."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def screen_slide(
+    path: Path,
+    detector: DenseDetector | TileDetector,
+    settings: ScreenSettings | None = None,
+    *,
+    progress: Progress | None = None,
+) -> SlideReport:
+    """Screens one slide.
+
+    Args:
+        path: the slide's main file.
+        detector: from `models.load_detector`, or made ready for many slides as a `TileDetector`.
+        settings: of all stations; None for the defaults.
+        progress: told how far it is.
+
+    Returns:
+        The report, with the cells and the pictures for the page riding along.
+
+    Raises:
+        SlideError: the slide can't be opened, or too much of it can't be read.
+        ConfigError: a setting does not fit this machine.
+    """
+    settings = settings or ScreenSettings()
+    if isinstance(detector, DenseDetector):
+        detector = TileDetector(detector, settings.runtime, settings.threshold)
+    clock = Clock()
+    with clock("open"):
+        slide = open_slide(path, settings.mpp)
+    with slide:
+        with clock("foreground"):
+            foreground = find_foreground(slide, settings.foreground)
+            plan = plan_tiles(
+                slide.bounds, slide.mpp, detector.card.mpp, settings.tiler, foreground
+            )
+        found = _screen_tiles(slide, plan, detector, settings, clock, progress)
+        return _report(slide, plan, foreground, found, detector, settings, clock)
+
+
+@dataclass
+class Clock:
+    """Seconds by stage; stages that run side by side add up to more than the whole."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Times a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Adds to a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def total(self) -> dict[str, float]:
+        """All stages, and the time since the clock was made as ``total``."""
+        return {**self.seconds, "total": time.perf_counter() - self.started}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a slide's tiles: cells and unread areas, in level-0 pixels."""
+
+    cells: Detections
+    unread: Boxes
+
+
+def _screen_tiles(
+    slide: Slide,
+    plan: TilePlan,
+    detector: TileDetector,
+    settings: ScreenSettings,
+    clock: Clock,
+    progress: Progress | None,
+) -> Found:
+    stitcher = Stitcher(plan.grid, settings.stitcher)
+    unread: list[Boxes] = [np.zeros((0, 4))]
+    done = 0
+    tiles = read_ahead(lambda index: read_tile(slide, plan.grid, index), plan.indices.tolist())
+    for batch in in_batches(tiles, detector.batch_size):
+        with clock("detect"):
+            detections = detector.detect([tile.pixels for tile in batch])
+        for tile, cells in zip(batch, detections, strict=True):
+            stitcher.add(tile.index, cells)
+            unread.append(tile.unread)
+            clock.add("read", tile.seconds)
+        done += len(batch)
+        if progress:
+            progress(done, len(plan))
+    with clock("stitch"):
+        found = Found(stitcher.finish(), np.concatenate(unread))
+    _check_readable(slide, plan, found.unread, settings.max_unread)
+    return found
+
+
+def _check_readable(slide: Slide, plan: TilePlan, unread: Boxes, limit: float) -> None:
+    wanted = core_area(plan)
+    share = union_area(unread) / wanted if wanted else 0.0
+    if share > limit:
+        raise SlideError(
+            f"{show(slide.path)}: {share:.0%} of what had to be screened can't be read, more than "
+            f"max_unread = {limit:.0%}; the file is damaged: copy it again"
+        )
+
+
+def _report(
+    slide: Slide,
+    plan: TilePlan,
+    foreground: Foreground,
+    found: Found,
+    detector: TileDetector,
+    settings: ScreenSettings,
+    clock: Clock,
+) -> SlideReport:
+    model = describe_model(detector)
+    cells = most_suspicious_first(found.cells, model.classes)
+    with clock("pictures"):
+        pictures = take_pictures(slide, cells, model.classes)
+    screened = core_area(plan) - union_area(found.unread)
+    warnings = list(slide.warnings)
+    if len(found.unread):
+        warnings.append("part of the slide could not be read and was not screened; see area.unread")
+    if not len(plan):
+        warnings.append("no cells were seen on the overview; nothing was screened")
+    return build_report(
+        slide=describe_slide(slide),
+        model=model,
+        settings=settings_in_force(settings, detector),
+        cells=cells,
+        area=measure_area(slide.bounds, slide.mpp, screened, found.unread),
+        warnings=warnings,
+        timing=clock.total(),
+        pictures=pictures,
+        triage=settings.triage,
+    )
+
+
+def describe_model(detector: TileDetector) -> ModelFacts:
+    """What a report says of the detector."""
+    config = detector.card.detector
+    classes = tuple(
+        CellClass(name=name, abnormal=abnormal)
+        for name, abnormal in zip(config.classes, config.is_abnormal, strict=True)
+    )
+    thresholds = [round(float(score), 4) for score in detector.thresholds]
+    return ModelFacts(
+        name=detector.card.name,
+        sha256=detector.card.sha256 or None,
+        classes=classes,
+        mpp=detector.card.mpp,
+        threshold=dict(zip(config.classes, thresholds, strict=True)),
+    )
+
+
+def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[str, JsonValue]:
+    """The settings as JSON, with what "auto" came to on this machine."""
+    values = settings.model_dump(mode="json")
+    values["runtime"] |= {"device": str(detector.device), "precision": detector.precision}
+    return values
+
+
+def core_area(plan: TilePlan) -> float:
+    """Area in level-0 pixels that the planned tiles own together."""
+    cores = plan.grid.cores(plan.indices)
+    return float(np.prod(cores[:, 2:] - cores[:, :2], axis=1).sum())
+
+
+def read_ahead(
+    read: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4 * READERS
+) -> Iterator[Result]:
+    """Results of ``read`` in order, at most ``ahead`` of them waiting: memory stays flat.
+
+    The first failure is raised in its turn; what has not started by then never does.
+    """
+    with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(read, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, the last one shorter."""
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
