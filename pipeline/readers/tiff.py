@@ -187,11 +187,11 @@ def _all_pages(file: TiffFile) -> Iterator[Page]:
 
 
 def _next_directory(file: TiffFile) -> int:
-    """Where the last directory that could be read says the next one lies; 0 if it was the last."""
+    """Where the next directory, which could not be read, has its first entry; 0 for none."""
     form, handle = file.tiff, file.filehandle
     handle.seek(file.pages.next_page_offset or 0)
     (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
-    return int(offset)
+    return int(offset + form.tagnosize) if offset else 0
 
 
 def _end(page: Page) -> int:
