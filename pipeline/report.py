@@ -137,9 +137,9 @@ def describe_slide(slide: Slide) -> SlideFacts:
     )
 
 
-def encodable(path: Path) -> str:
-    """A path as text that UTF-8 can hold: undecodable bytes of its name become question marks."""
-    return str(path).encode("utf-8", "replace").decode("utf-8")
+def encodable(text: str | Path) -> str:
+    """Text that UTF-8 can hold, from a path whose name may have undecodable bytes."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def most_suspicious_first(cells: Detections, classes: Sequence[CellClass]) -> Detections:

@@ -10,6 +10,8 @@ import csv
 import io
 import json
 import os
+import platform
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +36,12 @@ CELL_COLUMNS = (
     "x_um",
     "y_um",
 )
+
+PARTIAL = ".partial-"
+"""How names begin of what is being written."""
+
+HOST = re.sub(r"[^0-9A-Za-z.]+", "_", platform.node())
+"""This machine's name as it stands in partial names."""
 
 _CELL_NAMESPACE = uuid.UUID("6c1f0d0e-3a57-5e0b-9f0c-2f1d8f6b7a41")
 """Namespace of cells' UUIDs; never to be changed, so that a cell keeps its id."""
@@ -75,7 +83,7 @@ def write_csv(stream: TextIO, rows: Iterable[Sequence[str | float | None]]) -> N
 
 def write_whole(path: Path, text: str) -> None:
     """Writes a file whole or not at all: readers and other writers never meet a half of it."""
-    partial = path.with_name(f".partial-{uuid.uuid4().hex}-{path.name}")
+    partial = path.with_name(partial_name())
     try:
         with _create(partial) as stream:
             stream.write(text)
@@ -84,9 +92,14 @@ def write_whole(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def partial_name() -> str:
+    """A new name for something that is being written: hidden, and telling who writes it."""
+    return f"{PARTIAL}{HOST}-{os.getpid()}-{uuid.uuid4().hex}"
+
+
 def _create(path: Path) -> TextIO:
-    # A file's name may hold bytes that are no text; UTF-8 has nothing for them but question marks.
-    return path.open("w", encoding="utf-8", errors="replace", newline="")
+    # A file's name may hold bytes that are no text: they are shown as escapes.
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _defuse(value: str | float | None) -> str | float | None:

@@ -12,6 +12,7 @@ from pipeline.report import (
     SlideFacts,
     SlideReport,
     build_report,
+    encodable,
     measure_area,
     most_suspicious_first,
 )
@@ -56,7 +57,7 @@ def make_report(
     boxes = np.array(unread, dtype=float).reshape(-1, 4)
     return build_report(
         slide=SlideFacts(
-            path=str(path),
+            path=encodable(path),
             format="fake",
             width=4000,
             height=3000,
