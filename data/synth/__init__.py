@@ -1,6 +1,6 @@
 """Slides made by hand: drawn cells, or real annotated fields laid out as a mosaic, with truth."""
 
-from data.synth.cells import CLASSES
+from data.synth.criteria import CLASSES
 from data.synth.folder import write_broken, write_slides
 from data.synth.mosaic import Layout, Mosaic, lay_out, read_fields
 from data.synth.scene import MAX_CELLS_PER_MM2, Scene, draw_field

@@ -27,7 +27,8 @@ _SUBPIXEL_BITS = 6
 def area_of(outline: Outline) -> float:
     """Area inside a polygon in µm² (shoelace formula)."""
     x, y = outline.T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2.0)
+    cross = x[:-1] @ y[1:] - y[:-1] @ x[1:] + x[-1] * y[0] - y[-1] * x[0]
+    return float(abs(cross) / 2.0)
 
 
 def blob(
@@ -50,22 +51,21 @@ def blob(
 
 def polygon(rng: np.random.Generator, radius: float, elongation: float = 1.0) -> Outline:
     """The angular outline of a flat squamous cell, its corners a little rounded."""
-    corners = int(rng.integers(5, 9))
-    angles = (np.arange(corners) + rng.uniform(-0.28, 0.28, corners)) * (2.0 * np.pi / corners)
-    reach = radius * rng.uniform(0.8, 1.2, corners)
-    outline = np.stack(
-        [elongation**0.5 * reach * np.cos(angles), reach * np.sin(angles) / elongation**0.5], 1
-    )
+    corners = int(rng.integers(4, 9))
+    angles = (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) * (2.0 * np.pi / corners)
+    reach = radius * rng.uniform(0.72, 1.25, corners)
+    outline = np.stack([reach * np.cos(angles), reach * np.sin(angles)], 1)
+    outline *= (elongation**0.5, elongation**-0.5)
     outline = _cut_corners(_bow_sides(outline, rng))
-    outline += rng.normal(0.0, 0.006 * radius, outline.shape)
+    outline += rng.normal(0.0, rng.uniform(0.003, 0.014) * radius, outline.shape)
     return turn(_cut_corners(outline), rng.uniform(0.0, 2.0 * np.pi))
 
 
 def _bow_sides(outline: Outline, rng: np.random.Generator) -> Outline:
     """Puts three points on each side, pushed in or out: sides are never straight."""
     after = np.roll(outline, -1, axis=0)
-    bow = rng.normal(0.02, 0.05, (len(outline), 1))
-    ragged = rng.normal(0.0, 0.018, (3, len(outline), 1))
+    bow = rng.normal(0.03, 0.09, (len(outline), 1))
+    ragged = rng.normal(0.0, 0.02, (3, len(outline), 1))
     points = [outline]
     for ragged_part, t in zip(ragged, (0.25, 0.5, 0.75), strict=True):
         on_side = outline + (after - outline) * t
@@ -84,17 +84,16 @@ def _cut_corners(outline: Outline) -> Outline:
 def spindle(
     rng: np.random.Generator, length: float, width: float, head: float = 0.5, bend: float = 0.15
 ) -> Outline:
-    """A spindle (``head`` 0.5) or tadpole (``head`` towards 0 or 1: where it is widest)."""
+    """A spindle along x (``head`` 0.5), or a tadpole (``head`` towards 0: where it is widest)."""
     t = np.linspace(0.0, 1.0, 40)
     power = np.log(0.5) / np.log(head)
     half = 0.5 * width * np.sin(np.pi * t**power) ** 1.3
     half *= 1.0 + rng.normal(0.0, 0.05, t.shape)
     along = (t - head) * length
     axis = bend * length * (rng.uniform(0.3, 1.0) * ((t - head) ** 2) * 2.0)
-    outline = np.concatenate(
+    return np.concatenate(
         [np.stack([along, axis + half], 1), np.stack([along, axis - half], 1)[::-1]]
     )
-    return turn(outline, rng.uniform(0.0, 2.0 * np.pi))
 
 
 def turn(outline: Outline, angle: float) -> Outline:
@@ -135,10 +134,11 @@ class Sketch:
         origin = np.array([self.center[0] - self.x - 0.5, self.center[1] - self.y - 0.5])
         return np.asarray(points / self.mpp + origin)
 
-    def mask(self, outline: Outline, soft: float = 0.25) -> FloatImage:
-        """Coverage 0..1 of an outline, its edge softened by ``soft`` µm."""
+    def mask(self, *outlines: Outline, soft: float) -> FloatImage:
+        """Coverage 0..1 of the union of outlines, its edge softened by ``soft`` µm."""
         image = np.zeros((self.height, self.width), np.uint8)
-        cv2.fillPoly(image, [self._fixed(outline)], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
+        for outline in outlines:
+            cv2.fillPoly(image, [self._fixed(outline)], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
         return self.blur(image.astype(np.float32) * np.float32(1.0 / 255.0), soft)
 
     def lines(self, paths: list[NDArray[np.float64]], width: float, soft: float) -> FloatImage:
