@@ -8,12 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchvision.ops import nms
 
 MAX_DETECTIONS = 1000
 """Detections an image that count; a cap of 100 costs 2 points in crowded fields."""
+
+
+FROC_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""False positives a field at which FROC is read (LUNA16, CAMELYON16)."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,21 @@ class FieldCells:
     labels: NDArray[np.integer]
     scores: NDArray[np.floating]
     crowd: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Detections of one class over all fields, against the truth.
+
+    Attributes:
+        scores: (N,) of the detections.
+        hits: (N,) whether each found a cell that no better one had found.
+        cells: how many cells there were to find.
+    """
+
+    scores: NDArray[np.float64]
+    hits: NDArray[np.bool_]
+    cells: int
 
 
 def average_precision(
@@ -76,19 +97,66 @@ def field_metrics(
     metrics = {f"ap50/{name}": float(v) for name, v in zip(classes, per_class["ap50"], strict=True)}
     metrics["map50"] = float(np.nanmean(per_class["ap50"]))
     metrics["map"] = float(np.nanmean(per_class["ap"]))
-    merged = {
-        "abnormal": np.flatnonzero(abnormal),
-        "any": np.arange(len(classes)),
-    }
-    for name, members in merged.items():
-        result = average_precision(
-            [merge(cells, members) for cells in truth],
-            [suppress_doubles(merge(cells, members)) for cells in found],
-            1,
-        )
+    for name, members in pooled_classes(abnormal).items():
+        truth_of, found_of = pool(truth, found, members)
+        result = average_precision(truth_of, found_of, 1)
         metrics[f"ap50/{name}"] = float(result["ap50"][0])
         metrics[f"recall50/{name}"] = float(result["recall50"][0])
     return metrics
+
+
+def pooled_classes(abnormal: Sequence[bool]) -> dict[str, NDArray[np.intp]]:
+    """The merged groups that every model is judged by: all abnormal classes, and all classes."""
+    return {"abnormal": np.flatnonzero(abnormal), "any": np.arange(len(abnormal))}
+
+
+def pool(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], members: NDArray[np.integer]
+) -> tuple[list[FieldCells], list[FieldCells]]:
+    """Truth and detections of some classes as one class, each cell named once."""
+    return (
+        [merge(cells, members) for cells in truth],
+        [suppress_doubles(merge(cells, members)) for cells in found],
+    )
+
+
+def matches(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], classes: int, label: int
+) -> Matches:
+    """Which detections of one class hit a cell of it at IoU 0.5, by COCO's greedy matching."""
+    evaluation = _evaluate(truth, found, classes)
+    images = [e for e in evaluation.evalImgs if e is not None and e["category_id"] == label]
+    used = [~e["dtIgnore"][0].astype(bool) for e in images]
+    scores = [np.array(e["dtScores"])[kept] for e, kept in zip(images, used, strict=True)]
+    hits = [e["dtMatches"][0][kept] > 0 for e, kept in zip(images, used, strict=True)]
+    cells = sum(int((np.array(e["gtIgnore"]) == 0).sum()) for e in images)
+    empty = [np.zeros(0)]
+    return Matches(
+        np.concatenate([*scores, *empty]), np.concatenate([*hits, *empty]).astype(bool), cells
+    )
+
+
+def best_f1_threshold(matched: Matches) -> float:
+    """The score from which on detections have the best F1; 0.5 where nothing was hit."""
+    order = np.argsort(-matched.scores, kind="stable")
+    hits = np.cumsum(matched.hits[order])
+    if not len(hits) or not hits[-1]:
+        return 0.5
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + matched.cells)
+    return float(matched.scores[order][np.argmax(f1)])
+
+
+def froc(matched: Matches, fields: int, rates: Sequence[float] = FROC_RATES) -> dict[float, float]:
+    """Free-response ROC: sensitivity at so many false positives a field.
+
+    Returns:
+        Sensitivity by rate: the best that a threshold with at most that rate gives.
+    """
+    order = np.argsort(-matched.scores, kind="stable")
+    hits = matched.hits[order]
+    false_positives = np.cumsum(~hits) / max(fields, 1)
+    sensitivity = np.cumsum(hits) / max(matched.cells, 1)
+    return {rate: float(sensitivity[false_positives <= rate].max(initial=0.0)) for rate in rates}
 
 
 def merge(cells: FieldCells, members: NDArray[np.integer]) -> FieldCells:
@@ -104,9 +172,6 @@ def merge(cells: FieldCells, members: NDArray[np.integer]) -> FieldCells:
 
 def suppress_doubles(cells: FieldCells, iou: float = 0.5) -> FieldCells:
     """Of the names that one cell got, keeps the most certain; ``cells`` are of one class."""
-    import torch
-    from torchvision.ops import nms
-
     kept = nms(
         torch.as_tensor(cells.boxes, dtype=torch.float32),
         torch.as_tensor(cells.scores, dtype=torch.float32),

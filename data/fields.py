@@ -16,6 +16,10 @@ from configs import ConfigError, StrictModel
 from data.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
 from data.coco import Field, FieldSet
 from data.resample import resample
+from data.synth import CLASSES, draw_field
+
+Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
+"""Pixels, boxes in them, labels."""
 
 Sample = tuple[Tensor, dict[str, Tensor]]
 
@@ -29,12 +33,14 @@ class CropSettings(StrictModel):
         around_cells: share of crops that are laid around a cell, of a class drawn first;
             the others lie anywhere in a field drawn evenly.
         class_power: 0 draws the cell's class by its frequency, 1 evenly over classes.
+        drawn: share of crops that are drawn by `data.synth`, not cut from a field.
     """
 
     size: int = Option(384, ge=64)
     scale: float = Option(1.2, ge=1, le=2)
     around_cells: float = Option(0.5, ge=0, le=1)
     class_power: float = Option(0.5, ge=0, le=1)
+    drawn: float = Option(0.0, ge=0, le=1)
 
 
 class FieldImages:
@@ -56,79 +62,97 @@ class FieldImages:
 
 
 class CropDataset(Dataset[Sample]):
-    """Random augmented crops at the model's mpp.
+    """Random augmented crops at the model's mpp, for one epoch.
 
     Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it.
 
     Args:
         fields: the annotated fields; crowd regions are left out of the targets.
-        mpp: of the crops; None for the fields' own pixels.
-        crops, augment: see their classes.
+        images: their pixels, shared by all epochs.
+        mpp: of the crops.
+        crops: how they are drawn.
+        augment: how they are changed.
         length: crops an epoch.
         seed: of everything random.
+        epoch: which one.
     """
 
     def __init__(
         self,
         fields: FieldSet,
-        mpp: float | None,
+        images: FieldImages,
+        mpp: float,
         crops: CropSettings,
         augment: AugmentSettings,
         length: int,
         seed: int,
+        epoch: int = 0,
     ) -> None:
         self.fields = fields.fields
+        self.mpp = mpp
         self.crops = crops
         self.length = length
         self.seed = seed
-        self.epoch = 0
-        self._images = FieldImages(self.fields)
-        self._downsample = [_downsample(field, mpp) for field in self.fields]
+        self.epoch = epoch
+        self._images = images
+        self._downsample = [downsample_of(field, mpp) for field in self.fields]
         self._augment = build_augmentation(augment)
         self._cells = _cells_by_class(fields)
-        counts = np.array([len(cells) for cells in self._cells], float)
-        weights = np.where(counts > 0, np.maximum(counts, 1) ** (1 - crops.class_power), 0)
-        self._class_weights = weights / weights.sum() if weights.any() else weights
+        self._class_weights = _class_weights(self._cells, crops.class_power)
+        self._drawn_labels = _drawn_labels(fields.classes) if crops.drawn else None
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng((self.seed, self.epoch, index))
+        draws = self._drawn_labels is not None and rng.random() < self.crops.drawn
+        image, boxes, labels = self._draw(rng) if draws else self._cut(rng)
+        shown = visible(boxes, self.crops.size)
         self._augment.set_random_seed(int(rng.integers(2**31)))
-        field_index, window = self._draw_window(rng)
-        field = self.fields[field_index]
-        image = resample(self._images[field_index], (self.crops.size,) * 2, tuple(window))
-        scale = self.crops.size / (window[2] - window[0])
-        boxes = (field.boxes - window[[0, 1, 0, 1]]) * scale
-        shown = visible(boxes, self.crops.size) & ~field.crowd
-        result = self._augment(image=image, bboxes=boxes[shown], labels=field.labels[shown])
+        result = self._augment(image=image, bboxes=boxes[shown], labels=labels[shown])
         return to_sample(result["image"], result["bboxes"], result["labels"])
 
-    def _draw_window(self, rng: np.random.Generator) -> tuple[int, NDArray[np.float64]]:
+    def _draw(self, rng: np.random.Generator) -> Crop:
+        seed, side = int(rng.integers(2**31)), self.crops.size
+        image, boxes, labels = draw_field(seed, (side, side), self.mpp)
+        assert self._drawn_labels is not None
+        return image, boxes, self._drawn_labels[labels]
+
+    def _cut(self, rng: np.random.Generator) -> Crop:
+        index, window = self._draw_window(rng)
+        field, side = self.fields[index], self.crops.size
+        left, top, right, bottom = window
+        image = resample(self._images[index], (side, side), (left, top, right, bottom))
+        boxes = (field.boxes[~field.crowd] - (left, top, left, top)) * side / (right - left)
+        return image, boxes, field.labels[~field.crowd]
+
+    def _draw_window(
+        self, rng: np.random.Generator
+    ) -> tuple[int, tuple[float, float, float, float]]:
         """A field and a square window (xyxy, its pixels) of the crop's size times the scale."""
+        x = y = None
         if rng.random() < self.crops.around_cells and self._class_weights.any():
             label = rng.choice(len(self._cells), p=self._class_weights)
             index, x, y = self._cells[label][rng.integers(len(self._cells[label]))]
         else:
-            index, x, y = rng.integers(len(self.fields)), None, None
-        index = int(index)
-        field = self.fields[index]
+            index = rng.integers(len(self.fields))
+        field = self.fields[int(index)]
         scale = np.exp(rng.uniform(-1, 1) * np.log(self.crops.scale))
-        side = self.crops.size * self._downsample[index] / scale
-        side = min(side, field.width, field.height)
+        side = self.crops.size * self._downsample[int(index)] / scale
+        side = float(min(side, field.width, field.height))
         left = _draw_start(rng, x, side, field.width)
         top = _draw_start(rng, y, side, field.height)
-        return index, np.array([left, top, left + side, top + side])
+        return int(index), (left, top, left + side, top + side)
 
 
 class WholeFieldDataset(Dataset[Sample]):
     """Every field, whole, at the model's mpp; boxes in its pixels."""
 
-    def __init__(self, fields: FieldSet, mpp: float | None) -> None:
+    def __init__(self, fields: FieldSet, mpp: float) -> None:
         self.fields = fields.fields
         self._images = FieldImages(self.fields)
-        self._downsample = [_downsample(field, mpp) for field in self.fields]
+        self._downsample = [downsample_of(field, mpp) for field in self.fields]
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -138,7 +162,8 @@ class WholeFieldDataset(Dataset[Sample]):
         size = (round(field.width / downsample), round(field.height / downsample))
         image = resample(self._images[index], size)
         scale = np.array(size * 2) / np.array([field.width, field.height] * 2)
-        return to_sample(image, field.boxes * scale, field.labels)
+        pixels, target = to_sample(image, field.boxes * scale, field.labels)
+        return pixels, target | {"crowd": torch.from_numpy(field.crowd)}
 
 
 def visible(boxes: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
@@ -166,11 +191,17 @@ def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]
     return list(images), list(targets)
 
 
-def _downsample(field: Field, mpp: float | None) -> float:
-    if mpp is None:
-        return 1.0
+def downsample_of(field: Field, mpp: float) -> float:
+    """Pixels of a field per pixel at ``mpp``.
+
+    Raises:
+        ConfigError: the annotations don't say the field's mpp.
+    """
     if field.mpp is None:
-        raise ConfigError(f"{field.image}: the annotations give no mpp for this image")
+        raise ConfigError(
+            f'{field.image}: the annotations give no mpp for this image; add "mpp" to its entry '
+            "in the COCO file"
+        )
     return mpp / field.mpp
 
 
@@ -183,6 +214,23 @@ def _cells_by_class(fields: FieldSet) -> list[NDArray[np.float64]]:
     cells = np.concatenate(rows).astype(np.float64)
     labels = np.concatenate([np.where(f.crowd, -1, f.labels) for f in fields.fields])
     return [cells[labels == label] for label in range(len(fields.classes))]
+
+
+def _class_weights(cells: list[NDArray[np.float64]], power: float) -> NDArray[np.float64]:
+    """Probability of drawing each class: its count to the power of 1 - ``power``."""
+    counts = np.array([len(of_class) for of_class in cells], np.float64)
+    weights = np.where(counts > 0, np.maximum(counts, 1) ** (1 - power), 0)
+    return weights / max(weights.sum(), 1e-12)
+
+
+def _drawn_labels(classes: Sequence[str]) -> NDArray[np.int64]:
+    missing = [name for name in CLASSES if name not in classes]
+    if missing:
+        raise ConfigError(
+            f"crops.drawn: drawn cells are named {', '.join(CLASSES)}, but {', '.join(missing)} "
+            "are not among the model's classes; set it to 0"
+        )
+    return np.array([list(classes).index(name) for name in CLASSES], np.int64)
 
 
 def _draw_start(rng: np.random.Generator, center: float | None, side: float, length: int) -> float:

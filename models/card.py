@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from configs import StrictModel
 from models.config import DetectorConfig
@@ -39,3 +39,9 @@ class ModelCard(StrictModel):
     limits: str = ""
     licence: str = ""
     sha256: str = ""
+
+    @model_validator(mode="after")
+    def _one_threshold_a_class(self) -> ModelCard:
+        if set(self.thresholds) != set(self.detector.classes):
+            raise ValueError("thresholds must name each class of the detector, and no other")
+        return self

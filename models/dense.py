@@ -1,8 +1,8 @@
 """What the dense detectors share: images in, detections out, and the slot for a loss.
 
 The calling convention is torchvision's. Beneath it each detector is split in two, so that another
-runtime can take the first part: `DenseDetector.network` (tensors in, tensors out) and
-`DenseDetector.decode` (thresholds, boxes, NMS).
+runtime can take the first part: `DenseDetector.run` (the convolutions, and the anchors that
+go with their outputs) and `DenseDetector.decode` (thresholds, boxes, NMS).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class DenseDetector(nn.Module):
         if self.training:
             _check_targets(images, targets)
         batch, targets = self.transform(images, targets)
-        outputs, anchors, level_sizes = self._run(batch)
+        outputs, anchors, level_sizes = self.run(batch)
         if self.training:
             return self.compute_loss(targets, outputs, anchors, level_sizes)
         return self.decode(outputs, anchors, batch.image_sizes)
@@ -124,9 +124,16 @@ class DenseDetector(nn.Module):
         """Returns detections of each class from its own score on, not from the config's."""
         self._thresholds = tuple(thresholds)
 
-    def network(self, images: Tensor) -> HeadOutputs:
-        """The convolutions alone: (B, 3, H, W) normalised and padded to the head's raw outputs."""
-        return self.head(list(self.backbone(images).values()))
+    def run(self, batch: ImageList) -> tuple[HeadOutputs, list[Tensor], list[int]]:
+        """Raw outputs, anchors an image, and the number of anchors on each level."""
+        features = list(self.backbone(batch.tensors).values())
+        # Losses and boxes in float32, whatever precision the convolutions ran in.
+        outputs = {name: value.float() for name, value in self.head(features).items()}
+        per_location = self.anchor_generator.num_anchors_per_location()
+        level_sizes = [
+            f.shape[-2] * f.shape[-1] * n for f, n in zip(features, per_location, strict=True)
+        ]
+        return outputs, self.anchor_generator(batch, features), level_sizes
 
     def decode(
         self, outputs: HeadOutputs, anchors: list[Tensor], sizes: Sequence[tuple[int, int]]
@@ -159,16 +166,6 @@ class DenseDetector(nn.Module):
     def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         """(N, 4) boxes in pixels from (N, 4) raw regressions and their anchors."""
         raise NotImplementedError
-
-    def _run(self, batch: ImageList) -> tuple[HeadOutputs, list[Tensor], list[int]]:
-        features = list(self.backbone(batch.tensors).values())
-        # Losses and boxes in float32, whatever precision the convolutions ran in.
-        outputs = {name: value.float() for name, value in self.head(features).items()}
-        per_location = self.anchor_generator.num_anchors_per_location()
-        level_sizes = [
-            f.shape[-2] * f.shape[-1] * n for f, n in zip(features, per_location, strict=True)
-        ]
-        return outputs, self.anchor_generator(batch, features), level_sizes
 
     def _select(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int, int]

@@ -1,0 +1,42 @@
+"""Hooks of the training loop."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class MetricsFile(Callback):
+    """Writes ``metrics.csv``: a row a validation; a resumed run goes on where it was.
+
+    Lightning's own CSV logger starts the file anew on every resume.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: list[dict[str, float]] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Adds the row of this validation and writes the file whole."""
+        if trainer.sanity_checking:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        part = self.path.with_suffix(".part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        part.replace(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far, for the checkpoint."""
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the rows of a checkpoint."""
+        self._rows = state_dict["rows"]

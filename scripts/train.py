@@ -1,0 +1,47 @@
+"""``cytolibra train``: a detector from annotated fields, by one configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from configs import ConfigError, load_config
+
+
+def train(
+    config: Annotated[str, typer.Option(help="YAML file, or a preset such as train/cric.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run; made if missing.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the configuration."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out after its last epoch.")
+    ] = False,
+) -> None:
+    """Trains a detector on annotated fields (COCO)."""
+    from scripts.training import TrainSettings, run_training
+
+    settings = load_config(config, TrainSettings, set_ or [])
+    console = Console()
+    card = run_training(settings, out, _prepare_folder(out, resume), console)
+    console.print(f"{card.name}: the best epoch is in {out / 'model'}; its figures on data.val:")
+    for name, value in card.metrics.items():
+        console.print(f"  {name:20} {value:.3f}")
+
+
+def _prepare_folder(out: Path, resume: bool) -> Path | None:
+    """Makes the run's folder; the checkpoint to go on from, or None for a fresh start."""
+    checkpoint = out / "checkpoints" / "last.ckpt"
+    if resume and not checkpoint.is_file():
+        raise ConfigError(f"--resume: {checkpoint} is not there; start without --resume")
+    if not resume and checkpoint.is_file():
+        raise ConfigError(f"--out {out}: holds a run already; add --resume, or name another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: can't be made: {error.strerror}") from error
+    return checkpoint if resume else None

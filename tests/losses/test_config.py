@@ -1,0 +1,52 @@
+"""Each loss by its settings, and what is refused."""
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torchvision.ops import sigmoid_focal_loss
+
+from losses import LossConfig
+
+CONFIG = TypeAdapter(LossConfig)
+
+
+@pytest.fixture
+def pairs():
+    torch.manual_seed(0)
+    return torch.randn(40, 6), torch.randint(0, 2, (40, 6)).float()
+
+
+def build(**settings):
+    return CONFIG.validate_python(settings).build()
+
+
+def test_cross_entropy(pairs):
+    logits, targets = pairs
+    p = logits.sigmoid()
+    expected = -(targets * p.log() + (1 - targets) * (1 - p).log())
+    torch.testing.assert_close(build(name="cross_entropy")(*pairs), expected)
+
+
+def test_focal_is_torchvisions(pairs):
+    torch.testing.assert_close(build(name="focal")(*pairs), sigmoid_focal_loss(*pairs))
+
+
+def test_focal_without_alpha_weighs_both_sides_alike(pairs):
+    logits, targets = pairs
+    loss = build(name="focal", alpha=None)
+    torch.testing.assert_close(loss(logits, targets), loss(-logits, 1 - targets))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "no_such_loss"},
+        {"name": "grad_libra", "alpha_pos": 1.5},
+        {"name": "grad_libra", "alpha": 0.5},
+        {"name": "focal", "gamma": -1},
+        {"name": "focal", "weight": 0},
+    ],
+)
+def test_refuses_what_is_not_allowed(settings):
+    with pytest.raises(ValidationError):
+        CONFIG.validate_python(settings)
