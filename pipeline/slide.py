@@ -34,7 +34,7 @@ LEVEL_TOLERANCE = 1.02
 """A level this much coarser than wanted is read: it loses little and spares many pixels."""
 
 BLOCK = 4096
-"""Longest side, in pixels of a level, of what is read at once; memory stays at some 200 MB."""
+"""Longest side, in pixels of a level, of what is read at once; memory stays at some 250 MB."""
 
 FINEST_BLOCK = 512
 """Side, in pixels of a level, below which an unreadable block is not searched for good parts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,12 +94,12 @@ def _downsample(finest: Size, size: Size) -> float:
 
     2219 pixels halved are 1109: the factor is 2, not 2.0009, which would blur the level.
     """
-    ratios = finest.width / size.width, finest.height / size.height
-    whole = round(sum(ratios) / 2)
-    is_whole = (
-        abs(finest.width / whole - size.width) < 1 and abs(finest.height / whole - size.height) < 1
-    )
-    return whole if is_whole else sum(ratios) / 2
+    mean = (finest.width / size.width + finest.height / size.height) / 2
+    for factor in (2 ** round(math.log2(mean)), round(mean)):
+        x, y = finest.width / factor - size.width, finest.height / factor - size.height
+        if abs(x) < 1 and abs(y) < 1:
+            return factor
+    return mean
 
 
 def lay_on(image: Image.Image, background: Color) -> NDArray[np.uint8]:

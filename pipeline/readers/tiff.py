@@ -84,7 +84,7 @@ class TiffReader(Reader):
             raise UnsupportedError(f"{show(self._path)}: {unsupported}")
         white = tiff_tags.white_level(self._file, index)
         lock = threading.Lock()
-        levels = [_TiffLevel(level, white, lock) for level in _pyramid(series)]
+        levels = [_TiffLevel(level, white, lock) for level in _pyramid(series, self._file)]
         header = Header(
             format="ome-tiff" if self._file.is_ome else "tiff",
             levels=levels_of(tuple(level.size for level in levels)),
@@ -216,17 +216,28 @@ def _problem(series: TiffPageSeries) -> str | None:
     return None
 
 
-def _pyramid(series: TiffPageSeries) -> list[TiffPageSeries]:
-    """The levels which show the same as the finest: same shape but for rounding, same samples."""
-    finest = _size(series)
-    levels = [series.levels[0]]
-    for level in series.levels[1:]:
-        size = _size(level)
-        height = finest.height * size.width / finest.width
-        alike = level.axes == series.axes and level.dtype == series.dtype
-        if alike and size.width < _size(levels[-1]).width and abs(height - size.height) <= 1.5:
-            levels.append(level)
-    return levels
+def _pyramid(finest: TiffPageSeries, file: TiffFile) -> list[TiffPageSeries]:
+    """The image itself and what shows it smaller, finest first.
+
+    tifffile lists as levels only those whose factors are all alike; the others are images of
+    their own, marked as reduced.
+    """
+    reduced = [
+        level
+        for series in file.series
+        for level in series.levels
+        if level.keyframe.is_reduced and _shows_smaller(level, finest)
+    ]
+    return [finest, *sorted(reduced, key=lambda level: _size(level).width, reverse=True)]
+
+
+def _shows_smaller(level: TiffPageSeries, finest: TiffPageSeries) -> bool:
+    """Whether the samples are of one kind, and the sides of one ratio but for rounding."""
+    if level.axes != finest.axes or level.dtype != finest.dtype:
+        return False
+    size, full = _size(level), _size(finest)
+    height = full.height * size.width / full.width
+    return size.width < full.width and abs(height - size.height) <= 1.5
 
 
 def _size(series: TiffPageSeries) -> Size:
