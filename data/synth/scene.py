@@ -97,6 +97,7 @@ class Scene:
         self._lens_blur = rng.uniform(0.05, 0.35)
         self._layers = _sample_layers(rng, clean)
         self._clumping = {"liquid": 1.5, "conventional": 3.5, "field": 2.6}[kind]
+        self._stroke = rng.uniform(0.0, np.pi)
         self._clump_mean, self._drift_mean = self._mean_of(self._clump), self._mean_of(self._drift)
         area = self._deposit.area_mm2()
         count = round(abnormal * cells_per_mm2 * area) if isinstance(abnormal, float) else abnormal
@@ -131,14 +132,23 @@ class Scene:
         return self._normal_per_mm2 * self._deposit.at(x, y) * clumps
 
     def _clump(self, x: Points, y: Points) -> Points:
+        """Cells cling together; without this, nothing would ever overlap."""
         seed = self._clumps
+        x, y = self._along_smear(x, y)
         rough = field_at(seed, 90.0, x, y) + field_at(seed + 1, 260.0, x, y) - 1.0
         return np.exp(self._clumping * rough)
 
     def _drift(self, x: Points, y: Points) -> Points:
+        """Leukocytes lie in drifts, drawn out along the smear."""
         seed = self._drifts
+        x, y = self._along_smear(x, y)
         rough = field_at(seed, 55.0, x * 0.6, y) + field_at(seed + 1, 240.0, x * 0.5, y) - 1.0
         return np.exp(5.0 * rough)
+
+    def _along_smear(self, x: Points, y: Points) -> tuple[Points, Points]:
+        """Coordinates along and across the stroke of the smear."""
+        cosine, sine = np.cos(self._stroke), np.sin(self._stroke)
+        return x * cosine + y * sine, y * cosine - x * sine
 
     def _mean_of(self, field: Rate) -> float:
         """Mean of a density field over the slide, so that densities come out as asked."""

@@ -63,6 +63,11 @@ def blocks_of(size: tuple[int, int]) -> list[Region]:
     return list(_walk(len(levels) - 1, _whole(levels[-1]), levels))
 
 
+def needs_bigtiff(size: tuple[int, int]) -> bool:
+    """Whether the file may pass 4 GiB: no JPEG of ours takes two bytes a pixel."""
+    return size[0] * size[1] * 2 > 2**32
+
+
 def _level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
     """Sizes of the levels, finest first, until one fits a block."""
     sizes = [size]
@@ -121,7 +126,7 @@ class _Pyramid:
         self._mpp = mpp
         self._quality = quality
         self._sizes = _level_sizes(size)
-        self._big = size[0] * size[1] * 2 > 2**32  # no JPEG of ours takes two bytes a pixel
+        self._big = needs_bigtiff(size)
         columns_rows = [(-(-width // TILE), -(-height // TILE)) for width, height in self._sizes]
         self._offsets = [np.zeros((rows, columns), np.uint64) for columns, rows in columns_rows]
         self._counts = [np.zeros((rows, columns), np.uint64) for columns, rows in columns_rows]
