@@ -36,7 +36,7 @@ class CropSettings(StrictModel):
         drawn: share of crops that are drawn by `data.synth`, not cut from a field.
     """
 
-    size: int = Option(384, ge=64)
+    size: int = Option(384, ge=32)
     scale: float = Option(1.2, ge=1, le=2)
     around_cells: float = Option(0.5, ge=0, le=1)
     class_power: float = Option(0.5, ge=0, le=1)
@@ -105,6 +105,8 @@ class CropDataset(Dataset[Sample]):
         return self.length
 
     def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.length:
+            raise IndexError(index)  # without it, iterating would never end
         rng = np.random.default_rng((self.seed, self.epoch, index))
         draws = self._drawn_labels is not None and rng.random() < self.crops.drawn
         image, boxes, labels = self._draw(rng) if draws else self._cut(rng)

@@ -1,0 +1,41 @@
+# Two commands set everything up: `make demo` and `make test`. Both make their own .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# Where real cells and slides lie; tests that need them skip without.
+export CYTOLIBRA_SHARED ?= $(abspath ../shared)
+
+.PHONY: demo test test-slow lint bench schema wheel clean
+
+$(STAMP): setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[dev]"
+	touch $(STAMP)
+
+demo: $(STAMP)  ## screen synthetic slides with the shipped model and say where the reports are
+	$(BIN)/python -m scripts.demo --out demo
+
+test: lint $(STAMP)  ## lint, types and the fast tests
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(STAMP)  ## the tests that take minutes
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## every benchmark, one table each
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+schema: $(STAMP)  ## write the published JSON Schema of report.json anew
+	$(BIN)/python -m pipeline.report
+
+wheel: $(STAMP)
+	$(BIN)/uv build --wheel --python $(BIN)/python
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info
