@@ -104,7 +104,7 @@ class Slide:
             region: in pixels of that level; what lies beyond it comes as background.
 
         Returns:
-            (height, width, 3) RGB.
+            (height, width, 3) RGB, not always writable.
 
         Raises:
             ReadError: the region can't be read; others may still be.
@@ -132,7 +132,7 @@ class Slide:
             downsample: level-0 px per output px.
 
         Returns:
-            (size.height, size.width, 3) RGB.
+            (size.height, size.width, 3) RGB, not always writable.
 
         Raises:
             ReadError: no level that is fine enough can be read there.

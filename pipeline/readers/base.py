@@ -73,7 +73,7 @@ class Reader(ABC):
             region: in pixels of that level, wholly within it.
 
         Returns:
-            (height, width, 3) RGB, transparent pixels laid on the background.
+            (height, width, 3) RGB, transparent pixels laid on the background; not always writable.
 
         Raises:
             ReadError: the region can't be read; others may still be.

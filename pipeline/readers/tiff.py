@@ -165,7 +165,7 @@ class _TiffLevel:
             file.seek(offset)
             data: bytes = file.read(count)
         if len(data) < count:
-            raise ReadError("the file ends within a tile")
+            raise EOFError("the file ends within a tile")
         return data
 
 
