@@ -21,6 +21,9 @@ from pipeline.writers import to_json, write_whole
 
 _FILE = "fingerprint.json"
 
+_WITHOUT_EFFECT = ("device", "batch_size", "threads")
+"""Settings of the runtime that say where and how fast it runs, not what it finds."""
+
 
 class FileStamp(StrictModel):
     """What the file system says of one file of a slide; the name is relative to the slide."""
@@ -45,8 +48,16 @@ class Fingerprint(StrictModel):
 
 
 def hash_recipe(settings: Mapping[str, JsonValue], model: ModelFacts) -> str:
-    """SHA-256 of all that shapes a result besides the slide; the model's name does not."""
-    recipe = {"settings": dict(settings), "model": model.model_dump(mode="json", exclude={"name"})}
+    """SHA-256 of all that shapes a result besides the slide.
+
+    The model's name does not, nor does where and how fast the network runs: shards on different
+    machines, and a run that goes on with other hardware, share their results.
+    """
+    settings = dict(settings)
+    runtime = settings.get("runtime")
+    if isinstance(runtime, dict):
+        settings["runtime"] = {k: v for k, v in runtime.items() if k not in _WITHOUT_EFFECT}
+    recipe = {"settings": settings, "model": model.model_dump(mode="json", exclude={"name"})}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 

@@ -182,6 +182,14 @@ def test_changed_settings_weights_or_thresholds_make_results_stale(slides: Path,
     assert screened_again(slides, out, model=renamed) == []
 
 
+def test_where_and_how_fast_it_ran_does_not(slides: Path, out: Path) -> None:
+    here = {"runtime": {"device": "cpu", "precision": "bf16", "threads": 2, "batch_size": 2}}
+    there = {"runtime": {"device": "cuda:0", "precision": "bf16", "threads": 9, "batch_size": 8}}
+    run(slides, out, settings=here)
+    assert screened_again(slides, out, settings=there) == []
+    assert len(screened_again(slides, out, settings={"runtime": {"precision": "fp32"}})) == 3
+
+
 def test_changed_content_makes_a_result_stale(slides: Path, out: Path) -> None:
     run(slides, out)
     (slides / "a.svs").write_bytes(b"longer than before")

@@ -1,0 +1,95 @@
+"""The ``cytolibra`` command: one module a subcommand, loaded only when it is called."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+
+SUMMARIES = {
+    "screen": "Screens slides, and folders of slides.",
+    "train": "Trains a detector on annotated fields (COCO).",
+    "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
+    "models": "Lists the shipped models with their cards.",
+    "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",
+}
+"""What each subcommand does; the function of the same name in ``scripts.NAME`` does it."""
+
+
+def build_app(called: str | None) -> typer.Typer:
+    """The command line, with the one subcommand that is called loaded.
+
+    The others only lend their names and summaries to ``--help``: loading torch takes seconds.
+    """
+    app = typer.Typer(
+        name="cytolibra",
+        help="Screens cervical cytology slides. Research use only; not for diagnosis.",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, summary in SUMMARIES.items():
+        command = _load(name) if name == called else _unloaded
+        app.command(name, help=None if name == called else summary)(command)
+    return app
+
+
+def main() -> None:
+    """Runs the command line of this process."""
+    called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+    build_app(called)()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cytolibra {metadata.version('cytolibra')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Takes what stands before the subcommand."""
+
+
+def _unloaded() -> None:
+    """Stands for a subcommand that is not called."""
+
+
+def _load(name: str) -> Callable[..., None]:
+    return _for_people(getattr(importlib.import_module(f"scripts.{name}"), name))
+
+
+def _for_people(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns errors that people can mend into one line and an exit code."""
+
+    @functools.wraps(command)
+    def call(*arguments: Any, **options: Any) -> None:
+        from configs import CytoLibraError
+
+        try:
+            command(*arguments, **options)
+        except CytoLibraError as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+
+    return call

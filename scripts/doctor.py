@@ -1,0 +1,93 @@
+"""``cytolibra doctor``: what this machine can run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import typer
+
+Fact = tuple[str, str]
+
+_INSTRUCTIONS = (
+    *("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "avx_vnni"),
+    *("amx_int8", "amx_bf16", "neon", "sve", "i8mm", "bf16"),
+)
+_CODECS = ("JPEG8", "JPEG2K", "JPEGXL", "LZW", "DEFLATE", "ZSTD", "WEBP")
+
+
+def doctor() -> None:
+    """Says what this machine can run: readers, devices, instruction sets, free disk."""
+    sections: dict[str, Callable[[], Iterator[Fact]]] = {
+        "software": _software,
+        "readers": _readers,
+        "processor": _processor,
+        "devices": _devices,
+        "free disk": _disks,
+        "models": _models,
+    }
+    for title, section in sections.items():
+        typer.echo(title)
+        for name, value in section():
+            typer.echo(f"  {name:<17} {value}")
+
+
+def _software() -> Iterator[Fact]:
+    from pipeline.report import software_versions
+
+    yield "system", platform.platform()
+    yield from software_versions().items()
+
+
+def _readers() -> Iterator[Fact]:
+    import imagecodecs
+    import openslide
+
+    from pipeline.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
+
+    yield "openslide", openslide.__library_version__
+    codecs = [name for name in _CODECS if getattr(imagecodecs, name).available]
+    yield "decoders", ", ".join(codecs).lower()
+    yield "slides", " ".join(sorted(SLIDE_SUFFIXES))
+    yield "with --mpp", " ".join(sorted(IMAGE_SUFFIXES))
+
+
+def _processor() -> Iterator[Fact]:
+    import torch
+
+    found = torch.cpu.get_capabilities()
+    yield "name", str(found.get("cpu_name") or platform.processor() or platform.machine())
+    yield "cores", f"{os.cpu_count()} of the machine, {torch.get_num_threads()} threads for torch"
+    yield "instructions", " ".join(name for name in _INSTRUCTIONS if found.get(name)) or "plain"
+
+
+def _devices() -> Iterator[Fact]:
+    import torch
+
+    from pipeline.detector import find_device, find_precision
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(index)
+            yield f"cuda:{index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB"
+    chosen = find_device("auto")
+    yield "auto", f"{chosen}, {find_precision('auto', chosen)}"
+
+
+def _disks() -> Iterator[Fact]:
+    for name, folder in ("here", Path.cwd()), ("temporary", Path(tempfile.gettempdir())):
+        yield name, f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB ({folder})"
+
+
+def _models() -> Iterator[Fact]:
+    from models import list_models
+
+    cards = list_models()
+    if not cards:
+        yield "none", "is shipped with this installation"
+    for card in cards:
+        yield card.name, card.summary

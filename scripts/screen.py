@@ -1,0 +1,177 @@
+"""``cytolibra screen``: slides and folders in, reports out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from configs import load_config
+
+if TYPE_CHECKING:
+    from pipeline.batch import BatchResult
+    from pipeline.run_record import Shard
+    from pipeline.settings import ScreenSettings
+
+
+class Runtime(StrEnum):
+    """What runs the network."""
+
+    auto = "auto"
+    torch = "torch"
+
+
+Slides = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SLIDE_OR_FOLDER",
+        help="Slides, and folders, which are searched recursively.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the reports.")]
+Model = Annotated[
+    str | None, typer.Option(metavar="NAME_OR_PATH", help="Default: the shipped model.")
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where the network runs.")
+]
+Precision = Annotated[
+    str | None, typer.Option(metavar="auto|fp32|bf16|fp16", help="How exactly it computes.")
+]
+Mpp = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="µm per pixel of slides that carry none; plain images in folders are slides then.",
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="One score for all classes. Default: the model's, per class."),
+]
+Config = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Settings: a YAML file, or a preset.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as tiler.overlap=128."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Screen slides whose results are there again.")
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")]
+ShardText = Annotated[
+    str | None,
+    typer.Option(metavar="i/n", help="Screen the i-th of n parts; the others run elsewhere."),
+]
+
+
+def screen(
+    slides: Slides,
+    out: Out,
+    model: Model = None,
+    device: Device = None,
+    runtime: Annotated[Runtime, typer.Option(help="What runs the network.")] = Runtime.auto,
+    precision: Precision = None,
+    mpp: Mpp = None,
+    threshold: Threshold = None,
+    config: Config = None,
+    set_: Set = None,
+    overwrite: Overwrite = False,
+    fail_fast: FailFast = False,
+    shard: ShardText = None,
+) -> None:
+    """Screens slides, and folders of slides.
+
+    Writes a folder for each slide (report.html, report.json, cells.csv, cells.geojson), and
+    summary.html, summary.csv, run.json and run.log for all. Slides whose results are there, made
+    of the same content, settings and weights, are not screened again.
+
+    Exit codes: 0 all slides are done, 1 some failed, 2 the call is wrong, 130 interrupted.
+
+    Research use only. Not a medical device; not for diagnosis. Findings require review by a
+    qualified cytologist.
+    """
+    from pipeline.run_record import Shard
+
+    flags = {
+        "mpp": mpp,
+        "threshold": threshold,
+        "runtime.device": device,
+        "runtime.precision": precision,
+    }
+    settings = _read_settings(config, set_ or (), flags)
+    part = Shard.parse(shard) if shard else None
+    result = _screen_all(slides, out, model, settings, overwrite, fail_fast, part)
+    _tell(result, out)
+    raise typer.Exit(result.exit_code)
+
+
+def _read_settings(
+    config: str | None, overrides: Sequence[str], flags: dict[str, str | float | None]
+) -> ScreenSettings:
+    from pipeline.mpp import check_mpp_argument
+    from pipeline.settings import ScreenSettings
+
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    settings = load_config(config, ScreenSettings, [*overrides, *given])
+    check_mpp_argument(settings.mpp)
+    return settings
+
+
+def _screen_all(
+    slides: Sequence[Path],
+    out: Path,
+    model: str | None,
+    settings: ScreenSettings,
+    overwrite: bool,
+    fail_fast: bool,
+    shard: Shard | None,
+) -> BatchResult:
+    from models import DEFAULT_MODEL, load_detector
+    from pipeline.batch import BatchPlan, screen_batch
+    from pipeline.detector import TileDetector
+    from pipeline.discovery import discover
+    from pipeline.screen import describe_model, screen_slide, settings_in_force
+    from scripts.progress import show_progress
+
+    found = discover(slides, out, with_images=settings.mpp is not None)
+    if found.images_left_out:
+        typer.echo(f"{found.images_left_out} plain images are left out; with --mpp they are slides")
+    detector = TileDetector(
+        load_detector(model or DEFAULT_MODEL), settings.runtime, settings.threshold
+    )
+    plan = BatchPlan(
+        out=out,
+        model=describe_model(detector),
+        settings=settings_in_force(settings, detector),
+        command=("cytolibra", *sys.argv[1:]),
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        shard=shard,
+    )
+    with show_progress(Console()) as progress:
+        screen_one = partial(
+            screen_slide, detector=detector, settings=settings, progress=progress.tiles_done
+        )
+        return screen_batch(found.jobs, screen_one, plan, progress)
+
+
+def _tell(result: BatchResult, out: Path) -> None:
+    counts = {
+        "screened": result.screened,
+        "done before": result.reused,
+        "failed": len(result.failed),
+        "not reached": result.pending,
+    }
+    told = [f"{count} {what}" for what, count in counts.items() if count]
+    typer.echo(f"{', '.join(told) or 'no slides in this shard'}; see {out / 'summary.html'}")
+    if result.problem:
+        typer.echo(f"error: {result.problem}", err=True)

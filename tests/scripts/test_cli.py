@@ -1,0 +1,298 @@
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import make_report
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from pipeline.discovery import SlideJob
+from pipeline.run_record import SlideRecord
+from scripts.cli import SUMMARIES, build_app
+from scripts.progress import show_progress
+
+SLIDE_FILES = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"}
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model, as small as they get."""
+    from models import ModelCard, build_detector, save_detector
+
+    names = ["NILM", "HSIL"]
+    pyramid = {"channels": 32, "levels": [3]}
+    config = {"name": "fcos", "backbone": "mobilenet_v2", "classes": names, "pyramid": pyramid}
+    detector = build_detector(config)
+    card = ModelCard(
+        name="untrained", detector=detector.config, mpp=0.5, thresholds=dict.fromkeys(names, 0.9)
+    )
+    folder = tmp_path_factory.mktemp("model")
+    save_detector(detector, card, folder)
+    return folder
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> Path:
+    """A folder with a small plain image, which needs --mpp."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(90, 200, (100, 150, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "good.png")
+    return folder
+
+
+@pytest.fixture
+def screen(model: Path, slides: Path, tmp_path: Path) -> Call:
+    """Calls `cytolibra screen` with a small model, small tiles, and the slides if none is named."""
+
+    def call(*arguments: str | Path, with_mpp: bool = True) -> Result:
+        given = [str(a) for a in arguments]
+        if not arguments or given[0].startswith("--"):
+            given = [str(slides), *given]
+        for option, value in {"--out": tmp_path / "out", "--model": model}.items():
+            if option not in given:
+                given += [option, str(value)]
+        if with_mpp and "--mpp" not in given:
+            given += ["--mpp", "0.5"]
+        small = ["--set", "tiler.size=128", "--set", "tiler.overlap=32", "--device", "cpu"]
+        return CliRunner().invoke(build_app("screen"), ["screen", *small, *given])
+
+    return call
+
+
+def assert_one_line(result: Result, message: str) -> None:
+    """One clear line on stderr, and no traceback anywhere."""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_help_names_every_command_and_loads_none_of_them() -> None:
+    code = (
+        "import sys; sys.argv = ['cytolibra', '--help']\n"
+        "from scripts.cli import main\n"
+        "try: main()\n"
+        "finally: print('LOADED', {'torch', 'numpy', 'pydantic'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=repo())
+    for name, summary in SUMMARIES.items():
+        assert name in found.stdout
+        assert summary.split()[0] in found.stdout
+    assert "LOADED set()" in found.stdout
+
+
+def repo() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_every_command_tells_about_itself(name: str) -> None:
+    command = getattr(importlib.import_module(f"scripts.{name}"), name)
+    assert command.__doc__.splitlines()[0] == SUMMARIES[name]
+    result = CliRunner().invoke(build_app(name), [name, "--help"])
+    assert result.exit_code == 0
+    assert f"cytolibra {name}" in result.stdout
+
+
+def test_version_is_told() -> None:
+    result = CliRunner().invoke(build_app(None), ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("cytolibra ")
+
+
+def test_a_folder_is_screened_and_screened_no_more(
+    screen: Call, slides: Path, tmp_path: Path
+) -> None:
+    result = screen()
+    assert result.exit_code == 0, result.output
+    assert "[1/1] good.png: screening" in result.stdout
+    assert "1 screened" in result.stdout
+    out = tmp_path / "out"
+    assert {p.name for p in (out / "good.png").iterdir()} == SLIDE_FILES
+    report = json.loads((out / "good.png/report.json").read_text(encoding="utf-8"))
+    assert report["slide"]["mpp"] == 0.5
+    assert report["slide"]["mpp_source"] == "argument"
+    assert report["model"]["name"] == "untrained"
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert run["command"][0] == "cytolibra"
+    assert run["settings"]["tiler"]["size"] == 128
+    again = screen()
+    assert again.exit_code == 0
+    assert "1 done before" in again.stdout
+    assert "1 screened" in screen("--overwrite").stdout
+
+
+def test_flags_reach_the_settings_before_anything_else(screen: Call, tmp_path: Path) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text("threshold: 0.2\nmax_unread: 0.3\n")
+    screen("--config", config, "--set", "threshold=0.3", "--threshold", "0.4")
+    run = json.loads((tmp_path / "out/run.json").read_text(encoding="utf-8"))
+    assert run["settings"]["threshold"] == 0.4
+    assert run["settings"]["max_unread"] == 0.3
+    assert run["model"]["threshold"] == {"NILM": 0.4, "HSIL": 0.4}
+
+
+def test_bad_slides_are_named_and_the_rest_is_done(
+    screen: Call, slides: Path, tmp_path: Path
+) -> None:
+    (slides / "text.svs").write_text("this is no slide")
+    (slides / "empty.tif").touch()
+    result = screen()
+    assert result.exit_code == 1
+    assert result.stderr.count("error: ") == 2
+    assert "text.svs" in result.stderr
+    assert "Traceback" not in result.output
+    assert "1 screened, 2 failed" in result.stdout
+    assert (tmp_path / "out/good.png/report.json").is_file()
+    assert not (tmp_path / "out/text.svs").exists()
+
+
+def test_a_slide_without_mpp_fails_and_names_the_option(screen: Call, slides: Path) -> None:
+    result = screen(slides / "good.png", with_mpp=False)
+    assert result.exit_code == 1
+    assert_one_line(result, "--mpp")
+
+
+def test_plain_images_that_are_left_out_are_told(screen: Call, slides: Path) -> None:
+    (slides / "text.svs").write_text("this is no slide")
+    result = screen(with_mpp=False)
+    assert "1 plain image" in result.stdout
+    assert "--mpp" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mpp", "0"], "--mpp 0"),
+        (["--mpp", "-1"], "--mpp -1"),
+        (["--mpp", "100"], "0.05 to 5"),
+        (["--mpp", "nan"], "--mpp nan"),
+        (["--threshold", "1.5"], "threshold = 1.5"),
+        (["--set", "tilr.size=64"], "did you mean tiler?"),
+        (["--set", "nonsense"], "expected key=value"),
+        (["--config", "missing.yaml"], "missing.yaml: no such file or preset"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--precision", "fp17"], "fp17"),
+        (["--shard", "3/2"], "expected i/n"),
+        (["--model", "no-such-model"], "no-such-model: no such model"),
+        (["/no/such/slide.svs"], "no such file or folder"),
+    ],
+)
+def test_a_wrong_call_is_told_in_one_line_and_starts_nothing(
+    screen: Call, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = screen(*arguments)
+    assert result.exit_code == 2, result.output
+    assert_one_line(result, message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_slides_is_a_wrong_call(screen: Call, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = screen(tmp_path / "empty")
+    assert result.exit_code == 2
+    assert_one_line(result, "no slide found")
+
+
+def test_an_output_folder_that_is_a_file_is_a_wrong_call(screen: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = screen("--out", tmp_path / "file")
+    assert result.exit_code == 2
+    assert_one_line(result, "can't be written")
+
+
+def test_a_model_of_another_kind_is_a_wrong_call(screen: Call, tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"PK\x03\x04")
+    result = screen("--model", tmp_path / "weights.pth")
+    assert result.exit_code == 2
+    assert_one_line(result, "not a model of CytoLibra")
+
+
+def test_a_truncated_model_is_a_wrong_call(screen: Call, model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "model.json").write_bytes((model / "model.json").read_bytes())
+    weights = (model / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    result = screen("--model", broken)
+    assert result.exit_code == 2
+    assert_one_line(result, "truncated")
+
+
+def test_typer_s_own_errors_are_wrong_calls_too() -> None:
+    for arguments in (["screen"], ["screen", "x", "--no-such-option"], ["no-such-command"]):
+        called = arguments[0] if arguments[0] in SUMMARIES else None
+        assert CliRunner().invoke(build_app(called), arguments).exit_code == 2
+
+
+def test_ctrl_c_ends_with_130(screen: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.screen.screen_slide", interrupt)
+    result = screen()
+    assert result.exit_code == 130
+    assert "1 not reached" in result.stdout
+    monkeypatch.setattr("pipeline.discovery.discover", interrupt)
+    assert screen().exit_code == 130
+
+
+def test_doctor_tells_readers_devices_disk_and_models() -> None:
+    result = CliRunner().invoke(build_app("doctor"), ["doctor"])
+    assert result.exit_code == 0
+    for expected in ("openslide", "decoders", "instructions", "auto", "GiB", "models", ".svs"):
+        assert expected in result.stdout
+
+
+def test_models_are_listed_with_their_cards(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from models.checkpoint import read_card
+
+    monkeypatch.setattr("models.list_models", lambda: [read_card(model)])
+    result = CliRunner().invoke(build_app("models"), ["models"])
+    assert result.exit_code == 0
+    assert "untrained" in result.stdout
+    assert "NILM from 0.90, HSIL* from 0.90" in result.stdout
+    monkeypatch.setattr("models.list_models", list)
+    assert "no model" in CliRunner().invoke(build_app("models"), ["models"]).stdout
+
+
+def test_a_terminal_gets_bars_with_tiles_rate_and_names_as_they_are() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=120)
+    job = SlideJob(Path("a.svs"), "[red]two\nlines.svs")
+    with show_progress(console) as progress:
+        progress.batch_started(2)
+        progress.slide_started(job)
+        progress.tiles_done(3, 8)
+        progress.tiles_done(8, 8)
+        time.sleep(0.3)  # bars are drawn ten times a second
+        record = SlideRecord(path="a.svs", status="complete", seconds=1.5)
+        progress.slide_ended(job, record, make_report())
+        failed = SlideRecord(path="a.svs", status="failed", error="a.svs: [bold]truncated")
+        progress.slide_ended(job, failed, None)
+    shown = stream.getvalue()
+    assert "[1/2] [red]two\\nlines.svs: " in shown
+    assert "abnormal of 50 cells; SCC (1.5 s)" in shown
+    assert "8/8" in shown
+    assert "2/2" in shown
+    assert "error: a.svs: [bold]truncated" in shown
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a console's Ctrl-C is sent otherwise here")
+def test_the_installed_command_and_the_module_are_the_same() -> None:
+    command = [sys.executable, "-c", "from scripts.cli import main; main()", "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=repo())
+    assert found.stdout.startswith("cytolibra ")
