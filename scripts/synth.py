@@ -6,12 +6,13 @@ import math
 import re
 import tempfile
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from configs import ConfigError, CytoLibraError
 from data.synth import (
@@ -23,7 +24,8 @@ from data.synth import (
     lay_out,
     read_fields,
     write_broken,
-    write_slides,
+    write_slide,
+    write_truth,
 )
 
 DEFAULT_MPP = 0.25
@@ -94,7 +96,6 @@ def synth(
     """
     _check_range("--slides", slides, 1, _MAX_SLIDES)
     _check_range("--seed", seed, 0, 2**40)
-    _make_folder(out)
     wanted = _parse_size(size) if size else None
     if fields is not None:
         layout = _check_layout(columns, wanted, fill)
@@ -105,6 +106,7 @@ def synth(
         share = _parse_abnormal(abnormal)
         classes = CLASSES
         sources = _scenes(slides, wanted or (4096, 4096), mpp, seed, cells_per_mm2, share, kind)
+    _make_folder(out)
     _write(out, sources, classes, broken)
 
 
@@ -119,6 +121,9 @@ def _scenes(
 ) -> list[NamedSource]:
     mpp = DEFAULT_MPP if mpp is None else mpp
     _check_range("--mpp", mpp, 0.1, 2.0)
+    if isinstance(abnormal, int):
+        room = math.floor(size[0] * size[1] * mpp * mpp * 1e-6 * MAX_CELLS_PER_MM2)
+        _check_range("--abnormal", abnormal, 0, room)
     sources = []
     for index in range(slides):
         worst = _WORST[index % len(_WORST)]
@@ -157,27 +162,31 @@ def _write(out: Path, sources: list[NamedSource], classes: tuple[str, ...], brok
     console = Console()
     try:
         with _progress(console) as progress:
-            tasks: dict[str, TaskID] = {
-                one.name: progress.add_task(one.name, total=math.prod(one.source.size))
-                for one in sources
-            }
-            count = write_slides(
-                out, sources, classes, lambda name, pixels: progress.advance(tasks[name], pixels)
-            )
-        for one in sources:
-            console.print(f"{out / one.name}: {one.source.size[0]} x {one.source.size[1]} px")
+            for source in sources:
+                size = source.source.size
+                task = progress.add_task(source.name, total=math.prod(size))
+                path = write_slide(out, source, classes, partial(progress.advance, task))
+                _tell(console, f"{path}: {size[0]} x {size[1]} px")
         if broken:
-            console.print(f"{write_broken(out / sources[0].name)}: broken on purpose")
+            _tell(console, f"{write_broken(out / sources[0].name)}: broken on purpose")
+        count = write_truth(out / "truth.json", sources, classes)
     except OSError as error:
         raise CytoLibraError(f"{out}: the slides could not be written: {error}") from error
-    console.print(f"{out / 'truth.json'}: {count} cells on {len(sources)} slides")
+    _tell(console, f"{out / 'truth.json'}: {count} cells on {len(sources)} slides")
 
 
 def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(), console=console, transient=True,
-    )  # fmt: skip
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _tell(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _make_folder(out: Path) -> None:
@@ -232,4 +241,4 @@ def _refuse_without_fields(images: Path | None, columns: int | None, fill: bool)
 
 def _check_range(option: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:  # false for nan too
-        raise ConfigError(f"{option} {value:g} is out of range: {low:g} to {high:g} is allowed")
+        raise ConfigError(f"{option} {value} is out of range: {low} to {high} is allowed")

@@ -1,10 +1,10 @@
 """Slides made by hand: drawn cells, or real annotated fields laid out as a mosaic, with truth."""
 
 from data.synth.criteria import CLASSES
-from data.synth.folder import write_broken, write_slides
+from data.synth.folder import write_broken, write_slide
 from data.synth.mosaic import Layout, Mosaic, lay_out, read_fields
 from data.synth.scene import MAX_CELLS_PER_MM2, Scene, draw_field
-from data.synth.truth import NamedSource
+from data.synth.truth import NamedSource, write_truth
 
 __all__ = [
     "CLASSES",
@@ -17,5 +17,6 @@ __all__ = [
     "lay_out",
     "read_fields",
     "write_broken",
-    "write_slides",
+    "write_slide",
+    "write_truth",
 ]

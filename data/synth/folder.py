@@ -1,42 +1,48 @@
-"""A folder of slides with their truth."""
+"""Files of a slide: its pyramid, its truth, and a broken copy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from data.synth.region import Region
-from data.synth.truth import NamedSource, Source, write_truth
+from data.synth.truth import NamedSource, write_truth
 from data.synth.writer import Pixels, write_pyramid
 
-Progress = Callable[[str, int], None]
-"""Told the slide's name and how many pixels more of it are drawn."""
+Progress = Callable[[int], None]
+"""Told how many pixels more of the slide are drawn."""
 
 BROKEN_NAME = "broken.tif"
 
 _CHUNK = 1 << 20
 
 
-def write_slides(
-    out: Path, slides: Sequence[NamedSource], classes: tuple[str, ...], progress: Progress
-) -> int:
-    """Writes slides, a truth file beside each, and ``truth.json`` for all; returns the cells.
+def write_slide(
+    out: Path, slide: NamedSource, classes: tuple[str, ...], progress: Progress
+) -> Path:
+    """Writes a slide and its truth beside it; returns the slide's path.
 
     Args:
         out: an existing folder.
-        slides: their names end in ``.tif``.
+        slide: its name ends in ``.tif``; files of these names are replaced.
         classes: names of the labels.
         progress: called after each block that is drawn.
 
     Raises:
-        OSError: a file can't be written; finished slides stay.
+        OSError: a file can't be written.
     """
-    for slide in slides:
-        path = out / slide.name
-        render = _Render(slide, progress)
-        write_pyramid(path, slide.source.size, slide.source.mpp, render)
-        write_truth(path.with_suffix(".truth.json"), [slide], classes)
-    return write_truth(out / "truth.json", slides, classes)
+    path = out / slide.name
+    source = slide.source
+
+    def render(regions: Iterable[Region]) -> Iterator[Pixels]:
+        for region in regions:
+            pixels = source.draw(region)
+            progress(region.width * region.height)
+            yield pixels
+
+    write_pyramid(path, source.size, source.mpp, render)
+    write_truth(path.with_suffix(".truth.json"), [slide], classes)
+    return path
 
 
 def write_broken(whole: Path) -> Path:
@@ -49,17 +55,3 @@ def write_broken(whole: Path) -> Path:
             target.write(chunk)
             left -= len(chunk)
     return path
-
-
-class _Render:
-    """Draws the blocks of one slide and tells how far it has come."""
-
-    def __init__(self, slide: NamedSource, progress: Progress) -> None:
-        self._name = slide.name
-        self._source: Source = slide.source
-        self._progress = progress
-
-    def __call__(self, regions: Iterable[Region]) -> Iterator[Pixels]:
-        for region in regions:
-            yield self._source.draw(region)
-            self._progress(self._name, region.width * region.height)

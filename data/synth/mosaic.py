@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -53,32 +53,38 @@ def read_fields(path: Path, images: Path) -> tuple[tuple[str, ...], list[Annotat
     """
     fields = read_coco(path, images)
     nuclei = _read_nuclei(path)
-    for one in fields.fields:
-        if one.mpp is None:
-            raise ConfigError(f"{path}: {one.image.name} has no mpp; add it to the image's entry")
     return fields.classes, [
-        _annotated(one, np.array(points, float).reshape(-1, 2))
-        for one, points in zip(fields.fields, nuclei, strict=True)
+        _annotated(field, points) for field, points in zip(fields.fields, nuclei, strict=True)
     ]
 
 
-def _annotated(one: Field, nuclei: NDArray[np.float64]) -> AnnotatedField:
-    counted = ~one.crowd
+def _annotated(field: Field, nuclei: NDArray[np.float64]) -> AnnotatedField:
+    if not field.mpp:
+        raise ConfigError(f"{field.image}: the annotations give no mpp for this image")
+    counted = ~field.crowd
     return AnnotatedField(
-        one.image, (one.width, one.height), float(one.mpp or 0.0),
-        one.boxes[counted].astype(np.float64), nuclei[counted], one.labels[counted],
-    )  # fmt: skip
+        image=field.image,
+        size=(field.width, field.height),
+        mpp=float(field.mpp),
+        boxes=field.boxes[counted].astype(np.float64),
+        nuclei=nuclei[counted],
+        labels=field.labels[counted],
+    )
 
 
-def _read_nuclei(path: Path) -> list[list[list[float]]]:
-    """Nucleus centres of each image's annotations, in the file's order."""
+def _read_nuclei(path: Path) -> list[NDArray[np.float64]]:
+    """Nucleus centres (N, 2) of each image's annotations, in the file's order."""
     content = json.loads(path.read_text(encoding="utf-8"))
     by_image: dict[object, list[list[float]]] = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
         x, y, width, height = annotation["bbox"]
         middle = [x + width / 2, y + height / 2]
-        by_image[annotation["image_id"]].append(annotation.get("nucleus", middle))
-    return list(by_image.values())
+        if annotation["image_id"] in by_image:
+            by_image[annotation["image_id"]].append(annotation.get("nucleus", middle))
+    try:
+        return [np.array(points, float).reshape(-1, 2) for points in by_image.values()]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: a nucleus is not a pair of numbers") from error
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class Mosaic:
     size: tuple[int, int]
     mpp: float
     seed: int
-    background: NDArray[np.float64] = field(default_factory=lambda: np.full(3, 245.0))
+    background: NDArray[np.float64]
 
     def draw(self, region: Region) -> NDArray[np.uint8]:
         """The region's pixels, (height, width, 3) uint8."""
@@ -124,7 +130,7 @@ class Mosaic:
         for one, place in zip(self.fields, self.places, strict=True):
             part = place.meet(region)
             if part.width and part.height:
-                pixels = load_field(one.image, (place.width, place.height))
+                pixels = load_field(one.image, one.size, (place.width, place.height))
                 y, x = part.y - place.y, part.x - place.x
                 rows = slice(part.y - region.y, part.bottom - region.y)
                 columns = slice(part.x - region.x, part.right - region.x)
@@ -220,22 +226,27 @@ def glass_of(fields: Sequence[AnnotatedField], sample: int = 9) -> NDArray[np.fl
     """RGB of the fields' clear background: the bright end of some of them, in the median."""
     step = max(1, len(fields) // sample)
     bright = [
-        np.percentile(load_field(one.image, one.size).reshape(-1, 3)[::97], 90, axis=0)
+        np.percentile(load_field(one.image, one.size, one.size).reshape(-1, 3)[::97], 90, axis=0)
         for one in fields[::step][:sample]
     ]
     return np.asarray(np.median(bright, axis=0))
 
 
 @lru_cache(maxsize=_DECODED)
-def load_field(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A field's pixels at the wanted size.
+def load_field(path: Path, own: tuple[int, int], wanted: tuple[int, int]) -> NDArray[np.uint8]:
+    """A field's pixels, resampled from its ``own`` size to the ``wanted`` one.
 
     Raises:
-        ConfigError: the image can't be read.
+        ConfigError: the image can't be read, or has not the size that its annotations say.
     """
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
-    return resample(pixels, size)
+    height, width = pixels.shape[:2]
+    if (width, height) != own:
+        raise ConfigError(
+            f"{path}: it has {width}x{height} pixels, the annotations say {own[0]}x{own[1]}"
+        )
+    return resample(pixels, wanted)
