@@ -100,7 +100,7 @@ def render_report(report: SlideReport) -> str:
         gallery=gallery,
         shown=sum(map(len, gallery.values())),
         overview=_overview_view(report, overview) if overview else None,
-        category=find_category(report.suggestion.category),
+        suggested=next((c for c in classes if c.name == report.suggestion.category), None),
         settings=_flatten(report.settings),
     )
 
@@ -132,7 +132,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["link"] = _link
-    environment.filters["hex"] = _hex
     return environment
 
 

@@ -8,6 +8,7 @@
 
   const value = (row, column) => {
     const cell = row.cells[column];
+    if (!cell || cell.colSpan > 1) return ""; // a slide that has no figures
     return cell.dataset.value ?? cell.textContent.trim();
   };
 
