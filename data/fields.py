@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field as Option
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,6 +14,8 @@ from torch.utils.data import Dataset
 from configs import ConfigError, StrictModel
 from data.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
 from data.coco import Field, FieldSet
+from data.copypaste import CellPaster
+from data.images import FieldImages
 from data.resample import resample
 from data.synth import CLASSES, draw_field
 
@@ -34,6 +35,7 @@ class CropSettings(StrictModel):
             the others lie anywhere in a field drawn evenly.
         class_power: 0 draws the cell's class by its frequency, 1 evenly over classes.
         drawn: share of crops that are drawn by `data.synth`, not cut from a field.
+        paste: how many cells of other fields are laid on a crop, on average.
     """
 
     size: int = Option(384, ge=32)
@@ -41,24 +43,7 @@ class CropSettings(StrictModel):
     around_cells: float = Option(0.5, ge=0, le=1)
     class_power: float = Option(0.5, ge=0, le=1)
     drawn: float = Option(0.0, ge=0, le=1)
-
-
-class FieldImages:
-    """The fields' pixels, decoded once each and kept: a few hundred fields fit in memory."""
-
-    def __init__(self, fields: Sequence[Field]) -> None:
-        self._fields = fields
-        self._pixels: dict[int, NDArray[np.uint8]] = {}
-
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        if index not in self._pixels:
-            path = self._fields[index].image
-            try:
-                with Image.open(path) as image:
-                    self._pixels[index] = np.asarray(image.convert("RGB"))
-            except OSError as error:
-                raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
-        return self._pixels[index]
+    paste: float = Option(0.0, ge=0, le=20)
 
 
 class CropDataset(Dataset[Sample]):
@@ -99,6 +84,7 @@ class CropDataset(Dataset[Sample]):
         self._augment = build_augmentation(augment)
         self._cells = _cells_by_class(fields)
         self._class_weights = _class_weights(self._cells, crops.class_power)
+        self._paster = CellPaster(fields, images, self._downsample)
         self._drawn_labels = _drawn_labels(fields.classes) if crops.drawn else None
 
     def __len__(self) -> int:
@@ -127,7 +113,8 @@ class CropDataset(Dataset[Sample]):
         left, top, right, bottom = window
         image = resample(self._images[index], (side, side), (left, top, right, bottom))
         boxes = (field.boxes[~field.crowd] - (left, top, left, top)) * side / (right - left)
-        return image, boxes, field.labels[~field.crowd]
+        labels, count = field.labels[~field.crowd], int(rng.poisson(self.crops.paste))
+        return self._paster.paste(image, boxes, labels, count, rng)
 
     def _draw_window(
         self, rng: np.random.Generator

@@ -100,7 +100,8 @@ def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells],
     import numpy as np
 
     from data.evaluation import FieldCells
-    from data.fields import FieldImages, downsample_of
+    from data.fields import downsample_of
+    from data.images import FieldImages
     from data.resample import resample
 
     images = FieldImages(fields.fields)

@@ -27,11 +27,11 @@ from data.evaluation import FieldCells, best_f1_threshold, field_metrics, matche
 from data.fields import (
     CropDataset,
     CropSettings,
-    FieldImages,
     Sample,
     WholeFieldDataset,
     collate,
 )
+from data.images import FieldImages
 from models import DetectorConfig, ModelCard, build_detector, save_detector
 from models.callbacks import MetricsFile
 from models.learner import DetectionLearner, OptimiserSettings, Targets

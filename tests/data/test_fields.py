@@ -10,10 +10,10 @@ from data.coco import read_coco
 from data.fields import (
     CropDataset,
     CropSettings,
-    FieldImages,
     WholeFieldDataset,
     visible,
 )
+from data.images import FieldImages
 
 PLAIN = AugmentSettings(flips=False, stain=0, brightness=0, contrast=0, blur=0, jpeg=0, noise=0)
 

@@ -49,9 +49,7 @@ def test_gives_the_papers_numbers(alphas, losses, detached, attached):
 
 
 @given(
-    st.lists(
-        st.tuples(st.floats(-15, 15), st.sampled_from([0.0, 1.0])), min_size=1, max_size=20
-    ),
+    st.lists(st.tuples(st.floats(-15, 15), st.sampled_from([0.0, 1.0])), min_size=1, max_size=20),
     st.floats(0, 1),
     st.floats(0, 1),
 )
@@ -59,7 +57,9 @@ def test_agrees_with_the_formula_written_out(pairs, alpha_pos, alpha_neg):
     logits, targets = (torch.tensor(side, dtype=torch.float64) for side in zip(*pairs, strict=True))
     expected = [slow_loss(z, y, alpha_pos, alpha_neg) for z, y in pairs]
     loss = grad_libra_loss(logits, targets, alpha_pos, alpha_neg)
-    torch.testing.assert_close(loss, torch.tensor(expected, dtype=torch.float64), atol=1e-8, rtol=1e-6)
+    torch.testing.assert_close(
+        loss, torch.tensor(expected, dtype=torch.float64), atol=1e-8, rtol=1e-6
+    )
 
 
 def test_passes_gradcheck_when_the_weight_is_part_of_the_graph():
@@ -93,7 +93,9 @@ def test_half_precision_is_computed_in_float32(dtype):
     logits, targets = torch.randn(1000, 6).to(dtype), torch.zeros(1000, 6, dtype=dtype)
     loss = grad_libra_loss(logits, targets, reduction="sum")
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, grad_libra_loss(logits.float(), targets.float(), reduction="sum"))
+    torch.testing.assert_close(
+        loss, grad_libra_loss(logits.float(), targets.float(), reduction="sum")
+    )
 
 
 def test_reductions():
