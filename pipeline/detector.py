@@ -85,7 +85,7 @@ class TileDetector:
             For each tile, boxes in its pixels, by falling score; nothing below the thresholds.
         """
         images = [
-            torch.from_numpy(tile).to(self.device).permute(2, 0, 1).float().div_(255)
+            torch.tensor(tile, device=self.device).permute(2, 0, 1).float().div_(255)
             for tile in tiles
         ]
         reduced = self.precision != "fp32"

@@ -14,6 +14,7 @@ import typer
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
     "train": "Trains a detector on annotated fields (COCO).",
+    "evaluate": "Average precision and FROC of a model on annotated fields.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
     "models": "Lists the shipped models with their cards.",
     "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",

@@ -1,9 +1,12 @@
 """Fixtures that every part of the tests shares."""
 
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -15,3 +18,35 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real cells and slides are not here ({folder}); set CYTOLIBRA_SHARED")
     return folder
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Two fields at 0.25 µm/px with a dark square on each cell; (json path, images folder)."""
+    images = tmp_path / "images"
+    images.mkdir()
+    cells = {1: [(10, 20, 40, 40, 1), (120, 60, 40, 40, 2)], 2: [(60, 60, 40, 40, 2)]}
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "width": 200, "height": 150, "mpp": 0.25}
+            for i in cells
+        ],
+        "categories": [{"id": 1, "name": "NILM"}, {"id": 2, "name": "HSIL"}],
+        "annotations": [],
+    }
+    for i, rows in cells.items():
+        pixels = np.full((150, 200, 3), 230, np.uint8)
+        for x, y, w, h, category in rows:
+            pixels[y : y + h, x : x + w] = 80
+            content["annotations"].append(
+                {
+                    "id": len(content["annotations"]) + 1,
+                    "image_id": i,
+                    "category_id": category,
+                    "bbox": [x, y, w, h],
+                }
+            )
+        Image.fromarray(pixels).save(images / f"{i}.png")
+    path = tmp_path / "fields.json"
+    path.write_text(json.dumps(content))
+    return path, images

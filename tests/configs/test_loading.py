@@ -1,0 +1,85 @@
+"""Configurations: every preset loads, and what is wrong is named by key, value and remedy."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+import configs
+from configs import ConfigError, StrictModel, apply_overrides, load_config
+from pipeline.settings import ScreenSettings
+from scripts.training import TrainSettings
+
+PRESETS = sorted(Path(configs.__file__).parent.rglob("*.yaml"))
+KINDS = {"train": TrainSettings, "screen": ScreenSettings}
+
+
+class Inner(StrictModel):
+    overlap: int = Field(128, ge=0)
+
+
+class Outer(StrictModel):
+    tiler: Inner = Inner()
+    name: str = "x"
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_preset_loads_by_its_name(path):
+    name = f"{path.parent.name}/{path.stem}"
+    assert load_config(name, KINDS[path.parent.name]) == load_config(path, KINDS[path.parent.name])
+
+
+def test_overrides_reach_nested_keys_and_are_read_as_yaml():
+    settings = load_config(None, Outer, ["tiler.overlap=64", "name='7'"])
+    assert settings == Outer(tiler=Inner(overlap=64), name="7")
+
+
+def test_overrides_leave_their_source_alone():
+    values = {"tiler": {"overlap": 1}}
+    assert apply_overrides(values, ["tiler.overlap=2"]) == {"tiler": {"overlap": 2}}
+    assert values == {"tiler": {"overlap": 1}}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tiler.overlp=3", r"unknown key tiler.overlp; did you mean overlap\? allowed here"),
+        ("tiler.overlap=-3", r"tiler.overlap = -3: Input should be greater"),
+        ("tiler.overlap=many", r"tiler.overlap = 'many'"),
+        ("tiler.overlap.deep=3", "overlap is a single value|tiler.overlap = "),
+        ("name.deep.er=3", "name = "),
+        ("overlap", "expected key=value"),
+        ("name=[", "not valid YAML"),
+    ],
+)
+def test_wrong_overrides_name_the_key_and_what_is_allowed(override, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(None, Outer, [override])
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "expected `key: value` lines, found list"),
+        ("a: [", "not valid YAML"),
+        ("tiler: 3", "tiler = 3"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path, text, message):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path, Outer)
+    assert "wrong.yaml" in str(caught.value)
+
+
+def test_a_missing_file_lists_the_presets(tmp_path):
+    with pytest.raises(ConfigError, match=r"no such file or preset; presets: .*train/cric"):
+        load_config("no/such", Outer)
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    assert load_config(path, Outer) == Outer()

@@ -1,0 +1,172 @@
+"""One slide from file to report, with a detector that finds dark squares."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from blobs import CLASSES, BlobDetector, blob_slide
+from slidefiles import break_tiles, write_image, write_pyramid
+
+from models import ModelCard, ModelFileError, build_detector
+from pipeline.detector import RuntimeSettings, TileDetector, find_device, find_precision
+from pipeline.errors import SlideError
+from pipeline.screen import read_ahead, screen_slide
+from pipeline.settings import ScreenSettings
+
+SIZE = (1500, 1100)
+
+
+@pytest.fixture
+def scattered():
+    """Cells far enough apart that each is one blob, some across the seams of small tiles."""
+    rng = np.random.default_rng(0)
+    grid = [(x, y) for x in range(40, 1480, 60) for y in range(40, 1080, 60)]
+    centers = [(x + int(rng.integers(-8, 8)), y + int(rng.integers(-8, 8))) for x, y in grid]
+    return centers, rng.integers(0, 2, len(centers)).tolist()
+
+
+def settings(**changes):
+    values = {"tiler": {"size": 256, "overlap": 64}, "foreground": {"enabled": False}}
+    return ScreenSettings.model_validate(values | changes)
+
+
+@pytest.fixture
+def slide(tmp_path, scattered):
+    path = tmp_path / "slide ø\n.tif"
+    image = blob_slide(SIZE, *scattered)
+    return write_pyramid(path, image, levels=1, mpp=0.25, compression="deflate")
+
+
+def test_finds_every_cell_once_wherever_the_seams_fall(slide, scattered):
+    centers, labels = scattered
+    expected = sorted((x, y, label) for (x, y), label in zip(centers, labels, strict=True))
+    for offset in ((0, 0), (37, 101), (128, 5)):
+        tiler = {"size": 256, "overlap": 64, "offset": offset}
+        report = screen_slide(slide, BlobDetector(), settings(tiler=tiler))
+        found = np.column_stack([report.cells.centers.round(), report.cells.labels])
+        found = sorted(map(tuple, found.astype(int).tolist()))
+        assert len(found) == len(expected)
+        assert np.abs(np.array(found) - expected).max() <= 2
+    assert report.counts == {name: labels.count(i) for i, name in enumerate(CLASSES)}
+    assert report.abnormal_cells == labels.count(1)
+    assert report.suggestion.category == "HSIL"
+    assert report.area.screened_mm2 == pytest.approx(1500 * 1100 * 0.25**2 / 1e6)
+
+
+def test_one_colour_of_glass_alone_is_not_screened(tmp_path):
+    path = write_image(tmp_path / "blank.png", np.full((600, 600, 3), 240, np.uint8))
+    report = screen_slide(path, BlobDetector(), ScreenSettings(mpp=0.25))
+    assert report.area.screened_mm2 == 0
+    assert len(report.cells) == 0
+    assert report.cells_per_mm2 is None
+    assert report.suggestion.category == "no cells above threshold"
+
+
+def test_a_slide_smaller_than_a_tile(tmp_path):
+    path = write_image(tmp_path / "tiny.png", blob_slide((90, 60), [(45, 30)], [1]))
+    report = screen_slide(path, BlobDetector(), settings(mpp=0.25))
+    assert report.counts == {"NILM": 0, "HSIL": 1}
+    np.testing.assert_allclose(report.cells.boxes, [[35, 20, 55, 40]], atol=2)
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_screened(slide, scattered):
+    break_tiles(slide, [0])
+    report = screen_slide(slide, BlobDetector(), settings(max_unread=0.5))
+    x_min, y_min, x_max, y_max = np.array(report.area.unread).T
+    assert (x_min.min(), y_min.min()) == (0, 0)
+    assert report.area.unread_mm2 > 0
+    covered = report.area.unread_mm2 + report.area.screened_mm2
+    assert covered == pytest.approx(report.area.slide_mm2)
+    assert any("could not be read" in warning for warning in report.warnings)
+    far = [(x, y) for x, y in scattered[0] if x > x_max.max() + 40 or y > y_max.max() + 40]
+    found = report.cells.centers
+    for center in far:
+        assert np.abs(found - center).max(axis=1).min() <= 2
+
+
+def test_a_slide_of_which_too_much_is_unread_fails(slide):
+    break_tiles(slide, range(24 * 18))
+    with pytest.raises(SlideError, match=r"100% of what had to be screened can't be read"):
+        screen_slide(slide, BlobDetector(), settings())
+
+
+def test_progress_counts_the_tiles(slide):
+    told = []
+    screen_slide(
+        slide, BlobDetector(), settings(), progress=lambda done, total: told.append((done, total))
+    )
+    assert told[-1][0] == told[-1][1] > 2
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_the_same_slide_gives_the_same_report(slide):
+    first, second = (screen_slide(slide, BlobDetector(), settings()) for _ in range(2))
+    volatile = {"timing"}
+    assert first.model_dump(exclude=volatile) == second.model_dump(exclude=volatile)
+    np.testing.assert_array_equal(first.cells.boxes, second.cells.boxes)
+
+
+@pytest.fixture
+def detector():
+    model = build_detector({"name": "fcos", "classes": CLASSES, "pyramid": {"channels": 32}})
+    thresholds = {"NILM": 0.004, "HSIL": 0.002}
+    model.card = ModelCard(name="x", detector=model.config, mpp=0.5, thresholds=thresholds)
+    return model
+
+
+def test_a_network_reports_nothing_below_its_own_thresholds(detector):
+    tile = np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)
+    ready = TileDetector(detector, RuntimeSettings(device="cpu", precision="fp32"))
+    found = ready.detect([tile, tile])
+    assert len(found[0])
+    np.testing.assert_array_equal(found[0].boxes, found[1].boxes)
+    assert (found[0].scores >= ready.thresholds[found[0].labels]).all()
+    none = TileDetector(detector, RuntimeSettings(device="cpu"), threshold=0.99).detect([tile])
+    assert len(none[0]) == 0
+
+
+def test_a_detector_without_a_card_is_refused(detector):
+    detector.card = None
+    with pytest.raises(ModelFileError, match="no card"):
+        TileDetector(detector)
+
+
+def test_devices_and_precisions_that_are_not_here_are_refused():
+    with pytest.raises(Exception, match="device tpu: not on this machine, which has cpu"):
+        find_device("tpu")
+    with pytest.raises(Exception, match="fp16: for GPUs only"):
+        find_precision("fp16", find_device("cpu"))
+    assert find_precision("auto", find_device("cpu")) in ("fp32", "bf16")
+
+
+def test_reading_ahead_keeps_the_order_and_a_bound():
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def read(item):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.001 * (item % 3))
+        return item
+
+    started = []
+    for item in read_ahead(lambda i: started.append(i) or read(i), range(40), ahead=4):
+        assert len(started) <= item + 4 + 2
+        with lock:
+            running -= 1
+    assert started == list(range(40))
+
+
+def test_reading_ahead_raises_the_first_failure_in_its_turn():
+    def read(item):
+        if item == 5:
+            raise SlideError("broken")
+        return item
+
+    results = read_ahead(read, range(100))
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(SlideError, match="broken"):
+        next(results)

@@ -1,0 +1,148 @@
+"""Training on a handful of crops: what is written, and that a resumed run is the same run."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from configs import ConfigError, validate
+from models import load_detector
+from scripts.evaluate import measure
+from scripts.training import TrainSettings, run_training
+
+CLASSES = ["NILM", "HSIL"]
+
+
+@pytest.fixture
+def values(coco):
+    source = {"annotations": str(coco[0]), "images": str(coco[1])}
+    other = coco[1].parent / "val"
+    other.mkdir()
+    for image in coco[1].iterdir():
+        Image.open(image).save(other / image.name)
+    return {
+        "model": {
+            "name": "fcos",
+            "classes": CLASSES,
+            "head_convs": 1,
+            "pyramid": {"channels": 32, "levels": [3]},
+        },
+        "data": {
+            "train": source,
+            "val": source | {"images": str(other)},
+            "mpp": 0.5,
+            "crops": {"size": 64, "paste": 0.5},
+        },
+        "optimiser": {"freeze": 0, "warmup": 0.5},
+        "loop": {"epochs": 2, "steps": 2, "batch_size": 2, "workers": 0, "precision": "32-true"},
+        "card": {"name": "tiny"},
+    }
+
+
+def run(values, out, checkpoint=None, **loop):
+    settings = validate(values | {"loop": values["loop"] | loop}, TrainSettings, "test")
+    out.mkdir(exist_ok=True)
+    return run_training(settings, out, checkpoint, Console(quiet=True))
+
+
+def weights(folder):
+    return load_detector(folder / "model").state_dict()
+
+
+def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp_path):
+    card = run(values, tmp_path / "run")
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["optimiser"]["lr"] == 1e-3  # a default, resolved
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows[:2]] == ["0", "1"]
+    assert {"train/loss", "val/ap50/abnormal", "val/map50"} <= set(rows[0])
+    assert set(card.thresholds) == set(CLASSES)
+    assert load_detector(tmp_path / "run" / "model").card == card
+
+
+def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
+    # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
+    run(values, tmp_path / "through")
+    from scripts import training
+
+    class StoppedError(Exception):
+        pass
+
+    saved = training.MetricsFile.on_validation_end
+
+    def stop_after_first_epoch(self, trainer, module):
+        saved(self, trainer, module)
+        if trainer.current_epoch == 1:
+            raise StoppedError
+
+    training.MetricsFile.on_validation_end = stop_after_first_epoch
+    try:
+        with pytest.raises(StoppedError):
+            run(values, tmp_path / "halves")
+    finally:
+        training.MetricsFile.on_validation_end = saved
+    last = tmp_path / "halves" / "checkpoints" / "last.ckpt"
+    run(values, tmp_path / "halves", checkpoint=last)
+    for name, tensor in weights(tmp_path / "through").items():
+        torch.testing.assert_close(tensor, weights(tmp_path / "halves")[name], msg=name)
+    with (tmp_path / "halves" / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
+
+
+def test_the_same_image_on_both_sides_is_refused(values, tmp_path):
+    values["data"]["val"] = values["data"]["train"]
+    with pytest.raises(ConfigError, match=r"is in data.train and in data.val"):
+        run(values, tmp_path / "run")
+
+
+def test_evaluation_of_a_trained_model_covers_every_class(values, tmp_path, coco):
+    from data.coco import read_coco
+    from pipeline.detector import RuntimeSettings, TileDetector
+
+    run(values, tmp_path / "run")
+    detector = TileDetector(
+        load_detector(tmp_path / "run" / "model"), RuntimeSettings(device="cpu"), 0.01
+    )
+    metrics = measure(detector, read_coco(*coco, classes=CLASSES))
+    assert metrics["classes"]["HSIL"]["cells"] == 2
+    assert set(metrics["pooled"]) == {"abnormal", "any"}
+    assert list(metrics["pooled"]["abnormal"]["froc"]) == [
+        "0.125",
+        "0.25",
+        "0.5",
+        "1",
+        "2",
+        "4",
+        "8",
+    ]
+
+
+def call(*arguments):
+    command = [sys.executable, "-m", "scripts", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_wrong_calls_get_one_line_and_exit_code_2(values, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(values))
+    for arguments, message in [
+        (["--config", tmp_path / "none.yaml", "--out", tmp_path / "a"], "no such file or preset"),
+        (["--config", config, "--out", tmp_path / "a", "--resume"], "start without --resume"),
+        (
+            ["--config", config, "--out", tmp_path / "a", "--set", "loop.epoch=3"],
+            "did you mean epochs",
+        ),
+        (["--config", config, "--out", config / "a"], "can't be made"),
+    ]:
+        result = call("train", *arguments)
+        assert result.returncode == 2, result.stderr
+        assert result.stderr.startswith("error: ")
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
