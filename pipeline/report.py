@@ -80,6 +80,9 @@ class AreaFacts(_Part):
 
     slide_mm2: float = Field(ge=0, description="the scanned part of the slide")
     screened_mm2: float = Field(ge=0, description="the part that a detector has seen")
+    skipped_share: float = Field(
+        ge=0, le=1, description="share of the scanned part that was left out as empty glass"
+    )
     unread_mm2: float = Field(ge=0, description="wanted, but the file could not be read there")
     unread: tuple[tuple[float, float, float, float], ...] = Field(
         description="unread boxes: x_min, y_min, x_max, y_max in level-0 pixels"
@@ -163,11 +166,13 @@ def measure_area(scanned: Rect, mpp: float, screened: float, unread: Boxes) -> A
     low, high = (scanned.x, scanned.y) * 2, (scanned.right, scanned.bottom) * 2
     clipped = np.clip(unread, low, high)
     clipped = clipped[(clipped[:, 2:] > clipped[:, :2]).all(axis=1)]
+    missed = union_area(clipped)
     mm2 = (mpp / 1000) ** 2
     return AreaFacts(
         slide_mm2=round(scanned.area * mm2, 6),
         screened_mm2=round(float(screened) * mm2, 6),
-        unread_mm2=round(union_area(clipped) * mm2, 6),
+        skipped_share=round(min(1.0, max(0.0, 1 - (screened + missed) / scanned.area)), 4),
+        unread_mm2=round(missed * mm2, 6),
         unread=tuple(tuple(box) for box in clipped.round(2).tolist()),
     )
 
