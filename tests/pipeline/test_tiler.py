@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import ConfigError, load_config
@@ -15,7 +15,7 @@ ROUNDING = 1e-6
 
 
 @st.composite
-def settings(draw):
+def tiler_settings(draw):
     size = draw(st.integers(1, 300))
     overlap = draw(st.integers(0, size - 1))
     stride = size - overlap
@@ -26,7 +26,7 @@ def settings(draw):
 @st.composite
 def grids(draw):
     """Grids of up to some thousand tiles over any bounds, enlarging and reducing."""
-    chosen = draw(settings())
+    chosen = draw(tiler_settings())
     stride = chosen.stride
     downsample = draw(st.floats(0.05, 20))
     longest = max(2, int(50 * stride * downsample))
@@ -64,6 +64,7 @@ def contains(boxes, points, tolerance=0.0):
     )
 
 
+@settings(deadline=None)
 @given(grids_and_points())
 def test_every_point_of_the_bounds_is_seen_by_its_owner(case):
     grid, points = case
@@ -71,6 +72,7 @@ def test_every_point_of_the_bounds_is_seen_by_its_owner(case):
     assert np.diag(seen).all()
 
 
+@settings(deadline=None)
 @given(grids_and_points())
 def test_the_owner_sees_half_the_overlap_around_a_point(case):
     grid, points = case
@@ -84,6 +86,7 @@ def test_the_owner_sees_half_the_overlap_around_a_point(case):
     assert (np.minimum(y + margin, bounds.bottom) <= bottom + ROUNDING).all()
 
 
+@settings(deadline=None)
 @given(grids_and_points())
 def test_a_point_lies_in_the_core_of_its_owner_and_in_no_other(case):
     grid, points = case
@@ -94,6 +97,7 @@ def test_a_point_lies_in_the_core_of_its_owner_and_in_no_other(case):
     assert (in_core.argmax(axis=0) == grid.owner(points)).all()
 
 
+@settings(deadline=None)
 @given(grids())
 def test_cores_divide_the_bounds_and_none_is_empty(grid):
     cores = grid.cores(all_tiles(grid)).reshape(grid.rows, grid.columns, 4)
@@ -107,6 +111,7 @@ def test_cores_divide_the_bounds_and_none_is_empty(grid):
     assert (cores[..., :2] < cores[..., 2:]).all()
 
 
+@settings(deadline=None)
 @given(grids())
 def test_tiles_stand_at_a_uniform_stride_and_have_one_size(grid):
     regions = grid.regions(all_tiles(grid)).reshape(grid.rows, grid.columns, 4)
@@ -118,6 +123,7 @@ def test_tiles_stand_at_a_uniform_stride_and_have_one_size(grid):
     assert grid.origin(len(grid) - 1) == tuple(regions[-1, -1, :2])
 
 
+@settings(deadline=None)
 @given(grids_and_points(beyond=0.5), st.floats(0, 100))
 def test_near_core_is_the_core_grown_by_the_slack(case, slack):
     grid, points = case
@@ -130,6 +136,7 @@ def test_near_core_is_the_core_grown_by_the_slack(case, slack):
     assert (near >= contains(grown, points, -ROUNDING)).all()
 
 
+@settings(deadline=None)
 @given(grids_and_points(beyond=0.5))
 def test_near_core_without_slack_is_ownership(case):
     grid, points = case
@@ -137,6 +144,7 @@ def test_near_core_without_slack_is_ownership(case):
     assert (near == (all_tiles(grid)[:, None] == grid.owner(points))).all()
 
 
+@settings(deadline=None)
 @given(grids())
 def test_the_offset_moves_the_grid(grid):
     plain = TileGrid(
@@ -174,6 +182,7 @@ def test_a_plan_scales_tiles_by_the_mpps_and_keeps_all_without_foreground():
     assert plan.grid.origin(0) == (7, 9)
 
 
+@settings(deadline=None)
 @given(grids(), st.integers(0, 2**32 - 1))
 def test_a_plan_keeps_the_tiles_whose_core_meets_the_foreground(grid, seed):
     rng = np.random.default_rng(seed)
