@@ -6,7 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# No deadline an example: machines are noisy.
+settings.register_profile("cytolibra", deadline=None)
+settings.load_profile("cytolibra")
 
 REPO = Path(__file__).resolve().parent.parent
 

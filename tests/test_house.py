@@ -46,3 +46,19 @@ def test_no_path_or_host_of_one_machine_is_named():
             text = path.read_text(encoding="utf-8")
             for name in ("/" + "work/", "/" + "root/"):
                 assert name not in text, path
+
+
+def test_the_contracts_imports_work():
+    import inspect
+
+    from losses import grad_libra_loss
+    from models import build_detector, load_detector
+    from pipeline import ScreenSettings, screen_slide
+
+    assert list(inspect.signature(grad_libra_loss).parameters) == [
+        "inputs", "targets", "alpha_pos", "alpha_neg", "reduction", "detach"
+    ]  # fmt: skip
+    assert list(inspect.signature(screen_slide).parameters)[:3] == ["path", "detector", "settings"]
+    assert callable(build_detector)
+    assert callable(load_detector)
+    assert ScreenSettings().tiler.size == 1024
