@@ -7,6 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class WarmedUpEMA(WeightAveraging):
+    """Exponential moving average of the weights, which is what is judged and kept.
+
+    The decay rises to its value as (1 + n) / (10 + n) over updates n: with a constant one, random
+    starting weights would still weigh in after hundreds of steps.
+
+    Args:
+        decay: of the average, once warmed up.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+            share = 1 - min(decay, float((1 + updates) / (10 + updates)))
+            return averaged + share * (current - averaged)  # lerp would refuse step counts
+
+        super().__init__(use_buffers=True, avg_fn=average)
 
 
 class MetricsFile(Callback):

@@ -11,7 +11,6 @@ import torch
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import (
-    EMAWeightAveraging,
     ModelCheckpoint,
     RichProgressBar,
 )
@@ -33,7 +32,7 @@ from data.fields import (
 )
 from data.images import FieldImages
 from models import DetectorConfig, ModelCard, build_detector, save_detector
-from models.callbacks import MetricsFile
+from models.callbacks import MetricsFile, WarmedUpEMA
 from models.learner import DetectionLearner, OptimiserSettings, Targets
 
 FEW_CELLS = 20
@@ -91,7 +90,7 @@ class LoopSettings(StrictModel):
     workers: int = Field(1, ge=0)
     device: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    ema: float = Field(0.995, ge=0, lt=1)
+    ema: float = Field(0.998, ge=0, lt=1)
     monitor: str = "val/ap50/abnormal"
     seed: int = 0
 
@@ -268,7 +267,7 @@ def _keep_best(loop: LoopSettings, out: Path) -> ModelCheckpoint:
 
 def _make_trainer(loop: LoopSettings, callbacks: list[Callback]) -> Trainer:
     if loop.ema:
-        callbacks = [EMAWeightAveraging(decay=loop.ema), *callbacks]
+        callbacks = [WarmedUpEMA(loop.ema), *callbacks]
     return Trainer(
         max_epochs=loop.epochs,
         accelerator=loop.device,
@@ -305,7 +304,10 @@ def _make_card(settings: TrainSettings, train: FieldSet, judge: Judge) -> ModelC
             "attribution": card.attribution,
             "cells": dict(zip(train.classes, train.class_counts(), strict=True)),
             "fields": len(train.fields),
-            "settings": settings.model_dump(mode="json", include={"data", "optimiser", "loop"}),
+            "settings": settings.model_dump(
+                mode="json",
+                include={"data": {"mpp", "crops", "augment"}, "optimiser": True, "loop": True},
+            ),
         },
         metrics={n: round(v, 4) for n, v in judge.metrics.items() if math.isfinite(v)},
         limits=card.limits,

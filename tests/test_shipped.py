@@ -1,0 +1,123 @@
+"""The shipped model: on real cells, on drawn ones, across seams, and from a wheel."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.coco import read_coco
+from data.evaluation import matches, pool
+from data.synth import CLASSES, Layout, NamedSource, Scene, lay_out, read_fields, write_slide
+from models import DEFAULT_MODEL, list_models, load_detector
+from pipeline import ScreenSettings, screen_slide
+from pipeline.detector import RuntimeSettings, TileDetector
+from scripts.demo import read_cells, read_truth
+from scripts.evaluate import measure
+
+REPO = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return load_detector(DEFAULT_MODEL)
+
+
+def test_is_light_and_has_a_card(detector):
+    folder = REPO / "models" / "zoo" / DEFAULT_MODEL
+    assert (folder / "model.safetensors").stat().st_size < 15e6
+    assert "CRIC" in (folder / "CARD.md").read_text(encoding="utf-8")
+    assert "CC BY 4.0" in json.dumps(detector.card.model_dump(mode="json"))
+
+
+def test_reaches_its_cards_figures_on_the_validation_fields(shared, detector):
+    fields = read_coco(shared / "cric" / "val.json", shared / "cric" / "val")
+    metrics = measure(TileDetector(detector, RuntimeSettings(device="cpu"), 0.01), fields)
+    for group in ("abnormal", "any"):
+        expected = detector.card.metrics[f"ap50/{group}"]
+        assert metrics["pooled"][group]["ap50"] == pytest.approx(expected, abs=0.015)
+    assert metrics["map50"] == pytest.approx(detector.card.metrics["map50"], abs=0.02)
+
+
+def test_moved_tile_grids_find_the_same_cells(shared, detector, tmp_path):
+    """At least 99% of the cells above threshold have a partner at IoU 0.5 on any other grid."""
+    _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
+    mosaic = lay_out(fields, None, 0, Layout())
+    path = write_slide(tmp_path, NamedSource("mosaic.tif", mosaic), CLASSES, lambda _: None)
+    found = []
+    for offset in ((0, 0), (333, 517)):
+        tiler = {"size": 512, "overlap": 128, "offset": offset}
+        settings = ScreenSettings.model_validate({"tiler": tiler})
+        found.append(screen_slide(path, detector, settings).cells)
+    shares = [share_with_partner(a, b) for a, b in (found, found[::-1])]
+    assert min(shares) >= 0.99, shares
+
+
+def share_with_partner(cells, others):
+    hits = 0
+    for box in cells.boxes:
+        low = np.maximum(box[:2], others.boxes[:, :2])
+        high = np.minimum(box[2:], others.boxes[:, 2:])
+        common = np.prod((high - low).clip(0), axis=1)
+        area = np.prod(others.boxes[:, 2:] - others.boxes[:, :2], axis=1)
+        union = np.prod(box[2:] - box[:2]) + area - common
+        hits += bool((common / union >= 0.5).any())
+    return hits / max(len(cells), 1)
+
+
+def test_finds_four_of_five_drawn_abnormal_cells(detector, tmp_path):
+    abnormal = np.flatnonzero(detector.card.detector.is_abnormal)
+    hits = cells = 0
+    for seed in (11, 12):
+        scene = Scene(seed, (4096, 4096), 0.25, "conventional", 150.0, 0.2, 4)
+        path = write_slide(tmp_path, NamedSource(f"{seed}.tif", scene), CLASSES, lambda _: None)
+        report = screen_slide(path, detector)
+        (tmp_path / "cells").mkdir(exist_ok=True)
+        from pipeline.writers import write_reports
+
+        write_reports(report, tmp_path / "cells" / str(seed))
+        truth = read_truth(tmp_path / f"{seed}.truth.json", CLASSES)
+        found = read_cells(tmp_path / "cells" / str(seed) / "cells.csv", CLASSES)
+        matched = matches(*pool([truth], [found], abnormal), 1, 0)
+        hits, cells = hits + int(matched.hits.sum()), cells + matched.cells
+    assert cells > 20
+    assert hits / cells >= 0.8
+
+
+def test_a_wheel_works_outside_the_checkout(tmp_path):
+    """Built, installed with its dependencies into an empty environment, and used from there."""
+    uv = [sys.executable, "-m", "uv"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+
+    def run(*command, code=0):
+        result = subprocess.run(
+            list(map(str, command)),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == code, result.stdout + result.stderr
+        return result.stdout
+
+    run(*uv, "build", "--wheel", "--out-dir", tmp_path, REPO)
+    run(*uv, "venv", "--python", sys.executable, tmp_path / "empty")
+    python = tmp_path / "empty" / "bin" / "python"
+    run(*uv, "pip", "install", "--python", python, next(tmp_path.glob("*.whl")))
+    command = tmp_path / "empty" / "bin" / "cytolibra"
+    assert DEFAULT_MODEL in run(command, "models")
+    run(command, "synth", "--out", "slides", "--size", "1024x1024")
+    run(command, "screen", "slides", "--out", "reports", "--config", "screen/default")
+    with (tmp_path / "reports" / "summary.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["complete"]
+
+
+def test_every_shipped_model_names_its_own_folder():
+    for card in list_models():
+        assert (REPO / "models" / "zoo" / card.name / "model.json").is_file()
