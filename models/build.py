@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import validate
+from models.atss import ATSS
 from models.config import DetectorConfig
 from models.dense import DenseDetector
 from models.fcos import FCOS
 from models.retinanet import RetinaNet
 
-DETECTORS: Mapping[str, type[DenseDetector]] = {"fcos": FCOS, "retinanet": RetinaNet}
+DETECTORS: Mapping[str, type[DenseDetector]] = {
+    "atss": ATSS,
+    "fcos": FCOS,
+    "retinanet": RetinaNet,
+}
 
 
 def build_detector(config: DetectorConfig | Mapping[str, Any]) -> DenseDetector:

@@ -53,6 +53,20 @@ class AnchorSettings(StrictModel):
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
 
 
+class ATSSSettings(StrictModel):
+    """ATSS's anchors and candidates; the defaults are the paper's.
+
+    The paper's anchors have sides from 64 px on level 3; a scale of 4 is nearer to single cells.
+
+    Attributes:
+        anchor_scale: side of an anchor in strides of its level.
+        candidates: anchors of each level that are looked at for a cell.
+    """
+
+    anchor_scale: float = Field(8.0, gt=0)
+    candidates: int = Field(9, ge=1)
+
+
 class DetectorConfig(StrictModel):
     """Everything that `build_detector` needs; all but ``name`` and ``classes`` have defaults.
 
@@ -66,6 +80,7 @@ class DetectorConfig(StrictModel):
             to start from; None for random weights.
         pyramid: the feature pyramid.
         anchors: RetinaNet's anchors.
+        atss: ATSS's anchors and candidates.
         head_convs: convolutions in each tower of the head.
         center_sampling_radius: FCOS: how far from a box's centre, in strides, a point is positive.
         prior_probability: initial score of every class.
@@ -76,13 +91,14 @@ class DetectorConfig(StrictModel):
         loss: the classification loss.
     """
 
-    name: Literal["fcos", "retinanet"]
+    name: Literal["atss", "fcos", "retinanet"]
     classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)]
     abnormal: tuple[str, ...] | None = None
     backbone: Literal["mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"] = "mobilenet_v2"
     backbone_weights: str | None = None
     pyramid: PyramidSettings = PyramidSettings()
     anchors: AnchorSettings = AnchorSettings()
+    atss: ATSSSettings = ATSSSettings()
     head_convs: int = Field(4, ge=1)
     center_sampling_radius: float = Field(1.5, gt=0)
     prior_probability: float = Field(0.01, gt=0, lt=1)

@@ -7,7 +7,7 @@ go with their outputs) and `DenseDetector.decode` (thresholds, boxes, NMS).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -73,6 +73,12 @@ class ExactAnchors(AnchorGenerator):
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """One (A, 4) tensor an image, in pixels of the padded batch."""
         return super().forward(image_list, [features.float() for features in feature_maps])
+
+
+def square_anchors(sides: Iterable[tuple[float, ...]]) -> ExactAnchors:
+    """Square anchors with these sides, in pixels, at each place of each level."""
+    sides = tuple(sides)
+    return ExactAnchors(sides, ((1.0,),) * len(sides))
 
 
 class DenseDetector(nn.Module):
@@ -164,7 +170,7 @@ class DenseDetector(nn.Module):
         raise NotImplementedError
 
     def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
-        """(N, 4) boxes in pixels from (N, 4) raw regressions and their anchors."""
+        """(N, 4) boxes in pixels from (N, D) raw regressions and their (N, 4) anchors."""
         raise NotImplementedError
 
     def _select(
@@ -199,6 +205,21 @@ def matched_labels(target: Target, matched: Tensor) -> Tensor:
     if len(target["labels"]) == 0:
         return matched
     return torch.where(matched >= 0, target["labels"][matched.clamp(min=0)], matched)
+
+
+def stacked_labels(targets: list[Target], matched: list[Tensor]) -> Tensor:
+    """(B, A) class indices from (A,) box indices an image; see `matched_labels`."""
+    return torch.stack([matched_labels(t, m) for t, m in zip(targets, matched, strict=True)])
+
+
+def matched_boxes(targets: list[Target], matched: list[Tensor]) -> Tensor:
+    """(P, 4) boxes of all positive places of the images, in order."""
+    return torch.cat([t["boxes"][m[m >= 0]] for t, m in zip(targets, matched, strict=True)])
+
+
+def box_centres(boxes: Tensor) -> Tensor:
+    """(N, 2) centres x, y of (N, 4) boxes."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def _check_targets(images: Sequence[Tensor], targets: list[Target] | None) -> None:

@@ -14,11 +14,12 @@ from models.backbones import PyramidBackbone
 from models.config import DetectorConfig
 from models.dense import (
     DenseDetector,
-    ExactAnchors,
     FieldTransform,
     HeadOutputs,
     Target,
-    matched_labels,
+    matched_boxes,
+    square_anchors,
+    stacked_labels,
     summed_loss,
 )
 from models.initialise import set_prior
@@ -41,16 +42,12 @@ class LossSlotFCOSHead(FCOSHead):
         matched_idxs: list[Tensor],
     ) -> dict[str, Tensor]:
         """FCOS's three losses, each summed over places and divided by the positives."""
-        labels = torch.stack(
-            [matched_labels(t, m) for t, m in zip(targets, matched_idxs, strict=True)]
-        )
+        labels = stacked_labels(targets, matched_idxs)
         positive = labels >= 0
         normaliser = max(1, int(positive.sum()))
         classification = summed_loss(self.loss, head_outputs["cls_logits"], labels)
 
-        boxes = torch.cat(
-            [t["boxes"][m[m >= 0]] for t, m in zip(targets, matched_idxs, strict=True)]
-        )
+        boxes = matched_boxes(targets, matched_idxs)
         points = torch.stack(anchors)[positive]
         predicted = self.box_coder.decode(head_outputs["bbox_regression"][positive], points)
         centerness = head_outputs["bbox_ctrness"].squeeze(2)[positive]
@@ -76,14 +73,11 @@ class FCOS(DenseDetector, detection.FCOS):
     """FCOS (Tian et al., ICCV 2019); matching, towers and box coder are torchvision's."""
 
     def __init__(self, config: DetectorConfig) -> None:
-        levels = config.pyramid.levels
         detection.FCOS.__init__(
             self,
             PyramidBackbone(config),
             num_classes=len(config.classes),
-            anchor_generator=ExactAnchors(
-                tuple((2**level,) for level in levels), ((1.0,),) * len(levels)
-            ),
+            anchor_generator=square_anchors((2**level,) for level in config.pyramid.levels),
             head=LossSlotFCOSHead(config),
             center_sampling_radius=config.center_sampling_radius,
         )
