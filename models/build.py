@@ -11,11 +11,13 @@ from models.config import DetectorConfig
 from models.dense import DenseDetector
 from models.fcos import FCOS
 from models.retinanet import RetinaNet
+from models.yolof import YOLOF
 
 DETECTORS: Mapping[str, type[DenseDetector]] = {
     "atss": ATSS,
     "fcos": FCOS,
     "retinanet": RetinaNet,
+    "yolof": YOLOF,
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -67,6 +67,28 @@ class ATSSSettings(StrictModel):
     candidates: int = Field(9, ge=1)
 
 
+class YOLOFSettings(StrictModel):
+    """YOLOF's anchors, encoder and matching.
+
+    The defaults are the paper's, but for the anchors: half of its sides, for cells.
+
+    Attributes:
+        anchor_sides: sides in px of the square anchors at each place.
+        dilations: one residual block of the encoder for each.
+        matches: nearest anchors, and nearest predictions, that are positive for a cell.
+        ignore_negatives_above: IoU with a cell above which an unmatched prediction is ignored.
+        ignore_positives_below: IoU with its cell below which a matched anchor is ignored.
+        max_shift: how far in px a box's centre may be from its anchor's.
+    """
+
+    anchor_sides: tuple[float, ...] = Field((16, 32, 64, 128, 256), min_length=1)
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (2, 4, 6, 8)
+    matches: int = Field(4, ge=1)
+    ignore_negatives_above: float = Field(0.7, ge=0, le=1)
+    ignore_positives_below: float = Field(0.15, ge=0, le=1)
+    max_shift: float = Field(32.0, gt=0)
+
+
 class DetectorConfig(StrictModel):
     """Everything that `build_detector` needs; all but ``name`` and ``classes`` have defaults.
 
@@ -81,6 +103,7 @@ class DetectorConfig(StrictModel):
         pyramid: the feature pyramid.
         anchors: RetinaNet's anchors.
         atss: ATSS's anchors and candidates.
+        yolof: YOLOF's anchors, encoder and matching; its pyramid has one level, 4 by default.
         head_convs: convolutions in each tower of the head.
         center_sampling_radius: FCOS: how far from a box's centre, in strides, a point is positive.
         prior_probability: initial score of every class.
@@ -91,7 +114,7 @@ class DetectorConfig(StrictModel):
         loss: the classification loss.
     """
 
-    name: Literal["atss", "fcos", "retinanet"]
+    name: Literal["atss", "fcos", "retinanet", "yolof"]
     classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)]
     abnormal: tuple[str, ...] | None = None
     backbone: Literal["mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"] = "mobilenet_v2"
@@ -99,6 +122,7 @@ class DetectorConfig(StrictModel):
     pyramid: PyramidSettings = PyramidSettings()
     anchors: AnchorSettings = AnchorSettings()
     atss: ATSSSettings = ATSSSettings()
+    yolof: YOLOFSettings = YOLOFSettings()
     head_convs: int = Field(4, ge=1)
     center_sampling_radius: float = Field(1.5, gt=0)
     prior_probability: float = Field(0.01, gt=0, lt=1)
@@ -108,6 +132,22 @@ class DetectorConfig(StrictModel):
     nms_iou: float = Field(0.6, gt=0, le=1)
     max_detections: int | None = Field(None, ge=1)
     loss: LossConfig = GradLibraSettings(name="grad_libra")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yolof_defaults_to_one_level(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("name") != "yolof":
+            return values
+        pyramid = values.get("pyramid", {})
+        if not isinstance(pyramid, Mapping) or "levels" in pyramid:
+            return values
+        return {**values, "pyramid": {**pyramid, "levels": (4,)}}
+
+    @model_validator(mode="after")
+    def _yolof_has_one_level(self) -> DetectorConfig:
+        if self.name == "yolof" and len(self.pyramid.levels) > 1:
+            raise ValueError("yolof reads one level of the pyramid, such as pyramid.levels: [4]")
+        return self
 
     @model_validator(mode="after")
     def _abnormal_are_classes(self) -> DetectorConfig:

@@ -10,7 +10,7 @@ from models import build_detector
 from models.dense import FieldTransform
 
 CLASSES = ["NILM", "LSIL", "HSIL"]
-DETECTORS = ["atss", "fcos", "retinanet"]
+DETECTORS = ["atss", "fcos", "retinanet", "yolof"]
 OF_TORCHVISION = ["fcos", "retinanet"]
 BACKBONES = ["mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"]
 
