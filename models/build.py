@@ -10,12 +10,14 @@ from models.atss import ATSS
 from models.config import DetectorConfig
 from models.dense import DenseDetector
 from models.fcos import FCOS
+from models.reppoints import RepPoints
 from models.retinanet import RetinaNet
 from models.yolof import YOLOF
 
 DETECTORS: Mapping[str, type[DenseDetector]] = {
     "atss": ATSS,
     "fcos": FCOS,
+    "reppoints": RepPoints,
     "retinanet": RetinaNet,
     "yolof": YOLOF,
 }

@@ -89,6 +89,16 @@ class YOLOFSettings(StrictModel):
     max_shift: float = Field(32.0, gt=0)
 
 
+class RepPointsSettings(StrictModel):
+    """RepPoints' way from points to a box.
+
+    Attributes:
+        points_to_box: ``moment`` (mean and standard deviation) or ``minmax``.
+    """
+
+    points_to_box: Literal["moment", "minmax"] = "moment"
+
+
 class DetectorConfig(StrictModel):
     """Everything that `build_detector` needs; all but ``name`` and ``classes`` have defaults.
 
@@ -103,6 +113,7 @@ class DetectorConfig(StrictModel):
         pyramid: the feature pyramid.
         anchors: RetinaNet's anchors.
         atss: ATSS's anchors and candidates.
+        reppoints: RepPoints' way from points to a box.
         yolof: YOLOF's anchors, encoder and matching; its pyramid has one level, 4 by default.
         head_convs: convolutions in each tower of the head.
         center_sampling_radius: FCOS: how far from a box's centre, in strides, a point is positive.
@@ -114,7 +125,7 @@ class DetectorConfig(StrictModel):
         loss: the classification loss.
     """
 
-    name: Literal["atss", "fcos", "retinanet", "yolof"]
+    name: Literal["atss", "fcos", "reppoints", "retinanet", "yolof"]
     classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)]
     abnormal: tuple[str, ...] | None = None
     backbone: Literal["mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"] = "mobilenet_v2"
@@ -122,6 +133,7 @@ class DetectorConfig(StrictModel):
     pyramid: PyramidSettings = PyramidSettings()
     anchors: AnchorSettings = AnchorSettings()
     atss: ATSSSettings = ATSSSettings()
+    reppoints: RepPointsSettings = RepPointsSettings()
     yolof: YOLOFSettings = YOLOFSettings()
     head_convs: int = Field(4, ge=1)
     center_sampling_radius: float = Field(1.5, gt=0)
