@@ -56,6 +56,8 @@ class ATSSHead(nn.Module):
 class ATSS(DenseDetector):
     """ATSS (Zhang et al., CVPR 2020): RetinaNet with one anchor, FCOS's refinements, `assign`."""
 
+    head: ATSSHead
+
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.config = config

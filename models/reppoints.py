@@ -125,6 +125,8 @@ class PointsToBox(nn.Module):
 class RepPoints(DenseDetector):
     """RepPoints (Yang et al., ICCV 2019), with boxes as its only supervision."""
 
+    head: RepPointsHead
+
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.config = config

@@ -81,6 +81,8 @@ class YOLOFHead(nn.Module):
 class YOLOF(DenseDetector):
     """YOLOF (Chen et al., CVPR 2021), on one level of the pyramid."""
 
+    head: YOLOFHead
+
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.config = config
