@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import sigmoid_focal_loss
 
-from losses.elementwise import ClassificationLoss, at_least_float32
+from losses.elementwise import ClassificationLoss, at_least_float32, cross_entropy
 
 
 class CrossEntropyLoss(ClassificationLoss):
@@ -14,9 +13,7 @@ class CrossEntropyLoss(ClassificationLoss):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Returns the unreduced loss, shaped as ``logits``."""
-        return binary_cross_entropy_with_logits(
-            at_least_float32(logits), at_least_float32(targets), reduction="none"
-        )
+        return cross_entropy(at_least_float32(logits), at_least_float32(targets))
 
 
 class FocalLoss(ClassificationLoss):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
-from configs import StrictModel
+from configs import ConfigError, StrictModel
 from losses.baselines import CrossEntropyLoss, FocalLoss
+from losses.class_balanced import ClassBalancedLoss
 from losses.elementwise import ClassificationLoss
+from losses.eql import EQLLoss, EQLv2Loss
+from losses.equalized_focal import EqualizedFocalLoss
+from losses.ghm import GHMLoss
 from losses.grad_libra import GradLibraLoss
 
 
@@ -19,8 +24,39 @@ class LossSettings(StrictModel):
     weight: float = Field(1.0, gt=0)
 
     @abstractmethod
-    def build(self) -> ClassificationLoss:
-        """The module for a detector's loss slot, without the weight."""
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """The module for a detector's loss slot, without the weight.
+
+        Raises:
+            ConfigError: the settings don't go with this number of classes.
+        """
+
+
+class CountedLossSettings(LossSettings):
+    """What a loss that goes by the classes' frequencies has.
+
+    Attributes:
+        class_counts: number of training cells of each class; None where training fills it in.
+    """
+
+    class_counts: tuple[NonNegativeInt, ...] | None = None
+
+    def counts(self, num_classes: int) -> tuple[int, ...]:
+        """``class_counts``, one a class; raises a `ConfigError` if they are not."""
+        found = "is missing" if self.class_counts is None else f"= {list(self.class_counts)}"
+        if self.class_counts is None or len(self.class_counts) != num_classes:
+            raise ConfigError(
+                f"loss.class_counts {found}: a loss that goes by the classes' frequencies needs "
+                f"{num_classes} numbers, the training cells of each class in the order of the "
+                "classes; `cytolibra train` fills them in from its data where there are none"
+            )
+        return self.class_counts
+
+    def with_counts(self, counts: Sequence[int]) -> Self:
+        """A copy with these counts, where none are given."""
+        if self.class_counts is not None:
+            return self
+        return self.model_copy(update={"class_counts": tuple(counts)})
 
 
 class CrossEntropySettings(LossSettings):
@@ -28,7 +64,7 @@ class CrossEntropySettings(LossSettings):
 
     name: Literal["cross_entropy"]
 
-    def build(self) -> ClassificationLoss:
+    def build(self, num_classes: int) -> ClassificationLoss:
         """See `CrossEntropyLoss`."""
         return CrossEntropyLoss()
 
@@ -40,7 +76,7 @@ class FocalSettings(LossSettings):
     alpha: float | None = Field(0.25, ge=0, le=1)
     gamma: float = Field(2.0, ge=0)
 
-    def build(self) -> ClassificationLoss:
+    def build(self, num_classes: int) -> ClassificationLoss:
         """See `FocalLoss`."""
         return FocalLoss(self.alpha, self.gamma)
 
@@ -53,11 +89,83 @@ class GradLibraSettings(LossSettings):
     alpha_neg: float = Field(0.8, ge=0, le=1)
     detach: bool = True
 
-    def build(self) -> ClassificationLoss:
+    def build(self, num_classes: int) -> ClassificationLoss:
         """See `GradLibraLoss`."""
         return GradLibraLoss(self.alpha_pos, self.alpha_neg, self.detach)
 
 
+class ClassBalancedSettings(CountedLossSettings):
+    """Class-balanced cross-entropy."""
+
+    name: Literal["class_balanced"]
+    beta: float = Field(0.9999, ge=0, lt=1)
+
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """See `ClassBalancedLoss`."""
+        return ClassBalancedLoss(self.counts(num_classes), self.beta)
+
+
+class EQLSettings(CountedLossSettings):
+    """Equalization loss.
+
+    Attributes:
+        rare_below: the source's lambda, as a share of all cells. The source's value is for the
+            1200 classes of LVIS; 0.05 divides rare from common classes of cervical cells.
+    """
+
+    name: Literal["eql"]
+    rare_below: float = Field(0.05, gt=0, lt=1)
+
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """See `EQLLoss`."""
+        return EQLLoss(self.counts(num_classes), self.rare_below)
+
+
+class EQLv2Settings(LossSettings):
+    """Equalization loss v2."""
+
+    name: Literal["eqlv2"]
+    gamma: float = Field(12.0, gt=0)
+    mu: float = 0.8
+    alpha: float = Field(4.0, ge=0)
+
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """See `EQLv2Loss`."""
+        return EQLv2Loss(num_classes, self.gamma, self.mu, self.alpha)
+
+
+class GHMSettings(LossSettings):
+    """Gradient harmonising, GHM-C."""
+
+    name: Literal["ghm"]
+    bins: int = Field(10, ge=1)
+
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """See `GHMLoss`."""
+        return GHMLoss(self.bins)
+
+
+class EqualizedFocalSettings(LossSettings):
+    """Equalized focal loss."""
+
+    name: Literal["equalized_focal"]
+    alpha: float = Field(0.25, ge=0, le=1)
+    gamma: float = Field(2.0, gt=0)
+    scale: float = Field(8.0, ge=0)
+
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """See `EqualizedFocalLoss`."""
+        return EqualizedFocalLoss(num_classes, self.alpha, self.gamma, self.scale)
+
+
 LossConfig = Annotated[
-    CrossEntropySettings | FocalSettings | GradLibraSettings, Field(discriminator="name")
+    CrossEntropySettings
+    | FocalSettings
+    | GradLibraSettings
+    | ClassBalancedSettings
+    | EQLSettings
+    | EQLv2Settings
+    | GHMSettings
+    | EqualizedFocalSettings,
+    Field(discriminator="name"),
 ]

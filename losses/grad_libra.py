@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from losses.elementwise import ClassificationLoss, Reduction, at_least_float32, reduce_loss
+from losses.elementwise import (
+    ClassificationLoss,
+    Reduction,
+    at_least_float32,
+    cross_entropy,
+    hardness,
+    reduce_loss,
+)
 
 
 def grad_libra_loss(
@@ -48,14 +54,12 @@ def grad_libra_loss(
         ValueError: an unknown reduction.
     """
     logits, targets = at_least_float32(inputs), at_least_float32(targets)
-    # sigmoid(-z), not 1 - sigmoid(z): it stays exact where p rounds to 1.
-    hardness = torch.sigmoid(torch.where(targets > 0.5, -logits, logits))
+    gradient = hardness(logits, targets)
     alpha = alpha_neg + (alpha_pos - alpha_neg) * targets
-    weight = hardness - alpha * torch.sin(hardness)
+    weight = gradient - alpha * torch.sin(gradient)
     if detach:
         weight = weight.detach()
-    cross_entropy = binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return reduce_loss(weight * cross_entropy, reduction)
+    return reduce_loss(weight * cross_entropy(logits, targets), reduction)
 
 
 class GradLibraLoss(ClassificationLoss):

@@ -10,7 +10,7 @@ from models.checkpoint import (
     load_detector,
     save_detector,
 )
-from models.config import DetectorConfig
+from models.config import DetectorConfig, with_class_counts
 from models.dense import DenseDetector
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "list_models",
     "load_detector",
     "save_detector",
+    "with_class_counts",
 ]

@@ -30,7 +30,8 @@ def build_detector(config: DetectorConfig | Mapping[str, Any]) -> DenseDetector:
         config: the ``model:`` part of a configuration; see `DetectorConfig` for its keys.
 
     Raises:
-        ConfigError: a key or value is not allowed, or the backbone's weights can't be loaded.
+        ConfigError: a key or value is not allowed, the loss lacks the classes' counts, or the
+            backbone's weights can't be loaded.
     """
     if not isinstance(config, DetectorConfig):
         config = validate(config, DetectorConfig, "model")

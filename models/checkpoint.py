@@ -43,14 +43,16 @@ def save_detector(
         detector: its weights are written.
         card: its ``sha256`` is filled in.
         folder: made if missing.
-        dtype: of the weights on disk; ``torch.float16`` halves the file.
+        dtype: of the learned weights on disk; ``torch.float16`` halves the file.
 
     Returns:
         The card as written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Buffers stay as they are: a loss's sums over training overflow half precision.
+    weights = dict(detector.named_parameters())
     state = {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+        name: (tensor.to(dtype) if name in weights else tensor).contiguous()
         for name, tensor in detector.state_dict().items()
     }
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from configs import StrictModel
 from losses import LossConfig
-from losses.config import GradLibraSettings
+from losses.config import CountedLossSettings, GradLibraSettings
 
 NORMAL_NAMES = frozenset({"nilm", "normal", "negative"})
 """Class names that are not abnormal unless a configuration says otherwise."""
@@ -174,3 +174,10 @@ class DetectorConfig(StrictModel):
         if self.abnormal is None:
             return [name.lower() not in NORMAL_NAMES for name in self.classes]
         return [name in self.abnormal for name in self.classes]
+
+
+def with_class_counts(config: DetectorConfig, counts: Sequence[int]) -> DetectorConfig:
+    """``config`` with the training cells of each class, where its loss needs and lacks them."""
+    if not isinstance(config.loss, CountedLossSettings):
+        return config
+    return config.model_copy(update={"loss": config.loss.with_counts(counts)})

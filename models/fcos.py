@@ -31,7 +31,7 @@ class LossSlotFCOSHead(FCOSHead):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__(config.pyramid.channels, 1, len(config.classes), config.head_convs)
         set_prior(self.classification_head.cls_logits, config.prior_probability)
-        self.loss: ClassificationLoss = config.loss.build()
+        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
         self.loss_weight = config.loss.weight
 
     def compute_loss(

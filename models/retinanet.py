@@ -34,7 +34,7 @@ class LossSlotClassificationHead(RetinaNetClassificationHead):
         super().__init__(config.pyramid.channels, num_anchors, len(config.classes))
         self.conv = _tower(config)
         set_prior(self.cls_logits, config.prior_probability)
-        self.loss: ClassificationLoss = config.loss.build()
+        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
         self.loss_weight = config.loss.weight
 
     def compute_loss(

@@ -31,7 +31,13 @@ from data.fields import (
     collate,
 )
 from data.images import FieldImages
-from models import DetectorConfig, ModelCard, build_detector, save_detector
+from models import (
+    DetectorConfig,
+    ModelCard,
+    build_detector,
+    save_detector,
+    with_class_counts,
+)
 from models.callbacks import MetricsFile, WarmedUpEMA
 from models.learner import DetectionLearner, OptimiserSettings, Targets
 
@@ -165,6 +171,8 @@ def run_training(
         KeyboardInterrupt: the run was stopped; ``--resume`` goes on with it.
     """
     train_fields, val_fields = read_fields(settings)
+    model = with_class_counts(settings.model, train_fields.class_counts())
+    settings = settings.model_copy(update={"model": model})
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (out / "config.yaml").write_text(text, encoding="utf-8")
     seed_everything(settings.loop.seed, verbose=False)

@@ -5,6 +5,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torchvision.ops import sigmoid_focal_loss
 
+from configs import ConfigError
 from losses import LossConfig
 
 CONFIG = TypeAdapter(LossConfig)
@@ -17,7 +18,7 @@ def pairs():
 
 
 def build(**settings):
-    return CONFIG.validate_python(settings).build()
+    return CONFIG.validate_python(settings).build(6)
 
 
 def test_cross_entropy(pairs):
@@ -45,8 +46,30 @@ def test_focal_without_alpha_weighs_both_sides_alike(pairs):
         {"name": "grad_libra", "alpha": 0.5},
         {"name": "focal", "gamma": -1},
         {"name": "focal", "weight": 0},
+        {"name": "class_balanced", "beta": 1},
+        {"name": "class_balanced", "class_counts": [1, -1]},
+        {"name": "eql", "rare_below": 0},
+        {"name": "eqlv2", "class_counts": [1, 2]},
+        {"name": "ghm", "bins": 0},
+        {"name": "equalized_focal", "gamma": 0},
     ],
 )
 def test_refuses_what_is_not_allowed(settings):
     with pytest.raises(ValidationError):
         CONFIG.validate_python(settings)
+
+
+@pytest.mark.parametrize("name", ["class_balanced", "eql"])
+def test_a_loss_that_lacks_the_counts_says_how_to_give_them(name):
+    with pytest.raises(ConfigError, match=r"loss.class_counts is missing: .* needs 6 numbers"):
+        build(name=name)
+    with pytest.raises(ConfigError, match=r"loss.class_counts = \[3, 4\]: .* needs 6 numbers"):
+        build(name=name, class_counts=[3, 4])
+
+
+@pytest.mark.parametrize("name", ["class_balanced", "eql"])
+def test_counts_are_filled_in_where_there_are_none(name):
+    bare = CONFIG.validate_python({"name": name, "weight": 2})
+    filled = bare.with_counts([3, 4])
+    assert filled == CONFIG.validate_python({"name": name, "weight": 2, "class_counts": [3, 4]})
+    assert filled.with_counts([5, 6]) == filled

@@ -59,6 +59,24 @@ def test_half_precision_halves_the_file_and_loads_as_float32(detector, folder, t
     assert next(loaded.parameters()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", ["eqlv2", "class_balanced"])
+def test_the_loss_comes_back_with_its_state_and_counts(name, dtype, tmp_path):
+    counts = {"class_counts": (70, 3)} if name == "class_balanced" else {}
+    config = {"name": "fcos", "classes": CLASSES, "pyramid": {"channels": 32, "levels": (3,)}}
+    detector = build_detector(config | {"loss": {"name": name} | counts})
+    loss = detector.head.loss
+    for sums in loss.state_dict().values():
+        sums += 1e6  # as after some thousand steps; beyond float16
+    card = ModelCard(
+        name="small", detector=detector.config, mpp=0.5, thresholds=dict.fromkeys(CLASSES, 0.3)
+    )
+    save_detector(detector, card, tmp_path / "small", dtype=dtype)
+    loaded = load_detector(tmp_path / "small")
+    assert loaded.config.loss == detector.config.loss
+    torch.testing.assert_close(dict(loaded.head.loss.named_buffers()), dict(loss.named_buffers()))
+
+
 def test_the_sidecar_is_readable_and_names_what_matters(folder):
     sidecar = json.loads((folder / "model.json").read_text())
     assert sidecar["detector"]["classes"] == list(CLASSES)

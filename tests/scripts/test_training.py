@@ -68,6 +68,8 @@ def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
+    # The loss with a state of its own is the harder case.
+    values["model"]["loss"] = {"name": "eqlv2"}
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
     run(values, tmp_path / "through")
     from scripts import training
@@ -94,6 +96,15 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
         torch.testing.assert_close(tensor, weights(tmp_path / "halves")[name], msg=name)
     with (tmp_path / "halves" / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
+
+
+def test_a_loss_that_goes_by_frequencies_gets_the_counts_of_the_training_cells(values, tmp_path):
+    values["model"]["loss"] = {"name": "class_balanced"}
+    card = run(values, tmp_path / "run", epochs=1, steps=1)
+    assert card.detector.loss.class_counts == (1, 2)
+    assert load_detector(tmp_path / "run" / "model").config.loss.class_counts == (1, 2)
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["model"]["loss"]["class_counts"] == [1, 2]
 
 
 def test_the_same_image_on_both_sides_is_refused(values, tmp_path):

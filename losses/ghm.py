@@ -1,0 +1,61 @@
+"""Gradient harmonising: pairs weighed by how few others are as hard."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from losses.elementwise import (
+    ClassificationLoss,
+    Reduction,
+    at_least_float32,
+    cross_entropy,
+    hardness,
+    reduce_loss,
+)
+
+
+def ghm_loss(
+    inputs: Tensor, targets: Tensor, bins: int = 10, reduction: Reduction = "none"
+) -> Tensor:
+    r"""GHM-C of Li et al., AAAI 2019, arXiv 1811.05181.
+
+    "Gradient harmonized single-stage detector": the hardness g = abs(p - y) of all pairs is
+    counted in ``bins`` equal bins of [0, 1], and each pair's cross-entropy is weighed by
+
+    .. math:: \beta_i = \frac{N}{R_{\mathrm{bin}(i)} \, M}
+
+    with N pairs in all, R in the pair's own bin and M bins that are not empty: each bin weighs
+    alike, and the mean weight is 1. The weight is a constant to the gradient. No average over
+    steps is kept (the paper's optional momentum).
+
+    Args:
+        inputs: (..., C) logits of one batch; half precisions are computed in float32.
+        targets: same shape, 1 for the sample's class and 0 for the others.
+        bins: number of bins.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, shaped as ``inputs`` for "none", else a scalar; at least float32.
+
+    Raises:
+        ValueError: an unknown reduction.
+    """
+    logits, targets = at_least_float32(inputs), at_least_float32(targets)
+    gradient = hardness(logits.detach(), targets)
+    bin_of = (gradient * bins).long().clamp(0, bins - 1)  # g may round to 1
+    counts = torch.bincount(bin_of.flatten(), minlength=bins)
+    weights = bin_of.numel() / (counts * counts.count_nonzero()).to(logits.dtype)
+    return reduce_loss(weights[bin_of] * cross_entropy(logits, targets), reduction)
+
+
+class GHMLoss(ClassificationLoss):
+    """`ghm_loss` as a module for a detector's loss slot; same arguments."""
+
+    def __init__(self, bins: int = 10) -> None:
+        super().__init__()
+        self.bins = bins
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """See `ghm_loss`."""
+        return ghm_loss(logits, targets, self.bins)
