@@ -39,7 +39,7 @@ class ATSSHead(nn.Module):
         set_prior(self.classification_head.cls_logits, config.prior_probability)
         self.box_head = BoxHead(channels, 1, depth)
         self.level_scales = nn.Parameter(torch.ones(len(config.pyramid.levels)))
-        self.loss: ClassificationLoss = config.loss.build()
+        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
         self.loss_weight = config.loss.weight
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:

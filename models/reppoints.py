@@ -75,7 +75,7 @@ class RepPointsHead(nn.Module):
         self.refinement = output_conv(channels, 2 * POINTS, 1)
         self.points_to_box = PointsToBox(config.reppoints.points_to_box)
         set_prior(self.cls_logits, config.prior_probability)
-        self.loss: ClassificationLoss = config.loss.build()
+        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
         self.loss_weight = config.loss.weight
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:

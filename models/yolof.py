@@ -66,7 +66,7 @@ class YOLOFHead(nn.Module):
         )
         set_prior(self.classification_head.cls_logits, config.prior_probability)
         self.box_head = BoxHead(channels, num_anchors, depth)
-        self.loss: ClassificationLoss = config.loss.build()
+        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
         self.loss_weight = config.loss.weight
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:
