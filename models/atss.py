@@ -149,7 +149,7 @@ def _nearest_on_each_level(
         compute_mode="donot_use_mm_for_euclid_dist",
     )
     places, first = [], 0
-    for level in distance.split(level_sizes, dim=1):
+    for level in torch.split(distance, level_sizes, dim=1):
         nearest = level.topk(min(candidates, level.shape[1]), dim=1, largest=False).indices
         places.append(first + nearest)
         first += level.shape[1]

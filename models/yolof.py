@@ -134,7 +134,7 @@ def logit_of_product(logits: Tensor, objectness: Tensor) -> Tensor:
     With a = exp(logits), b = exp(objectness): p = ab / (1 + a)(1 + b), so p / (1 - p) =
     ab / (1 + a + b).
     """
-    logits, objectness = torch.broadcast_tensors(logits, objectness)
+    objectness = objectness.expand_as(logits)
     terms = torch.stack([torch.zeros_like(logits), logits, objectness])
     return logits + objectness - torch.logsumexp(terms, dim=0)
 
