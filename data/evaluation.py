@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,20 +121,59 @@ def pool(
     )
 
 
+def match_fields(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], classes: int, label: int
+) -> list[Matches]:
+    """Field by field, which detections of one class hit a cell of it at IoU 0.5 (COCO's rule)."""
+    evaluation = _evaluate(truth, found, classes)
+    of_class = {
+        entry["image_id"]: entry
+        for entry in evaluation.evalImgs
+        if entry is not None and entry["category_id"] == label
+    }
+    return [_matches(of_class.get(image_id)) for image_id in range(1, len(truth) + 1)]
+
+
 def matches(
     truth: Sequence[FieldCells], found: Sequence[FieldCells], classes: int, label: int
 ) -> Matches:
-    """Which detections of one class hit a cell of it at IoU 0.5, by COCO's greedy matching."""
-    evaluation = _evaluate(truth, found, classes)
-    images = [e for e in evaluation.evalImgs if e is not None and e["category_id"] == label]
-    used = [~e["dtIgnore"][0].astype(bool) for e in images]
-    scores = [np.array(e["dtScores"])[kept] for e, kept in zip(images, used, strict=True)]
-    hits = [e["dtMatches"][0][kept] > 0 for e, kept in zip(images, used, strict=True)]
-    cells = sum(int((np.array(e["gtIgnore"]) == 0).sum()) for e in images)
-    empty = [np.zeros(0)]
+    """`match_fields` of all fields together."""
+    return join(match_fields(truth, found, classes, label))
+
+
+def join(parts: Sequence[Matches]) -> Matches:
+    """Matches of several fields as one."""
     return Matches(
-        np.concatenate([*scores, *empty]), np.concatenate([*hits, *empty]).astype(bool), cells
+        np.concatenate([np.zeros(0), *(part.scores for part in parts)]),
+        np.concatenate([np.zeros(0, bool), *(part.hits for part in parts)]),
+        sum(part.cells for part in parts),
     )
+
+
+def ap_of_matches(matched: Matches) -> float:
+    """AP as COCO computes it: precision at 101 recalls, made monotone; NaN without cells."""
+    if not matched.cells:
+        return float("nan")
+    hits = matched.hits[np.argsort(-matched.scores, kind="mergesort")]
+    true_positives = np.cumsum(hits)
+    precision = true_positives / np.arange(1, len(hits) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(true_positives / matched.cells, np.linspace(0, 1, 101), side="left")
+    return float(np.append(precision, np.zeros(1))[np.minimum(at, len(hits))].mean())
+
+
+def bootstrap_ap(
+    fields: Sequence[Matches], level: float = 0.9, rounds: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of AP when whole fields are drawn anew.
+
+    Cells of one field are alike: drawing cells alone would make it too narrow.
+    """
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(len(fields), size=(rounds, len(fields)))
+    values = [ap_of_matches(join([fields[i] for i in draw])) for draw in draws]
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def best_f1_threshold(matched: Matches) -> float:
@@ -199,6 +239,17 @@ def _evaluate(truth: Sequence[FieldCells], found: Sequence[FieldCells], classes:
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
+
+
+def _matches(entry: Mapping[str, Any] | None) -> Matches:
+    if entry is None:
+        return Matches(np.zeros(0), np.zeros(0, bool), 0)
+    used = ~entry["dtIgnore"][0].astype(bool)
+    return Matches(
+        np.array(entry["dtScores"], float)[used],
+        entry["dtMatches"][0][used] > 0,
+        int((np.array(entry["gtIgnore"]) == 0).sum()),
+    )
 
 
 def _annotations(fields: Sequence[FieldCells]) -> list[Mapping[str, object]]:
