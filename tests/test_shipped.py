@@ -16,7 +16,7 @@ from data.synth import CLASSES, Layout, NamedSource, Scene, lay_out, read_fields
 from models import DEFAULT_MODEL, list_models, load_detector
 from pipeline import ScreenSettings, screen_slide
 from pipeline.detector import RuntimeSettings, TileDetector
-from scripts.demo import read_cells, read_truth
+from scripts.compare import read_cells, read_truth
 from scripts.evaluate import measure
 
 REPO = Path(__file__).resolve().parent.parent
