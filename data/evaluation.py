@@ -91,8 +91,9 @@ def field_metrics(
     """The figures by which a detector of cells is chosen, as ``name: value``.
 
     ``ap50/<class>`` for each class, ``map50`` and ``map`` their means, ``ap50/abnormal`` with all
-    abnormal classes merged into one, and ``ap50/any`` with all classes merged. Values are NaN
-    where the truth has no such cell.
+    abnormal classes merged into one, and ``ap50/any`` with all classes merged; ``score``, the mean
+    of these two and ``map50``, is steadier than any of them. Values are NaN where the truth has no
+    such cell.
     """
     per_class = average_precision(truth, found, len(classes))
     metrics = {f"ap50/{name}": float(v) for name, v in zip(classes, per_class["ap50"], strict=True)}
@@ -103,6 +104,8 @@ def field_metrics(
         result = average_precision(truth_of, found_of, 1)
         metrics[f"ap50/{name}"] = float(result["ap50"][0])
         metrics[f"recall50/{name}"] = float(result["recall50"][0])
+    parts = [metrics[name] for name in ("ap50/abnormal", "ap50/any", "map50")]
+    metrics["score"] = float(np.nanmean(parts))
     return metrics
 
 

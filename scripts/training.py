@@ -90,8 +90,8 @@ class LoopSettings(StrictModel):
     workers: int = Field(1, ge=0)
     device: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    ema: float = Field(0.998, ge=0, lt=1)
-    monitor: str = "val/ap50/abnormal"
+    ema: float = Field(0.995, ge=0, lt=1)
+    monitor: str = "val/score"
     seed: int = 0
 
 
