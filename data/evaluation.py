@@ -179,14 +179,19 @@ def bootstrap_ap(
     return float(low), float(high)
 
 
-def best_f1_threshold(matched: Matches) -> float:
-    """The score from which on detections have the best F1; 0.5 where nothing was hit."""
+def best_threshold(matched: Matches, beta: float = 1.0) -> float:
+    """The score from which on detections have the best F-beta; 0.5 where nothing was hit.
+
+    Args:
+        matched: detections of one class.
+        beta: how many times as much recall counts as precision (van Rijsbergen).
+    """
     order = np.argsort(-matched.scores, kind="stable")
     hits = np.cumsum(matched.hits[order])
     if not len(hits) or not hits[-1]:
         return 0.5
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + matched.cells)
-    return float(matched.scores[order][np.argmax(f1)])
+    f = (1 + beta**2) * hits / (np.arange(1, len(hits) + 1) + beta**2 * matched.cells)
+    return float(matched.scores[order][np.argmax(f)])
 
 
 def froc(matched: Matches, fields: int, rates: Sequence[float] = FROC_RATES) -> dict[float, float]:

@@ -10,7 +10,7 @@ from data.evaluation import (
     Matches,
     ap_of_matches,
     average_precision,
-    best_f1_threshold,
+    best_threshold,
     bootstrap_ap,
     field_metrics,
     froc,
@@ -80,11 +80,14 @@ def test_matches_count_each_cell_once():
     ]
 
 
-def test_the_threshold_with_the_best_f1():
+def test_the_threshold_with_the_best_f():
     matched = Matches(np.array([0.9, 0.2, 0.6, 0.4]), np.array([True, False, True, False]), 2)
-    assert best_f1_threshold(matched) == 0.6
-    assert best_f1_threshold(Matches(np.array([0.9]), np.array([False]), 3)) == 0.5
-    assert best_f1_threshold(Matches(np.zeros(0), np.zeros(0, bool), 0)) == 0.5
+    assert best_threshold(matched) == 0.6
+    late = Matches(np.array([0.9, 0.5, 0.4, 0.3]), np.array([True, False, False, True]), 2)
+    assert best_threshold(late, beta=1) == 0.9  # F1 2/3 at 0.9 and at 0.3: the first stays
+    assert best_threshold(late, beta=2) == 0.3  # F2 0.83 against 0.56
+    assert best_threshold(Matches(np.array([0.9]), np.array([False]), 3)) == 0.5
+    assert best_threshold(Matches(np.zeros(0), np.zeros(0, bool), 0)) == 0.5
 
 
 def test_froc_counted_by_hand():
