@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,8 +91,9 @@ def field_metrics(
     """The figures by which a detector of cells is chosen, as ``name: value``.
 
     ``ap50/<class>`` for each class, ``map50`` and ``map`` their means, ``ap50/abnormal`` with all
-    abnormal classes merged into one, and ``ap50/any`` with all classes merged. Values are NaN
-    where the truth has no such cell.
+    abnormal classes merged into one, and ``ap50/any`` with all classes merged; ``score``, the mean
+    of these two and ``map50``, is steadier than any of them. Values are NaN where the truth has no
+    such cell.
     """
     per_class = average_precision(truth, found, len(classes))
     metrics = {f"ap50/{name}": float(v) for name, v in zip(classes, per_class["ap50"], strict=True)}
@@ -102,6 +104,8 @@ def field_metrics(
         result = average_precision(truth_of, found_of, 1)
         metrics[f"ap50/{name}"] = float(result["ap50"][0])
         metrics[f"recall50/{name}"] = float(result["recall50"][0])
+    parts = [metrics[name] for name in ("ap50/abnormal", "ap50/any", "map50")]
+    metrics["score"] = float(np.nanmean(parts))
     return metrics
 
 
@@ -120,30 +124,74 @@ def pool(
     )
 
 
+def match_fields(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], classes: int, label: int
+) -> list[Matches]:
+    """Field by field, which detections of one class hit a cell of it at IoU 0.5 (COCO's rule)."""
+    evaluation = _evaluate(truth, found, classes)
+    of_class = {
+        entry["image_id"]: entry
+        for entry in evaluation.evalImgs
+        if entry is not None and entry["category_id"] == label
+    }
+    return [_matches(of_class.get(image_id)) for image_id in range(1, len(truth) + 1)]
+
+
 def matches(
     truth: Sequence[FieldCells], found: Sequence[FieldCells], classes: int, label: int
 ) -> Matches:
-    """Which detections of one class hit a cell of it at IoU 0.5, by COCO's greedy matching."""
-    evaluation = _evaluate(truth, found, classes)
-    images = [e for e in evaluation.evalImgs if e is not None and e["category_id"] == label]
-    used = [~e["dtIgnore"][0].astype(bool) for e in images]
-    scores = [np.array(e["dtScores"])[kept] for e, kept in zip(images, used, strict=True)]
-    hits = [e["dtMatches"][0][kept] > 0 for e, kept in zip(images, used, strict=True)]
-    cells = sum(int((np.array(e["gtIgnore"]) == 0).sum()) for e in images)
-    empty = [np.zeros(0)]
+    """`match_fields` of all fields together."""
+    return join(match_fields(truth, found, classes, label))
+
+
+def join(parts: Sequence[Matches]) -> Matches:
+    """Matches of several fields as one."""
     return Matches(
-        np.concatenate([*scores, *empty]), np.concatenate([*hits, *empty]).astype(bool), cells
+        np.concatenate([np.zeros(0), *(part.scores for part in parts)]),
+        np.concatenate([np.zeros(0, bool), *(part.hits for part in parts)]),
+        sum(part.cells for part in parts),
     )
 
 
-def best_f1_threshold(matched: Matches) -> float:
-    """The score from which on detections have the best F1; 0.5 where nothing was hit."""
+def ap_of_matches(matched: Matches) -> float:
+    """AP as COCO computes it: precision at 101 recalls, made monotone; NaN without cells."""
+    if not matched.cells:
+        return float("nan")
+    hits = matched.hits[np.argsort(-matched.scores, kind="mergesort")]
+    true_positives = np.cumsum(hits)
+    precision = true_positives / np.arange(1, len(hits) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(true_positives / matched.cells, np.linspace(0, 1, 101), side="left")
+    return float(np.append(precision, np.zeros(1))[np.minimum(at, len(hits))].mean())
+
+
+def bootstrap_ap(
+    fields: Sequence[Matches], level: float = 0.9, rounds: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of AP when whole fields are drawn anew.
+
+    Cells of one field are alike: drawing cells alone would make it too narrow.
+    """
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(len(fields), size=(rounds, len(fields)))
+    values = [ap_of_matches(join([fields[i] for i in draw])) for draw in draws]
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def best_threshold(matched: Matches, beta: float = 1.0) -> float:
+    """The score from which on detections have the best F-beta; 0.5 where nothing was hit.
+
+    Args:
+        matched: detections of one class.
+        beta: how many times as much recall counts as precision (van Rijsbergen).
+    """
     order = np.argsort(-matched.scores, kind="stable")
     hits = np.cumsum(matched.hits[order])
     if not len(hits) or not hits[-1]:
         return 0.5
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + matched.cells)
-    return float(matched.scores[order][np.argmax(f1)])
+    f = (1 + beta**2) * hits / (np.arange(1, len(hits) + 1) + beta**2 * matched.cells)
+    return float(matched.scores[order][np.argmax(f)])
 
 
 def froc(matched: Matches, fields: int, rates: Sequence[float] = FROC_RATES) -> dict[float, float]:
@@ -199,6 +247,17 @@ def _evaluate(truth: Sequence[FieldCells], found: Sequence[FieldCells], classes:
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
+
+
+def _matches(entry: Mapping[str, Any] | None) -> Matches:
+    if entry is None:
+        return Matches(np.zeros(0), np.zeros(0, bool), 0)
+    used = ~entry["dtIgnore"][0].astype(bool)
+    return Matches(
+        np.array(entry["dtScores"], float)[used],
+        entry["dtMatches"][0][used] > 0,
+        int((np.array(entry["gtIgnore"]) == 0).sum()),
+    )
 
 
 def _annotations(fields: Sequence[FieldCells]) -> list[Mapping[str, object]]:

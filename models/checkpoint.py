@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 
 from configs import CytoLibraError
 from models.build import build_detector
@@ -55,9 +55,9 @@ def save_detector(
         name: (tensor.to(dtype) if name in weights else tensor).contiguous()
         for name, tensor in detector.state_dict().items()
     }
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    card = card.model_copy(update={"sha256": digest})
+    content = save(state, metadata={"format": "pt"})
+    (folder / WEIGHTS).write_bytes(content)
+    card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     text = card.model_dump_json(indent=2, exclude_none=True)
     (folder / SIDECAR).write_text(text + "\n", encoding="utf-8")
     return card

@@ -116,6 +116,9 @@ class DetectorConfig(StrictModel):
         reppoints: RepPoints' way from points to a box.
         yolof: YOLOF's anchors, encoder and matching; its pyramid has one level, 4 by default.
         head_convs: convolutions in each tower of the head.
+        head_norm: FCOS: "batch" norms keep what is found at one place from depending on the rest of
+            the tile; "group" norms, torchvision's, take their statistics from the whole tile, so
+            that a moved tile grid finds other cells near the threshold.
         center_sampling_radius: FCOS: how far from a box's centre, in strides, a point is positive.
         prior_probability: initial score of every class.
         image_mean, image_std: normalisation of images in 0..1.
@@ -136,6 +139,7 @@ class DetectorConfig(StrictModel):
     reppoints: RepPointsSettings = RepPointsSettings()
     yolof: YOLOFSettings = YOLOFSettings()
     head_convs: int = Field(4, ge=1)
+    head_norm: Literal["batch", "group"] = "batch"
     center_sampling_radius: float = Field(1.5, gt=0)
     prior_probability: float = Field(0.01, gt=0, lt=1)
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import BatchNorm2d
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.models import detection
-from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.detection.fcos import (
+    FCOSClassificationHead,
+    FCOSHead,
+    FCOSRegressionHead,
+)
 from torchvision.ops import generalized_box_iou_loss
 
 from losses import ClassificationLoss
@@ -29,7 +34,12 @@ class LossSlotFCOSHead(FCOSHead):
     """Torchvision's head, whose classification loss is a module of ours."""
 
     def __init__(self, config: DetectorConfig) -> None:
-        super().__init__(config.pyramid.channels, 1, len(config.classes), config.head_convs)
+        channels, classes = config.pyramid.channels, len(config.classes)
+        super().__init__(channels, 1, classes, config.head_convs)
+        if config.head_norm == "batch":
+            norm = {"num_convs": config.head_convs, "norm_layer": BatchNorm2d}
+            self.classification_head = FCOSClassificationHead(channels, 1, classes, **norm)
+            self.regression_head = FCOSRegressionHead(channels, 1, **norm)
         set_prior(self.classification_head.cls_logits, config.prior_probability)
         self.loss: ClassificationLoss = config.loss.build(len(config.classes))
         self.loss_weight = config.loss.weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from configs import StrictModel
@@ -33,11 +34,24 @@ class Stitcher:
 
     What a tile doesn't own is dropped as it comes, so memory grows with the cells on the slide
     only; the result depends on the tiles' detections, never on the order they came in.
+
+    Args:
+        grid: where the tiles lie.
+        settings: how doubles are told from neighbours.
+        thresholds: (C,) score from which on a class is reported. Of two names for one cell the
+            one stays that is further above its own threshold: scores of a frequent and of a rare
+            class don't compare. None compares the scores themselves.
     """
 
-    def __init__(self, grid: TileGrid, settings: StitcherSettings) -> None:
+    def __init__(
+        self,
+        grid: TileGrid,
+        settings: StitcherSettings,
+        thresholds: NDArray[np.float32] | None = None,
+    ) -> None:
         self._grid = grid
         self._settings = settings
+        self._thresholds = thresholds
         self._owned: dict[int, Detections] = {}
 
     def add(self, index: int, detections: Detections) -> None:
@@ -60,7 +74,15 @@ class Stitcher:
         left, top = cells.boxes[:, :2].T
         cells = cells[np.lexsort((left, top))]
         cells = cells[greedy_nms(cells, self._settings.nms_iou)]
-        return cells[greedy_nms(cells, self._settings.cross_class_iou, per_class=False)]
+        rivals = self._by_margin(cells)
+        return cells[greedy_nms(rivals, self._settings.cross_class_iou, per_class=False)]
+
+    def _by_margin(self, cells: Detections) -> Detections:
+        """The cells with their scores in multiples of their class's threshold."""
+        if self._thresholds is None:
+            return cells
+        margins = cells.scores / self._thresholds[cells.labels]
+        return Detections(cells.boxes, margins.astype(np.float32), cells.labels)
 
 
 def _within(cells: Detections, bounds: Rect) -> Detections:

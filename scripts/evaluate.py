@@ -52,14 +52,18 @@ def measure(detector: TileDetector, fields: FieldSet) -> dict[str, Any]:
     """All figures of a detector on annotated fields.
 
     Returns:
-        ``classes`` {name: {cells, ap, ap50, ap75, recall50}}, ``pooled`` {abnormal, any: {ap50,
-        recall50, froc}}, ``map``, ``map50``, ``fields``; figures of absent classes are None.
+        ``classes`` {name: {cells, ap, ap50, ap75, recall50}}, ``pooled`` {abnormal, any: {cells,
+        ap50, ap50_interval (90%), recall50, froc}}, ``map``, ``map50``, ``fields``; figures of
+        absent classes are None.
     """
     from data.evaluation import (
         FROC_RATES,
+        ap_of_matches,
         average_precision,
+        bootstrap_ap,
         froc,
-        matches,
+        join,
+        match_fields,
         pool,
         pooled_classes,
     )
@@ -75,12 +79,13 @@ def measure(detector: TileDetector, fields: FieldSet) -> dict[str, Any]:
     pooled = {}
     for group, members in pooled_classes(abnormal).items():
         sides = pool(truth, found, members)
-        result = average_precision(*sides, 1)
-        matched = matches(*sides, 1, 0)
+        by_field = match_fields(*sides, 1, 0)
+        matched = join(by_field)
         pooled[group] = {
             "cells": matched.cells,
-            "ap50": _finite(result["ap50"][0]),
-            "recall50": _finite(result["recall50"][0]),
+            "ap50": _finite(ap_of_matches(matched)),
+            "ap50_interval": [_finite(bound) for bound in bootstrap_ap(by_field)],
+            "recall50": _finite(matched.hits.sum() / max(matched.cells, 1)),
             "froc": {
                 f"{rate:g}": round(sensitivity, 4)
                 for rate, sensitivity in froc(matched, len(truth), FROC_RATES).items()
@@ -130,9 +135,14 @@ def _table(metrics: dict[str, Any], fields: FieldSet) -> Table:
     table.add_section()
     for name, entry in metrics["pooled"].items():
         recall = _show(entry["recall50"])
-        table.add_row(f"{name}, merged", str(entry["cells"]), _show(entry["ap50"]), "", "", recall)
+        low, high = map(_show, entry["ap50_interval"])
+        ap50 = f"{_show(entry['ap50'])} ({low} to {high})"
+        table.add_row(f"{name}, merged", str(entry["cells"]), ap50, "", "", recall)
     rates = ", ".join(f"{v:.2f} at {k}" for k, v in metrics["pooled"]["abnormal"]["froc"].items())
-    table.caption = f"FROC, abnormal: sensitivity {rates} false positives a field"
+    table.caption = (
+        "In brackets 90% intervals, by drawing fields anew. "
+        f"FROC, abnormal: sensitivity {rates} false positives a field"
+    )
     return table
 
 

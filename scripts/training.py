@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from configs import ConfigError, StrictModel
 from data.augment import AugmentSettings
 from data.coco import FieldSet, read_coco
-from data.evaluation import FieldCells, best_f1_threshold, field_metrics, matches, pool
+from data.evaluation import FieldCells, best_threshold, field_metrics, matches, pool
 from data.fields import (
     CropDataset,
     CropSettings,
@@ -45,7 +45,8 @@ FEW_CELLS = 20
 """A class with fewer cells in the validation set takes the threshold of all abnormal ones."""
 
 THRESHOLD_RULE = (
-    "best F1 of the class on the validation fields at IoU 0.5; a class with fewer than "
+    "abnormal classes: best F2 on the validation fields at IoU 0.5, for a miss is worse than a "
+    "false alarm; normal ones: best F1. An abnormal class with fewer than "
     f"{FEW_CELLS} cells there takes the threshold of all abnormal classes merged"
 )
 
@@ -96,8 +97,8 @@ class LoopSettings(StrictModel):
     workers: int = Field(1, ge=0)
     device: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    ema: float = Field(0.998, ge=0, lt=1)
-    monitor: str = "val/ap50/abnormal"
+    ema: float = Field(0.995, ge=0, lt=1)
+    monitor: str = "val/score"
     seed: int = 0
 
 
@@ -236,16 +237,16 @@ class Judge:
         return self.metrics
 
     def thresholds(self) -> dict[str, float]:
-        """For each class the score with the best F1; see `THRESHOLD_RULE`."""
-        classes = self.config.classes
-        pooled = best_f1_threshold(
-            matches(*pool(self.truth, self.found, np.flatnonzero(self.config.is_abnormal)), 1, 0)
-        )
+        """For each class the score that `THRESHOLD_RULE` gives."""
+        classes, abnormal = self.config.classes, self.config.is_abnormal
+        sides = pool(self.truth, self.found, np.flatnonzero(abnormal))
+        pooled = best_threshold(matches(*sides, 1, 0), beta=2)
         thresholds = {}
         for label, name in enumerate(classes):
             of_class = matches(self.truth, self.found, len(classes), label)
-            enough = of_class.cells >= FEW_CELLS
-            thresholds[name] = round(best_f1_threshold(of_class) if enough else pooled, 4)
+            own = best_threshold(of_class, beta=2 if abnormal[label] else 1)
+            too_few = abnormal[label] and of_class.cells < FEW_CELLS
+            thresholds[name] = round(pooled if too_few else own, 4)
         return thresholds
 
 

@@ -8,10 +8,13 @@ import pytest
 from data.evaluation import (
     FieldCells,
     Matches,
+    ap_of_matches,
     average_precision,
-    best_f1_threshold,
+    best_threshold,
+    bootstrap_ap,
     field_metrics,
     froc,
+    match_fields,
     matches,
     pool,
 )
@@ -77,11 +80,14 @@ def test_matches_count_each_cell_once():
     ]
 
 
-def test_the_threshold_with_the_best_f1():
+def test_the_threshold_with_the_best_f():
     matched = Matches(np.array([0.9, 0.2, 0.6, 0.4]), np.array([True, False, True, False]), 2)
-    assert best_f1_threshold(matched) == 0.6
-    assert best_f1_threshold(Matches(np.array([0.9]), np.array([False]), 3)) == 0.5
-    assert best_f1_threshold(Matches(np.zeros(0), np.zeros(0, bool), 0)) == 0.5
+    assert best_threshold(matched) == 0.6
+    late = Matches(np.array([0.9, 0.5, 0.4, 0.3]), np.array([True, False, False, True]), 2)
+    assert best_threshold(late, beta=1) == 0.9  # F1 2/3 at 0.9 and at 0.3: the first stays
+    assert best_threshold(late, beta=2) == 0.3  # F2 0.83 against 0.56
+    assert best_threshold(Matches(np.array([0.9]), np.array([False]), 3)) == 0.5
+    assert best_threshold(Matches(np.zeros(0), np.zeros(0, bool), 0)) == 0.5
 
 
 def test_froc_counted_by_hand():
@@ -100,3 +106,35 @@ def test_pooling_names_each_cell_once():
     )
     assert truth[0].labels.tolist() == [0]
     assert found[0].scores.tolist() == [0.7]
+
+
+def random_fields(seed, count=6):
+    rng = np.random.default_rng(seed)
+    truth, found = [], []
+    for _ in range(count):
+        corners = rng.uniform(0, 200, (int(rng.integers(0, 12)), 2))
+        truth.append(cells(*[([x, y, x + 20, y + 20], 0) for x, y in corners]))
+        moved = corners + rng.normal(0, 6, corners.shape)
+        extra = rng.uniform(0, 200, (5, 2))
+        places = np.concatenate([moved, extra])
+        scores = rng.random(len(places))
+        rows = zip(places, scores, strict=True)
+        found.append(cells(*[([x, y, x + 20, y + 20], 0, s) for (x, y), s in rows]))
+    return truth, found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ap_of_matches_is_pycocotools(seed):
+    truth, found = random_fields(seed)
+    expected = average_precision(truth, found, 1)["ap50"][0]
+    assert ap_of_matches(matches(truth, found, 1, 0)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_interval_holds_the_value_and_closes_where_fields_are_alike():
+    truth, found = random_fields(1, count=20)
+    by_field = match_fields(truth, found, 1, 0)
+    low, high = bootstrap_ap(by_field, rounds=200)
+    assert low < ap_of_matches(matches(truth, found, 1, 0)) < high
+    alike = match_fields([truth[0]] * 8, [found[0]] * 8, 1, 0)
+    low, high = bootstrap_ap(alike, rounds=20)
+    assert high - low < 0.05

@@ -210,3 +210,15 @@ def test_a_tile_that_comes_again_replaces_itself():
 def test_nothing_found_is_an_empty_result():
     assert len(Stitcher(grid(), SETTINGS).finish()) == 0
     assert len(stitched(grid(), [(0, Detections.empty())])) == 0
+
+
+def test_of_two_names_the_one_further_above_its_own_threshold_stays():
+    grid = TileGrid(Rect(0, 0, 100, 100), 1.0, TilerSettings(size=100, overlap=0))
+    box = np.array([[10.0, 10, 50, 50]] * 2)
+    names = Detections(box, np.array([0.7, 0.5], np.float32), np.array([0, 1]))
+    for thresholds, kept in ((None, 0), (np.array([0.65, 0.3], np.float32), 1)):
+        stitcher = Stitcher(grid, StitcherSettings(), thresholds)
+        stitcher.add(0, names)
+        cells = stitcher.finish()
+        assert cells.labels.tolist() == [kept]
+        assert cells.scores.tolist() == [names.scores[kept]]
