@@ -32,7 +32,7 @@ class RuntimeSettings(StrictModel):
 
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    batch_size: int = Field(2, ge=1)
+    batch_size: int = Field(1, ge=1)
     threads: int | None = Field(None, ge=1)
 
 

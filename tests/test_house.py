@@ -61,4 +61,4 @@ def test_the_contracts_imports_work():
     assert list(inspect.signature(screen_slide).parameters)[:3] == ["path", "detector", "settings"]
     assert callable(build_detector)
     assert callable(load_detector)
-    assert ScreenSettings().tiler.size == 1024
+    assert ScreenSettings().tiler.size == 1536

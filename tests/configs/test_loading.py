@@ -83,3 +83,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path):
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing\n")
     assert load_config(path, Outer) == Outer()
+
+
+def test_the_screening_preset_states_the_defaults():
+    assert load_config("screen/default", ScreenSettings) == ScreenSettings()

@@ -211,7 +211,7 @@ def meets_slowly(foreground, box):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("overlap=1024", ["overlap", "1024"]),
+        ("overlap=1536", ["overlap", "1536"]),
         ("overlap=-1", ["overlap", "-1"]),
         ("size=0", ["size", "0"]),
         ("size=100", ["overlap", "100"]),
