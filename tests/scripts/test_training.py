@@ -92,8 +92,9 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
         training.MetricsFile.on_validation_end = saved
     last = tmp_path / "halves" / "checkpoints" / "last.ckpt"
     run(values, tmp_path / "halves", checkpoint=last)
-    for name, tensor in weights(tmp_path / "through").items():
-        torch.testing.assert_close(tensor, weights(tmp_path / "halves")[name], msg=name)
+    through, halves = weights(tmp_path / "through"), weights(tmp_path / "halves")
+    for name, tensor in through.items():
+        torch.testing.assert_close(tensor, halves[name], msg=name)
     with (tmp_path / "halves" / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
 
