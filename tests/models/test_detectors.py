@@ -12,6 +12,10 @@ from models.dense import FieldTransform
 CLASSES = ["NILM", "LSIL", "HSIL"]
 DETECTORS = ["atss", "fcos", "reppoints", "retinanet", "yolof"]
 OF_TORCHVISION = ["fcos", "retinanet"]
+OVERFIT = [
+    *["fcos", "retinanet"],
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("atss", "yolof", "reppoints")),
+]
 BACKBONES = ["mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"]
 
 
@@ -47,14 +51,15 @@ def test_trains_and_detects_on_images_of_odd_sizes(name, backbone):
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_batch_gives_what_single_images_give(name):
-    model = small(name, score_threshold=0.005).eval()
+    """The raw outputs: of detections, rounding may reorder those of an untrained network."""
+    model = small(name).eval()
     images = [torch.rand(3, 128, 128), torch.rand(3, 128, 128)]
     with torch.no_grad():
-        together, alone = model(images), [model([image])[0] for image in images]
-    for one, other in zip(together, alone, strict=True):
-        assert len(one["boxes"])
-        for key in one:
-            torch.testing.assert_close(one[key], other[key], atol=1e-4, rtol=1e-4)
+        together, _, _ = model.run(model.transform(images)[0])
+        for i, image in enumerate(images):
+            alone, _, _ = model.run(model.transform([image])[0])
+            for key, value in together.items():
+                torch.testing.assert_close(value[i], alone[key][0], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -112,7 +117,7 @@ def test_thresholds_a_class(name):
     assert some["scores"].min() >= of_one.median()
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", OVERFIT)
 def test_labels_are_zero_based_indices_into_the_classes(name):
     """Overfits one cell of each class: the first class must not be taken for the background."""
     levels = [3] if name == "yolof" else [3, 4]
