@@ -18,7 +18,7 @@ from models import DenseDetector
 from pipeline.classes import CellClass
 from pipeline.detector import TileDetector
 from pipeline.errors import SlideError
-from pipeline.foreground import Foreground, find_foreground
+from pipeline.foreground import find_foreground
 from pipeline.geometry import Boxes, Detections
 from pipeline.pictures import take_pictures
 from pipeline.readers.base import show
@@ -82,7 +82,7 @@ def screen_slide(
                 slide.bounds, slide.mpp, detector.card.mpp, settings.tiler, foreground
             )
         found = _screen_tiles(slide, plan, detector, settings, clock, progress)
-        return _report(slide, plan, foreground, found, detector, settings, clock)
+        return _report(slide, plan, found, detector, settings, clock)
 
 
 @dataclass
@@ -159,7 +159,6 @@ def _check_readable(slide: Slide, plan: TilePlan, unread: Boxes, limit: float) -
 def _report(
     slide: Slide,
     plan: TilePlan,
-    foreground: Foreground,
     found: Found,
     detector: TileDetector,
     settings: ScreenSettings,

@@ -146,9 +146,7 @@ class FieldsData(LightningDataModule):
             loop.seed,
             epoch,
         )
-        return DataLoader(
-            crops, loop.batch_size, collate_fn=collate, num_workers=loop.workers, pin_memory=False
-        )
+        return DataLoader(crops, loop.batch_size, collate_fn=collate, num_workers=loop.workers)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Every validation field, whole."""
