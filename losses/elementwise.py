@@ -1,7 +1,8 @@
-"""What the elementwise sigmoid losses share: precision, reduction, the module's interface."""
+"""What the losses share: the module's interface, precision, reduction."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -12,16 +13,37 @@ Reduction = Literal["none", "mean", "sum"]
 
 
 class ClassificationLoss(nn.Module):
-    """The loss slot of a detector: one sigmoid classifier a class, background rows all zero.
+    """What goes into the loss slot of a detector.
 
-    Subclasses implement ``forward(logits, targets)`` with logits and targets of shape (..., C)
-    and return the loss of each (sample, class) pair in the same shape; the detector sums it and
-    divides by its normaliser.
+    By default every class is its own sigmoid classifier. A loss with other channels, as a softmax
+    with an objectness, says so by `channels`, `scores` and `prior_bias`; the first C channels
+    are the classes' in any case.
     """
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Returns the unreduced loss, shaped as ``logits``."""
+        """The unreduced loss; the detector sums it and divides by its normaliser.
+
+        Args:
+            logits: (N, channels) of the samples of a batch.
+            targets: (N, C), 1 for the sample's class and 0 for the others; the rows of
+                background are all zero.
+
+        Returns:
+            One row a sample; of sigmoid losses (N, C), the loss of each (sample, class) pair.
+        """
         raise NotImplementedError
+
+    def channels(self, num_classes: int) -> int:
+        """How many logits the head gives for each sample."""
+        return num_classes
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """(..., C) probabilities from (..., channels) logits."""
+        return logits.sigmoid()
+
+    def prior_bias(self, num_classes: int, prior: float) -> Tensor:
+        """(channels,) biases at which every class's score is ``prior``."""
+        return torch.full((num_classes,), -math.log((1 - prior) / prior))
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

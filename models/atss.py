@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
-from torchvision.models.detection.fcos import FCOSClassificationHead
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
-from losses import ClassificationLoss
 from models.assign import all_background, settle_claims
 from models.backbones import PyramidBackbone
 from models.config import DetectorConfig
@@ -22,11 +20,10 @@ from models.dense import (
     matched_boxes,
     square_anchors,
     stacked_labels,
-    summed_loss,
 )
 from models.fcos import centerness_targets
-from models.heads import BoxHead
-from models.initialise import set_prior
+from models.heads import BoxHead, classification_head
+from models.slot import LossSlot
 
 
 class ATSSHead(nn.Module):
@@ -34,13 +31,10 @@ class ATSSHead(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        channels, depth = config.pyramid.channels, config.head_convs
-        self.classification_head = FCOSClassificationHead(channels, 1, len(config.classes), depth)
-        set_prior(self.classification_head.cls_logits, config.prior_probability)
-        self.box_head = BoxHead(channels, 1, depth)
+        self.slot = LossSlot(config)
+        self.classification_head = classification_head(config, self.slot, 1, config.head_convs)
+        self.box_head = BoxHead(config, 1)
         self.level_scales = nn.Parameter(torch.ones(len(config.pyramid.levels)))
-        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
-        self.loss_weight = config.loss.weight
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:
         """Raw outputs (B, A, ...) over the places of all levels."""
@@ -86,7 +80,6 @@ class ATSS(DenseDetector):
         labels = stacked_labels(targets, matched)
         positive = labels >= 0
         normaliser = max(1, int(positive.sum()))
-        classification = summed_loss(self.head.loss, head_outputs["cls_logits"], labels)
 
         boxes, chosen = matched_boxes(targets, matched), torch.stack(anchors)[positive]
         predicted = self.decode_boxes(head_outputs["bbox_regression"][positive], chosen)
@@ -94,7 +87,7 @@ class ATSS(DenseDetector):
         wanted = centerness_targets(BoxLinearCoder().encode(chosen, boxes))
         overlap = (wanted * generalized_box_iou_loss(predicted, boxes)).sum()
         return {
-            "classification": self.head.loss_weight * classification / normaliser,
+            "classification": self.slot(head_outputs["cls_logits"], labels),
             "bbox_regression": overlap / wanted.sum().clamp(min=1e-6),
             "bbox_ctrness": binary_cross_entropy_with_logits(centerness, wanted, reduction="sum")
             / normaliser,
@@ -102,7 +95,8 @@ class ATSS(DenseDetector):
 
     def scores(self, outputs: HeadOutputs) -> Tensor:
         """Geometric mean of class probability and centerness."""
-        return torch.sqrt(outputs["cls_logits"].sigmoid() * outputs["bbox_ctrness"].sigmoid())
+        classes = self.slot.scores(outputs["cls_logits"])
+        return torch.sqrt(classes * outputs["bbox_ctrness"].sigmoid())
 
     def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         """R-CNN's box coding."""

@@ -116,11 +116,15 @@ class DetectorConfig(StrictModel):
         reppoints: RepPoints' way from points to a box.
         yolof: YOLOF's anchors, encoder and matching; its pyramid has one level, 4 by default.
         head_convs: convolutions in each tower of the head.
-        head_norm: FCOS: "batch" norms keep what is found at one place from depending on the rest of
-            the tile; "group" norms, torchvision's, take their statistics from the whole tile, so
-            that a moved tile grid finds other cells near the threshold.
+        head_norm: norms of the head's towers. "batch" keeps what is found at one place from
+            depending on the rest of the tile; "group" takes statistics from the whole tile, so
+            that a moved tile grid finds other cells near the threshold; "none" as in RetinaNet's
+            paper.
         center_sampling_radius: FCOS: how far from a box's centre, in strides, a point is positive.
         prior_probability: initial score of every class.
+        normaliser: what the classification loss is divided by: "positives", the positive places
+            of the whole batch, or "image_positives", those of each image, averaged over images,
+            as torchvision's RetinaNet does.
         image_mean, image_std: normalisation of images in 0..1.
         score_threshold: detections below it are not returned.
         nms_iou: overlap above which the weaker of two boxes of one class goes.
@@ -139,9 +143,10 @@ class DetectorConfig(StrictModel):
     reppoints: RepPointsSettings = RepPointsSettings()
     yolof: YOLOFSettings = YOLOFSettings()
     head_convs: int = Field(4, ge=1)
-    head_norm: Literal["batch", "group"] = "batch"
+    head_norm: Literal["batch", "group", "none"] = "batch"
     center_sampling_radius: float = Field(1.5, gt=0)
     prior_probability: float = Field(0.01, gt=0, lt=1)
+    normaliser: Literal["positives", "image_positives"] = "positives"
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     score_threshold: float = Field(0.05, ge=0, lt=1)

@@ -17,16 +17,13 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from losses import ClassificationLoss
 from models.backbones import PyramidBackbone
 from models.card import ModelCard
 from models.config import DetectorConfig
+from models.slot import LossSlot
 
 Target = dict[str, Tensor]
 HeadOutputs = dict[str, Tensor]
-
-BACKGROUND, IGNORED = -1, -2
-"""Values of matched indices that name no box; torchvision's `Matcher` uses the same."""
 
 
 class FieldTransform(nn.Module):
@@ -126,6 +123,11 @@ class DenseDetector(nn.Module):
             return self.compute_loss(targets, outputs, anchors, level_sizes)
         return self.decode(outputs, anchors, batch.image_sizes)
 
+    @property
+    def slot(self) -> LossSlot:
+        """The classification loss, wherever in the head it lies."""
+        return next(module for module in self.modules() if isinstance(module, LossSlot))
+
     def use_thresholds(self, thresholds: Sequence[float]) -> None:
         """Returns detections of each class from its own score on, not from the config's."""
         self._thresholds = tuple(thresholds)
@@ -184,24 +186,8 @@ class DenseDetector(nn.Module):
         return {"boxes": boxes[order], "labels": label[order], "scores": kept[order]}
 
 
-def summed_loss(loss: ClassificationLoss, logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the slot's loss over places and classes, without the ignored places.
-
-    Args:
-        loss: the module in the slot.
-        logits: (..., C) raw scores.
-        labels: (...) class indices, `BACKGROUND` or `IGNORED`.
-    """
-    used = labels != IGNORED
-    logits, labels = logits[used], labels[used]
-    targets = torch.zeros_like(logits)
-    positive = labels >= 0
-    targets[positive, labels[positive]] = 1.0
-    return loss(logits, targets).sum()
-
-
 def matched_labels(target: Target, matched: Tensor) -> Tensor:
-    """(A,) class indices from (A,) box indices; `BACKGROUND` and `IGNORED` stay."""
+    """(A,) class indices from (A,) box indices; the background and the ignored stay."""
     if len(target["labels"]) == 0:
         return matched
     return torch.where(matched >= 0, target["labels"][matched.clamp(min=0)], matched)

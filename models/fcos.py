@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import BatchNorm2d
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.models import detection
 from torchvision.models.detection.fcos import (
-    FCOSClassificationHead,
     FCOSHead,
     FCOSRegressionHead,
 )
 from torchvision.ops import generalized_box_iou_loss
 
-from losses import ClassificationLoss
 from models.backbones import PyramidBackbone
 from models.config import DetectorConfig
 from models.dense import (
@@ -25,24 +22,22 @@ from models.dense import (
     matched_boxes,
     square_anchors,
     stacked_labels,
-    summed_loss,
 )
-from models.initialise import set_prior
+from models.heads import NORMS, classification_head
+from models.slot import LossSlot
 
 
 class LossSlotFCOSHead(FCOSHead):
     """Torchvision's head, whose classification loss is a module of ours."""
 
     def __init__(self, config: DetectorConfig) -> None:
-        channels, classes = config.pyramid.channels, len(config.classes)
-        super().__init__(channels, 1, classes, config.head_convs)
-        if config.head_norm == "batch":
-            norm = {"num_convs": config.head_convs, "norm_layer": BatchNorm2d}
-            self.classification_head = FCOSClassificationHead(channels, 1, classes, **norm)
-            self.regression_head = FCOSRegressionHead(channels, 1, **norm)
-        set_prior(self.classification_head.cls_logits, config.prior_probability)
-        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
-        self.loss_weight = config.loss.weight
+        channels, depth = config.pyramid.channels, config.head_convs
+        super().__init__(channels, 1, len(config.classes), depth)
+        self.slot = LossSlot(config)
+        self.classification_head = classification_head(config, self.slot, 1, depth)
+        self.regression_head = FCOSRegressionHead(
+            channels, 1, depth, norm_layer=NORMS[config.head_norm]
+        )
 
     def compute_loss(
         self,
@@ -51,11 +46,10 @@ class LossSlotFCOSHead(FCOSHead):
         anchors: list[Tensor],
         matched_idxs: list[Tensor],
     ) -> dict[str, Tensor]:
-        """FCOS's three losses, each summed over places and divided by the positives."""
+        """FCOS's three losses; those of boxes are divided by the positives."""
         labels = stacked_labels(targets, matched_idxs)
         positive = labels >= 0
         normaliser = max(1, int(positive.sum()))
-        classification = summed_loss(self.loss, head_outputs["cls_logits"], labels)
 
         boxes = matched_boxes(targets, matched_idxs)
         points = torch.stack(anchors)[positive]
@@ -63,7 +57,7 @@ class LossSlotFCOSHead(FCOSHead):
         centerness = head_outputs["bbox_ctrness"].squeeze(2)[positive]
         wanted = centerness_targets(self.box_coder.encode(points, boxes))
         return {
-            "classification": self.loss_weight * classification / normaliser,
+            "classification": self.slot(head_outputs["cls_logits"], labels),
             "bbox_regression": generalized_box_iou_loss(predicted, boxes, reduction="sum")
             / normaliser,
             "bbox_ctrness": binary_cross_entropy_with_logits(centerness, wanted, reduction="sum")
@@ -108,7 +102,8 @@ class FCOS(DenseDetector, detection.FCOS):
 
     def scores(self, outputs: HeadOutputs) -> Tensor:
         """Geometric mean of class probability and centerness."""
-        return torch.sqrt(outputs["cls_logits"].sigmoid() * outputs["bbox_ctrness"].sigmoid())
+        classes = self.slot.scores(outputs["cls_logits"])
+        return torch.sqrt(classes * outputs["bbox_ctrness"].sigmoid())
 
     def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         """Distances to the four sides, in strides."""

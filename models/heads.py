@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
+
 from torch import Tensor, nn
+from torchvision.models.detection.fcos import FCOSClassificationHead
 from torchvision.ops import Conv2dNormActivation, DeformConv2d
 
+from models.config import DetectorConfig
+from models.slot import LossSlot
 
-def tower(channels: int, depth: int) -> nn.Sequential:
-    """``depth`` convolutions with GroupNorm and ReLU, as in torchvision's FCOS head."""
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Of 32 groups, as everywhere in detection, or of as many as divide the channels."""
+    return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+NORMS: Mapping[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": group_norm,
+    "none": nn.Identity,
+}
+"""The choices of ``head_norm``."""
+
+
+def tower(config: DetectorConfig) -> nn.Sequential:
+    """``head_convs`` convolutions with norm and ReLU, as in torchvision's FCOS head."""
+    channels, norm = config.pyramid.channels, NORMS[config.head_norm]
     layers = [
-        Conv2dNormActivation(
-            channels, channels, norm_layer=lambda width: nn.GroupNorm(32, width), bias=True
-        )
-        for _ in range(depth)
+        Conv2dNormActivation(channels, channels, norm_layer=norm, bias=True)
+        for _ in range(config.head_convs)
     ]
     for layer in layers:
         start_small(layer[0])
     return nn.Sequential(*layers)
+
+
+def classification_head(
+    config: DetectorConfig, slot: LossSlot, num_anchors: int, depth: int
+) -> FCOSClassificationHead:
+    """Torchvision's, with the channels and the prior of the loss in the slot."""
+    head = FCOSClassificationHead(
+        config.pyramid.channels,
+        num_anchors,
+        slot.channels,
+        depth,
+        norm_layer=NORMS[config.head_norm],
+    )
+    slot.set_prior(head.cls_logits)
+    return head
 
 
 def output_conv(channels: int, values: int, kernel_size: int = 3) -> nn.Conv2d:
@@ -41,9 +75,10 @@ def per_place(maps: Tensor, values: int) -> Tensor:
 class BoxHead(nn.Module):
     """For each anchor of one level, four box deltas and one more logit, from one tower."""
 
-    def __init__(self, channels: int, num_anchors: int, depth: int) -> None:
+    def __init__(self, config: DetectorConfig, num_anchors: int) -> None:
         super().__init__()
-        self.tower = tower(channels, depth)
+        channels = config.pyramid.channels
+        self.tower = tower(config)
         self.deltas = output_conv(channels, 4 * num_anchors)
         self.logit = output_conv(channels, num_anchors)
 

@@ -7,13 +7,10 @@ from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 from torchvision.ops import DeformConv2d, box_iou
 
-from losses import ClassificationLoss
 from models.assign import all_background, settle_claims
 from models.backbones import PyramidBackbone
 from models.config import DetectorConfig
 from models.dense import (
-    BACKGROUND,
-    IGNORED,
     DenseDetector,
     FieldTransform,
     HeadOutputs,
@@ -22,10 +19,9 @@ from models.dense import (
     matched_boxes,
     square_anchors,
     stacked_labels,
-    summed_loss,
 )
 from models.heads import output_conv, per_place, start_small, tower
-from models.initialise import set_prior
+from models.slot import BACKGROUND, IGNORED, LossSlot
 
 POINTS = 9
 """Points of a cell: the 3 x 3 taps of a deformable convolution."""
@@ -63,20 +59,19 @@ class RepPointsHead(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        channels, depth = config.pyramid.channels, config.head_convs
-        self.classification_tower = tower(channels, depth)
-        self.point_tower = tower(channels, depth)
+        channels = config.pyramid.channels
+        self.slot = LossSlot(config)
+        self.classification_tower = tower(config)
+        self.point_tower = tower(config)
         self.initial = nn.Sequential(
             output_conv(channels, channels), nn.ReLU(), output_conv(channels, 2 * POINTS, 1)
         )
         self.classification_at = PointConv(channels)
-        self.cls_logits = output_conv(channels, len(config.classes), 1)
+        self.cls_logits = output_conv(channels, self.slot.channels, 1)
         self.refinement_at = PointConv(channels)
         self.refinement = output_conv(channels, 2 * POINTS, 1)
         self.points_to_box = PointsToBox(config.reppoints.points_to_box)
-        set_prior(self.cls_logits, config.prior_probability)
-        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
-        self.loss_weight = config.loss.weight
+        self.slot.set_prior(self.cls_logits)
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:
         """Raw outputs (B, A, ...) over the places of all levels; points as in `place_points`."""
@@ -143,22 +138,20 @@ class RepPoints(DenseDetector):
         anchors: list[Tensor],
         num_anchors_per_level: list[int],
     ) -> dict[str, Tensor]:
-        """Classification, and the boxes of both stages, each divided by its own positives."""
+        """Classification, and the boxes of both stages, divided by their own positives."""
         initial, refined = head_outputs["initial_points"], head_outputs["bbox_regression"]
         by_centre = [assign_centres(t["boxes"], a) for t, a in zip(targets, anchors, strict=True)]
         by_overlap = self._match_guesses(targets, initial, anchors)
         labels = stacked_labels(targets, by_overlap)
-        normaliser = max(1, int((labels >= 0).sum()))
-        classification = summed_loss(self.head.loss, head_outputs["cls_logits"], labels)
         return {
-            "classification": self.head.loss_weight * classification / normaliser,
+            "classification": self.slot(head_outputs["cls_logits"], labels),
             "bbox_initial": INITIAL_WEIGHT * self._box_loss(targets, initial, anchors, by_centre),
             "bbox_regression": self._box_loss(targets, refined, anchors, by_overlap),
         }
 
     def scores(self, outputs: HeadOutputs) -> Tensor:
         """Class probabilities."""
-        return outputs["cls_logits"].sigmoid()
+        return self.slot.scores(outputs["cls_logits"])
 
     def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         """Boxes of (N, 18) points, in strides from their places."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import detection
 from torchvision.models.detection.retinanet import (
     RetinaNetClassificationHead,
     RetinaNetHead,
     RetinaNetRegressionHead,
 )
-from torchvision.ops import Conv2dNormActivation
 
-from losses import ClassificationLoss
 from models.backbones import PyramidBackbone
 from models.config import AnchorSettings, DetectorConfig
 from models.dense import (
@@ -21,34 +18,28 @@ from models.dense import (
     FieldTransform,
     HeadOutputs,
     Target,
-    matched_labels,
-    summed_loss,
+    stacked_labels,
 )
-from models.initialise import set_prior
+from models.heads import tower
+from models.slot import LossSlot
 
 
 class LossSlotClassificationHead(RetinaNetClassificationHead):
     """Torchvision's classification head, whose loss is a module of ours."""
 
     def __init__(self, config: DetectorConfig, num_anchors: int) -> None:
-        super().__init__(config.pyramid.channels, num_anchors, len(config.classes))
-        self.conv = _tower(config)
-        set_prior(self.cls_logits, config.prior_probability)
-        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
-        self.loss_weight = config.loss.weight
+        slot = LossSlot(config)
+        super().__init__(config.pyramid.channels, num_anchors, slot.channels)
+        self.slot = slot
+        self.conv = tower(config)
+        slot.set_prior(self.cls_logits)
 
     def compute_loss(
         self, targets: list[Target], head_outputs: HeadOutputs, matched_idxs: list[Tensor]
     ) -> Tensor:
-        """Mean over images of the summed loss divided by the image's positives."""
-        per_image = [
-            summed_loss(self.loss, logits, matched_labels(target, matched))
-            / max(1, int((matched >= 0).sum()))
-            for target, logits, matched in zip(
-                targets, head_outputs["cls_logits"], matched_idxs, strict=True
-            )
-        ]
-        return self.loss_weight * (sum(per_image[1:], per_image[0]) / len(targets))
+        """The loss in the slot."""
+        loss: Tensor = self.slot(head_outputs["cls_logits"], stacked_labels(targets, matched_idxs))
+        return loss
 
 
 class RetinaNet(DenseDetector, detection.RetinaNet):
@@ -60,7 +51,7 @@ class RetinaNet(DenseDetector, detection.RetinaNet):
         head = RetinaNetHead(config.pyramid.channels, num_anchors, len(config.classes))
         head.classification_head = LossSlotClassificationHead(config, num_anchors)
         head.regression_head = RetinaNetRegressionHead(config.pyramid.channels, num_anchors)
-        head.regression_head.conv = _tower(config)
+        head.regression_head.conv = tower(config)
         detection.RetinaNet.__init__(
             self,
             PyramidBackbone(config),
@@ -83,7 +74,7 @@ class RetinaNet(DenseDetector, detection.RetinaNet):
 
     def scores(self, outputs: HeadOutputs) -> Tensor:
         """Class probabilities."""
-        return outputs["cls_logits"].sigmoid()
+        return self.slot.scores(outputs["cls_logits"])
 
     def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         """R-CNN's box coding."""
@@ -97,14 +88,3 @@ def make_anchors(levels: tuple[int, ...], settings: AnchorSettings) -> ExactAnch
         for level in levels
     )
     return ExactAnchors(sizes, (settings.aspect_ratios,) * len(levels))
-
-
-def _tower(config: DetectorConfig) -> nn.Sequential:
-    channels = config.pyramid.channels
-    convs = [
-        Conv2dNormActivation(channels, channels, norm_layer=None) for _ in range(config.head_convs)
-    ]
-    for conv in convs:
-        torch.nn.init.normal_(conv[0].weight, std=0.01)
-        torch.nn.init.zeros_(conv[0].bias)
-    return nn.Sequential(*convs)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
-from torchvision.models.detection.fcos import FCOSClassificationHead
 from torchvision.ops import Conv2dNormActivation, box_convert, box_iou, generalized_box_iou_loss
 
-from losses import ClassificationLoss
 from models.assign import all_background, settle_claims
 from models.backbones import PyramidBackbone
 from models.config import DetectorConfig, YOLOFSettings
 from models.dense import (
-    BACKGROUND,
-    IGNORED,
     DenseDetector,
     FieldTransform,
     HeadOutputs,
@@ -24,25 +20,26 @@ from models.dense import (
     matched_boxes,
     square_anchors,
     stacked_labels,
-    summed_loss,
 )
-from models.heads import BoxHead
-from models.initialise import set_prior
+from models.heads import NORMS, BoxHead, classification_head
+from models.slot import BACKGROUND, IGNORED, LossSlot
+
+Norm = Callable[[int], nn.Module]
 
 
 class DilatedEncoder(nn.Module):
-    """The paper's section 4.1: a projector, then residual blocks of growing dilation.
+    """The paper's section 4.1: a projector, then residual blocks of growing dilation."""
 
-    With GroupNorm where the paper has BatchNorm: batches of fields are small.
-    """
-
-    def __init__(self, channels: int, dilations: tuple[int, ...]) -> None:
+    def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
+        channels, norm = config.pyramid.channels, NORMS[config.head_norm]
         self.project = nn.Sequential(
-            _conv(channels, channels, 1, activation=None),
-            _conv(channels, channels, 3, activation=None),
+            _conv(channels, channels, 1, norm, activation=None),
+            _conv(channels, channels, 3, norm, activation=None),
         )
-        self.blocks = nn.ModuleList(_dilated_block(channels, dilation) for dilation in dilations)
+        self.blocks = nn.ModuleList(
+            _dilated_block(channels, dilation, norm) for dilation in config.yolof.dilations
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, H, W) features whose receptive fields cover small and large cells."""
@@ -57,17 +54,13 @@ class YOLOFHead(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        channels, depth = config.pyramid.channels, config.head_convs
         num_anchors = len(config.yolof.anchor_sides)
-        self.encoder = DilatedEncoder(channels, config.yolof.dilations)
+        self.slot = LossSlot(config)
+        self.encoder = DilatedEncoder(config)
         # The paper's decoder has half as many convolutions for the classes as for the boxes.
-        self.classification_head = FCOSClassificationHead(
-            channels, num_anchors, len(config.classes), max(1, depth // 2)
-        )
-        set_prior(self.classification_head.cls_logits, config.prior_probability)
-        self.box_head = BoxHead(channels, num_anchors, depth)
-        self.loss: ClassificationLoss = config.loss.build(len(config.classes))
-        self.loss_weight = config.loss.weight
+        depth = max(1, config.head_convs // 2)
+        self.classification_head = classification_head(config, self.slot, num_anchors, depth)
+        self.box_head = BoxHead(config, num_anchors)
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:
         """Raw outputs (B, A, ...) of the one level."""
@@ -99,7 +92,7 @@ class YOLOF(DenseDetector):
         anchors: list[Tensor],
         num_anchors_per_level: list[int],
     ) -> dict[str, Tensor]:
-        """Classification and GIoU, each summed and divided by the positives."""
+        """Classification, and GIoU divided by the positives."""
         deltas = head_outputs["bbox_regression"]
         matched = [
             match(t["boxes"], a, self.decode_boxes(d.detach(), a), self.config.yolof)
@@ -108,18 +101,17 @@ class YOLOF(DenseDetector):
         labels = stacked_labels(targets, matched)
         positive = labels >= 0
         normaliser = max(1, int(positive.sum()))
-        classification = summed_loss(self.head.loss, head_outputs["cls_logits"], labels)
         predicted = self.decode_boxes(deltas[positive], torch.stack(anchors)[positive])
         boxes = matched_boxes(targets, matched)
         return {
-            "classification": self.head.loss_weight * classification / normaliser,
+            "classification": self.slot(head_outputs["cls_logits"], labels),
             "bbox_regression": generalized_box_iou_loss(predicted, boxes, reduction="sum")
             / normaliser,
         }
 
     def scores(self, outputs: HeadOutputs) -> Tensor:
         """Class probabilities times objectness, which the logits hold already."""
-        return outputs["cls_logits"].sigmoid()
+        return self.slot.scores(outputs["cls_logits"])
 
     def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         """R-CNN's box coding; a box's centre stays within ``max_shift`` px of its anchor's."""
@@ -177,12 +169,12 @@ def _nearest(boxes: Tensor, others: Tensor, count: int) -> Tensor:
     return distance.topk(min(count, len(others)), dim=1, largest=False).indices
 
 
-def _dilated_block(channels: int, dilation: int) -> nn.Sequential:
+def _dilated_block(channels: int, dilation: int, norm: Norm) -> nn.Sequential:
     narrow = channels // 4
     return nn.Sequential(
-        _conv(channels, narrow, 1),
-        _conv(narrow, narrow, 3, dilation=dilation),
-        _conv(narrow, channels, 1),
+        _conv(channels, narrow, 1, norm),
+        _conv(narrow, narrow, 3, norm, dilation=dilation),
+        _conv(narrow, channels, 1, norm),
     )
 
 
@@ -190,6 +182,7 @@ def _conv(
     channels: int,
     out_channels: int,
     kernel_size: int,
+    norm: Norm,
     dilation: int = 1,
     activation: type[nn.Module] | None = nn.ReLU,
 ) -> Conv2dNormActivation:
@@ -198,6 +191,7 @@ def _conv(
         out_channels,
         kernel_size,
         dilation=dilation,
-        norm_layer=lambda width: nn.GroupNorm(math.gcd(32, width), width),
+        norm_layer=norm,
         activation_layer=activation,
+        bias=True,
     )

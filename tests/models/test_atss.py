@@ -7,7 +7,7 @@ import torch
 from torchvision.ops import box_iou
 
 from models.atss import assign
-from models.dense import BACKGROUND
+from models.slot import BACKGROUND
 
 
 def anchors_of(side, strides=(8, 16, 32), scale=4.0):

@@ -65,7 +65,7 @@ def test_the_loss_comes_back_with_its_state_and_counts(name, dtype, tmp_path):
     counts = {"class_counts": (70, 3)} if name == "class_balanced" else {}
     config = {"name": "fcos", "classes": CLASSES, "pyramid": {"channels": 32, "levels": (3,)}}
     detector = build_detector(config | {"loss": {"name": name} | counts})
-    loss = detector.head.loss
+    loss = detector.slot.loss
     for sums in loss.state_dict().values():
         sums += 1e6  # as after some thousand steps; beyond float16
     card = ModelCard(
@@ -74,7 +74,7 @@ def test_the_loss_comes_back_with_its_state_and_counts(name, dtype, tmp_path):
     save_detector(detector, card, tmp_path / "small", dtype=dtype)
     loaded = load_detector(tmp_path / "small")
     assert loaded.config.loss == detector.config.loss
-    torch.testing.assert_close(dict(loaded.head.loss.named_buffers()), dict(loss.named_buffers()))
+    torch.testing.assert_close(dict(loaded.slot.loss.named_buffers()), dict(loss.named_buffers()))
 
 
 def test_the_sidecar_is_readable_and_names_what_matters(folder):

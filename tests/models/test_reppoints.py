@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import conv2d
 from torchvision.ops import box_iou
 
-from models.dense import BACKGROUND, IGNORED
+from models.slot import BACKGROUND, IGNORED
 from models.reppoints import (
     PointConv,
     PointsToBox,

@@ -7,7 +7,7 @@ from torchvision.ops import box_iou
 from configs import ConfigError
 from models import build_detector
 from models.config import YOLOFSettings
-from models.dense import BACKGROUND, IGNORED
+from models.slot import BACKGROUND, IGNORED
 from models.yolof import logit_of_product, match
 
 
