@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,30 @@ class Matches:
     scores: NDArray[np.float64]
     hits: NDArray[np.bool_]
     cells: int
+
+
+def save_cells(path: Path, truth: Sequence[FieldCells], found: Sequence[FieldCells]) -> None:
+    """Keeps what a model found beside the truth, so that figures can be computed again."""
+    both = [*truth, *found]
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file,
+            fields=np.array([len(cells.labels) for cells in both]),
+            boxes=np.concatenate([cells.boxes for cells in both]),
+            labels=np.concatenate([cells.labels for cells in both]),
+            scores=np.concatenate([cells.scores for cells in both]),
+            crowd=np.concatenate([cells.crowd for cells in both]),
+        )
+
+
+def load_cells(path: Path) -> tuple[list[FieldCells], list[FieldCells]]:
+    """Truth and detections that `save_cells` wrote."""
+    with np.load(path) as arrays:
+        ends = np.cumsum(arrays["fields"])[:-1]
+        names = ("boxes", "labels", "scores", "crowd")
+        columns = [np.split(arrays[name], ends) for name in names]
+    cells = [FieldCells(*parts) for parts in zip(*columns, strict=True)]
+    return cells[: len(cells) // 2], cells[len(cells) // 2 :]
 
 
 def average_precision(
@@ -163,20 +188,6 @@ def ap_of_matches(matched: Matches) -> float:
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(true_positives / matched.cells, np.linspace(0, 1, 101), side="left")
     return float(np.append(precision, np.zeros(1))[np.minimum(at, len(hits))].mean())
-
-
-def bootstrap_ap(
-    fields: Sequence[Matches], level: float = 0.9, rounds: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval of AP when whole fields are drawn anew.
-
-    Cells of one field are alike: drawing cells alone would make it too narrow.
-    """
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(fields), size=(rounds, len(fields)))
-    values = [ap_of_matches(join([fields[i] for i in draw])) for draw in draws]
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def best_threshold(matched: Matches, beta: float = 1.0) -> float:

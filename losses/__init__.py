@@ -8,6 +8,7 @@ from losses.eql import EQLLoss, EQLv2Loss, eql_loss, eqlv2_loss
 from losses.equalized_focal import EqualizedFocalLoss, equalized_focal_loss
 from losses.ghm import GHMLoss, ghm_loss
 from losses.grad_libra import GradLibraLoss, grad_libra_loss
+from losses.graded_libra import GradedLibraLoss, grade_weights, graded_libra_loss
 from losses.gradient_ratio import GradientRatio
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "FocalLoss",
     "GHMLoss",
     "GradLibraLoss",
+    "GradedLibraLoss",
     "GradientRatio",
     "LossConfig",
     "class_balanced_loss",
@@ -29,4 +31,6 @@ __all__ = [
     "equalized_focal_loss",
     "ghm_loss",
     "grad_libra_loss",
+    "grade_weights",
+    "graded_libra_loss",
 ]

@@ -16,6 +16,7 @@ from losses.eql import EQLLoss, EQLv2Loss
 from losses.equalized_focal import EqualizedFocalLoss
 from losses.ghm import GHMLoss
 from losses.grad_libra import GradLibraLoss
+from losses.graded_libra import GradedLibraLoss
 
 
 class LossSettings(StrictModel):
@@ -94,6 +95,31 @@ class GradLibraSettings(LossSettings):
         return GradLibraLoss(self.alpha_pos, self.alpha_neg, self.detach)
 
 
+class GradedLibraSettings(LossSettings):
+    """Graded Libra Loss: Grad-Libra for classes that are grades of one another.
+
+    Attributes:
+        grades: where each class lies on the scale of grades; null for the order of the classes.
+        tolerance: how far neighbours are forgiven; 0 is Grad-Libra.
+    """
+
+    name: Literal["graded_libra"]
+    grades: tuple[float, ...] | None = None
+    tolerance: float = Field(0.7, ge=0, lt=1)
+    alpha_pos: float = Field(0.8, ge=0, le=1)
+    alpha_neg: float = Field(0.8, ge=0, le=1)
+
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """See `GradedLibraLoss`."""
+        grades = tuple(range(num_classes)) if self.grades is None else self.grades
+        if len(grades) != num_classes:
+            raise ConfigError(
+                f"loss.grades = {list(grades)}: expected {num_classes} numbers, one for each class "
+                "in the order of the classes"
+            )
+        return GradedLibraLoss(grades, self.tolerance, self.alpha_pos, self.alpha_neg)
+
+
 class ClassBalancedSettings(CountedLossSettings):
     """Class-balanced cross-entropy."""
 
@@ -162,6 +188,7 @@ LossConfig = Annotated[
     CrossEntropySettings
     | FocalSettings
     | GradLibraSettings
+    | GradedLibraSettings
     | ClassBalancedSettings
     | EQLSettings
     | EQLv2Settings

@@ -41,11 +41,21 @@ class GradientRatio(nn.Module):
         """
         if not self.training:
             return
-        gradient, targets = gradient.detach().flatten(0, -2), targets.flatten(0, -2)
-        positive = (gradient * targets).sum(dim=0)
-        sums = torch.stack([positive, gradient.sum(dim=0) - positive]).to(self.positive.dtype)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(sums)
-        sums = sums.nan_to_num(nan=0.0, posinf=0.0)
+        sums = gradient_sums(gradient.detach(), targets).to(self.positive.dtype)
+        sums = sum_over_ranks(sums).nan_to_num(nan=0.0, posinf=0.0)
         self.positive += sums[0]
         self.negative += sums[1]
+
+
+def gradient_sums(gradient: Tensor, targets: Tensor) -> Tensor:
+    """(2, C) magnitude on positive and on negative pairs, summed over (..., C) samples."""
+    gradient, targets = gradient.flatten(0, -2), targets.flatten(0, -2)
+    positive = (gradient * targets).sum(dim=0)
+    return torch.stack([positive, gradient.sum(dim=0) - positive])
+
+
+def sum_over_ranks(sums: Tensor) -> Tensor:
+    """Adds up a tensor over all processes, in place; every rank must call it equally often."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(sums)
+    return sums

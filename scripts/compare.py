@@ -1,83 +1,42 @@
-"""Screened slides against their truth: ``python -m scripts.compare SLIDES REPORTS``."""
+"""``cytolibra compare``: detectors and losses by one recipe, as a table with intervals."""
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
-from numpy.typing import NDArray
+import typer
 from rich.console import Console
-from rich.table import Table
 
-from data.evaluation import FieldCells, Matches, matches, pool
-
-
-def main() -> None:
-    """Prints recall and precision of every slide that has a truth."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("slides", type=Path, help="folder that `cytolibra synth` wrote")
-    parser.add_argument("reports", type=Path, help="folder that `cytolibra screen` wrote")
-    options = parser.parse_args()
-    Console().print(compare(options.slides, options.reports))
+from configs import ConfigError, load_config
 
 
-def compare(slides: Path, reports: Path) -> Table:
-    """Recall and precision at the thresholds, of abnormal and of all cells, a row a slide."""
-    table = Table(title="cells found, matched at IoU 0.5")
-    table.add_column("slide")
-    for heading in ("abnormal cells", "recall", "precision", "all cells", "recall", "precision"):
-        table.add_column(heading, justify="right")
-    for truth_file in sorted(slides.glob("*.truth.json")):
-        name = truth_file.name.removesuffix(".truth.json")
-        folder = next(reports.glob(f"{name}.*"))
-        classes = json.loads((folder / "report.json").read_text("utf-8"))["model"]["classes"]
-        names = [entry["name"] for entry in classes]
-        abnormal = np.flatnonzero([entry["abnormal"] for entry in classes])
-        truth = read_truth(truth_file, names)
-        found = read_cells(folder / "cells.csv", names)
-        row = []
-        for members in (abnormal, np.arange(len(names))):
-            row += _rates(matches(*pool([truth], [found], members), 1, 0))
-        table.add_row(name, *row)
-    return table
+def compare(
+    config: Annotated[str, typer.Option(help="YAML file, or a preset such as compare/cric.")],
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the configuration."),
+    ] = None,
+    only_table: Annotated[
+        bool,
+        typer.Option("--only-table", help="Trains nothing; writes the table of what is there."),
+    ] = False,
+) -> None:
+    """Trains detectors x losses by one recipe and writes a table of them.
 
+    Start it once for each core or GPU, with the same --out: the processes share the runs. A run
+    that is done is not made again.
+    """
+    from scripts.comparison import ComparisonSettings, run_comparison
+    from scripts.comparison_table import write_table
 
-def read_truth(path: Path, names: Sequence[str]) -> FieldCells:
-    """The cells of a slide's truth in COCO form; labels index ``names``."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    categories = {c["id"]: names.index(c["name"]) for c in content["categories"]}
-    boxes = np.array([a["bbox"] for a in content["annotations"]], float).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    labels = np.array([categories[a["category_id"]] for a in content["annotations"]], int)
-    return _cells(boxes, labels, np.ones(len(labels)))
-
-
-def read_cells(path: Path, names: Sequence[str]) -> FieldCells:
-    """The cells of a slide's ``cells.csv``; labels index ``names``."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    corners = [[float(row[k]) for k in ("x_min", "y_min", "x_max", "y_max")] for row in rows]
-    labels = np.array([names.index(row["class"]) for row in rows], int)
-    scores = np.array([float(row["score"]) for row in rows])
-    return _cells(np.array(corners).reshape(-1, 4), labels, scores)
-
-
-def _cells(
-    boxes: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64]
-) -> FieldCells:
-    return FieldCells(boxes, labels, scores, np.zeros(len(labels), bool))
-
-
-def _rates(matched: Matches) -> list[str]:
-    hits = int(matched.hits.sum())
-    recall = f"{hits / matched.cells:.2f}" if matched.cells else "–"
-    precision = f"{hits / len(matched.hits):.2f}" if len(matched.hits) else "–"
-    return [str(matched.cells), recall, precision]
-
-
-if __name__ == "__main__":
-    main()
+    settings = load_config(config, ComparisonSettings, set_ or [])
+    console = Console()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: can't be made: {error.strerror}") from error
+    if not only_table:
+        run_comparison(settings, out, console)
+    console.print(f"The table: {write_table(settings, out)}", soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scripts.compare import compare
+from scripts.against_truth import compare
 
 SLIDES, SIZE, SEED = 3, "6144x6144", 7
 

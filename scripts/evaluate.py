@@ -56,11 +56,11 @@ def measure(detector: TileDetector, fields: FieldSet) -> dict[str, Any]:
         ap50, ap50_interval (90%), recall50, froc}}, ``map``, ``map50``, ``fields``; figures of
         absent classes are None.
     """
+    from data.bootstrap import bootstrap_ap
     from data.evaluation import (
         FROC_RATES,
         ap_of_matches,
         average_precision,
-        bootstrap_ap,
         froc,
         join,
         match_fields,

@@ -22,7 +22,14 @@ from torch.utils.data import DataLoader
 from configs import ConfigError, StrictModel
 from data.augment import AugmentSettings
 from data.coco import FieldSet, read_coco
-from data.evaluation import FieldCells, best_threshold, field_metrics, matches, pool
+from data.evaluation import (
+    FieldCells,
+    best_threshold,
+    field_metrics,
+    matches,
+    pool,
+    save_cells,
+)
 from data.fields import (
     CropDataset,
     CropSettings,
@@ -38,8 +45,9 @@ from models import (
     save_detector,
     with_class_counts,
 )
-from models.callbacks import MetricsFile, WarmedUpEMA
+from models.callbacks import GradientBalance, MetricsFile, WarmedUpEMA
 from models.learner import DetectionLearner, OptimiserSettings, Targets
+from scripts.plots import draw_balance, read_balance
 
 FEW_CELLS = 20
 """A class with fewer cells in the validation set takes the threshold of all abnormal ones."""
@@ -159,6 +167,10 @@ def run_training(
 ) -> ModelCard:
     """Trains, keeps the best epoch and writes it to ``out/model``.
 
+    Beside it: ``config.yaml`` (all settings), ``metrics.csv`` (a row a validation),
+    ``gradients.csv`` and ``gradients.png`` (how the loss pulls each class), ``validation.npz``
+    (what the best epoch found on the validation fields; see `data.evaluation.load_cells`).
+
     Args:
         settings: of the run; written to ``out/config.yaml``.
         out: an existing folder.
@@ -180,7 +192,8 @@ def run_training(
     learner = DetectionLearner(detector, settings.optimiser, judge)
     data = FieldsData(settings, train_fields, val_fields)
     best = _keep_best(settings.loop, out)
-    trainer = _make_trainer(settings.loop, [best, MetricsFile(out / "metrics.csv")])
+    balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
+    trainer = _make_trainer(settings.loop, [best, MetricsFile(out / "metrics.csv"), balance])
     console.print(_describe(settings, train_fields, val_fields))
     trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     if trainer.interrupted:
@@ -189,6 +202,8 @@ def run_training(
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
     learner.load_state_dict(state["state_dict"])
     trainer.validate(learner, datamodule=data, verbose=False)
+    save_cells(out / "validation.npz", judge.truth, judge.found)
+    draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
     card = _make_card(settings, train_fields, judge)
     return save_detector(detector, card, out / "model", dtype=torch.float16)
 

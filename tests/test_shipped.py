@@ -17,7 +17,7 @@ from models import DEFAULT_MODEL, list_models, load_detector
 from pipeline import ScreenSettings, screen_slide
 from pipeline.detector import RuntimeSettings, TileDetector
 from pipeline.writers import write_reports
-from scripts.compare import read_cells, read_truth
+from scripts.against_truth import read_cells, read_truth
 from scripts.evaluate import measure
 
 REPO = Path(__file__).resolve().parent.parent

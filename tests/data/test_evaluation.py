@@ -11,10 +11,8 @@ from data.evaluation import (
     ap_of_matches,
     average_precision,
     best_threshold,
-    bootstrap_ap,
     field_metrics,
     froc,
-    match_fields,
     matches,
     pool,
 )
@@ -128,13 +126,3 @@ def test_ap_of_matches_is_pycocotools(seed):
     truth, found = random_fields(seed)
     expected = average_precision(truth, found, 1)["ap50"][0]
     assert ap_of_matches(matches(truth, found, 1, 0)) == pytest.approx(expected, abs=1e-9)
-
-
-def test_the_interval_holds_the_value_and_closes_where_fields_are_alike():
-    truth, found = random_fields(1, count=20)
-    by_field = match_fields(truth, found, 1, 0)
-    low, high = bootstrap_ap(by_field, rounds=200)
-    assert low < ap_of_matches(matches(truth, found, 1, 0)) < high
-    alike = match_fields([truth[0]] * 8, [found[0]] * 8, 1, 0)
-    low, high = bootstrap_ap(alike, rounds=20)
-    assert high - low < 0.05

@@ -8,7 +8,6 @@ import torch
 from torch.nn.functional import conv2d
 from torchvision.ops import box_iou
 
-from models.slot import BACKGROUND, IGNORED
 from models.reppoints import (
     PointConv,
     PointsToBox,
@@ -17,6 +16,7 @@ from models.reppoints import (
     damped,
     place_points,
 )
+from models.slot import BACKGROUND, IGNORED
 
 
 def places(side, levels=(3, 4, 5)):

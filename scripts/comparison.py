@@ -1,0 +1,228 @@
+"""A comparison of detectors and losses: which runs it takes, and making them, each once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import Field, PositiveFloat, model_validator
+from rich.console import Console
+
+from configs import ConfigError, StrictModel, validate
+from losses import LossConfig
+from scripts.training import TrainSettings, run_training
+
+RESULT = "result.json"
+"""Written last: a run is done when it is there."""
+
+
+class RunGroup(StrictModel):
+    """Every one of ``detectors`` with every one of ``losses``, once a seed."""
+
+    detectors: tuple[str, ...] = Field(min_length=1)
+    losses: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+
+
+class TuningSettings(StrictModel):
+    """The grid by which each loss gets its weight beside the box losses.
+
+    Losses differ in scale, so that at one weight they would not be compared but their scales.
+    Every loss gets the best of the same ``weights``, by the ``score`` on data.val of ``detector``
+    with this ``seed``; the other detectors take the weight that was found there.
+    """
+
+    detector: str
+    weights: tuple[PositiveFloat, ...] = Field(min_length=1)
+    seed: int = 0
+
+
+class ComparisonSettings(StrictModel):
+    """A table of detectors and losses, all trained by one recipe.
+
+    Attributes:
+        base: the recipe; its detector and loss are replaced.
+        detectors: for each name of a detector, what differs from ``base.model``.
+        losses: the losses, by the names that the table gives them.
+        baseline: the loss that the others are measured against.
+        tuning: how each loss gets its weight.
+        runs: what to train, in this order.
+        merged: groups of classes that are judged as one class.
+        averaged: groups of classes whose AP50 is averaged.
+    """
+
+    base: TrainSettings
+    detectors: dict[str, dict[str, Any]]
+    losses: dict[str, LossConfig]
+    baseline: str
+    tuning: TuningSettings
+    runs: tuple[RunGroup, ...] = Field(min_length=1)
+    merged: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    averaged: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> ComparisonSettings:
+        detectors = {self.tuning.detector, *(d for group in self.runs for d in group.detectors)}
+        _check_known(detectors, self.detectors, "detectors")
+        losses = {self.baseline, *(name for group in self.runs for name in group.losses)}
+        _check_known(losses, self.losses, "losses")
+        groups = {**self.merged, **self.averaged}.values()
+        _check_known({c for group in groups for c in group}, self.base.model.classes, "classes")
+        return self
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of the table."""
+
+    detector: str
+    loss: str
+    weight: float
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies in the comparison's folder."""
+        return Path(self.detector, self.loss, f"weight{self.weight:g}-seed{self.seed}")
+
+
+def run_comparison(settings: ComparisonSettings, out: Path, console: Console) -> None:
+    """Makes the runs that are not yet there; several processes share them.
+
+    Raises:
+        ConfigError: a run in ``out`` was made with other settings, or one can't be started.
+    """
+    _check_all(settings, out)
+    while waiting := [run for run in planned(settings, out) if not _is_done(out, run)]:
+        made = next((run for run in waiting if _make(settings, run, out, console)), None)
+        if made is None:
+            time.sleep(2)  # other processes are at the rest
+
+
+def planned(settings: ComparisonSettings, out: Path) -> list[Run]:
+    """The runs whose weight is known: the grid's, then those of the losses that it has settled."""
+    grid = list(_grid(settings))
+    tuned = {name: tuned_weight(settings, out, name) for name in settings.losses}
+    rest = (
+        Run(detector, loss, weight, seed)
+        for group in settings.runs
+        for detector in group.detectors
+        for loss in group.losses
+        for seed in group.seeds
+        if (weight := tuned[loss]) is not None
+    )
+    return list(dict.fromkeys([*grid, *rest]))
+
+
+def tuned_weight(settings: ComparisonSettings, out: Path, loss: str) -> float | None:
+    """The weight with the best score in the grid; None before all of it is there."""
+    scores = {
+        run.weight: read_result(out, run)["figures"]["score"]
+        for run in _grid(settings)
+        if run.loss == loss and _is_done(out, run)
+    }
+    if len(scores) < len(settings.tuning.weights):
+        return None
+    return max(scores, key=lambda weight: scores[weight])
+
+
+def read_result(out: Path, run: Run) -> dict[str, Any]:
+    """``figures`` on the validation fields, ``seconds``, ``settings`` of a run that is done."""
+    return json.loads((out / run.folder / RESULT).read_text(encoding="utf-8"))
+
+
+def run_settings(settings: ComparisonSettings, run: Run) -> TrainSettings:
+    """The whole configuration of one run.
+
+    Raises:
+        ConfigError: the detector's changes or the loss don't fit.
+    """
+    values = settings.base.model_dump()
+    loss = settings.losses[run.loss].model_dump() | {"weight": run.weight}
+    model = _merged(values["model"], settings.detectors[run.detector])
+    values["model"] = model | {"name": run.detector, "loss": loss}
+    values["loop"]["seed"] = run.seed
+    return validate(values, TrainSettings, f"{run.detector} with {run.loss}")
+
+
+def _grid(settings: ComparisonSettings) -> Iterator[Run]:
+    tuning = settings.tuning
+    for loss in dict.fromkeys(name for group in settings.runs for name in group.losses):
+        for weight in tuning.weights:
+            yield Run(tuning.detector, loss, weight, tuning.seed)
+
+
+def _check_all(settings: ComparisonSettings, out: Path) -> None:
+    """Tells what is wrong before the first hour has gone."""
+    weight = settings.tuning.weights[0]
+    for detector, loss in {(d, n) for g in settings.runs for d in g.detectors for n in g.losses}:
+        run_settings(settings, Run(detector, loss, weight, 0))
+    for run in planned(settings, out):
+        made = read_result(out, run)["settings"] if _is_done(out, run) else None
+        if made not in (None, _digest(run_settings(settings, run))):
+            raise ConfigError(
+                f"{out / run.folder}: was made with other settings (its config.yaml has them); "
+                "remove it, or name another folder with --out"
+            )
+
+
+def _make(settings: ComparisonSettings, run: Run, out: Path, console: Console) -> bool:
+    """Makes a run; False where another process is at it or has made it."""
+    folder = out / run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # The system lets go of the lock when the process dies, however it dies.
+        with FileLock(folder / "lock", timeout=0):
+            if _is_done(out, run):
+                return False
+            console.print(f"[bold]{run.folder}[/bold]", highlight=False)
+            _train(run_settings(settings, run), folder, console)
+    except Timeout:
+        return False
+    return True
+
+
+def _train(settings: TrainSettings, folder: Path, console: Console) -> None:
+    started = time.monotonic()
+    card = run_training(settings, folder, None, console)
+    shutil.rmtree(folder / "checkpoints")  # the model stays, the optimiser's state is of no use
+    result = {
+        "figures": card.metrics,
+        "seconds": round(time.monotonic() - started, 1),
+        "settings": _digest(settings),
+    }
+    part = folder / f"{RESULT}.part"
+    part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / RESULT)
+
+
+def _is_done(out: Path, run: Run) -> bool:
+    return (out / run.folder / RESULT).is_file()
+
+
+def _digest(settings: TrainSettings) -> str:
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with ``changes``, group by group."""
+    result = dict(values)
+    for key, change in changes.items():
+        inner = result.get(key)
+        if isinstance(inner, Mapping) and isinstance(change, Mapping):
+            change = _merged(inner, change)
+        result[key] = change
+    return result
+
+
+def _check_known(names: set[str], known: Any, what: str) -> None:
+    unknown = sorted(names - set(known))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: not among the {what} {', '.join(known)}")
