@@ -149,17 +149,24 @@ def pool(
     )
 
 
+def match_classes(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], classes: int
+) -> list[list[Matches]]:
+    """Class by class, field by field, which detections hit a cell at IoU 0.5 (COCO's rule)."""
+    entries = {
+        (entry["category_id"], entry["image_id"]): entry
+        for entry in _evaluate(truth, found, classes).evalImgs
+        if entry is not None
+    }
+    ids = range(1, len(truth) + 1)
+    return [[_matches(entries.get((label, i))) for i in ids] for label in range(classes)]
+
+
 def match_fields(
     truth: Sequence[FieldCells], found: Sequence[FieldCells], classes: int, label: int
 ) -> list[Matches]:
-    """Field by field, which detections of one class hit a cell of it at IoU 0.5 (COCO's rule)."""
-    evaluation = _evaluate(truth, found, classes)
-    of_class = {
-        entry["image_id"]: entry
-        for entry in evaluation.evalImgs
-        if entry is not None and entry["category_id"] == label
-    }
-    return [_matches(of_class.get(image_id)) for image_id in range(1, len(truth) + 1)]
+    """`match_classes` of one class."""
+    return match_classes(truth, found, classes)[label]
 
 
 def matches(

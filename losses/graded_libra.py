@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from losses.elementwise import ClassificationLoss, Reduction, reduce_loss
+from losses.elementwise import ClassificationLoss, Reduction, is_foreground, reduce_loss
 from losses.grad_libra import grad_libra_loss
 
 
@@ -67,9 +67,8 @@ def graded_libra_loss(
         ValueError: an unknown reduction.
     """
     loss = grad_libra_loss(inputs, targets, alpha_pos, alpha_neg, detach=detach)
-    targets = targets.to(loss.dtype)
-    background = 1 - targets.sum(dim=-1, keepdim=True)
-    return reduce_loss((targets @ weights.to(loss.dtype) + background) * loss, reduction)
+    of_class = weights.to(loss.dtype)[targets.argmax(dim=-1)]
+    return reduce_loss(torch.where(is_foreground(targets), of_class, 1.0) * loss, reduction)
 
 
 class GradedLibraLoss(ClassificationLoss):

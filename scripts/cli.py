@@ -15,6 +15,7 @@ SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
     "train": "Trains a detector on annotated fields (COCO).",
     "evaluate": "Average precision and FROC of a model on annotated fields.",
+    "compare": "Trains detectors x losses by one recipe and writes a table of them.",
     "tile": "Writes the tiles of slides and their manifest.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
     "models": "Lists the shipped models with their cards.",

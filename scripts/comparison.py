@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def run_comparison(settings: ComparisonSettings, out: Path, console: Console) ->
         ConfigError: a run in ``out`` was made with other settings, or one can't be started.
     """
     _check_all(settings, out)
-    while waiting := [run for run in planned(settings, out) if not _is_done(out, run)]:
+    while waiting := [run for run in planned(settings, out) if not is_done(out, run)]:
         made = next((run for run in waiting if _make(settings, run, out, console)), None)
         if made is None:
             time.sleep(2)  # other processes are at the rest
@@ -108,29 +109,42 @@ def run_comparison(settings: ComparisonSettings, out: Path, console: Console) ->
 
 def planned(settings: ComparisonSettings, out: Path) -> list[Run]:
     """The runs whose weight is known: the grid's, then those of the losses that it has settled."""
-    grid = list(_grid(settings))
+    return list(dict.fromkeys([*tuning_runs(settings), *table_runs(settings, out)]))
+
+
+def tuning_runs(settings: ComparisonSettings) -> Iterator[Run]:
+    """The grid of weights."""
+    tuning = settings.tuning
+    for loss in dict.fromkeys(name for group in settings.runs for name in group.losses):
+        for weight in tuning.weights:
+            yield Run(tuning.detector, loss, weight, tuning.seed)
+
+
+def table_runs(settings: ComparisonSettings, out: Path) -> Iterator[Run]:
+    """The runs that the table is made of, of the losses whose weight the grid has settled."""
     tuned = {name: tuned_weight(settings, out, name) for name in settings.losses}
-    rest = (
-        Run(detector, loss, weight, seed)
-        for group in settings.runs
-        for detector in group.detectors
-        for loss in group.losses
-        for seed in group.seeds
-        if (weight := tuned[loss]) is not None
-    )
-    return list(dict.fromkeys([*grid, *rest]))
+    for group in settings.runs:
+        for detector, loss, seed in product(group.detectors, group.losses, group.seeds):
+            weight = tuned[loss]
+            if weight is not None:
+                yield Run(detector, loss, weight, seed)
 
 
 def tuned_weight(settings: ComparisonSettings, out: Path, loss: str) -> float | None:
     """The weight with the best score in the grid; None before all of it is there."""
     scores = {
         run.weight: read_result(out, run)["figures"]["score"]
-        for run in _grid(settings)
-        if run.loss == loss and _is_done(out, run)
+        for run in tuning_runs(settings)
+        if run.loss == loss and is_done(out, run)
     }
     if len(scores) < len(settings.tuning.weights):
         return None
     return max(scores, key=lambda weight: scores[weight])
+
+
+def is_done(out: Path, run: Run) -> bool:
+    """Whether the run is complete."""
+    return (out / run.folder / RESULT).is_file()
 
 
 def read_result(out: Path, run: Run) -> dict[str, Any]:
@@ -152,20 +166,13 @@ def run_settings(settings: ComparisonSettings, run: Run) -> TrainSettings:
     return validate(values, TrainSettings, f"{run.detector} with {run.loss}")
 
 
-def _grid(settings: ComparisonSettings) -> Iterator[Run]:
-    tuning = settings.tuning
-    for loss in dict.fromkeys(name for group in settings.runs for name in group.losses):
-        for weight in tuning.weights:
-            yield Run(tuning.detector, loss, weight, tuning.seed)
-
-
 def _check_all(settings: ComparisonSettings, out: Path) -> None:
     """Tells what is wrong before the first hour has gone."""
     weight = settings.tuning.weights[0]
     for detector, loss in {(d, n) for g in settings.runs for d in g.detectors for n in g.losses}:
         run_settings(settings, Run(detector, loss, weight, 0))
     for run in planned(settings, out):
-        made = read_result(out, run)["settings"] if _is_done(out, run) else None
+        made = read_result(out, run)["settings"] if is_done(out, run) else None
         if made not in (None, _digest(run_settings(settings, run))):
             raise ConfigError(
                 f"{out / run.folder}: was made with other settings (its config.yaml has them); "
@@ -180,7 +187,7 @@ def _make(settings: ComparisonSettings, run: Run, out: Path, console: Console) -
     try:
         # The system lets go of the lock when the process dies, however it dies.
         with FileLock(folder / "lock", timeout=0):
-            if _is_done(out, run):
+            if is_done(out, run):
                 return False
             console.print(f"[bold]{run.folder}[/bold]", highlight=False)
             _train(run_settings(settings, run), folder, console)
@@ -201,10 +208,6 @@ def _train(settings: TrainSettings, folder: Path, console: Console) -> None:
     part = folder / f"{RESULT}.part"
     part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     part.replace(folder / RESULT)
-
-
-def _is_done(out: Path, run: Run) -> bool:
-    return (out / run.folder / RESULT).is_file()
 
 
 def _digest(settings: TrainSettings) -> str:

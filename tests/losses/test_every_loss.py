@@ -8,8 +8,8 @@ from losses import LossConfig
 
 COUNTS = {"class_balanced", "eql"}
 NAMES = [
-    "cross_entropy", "focal", "grad_libra", "class_balanced", "eql", "eqlv2", "ghm",
-    "equalized_focal",
+    "cross_entropy", "focal", "grad_libra", "graded_libra", "class_balanced", "eql", "eqlv2",
+    "ghm", "equalized_focal",
 ]  # fmt: skip
 
 

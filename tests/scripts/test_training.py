@@ -12,37 +12,13 @@ from PIL import Image
 from rich.console import Console
 
 from configs import ConfigError, validate
+from data.evaluation import field_metrics, load_cells
 from models import load_detector
 from scripts.evaluate import measure
+from scripts.plots import read_balance
 from scripts.training import TrainSettings, run_training
 
 CLASSES = ["NILM", "HSIL"]
-
-
-@pytest.fixture
-def values(coco):
-    source = {"annotations": str(coco[0]), "images": str(coco[1])}
-    other = coco[1].parent / "val"
-    other.mkdir()
-    for image in coco[1].iterdir():
-        Image.open(image).save(other / image.name)
-    return {
-        "model": {
-            "name": "fcos",
-            "classes": CLASSES,
-            "head_convs": 1,
-            "pyramid": {"channels": 32, "levels": [3]},
-        },
-        "data": {
-            "train": source,
-            "val": source | {"images": str(other)},
-            "mpp": 0.5,
-            "crops": {"size": 64, "paste": 0.5},
-        },
-        "optimiser": {"freeze": 0, "warmup": 0.5},
-        "loop": {"epochs": 2, "steps": 2, "batch_size": 2, "workers": 0, "precision": "32-true"},
-        "card": {"name": "tiny"},
-    }
 
 
 def run(values, out, checkpoint=None, **loop):
@@ -65,6 +41,28 @@ def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp
     assert {"train/loss", "val/ap50/abnormal", "val/map50"} <= set(rows[0])
     assert set(card.thresholds) == set(CLASSES)
     assert load_detector(tmp_path / "run" / "model").card == card
+
+
+def test_keeps_what_was_found_on_the_validation_fields(values, tmp_path):
+    card = run(values, tmp_path / "run")
+    truth, found = load_cells(tmp_path / "run" / "validation.npz")
+    assert [cells.labels.tolist() for cells in truth] == [[0, 1], [1]]
+    metrics = field_metrics(truth, found, CLASSES, [False, True])
+    assert metrics["map50"] == pytest.approx(card.metrics["map50"], abs=1e-4)
+
+
+def test_tells_how_the_loss_pulled_each_class(values, tmp_path):
+    steps = 20  # a row every ten
+    run(values, tmp_path / "run", epochs=2, steps=steps // 2)
+    balance = read_balance(tmp_path / "run" / "gradients.csv")
+    assert list(balance) == CLASSES
+    for rows in balance.values():
+        assert [step for step, _, _ in rows] == [10, 20]
+        assert all(ratio > 0 for _, ratio, _ in rows)
+    shares = zip(*([share for _, _, share in rows] for rows in balance.values()), strict=True)
+    assert [sum(row) for row in shares] == pytest.approx([1, 1])
+    with Image.open(tmp_path / "run" / "gradients.png") as picture:
+        assert picture.width > 300
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):

@@ -1,0 +1,233 @@
+"""The table of a comparison: means and spreads over seeds, and paired differences to a baseline."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.bootstrap import draw_fields, interval, resampled_ap
+from data.evaluation import Matches, load_cells, match_classes, pool, pooled_classes
+from scripts.comparison import ComparisonSettings, Run, is_done, planned, table_runs, tuned_weight
+from scripts.plots import draw_balance, read_balance
+
+LEVEL = 0.95
+"""Of the intervals of differences."""
+
+MEAN = "class mean"
+RECALL = "mean recall"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The figures of one run.
+
+    Attributes:
+        run: which.
+        figures: value by name.
+        rounds: for each figure of precision, its (rounds,) values with the fields drawn anew.
+    """
+
+    run: Run
+    figures: Mapping[str, float]
+    rounds: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def score(self) -> float:
+        """What the grid goes by; as in `data.evaluation.field_metrics`."""
+        return float(np.nanmean([self.figures[name] for name in ("abnormal", "any", MEAN)]))
+
+
+def write_table(settings: ComparisonSettings, out: Path) -> Path:
+    """Writes ``table.md``, ``table.csv`` and ``gradients.png`` from the runs that are done.
+
+    Returns:
+        The path of ``table.md``.
+    """
+    runs = [run for run in planned(settings, out) if is_done(out, run)]
+    judged = [judge(settings, out, run) for run in runs]
+    _write_csv(judged, out / "table.csv")
+    _draw_gradients(settings, out)
+    sections = [
+        _schedule(settings, out),
+        _means(settings, out, judged),
+        _differences(settings, out, judged),
+        _grid_scores(settings, judged),
+    ]
+    path = out / "table.md"
+    path.write_text("\n\n".join(filter(None, sections)) + "\n", encoding="utf-8")
+    return path
+
+
+def judge(settings: ComparisonSettings, out: Path, run: Run) -> Judged:
+    """Average precision at IoU 0.5 by class and by group, and the recall."""
+    truth, found = load_cells(out / run.folder / "validation.npz")
+    model = settings.base.model
+    of_class = dict(
+        zip(model.classes, match_classes(truth, found, len(model.classes)), strict=True)
+    )
+    merged = {
+        **{
+            name: np.array([model.classes.index(c) for c in group])
+            for name, group in settings.merged.items()
+        },
+        **pooled_classes(model.is_abnormal),
+    }
+    of_group = {
+        name: match_classes(*pool(truth, found, members), 1)[0] for name, members in merged.items()
+    }
+    means = {MEAN: model.classes, **settings.averaged}
+    once, times = np.ones((1, len(truth)), np.int64), draw_fields(len(truth))
+    point = _figures(of_class, of_group, means, once)
+    recalls = [_recall(matches) for matches in of_class.values()]
+    figures = {name: float(values[0]) for name, values in point.items()}
+    figures[RECALL] = float(np.nanmean(recalls))
+    return Judged(run, figures, _figures(of_class, of_group, means, times))
+
+
+def _figures(
+    of_class: Mapping[str, Sequence[Matches]],
+    of_group: Mapping[str, Sequence[Matches]],
+    means: Mapping[str, Sequence[str]],
+    times: NDArray[np.int64],
+) -> dict[str, NDArray[np.float64]]:
+    """Every figure in every round; classes that a round did not draw are left out of its means."""
+    ap = {name: resampled_ap(parts, times) for name, parts in {**of_class, **of_group}.items()}
+    averaged = {
+        name: np.nanmean([ap[member] for member in members], axis=0)
+        for name, members in means.items()
+    }
+    return {**averaged, **ap}
+
+
+def _recall(by_field: Sequence[Matches]) -> float:
+    cells = sum(part.cells for part in by_field)
+    return sum(int(part.hits.sum()) for part in by_field) / cells if cells else float("nan")
+
+
+def _schedule(settings: ComparisonSettings, out: Path) -> str:
+    loop, tuning = settings.base.loop, settings.tuning
+    weights = {name: tuned_weight(settings, out, name) for name in settings.losses}
+    found = ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
+    return (
+        f"{loop.epochs * loop.steps} steps of {loop.batch_size} crops of "
+        f"{settings.base.data.crops.size} px at {settings.base.data.mpp} µm/px; the same schedule, "
+        f"prior ({settings.base.model.prior_probability}) and normaliser "
+        f"({settings.base.model.normaliser}) for all. Weight of each loss, the best of "
+        f"{', '.join(f'{w:g}' for w in tuning.weights)} for {tuning.detector} with seed "
+        f"{tuning.seed}: {found}."
+    )
+
+
+def _means(settings: ComparisonSettings, out: Path, judged: Sequence[Judged]) -> str:
+    names = _columns(settings)
+    rows = [["detector", "loss", "seeds", *names]]
+    for (detector, loss), runs in _cells(settings, out, judged).items():
+        rows.append([detector, loss, str(len(runs)), *(_spread(runs, name) for name in names)])
+    return "AP50 in percent, mean ± standard deviation over seeds\n\n" + _markdown(rows)
+
+
+def _columns(settings: ComparisonSettings) -> list[str]:
+    groups = [*settings.merged, *settings.averaged]
+    return ["abnormal", "any", MEAN, *groups, *settings.base.model.classes, RECALL]
+
+
+def _differences(settings: ComparisonSettings, out: Path, judged: Sequence[Judged]) -> str:
+    """Each loss against the baseline with the same detector, seeds that both have, same fields."""
+    names = ["abnormal", MEAN, *settings.merged]
+    cells = _cells(settings, out, judged)
+    rows = [["detector", "loss", "seeds", *names]]
+    for (detector, loss), runs in cells.items():
+        other = cells.get((detector, settings.baseline))
+        if loss == settings.baseline or other is None:
+            continue
+        pairs = _pairs(runs, other)
+        if pairs:
+            values = (_difference(pairs, name) for name in names)
+            rows.append([detector, loss, str(len(pairs)), *values])
+    if len(rows) == 1:
+        return ""
+    return (
+        f"Difference to {settings.baseline} in points of AP50, with {LEVEL:.0%} intervals by "
+        "drawing fields anew, the same for both\n\n" + _markdown(rows)
+    )
+
+
+def _pairs(runs: Sequence[Judged], other: Sequence[Judged]) -> list[tuple[Judged, Judged]]:
+    by_seed = {one.run.seed: one for one in other}
+    return [(one, by_seed[one.run.seed]) for one in runs if one.run.seed in by_seed]
+
+
+def _difference(pairs: Sequence[tuple[Judged, Judged]], name: str) -> str:
+    point = np.mean([a.figures[name] - b.figures[name] for a, b in pairs])
+    rounds = np.mean([a.rounds[name] - b.rounds[name] for a, b in pairs], axis=0)
+    low, high = interval(rounds, LEVEL)
+    return f"{100 * point:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def _grid_scores(settings: ComparisonSettings, judged: Sequence[Judged]) -> str:
+    tuning = settings.tuning
+    scores = {
+        (one.run.loss, one.run.weight): one.score
+        for one in judged
+        if (one.run.detector, one.run.seed) == (tuning.detector, tuning.seed)
+    }
+    rows = [["loss", *(f"weight {weight:g}" for weight in tuning.weights)]]
+    for loss in dict.fromkeys(loss for loss, _ in scores):
+        found = (scores.get((loss, weight)) for weight in tuning.weights)
+        rows.append([loss, *("–" if value is None else f"{100 * value:.1f}" for value in found)])
+    return "The grid: mean of abnormal, any and class mean\n\n" + _markdown(rows)
+
+
+def _cells(
+    settings: ComparisonSettings, out: Path, judged: Sequence[Judged]
+) -> dict[tuple[str, str], list[Judged]]:
+    """The runs of each cell of the table, which may be empty."""
+    of_run = {one.run: one for one in judged}
+    cells: dict[tuple[str, str], list[Judged]] = {
+        pair: [] for pair in product(settings.detectors, settings.losses)
+    }
+    for run in dict.fromkeys(table_runs(settings, out)):
+        if run in of_run:
+            cells[run.detector, run.loss].append(of_run[run])
+    return cells
+
+
+def _spread(runs: Sequence[Judged], name: str) -> str:
+    if not runs:
+        return "–"
+    values = [100 * one.figures[name] for one in runs]
+    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{spread}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
+
+
+def _write_csv(judged: Sequence[Judged], path: Path) -> None:
+    """Every figure of every run, a row each, for other tables."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["detector", "loss", "weight", "seed", "figure", "value"])
+        for one in judged:
+            run = (one.run.detector, one.run.loss, one.run.weight, one.run.seed)
+            writer.writerows([*run, name, f"{v:.4f}"] for name, v in one.figures.items())
+
+
+def _draw_gradients(settings: ComparisonSettings, out: Path) -> None:
+    """The balance of gradients in one run of each loss, by the grid's detector and seed."""
+    tuning = settings.tuning
+    runs = {
+        run.loss: read_balance(out / run.folder / "gradients.csv")
+        for run in table_runs(settings, out)
+        if (run.detector, run.seed) == (tuning.detector, tuning.seed) and is_done(out, run)
+    }
+    if runs:
+        draw_balance(runs, out / "gradients.png")

@@ -1,0 +1,212 @@
+"""A comparison of tiny runs: each is made once, kept with its settings, and told in the table."""
+
+import csv
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from configs import ConfigError, validate
+from data.evaluation import FieldCells, field_metrics, save_cells
+from scripts.comparison import (
+    ComparisonSettings,
+    Run,
+    planned,
+    run_comparison,
+    run_settings,
+    tuned_weight,
+)
+from scripts.comparison_table import judge, write_table
+
+CONSOLE = Console(quiet=True)
+
+
+@pytest.fixture
+def plan(values):
+    values["loop"] |= {"epochs": 1, "steps": 10}
+    return {
+        "base": values,
+        "detectors": {"fcos": {}, "atss": {"pyramid": {"levels": [3, 4]}}},
+        "losses": {"ce": {"name": "cross_entropy"}, "libra": {"name": "grad_libra"}},
+        "baseline": "ce",
+        "tuning": {"detector": "fcos", "weights": [1, 2], "seed": 0},
+        "runs": [
+            {"detectors": ["fcos"], "losses": ["ce", "libra"], "seeds": [0, 1]},
+            {"detectors": ["atss"], "losses": ["libra"], "seeds": [0]},
+        ],
+        "merged": {"low grade": ["NILM"]},
+        "averaged": {"rare": ["HSIL"]},
+    }
+
+
+def check(plan):
+    return validate(plan, ComparisonSettings, "plan")
+
+
+def pretend(settings, out, run, score, found=None, truth=None):
+    """A finished run whose detections are given."""
+    from scripts.comparison import _digest
+
+    folder = out / run.folder
+    folder.mkdir(parents=True)
+    result = {"figures": {"score": score}, "settings": _digest(run_settings(settings, run))}
+    (folder / "result.json").write_text(json.dumps(result))
+    rows = "step,class,positive,negative,ratio,share\n10,NILM,1,2,0.5,0.6\n10,HSIL,1,1,1,0.4\n"
+    (folder / "gradients.csv").write_text(rows)
+    if found is not None:
+        save_cells(folder / "validation.npz", truth, found)
+
+
+def test_the_grid_comes_first_and_settles_the_weight_of_the_rest(plan, tmp_path):
+    settings = check(plan)
+    grid = [Run("fcos", loss, weight, 0) for loss in ("ce", "libra") for weight in (1, 2)]
+    assert planned(settings, tmp_path) == grid
+    for run, score in zip(grid, (0.4, 0.5, 0.7, 0.6), strict=True):
+        pretend(settings, tmp_path, run, score)
+    assert (tuned_weight(settings, tmp_path, "ce"), tuned_weight(settings, tmp_path, "libra")) == (
+        2,
+        1,
+    )
+    assert planned(settings, tmp_path) == [
+        *grid,
+        Run("fcos", "ce", 2, 1),
+        Run("fcos", "libra", 1, 1),
+        Run("atss", "libra", 1, 0),
+    ]
+
+
+def test_a_run_differs_from_the_recipe_in_detector_loss_weight_and_seed_alone(plan):
+    settings = check(plan)
+    made = run_settings(settings, Run("atss", "libra", 2.0, 7))
+    assert made.model.name == "atss"
+    assert (made.model.loss.name, made.model.loss.weight) == ("grad_libra", 2.0)
+    assert made.model.pyramid.levels == (3, 4)
+    assert made.model.pyramid.channels == 32  # what is not changed stays
+    assert made.loop.seed == 7
+    same = made.model_copy(
+        update={"model": settings.base.model, "loop": made.loop.model_copy(update={"seed": 0})}
+    )
+    assert same == settings.base
+
+
+def test_makes_every_run_once_and_resumes(plan, tmp_path):
+    plan["runs"] = [{"detectors": ["fcos"], "losses": ["ce"], "seeds": [0, 1]}]
+    settings = check(plan)
+    run_comparison(settings, tmp_path, CONSOLE)
+    folders = sorted(path.parent for path in tmp_path.rglob("result.json"))
+    assert len(folders) == 3  # two weights, and the second seed
+    for folder in folders:
+        assert {"config.yaml", "gradients.png", "validation.npz"} <= {
+            path.name for path in folder.iterdir()
+        }
+    times = [(folder / "result.json").stat().st_mtime_ns for folder in folders]
+    interrupted = folders[0] / "result.json"
+    interrupted.unlink()
+    run_comparison(settings, tmp_path, CONSOLE)
+    assert interrupted.is_file()
+    again = [(folder / "result.json").stat().st_mtime_ns for folder in folders]
+    assert again[1:] == times[1:]
+    text = write_table(settings, tmp_path).read_text()
+    assert "| fcos | ce | 2 |" in text
+    assert "| fcos | libra | 0 | – |" in text  # an empty cell is shown as one
+
+
+def test_processes_share_the_runs(plan, tmp_path, monkeypatch):
+    from scripts import comparison
+
+    plan["runs"] = [{"detectors": ["fcos"], "losses": ["ce", "libra"], "seeds": [0, 1, 2]}]
+    settings, made, lock = check(plan), [], threading.Lock()
+    together = threading.Barrier(2, timeout=60)
+
+    def train(wanted, folder, console):
+        with lock:
+            made.append(folder)
+        if len(made) <= 2:
+            together.wait()  # both are at work at the same time
+        part = folder / "part"
+        part.write_text(json.dumps({"figures": {"score": 1.0}}))
+        part.replace(folder / "result.json")  # as the real one: whole or not at all
+
+    monkeypatch.setattr(comparison, "_train", train)
+    workers = [
+        threading.Thread(target=run_comparison, args=(settings, tmp_path, CONSOLE))
+        for _ in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert len(made) == len(set(made)) == 8
+
+
+def test_results_of_other_settings_are_refused(plan, tmp_path):
+    settings = check(plan)
+    pretend(settings, tmp_path, Run("fcos", "ce", 1, 0), 0.5)
+    plan["base"]["optimiser"]["lr"] = 1e-4
+    with pytest.raises(ConfigError, match=r"weight1-seed0: was made with other settings"):
+        run_comparison(check(plan), tmp_path, CONSOLE)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline": "focal"}, "focal: not among the losses ce, libra"),
+        ({"merged": {"high": ["SCC"]}}, "SCC: not among the classes NILM, HSIL"),
+        ({"detectors": {"fcos": {}}}, "atss: not among the detectors fcos"),
+    ],
+)
+def test_unknown_names_are_refused(plan, change, message):
+    with pytest.raises(ConfigError, match=message):
+        check(plan | change)
+
+
+def test_a_wrong_change_of_a_detector_is_told_before_anything_is_trained(plan, tmp_path):
+    plan["detectors"]["atss"] = {"pyramid": {"chanels": 3}}
+    with pytest.raises(ConfigError, match="did you mean channels"):
+        run_comparison(check(plan), tmp_path, CONSOLE)
+    assert not list(tmp_path.glob("*/*/*"))
+
+
+def cells(*rows):
+    boxes = np.array([[x, 0, x + 10, 10] for x, _, _ in rows], float).reshape(-1, 4)
+    labels, scores = (
+        np.array([row[k] for row in rows], kind) for k, kind in ((1, int), (2, float))
+    )
+    return FieldCells(boxes, labels, scores, np.zeros(len(rows), bool))
+
+
+def test_the_table_tells_figures_and_paired_differences(plan, tmp_path):
+    settings = check(plan)
+    truth = [cells((0, 0, 1), (50, 1, 1)) for _ in range(6)]
+    good = [cells((0, 0, 0.9), (50, 1, 0.8)) for _ in range(6)]
+    half = [cells((0, 0, 0.9), (90, 1, 0.8)) for _ in range(6)]  # misses every HSIL
+    for weight in (1, 2):
+        pretend(settings, tmp_path, Run("fcos", "ce", weight, 0), 1 / weight, half, truth)
+        pretend(settings, tmp_path, Run("fcos", "libra", weight, 0), 1 / weight, good, truth)
+    judged = judge(settings, tmp_path, Run("fcos", "ce", 1, 0))
+    metrics = field_metrics(truth, half, ["NILM", "HSIL"], [False, True])
+    for ours, theirs in [("abnormal", "ap50/abnormal"), ("any", "ap50/any"),
+                         ("class mean", "map50"), ("HSIL", "ap50/HSIL")]:  # fmt: skip
+        assert judged.figures[ours] == pytest.approx(metrics[theirs])
+    assert judged.score == pytest.approx(metrics["score"])
+    assert judged.figures["mean recall"] == pytest.approx(0.5)
+    text = write_table(settings, tmp_path).read_text()
+    assert "| fcos | libra | 1 | +100.0 (+100.0 to +100.0) | +50.0 (+50.0 to +50.0) |" in text
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["figure"] for row in rows} >= {"rare", "low grade", "mean recall", "NILM"}
+    assert (tmp_path / "gradients.png").stat().st_size > 10_000
+
+
+def test_wrong_calls_get_one_line_and_exit_code_2(plan, tmp_path):
+    config = tmp_path / "plan.yaml"
+    config.write_text(json.dumps(plan | {"baseline": "focal"}))
+    command = [sys.executable, "-m", "scripts", "compare", "--config", config, "--out", tmp_path]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "not among the losses" in result.stderr
