@@ -43,6 +43,10 @@ class Judged:
         return float(np.nanmean([self.figures[name] for name in ("abnormal", "any", MEAN)]))
 
 
+Cells = dict[tuple[str, str], list[Judged]]
+"""The runs of each detector and loss; of cells that are empty, none."""
+
+
 def write_table(settings: ComparisonSettings, out: Path) -> Path:
     """Writes ``table.md``, ``table.csv`` and ``gradients.png`` from the runs that are done.
 
@@ -53,10 +57,11 @@ def write_table(settings: ComparisonSettings, out: Path) -> Path:
     judged = [judge(settings, out, run) for run in runs]
     _write_csv(judged, out / "table.csv")
     _draw_gradients(settings, out)
+    cells = _cells(settings, out, judged)
     sections = [
         _schedule(settings, out),
-        _means(settings, out, judged),
-        _differences(settings, out, judged),
+        _means(settings, cells),
+        _differences(settings, cells),
         _grid_scores(settings, judged),
     ]
     path = out / "table.md"
@@ -67,42 +72,43 @@ def write_table(settings: ComparisonSettings, out: Path) -> Path:
 def judge(settings: ComparisonSettings, out: Path, run: Run) -> Judged:
     """Average precision at IoU 0.5 by class and by group, and the recall."""
     truth, found = load_cells(out / run.folder / "validation.npz")
-    model = settings.base.model
-    of_class = dict(
-        zip(model.classes, match_classes(truth, found, len(model.classes)), strict=True)
-    )
-    merged = {
-        **{
-            name: np.array([model.classes.index(c) for c in group])
-            for name, group in settings.merged.items()
-        },
-        **pooled_classes(model.is_abnormal),
-    }
+    classes = settings.base.model.classes
+    of_class = dict(zip(classes, match_classes(truth, found, len(classes)), strict=True))
     of_group = {
-        name: match_classes(*pool(truth, found, members), 1)[0] for name, members in merged.items()
+        name: match_classes(*pool(truth, found, members), 1)[0]
+        for name, members in _merged_classes(settings).items()
     }
-    means = {MEAN: model.classes, **settings.averaged}
-    once, times = np.ones((1, len(truth)), np.int64), draw_fields(len(truth))
-    point = _figures(of_class, of_group, means, once)
-    recalls = [_recall(matches) for matches in of_class.values()]
-    figures = {name: float(values[0]) for name, values in point.items()}
-    figures[RECALL] = float(np.nanmean(recalls))
-    return Judged(run, figures, _figures(of_class, of_group, means, times))
+    parts, means = {**of_class, **of_group}, {MEAN: classes, **settings.averaged}
+    once = np.ones((1, len(truth)), np.int64)
+    figures = {name: float(value[0]) for name, value in _figures(parts, means, once).items()}
+    figures[RECALL] = float(np.nanmean([_recall(matches) for matches in of_class.values()]))
+    return Judged(run, figures, _figures(parts, means, draw_fields(len(truth))))
+
+
+def _merged_classes(settings: ComparisonSettings) -> dict[str, NDArray[np.intp]]:
+    model = settings.base.model
+    groups = settings.merged.items()
+    merged = {name: np.flatnonzero(np.isin(model.classes, group)) for name, group in groups}
+    return merged | pooled_classes(model.is_abnormal)
 
 
 def _figures(
-    of_class: Mapping[str, Sequence[Matches]],
-    of_group: Mapping[str, Sequence[Matches]],
+    parts: Mapping[str, Sequence[Matches]],
     means: Mapping[str, Sequence[str]],
     times: NDArray[np.int64],
 ) -> dict[str, NDArray[np.float64]]:
     """Every figure in every round; classes that a round did not draw are left out of its means."""
-    ap = {name: resampled_ap(parts, times) for name, parts in {**of_class, **of_group}.items()}
-    averaged = {
-        name: np.nanmean([ap[member] for member in members], axis=0)
-        for name, members in means.items()
-    }
+    ap = {name: resampled_ap(by_field, times) for name, by_field in parts.items()}
+    averaged = {name: _mean([ap[member] for member in group]) for name, group in means.items()}
     return {**averaged, **ap}
+
+
+def _mean(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Over the classes that are there; NaN in rounds that drew none of them."""
+    stacked = np.stack(values)
+    there = ~np.isnan(stacked)
+    total = np.where(there, stacked, 0).sum(axis=0)
+    return np.divide(total, there.sum(axis=0), out=np.full(len(total), np.nan), where=there.any(0))
 
 
 def _recall(by_field: Sequence[Matches]) -> float:
@@ -124,23 +130,25 @@ def _schedule(settings: ComparisonSettings, out: Path) -> str:
     )
 
 
-def _means(settings: ComparisonSettings, out: Path, judged: Sequence[Judged]) -> str:
-    names = _columns(settings)
-    rows = [["detector", "loss", "seeds", *names]]
-    for (detector, loss), runs in _cells(settings, out, judged).items():
-        rows.append([detector, loss, str(len(runs)), *(_spread(runs, name) for name in names)])
-    return "AP50 in percent, mean ± standard deviation over seeds\n\n" + _markdown(rows)
+def _means(settings: ComparisonSettings, cells: Cells) -> str:
+    groups = ["abnormal", "any", MEAN, *settings.merged, *settings.averaged, RECALL]
+    parts = ["AP50 in percent, mean ± standard deviation over seeds"]
+    for names in (groups, settings.base.model.classes):
+        rows = [["detector", "loss", "seeds", *names]]
+        for (detector, loss), runs in cells.items():
+            if runs:
+                values = (_spread(runs, name) for name in names)
+                rows.append([detector, loss, str(len(runs)), *values])
+        parts.append(_markdown(rows))
+    empty = ", ".join(
+        f"{detector} with {loss}" for (detector, loss), runs in cells.items() if not runs
+    )
+    return "\n\n".join([*parts, f"Not trained: {empty or 'none'}."])
 
 
-def _columns(settings: ComparisonSettings) -> list[str]:
-    groups = [*settings.merged, *settings.averaged]
-    return ["abnormal", "any", MEAN, *groups, *settings.base.model.classes, RECALL]
-
-
-def _differences(settings: ComparisonSettings, out: Path, judged: Sequence[Judged]) -> str:
+def _differences(settings: ComparisonSettings, cells: Cells) -> str:
     """Each loss against the baseline with the same detector, seeds that both have, same fields."""
     names = ["abnormal", MEAN, *settings.merged]
-    cells = _cells(settings, out, judged)
     rows = [["detector", "loss", "seeds", *names]]
     for (detector, loss), runs in cells.items():
         other = cells.get((detector, settings.baseline))
@@ -184,14 +192,9 @@ def _grid_scores(settings: ComparisonSettings, judged: Sequence[Judged]) -> str:
     return "The grid: mean of abnormal, any and class mean\n\n" + _markdown(rows)
 
 
-def _cells(
-    settings: ComparisonSettings, out: Path, judged: Sequence[Judged]
-) -> dict[tuple[str, str], list[Judged]]:
-    """The runs of each cell of the table, which may be empty."""
+def _cells(settings: ComparisonSettings, out: Path, judged: Sequence[Judged]) -> Cells:
     of_run = {one.run: one for one in judged}
-    cells: dict[tuple[str, str], list[Judged]] = {
-        pair: [] for pair in product(settings.detectors, settings.losses)
-    }
+    cells: Cells = {pair: [] for pair in product(settings.detectors, settings.losses)}
     for run in dict.fromkeys(table_runs(settings, out)):
         if run in of_run:
             cells[run.detector, run.loss].append(of_run[run])
