@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # Where real cells and slides lie; tests that need them skip without.
 export CYTOLIBRA_SHARED ?= $(abspath ../shared)
 
-.PHONY: demo test test-slow lint bench schema wheel clean
+.PHONY: demo test test-slow lint bench paper-table schema wheel clean
 
 $(STAMP): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,6 +30,16 @@ lint: $(STAMP)
 
 bench: $(STAMP)  ## every benchmark, one table each
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# Detectors x losses on annotated fields; hours. Start it once a core or GPU, with the same RUNS.
+CRIC    ?= $(CYTOLIBRA_SHARED)/cric
+WEIGHTS ?= $(CYTOLIBRA_SHARED)/weights/mobilenet_v2-b0353104.pth
+RUNS    ?= runs/compare
+paper-table: $(STAMP)  ## train what is missing of the table of detectors and losses, and write it
+	$(BIN)/cytolibra compare --config compare/cric --out $(RUNS) \
+	  --set base.data.train.annotations=$(CRIC)/train.json --set base.data.train.images=$(CRIC)/train \
+	  --set base.data.val.annotations=$(CRIC)/val.json --set base.data.val.images=$(CRIC)/val \
+	  --set base.model.backbone_weights=$(WEIGHTS)
 
 schema: $(STAMP)  ## write the published JSON Schema of report.json anew
 	$(BIN)/python -m pipeline.report
