@@ -94,9 +94,12 @@ class RepPointsSettings(StrictModel):
 
     Attributes:
         points_to_box: ``moment`` (mean and standard deviation) or ``minmax``.
+        initial_spacing: strides between neighbouring points at the start of training; 2 makes
+            boxes of 4 strides, the smallest of a level. 0 is the paper's start, in one point.
     """
 
     points_to_box: Literal["moment", "minmax"] = "moment"
+    initial_spacing: float = Field(2.0, ge=0)
 
 
 class DetectorConfig(StrictModel):

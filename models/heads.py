@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 from torchvision.models.detection.fcos import FCOSClassificationHead
-from torchvision.ops import Conv2dNormActivation, DeformConv2d
+from torchvision.ops import Conv2dNormActivation
 
 from models.config import DetectorConfig
 from models.slot import LossSlot
@@ -60,7 +60,7 @@ def output_conv(channels: int, values: int, kernel_size: int = 3) -> nn.Conv2d:
     return layer
 
 
-def start_small(layer: nn.Conv2d | DeformConv2d) -> None:
+def start_small(layer: nn.Conv2d) -> None:
     """Gives a convolution weights of standard deviation 0.01 and a bias of zero."""
     assert layer.bias is not None
     nn.init.normal_(layer.weight, std=0.01)

@@ -20,7 +20,7 @@ from models.dense import (
     square_anchors,
     stacked_labels,
 )
-from models.heads import output_conv, per_place, start_small, tower
+from models.heads import output_conv, per_place, tower
 from models.slot import BACKGROUND, IGNORED, LossSlot
 
 POINTS = 9
@@ -41,10 +41,10 @@ class PointConv(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = DeformConv2d(channels, channels, 3, padding=1)
-        start_small(self.conv)
-        taps = torch.tensor([-1.0, 0.0, 1.0])
-        grid = torch.stack(torch.meshgrid(taps, taps, indexing="ij"), dim=-1)
-        self.register_buffer("grid", grid.view(1, 2 * POINTS, 1, 1), False)
+        # No norm follows: weights of 0.01, as in the towers, would starve the layer behind it.
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        nn.init.zeros_(self.conv.bias)
+        self.register_buffer("grid", unit_grid().view(1, 2 * POINTS, 1, 1), False)
 
     def forward(self, features: Tensor, points: Tensor) -> Tensor:
         """(B, channels, H, W) from features and (B, 18, H, W) points; y before x, in places."""
@@ -63,9 +63,9 @@ class RepPointsHead(nn.Module):
         self.slot = LossSlot(config)
         self.classification_tower = tower(config)
         self.point_tower = tower(config)
-        self.initial = nn.Sequential(
-            output_conv(channels, channels), nn.ReLU(), output_conv(channels, 2 * POINTS, 1)
-        )
+        points = output_conv(channels, 2 * POINTS, 1)
+        start_on_grid(points, config.reppoints.initial_spacing)
+        self.initial = nn.Sequential(output_conv(channels, channels), nn.ReLU(), points)
         self.classification_at = PointConv(channels)
         self.cls_logits = output_conv(channels, self.slot.channels, 1)
         self.refinement_at = PointConv(channels)
@@ -90,6 +90,23 @@ class RepPointsHead(nn.Module):
             "initial_points": per_place(initial, 2 * POINTS),
             "bbox_regression": per_place(moved + initial.detach(), 2 * POINTS),
         }
+
+
+def start_on_grid(layer: nn.Conv2d, spacing: float) -> None:
+    """Lets the points of every place begin on a 3 x 3 grid around it.
+
+    The paper's begin in one point: boxes without area, which no cell overlaps enough to teach the
+    second stage, for thousands of steps.
+    """
+    assert layer.bias is not None
+    with torch.no_grad():
+        layer.bias.copy_(spacing * unit_grid().flatten())
+
+
+def unit_grid() -> Tensor:
+    """(9, 2) the taps of a 3 x 3 convolution, y before x, row by row."""
+    taps = torch.tensor([-1.0, 0.0, 1.0])
+    return torch.stack(torch.meshgrid(taps, taps, indexing="ij"), dim=-1).view(POINTS, 2)
 
 
 class PointsToBox(nn.Module):
