@@ -8,10 +8,11 @@ from pydantic import Field
 import configs
 from configs import ConfigError, StrictModel, apply_overrides, load_config
 from pipeline.settings import ScreenSettings
+from scripts.comparison import ComparisonSettings, Run, run_settings
 from scripts.training import TrainSettings
 
 PRESETS = sorted(Path(configs.__file__).parent.rglob("*.yaml"))
-KINDS = {"train": TrainSettings, "screen": ScreenSettings}
+KINDS = {"compare": ComparisonSettings, "train": TrainSettings, "screen": ScreenSettings}
 
 
 class Inner(StrictModel):
@@ -27,6 +28,13 @@ class Outer(StrictModel):
 def test_every_preset_loads_by_its_name(path):
     name = f"{path.parent.name}/{path.stem}"
     assert load_config(name, KINDS[path.parent.name]) == load_config(path, KINDS[path.parent.name])
+
+
+def test_every_run_of_the_comparison_preset_is_a_valid_configuration():
+    settings = load_config("compare/cric", ComparisonSettings)
+    for detector in settings.detectors:
+        for loss in settings.losses:
+            assert run_settings(settings, Run(detector, loss, 1.0, 0)).model.name == detector
 
 
 def test_overrides_reach_nested_keys_and_are_read_as_yaml():
