@@ -1,5 +1,6 @@
 """Classification losses for the long tail: functional, and as modules for a detector's slot."""
 
+from losses.bags import BAGSLoss, bags_loss, class_groups
 from losses.baselines import CrossEntropyLoss, FocalLoss
 from losses.class_balanced import ClassBalancedLoss, class_balanced_loss, class_balanced_weights
 from losses.config import LossConfig
@@ -10,8 +11,10 @@ from losses.ghm import GHMLoss, ghm_loss
 from losses.grad_libra import GradLibraLoss, grad_libra_loss
 from losses.graded_libra import GradedLibraLoss, grade_weights, graded_libra_loss
 from losses.gradient_ratio import GradientRatio
+from losses.seesaw import SeesawLoss, seesaw_loss
 
 __all__ = [
+    "BAGSLoss",
     "ClassBalancedLoss",
     "ClassificationLoss",
     "CrossEntropyLoss",
@@ -24,8 +27,11 @@ __all__ = [
     "GradedLibraLoss",
     "GradientRatio",
     "LossConfig",
+    "SeesawLoss",
+    "bags_loss",
     "class_balanced_loss",
     "class_balanced_weights",
+    "class_groups",
     "eql_loss",
     "eqlv2_loss",
     "equalized_focal_loss",
@@ -33,4 +39,5 @@ __all__ = [
     "grad_libra_loss",
     "grade_weights",
     "graded_libra_loss",
+    "seesaw_loss",
 ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from configs import ConfigError, StrictModel
+from losses.bags import BAGSLoss
 from losses.baselines import CrossEntropyLoss, FocalLoss
 from losses.class_balanced import ClassBalancedLoss
 from losses.elementwise import ClassificationLoss
@@ -17,11 +19,17 @@ from losses.equalized_focal import EqualizedFocalLoss
 from losses.ghm import GHMLoss
 from losses.grad_libra import GradLibraLoss
 from losses.graded_libra import GradedLibraLoss
+from losses.seesaw import SeesawLoss
 
 
 class LossSettings(StrictModel):
-    """What every loss has: its weight beside the box losses."""
+    """What every loss has: its weight beside the box losses.
 
+    Attributes:
+        softmax: whether the classes compete, beside an objectness; else each is its own sigmoid.
+    """
+
+    softmax: ClassVar[bool] = False
     weight: float = Field(1.0, gt=0)
 
     @abstractmethod
@@ -184,6 +192,47 @@ class EqualizedFocalSettings(LossSettings):
         return EqualizedFocalLoss(num_classes, self.alpha, self.gamma, self.scale)
 
 
+class SeesawSettings(LossSettings):
+    """Seesaw loss."""
+
+    softmax: ClassVar[bool] = True
+    name: Literal["seesaw"]
+    p: float = Field(0.8, ge=0)
+    q: float = Field(2.0, ge=0)
+
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """See `SeesawLoss`."""
+        return SeesawLoss(num_classes, self.p, self.q)
+
+
+class BAGSSettings(CountedLossSettings):
+    """Balanced group softmax.
+
+    Attributes:
+        group_bounds: training cells at which the next group begins, by default fewer than 100,
+            fewer than 1000, and more: decades as in the source, whose four groups (from 10 on)
+            are for the 1200 classes of LVIS.
+    """
+
+    softmax: ClassVar[bool] = True
+    name: Literal["bags"]
+    group_bounds: tuple[PositiveInt, ...] = Field((100, 1000), min_length=1)
+    beta: float = Field(8.0, gt=0)
+    background_ratio: float = Field(3.0, ge=0)
+
+    @field_validator("group_bounds")
+    @classmethod
+    def _bounds_increase(cls, bounds: tuple[int, ...]) -> tuple[int, ...]:
+        if any(low >= high for low, high in pairwise(bounds)):
+            raise ValueError("the counts at which groups begin have to increase, as in [100, 1000]")
+        return bounds
+
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """See `BAGSLoss`."""
+        counts = self.counts(num_classes)
+        return BAGSLoss(counts, self.group_bounds, self.beta, self.background_ratio)
+
+
 LossConfig = Annotated[
     CrossEntropySettings
     | FocalSettings
@@ -193,6 +242,8 @@ LossConfig = Annotated[
     | EQLSettings
     | EQLv2Settings
     | GHMSettings
-    | EqualizedFocalSettings,
+    | EqualizedFocalSettings
+    | SeesawSettings
+    | BAGSSettings,
     Field(discriminator="name"),
 ]

@@ -18,6 +18,16 @@ def cross_entropy_gradient(logit: float, target: float) -> float:
     return sigmoid(logit) - target
 
 
+def softmax(logits: list[float]) -> list[float]:
+    total = sum(math.exp(logit) for logit in logits)
+    return [math.exp(logit) / total for logit in logits]
+
+
+def labels(targets) -> list[int | None]:
+    """The class of each row; None for background."""
+    return [row.index(1) if 1 in row else None for row in targets.tolist()]
+
+
 def each_pair(function, logits):
     """``function(sample, class)`` for all pairs, as a float64 tensor shaped as ``logits``."""
     samples, classes = logits.shape

@@ -5,7 +5,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torchvision.ops import sigmoid_focal_loss
 
-from configs import ConfigError
+from configs import ConfigError, StrictModel, validate
 from losses import LossConfig
 
 CONFIG = TypeAdapter(LossConfig)
@@ -52,6 +52,14 @@ def test_focal_without_alpha_weighs_both_sides_alike(pairs):
         {"name": "eqlv2", "class_counts": [1, 2]},
         {"name": "ghm", "bins": 0},
         {"name": "equalized_focal", "gamma": 0},
+        {"name": "seesaw", "p": -1},
+        {"name": "seesaw", "q": -1},
+        {"name": "bags", "beta": 0},
+        {"name": "bags", "background_ratio": -1},
+        {"name": "bags", "group_bounds": []},
+        {"name": "bags", "group_bounds": [0, 100]},
+        {"name": "bags", "group_bounds": [100, 100]},
+        {"name": "bags", "group_bounds": [1000, 100]},
     ],
 )
 def test_refuses_what_is_not_allowed(settings):
@@ -59,7 +67,7 @@ def test_refuses_what_is_not_allowed(settings):
         CONFIG.validate_python(settings)
 
 
-@pytest.mark.parametrize("name", ["class_balanced", "eql"])
+@pytest.mark.parametrize("name", ["class_balanced", "eql", "bags"])
 def test_a_loss_that_lacks_the_counts_says_how_to_give_them(name):
     with pytest.raises(ConfigError, match=r"loss.class_counts is missing: .* needs 6 numbers"):
         build(name=name)
@@ -67,9 +75,37 @@ def test_a_loss_that_lacks_the_counts_says_how_to_give_them(name):
         build(name=name, class_counts=[3, 4])
 
 
-@pytest.mark.parametrize("name", ["class_balanced", "eql"])
+@pytest.mark.parametrize("name", ["class_balanced", "eql", "bags"])
 def test_counts_are_filled_in_where_there_are_none(name):
     bare = CONFIG.validate_python({"name": name, "weight": 2})
     filled = bare.with_counts([3, 4])
     assert filled == CONFIG.validate_python({"name": name, "weight": 2, "class_counts": [3, 4]})
     assert filled.with_counts([5, 6]) == filled
+
+
+class Settings(StrictModel):
+    loss: LossConfig
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [([], "at least 1 item"), ([100, 10], r"have to increase, as in \[100, 1000\]")],
+)
+def test_odd_groups_are_refused_by_name(bounds, message):
+    with pytest.raises(ConfigError, match=rf"mine: loss\.bags\.group_bounds = .*{message}"):
+        validate({"loss": {"name": "bags", "group_bounds": bounds}}, Settings, "mine")
+
+
+def test_settings_reach_the_softmax_losses():
+    seesaw = build(name="seesaw", p=0.5, q=1)
+    assert (seesaw.p, seesaw.q) == (0.5, 1)
+    counts = [9, 90, 9, 90, 9, 90]
+    bags = build(name="bags", class_counts=counts, group_bounds=[50], beta=2, background_ratio=1)
+    assert bags.groups == [[0, 2, 4], [1, 3, 5]]
+    assert (bags.beta, bags.background_ratio) == (2, 1)
+
+
+def test_softmax_losses_say_so():
+    names = {"cross_entropy": False, "focal": False, "seesaw": True, "bags": True}
+    for name, softmax in names.items():
+        assert CONFIG.validate_python({"name": name}).softmax is softmax
