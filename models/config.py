@@ -174,6 +174,15 @@ class DetectorConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _yolof_has_sigmoid_classes(self) -> DetectorConfig:
+        if self.name == "yolof" and self.loss.softmax:
+            raise ValueError(
+                f"loss {self.loss.name} brings an objectness of its own, and yolof has one already "
+                "in every class's sigmoid; choose a sigmoid loss, or another detector"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _abnormal_are_classes(self) -> DetectorConfig:
         unknown = sorted(set(self.abnormal or ()) - set(self.classes))
         if unknown:

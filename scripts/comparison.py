@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -108,34 +108,35 @@ def run_comparison(settings: ComparisonSettings, out: Path, console: Console) ->
 
 
 def planned(settings: ComparisonSettings, out: Path) -> list[Run]:
-    """The runs whose weight is known: the grid's, then those of the losses that it has settled."""
-    return list(dict.fromkeys([*tuning_runs(settings), *table_runs(settings, out)]))
+    """The runs whose weight is known: of each group the grid's, then those that it has settled."""
+    runs = (
+        run
+        for group in settings.runs
+        for part in (tuning_runs(settings, group.losses), _group_runs(settings, group, out))
+        for run in part
+    )
+    return list(dict.fromkeys(runs))
 
 
-def tuning_runs(settings: ComparisonSettings) -> Iterator[Run]:
-    """The grid of weights."""
+def tuning_runs(settings: ComparisonSettings, losses: Sequence[str]) -> Iterator[Run]:
+    """The grid of weights of these losses."""
     tuning = settings.tuning
-    for loss in dict.fromkeys(name for group in settings.runs for name in group.losses):
-        for weight in tuning.weights:
-            yield Run(tuning.detector, loss, weight, tuning.seed)
+    for loss, weight in product(losses, tuning.weights):
+        yield Run(tuning.detector, loss, weight, tuning.seed)
 
 
 def table_runs(settings: ComparisonSettings, out: Path) -> Iterator[Run]:
     """The runs that the table is made of, of the losses whose weight the grid has settled."""
-    tuned = {name: tuned_weight(settings, out, name) for name in settings.losses}
     for group in settings.runs:
-        for detector, loss, seed in product(group.detectors, group.losses, group.seeds):
-            weight = tuned[loss]
-            if weight is not None:
-                yield Run(detector, loss, weight, seed)
+        yield from _group_runs(settings, group, out)
 
 
 def tuned_weight(settings: ComparisonSettings, out: Path, loss: str) -> float | None:
     """The weight with the best score in the grid; None before all of it is there."""
     scores = {
         run.weight: read_result(out, run)["figures"]["score"]
-        for run in tuning_runs(settings)
-        if run.loss == loss and is_done(out, run)
+        for run in tuning_runs(settings, [loss])
+        if is_done(out, run)
     }
     if len(scores) < len(settings.tuning.weights):
         return None
@@ -164,6 +165,13 @@ def run_settings(settings: ComparisonSettings, run: Run) -> TrainSettings:
     values["model"] = model | {"name": run.detector, "loss": loss}
     values["loop"]["seed"] = run.seed
     return validate(values, TrainSettings, f"{run.detector} with {run.loss}")
+
+
+def _group_runs(settings: ComparisonSettings, group: RunGroup, out: Path) -> Iterator[Run]:
+    for detector, loss, seed in product(group.detectors, group.losses, group.seeds):
+        weight = tuned_weight(settings, out, loss)
+        if weight is not None:
+            yield Run(detector, loss, weight, seed)
 
 
 def _check_all(settings: ComparisonSettings, out: Path) -> None:

@@ -1,5 +1,6 @@
 """Configurations: every preset loads, and what is wrong is named by key, value and remedy."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,8 @@ def test_every_preset_loads_by_its_name(path):
 
 def test_every_run_of_the_comparison_preset_is_a_valid_configuration():
     settings = load_config("compare/cric", ComparisonSettings)
-    for detector in settings.detectors:
-        for loss in settings.losses:
+    for group in settings.runs:
+        for detector, loss in product(group.detectors, group.losses):
             assert run_settings(settings, Run(detector, loss, 1.0, 0)).model.name == detector
 
 

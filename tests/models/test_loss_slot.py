@@ -1,6 +1,7 @@
 """Losses in a detector's slot: the counts that some need, and the state that some keep."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -19,7 +20,9 @@ SIGMOID_LOSSES = [
     "eqlv2",
     "ghm",
     "equalized_focal",
+    "graded_libra",
 ]
+SOFTMAX_LOSSES = ["seesaw", "bags"]
 
 
 def config(loss, detector="fcos", **settings):
@@ -48,8 +51,19 @@ def test_a_loss_without_counts_is_left_as_it_is():
     assert with_class_counts(config("eqlv2"), [5, 2]) == config("eqlv2")
 
 
-@pytest.mark.parametrize("detector", ["atss", "fcos", "reppoints", "retinanet", "yolof"])
-@pytest.mark.parametrize("loss", SIGMOID_LOSSES)
+@pytest.mark.parametrize("loss", SOFTMAX_LOSSES)
+def test_a_loss_with_its_own_objectness_is_refused_where_there_is_one(loss):
+    with pytest.raises(ValueError, match="brings an objectness of its own"):
+        config(loss, "yolof")
+
+
+@pytest.mark.parametrize(
+    ("detector", "loss"),
+    [
+        *product(["atss", "fcos", "reppoints", "retinanet", "yolof"], SIGMOID_LOSSES),
+        *product(["atss", "fcos", "reppoints", "retinanet"], SOFTMAX_LOSSES),
+    ],
+)
 def test_every_loss_trains_every_detector(detector, loss):
     torch.manual_seed(0)
     model = build_detector(with_class_counts(config(loss, detector), [5, 2]))
@@ -60,6 +74,8 @@ def test_every_loss_trains_every_detector(detector, loss):
         torch.stack(list(losses.values())).sum().backward()
         assert all(value.isfinite() for value in losses.values())
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    with torch.no_grad():
+        assert set(model.eval()([torch.rand(3, 64, 64)])[0]) == {"boxes", "labels", "scores"}
 
 
 def batch():

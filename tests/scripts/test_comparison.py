@@ -61,6 +61,23 @@ def pretend(settings, out, run, score, found=None, truth=None):
         save_cells(folder / "validation.npz", truth, found)
 
 
+def test_each_group_is_tuned_before_it_and_after_the_groups_before(plan, tmp_path):
+    plan["runs"] = [
+        {"detectors": ["fcos"], "losses": ["ce"], "seeds": [0, 1]},
+        {"detectors": ["fcos"], "losses": ["libra"], "seeds": [0]},
+    ]
+    settings = check(plan)
+    for weight in (1, 2):
+        pretend(settings, tmp_path, Run("fcos", "ce", weight, 0), weight)
+    assert [(run.loss, run.weight, run.seed) for run in planned(settings, tmp_path)] == [
+        ("ce", 1, 0),
+        ("ce", 2, 0),
+        ("ce", 2, 1),
+        ("libra", 1, 0),
+        ("libra", 2, 0),
+    ]
+
+
 def test_the_grid_comes_first_and_settles_the_weight_of_the_rest(plan, tmp_path):
     settings = check(plan)
     grid = [Run("fcos", loss, weight, 0) for loss in ("ce", "libra") for weight in (1, 2)]
