@@ -40,7 +40,7 @@ class FieldSet:
     Attributes:
         classes: names of the labels.
         fields: the fields.
-        notes: what was left out on reading, and why: a sentence each, for people.
+        notes: what was read, what was left out, and why: a line each, for people.
     """
 
     classes: tuple[str, ...]

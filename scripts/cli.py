@@ -16,6 +16,7 @@ SUMMARIES = {
     "train": "Trains a detector on annotated fields (COCO).",
     "evaluate": "Average precision and FROC of a model on annotated fields.",
     "tile": "Writes the tiles of slides and their manifest.",
+    "convert": "Converts annotations of many formats to COCO.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
     "models": "Lists the shipped models with their cards.",
     "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",

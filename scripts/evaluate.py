@@ -44,6 +44,8 @@ def evaluate(
     metrics["settings"] = {"model": detector.card.name, "sha256": detector.card.sha256}
     metrics["settings"] |= {"data": str(data), "precision": detector.precision}
     _write(metrics, out)
+    for note in fields.notes:
+        Console().print(note, markup=False, soft_wrap=True)
     Console().print(_table(metrics, fields))
     Console().print(f"All figures: {out}", soft_wrap=True)
 

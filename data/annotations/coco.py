@@ -59,7 +59,7 @@ def _shape(annotation: Mapping[str, Any], names: Mapping[Any, str]) -> Shape:
     segmentation = annotation.get("segmentation")
     if "bbox" not in annotation and isinstance(segmentation, list):
         return outline(name, *segmentation, crowd=crowd)
-    x, y, width, height = annotation["bbox"]
+    x, y, width, height = np.array(annotation["bbox"], np.float64)
     nucleus = annotation.get("nucleus")
     if nucleus is not None and np.shape(nucleus) != (2,):
         raise ValueError(f"the nucleus {nucleus} is not a pair of numbers")

@@ -95,7 +95,7 @@ class ImageFolder:
         for root in self._roots:
             if image.is_relative_to(root) and image != root:
                 return image.relative_to(root).as_posix()
-        return image.name
+        return image.name if self._roots else image.as_posix()
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:

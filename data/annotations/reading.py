@@ -59,7 +59,7 @@ def read_fields(
     settler = _Settler(table, all_classes, settings, ImageFolder(images), info_of)
     fields = tuple(settler.settle(path, drawing) for path, drawing in _drawings(sources))
     _refuse_doubles(sources, fields)
-    return FieldSet(all_classes, fields, tuple(_notes(settler.dropped, others)))
+    return FieldSet(all_classes, fields, tuple(_notes(sources, settler.dropped, others)))
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,16 @@ def _refuse_doubles(sources: Sequence[Source], fields: Sequence[Field]) -> None:
         seen[one.image] = path
 
 
-def _notes(dropped: Counter[str], others: Sequence[Path]) -> Iterator[str]:
+def _notes(
+    sources: Sequence[Source], dropped: Counter[str], others: Sequence[Path]
+) -> Iterator[str]:
+    formats = Counter(source.format for source in sources)
+    yield "read " + ", ".join(f"{_files(count)} as {name}" for name, count in formats.items())
     yield from (f"left out {count} {reason}" for reason, count in dropped.items() if count)
     if others:
         shown = ", ".join(str(path) for path in others[:3]) + (", …" if len(others) > 3 else "")
-        yield f"passed over {len(others)} files that are no annotations: {shown}"
+        yield f"passed over {_files(len(others))} without annotations: {shown}"
+
+
+def _files(count: int) -> str:
+    return f"{count} file" + "s" * (count != 1)
