@@ -60,17 +60,25 @@ def convert(
     mpp: Annotated[
         float | None, typer.Option(help="µm per pixel of images that carry none.")
     ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Pass over images that are not there.")
+    ] = False,
 ) -> None:
     """Converts annotations to COCO: QuPath, ASAP, ImageScope, NDP.view, Labelme, CVAT, ..."""
     from data.annotations import AnnotationSettings, read_fields
 
-    values = {"format": format, "point_size": point_size, "mpp": mpp}
-    table = _read_table(classes or [])
-    settings = validate(values | {"classes": table}, AnnotationSettings, "options")
-    roots = _existing(images or [])
-    fields = read_fields(inputs, roots, None, settings, slide_info)
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
         raise ConfigError(f"--out {out}: is what is to be converted; name another file")
+    values = {
+        "format": format,
+        "classes": _read_table(classes or []),
+        "point_size": point_size,
+        "mpp": mpp,
+        "skip_missing": skip_missing,
+    }
+    settings = validate(values, AnnotationSettings, "options")
+    roots = _existing(images or [])
+    fields = read_fields(inputs, roots, None, settings, slide_info)
     _write(fields, roots, out)
     _tell(fields, out)
 
@@ -110,7 +118,7 @@ def _read_table(entries: Sequence[str]) -> dict[str, str]:
         if separator:
             table[old.strip()] = new.strip()
         elif entry.endswith((".yaml", ".yml")):
-            table |= load_yaml(entry)
+            table |= {str(old): new for old, new in load_yaml(entry).items()}
         else:
             raise ConfigError(f"--classes {entry}: expected OLD=NEW, or a .yaml file of OLD: NEW")
     return table
@@ -135,12 +143,13 @@ def _write(fields: FieldSet, roots: Sequence[Path], out: Path) -> None:
     unfinished = out.with_name(out.name + ".part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(unfinished, out)
+        try:
+            unfinished.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+            os.replace(unfinished, out)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: can't be written: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _tell(fields: FieldSet, out: Path) -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from data.annotations.drawing import Outline
 
-MAX_LINES = 512
-"""Lines of the grid along an axis, shared by all outlines; curved ones are cut to it."""
+MAX_LINES, MIN_LINES = 96, 16
+"""Lines of the grid along an axis: shared by all outlines, and for each at least. More corners
+than its share make an outline a staircase: inside of a region, where it loses a little."""
 
 Rectangles = NDArray[np.float64]
 
@@ -65,7 +66,7 @@ def _grid(
     outlines: Sequence[Outline], width: float, height: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lines in x and in y: the image's edges, and the corners of the outlines or fewer lines."""
-    share = max(4, MAX_LINES // max(len(outlines), 1))
+    share = max(MIN_LINES, MAX_LINES // max(len(outlines), 1))
     lines = []
     for axis, end in ((0, width), (1, height)):
         of_axis = [np.array([0.0, end])]

@@ -22,6 +22,7 @@ from data.fieldset import Field, FieldSet
 _THIN = "boxes at most 1 px wide or high"
 _BEYOND = "boxes outside of the image"
 _LINES = "lines and other shapes that enclose nothing"
+_MISSING = "images that are not there"
 _UNWANTED = f"shapes whose class is mapped to {DROP}"
 
 
@@ -56,10 +57,21 @@ def read_fields(
     names = _known_names(sources, table)
     declared = dict.fromkeys(n for _, drawing in _drawings(sources) for n in drawing.declared)
     all_classes = table.all_classes(names, list(declared))
-    settler = _Settler(table, all_classes, settings, ImageFolder(images), info_of)
-    fields = tuple(settler.settle(path, drawing) for path, drawing in _drawings(sources))
-    _refuse_doubles(sources, fields)
+    located = list(_located(sources, ImageFolder(images), settings.skip_missing))
+    _check_images(located)
+    settler = _Settler(table, all_classes, settings, info_of)
+    fields = tuple(settler.settle(one) for one in located)
+    settler.dropped[_MISSING] = sum(len(source.drawings) for source in sources) - len(fields)
     return FieldSet(all_classes, fields, tuple(_notes(sources, settler.dropped, others)))
+
+
+@dataclass(frozen=True)
+class _Located:
+    """What a file draws, and the image's file, None where images are taken as stated."""
+
+    path: Path
+    drawing: Drawing
+    image: Path | None
 
 
 @dataclass(frozen=True)
@@ -69,27 +81,19 @@ class _Settler:
     table: ClassTable
     classes: tuple[str, ...]
     settings: AnnotationSettings
-    images: ImageFolder
     info_of: InfoOf
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def settle(self, path: Path, drawing: Drawing) -> Field:
-        image = self._find(path, drawing)
+    def settle(self, one: _Located) -> Field:
+        drawing = one.drawing
         try:
-            info = self._info(drawing, image)
-            placed = place(drawing, info, self.settings)
+            placed = place(drawing, self._info(drawing, one.image), self.settings)
         except ConfigError as error:
-            raise ConfigError(f"{path}: {drawing.image}: {error}") from error
+            raise ConfigError(f"{one.path}: {drawing.image}: {error}") from error
         self.dropped[_LINES] += drawing.left_out
         targets = np.array([self.table.target(name) or "" for name in drawing.names], object)
         targets[drawing.crowd] = IGNORE
-        return self._field(image or Path(drawing.image), placed, targets)
-
-    def _find(self, path: Path, drawing: Drawing) -> Path | None:
-        image = self.images.find(drawing.image)
-        if image is None and self.images.is_given:
-            raise ConfigError(f"{drawing.image}: no such file, though {path} names it")
-        return image
+        return self._field(one.image or Path(drawing.image), placed, targets)
 
     def _info(self, drawing: Drawing, image: Path | None) -> ImageInfo:
         """What is known of the image: by itself, else by the file."""
@@ -168,15 +172,32 @@ def _tell_unknown(unknown: list[str], counts: Counter[str], table: ClassTable) -
     )
 
 
-def _refuse_doubles(sources: Sequence[Source], fields: Sequence[Field]) -> None:
+def _located(
+    sources: Sequence[Source], images: ImageFolder, skip_missing: bool
+) -> Iterator[_Located]:
+    """Drawings with their images; without those that aren't there, if these may be skipped."""
+    for path, drawing in _drawings(sources):
+        image = images.find(drawing.image)
+        if image is None and images.is_given:
+            if skip_missing:
+                continue
+            raise ConfigError(f"{drawing.image}: no such file, though {path} names it")
+        yield _Located(path, drawing, image)
+
+
+def _check_images(located: Sequence[_Located]) -> None:
+    """Refuses a set without images, and one that has an image twice."""
+    if not located:
+        raise ConfigError("none of the images that the annotations name is there")
     seen: dict[Path, Path] = {}
-    for (path, _), one in zip(_drawings(sources), fields, strict=True):
-        if one.image in seen:
+    for one in located:
+        image = one.image or Path(one.drawing.image)
+        if image in seen:
             raise ConfigError(
-                f"{one.image}: is annotated in {seen[one.image]} and again in {path}; "
+                f"{image}: is annotated in {seen[image]} and again in {one.path}; "
                 "cells would count twice: read one of them"
             )
-        seen[one.image] = path
+        seen[image] = one.path
 
 
 def _notes(

@@ -18,12 +18,15 @@ class AnnotationSettings(StrictModel):
             no class: ``ignore``, ``region`` (exhaustively annotated), ``drop``.
         point_size: side in µm of the box that a mark stands for.
         mpp: µm per pixel of images that carry none.
+        skip_missing: passes over images that aren't there, so that one file may serve several
+            folders of images, such as those to train on and to validate on.
     """
 
     format: str = AUTO
     classes: dict[str, str] = Option(default_factory=dict)
     point_size: float | None = Option(None, gt=0)
     mpp: float | None = Option(None, ge=0.05, le=5)
+    skip_missing: bool = False
 
     @field_validator("format")
     @classmethod

@@ -102,7 +102,7 @@ def test_little_of_a_curved_region_is_lost():
     covered = is_covered(outside([(circle,)], 10_000, 10_000), points)
     inside = is_inside(circle, points)
     assert covered[~inside].all()
-    assert covered[inside].mean() < 0.02
+    assert covered[inside].mean() < 0.04
 
 
 def test_a_box_that_lies_outside_lies_in_one_rectangle():

@@ -9,6 +9,7 @@ from annotationfiles import (
     WIDTH,
     closed,
     corners,
+    cric_image,
     feature,
     write_coco,
     write_csv,
@@ -68,6 +69,20 @@ def test_an_image_annotated_twice_is_told(folder):
     write_labelme(folder / "labels", NAME)
     with pytest.raises(ConfigError, match=r"annotated in .*a.json and again in .*a.xml"):
         read_fields(folder / "labels", [folder])
+
+
+def test_one_file_may_serve_several_folders(folder):
+    records = [cric_image(name, [("HSIL", 90, 80)]) for name in (NAME, "b.png", "c.png")]
+    path = write_json(folder / "classifications.json", records)
+    settings = AnnotationSettings(skip_missing=True)
+    found = read_fields(path, [folder], None, settings)
+    assert [field.image.name for field in found.fields] == [NAME]
+    assert "left out 2 images that are not there" in found.notes
+    with pytest.raises(ConfigError, match=r"b\.png: no such file"):
+        read_fields(path, [folder])
+    (folder / NAME).unlink()
+    with pytest.raises(ConfigError, match="none of the images"):
+        read_fields(path, [folder], None, settings)
 
 
 def test_files_of_several_formats_are_one_set(folder):
