@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from data.coco import Field, FieldSet
+from data.fieldset import Field, FieldSet
 from data.images import FieldImages
 from data.resample import resample
 

@@ -32,7 +32,8 @@ class FieldCells:
         boxes: (N, 4) xyxy in pixels.
         labels: (N,) indices into the classes.
         scores: (N,) of a detector; of no meaning for the truth.
-        crowd: (N,) of the truth; of no meaning for a detector.
+        crowd: (N,) of the truth: regions in which nothing counts, whatever the class and their
+            label; none of a detector's.
     """
 
     boxes: NDArray[np.floating]
@@ -226,8 +227,8 @@ def froc(matched: Matches, fields: int, rates: Sequence[float] = FROC_RATES) -> 
 
 
 def merge(cells: FieldCells, members: NDArray[np.integer]) -> FieldCells:
-    """The cells of some classes, as one class 0."""
-    kept = np.isin(cells.labels, members)
+    """The cells of some classes, as one class 0; crowds stay whatever they are called."""
+    kept = np.isin(cells.labels, members) | cells.crowd
     return FieldCells(
         cells.boxes[kept],
         np.zeros(int(kept.sum()), np.int64),
@@ -253,8 +254,8 @@ def _evaluate(truth: Sequence[FieldCells], found: Sequence[FieldCells], classes:
         "images": [{"id": i} for i in ids],
         "categories": [{"id": c, "name": str(c)} for c in range(classes)],
     }
-    coco_truth.dataset = {**shared, "annotations": _annotations(truth)}
-    coco_found.dataset = {**shared, "annotations": _annotations(found)}
+    coco_truth.dataset = {**shared, "annotations": _annotations(truth, classes)}
+    coco_found.dataset = {**shared, "annotations": _annotations(found, classes)}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco_truth.createIndex()
         coco_found.createIndex()
@@ -278,21 +279,21 @@ def _matches(entry: Mapping[str, Any] | None) -> Matches:
     )
 
 
-def _annotations(fields: Sequence[FieldCells]) -> list[Mapping[str, object]]:
+def _annotations(fields: Sequence[FieldCells], classes: int) -> list[Mapping[str, object]]:
+    """Cells as COCO has them; a crowd once a class, since COCO ignores it only for its own."""
     annotations: list[Mapping[str, object]] = []
     for image_id, cells in enumerate(fields, start=1):
         sizes = cells.boxes[:, 2:] - cells.boxes[:, :2]
         rows = zip(cells.boxes, sizes, cells.labels, cells.scores, cells.crowd, strict=True)
         for box, size, label, score, crowd in rows:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": int(label),
-                    "bbox": [*box[:2].tolist(), *size.tolist()],
-                    "area": float(size.prod()),
-                    "score": float(score),
-                    "iscrowd": int(crowd),
-                }
-            )
+            annotation = {
+                "image_id": image_id,
+                "bbox": [*box[:2].tolist(), *size.tolist()],
+                "area": float(size.prod()),
+                "score": float(score),
+                "iscrowd": int(crowd),
+            }
+            for category in range(classes) if crowd else [int(label)]:
+                ids = {"id": len(annotations) + 1, "category_id": category}
+                annotations.append(annotation | ids)
     return annotations

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from configs import ConfigError, StrictModel
 from data.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
-from data.coco import Field, FieldSet
 from data.copypaste import CellPaster
+from data.fieldset import Field, FieldSet
 from data.images import FieldImages
 from data.resample import resample
 from data.synth import CLASSES, draw_field
@@ -52,7 +52,8 @@ class CropDataset(Dataset[Sample]):
     Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it.
 
     Args:
-        fields: the annotated fields; crowd regions are left out of the targets.
+        fields: the annotated fields; crowd regions are painted over, so that nothing in them is
+            learned as background.
         images: their pixels, shared by all epochs.
         mpp: of the crops.
         crops: how they are drawn.
@@ -112,7 +113,9 @@ class CropDataset(Dataset[Sample]):
         field, side = self.fields[index], self.crops.size
         left, top, right, bottom = window
         image = resample(self._images[index], (side, side), (left, top, right, bottom))
-        boxes = (field.boxes[~field.crowd] - (left, top, left, top)) * side / (right - left)
+        boxes = (field.boxes - (left, top, left, top)) * side / (right - left)
+        image = hide(image, boxes[field.crowd], boxes[~field.crowd])
+        boxes = boxes[~field.crowd]
         labels, count = field.labels[~field.crowd], int(rng.poisson(self.crops.paste))
         return self._paster.paste(image, boxes, labels, count, rng)
 
@@ -153,6 +156,38 @@ class WholeFieldDataset(Dataset[Sample]):
         scale = np.array(size * 2) / np.array([field.width, field.height] * 2)
         pixels, target = to_sample(image, field.boxes * scale, field.labels)
         return pixels, target | {"crowd": torch.from_numpy(field.crowd)}
+
+
+def hide(
+    image: NDArray[np.uint8], ignored: NDArray[np.floating], cells: NDArray[np.floating]
+) -> NDArray[np.uint8]:
+    """Paints areas in the image's median colour, but for the cells that reach into them.
+
+    Where nobody annotated, cells may lie; a detector that sees them would learn that they are none.
+    A plain colour is background whatever was there, for every detector and loss.
+
+    Args:
+        image: (H, W, 3) RGB; left as it is.
+        ignored: (K, 4) xyxy in its pixels.
+        cells: (N, 4) likewise.
+    """
+    if not len(ignored):
+        return image
+    painted = image.copy()
+    color = np.median(image, axis=(0, 1)).astype(np.uint8)
+    for area in _slices(ignored, image.shape):
+        painted[area] = color
+    for cell in _slices(cells, image.shape):
+        painted[cell] = image[cell]
+    return painted
+
+
+def _slices(boxes: NDArray[np.floating], shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """Rows and columns of each box, with the pixels that it only touches."""
+    limits = np.array([shape[1], shape[0]] * 2)
+    outwards = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1)
+    corners = outwards.clip(0, limits).astype(int).tolist()
+    return [(slice(top, bottom), slice(left, right)) for left, top, right, bottom in corners]
 
 
 def visible(boxes: NDArray[np.floating], size: int) -> NDArray[np.bool_]:

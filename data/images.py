@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs import ConfigError
-from data.coco import Field
+from data.fieldset import Field
 
 
 class FieldImages:

@@ -17,6 +17,7 @@ SUMMARIES = {
     "evaluate": "Average precision and FROC of a model on annotated fields.",
     "compare": "Trains detectors x losses by one recipe and writes a table of them.",
     "tile": "Writes the tiles of slides and their manifest.",
+    "convert": "Converts annotations of many formats to COCO.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
     "models": "Lists the shipped models with their cards.",
     "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",

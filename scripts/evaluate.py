@@ -15,8 +15,8 @@ from rich.table import Table
 from configs import ConfigError
 
 if TYPE_CHECKING:
-    from data.coco import FieldSet
     from data.evaluation import FieldCells
+    from data.fieldset import FieldSet
     from pipeline.detector import TileDetector
 
 LOWEST_SCORE = 0.01
@@ -25,7 +25,7 @@ LOWEST_SCORE = 0.01
 
 def evaluate(
     model: Annotated[str, typer.Option(help="Shipped model's name, or a model's folder.")],
-    data: Annotated[Path, typer.Option(help="COCO file of annotated fields.")],
+    data: Annotated[Path, typer.Option(help="Annotations: a file, folder or glob.")],
     images: Annotated[Path, typer.Option(help="Folder of the fields' images.")],
     out: Annotated[Path, typer.Option(help="Where metrics.json goes.")] = Path("metrics.json"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
@@ -33,17 +33,19 @@ def evaluate(
 ) -> None:
     """Average precision and FROC of a model on annotated fields."""
     from configs import validate
-    from data.coco import read_coco
+    from data.annotations import read_fields
     from models import load_detector
     from pipeline.detector import RuntimeSettings, TileDetector
 
     settings = validate({"device": device, "precision": precision}, RuntimeSettings, "options")
     detector = TileDetector(load_detector(model), settings, LOWEST_SCORE)
-    fields = read_coco(data, images, detector.card.detector.classes)
+    fields = read_fields(data, [images], detector.card.detector.classes)
     metrics = measure(detector, fields)
     metrics["settings"] = {"model": detector.card.name, "sha256": detector.card.sha256}
     metrics["settings"] |= {"data": str(data), "precision": detector.precision}
     _write(metrics, out)
+    for note in fields.notes:
+        Console().print(note, markup=False, soft_wrap=True)
     Console().print(_table(metrics, fields))
     Console().print(f"All figures: {out}", soft_wrap=True)
 

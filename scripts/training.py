@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from configs import ConfigError, StrictModel
+from data.annotations import AnnotationSettings
+from data.annotations import read_fields as read_annotations
 from data.augment import AugmentSettings
-from data.coco import FieldSet, read_coco
 from data.evaluation import (
     FieldCells,
     best_threshold,
@@ -37,6 +38,7 @@ from data.fields import (
     WholeFieldDataset,
     collate,
 )
+from data.fieldset import FieldSet
 from data.images import FieldImages
 from models import (
     DetectorConfig,
@@ -59,8 +61,8 @@ THRESHOLD_RULE = (
 )
 
 
-class FieldSource(StrictModel):
-    """Annotated fields: a COCO file and the folder of its images."""
+class FieldSource(AnnotationSettings):
+    """Annotated fields: a file, folder or glob of any format, and the folder of the images."""
 
     annotations: Path
     images: Path
@@ -195,6 +197,8 @@ def run_training(
     balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
     trainer = _make_trainer(settings.loop, [best, MetricsFile(out / "metrics.csv"), balance])
     console.print(_describe(settings, train_fields, val_fields))
+    for note in (*train_fields.notes, *val_fields.notes):
+        console.print(note, markup=False)
     trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -212,11 +216,13 @@ def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
     """The fields to train on and to validate on.
 
     Raises:
-        ConfigError: see `data.coco.read_coco`; or one image is in both sets.
+        ConfigError: see `data.annotations.read_fields`; or one image is in both sets.
     """
     classes, data = settings.model.classes, settings.data
-    train_fields = read_coco(data.train.annotations, data.train.images, classes)
-    val_fields = read_coco(data.val.annotations, data.val.images, classes)
+    train_fields, val_fields = (
+        read_annotations(source.annotations, [source.images], classes, source)
+        for source in (data.train, data.val)
+    )
     both = {f.image.resolve() for f in train_fields.fields} & {
         f.image.resolve() for f in val_fields.fields
     }

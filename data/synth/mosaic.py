@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs import ConfigError
-from data.coco import Field, read_coco
+from data.coco import read_coco
+from data.fieldset import Field
 from data.resample import resample
 from data.synth.noise import CAMERA, field_over, texture, window
 from data.synth.region import Region
@@ -52,13 +52,10 @@ def read_fields(path: Path, images: Path) -> tuple[tuple[str, ...], list[Annotat
         ConfigError: as `data.coco.read_coco`; or a field says no mpp.
     """
     fields = read_coco(path, images)
-    nuclei = _read_nuclei(path)
-    return fields.classes, [
-        _annotated(field, points) for field, points in zip(fields.fields, nuclei, strict=True)
-    ]
+    return fields.classes, [_annotated(field) for field in fields.fields]
 
 
-def _annotated(field: Field, nuclei: NDArray[np.float64]) -> AnnotatedField:
+def _annotated(field: Field) -> AnnotatedField:
     if not field.mpp:
         raise ConfigError(f"{field.image}: the annotations give no mpp for this image")
     counted = ~field.crowd
@@ -67,24 +64,9 @@ def _annotated(field: Field, nuclei: NDArray[np.float64]) -> AnnotatedField:
         size=(field.width, field.height),
         mpp=float(field.mpp),
         boxes=field.boxes[counted].astype(np.float64),
-        nuclei=nuclei[counted],
+        nuclei=field.nuclei[counted].astype(np.float64),
         labels=field.labels[counted],
     )
-
-
-def _read_nuclei(path: Path) -> list[NDArray[np.float64]]:
-    """Nucleus centres (N, 2) of each image's annotations, in the file's order."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    by_image: dict[object, list[list[float]]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        x, y, width, height = annotation["bbox"]
-        middle = [x + width / 2, y + height / 2]
-        if annotation["image_id"] in by_image:
-            by_image[annotation["image_id"]].append(annotation.get("nucleus", middle))
-    try:
-        return [np.array(points, float).reshape(-1, 2) for points in by_image.values()]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: a nucleus is not a pair of numbers") from error
 
 
 @dataclass(frozen=True)

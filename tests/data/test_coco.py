@@ -42,16 +42,23 @@ def test_crowd_regions_are_no_cells(coco):
     assert fields.class_counts() == [1, 1]
 
 
+def test_a_box_without_area_is_left_out_and_told(coco):
+    edit(coco[0], lambda c: c["annotations"][0].update(bbox=[10, 10, 0, 5]))
+    fields = read_coco(*coco)
+    assert fields.class_counts() == [0, 2]
+    assert "left out 1 boxes at most 1 px wide or high" in fields.notes
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: c.pop("categories"), "categories missing"),
-        (lambda c: c["images"][0].pop("width"), "not a COCO file of detections"),
+        (lambda c: c["images"][0].pop("width"), "'width' is missing"),
         (lambda c: c["images"][0].update(file_name="gone.png"), "no such file"),
-        (lambda c: c["annotations"][0].update(category_id=9), "not a COCO file of detections"),
-        (lambda c: c["annotations"][0].update(bbox=[10, 10, 0, 5]), "no area"),
+        (lambda c: c["annotations"][0].update(category_id=9), "category_id 9 is not among"),
+        (lambda c: c["annotations"][0].update(image_id=9), "image_id 9: no such image"),
         (lambda c: c["images"].clear(), "lists no images"),
-        (lambda c: c["categories"][0].pop("name"), "id and a name"),
+        (lambda c: c["categories"][0].pop("name"), "'name' is missing"),
     ],
 )
 def test_refuses_what_is_broken(coco, change, message):
@@ -61,15 +68,15 @@ def test_refuses_what_is_broken(coco, change, message):
 
 
 def test_refuses_unknown_classes_and_files(coco, tmp_path):
-    with pytest.raises(ConfigError, match="HSIL are not among the classes NILM"):
+    with pytest.raises(ConfigError, match=r"HSIL \(2\) are not among the classes NILM"):
         read_coco(*coco, classes=["NILM"])
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="no such file"):
         read_coco(tmp_path / "no.json", coco[1])
     (tmp_path / "text.json").write_text("{not json")
     with pytest.raises(ConfigError, match="not valid JSON"):
         read_coco(tmp_path / "text.json", coco[1])
     (tmp_path / "list.json").write_text("[1, 2]")
-    with pytest.raises(ConfigError, match="not a COCO file"):
+    with pytest.raises(ConfigError, match="no annotations of the format coco"):
         read_coco(tmp_path / "list.json", coco[1])
 
 

@@ -126,3 +126,27 @@ def test_ap_of_matches_is_pycocotools(seed):
     truth, found = random_fields(seed)
     expected = average_precision(truth, found, 1)["ap50"][0]
     assert ap_of_matches(matches(truth, found, 1, 0)) == pytest.approx(expected, abs=1e-9)
+
+
+def crowd(box, label=0):
+    return FieldCells(np.array([box], float), np.array([label]), np.ones(1), np.ones(1, bool))
+
+
+def join_cells(*parts):
+    names = ("boxes", "labels", "scores", "crowd")
+    return FieldCells(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_in_a_crowd_nothing_is_a_false_alarm_whatever_its_class(label):
+    truth = [join_cells(cells((HERE, 0), (HERE, 1)), crowd([40, 40, 100, 100], label))]
+    found = [cells((THERE, 0, 0.9), (THERE, 1, 0.9), (HERE, 0, 0.5), (HERE, 1, 0.5))]
+    assert average_precision(truth, found, 2)["ap50"] == pytest.approx([1, 1])
+    assert average_precision([cells((HERE, 0), (HERE, 1))], found, 2)["ap50"] == pytest.approx(0.5)
+
+
+def test_a_crowd_stays_one_in_any_group_of_classes():
+    truth = [join_cells(cells((HERE, 1)), crowd([40, 40, 100, 100], 0))]
+    found = [cells((THERE, 1, 0.9), (HERE, 1, 0.5))]
+    assert matches(*pool(truth, found, np.array([1])), 1, 0).hits.tolist() == [True]
+    assert matches(*pool(truth, found, np.array([1])), 1, 0).cells == 1

@@ -11,6 +11,7 @@ from data.fields import (
     CropDataset,
     CropSettings,
     WholeFieldDataset,
+    hide,
     visible,
 )
 from data.images import FieldImages
@@ -100,3 +101,26 @@ def test_stain_jitter_changes_the_dye_but_not_the_glass():
     changed = jitter(image=image)["image"]
     assert (changed[:4] >= 254).all()
     assert not np.array_equal(changed[4:], image[4:])
+
+
+def test_no_crop_shows_what_is_to_be_ignored(coco):
+    content = coco[0].read_text()
+    coco[0].write_text(content.replace('"category_id": 2', '"category_id": 2, "iscrowd": 1'))
+    dark = [(image.mean(0) < 0.6).sum() for image, _ in crops(coco, length=60)]
+    cells = [len(target["boxes"]) for _, target in crops(coco, length=60)]
+    assert max(cells) == 1  # of three: the others are crowds
+    for pixels, count in zip(dark, cells, strict=True):
+        assert pixels <= 27 * 27 if count else pixels < 0.4 * 27 * 27
+
+
+def test_ignored_areas_are_painted_but_for_cells_that_reach_into_them():
+    image = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    ignored, cells = np.array([[-5, -5, 20.2, 10]]), np.array([[15.5, 5, 25, 12.0]])
+    painted = hide(image, ignored, cells)
+    expected = np.zeros((30, 40), bool)
+    expected[:10, :21] = True
+    expected[5:12, 15:25] = False
+    changed = (painted != image).any(2)
+    assert not changed[~expected].any()
+    assert (painted[expected] == np.median(image, (0, 1)).astype(np.uint8)).all()
+    assert hide(image, ignored[:0], cells) is image

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from configs import load_yaml
-from data.coco import FieldSet, read_coco
+from data.coco import read_coco
 from data.evaluation import field_metrics
 from data.fields import WholeFieldDataset
+from data.fieldset import FieldSet
 from models import build_detector
 from scripts.training import to_cells
 

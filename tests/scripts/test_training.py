@@ -16,7 +16,7 @@ from data.evaluation import field_metrics, load_cells
 from models import load_detector
 from scripts.evaluate import measure
 from scripts.plots import read_balance
-from scripts.training import TrainSettings, run_training
+from scripts.training import TrainSettings, read_fields, run_training
 
 CLASSES = ["NILM", "HSIL"]
 
@@ -110,6 +110,25 @@ def test_the_same_image_on_both_sides_is_refused(values, tmp_path):
     values["data"]["val"] = values["data"]["train"]
     with pytest.raises(ConfigError, match=r"is in data.train and in data.val"):
         run(values, tmp_path / "run")
+
+
+def test_annotations_of_any_tool_are_named_in_the_configuration(values, tmp_path):
+    labels = tmp_path / "labels"
+    for name in ("1", "2"):
+        cell = {"label": "HSIL (CIN2)", "points": [[60.5, 60]], "shape_type": "point"}
+        content = {"shapes": [cell], "imagePath": f"{name}.png"}
+        labels.mkdir(exist_ok=True)
+        (labels / f"{name}.json").write_text(json.dumps(content))
+    source = values["data"]["train"] | {
+        "annotations": str(labels / "*.json"),
+        "classes": {"HSIL (CIN2)": "HSIL"},
+        "point_size": 10,
+        "mpp": 0.25,
+    }
+    settings = validate(values | {"data": values["data"] | {"train": source}}, TrainSettings, "t")
+    train, _ = read_fields(settings)
+    assert train.class_counts() == [0, 2]
+    assert train.fields[0].boxes.tolist() == [[40.5, 40, 80.5, 80]]
 
 
 def test_evaluation_of_a_trained_model_covers_every_class(values, tmp_path, coco):

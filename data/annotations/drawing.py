@@ -1,0 +1,168 @@
+"""What an annotation file draws on one image, before anything is decided about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from data.annotations.images import ImageInfo
+
+Outline = tuple[NDArray[np.float64], ...]
+"""Rings of corners (K, 2); inside is what an odd number of them surrounds, so holes are rings."""
+
+Placement = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Scale (2,) and offset (2,) that turn a file's coordinates into pixels: p * scale + offset."""
+
+CORNERS_OF_AN_ELLIPSE = 32
+
+
+class Shape(NamedTuple):
+    """Something drawn.
+
+    Attributes:
+        name: its class, as the file calls it.
+        rings: its outline; one ring of two corners is a box, of one corner a mark; none: a line,
+            an arrow or whatever else can be no cell.
+        crowd: whether the file says that it is to be ignored.
+        nucleus: x, y, where the file says where it is.
+    """
+
+    name: str
+    rings: Outline
+    crowd: bool = False
+    nucleus: ArrayLike | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Everything drawn on one image, in the file's own coordinates.
+
+    Attributes:
+        image: the image's name or path as the file gives it, else the file's own name.
+        names: (N,) classes as the file calls them.
+        boxes: (N, 4) float64 xyxy; a mark is a box without extent.
+        nuclei: (N, 2) float64.
+        marks: (N,) bool, single points.
+        crowd: (N,) bool, what the file itself wants ignored.
+        outlines: of the shapes that are more than a box, by their index.
+        left_out: shapes that can be no cell, such as lines.
+        size: width and height in pixels, where the file says.
+        mpp: µm per unit of the coordinates, where the file says.
+        mark_um: side in µm of the box that a mark stands for, where the format says.
+        place: for coordinates that aren't pixels, turns the image's facts into their placement.
+        declared: classes that the file lists, whether drawn or not, in its order.
+    """
+
+    image: str
+    names: tuple[str, ...]
+    boxes: NDArray[np.float64]
+    nuclei: NDArray[np.float64]
+    marks: NDArray[np.bool_]
+    crowd: NDArray[np.bool_]
+    outlines: dict[int, Outline] = field(default_factory=dict)
+    left_out: int = 0
+    size: tuple[int, int] | None = None
+    mpp: float | None = None
+    mark_um: float | None = None
+    place: Callable[[ImageInfo], Placement] | None = None
+    declared: tuple[str, ...] = ()
+
+
+def draw(
+    image: str,
+    shapes: Iterable[Shape],
+    *,
+    size: tuple[float, float] | None = None,
+    mpp: float | None = None,
+    mark_um: float | None = None,
+    place: Callable[[ImageInfo], Placement] | None = None,
+    declared: tuple[str, ...] = (),
+) -> Drawing:
+    """Packs shapes into arrays; see `Drawing` for the arguments.
+
+    Raises:
+        ValueError: a coordinate, the size or the mpp is no sensible number.
+    """
+    shapes = list(shapes)
+    drawn = [shape for shape in shapes if shape.rings]
+    ends = [
+        np.concatenate([r.min(0), r.max(0)]) for r in map(np.concatenate, (s.rings for s in drawn))
+    ]
+    boxes = np.array(ends, np.float64).reshape(-1, 4)
+    nuclei = [
+        box.reshape(2, 2).mean(0) if shape.nucleus is None else shape.nucleus
+        for shape, box in zip(drawn, boxes, strict=True)
+    ]
+    drawing = Drawing(
+        image=image,
+        names=tuple(shape.name.strip() for shape in drawn),
+        boxes=boxes,
+        nuclei=np.array(nuclei, np.float64).reshape(len(drawn), 2),
+        marks=np.array([len(shape.rings[0]) == 1 for shape in drawn], bool),
+        crowd=np.array([shape.crowd for shape in drawn], bool),
+        outlines={i: s.rings for i, s in enumerate(drawn) if len(s.rings[0]) > 2},
+        left_out=len(shapes) - len(drawn),
+        size=_whole(size),
+        mpp=mpp,
+        mark_um=mark_um,
+        place=place,
+        declared=declared,
+    )
+    _check(drawing)
+    return drawing
+
+
+def box(name: str, corners: ArrayLike, crowd: bool = False, nucleus: object = None) -> Shape:
+    """A box from any two opposite corners: (2, 2), or four numbers."""
+    return Shape(name, (np.array(corners, np.float64).reshape(2, 2),), crowd, nucleus)  # type: ignore[arg-type]
+
+
+def mark(name: str, x: float, y: float) -> Shape:
+    """A point set on a cell."""
+    return Shape(name, (np.array([[x, y]], np.float64),))
+
+
+def outline(name: str, *rings: ArrayLike, crowd: bool = False) -> Shape:
+    """A closed outline (K, 2), then its holes or further parts; of one or two corners: a box."""
+    arrays = tuple(np.array(ring, np.float64).reshape(-1, 2) for ring in rings if len(ring))  # type: ignore[arg-type]
+    if arrays and len(arrays[0]) < 3:
+        return box(name, [arrays[0].min(0), arrays[0].max(0)], crowd)
+    return Shape(name, arrays, crowd)
+
+
+def ellipse(name: str, center: ArrayLike, radii: ArrayLike, degrees: float = 0.0) -> Shape:
+    """An ellipse, turned clockwise about its centre."""
+    angles = np.linspace(0, 2 * np.pi, CORNERS_OF_AN_ELLIPSE, endpoint=False)
+    corners = np.column_stack([np.cos(angles), np.sin(angles)]) * np.asarray(radii)
+    return outline(name, turn(corners, degrees) + np.asarray(center))
+
+
+def turn(corners: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
+    """Corners (K, 2) turned clockwise, as seen with y pointing down, about the origin."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return corners @ np.array([[cos, sin], [-sin, cos]])
+
+
+def nothing(name: str) -> Shape:
+    """A line, an arrow, a ruler: drawn, yet no cell."""
+    return Shape(name, ())
+
+
+def _whole(size: tuple[float, float] | None) -> tuple[int, int] | None:
+    """A size as integers; some tools write 0 where they don't know it."""
+    if size is None or not all(size):
+        return None
+    return int(size[0]), int(size[1])
+
+
+def _check(drawing: Drawing) -> None:
+    if not (np.isfinite(drawing.boxes).all() and np.isfinite(drawing.nuclei).all()):
+        raise ValueError("a coordinate is not a finite number")
+    if drawing.size and min(drawing.size) < 1:
+        raise ValueError(f"an image of {drawing.size[0]}x{drawing.size[1]} pixels")
+    if drawing.mpp is not None and not 0 < drawing.mpp < float("inf"):
+        raise ValueError(f"mpp is {drawing.mpp}")

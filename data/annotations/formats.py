@@ -1,0 +1,127 @@
+"""Which format a file has, and what it draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from configs import ConfigError
+from data.annotations import (
+    asap,
+    coco,
+    cric,
+    cvat,
+    geojson,
+    imagescope,
+    labelme,
+    ndpa,
+    table,
+    voc,
+    yolo,
+)
+from data.annotations.drawing import Drawing
+from data.annotations.files import Content, find_files, load
+
+
+class Format(Protocol):
+    """What a module for a format has; ``read`` may raise whatever a wrong file makes it raise."""
+
+    @property
+    def SUFFIXES(self) -> tuple[str, ...]:  # noqa: N802 - a module's constant
+        """Endings of its files, in lower case."""
+        ...
+
+    def matches(self, path: Path, content: Content) -> bool:
+        """Whether a file is of this format."""
+        ...
+
+    def read(self, path: Path, content: Content) -> Iterator[Drawing]:
+        """What a file of this format draws, an image each."""
+        ...
+
+
+FORMATS: dict[str, Format] = {
+    "coco": coco,
+    "geojson": geojson,
+    "asap": asap,
+    "imagescope": imagescope,
+    "ndpa": ndpa,
+    "labelme": labelme,
+    "cvat": cvat,
+    "voc": voc,
+    "cric": cric,
+    "csv": table,
+    "yolo": yolo,
+}
+"""By name, in the order in which a file is tried."""
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one file draws.
+
+    Attributes:
+        path: the file.
+        format: its name in `FORMATS`.
+        drawings: one an image.
+    """
+
+    path: Path
+    format: str
+    drawings: tuple[Drawing, ...]
+
+
+def read_sources(arguments: Sequence[Path], format: str) -> tuple[list[Source], list[Path]]:
+    """Reads files, folders and globs.
+
+    Args:
+        arguments: where annotations are.
+        format: a name in `FORMATS`, or "auto": each file is told by its content.
+
+    Returns:
+        What was read, and the files in folders and globs that are no annotations.
+
+    Raises:
+        ConfigError: an argument means no file, or a file that was named itself, or none at all,
+            is of the format; or a file is damaged.
+    """
+    chosen = FORMATS if format == AUTO else {format: FORMATS[format]}
+    suffixes = {suffix for reader in chosen.values() for suffix in reader.SUFFIXES}
+    sources, others = [], []
+    for path, named in find_files(arguments, suffixes):
+        if path.name in yolo.CLASS_FILES and not named:
+            continue
+        content = load(path)
+        name = next((n for n, reader in chosen.items() if reader.matches(path, content)), None)
+        if name:
+            sources.append(Source(path, name, read_drawings(path, name, content)))
+        elif named:
+            raise ConfigError(f"{path}: {_wrong_kind(format)}")
+        else:
+            others.append(path)
+    if not sources:
+        raise ConfigError(f"{', '.join(map(str, arguments))}: {_wrong_kind(format)}")
+    return sources, others
+
+
+def read_drawings(path: Path, format: str, content: Content) -> tuple[Drawing, ...]:
+    """What a file of a known format draws.
+
+    Raises:
+        ConfigError: it isn't as that format has it.
+    """
+    try:
+        return tuple(FORMATS[format].read(path, content))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"{path}: not as {format} has it: {missing}") from error
+
+
+def _wrong_kind(format: str) -> str:
+    if format == AUTO:
+        return f"no annotations of a format that is known: {', '.join(FORMATS)}"
+    return f"no annotations of the format {format}"

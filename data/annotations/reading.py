@@ -1,0 +1,215 @@
+"""From what files draw to fields: one way for all formats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import ConfigError
+from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED, ClassTable
+from data.annotations.drawing import Drawing
+from data.annotations.formats import Source, read_sources
+from data.annotations.images import ImageFolder, ImageInfo, InfoOf, image_info
+from data.annotations.placing import Placed, ignored_areas, place
+from data.annotations.settings import AnnotationSettings
+from data.fieldset import Field, FieldSet
+
+_THIN = "boxes at most 1 px wide or high"
+_BEYOND = "boxes outside of the image"
+_LINES = "lines and other shapes that enclose nothing"
+_MISSING = "images that are not there"
+_UNWANTED = f"shapes whose class is mapped to {DROP}"
+
+
+def read_fields(
+    annotations: Path | Sequence[Path],
+    images: Sequence[Path],
+    classes: Sequence[str] | None = None,
+    settings: AnnotationSettings | None = None,
+    info_of: InfoOf = image_info,
+) -> FieldSet:
+    """Reads annotated images, whatever tool they were annotated with.
+
+    Polygons, ellipses and marks become boxes, clipped to the image. What is to be ignored, and
+    what lies outside of exhaustively annotated regions where there are any, becomes crowds.
+
+    Args:
+        annotations: files, folders and globs.
+        images: folders and files of the images; empty takes images as the files state them.
+        classes: the names, in the order of the labels; by default those of the files.
+        settings: how files are read.
+        info_of: reads an image's size and scale; by default those of plain images.
+
+    Raises:
+        ConfigError: a file is missing, damaged or of no known format; names a class that is not
+            known, or an image that isn't there or doesn't fit; an image is annotated twice; a
+            mark has no size; or there are no annotations at all.
+    """
+    settings = settings or AnnotationSettings()
+    arguments = [annotations] if isinstance(annotations, Path) else annotations
+    sources, others = read_sources(arguments, settings.format)
+    table = ClassTable(settings.classes, None if classes is None else tuple(classes))
+    names = _known_names(sources, table)
+    declared = dict.fromkeys(n for _, drawing in _drawings(sources) for n in drawing.declared)
+    all_classes = table.all_classes(names, list(declared))
+    located = list(_located(sources, ImageFolder(images), settings.skip_missing))
+    _check_images(located)
+    settler = _Settler(table, all_classes, settings, info_of)
+    fields = tuple(settler.settle(one) for one in located)
+    settler.dropped[_MISSING] = sum(len(source.drawings) for source in sources) - len(fields)
+    return FieldSet(all_classes, fields, tuple(_notes(sources, settler.dropped, others)))
+
+
+@dataclass(frozen=True)
+class _Located:
+    """What a file draws, and the image's file, None where images are taken as stated."""
+
+    path: Path
+    drawing: Drawing
+    image: Path | None
+
+
+@dataclass(frozen=True)
+class _Settler:
+    """Turns drawings into fields, and counts what it drops."""
+
+    table: ClassTable
+    classes: tuple[str, ...]
+    settings: AnnotationSettings
+    info_of: InfoOf
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def settle(self, one: _Located) -> Field:
+        drawing = one.drawing
+        try:
+            placed = place(drawing, self._info(drawing, one.image), self.settings)
+        except ConfigError as error:
+            raise ConfigError(f"{one.path}: {drawing.image}: {error}") from error
+        self.dropped[_LINES] += drawing.left_out
+        targets = np.array([self.table.target(name) or "" for name in drawing.names], object)
+        targets[drawing.crowd] = IGNORE
+        return self._field(one.image or Path(drawing.image), placed, targets)
+
+    def _info(self, drawing: Drawing, image: Path | None) -> ImageInfo:
+        """What is known of the image: by itself, else by the file."""
+        info = self.info_of(image) if image else None
+        stated = drawing.size
+        if info is None and stated is None:
+            raise ConfigError("the size of the image isn't known; say where the images are")
+        if info is None or stated is None:
+            return info or ImageInfo(*stated)  # type: ignore[misc]
+        if not drawing.place and stated != (info.width, info.height):
+            raise ConfigError(
+                f"is {info.width}x{info.height} px, but was annotated as {stated[0]}x{stated[1]}"
+            )
+        return info
+
+    def _field(self, image: Path, placed: Placed, targets: NDArray[np.object_]) -> Field:
+        cells = self._kept(placed, targets)
+        ignored = ignored_areas(placed, targets)
+        middles = (ignored[:, :2] + ignored[:, 2:]) / 2
+        boxes = np.concatenate([placed.clipped(placed.boxes[cells]), ignored])
+        nuclei = np.concatenate([placed.nuclei[cells].clip(0, placed.size), middles])
+        labels = [self.classes.index(name) for name in targets[cells]]
+        width, height = placed.size.tolist()
+        return Field(
+            image=image,
+            width=width,
+            height=height,
+            mpp=placed.mpp,
+            boxes=boxes.astype(np.float32),
+            nuclei=nuclei.astype(np.float32),
+            labels=np.array(labels + [0] * len(ignored), np.int64),
+            crowd=np.arange(len(boxes)) >= len(labels),
+        )
+
+    def _kept(self, placed: Placed, targets: NDArray[np.object_]) -> NDArray[np.bool_]:
+        """Which shapes are cells; counts those that are no longer."""
+        cells = ~np.isin(targets, [IGNORE, REGION, DROP])
+        beyond, thin = placed.are_beyond(), placed.are_thin()
+        self.dropped[_BEYOND] += int((cells & beyond).sum())
+        self.dropped[_THIN] += int((cells & thin & ~beyond).sum())
+        self.dropped[_UNWANTED] += int((targets == DROP).sum())
+        return cells & ~beyond & ~thin
+
+
+def _drawings(sources: Iterable[Source]) -> Iterator[tuple[Path, Drawing]]:
+    return ((source.path, drawing) for source in sources for drawing in source.drawings)
+
+
+def _known_names(sources: Sequence[Source], table: ClassTable) -> list[str]:
+    """The names that were drawn, but for what files want ignored anyway.
+
+    Raises:
+        ConfigError: nothing was drawn; or the table doesn't know some names: lists them all.
+    """
+    counts: Counter[str] = Counter()
+    for _, drawing in _drawings(sources):
+        counts.update(n for n, crowd in zip(drawing.names, drawing.crowd, strict=True) if not crowd)
+    if not any(len(drawing.names) for _, drawing in _drawings(sources)):
+        places = ", ".join(str(source.path) for source in sources[:3])
+        raise ConfigError(f"{places}: there are no annotations")
+    unknown = sorted(name for name in counts if table.target(name) is None)
+    if unknown:
+        raise ConfigError(_tell_unknown(unknown, counts, table))
+    return list(counts)
+
+
+def _tell_unknown(unknown: list[str], counts: Counter[str], table: ClassTable) -> str:
+    listed = ", ".join(f"{name} ({counts[name]})" for name in unknown)
+    classes = table.classes or tuple(dict.fromkeys(table.renamed.values()))
+    among = f" are not among the classes {', '.join(classes)}" if classes else " have no class"
+    example = f'"{unknown[0]}": {classes[0] if classes else IGNORE}'
+    hint = f" ({UNCLASSIFIED}: shapes without a class)" if UNCLASSIFIED in unknown else ""
+    return (
+        f"{listed}{among}{hint}; map them in the table of classes, such as {example}, "
+        f"or to {IGNORE}, {REGION} or {DROP}"
+    )
+
+
+def _located(
+    sources: Sequence[Source], images: ImageFolder, skip_missing: bool
+) -> Iterator[_Located]:
+    """Drawings with their images; without those that aren't there, if these may be skipped."""
+    for path, drawing in _drawings(sources):
+        image = images.find(drawing.image)
+        if image is None and images.is_given:
+            if skip_missing:
+                continue
+            raise ConfigError(f"{drawing.image}: no such file, though {path} names it")
+        yield _Located(path, drawing, image)
+
+
+def _check_images(located: Sequence[_Located]) -> None:
+    """Refuses a set without images, and one that has an image twice."""
+    if not located:
+        raise ConfigError("none of the images that the annotations name is there")
+    seen: dict[Path, Path] = {}
+    for one in located:
+        image = one.image or Path(one.drawing.image)
+        if image in seen:
+            raise ConfigError(
+                f"{image}: is annotated in {seen[image]} and again in {one.path}; "
+                "cells would count twice: read one of them"
+            )
+        seen[image] = one.path
+
+
+def _notes(
+    sources: Sequence[Source], dropped: Counter[str], others: Sequence[Path]
+) -> Iterator[str]:
+    formats = Counter(source.format for source in sources)
+    yield "read " + ", ".join(f"{_files(count)} as {name}" for name, count in formats.items())
+    yield from (f"left out {count} {reason}" for reason, count in dropped.items() if count)
+    if others:
+        shown = ", ".join(str(path) for path in others[:3]) + (", …" if len(others) > 3 else "")
+        yield f"passed over {_files(len(others))} without annotations: {shown}"
+
+
+def _files(count: int) -> str:
+    return f"{count} file" + "s" * (count != 1)

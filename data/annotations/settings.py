@@ -1,0 +1,36 @@
+"""How annotation files are read, as a part of a configuration."""
+
+from __future__ import annotations
+
+from pydantic import Field as Option
+from pydantic import field_validator
+
+from configs import StrictModel
+from data.annotations.formats import AUTO, FORMATS
+
+
+class AnnotationSettings(StrictModel):
+    """How annotation files are read.
+
+    Attributes:
+        format: a name in `FORMATS`, or "auto": told by the file's content.
+        classes: the model's class by the annotators' name, as ``"HSIL (CIN2)": HSIL``; or what is
+            no class: ``ignore``, ``region`` (exhaustively annotated), ``drop``.
+        point_size: side in µm of the box that a mark stands for.
+        mpp: µm per pixel of images that carry none.
+        skip_missing: passes over images that aren't there, so that one file may serve several
+            folders of images, such as those to train on and to validate on.
+    """
+
+    format: str = AUTO
+    classes: dict[str, str] = Option(default_factory=dict)
+    point_size: float | None = Option(None, gt=0)
+    mpp: float | None = Option(None, ge=0.05, le=5)
+    skip_missing: bool = False
+
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name != AUTO and name not in FORMATS:
+            raise ValueError(f"formats are {AUTO}, {', '.join(FORMATS)}")
+        return name

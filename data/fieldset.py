@@ -1,0 +1,53 @@
+"""Annotated fields as arrays: what training and evaluation take, whatever file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Field:
+    """One annotated image.
+
+    Attributes:
+        image: its file.
+        width, height: its size in pixels.
+        mpp: µm per pixel, None where nobody says.
+        boxes: (N, 4) float32, xyxy in pixels, inside the image.
+        nuclei: (N, 2) float32, x and y of each nucleus; the middle of the box where none is marked.
+        labels: (N,) int64, indices into the classes of the set; of no meaning for a crowd.
+        crowd: (N,) bool, regions that count neither as cell nor as background, for any class.
+    """
+
+    image: Path
+    width: int
+    height: int
+    mpp: float | None
+    boxes: NDArray[np.float32]
+    nuclei: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FieldSet:
+    """Annotated fields and the classes that their labels index.
+
+    Attributes:
+        classes: names of the labels.
+        fields: the fields.
+        notes: what was read, what was left out, and why: a line each, for people.
+    """
+
+    classes: tuple[str, ...]
+    fields: tuple[Field, ...]
+    notes: tuple[str, ...] = ()
+
+    def class_counts(self) -> list[int]:
+        """Number of cells of each class, in the order of the classes."""
+        labels = np.concatenate([f.labels[~f.crowd] for f in self.fields])
+        return np.bincount(labels, minlength=len(self.classes)).tolist()

@@ -1,0 +1,166 @@
+"""``cytolibra convert``: annotations of cells, from whatever tool, as COCO."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from configs import ConfigError, load_yaml, validate
+
+if TYPE_CHECKING:
+    from data.annotations import ImageInfo
+    from data.fieldset import FieldSet
+
+
+class Target(StrEnum):
+    """Formats that are written."""
+
+    coco = "coco"
+
+
+def convert(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="IN", help="Annotation files, folders and globs.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
+    to: Annotated[Target, typer.Option(help="The format to write.")] = Target.coco,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR_OR_SLIDE",
+            help="Where the annotated slides or images are; may be repeated. Without it, sizes "
+            "are taken from the annotations, where they state them.",
+        ),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="The format to read: auto, coco, geojson (QuPath), asap, imagescope, ndpa, "
+            "labelme, cvat, voc, cric, csv or yolo."
+        ),
+    ] = "auto",
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW|FILE.yaml",
+            help="Renames a class, or all in a table of `OLD: NEW`; may be repeated. NEW may be "
+            "ignore, region (exhaustively annotated) or drop.",
+        ),
+    ] = None,
+    point_size: Annotated[
+        float | None, typer.Option(metavar="UM", help="Side of a cell's box in µm, for points.")
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="µm per pixel of images that carry none.")
+    ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Pass over images that are not there.")
+    ] = False,
+) -> None:
+    """Converts annotations to COCO: QuPath, ASAP, ImageScope, NDP.view, Labelme, CVAT, ..."""
+    from data.annotations import AnnotationSettings, read_fields
+
+    if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
+        raise ConfigError(f"--out {out}: is what is to be converted; name another file")
+    values = {
+        "format": format,
+        "classes": _read_table(classes or []),
+        "point_size": point_size,
+        "mpp": mpp,
+        "skip_missing": skip_missing,
+    }
+    settings = validate(values, AnnotationSettings, "options")
+    roots = _existing(images or [])
+    fields = read_fields(inputs, roots, None, settings, slide_info)
+    _write(fields, roots, out)
+    _tell(fields, out)
+
+
+def slide_info(path: Path) -> ImageInfo | None:
+    """What must be known of a slide or a plain image, to place annotations on it.
+
+    Raises:
+        SlideError: it can't be opened.
+        ConfigError: it is no image.
+    """
+    from data.annotations import ImageInfo, image_info
+    from pipeline.slide import IMAGE_SUFFIXES, open_slide
+
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return image_info(path)
+    with open_slide(path, mpp=1.0) as slide:  # 1.0 is for files that carry none
+        mpp = slide.mpp if slide.mpp_source == "file" else None
+        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path))
+
+
+def _properties(path: Path) -> dict[str, str]:
+    """What OpenSlide tells of a slide; nothing for files that it doesn't know."""
+    import openslide
+
+    try:
+        with openslide.OpenSlide(path) as slide:
+            return dict(slide.properties)
+    except openslide.OpenSlideError:
+        return {}
+
+
+def _read_table(entries: Sequence[str]) -> dict[str, str]:
+    table: dict[str, str] = {}
+    for entry in entries:
+        old, separator, new = entry.rpartition("=")
+        if separator:
+            table[old.strip()] = new.strip()
+        elif entry.endswith((".yaml", ".yml")):
+            table |= {str(old): new for old, new in load_yaml(entry).items()}
+        else:
+            raise ConfigError(f"--classes {entry}: expected OLD=NEW, or a .yaml file of OLD: NEW")
+    return table
+
+
+def _existing(images: Sequence[Path]) -> list[Path]:
+    for path in images:
+        if not path.exists():
+            raise ConfigError(f"--images {path}: no such file or folder")
+    return list(images)
+
+
+def _write(fields: FieldSet, roots: Sequence[Path], out: Path) -> None:
+    from data.annotations.coco import to_coco
+    from data.annotations.images import ImageFolder
+
+    content = to_coco(fields, ImageFolder(roots).name_of)
+    names = Counter(image["file_name"] for image in content["images"])
+    name, count = names.most_common(1)[0]
+    if count > 1:
+        raise ConfigError(f"{name}: {count} images of this name; give --images the folder above")
+    unfinished = out.with_name(out.name + ".part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+            os.replace(unfinished, out)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: can't be written: {error.strerror}") from error
+
+
+def _tell(fields: FieldSet, out: Path) -> None:
+    counts = fields.class_counts()
+    ignored = sum(int(field.crowd.sum()) for field in fields.fields)
+    width = max(map(len, fields.classes), default=0)
+    for name, count in zip(fields.classes, counts, strict=True):
+        typer.echo(f"{name:{width}}  {count}")
+    for note in fields.notes:
+        typer.echo(note)
+    if any(field.mpp is None for field in fields.fields):
+        typer.echo("some images have no µm per pixel, which training needs: give --mpp")
+    areas = f", {ignored} ignored areas" if ignored else ""
+    typer.echo(f"{out}: {sum(counts)} cells on {len(fields.fields)} images{areas}")

@@ -1,0 +1,152 @@
+"""``cytolibra convert``: what it writes, what it says, and how it refuses."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from annotationfiles import (
+    CELLS,
+    HEIGHT,
+    WIDTH,
+    WRITERS,
+    closed,
+    corners,
+    feature,
+    write_asap,
+    write_json,
+    write_labelme,
+    write_ndpa,
+    write_text,
+)
+from PIL import Image
+from slidefiles import write_pyramid
+from typer.testing import CliRunner
+
+from data.coco import read_coco
+from scripts.cli import build_app
+
+NAME = "Präparat 7 (α).png"
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "die Bilder"
+    folder.mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / NAME)
+    return folder
+
+
+def call(*arguments):
+    return CliRunner().invoke(build_app("convert"), ["convert", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("format", [name for name in WRITERS if name != "ndpa"])
+def test_writes_coco_that_training_reads(format, images, tmp_path):
+    labels = tmp_path / "labels ü"
+    labels.mkdir()
+    path = WRITERS[format](labels, NAME)
+    out = tmp_path / "neu" / "cells ü.json"
+    result = call(path.parent, "--images", images, "--out", out, "--mpp", 0.25)
+    assert result.exit_code == 0, result.output
+    found = read_coco(out, images)
+    assert found.fields[0].image == images / NAME
+    assert found.fields[0].mpp == 0.25
+    assert sorted(found.fields[0].boxes.round(2).tolist()) == sorted(
+        [float(value) for value in box] for _, *box in CELLS
+    )
+    assert "HSIL               2" in result.output
+    assert f"{out}: {len(CELLS)} cells on 1 images" in result.output
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_a_slide_gives_its_size_and_scale(tmp_path):
+    pixels = np.full((700, 900, 3), 230, np.uint8)
+    write_pyramid(tmp_path / "a b.tif", pixels, mpp=0.5)
+    point = feature("HSIL", [200, 300], "Point")
+    path = write_json(tmp_path / "labels" / "a b.geojson", [point])
+    out = tmp_path / "out.json"
+    slide = tmp_path / "a b.tif"
+    result = call(path, "--images", slide, "--out", out, "--point-size", 20)
+    assert result.exit_code == 0, result.output
+    content = json.loads(out.read_text())
+    expected = {"id": 1, "file_name": "a b.tif", "width": 900, "height": 700, "mpp": 0.5}
+    assert content["images"] == [expected]
+    assert content["annotations"][0]["bbox"] == [180, 280, 40, 40]
+
+
+def test_a_slide_without_scale_is_taken_all_the_same(tmp_path):
+    pixels = np.full((700, 900, 3), 230, np.uint8)
+    write_pyramid(tmp_path / "a.tif", pixels, mpp=None)
+    path = write_json(tmp_path / "a.geojson", [feature("HSIL", [closed(corners(CELLS[0]))])])
+    result = call(path, "--images", tmp_path / "a.tif", "--out", tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    assert "some images have no µm per pixel" in result.output
+    assert "mpp" not in json.loads((tmp_path / "out.json").read_text())["images"][0]
+
+
+def test_classes_are_renamed_one_by_one_or_by_a_table(images, tmp_path):
+    path = write_labelme(tmp_path, NAME)
+    table = write_text(tmp_path / "t.yaml", "ASC-US – fraglich: ASC-US\nHSIL: high\nNILM: drop\n")
+    out = tmp_path / "out.json"
+    for options in (
+        ["--classes", table],
+        [
+            "--classes",
+            "ASC-US – fraglich=ASC-US",
+            "--classes",
+            "HSIL=high",
+            "--classes",
+            "NILM=drop",
+        ],
+    ):
+        result = call(path, "--images", images, "--out", out, *options)
+        assert result.exit_code == 0, result.output
+        names = [category["name"] for category in json.loads(out.read_text())["categories"]]
+        assert names == ["ASC-US", "high"]
+        assert "left out 1 shapes whose class is mapped to drop" in result.output
+
+
+def fails(*arguments):
+    """Calls the command as a user would, and returns the one line that it says."""
+    command = [sys.executable, "-m", "scripts", "convert", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode in (1, 2), result.stderr
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    return result.stderr
+
+
+def test_wrong_calls_are_told_in_one_line(images, tmp_path):
+    path, out = write_labelme(tmp_path, NAME), tmp_path / "out.json"
+    there = ["--images", images, "--out", out]
+    for arguments, message in [
+        ([tmp_path / "none", *there], "none: no such file or folder"),
+        ([images, *there], "there are no annotation files in this folder"),
+        ([path, "--images", tmp_path / "none", "--out", out], "--images"),
+        ([path, *there, "--format", "qupath"], "formats are auto, coco"),
+        ([path, *there, "--format", "voc"], "no annotations of the format voc"),
+        ([path, *there, "--classes", "HSIL"], "expected OLD=NEW"),
+        ([path, *there, "--classes", tmp_path / "no.yaml"], "no.yaml"),
+        ([path, *there, "--classes", "HSIL=high"], "ASC-US – fraglich (1), NILM (1) are not among"),
+        ([path, *there, "--mpp", "90"], "mpp = 90"),
+        ([path, "--images", images, "--out", path], "is what is to be converted"),
+        ([path, "--images", images, "--out", path / "a"], "can't be written"),
+        ([images / NAME, *there], "not text in UTF-8"),
+    ]:
+        assert message in fails(*arguments)
+    assert not out.exists()
+
+
+def test_an_ndpa_needs_its_ndpi(images, tmp_path):
+    path = write_ndpa(tmp_path, NAME)
+    said = fails(path, "--images", images, "--out", tmp_path / "out.json")
+    assert "has no hamamatsu.XOffsetFromSlideCentre; give the NDPI itself" in said
+
+
+def test_a_broken_slide_is_told(tmp_path):
+    write_text(tmp_path / "a.svs", "no slide")
+    path = write_asap(tmp_path, "a.svs")
+    assert "a.svs: not a slide" in fails(path, "--images", tmp_path, "--out", tmp_path / "o.json")
