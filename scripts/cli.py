@@ -16,6 +16,7 @@ SUMMARIES = {
     "train": "Trains a detector on annotated fields (COCO).",
     "evaluate": "Average precision and FROC of a model on annotated fields.",
     "tile": "Writes the tiles of slides and their manifest.",
+    "export": "Writes a model's network for OpenVINO or as ONNX, and what reduced precision costs.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
     "models": "Lists the shipped models with their cards.",
     "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",
