@@ -118,7 +118,7 @@ class OpenVINORuntime:
         self.sha256 = card.sha256 if card else ""
         if card and precision == "int8":
             self.sha256 = card.graphs["openvino-int8"].sha256
-        self._detector = detector
+        self._detector = detector.cpu()
         self._compiled = compile_openvino(_find_model(detector, precision), precision, threads)
         self._names = [port.get_any_name() for port in self._compiled.outputs]
 
@@ -156,7 +156,7 @@ def build_runtime(
             chosen = find_precision(precision, device, "openvino", detector.card)
             return OpenVINORuntime(detector, chosen, threads)
         except ExportError as error:
-            if name == "openvino":
+            if name == "openvino" or precision == "int8":
                 raise ConfigError(f"runtime openvino: {error}") from error
             fallback = f"the network runs on torch, more slowly: {error}"
     chosen = find_precision(precision, device, "torch", detector.card)

@@ -13,6 +13,7 @@ from configs import ConfigError
 if TYPE_CHECKING:
     from data.coco import FieldSet
     from models import DenseDetector, ModelCard
+    from models.card import GraphKind
 
 
 class Target(StrEnum):
@@ -34,7 +35,7 @@ def export(
     model: Annotated[str, typer.Option(help="Shipped model's name, or a model's folder.")],
     to: Annotated[Target, typer.Option(help="What for.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the exported model.")],
-    int8: Annotated[bool, typer.Option("--int8", help="OpenVINO: a network in int8 too.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="OpenVINO: the network in int8.")] = False,
     calibration: Calibration = None,
     tiles: Annotated[int, typer.Option(min=1, help="How many tiles to calibrate on.")] = 100,
     mpp: Annotated[
@@ -112,14 +113,14 @@ def _read_tiles(
 def _export_openvino(detector: DenseDetector, out: Path, tiles: tuple[list[Any], str]) -> None:
     from models.export import add_graph, copy_model, quantise, save_openvino, to_openvino
 
+    pixels, told = tiles
     network = to_openvino(detector)
-    quantised = quantise(network, tiles[0]) if tiles[0] else None
+    if pixels:
+        network = quantise(network, pixels)
+    kind: GraphKind = "openvino-int8" if pixels else "openvino"
     card = copy_model(detector, out)
-    save_openvino(network, out, "openvino")
-    card = add_graph(card, out, "openvino")
-    if quantised is not None:
-        save_openvino(quantised, out, "openvino-int8")
-        add_graph(card, out, "openvino-int8", tiles[1])
+    save_openvino(network, out, kind)
+    add_graph(card, out, kind, told)
 
 
 def _measure_cost(folder: Path, fields: FieldSet | None) -> None:

@@ -34,6 +34,14 @@ def without_openvino(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
 
 
+def with_int8(detector, **costs):
+    """A detector whose card names an int8 network, and what precisions are known to cost."""
+    known = {precision: {"ap50/abnormal": cost} for precision, cost in costs.items()}
+    graphs = {"openvino-int8": GraphFacts(sha256="1")}
+    detector.card = detector.card.model_copy(update={"ap_cost": known, "graphs": graphs})
+    return detector
+
+
 def tile(size=(96, 160), seed=0):
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (-(-size[0] // 16), -(-size[1] // 16), 3), np.uint8)
@@ -84,6 +92,8 @@ def test_without_openvino_torch_runs_and_says_so(without_openvino):
     assert "OpenVINO can't be loaded here" in runtime.fallback
     with pytest.raises(ConfigError, match="runtime openvino: OpenVINO can't be loaded"):
         build_runtime(lively(), "openvino", CPU, "auto")
+    with pytest.raises(ConfigError, match="OpenVINO can't be loaded"):
+        build_runtime(with_int8(lively()), "auto", CPU, "int8")
     assert build_runtime(lively(), "torch", CPU, "auto").fallback is None
 
 
@@ -138,9 +148,7 @@ BF16, VNNI = {"avx512_bf16": True, "avx512_vnni": True}, {"avx512_vnni": True}
 )
 def test_auto_takes_no_precision_that_costs_too_much(native, costs, runtime, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: native)
-    costs = {precision: {"ap50/abnormal": cost} for precision, cost in costs.items()}
-    graphs = {"openvino-int8": GraphFacts(sha256="1")}
-    card = lively().card.model_copy(update={"ap_cost": costs, "graphs": graphs})
+    card = with_int8(lively(), **costs).card
     assert find_precision("auto", CPU, runtime, card) == expected
     assert find_precision("auto", CPU) == ("bf16" if "avx512_bf16" in native else "fp32")
 

@@ -62,7 +62,7 @@ def test_int8_is_calibrated_measured_and_screens(model, coco, tmp_path):
     result = export(model, out, *learn, "--data", annotations, "--images", images)
     assert result.exit_code == 0, result.output
     card = load_detector(out).card
-    assert set(card.graphs) == {"openvino", "openvino-int8"}
+    assert set(card.graphs) == {"openvino-int8"}
     assert card.graphs["openvino-int8"].calibration == "2 tiles of 2 slides or images"
     assert set(card.ap_cost["int8"]) == {"ap50/abnormal", "ap50/any", "map50"}
     assert card.ap_cost_data == "2 fields, 3 cells"
