@@ -7,15 +7,19 @@ from PIL import Image
 from configs import ConfigError
 from pipeline.calibration import SIDE, sample_tiles
 
+CELLS = {(300, 200): 40, (1300, 1100): 80, (640, 600): 120}
+"""Size of each slide, and how dark its cells are."""
+
 
 @pytest.fixture
 def slides(tmp_path):
-    """Three images of one grey each, with dark cells; sizes differ."""
+    """Images full of cells on bright glass."""
     paths = []
-    for grey, size in ((150, (300, 200)), (170, (1300, 1100)), (190, (640, 600))):
-        pixels = np.full((size[1], size[0], 3), grey, np.uint8)
-        pixels[::40, ::40] = grey - 90
-        pixels += np.random.default_rng(0).integers(0, 20, pixels.shape, np.uint8)
+    for size, grey in CELLS.items():
+        pixels = np.full((size[1], size[0], 3), 235, np.uint8)
+        for y in range(20, size[1] - 20, 50):
+            for x in range(20, size[0] - 20, 50):
+                pixels[y : y + 20, x : x + 20] = grey
         paths.append(tmp_path / f"{grey}.png")
         Image.fromarray(pixels).save(paths[-1])
     return paths
@@ -23,12 +27,12 @@ def slides(tmp_path):
 
 def test_each_slide_has_its_share_and_no_tile_reaches_beyond_a_slide(slides):
     tiles = sample_tiles(slides, 0.5, 6, 0.5)
-    greys = sorted(round(float(tile.mean()) / 20) * 20 for tile in tiles)
-    assert len(tiles) == 6 - 1  # the first slide has one tile only
-    assert len(set(greys)) == 3
-    for tile in tiles:
-        assert max(tile.shape[:2]) <= SIDE
-        assert tile.max() <= 190 + 20
+    of_slide = [int(tile.min()) for tile in tiles]
+    shares = sorted(of_slide.count(grey) for grey in CELLS.values())
+    assert shares[0] == 1  # the small ones have one tile each that lies inside
+    assert sum(shares) == len(tiles)
+    assert {tile.shape[0] for tile in tiles} == {200, SIDE}
+    assert all(tile.shape[0] == tile.shape[1] for tile in tiles)
 
 
 def test_the_draw_is_repeatable(slides):
