@@ -76,7 +76,8 @@ def table(median: dict[str, float], side: int, detector: TileDetector) -> Table:
     """The medians, with rates by the slide's level-0 pixels."""
     title = (
         f"{side} x {side} px at 0.25 µm/px, {median['tiles']:.0f} tiles, {median['cells']:.0f} "
-        f"cells; {detector.precision} on {detector.device}; medians of {ROUNDS}"
+        f"cells; {detector.runtime.name} {detector.runtime.precision} on {detector.device}; "
+        f"medians of {ROUNDS}"
     )
     result = Table(title=title)
     result.add_column("station")

@@ -9,6 +9,21 @@ from pydantic import Field, model_validator
 from configs import StrictModel
 from models.config import DetectorConfig
 
+GraphKind = Literal["openvino", "openvino-int8", "onnx"]
+"""Networks for other runtimes that may lie beside a model's sidecar; see `models.export`."""
+
+
+class GraphFacts(StrictModel):
+    """An exported network.
+
+    Attributes:
+        sha256: of its files, one after the other.
+        calibration: what the ranges of an int8 network were learned from.
+    """
+
+    sha256: str
+    calibration: str = ""
+
 
 class ModelCard(StrictModel):
     """The sidecar: what a model is, what it saw, how good it is, and what it must not be used for.
@@ -25,6 +40,10 @@ class ModelCard(StrictModel):
         limits: what the model is not for.
         licence: of the weights.
         sha256: of the weights' file.
+        graphs: exported networks in the same folder.
+        ap_cost: for each reduced precision the average precision that it loses against fp32, by
+            the metric's name; a gain is negative.
+        ap_cost_data: what that was measured on.
     """
 
     format: Literal["cytolibra-model-1"] = "cytolibra-model-1"
@@ -39,6 +58,9 @@ class ModelCard(StrictModel):
     limits: str = ""
     licence: str = ""
     sha256: str = ""
+    graphs: dict[GraphKind, GraphFacts] = Field(default_factory=dict)
+    ap_cost: dict[str, dict[str, float]] = Field(default_factory=dict)
+    ap_cost_data: str = ""
 
     @model_validator(mode="after")
     def _one_threshold_a_class(self) -> ModelCard:

@@ -41,7 +41,7 @@ def save_detector(
 
     Args:
         detector: its weights are written.
-        card: its ``sha256`` is filled in.
+        card: its ``sha256`` is filled in; exports of other weights are dropped from it.
         folder: made if missing.
         dtype: of the learned weights on disk; ``torch.float16`` halves the file.
 
@@ -57,10 +57,17 @@ def save_detector(
     }
     content = save(state, metadata={"format": "pt"})
     (folder / WEIGHTS).write_bytes(content)
-    card = card.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+    of_other_weights = {"graphs": {}, "ap_cost": {}, "ap_cost_data": ""}
+    sha256 = hashlib.sha256(content).hexdigest()
+    card = card.model_copy(update={"sha256": sha256} | of_other_weights)
+    save_card(card, folder)
+    return card
+
+
+def save_card(card: ModelCard, folder: Path) -> None:
+    """Writes a model's sidecar."""
     text = card.model_dump_json(indent=2, exclude_none=True)
     (folder / SIDECAR).write_text(text + "\n", encoding="utf-8")
-    return card
 
 
 def load_detector(name_or_path: str | Path = DEFAULT_MODEL) -> DenseDetector:
@@ -70,7 +77,7 @@ def load_detector(name_or_path: str | Path = DEFAULT_MODEL) -> DenseDetector:
         name_or_path: a shipped model's name, a model's folder, or one of its two files.
 
     Returns:
-        The detector; its ``card`` is the `ModelCard`.
+        The detector; its ``card`` is the `ModelCard`, its ``folder`` the model's.
 
     Raises:
         ModelFileError: no such model, a file is missing or truncated, or the weights are not those
@@ -94,6 +101,7 @@ def load_detector(name_or_path: str | Path = DEFAULT_MODEL) -> DenseDetector:
             f"{folder / WEIGHTS}: does not fit the detector in {SIDECAR}: {reason}"
         ) from error
     detector.card = card
+    detector.folder = folder
     detector = detector.to(memory_format=torch.channels_last)
     return detector.eval()
 

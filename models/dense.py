@@ -8,6 +8,7 @@ go with their outputs) and `DenseDetector.decode` (thresholds, boxes, NMS).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class FieldTransform(nn.Module):
     ) -> tuple[ImageList, list[Target] | None]:
         """From (3, H, W) images in 0..1 to one padded (B, 3, H', W') batch and their sizes."""
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        height, width = (self._padded(max(side)) for side in zip(*sizes, strict=True))
+        height, width = (self.padded(max(side)) for side in zip(*sizes, strict=True))
         batch = torch.stack(
             [
                 pad((image - self.mean) / self.std, (0, width - w, 0, height - h))
@@ -57,8 +58,10 @@ class FieldTransform(nn.Module):
         batch = batch.contiguous(memory_format=torch.channels_last)
         return ImageList(batch, sizes), targets
 
-    def _padded(self, side: int) -> int:
-        return -(-side // self.divisor) * self.divisor
+    def padded(self, side: int) -> int:
+        """The side that an image's side is padded to."""
+        # Without negative numbers, whose quotients other runtimes round towards zero.
+        return (side + self.divisor - 1) // self.divisor * self.divisor
 
 
 class ExactAnchors(AnchorGenerator):
@@ -87,10 +90,12 @@ class DenseDetector(nn.Module):
     Attributes:
         config: what the detector was built from.
         card: of a loaded detector, what it was trained on and how it is to be used.
+        folder: where it was loaded from.
     """
 
     config: DetectorConfig
     card: ModelCard | None = None
+    folder: Path | None = None
     transform: FieldTransform
     backbone: PyramidBackbone
     anchor_generator: ExactAnchors

@@ -69,6 +69,7 @@ class BatchPlan:
         overwrite: whether to screen slides whose results are there.
         fail_fast: whether to stop at the first slide that fails.
         shard: the part of the slides that is screened here; None for all.
+        notes: what the log should tell besides.
     """
 
     out: Path
@@ -78,6 +79,7 @@ class BatchPlan:
     overwrite: bool = False
     fail_fast: bool = False
     shard: Shard | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ class _Batch:
 
     def run(self) -> BatchResult:
         _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
+        for note in self._plan.notes:
+            _log.warning(note)
         try:
             with _termination_as_interrupt():
                 self._save()

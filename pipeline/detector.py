@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,25 +13,24 @@ from pydantic import Field
 from configs import ConfigError, StrictModel
 from models import DenseDetector, ModelCard, ModelFileError
 from pipeline.geometry import Detections
-
-Precision = Literal["fp32", "bf16", "fp16"]
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from pipeline.runtimes import build_runtime
 
 
 class RuntimeSettings(StrictModel):
     """Where and how the network runs.
 
     Attributes:
+        name: "torch" or "openvino"; "auto" takes OpenVINO on a CPU, torch on a GPU.
         device: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU where there is one.
-        precision: of the convolutions; "auto" takes bf16 where the hardware computes it natively.
-            Boxes and scores are always float32.
+        precision: of the convolutions; "auto" takes bf16 where the hardware computes it natively;
+            see `pipeline.runtimes.find_precision`. Boxes and scores are always float32.
         batch_size: tiles at once.
         threads: CPU threads of the network; None for one a core.
     """
 
+    name: Literal["auto", "torch", "openvino"] = "auto"
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     batch_size: int = Field(1, ge=1)
     threads: int | None = Field(None, ge=1)
 
@@ -48,11 +47,11 @@ class TileDetector:
         card: of the model.
         thresholds: (C,) score from which on a cell is reported, for each class.
         device: what "auto" came to.
-        precision: what "auto" came to.
+        runtime: what runs the network, with the precision that "auto" came to.
 
     Raises:
         ModelFileError: the detector has no card, so that nobody knows its mpp.
-        ConfigError: the device does not exist here, or the precision does not fit it.
+        ConfigError: the device does not exist here, or runtime or precision do not fit it.
     """
 
     def __init__(
@@ -67,12 +66,14 @@ class TileDetector:
         self.card: ModelCard = detector.card
         self.thresholds = _thresholds(self.card, threshold)
         self.device = find_device(settings.device)
-        self.precision = find_precision(settings.precision, self.device)
         self.batch_size = settings.batch_size
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        self._detector = detector.eval().to(self.device)
+        self._detector = detector.eval()
         self._detector.use_thresholds(self.thresholds.tolist())
+        self.runtime = build_runtime(
+            detector, settings.name, self.device, settings.precision, settings.threads
+        )
 
     @torch.inference_mode()
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
@@ -84,13 +85,7 @@ class TileDetector:
         Returns:
             For each tile, boxes in its pixels, by falling score; nothing below the thresholds.
         """
-        images = [
-            torch.tensor(tile, device=self.device).permute(2, 0, 1).float().div_(255)
-            for tile in tiles
-        ]
-        reduced = self.precision != "fp32"
-        with torch.autocast(self.device.type, _DTYPES[self.precision], enabled=reduced):
-            found = cast(list[dict[str, torch.Tensor]], self._detector(images))
+        found = [one for raw in self.runtime.run(tiles) for one in self._detector.decode(*raw)]
         return [_to_detections(one) for one in found]
 
 
@@ -107,22 +102,6 @@ def find_device(name: str) -> torch.device:
     if name not in available and not (name == "cuda" and gpus):
         raise ConfigError(f"device {name}: not on this machine, which has {', '.join(available)}")
     return torch.device(name)
-
-
-def find_precision(name: Literal["auto"] | Precision, device: torch.device) -> Precision:
-    """What "auto" comes to on a device.
-
-    Raises:
-        ConfigError: fp16 on a CPU, which computes it slower than fp32 and less exactly than bf16.
-    """
-    if name == "fp16" and device.type == "cpu":
-        raise ConfigError("precision fp16: for GPUs only; on a CPU use auto, bf16 or fp32")
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    native = torch.cpu.get_capabilities()
-    return "bf16" if native.get("avx512_bf16") or native.get("amx_bf16") else "fp32"
 
 
 def _thresholds(card: ModelCard, threshold: float | None) -> NDArray[np.float32]:

@@ -197,7 +197,7 @@ def describe_model(detector: TileDetector) -> ModelFacts:
     thresholds = [round(float(score), 4) for score in detector.thresholds]
     return ModelFacts(
         name=detector.card.name,
-        sha256=detector.card.sha256 or None,
+        sha256=detector.runtime.sha256 or None,
         classes=classes,
         mpp=detector.card.mpp,
         threshold=dict(zip(config.classes, thresholds, strict=True)),
@@ -207,7 +207,9 @@ def describe_model(detector: TileDetector) -> ModelFacts:
 def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[str, JsonValue]:
     """The settings as JSON, with what "auto" came to on this machine."""
     values = settings.model_dump(mode="json")
-    values["runtime"] |= {"device": str(detector.device), "precision": detector.precision}
+    runtime = detector.runtime
+    in_force = {"device": str(detector.device), "name": runtime.name}
+    values["runtime"] |= in_force | {"precision": runtime.precision}
     return values
 
 

@@ -18,6 +18,7 @@ SUMMARIES = {
     "compare": "Trains detectors x losses by one recipe and writes a table of them.",
     "tile": "Writes the tiles of slides and their manifest.",
     "convert": "Converts annotations of many formats to COCO.",
+    "export": "Writes a model's network for OpenVINO or as ONNX, and what reduced precision costs.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
     "models": "Lists the shipped models with their cards.",
     "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",

@@ -64,7 +64,7 @@ def convert(
         bool, typer.Option("--skip-missing", help="Pass over images that are not there.")
     ] = False,
 ) -> None:
-    """Converts annotations to COCO: QuPath, ASAP, ImageScope, NDP.view, Labelme, CVAT, ..."""
+    """Converts annotations of many formats to COCO."""
     from data.annotations import AnnotationSettings, read_fields
 
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):

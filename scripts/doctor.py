@@ -68,7 +68,10 @@ def _processor() -> Iterator[Fact]:
 def _devices() -> Iterator[Fact]:
     import torch
 
-    from pipeline.detector import find_device, find_precision
+    from configs import ConfigError
+    from models.export import load_openvino
+    from pipeline.detector import find_device
+    from pipeline.runtimes import cache_folder, find_precision
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -76,6 +79,12 @@ def _devices() -> Iterator[Fact]:
             yield f"cuda:{index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB"
     chosen = find_device("auto")
     yield "auto", f"{chosen}, {find_precision('auto', chosen)}"
+    try:
+        load_openvino()
+    except ConfigError as error:
+        yield "openvino", f"{error}; torch runs the network on the CPU too, more slowly"
+    else:
+        yield "openvino", f"runs the network on a CPU; cache: {cache_folder() or 'not writable'}"
 
 
 def _disks() -> Iterator[Fact]:

@@ -29,7 +29,8 @@ def evaluate(
     images: Annotated[Path, typer.Option(help="Folder of the fields' images.")],
     out: Annotated[Path, typer.Option(help="Where metrics.json goes.")] = Path("metrics.json"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
 ) -> None:
     """Average precision and FROC of a model on annotated fields."""
     from configs import validate
@@ -37,12 +38,16 @@ def evaluate(
     from models import load_detector
     from pipeline.detector import RuntimeSettings, TileDetector
 
-    settings = validate({"device": device, "precision": precision}, RuntimeSettings, "options")
+    options = {"device": device, "name": runtime, "precision": precision}
+    settings = validate(options, RuntimeSettings, "options")
     detector = TileDetector(load_detector(model), settings, LOWEST_SCORE)
     fields = read_fields(data, [images], detector.card.detector.classes)
     metrics = measure(detector, fields)
-    metrics["settings"] = {"model": detector.card.name, "sha256": detector.card.sha256}
-    metrics["settings"] |= {"data": str(data), "precision": detector.precision}
+    if detector.runtime.fallback:
+        typer.echo(f"note: {detector.runtime.fallback}", err=True)
+    metrics["settings"] = {"model": detector.card.name, "sha256": detector.runtime.sha256}
+    ran = {"runtime": detector.runtime.name, "precision": detector.runtime.precision}
+    metrics["settings"] |= {"data": str(data)} | ran
     _write(metrics, out)
     for note in fields.notes:
         Console().print(note, markup=False, soft_wrap=True)

@@ -25,6 +25,7 @@ class Runtime(StrEnum):
 
     auto = "auto"
     torch = "torch"
+    openvino = "openvino"
 
 
 Slides = Annotated[
@@ -43,7 +44,7 @@ Device = Annotated[
     str | None, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where the network runs.")
 ]
 Precision = Annotated[
-    str | None, typer.Option(metavar="auto|fp32|bf16|fp16", help="How exactly it computes.")
+    str | None, typer.Option(metavar="auto|fp32|bf16|fp16|int8", help="How exactly it computes.")
 ]
 Mpp = Annotated[
     float | None,
@@ -78,7 +79,7 @@ def screen(
     out: Out,
     model: Model = None,
     device: Device = None,
-    runtime: Annotated[Runtime, typer.Option(help="What runs the network.")] = Runtime.auto,
+    runtime: Annotated[Runtime | None, typer.Option(help="What runs the network.")] = None,
     precision: Precision = None,
     mpp: Mpp = None,
     threshold: Threshold = None,
@@ -104,6 +105,7 @@ def screen(
     flags = {
         "mpp": mpp,
         "threshold": threshold,
+        "runtime.name": runtime.value if runtime else None,
         "runtime.device": device,
         "runtime.precision": precision,
     }
@@ -148,6 +150,8 @@ def _screen_all(
     detector = TileDetector(
         load_detector(model or DEFAULT_MODEL), settings.runtime, settings.threshold
     )
+    if detector.runtime.fallback:
+        typer.echo(f"note: {detector.runtime.fallback}", err=True)
     plan = BatchPlan(
         out=out,
         model=describe_model(detector),
@@ -156,6 +160,7 @@ def _screen_all(
         overwrite=overwrite,
         fail_fast=fail_fast,
         shard=shard,
+        notes=(detector.runtime.fallback,) if detector.runtime.fallback else (),
     )
     with show_progress(Console()) as progress:
         screen_one = partial(

@@ -1,5 +1,7 @@
 """A slide of dark squares and a detector that finds them: the journey without a network."""
 
+from types import SimpleNamespace
+
 import numpy as np
 from scipy import ndimage
 
@@ -24,7 +26,8 @@ def blob_slide(size, centers, labels, side=20):
 class BlobDetector:
     """Stands for `pipeline.detector.TileDetector`: boxes around whatever is dark."""
 
-    device, precision, batch_size = "cpu", "fp32", 2
+    device, batch_size = "cpu", 2
+    runtime = SimpleNamespace(name="torch", precision="fp32", sha256="", fallback=None)
 
     def __init__(self, mpp=0.5):
         config = DetectorConfig(name="fcos", classes=CLASSES)

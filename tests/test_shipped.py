@@ -16,6 +16,7 @@ from data.synth import CLASSES, Layout, NamedSource, Scene, lay_out, read_fields
 from models import DEFAULT_MODEL, list_models, load_detector
 from pipeline import ScreenSettings, screen_slide
 from pipeline.detector import RuntimeSettings, TileDetector
+from pipeline.runtimes import MOST_AP_COST
 from pipeline.writers import write_reports
 from scripts.against_truth import read_cells, read_truth
 from scripts.evaluate import measure
@@ -43,6 +44,17 @@ def test_reaches_its_cards_figures_on_the_validation_fields(shared, detector):
         expected = detector.card.metrics[f"ap50/{group}"]
         assert metrics["pooled"][group]["ap50"] == pytest.approx(expected, abs=0.015)
     assert metrics["map50"] == pytest.approx(detector.card.metrics["map50"], abs=0.02)
+
+
+def test_the_default_precision_costs_at_most_half_a_point(shared, detector):
+    fields = read_coco(shared / "cric" / "val.json", shared / "cric" / "val")
+    exact, default = (
+        measure(
+            TileDetector(detector, RuntimeSettings(device="cpu", precision=precision), 0.01), fields
+        )["pooled"]["abnormal"]["ap50"]
+        for precision in ("fp32", "auto")
+    )
+    assert default >= exact - MOST_AP_COST
 
 
 def test_moved_tile_grids_find_the_same_cells(shared, detector, tmp_path):

@@ -188,6 +188,13 @@ def test_where_and_how_fast_it_ran_does_not(slides: Path, out: Path) -> None:
     run(slides, out, settings=here)
     assert screened_again(slides, out, settings=there) == []
     assert len(screened_again(slides, out, settings={"runtime": {"precision": "fp32"}})) == 3
+    other = {"runtime": {"name": "openvino", "precision": "fp32"}}
+    assert len(screened_again(slides, out, settings=other)) == 3
+
+
+def test_what_is_to_be_noted_stands_in_the_log(slides: Path, out: Path) -> None:
+    run(slides, out, notes=("the network runs on torch",))
+    assert "WARNING the network runs on torch" in (out / "run.log").read_text()
 
 
 def test_changed_content_makes_a_result_stale(slides: Path, out: Path) -> None:

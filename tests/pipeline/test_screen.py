@@ -9,8 +9,9 @@ from blobs import CLASSES, BlobDetector, blob_slide
 from slidefiles import break_tiles, write_image, write_pyramid
 
 from models import ModelCard, ModelFileError, build_detector
-from pipeline.detector import RuntimeSettings, TileDetector, find_device, find_precision
+from pipeline.detector import RuntimeSettings, TileDetector, find_device
 from pipeline.errors import SlideError
+from pipeline.runtimes import find_precision
 from pipeline.screen import read_ahead, screen_slide
 from pipeline.settings import ScreenSettings
 

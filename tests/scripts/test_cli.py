@@ -145,6 +145,36 @@ def test_flags_reach_the_settings_before_anything_else(screen: Call, tmp_path: P
     assert run["model"]["threshold"] == {"NILM": 0.4, "HSIL": 0.4}
 
 
+def test_the_runtime_is_chosen_told_and_part_of_the_recipe(screen: Call, tmp_path: Path) -> None:
+    def in_force() -> dict[str, object]:
+        report = json.loads((tmp_path / "out/good.png/report.json").read_text(encoding="utf-8"))
+        assert "openvino" in report["software"]
+        return report["settings"]["runtime"]
+
+    exact = ("--precision", "fp32")
+    assert "1 screened" in screen("--runtime", "openvino", *exact).stdout
+    assert in_force()["name"] == "openvino"
+    assert "1 done before" in screen(*exact).stdout  # which is what "auto" comes to
+    assert "1 screened" in screen("--runtime", "torch", *exact).stdout
+    assert in_force()["name"] == "torch"
+    assert "1 done before" in screen("--set", "runtime.name=torch", *exact).stdout
+
+
+def test_without_openvino_torch_screens_and_says_so(
+    screen: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    result = screen()
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("note: the network runs on torch")
+    assert "the network runs on torch" in (tmp_path / "out/run.log").read_text(encoding="utf-8")
+    report = json.loads((tmp_path / "out/good.png/report.json").read_text(encoding="utf-8"))
+    assert report["settings"]["runtime"]["name"] == "torch"
+    refused = screen("--runtime", "openvino")
+    assert refused.exit_code == 2
+    assert_one_line(refused, "runtime openvino: OpenVINO can't be loaded here")
+
+
 def test_bad_slides_are_named_and_the_rest_is_done(
     screen: Call, slides: Path, tmp_path: Path
 ) -> None:
@@ -186,6 +216,9 @@ def test_plain_images_that_are_left_out_are_told(screen: Call, slides: Path) -> 
         (["--config", "missing.yaml"], "missing.yaml: no such file or preset"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--precision", "fp17"], "fp17"),
+        (["--precision", "fp16"], "for GPUs only"),
+        (["--precision", "int8"], "untrained has no int8 network"),
+        (["--precision", "int8", "--runtime", "torch"], "only OpenVINO"),
         (["--shard", "3/2"], "expected i/n"),
         (["--model", "no-such-model"], "no-such-model: no such model"),
         (["/no/such/slide.svs"], "no such file or folder"),

@@ -1,0 +1,259 @@
+"""A detector's network for other runtimes: OpenVINO's graph in fp32 and int8, and ONNX.
+
+A graph takes (1, H, W, 3) uint8 RGB of any size and gives the raw outputs of `DenseDetector.run`
+by name. Scaling, normalisation and padding lie inside it; decoding and NMS stay outside, where
+quantisation can't spoil them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+from configs import ConfigError
+from models.card import GraphFacts, GraphKind, ModelCard
+from models.checkpoint import WEIGHTS, ModelFileError, save_card
+from models.dense import DenseDetector
+
+FILES: Mapping[GraphKind, tuple[str, ...]] = {
+    "openvino": ("openvino.xml", "openvino.bin"),
+    "openvino-int8": ("openvino-int8.xml", "openvino-int8.bin"),
+    "onnx": ("model.onnx",),
+}
+"""What each kind of graph consists of, beside the sidecar."""
+
+PIXELS = "pixels"
+"""Name of a graph's input."""
+
+
+class ExportError(ConfigError):
+    """The network can't be had for another runtime here; the message is one line that says why."""
+
+
+class PixelNetwork(nn.Module):
+    """What another runtime takes of a detector: from pixels to raw outputs."""
+
+    def __init__(self, detector: DenseDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The raw outputs, (1, A, ...) float32 each, of (1, H, W, 3) uint8 pixels."""
+        batch, _ = self.detector.transform([pixels[0].permute(2, 0, 1).float().div(255)])
+        outputs, _, _ = self.detector.run(batch)
+        return tuple(outputs.values())
+
+
+def anchors_of(detector: DenseDetector, size: tuple[int, int]) -> list[Tensor]:
+    """The anchors that go with a graph's outputs for one tile of (height, width) pixels."""
+    height, width = (detector.transform.padded(side) for side in size)
+    nothing = torch.empty(1)
+    maps = [
+        nothing.expand(1, 1, height >> level, width >> level)
+        for level in detector.config.pyramid.levels
+    ]
+    batch = ImageList(nothing.expand(1, 3, height, width), [size])
+    anchors: list[Tensor] = detector.anchor_generator(batch, maps)
+    return anchors
+
+
+def load_openvino() -> Any:
+    """OpenVINO's module, without its telemetry.
+
+    On import it would write a client's number into the home folder and tell a server that it was
+    imported. Nobody is told what is screened here.
+
+    Raises:
+        ExportError: OpenVINO is not installed, or does not load.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # blocks its import
+    try:
+        import openvino
+    except (ImportError, OSError) as error:
+        raise ExportError(f"OpenVINO can't be loaded here: {_first_line(error)}") from error
+    return openvino
+
+
+def to_openvino(detector: DenseDetector) -> Any:
+    """The detector's network as an ``openvino.Model`` for tiles of any size, in float32.
+
+    Raises:
+        ExportError: OpenVINO is missing, or can't express one of the network's operations.
+    """
+    openvino = load_openvino()
+    network, example, names = _prepare(detector)
+    shape = openvino.PartialShape([1, -1, -1, 3])
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing: Python values that are constants here
+            model = openvino.convert_model(network, example_input=example, input=[shape])
+    except Exception as error:  # OpenVINO's frontends raise many types
+        raise ExportError(
+            f"{detector.config.name} can't be converted to OpenVINO: {_first_line(error)}"
+        ) from error
+    for port, name in zip((*model.inputs, *model.outputs), (PIXELS, *names), strict=True):
+        port.get_tensor().set_names({name})
+    return model
+
+
+def quantise(model: Any, tiles: Sequence[NDArray[np.uint8]]) -> Any:
+    """An int8 twin of an OpenVINO model by NNCF's post-training quantisation.
+
+    With its "mixed" preset, which gives activations that may be negative a zero of their own.
+
+    Args:
+        model: from `to_openvino`; stays as it is.
+        tiles: (H, W, 3) RGB at the model's mpp; what activations look like is learned from them.
+
+    Raises:
+        ExportError: NNCF is not installed.
+    """
+    load_openvino()
+    try:
+        import nncf
+    except ImportError as error:
+        raise ExportError(
+            "int8 needs NNCF, which is not here: pip install 'cytolibra[export]'"
+        ) from error
+    nncf.set_log_level(logging.ERROR)
+    return nncf.quantize(
+        model.clone(),
+        nncf.Dataset([tile[None] for tile in tiles]),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(tiles),
+    )
+
+
+def save_onnx(detector: DenseDetector, path: Path) -> None:
+    """Writes the detector's network as one ONNX file.
+
+    Raises:
+        ExportError: the exporter's packages are not installed, or ONNX can't express the network.
+    """
+    if detector.config.name == "reppoints":
+        raise ExportError(
+            "reppoints can't be exported to ONNX: its deformable convolutions don't survive; "
+            "use --to openvino"
+        )
+    network, example, names = _prepare(detector)
+    any_size = {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of operators that are not in this network
+            torch.onnx.export(
+                network,
+                (example,),
+                path,
+                input_names=[PIXELS],
+                output_names=names,
+                dynamic_shapes=[any_size],
+                external_data=False,
+                verbose=False,
+            )
+    except ImportError as error:
+        raise ExportError(
+            f"ONNX needs packages that are not here ({_first_line(error)}): "
+            "pip install 'cytolibra[export]'"
+        ) from error
+    except torch.onnx.OnnxExporterError as error:
+        raise ExportError(
+            f"{detector.config.name} can't be exported to ONNX: {_first_line(error)}"
+        ) from error
+
+
+def save_openvino(model: Any, folder: Path, kind: GraphKind) -> None:
+    """Writes an OpenVINO model's two files, with weights as they are."""
+    load_openvino().save_model(model, folder / FILES[kind][0], compress_to_fp16=False)
+
+
+def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts) -> Any:
+    """An exported OpenVINO model.
+
+    Raises:
+        ModelFileError: a file is missing, or not the one that the sidecar names.
+        ExportError: OpenVINO is missing.
+    """
+    openvino = load_openvino()
+    if hash_graph(folder, kind) != facts.sha256:
+        raise ModelFileError(
+            f"{folder / FILES[kind][0]}: not the graph that the sidecar names; export it again"
+        )
+    return openvino.Core().read_model(folder / FILES[kind][0])
+
+
+def hash_graph(folder: Path, kind: GraphKind) -> str:
+    """SHA-256 of a graph's files, one after the other.
+
+    Raises:
+        ModelFileError: one of them can't be read.
+    """
+    digest = hashlib.sha256()
+    for name in FILES[kind]:
+        try:
+            digest.update((folder / name).read_bytes())
+        except OSError as error:
+            raise ModelFileError(
+                f"{folder / name}: cannot be read, though the sidecar names it: {error.strerror}"
+            ) from error
+    return digest.hexdigest()
+
+
+def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
+    """Copies a loaded model's weights and sidecar, so that an export is a model of its own.
+
+    Without the graphs that it may have had, unless it stays in its own folder.
+
+    Raises:
+        ModelFileError: the detector was not loaded from a folder.
+        ConfigError: the folder can't be written.
+    """
+    if detector.card is None or detector.folder is None:
+        raise ModelFileError("only a model that was loaded from its folder can be exported")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.resolve() == detector.folder.resolve():
+            return detector.card
+        shutil.copyfile(detector.folder / WEIGHTS, folder / WEIGHTS)
+        card = detector.card.model_copy(update={"graphs": {}})
+        save_card(card, folder)
+    except OSError as error:
+        raise ConfigError(f"--out {folder}: can't be written: {error.strerror}") from error
+    return card
+
+
+def add_graph(card: ModelCard, folder: Path, kind: GraphKind, made_of: str = "") -> ModelCard:
+    """Names a graph that was written into a model's folder in its sidecar."""
+    facts = GraphFacts(sha256=hash_graph(folder, kind), calibration=made_of)
+    card = card.model_copy(update={"graphs": {**card.graphs, kind: facts}})
+    save_card(card, folder)
+    return card
+
+
+def _prepare(detector: DenseDetector) -> tuple[PixelNetwork, Tensor, list[str]]:
+    """The network, pixels to trace it with, and the names of its outputs."""
+    network = PixelNetwork(detector).eval()
+    # More than one place on every level: a level of one place hides how sizes depend on the input.
+    side = 2 * detector.transform.divisor
+    example = torch.zeros((1, side - 1, side + 1, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        batch, _ = detector.transform([example[0].permute(2, 0, 1).float()])
+        outputs, _, _ = detector.run(batch)
+    return network, example, list(outputs)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,183 @@
+"""Exported networks say what torch says, for tiles of any size."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lively import lively, saved
+
+from configs import ConfigError
+from models import ModelFileError, load_detector
+from models.export import (
+    FILES,
+    ExportError,
+    add_graph,
+    anchors_of,
+    copy_model,
+    load_openvino,
+    quantise,
+    read_openvino,
+    save_onnx,
+    save_openvino,
+    to_openvino,
+)
+
+DETECTORS = ["atss", "fcos", "reppoints", "retinanet", "yolof"]
+SIZES = [(96, 160), (70, 100), (33, 201)]
+REPO = Path(__file__).resolve().parents[2]
+
+
+def pixels(size, seed=0):
+    """A tile with patches, not only noise, whose features would all be alike."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (-(-size[0] // 16), -(-size[1] // 16), 3), np.uint8)
+    return coarse.repeat(16, axis=0).repeat(16, axis=1)[: size[0], : size[1]]
+
+
+@torch.no_grad()
+def run_torch(detector, tile):
+    image = torch.from_numpy(tile.copy()).permute(2, 0, 1) / 255
+    outputs, anchors, _ = detector.run(detector.transform([image])[0])
+    return outputs, anchors
+
+
+def run_openvino(model, tile):
+    compiled = load_openvino().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = compiled(tile[None])
+    return {port.get_any_name(): torch.from_numpy(found[port]) for port in compiled.outputs}
+
+
+def assert_same_outputs(detector, model):
+    for size in SIZES:
+        tile = pixels(size)
+        expected, _ = run_torch(detector, tile)
+        found = run_openvino(model, tile)
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            assert value.std() > 0.01, f"{name} is too much alike everywhere to be a test"
+            torch.testing.assert_close(found[name], value, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_openvino_gives_torch_s_raw_outputs_at_every_size(name):
+    detector = lively(name)
+    assert_same_outputs(detector, to_openvino(detector))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("size", SIZES)
+def test_anchors_are_known_without_the_network(name, size):
+    detector = lively(name)
+    _, expected = run_torch(detector, pixels(size))
+    torch.testing.assert_close(anchors_of(detector, size), expected)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fcos",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("atss", "retinanet", "yolof")),
+    ],
+)
+def test_onnx_gives_torch_s_raw_outputs_at_every_size(name, tmp_path):
+    pytest.importorskip("onnxscript", reason="ONNX needs cytolibra[export]")
+    detector = lively(name)
+    save_onnx(detector, tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert_same_outputs(detector, load_openvino().Core().read_model(tmp_path / "model.onnx"))
+
+
+def test_onnx_refuses_deformable_convolutions_in_one_line(tmp_path):
+    with pytest.raises(ConfigError, match="reppoints can't be exported to ONNX") as caught:
+        save_onnx(lively("reppoints"), tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_openvino_cannot_convert_is_told_in_one_line(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("\nNo conversion rule for aten::strange\nat line 3 of convert.cpp")
+
+    monkeypatch.setattr(load_openvino(), "convert_model", refuse)
+    message = r"^fcos can't be converted to OpenVINO: No conversion rule for aten::strange$"
+    with pytest.raises(ExportError, match=message):
+        to_openvino(lively())
+
+
+def test_int8_is_near_and_small_and_normalises_by_itself(tmp_path):
+    pytest.importorskip("nncf", reason="int8 needs cytolibra[export]")
+    detector = lively()
+    model = to_openvino(detector)
+    quantised = quantise(model, [pixels((96, 160), seed) for seed in range(6)])
+    for name, network in {"openvino": model, "openvino-int8": quantised}.items():
+        save_openvino(network, tmp_path, name)
+    sizes = [(tmp_path / FILES[kind][1]).stat().st_size for kind in ("openvino", "openvino-int8")]
+    assert sizes[1] < 0.4 * sizes[0]
+    tile = pixels((70, 100), 99)
+    expected, _ = run_torch(detector, tile)
+    found = run_openvino(load_openvino().Core().read_model(tmp_path / "openvino-int8.xml"), tile)
+    for name, value in expected.items():
+        # Depthwise convolutions that never learned are the worst case: a trained network's AP is
+        # what counts, and `cytolibra export --data` measures it.
+        both = torch.stack([found[name].flatten(), value.flatten()])
+        assert 0.6 < torch.corrcoef(both)[0, 1] < 0.9999, name
+
+
+def test_an_export_is_a_model_of_its_own(tmp_path):
+    detector = saved(tmp_path / "model")
+    card = copy_model(detector, tmp_path / "export")
+    save_openvino(to_openvino(detector), tmp_path / "export", "openvino")
+    card = add_graph(card, tmp_path / "export", "openvino")
+    loaded = load_detector(tmp_path / "export")
+    assert loaded.card == card
+    assert loaded.card.sha256 == detector.card.sha256
+    model = read_openvino(loaded.folder, "openvino", loaded.card.graphs["openvino"])
+    assert_same_outputs(loaded, model)
+    assert load_detector(tmp_path / "model").card.graphs == {}
+
+
+def test_a_model_may_be_exported_into_its_own_folder_and_keeps_its_graphs(tmp_path):
+    detector = saved(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"a graph")
+    card = add_graph(copy_model(detector, tmp_path), tmp_path, "onnx")
+    assert copy_model(load_detector(tmp_path), tmp_path) == card
+    assert set(card.graphs) == {"onnx"}
+
+
+def test_a_graph_that_is_not_the_sidecar_s_is_refused(tmp_path):
+    detector = saved(tmp_path)
+    for name in FILES["openvino"]:
+        (tmp_path / name).write_bytes(b"a graph")
+    facts = add_graph(detector.card, tmp_path, "openvino").graphs["openvino"]
+    (tmp_path / "openvino.bin").write_bytes(b"another")
+    with pytest.raises(ModelFileError, match="not the graph that the sidecar names"):
+        read_openvino(tmp_path, "openvino", facts)
+    (tmp_path / "openvino.bin").unlink()
+    with pytest.raises(ModelFileError, match=r"openvino\.bin: cannot be read"):
+        read_openvino(tmp_path, "openvino", facts)
+
+
+def test_saving_other_weights_drops_what_was_exported_of_the_old(tmp_path):
+    detector = saved(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"a graph")
+    detector.card = add_graph(detector.card, tmp_path, "onnx").model_copy(
+        update={"ap_cost": {"bf16": {"map50": 0.1}}}
+    )
+    from models import save_detector
+
+    card = save_detector(detector, detector.card, tmp_path / "tuned")
+    assert card.graphs == card.ap_cost == {}
+
+
+def test_openvino_tells_nobody_that_it_was_used(tmp_path):
+    code = (
+        "from models.export import load_openvino\n"
+        "load_openvino().convert_model\n"
+        "import sys; assert sys.modules['openvino_telemetry'] is None\n"
+    )
+    home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | home, cwd=REPO)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,211 @@
+"""Torch and OpenVINO find the same cells, and each says when it can't run."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from lively import CLASSES, lively, saved
+
+from configs import ConfigError
+from models.card import GraphFacts
+from models.export import load_openvino
+from pipeline.detector import RuntimeSettings, TileDetector
+from pipeline.runtimes import (
+    MOST_AP_COST,
+    OpenVINORuntime,
+    TorchRuntime,
+    build_runtime,
+    cache_folder,
+    find_precision,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CYTOLIBRA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "openvino"
+
+
+@pytest.fixture
+def without_openvino(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+
+def with_int8(detector, **costs):
+    """A detector whose card names an int8 network, and what precisions are known to cost."""
+    known = {precision: {"ap50/abnormal": cost} for precision, cost in costs.items()}
+    graphs = {"openvino-int8": GraphFacts(sha256="1")}
+    detector.card = detector.card.model_copy(update={"ap_cost": known, "graphs": graphs})
+    return detector
+
+
+def tile(size=(96, 160), seed=0):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (-(-size[0] // 16), -(-size[1] // 16), 3), np.uint8)
+    return coarse.repeat(16, axis=0).repeat(16, axis=1)[: size[0], : size[1]]
+
+
+def ready(detector, name, precision="fp32", **settings):
+    return TileDetector(
+        detector, RuntimeSettings(device="cpu", name=name, precision=precision, **settings)
+    )
+
+
+@torch.inference_mode()
+def run(runtime, seed=0):
+    return runtime.run([tile(seed=seed)])[0].outputs
+
+
+@pytest.mark.parametrize("name", ["fcos", "reppoints"])
+def test_both_runtimes_find_the_same_cells(name):
+    detector = lively(name)
+    tiles = [tile((96, 160)), tile((70, 101), seed=1), tile((64, 200), seed=2)]
+    for one in tiles:  # one by one: torch pads a batch to its largest tile
+        expected = ready(detector, "torch").detect([one])[0]
+        found = ready(detector, "openvino").detect([one])[0]
+        assert len(expected) > 3
+        order = [np.lexsort(cells.boxes.T.round(1)) for cells in (expected, found)]
+        assert expected.labels[order[0]].tolist() == found.labels[order[1]].tolist()
+        np.testing.assert_allclose(found.boxes[order[1]], expected.boxes[order[0]], atol=0.02)
+        np.testing.assert_allclose(found.scores[order[1]], expected.scores[order[0]], atol=1e-3)
+
+
+def test_a_batch_gives_each_tile_what_it_gives_alone():
+    together = ready(lively(), "openvino")
+    tiles = [tile((96, 160)), tile((70, 101), seed=1)]
+    for found, one in zip(together.detect(tiles), tiles, strict=True):
+        np.testing.assert_array_equal(found.boxes, together.detect([one])[0].boxes)
+
+
+def test_auto_is_openvino_on_a_cpu():
+    runtime = build_runtime(lively(), "auto", CPU, "auto")
+    assert runtime.name == "openvino"
+    assert runtime.fallback is None
+
+
+def test_without_openvino_torch_runs_and_says_so(without_openvino):
+    runtime = build_runtime(lively(), "auto", CPU, "auto")
+    assert runtime.name == "torch"
+    assert "OpenVINO can't be loaded here" in runtime.fallback
+    with pytest.raises(ConfigError, match="runtime openvino: OpenVINO can't be loaded"):
+        build_runtime(lively(), "openvino", CPU, "auto")
+    with pytest.raises(ConfigError, match="OpenVINO can't be loaded"):
+        build_runtime(with_int8(lively()), "auto", CPU, "int8")
+    assert build_runtime(lively(), "torch", CPU, "auto").fallback is None
+
+
+def test_what_openvino_cannot_convert_runs_on_torch_and_says_so(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(load_openvino(), "convert_model", refuse)
+    runtime = build_runtime(lively(), "auto", CPU, "fp32")
+    assert (runtime.name, runtime.precision) == ("torch", "fp32")
+    assert "no such operation" in runtime.fallback
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "precision", "message"),
+    [
+        ("auto", "cpu", "fp16", "precision fp16: for GPUs only"),
+        ("openvino", "cpu", "fp16", "precision fp16: for GPUs only"),
+        ("torch", "cpu", "int8", "precision int8: only OpenVINO"),
+        ("openvino", "cpu", "int8", "precision int8: lively has no int8 network"),
+        ("openvino", "cuda", "auto", "runtime openvino: for CPUs only, not cuda"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name, device, precision, message):
+    with pytest.raises(ConfigError, match=message):
+        build_runtime(lively(), name, torch.device(device), precision)
+
+
+def test_bf16_is_never_quietly_fp32(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(ConfigError, match="this CPU does not compute bf16"):
+        build_runtime(lively(), "openvino", CPU, "bf16")
+    assert build_runtime(lively(), "auto", CPU, "bf16").name == "torch"
+
+
+BF16, VNNI = {"avx512_bf16": True, "avx512_vnni": True}, {"avx512_vnni": True}
+
+
+@pytest.mark.parametrize(
+    ("native", "costs", "runtime", "expected"),
+    [
+        (BF16, {}, "openvino", "bf16"),
+        (BF16, {}, "torch", "bf16"),
+        (BF16, {"bf16": 0.02}, "openvino", "fp32"),
+        (BF16, {"bf16": 0.02, "int8": 0.0}, "openvino", "int8"),
+        (BF16, {"bf16": 0.02, "int8": 0.0}, "torch", "fp32"),
+        (VNNI, {"int8": MOST_AP_COST}, "openvino", "int8"),
+        (VNNI, {"int8": MOST_AP_COST + 0.001}, "openvino", "fp32"),
+        (VNNI, {}, "openvino", "fp32"),
+        ({}, {"int8": 0.0, "bf16": 0.0}, "openvino", "fp32"),
+    ],
+)
+def test_auto_takes_no_precision_that_costs_too_much(native, costs, runtime, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: native)
+    card = with_int8(lively(), **costs).card
+    assert find_precision("auto", CPU, runtime, card) == expected
+    assert find_precision("auto", CPU) == ("bf16" if "avx512_bf16" in native else "fp32")
+
+
+def test_a_network_is_compiled_once_and_taken_from_the_cache(cache):
+    detector = lively()
+    first, again = (OpenVINORuntime(detector, "fp32") for _ in range(2))
+    assert len(list(cache.iterdir())) == 1
+    taken = [r._compiled.get_property("LOADED_FROM_CACHE") for r in (first, again)]
+    assert taken == [False, True]
+    torch.testing.assert_close(run(again), run(first))
+
+
+def test_the_cache_confuses_neither_weights_nor_precisions(cache):
+    for seed in (0, 1):
+        detector = lively(seed=seed)
+        exact = run(TorchRuntime(detector, CPU, "fp32"))
+        for precision in ("bf16", "fp32", "bf16", "fp32"):
+            if find_precision("auto", CPU) != "bf16" and precision == "bf16":
+                continue
+            found = run(OpenVINORuntime(detector, precision))
+            error = max(float((found[name] - exact[name]).abs().max()) for name in exact)
+            assert (error > 1e-3) == (precision == "bf16")
+
+
+def test_a_damaged_cache_is_made_anew(cache):
+    detector = lively()
+    expected = run(OpenVINORuntime(detector, "fp32"))
+    blob = next(cache.iterdir())
+    content = blob.read_bytes()
+    blob.chmod(0o600)
+    blob.write_bytes(content[: len(content) // 2])
+    torch.testing.assert_close(run(OpenVINORuntime(detector, "fp32")), expected)
+
+
+def test_without_a_place_for_the_cache_nothing_is_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CYTOLIBRA_CACHE", str(tmp_path / "file"))
+    assert cache_folder() is None
+    assert OpenVINORuntime(lively(), "fp32").name == "openvino"
+
+
+def test_the_cache_lies_in_the_user_s_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("CYTOLIBRA_CACHE")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "cytolibra" / "openvino"
+
+
+def test_threads_are_as_many_as_asked_for_and_not_pinned():
+    compiled = OpenVINORuntime(lively(), "fp32", threads=1)._compiled
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
+def test_the_weights_that_run_are_named(tmp_path):
+    detector = saved(tmp_path)
+    for name in ("torch", "openvino"):
+        assert ready(detector, name).runtime.sha256 == detector.card.sha256
+    assert detector.card.detector.classes == CLASSES
