@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,12 @@ class Reader(ABC):
     """An open slide file.
 
     A reader may be used by several threads at once; it does not pickle: open one per process.
+
+    Attributes:
+        library: what decodes the pixels.
     """
 
+    library: ClassVar[str]
     header: Header
 
     @abstractmethod
