@@ -58,12 +58,12 @@ class SlideFacts(_Part):
 
     path: str = Field(description="as it was given or found")
     format: str = Field(description="vendor or container, such as aperio")
-    reader: str = Field("", description="library that decoded its pixels; empty in older reports")
     width: int = Field(ge=1, description="level-0 pixels")
     height: int = Field(ge=1, description="level-0 pixels")
     mpp: float = Field(gt=0, description="µm per level-0 pixel")
     mpp_source: Literal["file", "argument"]
     objective: float | None = Field(description="nominal magnification, where the file tells it")
+    reader: str = Field("", description="library that decoded its pixels; empty in older reports")
 
 
 class ModelFacts(_Part):
@@ -133,12 +133,12 @@ def describe_slide(slide: Slide) -> SlideFacts:
     return SlideFacts(
         path=encodable(slide.path),
         format=slide.format,
-        reader=slide.reader,
         width=slide.size.width,
         height=slide.size.height,
         mpp=slide.mpp,
         mpp_source=slide.mpp_source,
         objective=slide.objective,
+        reader=slide.reader,
     )
 
 

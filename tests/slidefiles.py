@@ -135,7 +135,7 @@ def write_aperio(
             left_out = (missing or {}).get(level, ())
             tiles = [
                 b"" if index in left_out else encode_tile(part, compression, photometric, options)
-                for index, part in enumerate(_cut(shown, tile))
+                for index, part in enumerate(cut(shown, tile))
             ]
             extra = []
             if tables:
@@ -220,7 +220,7 @@ def array_slide(image: NDArray[np.uint8], levels: int = 1, mpp: float = MPP) -> 
     return Slide(Path("array"), ArrayReader(image, levels), Scale(mpp, "argument"))
 
 
-def _cut(image: NDArray[np.uint8], tile: int) -> Iterator[NDArray[np.uint8]]:
+def cut(image: NDArray[np.uint8], tile: int) -> Iterator[NDArray[np.uint8]]:
     """Whole tiles of an image, row by row; beyond its border they repeat the border."""
     height, width = image.shape[:2]
     padded = np.pad(image, ((0, -height % tile), (0, -width % tile), (0, 0)), "edge")
