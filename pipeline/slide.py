@@ -14,7 +14,7 @@ from data.resample import SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.mpp import Scale, check_mpp_argument, settle_mpp
-from pipeline.readers.base import Level, Reader, UnsupportedError, show
+from pipeline.readers.base import Level, Reader, UnsupportedError, plain, show
 from pipeline.readers.direct import open_vendor
 from pipeline.readers.image import ImageReader, is_image
 from pipeline.readers.tiff import MAGIC, TiffReader, find_truncation
@@ -207,7 +207,7 @@ class Slide:
         return resample(pixels, (block.width, block.height), box)
 
     def _canvas(self, size: Size) -> NDArray[np.uint8]:
-        return np.full((size.height, size.width, 3), self.background, np.uint8)
+        return plain(size, self.background)
 
 
 def open_slide(path: Path, mpp: float | None = None) -> Slide:

@@ -111,9 +111,14 @@ class DirectLevel:
             pixels = self._segments.decode_bytes(index, data)
         except Exception:  # each codec has errors of its own
             return self._ask(index)
-        if data and pixels is not None and self._is_jpeg and may_be_damaged(data, pixels):
-            return self._ask(index)
-        return pixels
+        doubtful = pixels is not None and self._is_doubtful(data or b"", pixels)
+        return self._ask(index) if doubtful else pixels
+
+    def _is_doubtful(self, data: bytes, pixels: Samples) -> bool:
+        """Whether a tile is not of its level's size, or may be damaged."""
+        if pixels.shape[:2] != self._segments.shape:
+            return True
+        return self._is_jpeg and may_be_damaged(data, pixels)
 
     def _ask(self, index: int) -> NDArray[np.uint8]:
         return self._vendor.read(self._number, self._segments.place(index)[1])
@@ -130,9 +135,12 @@ def open_vendor(path: Path) -> Reader:
         return vendor
     try:
         file = TiffFile(path)
-        levels = _levels(vendor, file)
     except Exception:  # tifffile promises no type for what a file may cause
         return vendor
+    try:
+        levels = _levels(vendor, file)
+    except Exception:  # likewise
+        levels = []
     if any(levels):
         return DirectReader(vendor, file, levels)
     file.close()
@@ -140,6 +148,7 @@ def open_vendor(path: Path) -> Reader:
 
 
 def _levels(vendor: VendorReader, file: TiffFile) -> list[DirectLevel | None]:
+    """What is to be decoded here; None for the levels that stay with OpenSlide."""
     pages = [page for page in file.pages if isinstance(page, TiffPage) and page.is_tiled]
     levels: list[DirectLevel | None] = [None] * len(vendor.header.levels)
     cache, lock = SegmentCache(CACHE_BYTES), threading.Lock()

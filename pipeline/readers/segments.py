@@ -101,6 +101,11 @@ class Segments:
         self._columns = math.ceil(self._image.width / self._width)
         self._rows = math.ceil(self._image.height / self._height)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a whole segment."""
+        return self._height, self._width
+
     def touching(self, region: Rect) -> Iterator[int]:
         """Indices of the segments which a region touches, in all sample planes."""
         for plane in range(self._keyframe.shaped[0]):

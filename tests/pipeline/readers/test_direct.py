@@ -126,9 +126,10 @@ def test_missing_tiles_have_the_background_of_the_slide(tmp_path, monkeypatch):
 
 
 def test_a_level_between_whole_factors_stays_with_openslide(tmp_path):
-    path = write_aperio(tmp_path / "a.svs", grainy(501, 300), levels=2)
-    assert decoded_here(path) == [True, False]
-    assert_shows_what_openslide_shows(path)
+    for size in ((501, 300), (101, 60)):  # of the smaller one's only tile, the origin is exact
+        path = write_aperio(tmp_path / "a.svs", grainy(*size), levels=2)
+        assert decoded_here(path) == [True, False]
+        assert_shows_what_openslide_shows(path)
 
 
 def test_philips(tmp_path):
@@ -191,6 +192,13 @@ def test_tile_of_zeros_is_an_error(tmp_path):
     path = break_tiles(write_aperio(tmp_path / "a.svs", IMAGE), [10])
     assert decoded_here(path) == [True, True, True]
     assert_same_errors(path, damaged=Rect(128, 64, 64, 64))
+
+
+def test_tile_of_another_size_is_an_error(tmp_path):
+    path = write_aperio(tmp_path / "a.svs", IMAGE, levels=1)
+    cropped = np.ascontiguousarray(IMAGE[:64, 448:])  # all of this tile that lies on the slide
+    change_tile(path, 7, lambda _: encode_tile(cropped, "jpeg", "rgb", {"level": 50}))
+    assert_same_errors(path, damaged=Rect(448, 0, 52, 64))
 
 
 def test_doubt_alone_is_no_error(tmp_path):

@@ -84,9 +84,26 @@ def test_sound_jpeg_is_not_doubted(subsampling, padding):
         assert not may_be_damaged(jpeg + padding, imagecodecs.jpeg8_decode(jpeg))
 
 
-@pytest.mark.parametrize("length", [16, 100])
-def test_zeros_in_a_jpeg_are_doubted(length):
-    jpeg = imagecodecs.jpeg8_encode(picture(64, 64), level=90)
-    at = len(jpeg) // 2
-    broken = jpeg[:at] + bytes(length) + jpeg[at + length :]
-    assert may_be_damaged(broken, imagecodecs.jpeg8_decode(broken))
+JPEG = imagecodecs.jpeg8_encode(picture(64, 64), level=90)
+MIDDLE = len(JPEG) // 2
+GREY = np.pad(picture(63, 63), ((0, 1), (0, 1), (0, 0)), constant_values=128)
+
+
+@pytest.mark.parametrize(
+    ("data", "pixels"),
+    [
+        (JPEG[:-2], picture(64, 64)),
+        (JPEG[:MIDDLE] + b"\xff\xc9" + JPEG[MIDDLE + 2 :], picture(64, 64)),
+        (JPEG[:MIDDLE] + bytes(16) + JPEG[MIDDLE + 16 :], picture(64, 64)),
+        (JPEG, GREY),
+    ],
+    ids=["no end", "marker", "zeros", "grey"],
+)
+def test_each_sign_of_damage_is_enough(data, pixels):
+    assert may_be_damaged(data, pixels)
+    assert not may_be_damaged(JPEG, picture(64, 64))
+
+
+def test_restarts_are_sound():
+    with_restart = JPEG[:MIDDLE] + b"\xff\xd3" + JPEG[MIDDLE:]
+    assert not may_be_damaged(with_restart, picture(64, 64))
