@@ -63,6 +63,7 @@ class SlideFacts(_Part):
     mpp: float = Field(gt=0, description="µm per level-0 pixel")
     mpp_source: Literal["file", "argument"]
     objective: float | None = Field(description="nominal magnification, where the file tells it")
+    reader: str = Field("", description="library that decoded its pixels; empty in older reports")
 
 
 class ModelFacts(_Part):
@@ -137,6 +138,7 @@ def describe_slide(slide: Slide) -> SlideFacts:
         mpp=slide.mpp,
         mpp_source=slide.mpp_source,
         objective=slide.objective,
+        reader=slide.reader,
     )
 
 

@@ -14,7 +14,8 @@ from data.resample import SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.mpp import Scale, check_mpp_argument, settle_mpp
-from pipeline.readers.base import Level, Reader, UnsupportedError, show
+from pipeline.readers.base import Level, Reader, UnsupportedError, plain, show
+from pipeline.readers.direct import open_vendor
 from pipeline.readers.image import ImageReader, is_image
 from pipeline.readers.tiff import MAGIC, TiffReader, find_truncation
 from pipeline.readers.vendor import VendorReader, detect_vendor
@@ -48,6 +49,7 @@ class Slide:
     Attributes:
         path: the file.
         format: vendor or container, such as "aperio" or "png".
+        reader: the library that decodes the pixels.
         size: of level 0, in pixels.
         levels: finest first.
         mpp: µm per level-0 pixel.
@@ -62,6 +64,7 @@ class Slide:
         header = reader.header
         self.path = path
         self.format = header.format
+        self.reader = reader.library
         self.levels = header.levels
         self.size = header.levels[0].size
         self.objective = header.objective
@@ -204,7 +207,7 @@ class Slide:
         return resample(pixels, (block.width, block.height), box)
 
     def _canvas(self, size: Size) -> NDArray[np.uint8]:
-        return np.full((size.height, size.width, 3), self.background, np.uint8)
+        return plain(size, self.background)
 
 
 def open_slide(path: Path, mpp: float | None = None) -> Slide:
@@ -252,7 +255,7 @@ def _readers_for(path: Path) -> list[Callable[[Path], Reader]]:
     if vendor == "generic-tiff":
         return [TiffReader, VendorReader]
     if vendor:
-        return [VendorReader, TiffReader] if is_tiff else [VendorReader]
+        return [open_vendor, TiffReader] if is_tiff else [VendorReader]
     if is_tiff:
         return [TiffReader]
     if is_image(path):

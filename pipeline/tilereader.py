@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ReadError
 from pipeline.geometry import Boxes, Rect, Size
+from pipeline.readers.base import plain
 from pipeline.slide import Slide
 from pipeline.tiler import TileGrid
 
@@ -40,7 +41,7 @@ def read_tile(slide: Slide, grid: TileGrid, index: int) -> ReadTile:
     start = time.perf_counter()
     x, y = grid.origin(index)
     size = grid.settings.size
-    pixels = np.full((size, size, 3), slide.background, np.uint8)
+    pixels = plain(Size(size, size), slide.background)
     unread = []
     for part, content in _read_parts(slide, (x, y), Rect(0, 0, size, size), grid.downsample):
         if content is None:

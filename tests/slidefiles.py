@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -103,6 +104,73 @@ def write_sub_ifds(
     return path
 
 
+def write_aperio(
+    path: Path,
+    image: NDArray[np.uint8],
+    *,
+    levels: int = 3,
+    tile: int = 64,
+    compression: str = "jpeg",
+    missing: Mapping[int, Sequence[int]] | None = None,
+    photometric: str = "rgb",
+    tables: bool = False,
+    **options: object,
+) -> Path:
+    """Writes an Aperio slide; tiles may be missing, by level, and JPEG tables be shared.
+
+    Args:
+        path: of the file.
+        image: level 0; each further level is half of the last.
+        levels: how many.
+        tile: side of the tiles.
+        compression: as tifffile names it.
+        missing: indices of tiles to leave out, by level.
+        photometric: of the TIFF; JPEG is stored as RGB or YCbCr accordingly.
+        tables: whether the tiles of a level share their JPEG tables.
+        options: for the encoder of the tiles, see `encode_tile`.
+    """
+    with tifffile.TiffWriter(path) as writer:
+        for level in range(levels):
+            shown = halved(image, level)
+            left_out = (missing or {}).get(level, ())
+            tiles = [
+                b"" if index in left_out else encode_tile(part, compression, photometric, options)
+                for index, part in enumerate(cut(shown, tile))
+            ]
+            extra = []
+            if tables:
+                shared, tiles = _share_tables(tiles)
+                extra = [(347, 7, len(shared), shared, True)]
+            writer.write(
+                iter(tiles),
+                shape=shown.shape,
+                dtype=np.uint8,
+                tile=(tile, tile),
+                photometric=photometric,
+                compression=compression,
+                description=f"Aperio Image Library v12.0\n{shown.shape}|AppMag = 40|MPP = {MPP}",
+                metadata=None,
+                extratags=extra,
+                subsampling=options.get("subsampling"),
+                compressionargs={"outcolorspace": photometric} if compression == "jpeg" else None,
+            )
+    return path
+
+
+def encode_tile(
+    pixels: NDArray[np.uint8], compression: str, photometric: str, options: Mapping[str, object]
+) -> bytes:
+    """One tile's bytes, as a slide with these tags holds them."""
+    if compression == "jpeg":
+        options = {"level": 85, "outcolorspace": photometric, **options}
+        return imagecodecs.jpeg8_encode(pixels, **options)
+    if compression.startswith("aperio_jp2000"):
+        return imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", **options)
+    encode = {"adobe_deflate": imagecodecs.zlib_encode}.get(compression)
+    encode = encode or getattr(imagecodecs, f"{compression}_encode")
+    return encode(pixels, **options)
+
+
 def write_image(path: Path, image: NDArray[np.generic]) -> Path:
     """Writes a plain image in the format of the suffix."""
     Image.fromarray(image).save(path)
@@ -131,6 +199,8 @@ def break_tiles(path: Path, indices: Sequence[int], level: int = 0) -> Path:
 class ArrayReader(Reader):
     """A slide held in memory: each level is the last one halved."""
 
+    library = "numpy"
+
     def __init__(
         self, image: NDArray[np.uint8], levels: int = 1, background: Color = WHITE
     ) -> None:
@@ -148,6 +218,35 @@ class ArrayReader(Reader):
 def array_slide(image: NDArray[np.uint8], levels: int = 1, mpp: float = MPP) -> Slide:
     """A slide that shows an array, without a file."""
     return Slide(Path("array"), ArrayReader(image, levels), Scale(mpp, "argument"))
+
+
+def cut(image: NDArray[np.uint8], tile: int) -> Iterator[NDArray[np.uint8]]:
+    """Whole tiles of an image, row by row; beyond its border they repeat the border."""
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((0, -height % tile), (0, -width % tile), (0, 0)), "edge")
+    for y in range(0, height, tile):
+        for x in range(0, width, tile):
+            yield np.ascontiguousarray(padded[y : y + tile, x : x + tile])
+
+
+def _share_tables(tiles: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """JPEGs' common tables as a stream of their own, and the JPEGs without them."""
+    parts = [_split(tile) for tile in tiles]
+    (shared,) = {tables for tables, _ in parts}
+    return b"\xff\xd8" + shared + b"\xff\xd9", [b"\xff\xd8" + rest for _, rest in parts]
+
+
+def _split(jpeg: bytes) -> tuple[bytes, bytes]:
+    """The segments of a JPEG that hold tables, and all others with the scan."""
+    tables, others, at = b"", b"", 2
+    while jpeg[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        if jpeg[at + 1] in (0xDB, 0xC4):
+            tables += jpeg[at:end]
+        else:
+            others += jpeg[at:end]
+        at = end
+    return tables, others + jpeg[at:]
 
 
 def _quality(compression: str) -> dict[str, object]:

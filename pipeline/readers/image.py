@@ -22,6 +22,8 @@ class ImageReader(Reader):
     Their resolution tags say how large to print, not how large a cell is: mpp is never stated.
     """
 
+    library = "pillow"
+
     def __init__(self, path: Path) -> None:
         self._pixels, image_format = _decode(path)
         self._pixels.flags.writeable = False  # what is read is a view of it

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import logging
-import math
 import struct
 import threading
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC, TiffFile, TiffFrame, TiffPage, TiffPageSeries
+from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
 
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.readers import tiff_tags
 from pipeline.readers.base import WHITE, Header, Reader, UnsupportedError, levels_of, reason, show
+from pipeline.readers.segments import (
+    CACHE_BYTES,
+    Page,
+    Samples,
+    SegmentCache,
+    Segments,
+    crop,
+    segment_size,
+)
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised as SlideError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF in both byte orders."""
 
-CACHE_BYTES = 64 * 2**20
-"""Decoded tiles or strips kept for each level, since neighbouring regions share them."""
-
 LARGEST_SEGMENT = 2**30
 """Bytes of one decoded tile or strip; a larger one makes a file that can't be read in parts."""
-
-Page = TiffPage | TiffFrame
-"""A page with all its tags, or one that shares the tags of another."""
-
-Samples = NDArray[Any]
-"""(height, width, samples) array as stored: grey or RGB, with alpha or without."""
 
 
 class TiffReader(Reader):
@@ -43,6 +40,8 @@ class TiffReader(Reader):
 
     Only the tiles or strips that a region needs are read and decoded.
     """
+
+    library = "tifffile"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -83,8 +82,8 @@ class TiffReader(Reader):
         if unsupported:
             raise UnsupportedError(f"{show(self._path)}: {unsupported}")
         white = tiff_tags.white_level(self._file, index)
-        lock = threading.Lock()
-        levels = [_TiffLevel(level, white, lock) for level in _pyramid(series, self._file)]
+        cache, lock = SegmentCache(CACHE_BYTES), threading.Lock()
+        levels = [_TiffLevel(level, white, cache, lock) for level in _pyramid(series, self._file)]
         header = Header(
             format="ome-tiff" if self._file.is_ome else "tiff",
             levels=levels_of(tuple(level.size for level in levels)),
@@ -96,77 +95,50 @@ class TiffReader(Reader):
 class _TiffLevel:
     """One level of a TIFF: its pages (one, or one a channel) and their segments."""
 
-    def __init__(self, series: TiffPageSeries, white: int, lock: threading.Lock) -> None:
+    def __init__(
+        self, series: TiffPageSeries, white: int, cache: SegmentCache, lock: threading.Lock
+    ) -> None:
         self.size = _size(series)
-        self._pages = [page for page in series.pages if page is not None]
         self._page: TiffPage = series.keyframe
+        self._segments = [
+            Segments(page, self._page, cache, lock) for page in series.pages if page is not None
+        ]
         self._white = white
         self._lock = lock
-        self._segment = lru_cache(max(1, CACHE_BYTES // _segment_bytes(self._page)))(self._decode)
 
     def read(self, region: Rect) -> NDArray[np.uint8]:
         """Reads (height, width, 3) RGB, transparent pixels laid on white."""
-        planes = [self._read_page(number, region) for number in range(len(self._pages))]
+        planes = [self._read_page(segments, region) for segments in self._segments]
         samples = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
         return _to_rgb(_to_8_bit(samples, self._white), self._page)
 
-    def _read_page(self, number: int, region: Rect) -> Samples:
+    def _read_page(self, segments: Segments, region: Rect) -> Samples:
         """Samples (height, width, samples of the page) of one page."""
         if self._page.is_memmappable:
             with self._lock:
-                stored = self._pages[number].asarray(out="memmap", squeeze=False)
+                stored = segments.page.asarray(out="memmap", squeeze=False)
             pixels = stored[:, 0, region.y : region.bottom, region.x : region.right]
         else:
-            pixels = self._collect(number, region)
+            pixels = self._collect(segments, region)
         separate, height, width, contiguous = pixels.shape
         return np.moveaxis(pixels, 0, 2).reshape(height, width, separate * contiguous)
 
-    def _collect(self, number: int, region: Rect) -> Samples:
+    def _collect(self, segments: Segments, region: Rect) -> Samples:
         """Pastes together (separate samples, height, width, contiguous samples)."""
         separate, _, _, _, contiguous = self._page.shaped
         shape = (separate, region.height, region.width, contiguous)
         canvas = np.full(shape, self._white, self._page.dtype)
         if self._page.photometric == PHOTOMETRIC.MINISWHITE:
             canvas[:] = 0
-        for index in self._segments_in(region):
-            pixels, (plane, x, y) = self._segment(number, index)
+        for index in segments.touching(region):
+            pixels = segments.get(index)
             if pixels is None:  # a sparse file leaves out what was never scanned
                 continue
-            here = Rect(x, y, pixels.shape[1], pixels.shape[0])
+            plane, here = segments.place(index)
             common = here.intersection(region)
             if common:
-                _crop(canvas[plane], common, region)[:] = _crop(pixels, common, here)
+                crop(canvas[plane], common, region)[:] = crop(pixels, common, here)
         return canvas
-
-    def _segments_in(self, region: Rect) -> Iterator[int]:
-        """Indices of the tiles or strips which a region touches, in all sample planes."""
-        width, height = _segment_size(self._page)
-        columns, rows = math.ceil(self.size.width / width), math.ceil(self.size.height / height)
-        for plane in range(self._page.shaped[0]):
-            for row in range(region.y // height, math.ceil(region.bottom / height)):
-                for column in range(region.x // width, math.ceil(region.right / width)):
-                    yield (plane * rows + row) * columns + column
-
-    def _decode(self, number: int, index: int) -> tuple[Samples | None, tuple[int, int, int]]:
-        """Pixels (height, width, samples) of one segment and its plane, x and y."""
-        page = self._pages[number]
-        tables = {}
-        if self._page.compression in tiff_tags.JPEG_CODECS:
-            tables = {"jpegtables": page.jpegtables, "jpegheader": self._page.jpegheader}
-        pixels, (plane, _, y, x, _), _ = page.decode(self._stored(page, index), index, **tables)
-        return None if pixels is None else pixels[0], (plane, x, y)
-
-    def _stored(self, page: Page, index: int) -> bytes | None:
-        offset, count = page.dataoffsets[index], page.databytecounts[index]
-        if not count:
-            return None
-        with self._lock:
-            file = page.parent.filehandle
-            file.seek(offset)
-            data: bytes = file.read(count)
-        if len(data) < count:
-            raise EOFError("the file ends within a tile")
-        return data
 
 
 def find_truncation(path: Path) -> str | None:
@@ -245,22 +217,9 @@ def _size(series: TiffPageSeries) -> Size:
     return Size(int(sizes.get("X", 0)), int(sizes.get("Y", 0)))
 
 
-def _segment_size(page: TiffPage) -> tuple[int, int]:
-    """Width and height of a page's tiles or strips."""
-    if page.is_tiled:
-        return page.tilewidth, page.tilelength
-    return page.imagewidth, page.rowsperstrip
-
-
 def _segment_bytes(page: TiffPage) -> int:
-    width, height = _segment_size(page)
+    width, height = segment_size(page)
     return width * height * page.shaped[4] * (page.dtype or np.dtype(np.uint8)).itemsize
-
-
-def _crop(pixels: Samples, part: Rect, whole: Rect) -> Samples:
-    """View of a part of pixels that cover ``whole``."""
-    x, y = part.x - whole.x, part.y - whole.y
-    return pixels[y : y + part.height, x : x + part.width]
 
 
 def _to_8_bit(samples: Samples, white: int) -> NDArray[np.uint8]:

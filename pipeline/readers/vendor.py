@@ -32,14 +32,19 @@ class VendorReader(Reader):
     An OpenSlide handle that met one unreadable tile fails for ever after. Each read therefore
     has a handle of its own, taken from a pool, and a handle that failed is thrown away: neither
     a later read nor another thread's is spoilt.
+
+    Attributes:
+        downsamples: of each level, as OpenSlide has them: the mean of both sides' ratios.
     """
+
+    library = "openslide"
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._idle = [_open(path)]
         self._closed = False
-        self._downsamples = self._idle[0].level_downsamples
+        self.downsamples = self._idle[0].level_downsamples
         self.header = _header(self._idle[0])
 
     def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
@@ -48,7 +53,7 @@ class VendorReader(Reader):
         OpenSlide takes origins in whole level-0 pixels. On a level whose downsample is no whole
         number it shifts the pixels by up to half a level-0 pixel, and smooths them a little.
         """
-        downsample = self._downsamples[level]
+        downsample = self.downsamples[level]
         origin = round(region.x * downsample), round(region.y * downsample)
         try:
             with self._handle() as handle:

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from blobs import CLASSES, BlobDetector, blob_slide
-from slidefiles import break_tiles, write_image, write_pyramid
+from slidefiles import break_tiles, write_aperio, write_image, write_pyramid
 
 from models import ModelCard, ModelFileError, build_detector
 from pipeline.detector import RuntimeSettings, TileDetector, find_device
@@ -14,6 +14,7 @@ from pipeline.errors import SlideError
 from pipeline.runtimes import find_precision
 from pipeline.screen import read_ahead, screen_slide
 from pipeline.settings import ScreenSettings
+from pipeline.writers import write_reports
 
 SIZE = (1500, 1100)
 
@@ -106,6 +107,18 @@ def test_the_same_slide_gives_the_same_report(slide):
     volatile = {"timing"}
     assert first.model_dump(exclude=volatile) == second.model_dump(exclude=volatile)
     np.testing.assert_array_equal(first.cells.boxes, second.cells.boxes)
+
+
+@pytest.mark.parametrize("write", [write_aperio, write_pyramid])
+def test_any_number_of_threads_finds_the_same_cells(tmp_path, scattered, monkeypatch, write):
+    path = write(tmp_path / "slide.svs", blob_slide(SIZE, *scattered), levels=1)
+    files = set()
+    for threads in (1, 2, 5):
+        monkeypatch.setattr("pipeline.screen.READERS", threads)
+        write_reports(screen_slide(path, BlobDetector(), settings()), tmp_path)
+        files.add((tmp_path / "cells.csv").read_bytes())
+    assert len(files) == 1
+    assert files.pop().count(b"\n") > len(scattered[0])
 
 
 @pytest.fixture

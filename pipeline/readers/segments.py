@@ -1,0 +1,196 @@
+"""The tiles or strips that a TIFF stores its pixels in: which, where, and decoded once each."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import TiffFrame, TiffPage
+
+from pipeline.geometry import Rect, Size
+from pipeline.readers import tiff_tags
+
+Page = TiffPage | TiffFrame
+"""A page with all its tags, or one that shares the tags of another."""
+
+Samples = NDArray[Any]
+"""(height, width, samples) array as stored: grey or RGB, with alpha or without."""
+
+CACHE_BYTES = 128 * 2**20
+"""Decoded tiles or strips kept for a slide. Two threads that read tiles of 1536 model pixels at
+half of the slide's scale need 80 MB, so that what neighbouring tiles share is decoded once."""
+
+_ZEROS = bytes(16)
+
+
+class SegmentCache:
+    """Decoded segments, of which the longest unused go first; threads may share it.
+
+    What several threads want at the same time is decoded by one of them.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._kept: dict[Hashable, Future[Samples | None]] = {}
+
+    def get(self, key: Hashable, decode: Callable[[], Samples | None]) -> Samples | None:
+        """The segment of that key, decoded now if it is not at hand; failures are not kept."""
+        with self._lock:
+            future = self._kept.pop(key, None)
+            missing = future is None
+            future = future or Future()
+            self._kept[key] = future  # the last one is the latest used
+        if missing:
+            self._fill(key, future, decode)
+        return future.result()
+
+    def _fill(
+        self, key: Hashable, future: Future[Samples | None], decode: Callable[[], Samples | None]
+    ) -> None:
+        try:
+            pixels = decode()
+        except BaseException as error:
+            with self._lock:
+                self._kept.pop(key, None)
+            future.set_exception(error)
+            return
+        with self._lock:
+            future.set_result(pixels)
+            self._bytes += _bytes(future)
+            self._drop(but=key)
+
+    def _drop(self, but: Hashable) -> None:
+        """Drops what was used longest ago, except what is new or still being decoded."""
+        dropped = []
+        for key, future in self._kept.items():
+            if self._bytes <= self._limit:
+                break
+            if key != but and future.done():
+                dropped.append(key)
+                self._bytes -= _bytes(future)
+        for key in dropped:
+            del self._kept[key]
+
+
+class Segments:
+    """The tiles or strips of one page.
+
+    Args:
+        page: whose pixels they are.
+        keyframe: the page whose tags say how they are stored.
+        cache: shared by all pages of the file.
+        lock: guards the file's position.
+    """
+
+    def __init__(
+        self, page: Page, keyframe: TiffPage, cache: SegmentCache, lock: threading.Lock
+    ) -> None:
+        self.page = page
+        self._keyframe = keyframe
+        self._cache = cache
+        self._lock = lock
+        self._width, self._height = segment_size(keyframe)
+        self._image = Size(keyframe.imagewidth, keyframe.imagelength)
+        self._columns = math.ceil(self._image.width / self._width)
+        self._rows = math.ceil(self._image.height / self._height)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a whole segment."""
+        return self._height, self._width
+
+    def touching(self, region: Rect) -> Iterator[int]:
+        """Indices of the segments which a region touches, in all sample planes."""
+        for plane in range(self._keyframe.shaped[0]):
+            for row in range(region.y // self._height, math.ceil(region.bottom / self._height)):
+                for column in range(region.x // self._width, math.ceil(region.right / self._width)):
+                    yield (plane * self._rows + row) * self._columns + column
+
+    def place(self, index: int) -> tuple[int, Rect]:
+        """A segment's sample plane, and the part of the image which it shows."""
+        row, column = divmod(index, self._columns)
+        plane, row = divmod(row, self._rows)
+        x, y = column * self._width, row * self._height
+        width = min(self._width, self._image.width - x)
+        return plane, Rect(x, y, width, min(self._height, self._image.height - y))
+
+    def get(
+        self, index: int, decode: Callable[[int], Samples | None] | None = None
+    ) -> Samples | None:
+        """Pixels of a segment, from the cache or by ``decode``; None where nothing is stored."""
+        return self._cache.get((self, index), lambda: (decode or self.decode)(index))
+
+    def decode(self, index: int) -> Samples | None:
+        """Pixels (height, width, samples) of a segment, decoded anew; None for an empty one.
+
+        Raises:
+            Exception: of any type; each of the many codecs has errors of its own.
+        """
+        return self.decode_bytes(index, self.stored(index))
+
+    def decode_bytes(self, index: int, data: bytes | None) -> Samples | None:
+        """Likewise, of bytes that were read before."""
+        tables = {}
+        if self._keyframe.compression in tiff_tags.JPEG_CODECS:
+            tables = {"jpegtables": self.page.jpegtables, "jpegheader": self._keyframe.jpegheader}
+        pixels, _, _ = self.page.decode(data, index, **tables)
+        return None if pixels is None else pixels[0]
+
+    def stored(self, index: int) -> bytes | None:
+        """The compressed bytes of a segment; None for an empty one.
+
+        Raises:
+            EOFError: the file ends within them.
+        """
+        offset, count = self.page.dataoffsets[index], self.page.databytecounts[index]
+        if not count:
+            return None
+        with self._lock:
+            file = self.page.parent.filehandle
+            file.seek(offset)
+            data: bytes = file.read(count)
+        if len(data) < count:
+            raise EOFError("the file ends within a tile")
+        return data
+
+
+def segment_size(page: TiffPage) -> tuple[int, int]:
+    """Width and height of a page's tiles or strips."""
+    if page.is_tiled:
+        return page.tilewidth, page.tilelength
+    return page.imagewidth, page.rowsperstrip
+
+
+def crop(pixels: Samples, part: Rect, whole: Rect) -> Samples:
+    """View of a part of pixels that cover ``whole``."""
+    x, y = part.x - whole.x, part.y - whole.y
+    return pixels[y : y + part.height, x : x + part.width]
+
+
+def may_be_damaged(data: bytes, pixels: Samples) -> bool:
+    """Whether a JPEG may be broken although it was decoded without an error.
+
+    imagecodecs ignores libjpeg's warnings, of which OpenSlide makes errors. What they leave behind
+    is looked for instead: a missing end, foreign markers, long zeros, and the grey that stands for
+    data that ended too early. Damage of a sector of a disk is found like this as surely as by
+    OpenSlide; of changes to single bytes OpenSlide finds a quarter, and this a quarter of those.
+    """
+    data = data.rstrip(b"\0")  # some writers fill up to whole words
+    if not data.endswith(b"\xff\xd9") or _ZEROS in data:
+        return True
+    scan = np.frombuffer(data, np.uint8)[data.find(b"\xff\xda") + 2 : -2]
+    after = scan[1:][scan[:-1] == 0xFF]
+    stray = (after != 0) & ((after < 0xD0) | (after > 0xD7))  # stuffing and restarts are sound
+    return bool(stray.any() or (pixels[-1, -1] == 128).all())
+
+
+def _bytes(future: Future[Samples | None]) -> int:
+    pixels = future.result()
+    return 0 if pixels is None else pixels.nbytes
