@@ -140,10 +140,15 @@ def _means(settings: ComparisonSettings, cells: Cells) -> str:
                 values = (_spread(runs, name) for name in names)
                 rows.append([detector, loss, str(len(runs)), *values])
         parts.append(_markdown(rows))
-    empty = ", ".join(
-        f"{detector} with {loss}" for (detector, loss), runs in cells.items() if not runs
-    )
-    return "\n\n".join([*parts, f"Not trained: {empty or 'none'}."])
+    return "\n\n".join([*parts, f"Not trained: {_empty(cells)}."])
+
+
+def _empty(cells: Cells) -> str:
+    losses: dict[str, list[str]] = {}
+    for (detector, loss), runs in cells.items():
+        if not runs:
+            losses.setdefault(detector, []).append(loss)
+    return "; ".join(f"{name} with {', '.join(of)}" for name, of in losses.items()) or "none"
 
 
 def _differences(settings: ComparisonSettings, cells: Cells) -> str:
