@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from slidefiles import (
     MPP,
@@ -252,6 +252,7 @@ class TestReadRegion:
         x=st.floats(-20, 150),
         downsample=st.floats(0.5, 5),
     )
+    @example(step=(1, 1), x=0.0, downsample=0.8)
     def test_overlapping_regions_agree(self, step, x, downsample):
         slide = array_slide(IMAGE, levels=2)
         right, down = step
@@ -259,7 +260,8 @@ class TestReadRegion:
         moved = x + right * downsample, 7 + down * downsample
         second = slide.read_region(*moved, Size(40, 40), downsample)
         difference = first[down:, right:].astype(int) - second[: 40 - down, : 40 - right]
-        assert np.abs(difference).max() <= 1  # Pillow's boxes are of single precision
+        # Pillow's boxes are of single precision, and each of its two passes rounds to whole values.
+        assert np.abs(difference).max() <= 2
 
     @pytest.mark.parametrize("downsample", [1, 2, 2.5, 4, 6.25])
     def test_overlapping_regions_are_equal_at_round_scales(self, tmp_path, downsample):
