@@ -9,11 +9,9 @@ from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from models.assign import all_background, settle_claims
-from models.backbones import PyramidBackbone
 from models.config import DetectorConfig
 from models.dense import (
     DenseDetector,
-    FieldTransform,
     HeadOutputs,
     Target,
     box_centres,
@@ -53,10 +51,7 @@ class ATSS(DenseDetector):
     head: ATSSHead
 
     def __init__(self, config: DetectorConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.transform = FieldTransform(config)
-        self.backbone = PyramidBackbone(config)
+        super().__init__(config)
         scale = config.atss.anchor_scale
         self.anchor_generator = square_anchors(
             (scale * 2**level,) for level in config.pyramid.levels

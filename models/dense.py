@@ -103,6 +103,12 @@ class DenseDetector(nn.Module):
     box_coder: Any
     _thresholds: tuple[float, ...] = ()
 
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.transform = FieldTransform(config)
+        self.backbone = PyramidBackbone(config)
+
     def forward(
         self, images: Sequence[Tensor], targets: list[Target] | None = None
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:

@@ -8,11 +8,9 @@ from torch.nn.functional import smooth_l1_loss
 from torchvision.ops import DeformConv2d, box_iou
 
 from models.assign import all_background, settle_claims
-from models.backbones import PyramidBackbone
 from models.config import DetectorConfig
 from models.dense import (
     DenseDetector,
-    FieldTransform,
     HeadOutputs,
     Target,
     box_centres,
@@ -140,10 +138,7 @@ class RepPoints(DenseDetector):
     head: RepPointsHead
 
     def __init__(self, config: DetectorConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.transform = FieldTransform(config)
-        self.backbone = PyramidBackbone(config)
+        super().__init__(config)
         # A square of one stride: its centre is the place, its side the unit of the points.
         self.anchor_generator = square_anchors((2**level,) for level in config.pyramid.levels)
         self.head = RepPointsHead(config)

@@ -10,11 +10,9 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import Conv2dNormActivation, box_convert, box_iou, generalized_box_iou_loss
 
 from models.assign import all_background, settle_claims
-from models.backbones import PyramidBackbone
 from models.config import DetectorConfig, YOLOFSettings
 from models.dense import (
     DenseDetector,
-    FieldTransform,
     HeadOutputs,
     Target,
     matched_boxes,
@@ -77,10 +75,7 @@ class YOLOF(DenseDetector):
     head: YOLOFHead
 
     def __init__(self, config: DetectorConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.transform = FieldTransform(config)
-        self.backbone = PyramidBackbone(config)
+        super().__init__(config)
         self.anchor_generator = square_anchors([config.yolof.anchor_sides])
         self.head = YOLOFHead(config)
         self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))

@@ -27,6 +27,8 @@ from data.evaluation import (
     FieldCells,
     best_threshold,
     field_metrics,
+    join,
+    match_classes,
     matches,
     pool,
     save_cells,
@@ -261,8 +263,9 @@ class Judge:
         sides = pool(self.truth, self.found, np.flatnonzero(abnormal))
         pooled = best_threshold(matches(*sides, 1, 0), beta=2)
         thresholds = {}
-        for label, name in enumerate(classes):
-            of_class = matches(self.truth, self.found, len(classes), label)
+        by_class = match_classes(self.truth, self.found, len(classes))
+        for label, (name, by_field) in enumerate(zip(classes, by_class, strict=True)):
+            of_class = join(by_field)
             own = best_threshold(of_class, beta=2 if abnormal[label] else 1)
             too_few = abnormal[label] and of_class.cells < FEW_CELLS
             thresholds[name] = round(pooled if too_few else own, 4)
