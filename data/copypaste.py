@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from data.fieldset import Field, FieldSet
 from data.images import FieldImages
-from data.resample import resample
 
 CONTEXT = 1.4
 """Side of the copied square, in sides of the cell's box: a nucleus with its cytoplasm."""
@@ -89,10 +88,10 @@ class CellPaster:
         half = CONTEXT * (x1 - x0) / 2
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
         side = max(8, round(2 * half / downsample))
-        height, width = self._images[index].shape[:2]
+        width, height = self._fields[index].width, self._fields[index].height
         left, top = np.clip([x - half, y - half], 0, [width - 2 * half, height - 2 * half])
         box = (float(left), float(top), float(left + 2 * half), float(top + 2 * half))
-        density = _to_density(resample(self._images[index], (side, side), box))
+        density = _to_density(self._images.crop(index, (side, side), box))
         background = np.percentile(density, 10, axis=(0, 1)).astype(np.float32)
         mask = _fading_circle(side)
         return np.maximum(density - background, 0) * mask, float((x1 - x0) / downsample)

@@ -112,7 +112,7 @@ class CropDataset(Dataset[Sample]):
         index, window = self._draw_window(rng)
         field, side = self.fields[index], self.crops.size
         left, top, right, bottom = window
-        image = resample(self._images[index], (side, side), (left, top, right, bottom))
+        image = self._images.crop(index, (side, side), (left, top, right, bottom))
         boxes = (field.boxes - (left, top, left, top)) * side / (right - left)
         image = hide(image, boxes[field.crowd], boxes[~field.crowd])
         boxes = boxes[~field.crowd]

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Grouping = Literal["field", "slide", "patient"]
+"""What belongs together when a set is split or drawn anew."""
+
 
 @dataclass(frozen=True)
 class Field:
-    """One annotated image.
+    """One annotated image, or a part of a slide.
 
     Attributes:
         image: its file.
-        width, height: its size in pixels.
+        width, height: its size in pixels; of level 0 for a part of a slide.
         mpp: µm per pixel, None where nobody says.
         boxes: (N, 4) float32, xyxy in pixels, inside the image.
         nuclei: (N, 2) float32, x and y of each nucleus; the middle of the box where none is marked.
         labels: (N,) int64, indices into the classes of the set; of no meaning for a crowd.
         crowd: (N,) bool, regions that count neither as cell nor as background, for any class.
+        origin: x and y of its top left in the image; all else is in the field's own pixels.
+        slide: the slide that it comes from; empty where the image is all that is known.
+        patient: whose slide it is; empty where nobody says.
     """
 
     image: Path
@@ -31,6 +38,16 @@ class Field:
     nuclei: NDArray[np.float32]
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
+    origin: tuple[int, int] = (0, 0)
+    slide: str = ""
+    patient: str = ""
+
+    def group(self, by: Grouping) -> str:
+        """The name of what the field belongs to; the next smaller thing where that is unknown."""
+        whole_slide = self.slide or str(self.image)
+        if by == "field":
+            return f"{self.image}@{self.origin[0]},{self.origin[1]}"
+        return whole_slide if by == "slide" else self.patient or whole_slide
 
 
 @dataclass(frozen=True)

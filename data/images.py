@@ -10,6 +10,7 @@ from PIL import Image
 
 from configs import ConfigError
 from data.fieldset import Field
+from data.resample import resample
 
 
 class FieldImages:
@@ -28,3 +29,18 @@ class FieldImages:
             except OSError as error:
                 raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
         return self._pixels[index]
+
+    def crop(
+        self, index: int, size: tuple[int, int], box: tuple[float, float, float, float]
+    ) -> NDArray[np.uint8]:
+        """A box (xyxy, pixels of the field) of a field, at any scale.
+
+        Args:
+            index: of the field.
+            size: width and height of the result in pixels.
+            box: may be fractional; inside the field.
+
+        Returns:
+            (height, width, 3) RGB.
+        """
+        return resample(self[index], size, box)
