@@ -31,10 +31,10 @@ class PyramidSettings(StrictModel):
     """The feature pyramid.
 
     Level l has stride 2**l. Levels 3 to 5 are always built, top down, for context;
-    the head runs on ``levels`` only.
+    the head runs on ``levels`` only. ``channels`` divide by the groups of torchvision's norms.
     """
 
-    channels: int = Field(128, ge=8)
+    channels: int = Field(128, ge=32, multiple_of=32)
     levels: Annotated[
         tuple[Annotated[int, Field(ge=3, le=7)], ...],
         Field(min_length=1),

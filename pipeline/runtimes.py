@@ -171,8 +171,9 @@ def find_precision(
 ) -> Precision:
     """What "auto" comes to on a device, for a model.
 
-    On a CPU bf16 where it computes that natively, else int8 where it has instructions for it and
-    the model a network in it, else fp32; never one that is known to cost more than `MOST_AP_COST`.
+    On a CPU int8 where it has instructions for it and the model a network in it that was measured,
+    else bf16 where it computes that natively, else fp32; never one that is known to cost more than
+    `MOST_AP_COST`.
 
     Raises:
         ConfigError: the precision does not fit the device, the runtime or the model.
@@ -182,11 +183,11 @@ def find_precision(
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if computes_bf16() and _known_cost(card, "bf16", unknown=0.0) <= MOST_AP_COST:
-        return "bf16"
     has_int8 = runtime == "openvino" and card is not None and "openvino-int8" in card.graphs
     if has_int8 and _has_any(_INT8) and _known_cost(card, "int8", unknown=1.0) <= MOST_AP_COST:
         return "int8"
+    if computes_bf16() and _known_cost(card, "bf16", unknown=0.0) <= MOST_AP_COST:
+        return "bf16"
     return "fp32"
 
 

@@ -136,6 +136,9 @@ BF16, VNNI = {"avx512_bf16": True, "avx512_vnni": True}, {"avx512_vnni": True}
     [
         (BF16, {}, "openvino", "bf16"),
         (BF16, {}, "torch", "bf16"),
+        (BF16, {"int8": 0.0, "bf16": 0.0}, "openvino", "int8"),
+        (BF16, {"int8": 0.02, "bf16": 0.0}, "openvino", "bf16"),
+        (BF16, {"int8": 0.0}, "torch", "bf16"),
         (BF16, {"bf16": 0.02}, "openvino", "fp32"),
         (BF16, {"bf16": 0.02, "int8": 0.0}, "openvino", "int8"),
         (BF16, {"bf16": 0.02, "int8": 0.0}, "torch", "fp32"),
