@@ -10,6 +10,7 @@ from lively import CLASSES, lively, saved
 from configs import ConfigError
 from models.card import GraphFacts
 from models.export import load_openvino
+from pipeline import runtimes
 from pipeline.detector import RuntimeSettings, TileDetector
 from pipeline.runtimes import (
     MOST_AP_COST,
@@ -77,6 +78,17 @@ def test_a_batch_gives_each_tile_what_it_gives_alone():
     tiles = [tile((96, 160)), tile((70, 101), seed=1)]
     for found, one in zip(together.detect(tiles), tiles, strict=True):
         np.testing.assert_array_equal(found.boxes, together.detect([one])[0].boxes)
+
+
+def test_a_network_of_fixed_shape_gives_what_one_for_any_shape_gives(monkeypatch):
+    tiles = [tile((96, 160)), tile((70, 101), seed=1), tile((96, 160), seed=2)]
+    fixed = OpenVINORuntime(lively(), "fp32")
+    found = fixed.run(tiles)
+    assert sorted(fixed._of_shape) == [(70, 101, 3), (96, 160, 3)]
+    monkeypatch.setattr(runtimes, "FIXED_SHAPES", 0)
+    for one, other in zip(found, OpenVINORuntime(lively(), "fp32").run(tiles), strict=True):
+        for name, values in one.outputs.items():
+            torch.testing.assert_close(values, other.outputs[name], atol=1e-4, rtol=1e-4)
 
 
 def test_auto_is_openvino_on_a_cpu():
@@ -159,7 +171,7 @@ def test_a_network_is_compiled_once_and_taken_from_the_cache(cache):
     detector = lively()
     first, again = (OpenVINORuntime(detector, "fp32") for _ in range(2))
     assert len(list(cache.iterdir())) == 1
-    taken = [r._compiled.get_property("LOADED_FROM_CACHE") for r in (first, again)]
+    taken = [r._any_shape.get_property("LOADED_FROM_CACHE") for r in (first, again)]
     assert taken == [False, True]
     torch.testing.assert_close(run(again), run(first))
 
@@ -201,7 +213,7 @@ def test_the_cache_lies_in_the_user_s_cache_folder(tmp_path, monkeypatch):
 
 
 def test_threads_are_as_many_as_asked_for_and_not_pinned():
-    compiled = OpenVINORuntime(lively(), "fp32", threads=1)._compiled
+    compiled = OpenVINORuntime(lively(), "fp32", threads=1)._any_shape
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
 
