@@ -12,6 +12,9 @@ from models.config import DetectorConfig
 GraphKind = Literal["openvino", "openvino-int8", "onnx"]
 """Networks for other runtimes that may lie beside a model's sidecar; see `models.export`."""
 
+DEFAULT_WIDEST_CELL = 60.0
+"""Longest side of a cell in µm, where a model does not say: a superficial squamous cell's."""
+
 
 class GraphFacts(StrictModel):
     """An exported network.
@@ -33,6 +36,7 @@ class ModelCard(StrictModel):
         summary: one line for ``cytolibra models``.
         detector: what `build_detector` takes.
         mpp: µm per pixel that the detector expects.
+        widest_cell: longest side, in µm, of the cells that it was trained on.
         thresholds: score above which a cell counts, for each class.
         threshold_rule: how the thresholds were chosen.
         training: data, their licence and attribution, and the recipe.
@@ -51,6 +55,7 @@ class ModelCard(StrictModel):
     summary: str = ""
     detector: DetectorConfig
     mpp: float = Field(gt=0)
+    widest_cell: float = Field(DEFAULT_WIDEST_CELL, gt=0)
     thresholds: dict[str, float]
     threshold_rule: str = ""
     training: dict[str, Any] = Field(default_factory=dict)

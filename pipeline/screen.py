@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import JsonValue
 
-from models import DenseDetector
+from models import DenseDetector, ModelCard
 from pipeline.classes import CellClass
 from pipeline.detector import TileDetector
 from pipeline.errors import SlideError
@@ -34,7 +34,7 @@ from pipeline.report import (
 from pipeline.settings import ScreenSettings
 from pipeline.slide import Slide, open_slide
 from pipeline.stitcher import Stitcher
-from pipeline.tiler import TilePlan, plan_tiles
+from pipeline.tiler import TilePlan, TilerSettings, plan_tiles
 from pipeline.tilereader import read_tile
 
 Progress = Callable[[int, int], None]
@@ -78,9 +78,8 @@ def screen_slide(
     with slide:
         with clock("foreground"):
             foreground = find_foreground(slide, settings.foreground)
-            plan = plan_tiles(
-                slide.bounds, slide.mpp, detector.card.mpp, settings.tiler, foreground
-            )
+            tiler = settle_tiler(settings, detector.card)
+            plan = plan_tiles(slide.bounds, slide.mpp, detector.card.mpp, tiler, foreground)
         found = _screen_tiles(slide, plan, detector, settings, clock, progress)
         return _report(slide, plan, found, detector, settings, clock)
 
@@ -210,7 +209,17 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     runtime = detector.runtime
     in_force = {"device": str(detector.device), "name": runtime.name}
     values["runtime"] |= in_force | {"precision": runtime.precision}
+    values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values
+
+
+def settle_tiler(settings: ScreenSettings, card: ModelCard) -> TilerSettings:
+    """The tiler's settings for a model's cells.
+
+    Raises:
+        ConfigError: the tiles are too small for them.
+    """
+    return settings.tiler.for_cells(card.widest_cell / card.mpp, settings.stitcher.slack)
 
 
 def core_area(plan: TilePlan) -> float:

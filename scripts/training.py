@@ -40,7 +40,7 @@ from data.fields import (
     WholeFieldDataset,
     collate,
 )
-from data.fieldset import FieldSet
+from data.fieldset import FieldSet, widest_cell
 from data.images import FieldImages
 from models import (
     DetectorConfig,
@@ -328,6 +328,7 @@ def _make_card(settings: TrainSettings, train: FieldSet, judge: Judge) -> ModelC
         summary=card.summary,
         detector=settings.model.model_copy(update={"backbone_weights": None}),
         mpp=settings.data.mpp,
+        widest_cell=round(widest_cell(train), 1),
         thresholds=judge.thresholds(),
         threshold_rule=THRESHOLD_RULE,
         training={

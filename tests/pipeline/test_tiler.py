@@ -214,7 +214,6 @@ def meets_slowly(foreground, box):
         ("overlap=1536", ["overlap", "1536"]),
         ("overlap=-1", ["overlap", "-1"]),
         ("size=0", ["size", "0"]),
-        ("size=100", ["overlap", "100"]),
         ("stride=5", ["stride", "overlap"]),
     ],
 )
@@ -222,3 +221,17 @@ def test_settings_that_make_no_grid_are_refused_with_their_key(override, words):
     with pytest.raises(ConfigError) as refusal:
         load_config(None, TilerSettings, [override])
     assert all(word in str(refusal.value) for word in words)
+
+
+@pytest.mark.parametrize(("widest", "overlap"), [(41.0, 128), (112.0, 128), (113.0, 160)])
+def test_the_widest_cell_with_its_slack_fits_into_the_overlap(widest, overlap):
+    assert TilerSettings().for_cells(widest, slack=8).stride == 1536 - overlap
+
+
+def test_an_overlap_that_was_asked_for_stays():
+    assert TilerSettings(overlap=16).for_cells(500, slack=8).overlap == 16
+
+
+def test_tiles_too_small_for_the_cells_are_refused():
+    with pytest.raises(ConfigError, match=r"tiler.size = 128.*overlap of 128"):
+        TilerSettings(size=128).for_cells(41, slack=8)
