@@ -7,43 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field as Option
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from configs import ConfigError, StrictModel
+from configs import ConfigError
 from data.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
 from data.copypaste import CellPaster
-from data.fieldset import Field, FieldSet
+from data.fieldset import FieldSet
 from data.images import FieldImages
-from data.resample import resample
+from data.regions import downsample_of
+from data.sampling import CropSettings, WindowSampler, touching
 from data.synth import CLASSES, draw_field
 
 Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
 """Pixels, boxes in them, labels."""
 
 Sample = tuple[Tensor, dict[str, Tensor]]
-
-
-class CropSettings(StrictModel):
-    """How crops are drawn.
-
-    Attributes:
-        size: side of a crop in pixels of the model's mpp.
-        scale: largest relative change of scale, as 1.2 for 1 / 1.2 to 1.2.
-        around_cells: share of crops that are laid around a cell, of a class drawn first;
-            the others lie anywhere in a field drawn evenly.
-        class_power: 0 draws the cell's class by its frequency, 1 evenly over classes.
-        drawn: share of crops that are drawn by `data.synth`, not cut from a field.
-        paste: how many cells of other fields are laid on a crop, on average.
-    """
-
-    size: int = Option(384, ge=32)
-    scale: float = Option(1.2, ge=1, le=2)
-    around_cells: float = Option(0.5, ge=0, le=1)
-    class_power: float = Option(0.5, ge=0, le=1)
-    drawn: float = Option(0.0, ge=0, le=1)
-    paste: float = Option(0.0, ge=0, le=20)
 
 
 class CropDataset(Dataset[Sample]):
@@ -83,8 +62,7 @@ class CropDataset(Dataset[Sample]):
         self._images = images
         self._downsample = [downsample_of(field, mpp) for field in self.fields]
         self._augment = build_augmentation(augment)
-        self._cells = _cells_by_class(fields)
-        self._class_weights = _class_weights(self._cells, crops.class_power)
+        self._windows = WindowSampler(fields, images, self._downsample, crops)
         self._paster = CellPaster(fields, images, self._downsample)
         self._drawn_labels = _drawn_labels(fields.classes) if crops.drawn else None
 
@@ -109,41 +87,30 @@ class CropDataset(Dataset[Sample]):
         return image, boxes, self._drawn_labels[labels]
 
     def _cut(self, rng: np.random.Generator) -> Crop:
-        index, window = self._draw_window(rng)
+        index, window = self._windows.draw(rng)
         field, side = self.fields[index], self.crops.size
-        left, top, right, bottom = window
-        image = self._images.crop(index, (side, side), (left, top, right, bottom))
-        boxes = (field.boxes - (left, top, left, top)) * side / (right - left)
-        image = hide(image, boxes[field.crowd], boxes[~field.crowd])
-        boxes = boxes[~field.crowd]
-        labels, count = field.labels[~field.crowd], int(rng.poisson(self.crops.paste))
-        return self._paster.paste(image, boxes, labels, count, rng)
-
-    def _draw_window(
-        self, rng: np.random.Generator
-    ) -> tuple[int, tuple[float, float, float, float]]:
-        """A field and a square window (xyxy, its pixels) of the crop's size times the scale."""
-        x = y = None
-        if rng.random() < self.crops.around_cells and self._class_weights.any():
-            label = rng.choice(len(self._cells), p=self._class_weights)
-            index, x, y = self._cells[label][rng.integers(len(self._cells[label]))]
-        else:
-            index = rng.integers(len(self.fields))
-        field = self.fields[int(index)]
-        scale = np.exp(rng.uniform(-1, 1) * np.log(self.crops.scale))
-        side = self.crops.size * self._downsample[int(index)] / scale
-        side = float(min(side, field.width, field.height))
-        left = _draw_start(rng, x, side, field.width)
-        top = _draw_start(rng, y, side, field.height)
-        return int(index), (left, top, left + side, top + side)
+        left, top, right, _ = window
+        image = self._images.crop(index, (side, side), window)
+        near = touching(field.boxes, window)
+        boxes = (field.boxes[near] - (left, top, left, top)) * side / (right - left)
+        crowd, labels = field.crowd[near], field.labels[near]
+        image = hide(image, boxes[crowd], boxes[~crowd])
+        count = int(rng.poisson(self.crops.paste))
+        return self._paster.paste(image, boxes[~crowd], labels[~crowd], count, rng)
 
 
 class WholeFieldDataset(Dataset[Sample]):
-    """Every field, whole, at the model's mpp; boxes in its pixels."""
+    """Every field, whole, at the model's mpp; boxes in its pixels.
 
-    def __init__(self, fields: FieldSet, mpp: float) -> None:
+    Args:
+        fields: the annotated fields; slides are cut by `data.regions.cut_fields` before.
+        images: their pixels.
+        mpp: of the result.
+    """
+
+    def __init__(self, fields: FieldSet, images: FieldImages, mpp: float) -> None:
         self.fields = fields.fields
-        self._images = FieldImages(self.fields)
+        self._images = images
         self._downsample = [downsample_of(field, mpp) for field in self.fields]
 
     def __len__(self) -> int:
@@ -152,7 +119,7 @@ class WholeFieldDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         field, downsample = self.fields[index], self._downsample[index]
         size = (round(field.width / downsample), round(field.height / downsample))
-        image = resample(self._images[index], size)
+        image = self._images.whole(index, size)
         scale = np.array(size * 2) / np.array([field.width, field.height] * 2)
         pixels, target = to_sample(image, field.boxes * scale, field.labels)
         return pixels, target | {"crowd": torch.from_numpy(field.crowd)}
@@ -215,38 +182,6 @@ def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]
     return list(images), list(targets)
 
 
-def downsample_of(field: Field, mpp: float) -> float:
-    """Pixels of a field per pixel at ``mpp``.
-
-    Raises:
-        ConfigError: the annotations don't say the field's mpp.
-    """
-    if field.mpp is None:
-        raise ConfigError(
-            f'{field.image}: the annotations give no mpp for this image; add "mpp" to its entry '
-            "in the COCO file"
-        )
-    return mpp / field.mpp
-
-
-def _cells_by_class(fields: FieldSet) -> list[NDArray[np.float64]]:
-    """For each class an (N, 3) array of field index, x, y of its cells' centres."""
-    rows = [
-        np.column_stack([np.full(len(f.boxes), i), (f.boxes[:, :2] + f.boxes[:, 2:]) / 2])
-        for i, f in enumerate(fields.fields)
-    ]
-    cells = np.concatenate(rows).astype(np.float64)
-    labels = np.concatenate([np.where(f.crowd, -1, f.labels) for f in fields.fields])
-    return [cells[labels == label] for label in range(len(fields.classes))]
-
-
-def _class_weights(cells: list[NDArray[np.float64]], power: float) -> NDArray[np.float64]:
-    """Probability of drawing each class: its count to the power of 1 - ``power``."""
-    counts = np.array([len(of_class) for of_class in cells], np.float64)
-    weights = np.where(counts > 0, np.maximum(counts, 1) ** (1 - power), 0)
-    return weights / max(weights.sum(), 1e-12)
-
-
 def _drawn_labels(classes: Sequence[str]) -> NDArray[np.int64]:
     missing = [name for name in CLASSES if name not in classes]
     if missing:
@@ -255,11 +190,3 @@ def _drawn_labels(classes: Sequence[str]) -> NDArray[np.int64]:
             "are not among the model's classes; set it to 0"
         )
     return np.array([list(classes).index(name) for name in CLASSES], np.int64)
-
-
-def _draw_start(rng: np.random.Generator, center: float | None, side: float, length: int) -> float:
-    """Start of a window of ``side`` in 0..length, anywhere, or so that it shows ``center``."""
-    if center is None:
-        return float(rng.uniform(0, length - side))
-    offset = rng.uniform(0.1, 0.9) * side
-    return float(np.clip(center - offset, 0, length - side))

@@ -1,8 +1,12 @@
-"""The pixels of annotated fields."""
+"""The pixels of annotated fields: of plain images, and of slides, of which only parts are read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,35 +16,160 @@ from configs import ConfigError
 from data.fieldset import Field
 from data.resample import resample
 
+Pixels = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
 
-class FieldImages:
-    """The fields' pixels, decoded once each and kept: a few hundred fields fit in memory."""
+MOST_BYTES = 2 << 30
+"""Decoded images that are kept by one process: some five hundred fields of 1376 x 1020 px."""
 
-    def __init__(self, fields: Sequence[Field]) -> None:
-        self._fields = fields
-        self._pixels: dict[int, NDArray[np.uint8]] = {}
+MOST_SLIDES = 32
+"""Slides that one process keeps open."""
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        if index not in self._pixels:
-            path = self._fields[index].image
-            try:
-                with Image.open(path) as image:
-                    self._pixels[index] = np.asarray(image.convert("RGB"))
-            except OSError as error:
-                raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
-        return self._pixels[index]
 
-    def crop(
-        self, index: int, size: tuple[int, int], box: tuple[float, float, float, float]
-    ) -> NDArray[np.uint8]:
-        """A box (xyxy, pixels of the field) of a field, at any scale.
+class ImageError(ConfigError):
+    """An image, or a part of a slide, that can't be read; others may still be.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        """Comes through from a worker process."""
+        return _image_error, (str(self), self.path)
+
+
+class OpenSlide(Protocol):
+    """A slide whose regions can be read at any scale."""
+
+    def read(self, x: float, y: float, size: tuple[int, int], downsample: float) -> Pixels:
+        """A region.
 
         Args:
-            index: of the field.
-            size: width and height of the result in pixels.
-            box: may be fractional; inside the field.
+            x: its left edge in level-0 px.
+            y: its top edge.
+            size: width and height of the result in px.
+            downsample: level-0 px per px of the result.
 
         Returns:
             (height, width, 3) RGB.
+
+        Raises:
+            ImageError: the region can't be read.
         """
-        return resample(self[index], size, box)
+
+    def close(self) -> None:
+        """Gives back the file."""
+
+
+Opener = Callable[[Field], OpenSlide | None]
+"""Opens the slide of a field; None for a plain image, which is decoded as a whole."""
+
+
+def no_slides(_: Field) -> None:
+    """The opener of those who have plain images only."""
+
+
+class FieldImages:
+    """Pixels of fields. Copies in other processes open their slides anew: handles don't travel.
+
+    Args:
+        fields: whose pixels are wanted.
+        opener: of slides.
+    """
+
+    def __init__(self, fields: Sequence[Field], opener: Opener = no_slides) -> None:
+        self._fields = fields
+        self._opener = opener
+        self._forget()
+
+    def crop(self, index: int, size: tuple[int, int], box: Box) -> Pixels:
+        """A box of a field, at any scale.
+
+        Args:
+            index: of the field.
+            size: width and height of the result in px.
+            box: xyxy in px of the field; may be fractional.
+
+        Returns:
+            (height, width, 3) RGB.
+
+        Raises:
+            ImageError: it can't be read.
+        """
+        field = self._fields[index]
+        x, y = field.origin
+        left, top, right, bottom = box
+        slide = self._slide(field)
+        if slide is not None:
+            return slide.read(x + left, y + top, size, (right - left) / size[0])
+        return resample(self._whole(field.image), size, (x + left, y + top, x + right, y + bottom))
+
+    def whole(self, index: int, size: tuple[int, int]) -> Pixels:
+        """All of a field, at a size of (width, height) px; see `crop`."""
+        field = self._fields[index]
+        return self.crop(index, size, (0.0, 0.0, field.width, field.height))
+
+    def overview(self, index: int, mpp: float) -> Pixels:
+        """All of a field at about ``mpp`` µm per pixel, or as it is where that is coarser; kept."""
+        if index not in self._overviews:
+            field = self._fields[index]
+            pixels = max(1.0, mpp / (field.mpp or mpp))
+            size = max(1, round(field.width / pixels)), max(1, round(field.height / pixels))
+            self._overviews[index] = self.whole(index, size)
+        return self._overviews[index]
+
+    def is_slide(self, index: int) -> bool:
+        """Whether a field lies on a slide, not on a plain image."""
+        return self._slide(self._fields[index]) is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_fields": self._fields, "_opener": self._opener}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._slides: OrderedDict[Path, OpenSlide | None] = OrderedDict()
+        self._decoded: OrderedDict[Path, Pixels] = OrderedDict()
+        self._overviews: dict[int, Pixels] = {}
+        self._bytes = 0
+
+    def _slide(self, field: Field) -> OpenSlide | None:
+        if self._process != os.getpid():  # a fork shares its parent's position in the file
+            self._process = os.getpid()
+            self._slides.clear()
+        if field.image not in self._slides:
+            self._slides[field.image] = self._opener(field)
+        self._slides.move_to_end(field.image)
+        if len(self._slides) > MOST_SLIDES:
+            _, oldest = self._slides.popitem(last=False)
+            if oldest is not None:
+                oldest.close()
+        return self._slides[field.image]
+
+    def _whole(self, path: Path) -> Pixels:
+        if path not in self._decoded:
+            self._decoded[path] = pixels = _decode(path)
+            self._bytes += pixels.nbytes
+            while self._bytes > MOST_BYTES and len(self._decoded) > 1:
+                self._bytes -= self._decoded.popitem(last=False)[1].nbytes
+        self._decoded.move_to_end(path)
+        return self._decoded[path]
+
+
+def _decode(path: Path) -> Pixels:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ImageError(path, f"cannot be read as an image: {error}") from error
+
+
+def _image_error(text: str, path: Path) -> ImageError:
+    return ImageError(path, text.removeprefix(f"{path}: "))

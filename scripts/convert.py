@@ -15,7 +15,6 @@ import typer
 from configs import ConfigError, load_yaml, validate
 
 if TYPE_CHECKING:
-    from data.annotations import ImageInfo
     from data.fieldset import FieldSet
 
 
@@ -66,6 +65,7 @@ def convert(
 ) -> None:
     """Converts annotations of many formats to COCO."""
     from data.annotations import AnnotationSettings, read_fields
+    from scripts.slides import slide_info
 
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
         raise ConfigError(f"--out {out}: is what is to be converted; name another file")
@@ -81,34 +81,6 @@ def convert(
     fields = read_fields(inputs, roots, None, settings, slide_info)
     _write(fields, roots, out)
     _tell(fields, out)
-
-
-def slide_info(path: Path) -> ImageInfo | None:
-    """What must be known of a slide or a plain image, to place annotations on it.
-
-    Raises:
-        SlideError: it can't be opened.
-        ConfigError: it is no image.
-    """
-    from data.annotations import ImageInfo, image_info
-    from pipeline.slide import IMAGE_SUFFIXES, open_slide
-
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return image_info(path)
-    with open_slide(path, mpp=1.0) as slide:  # 1.0 is for files that carry none
-        mpp = slide.mpp if slide.mpp_source == "file" else None
-        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path))
-
-
-def _properties(path: Path) -> dict[str, str]:
-    """What OpenSlide tells of a slide; nothing for files that it doesn't know."""
-    import openslide
-
-    try:
-        with openslide.OpenSlide(path) as slide:
-            return dict(slide.properties)
-    except openslide.OpenSlideError:
-        return {}
 
 
 def _read_table(entries: Sequence[str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ LOWEST_SCORE = 0.01
 def evaluate(
     model: Annotated[str, typer.Option(help="Shipped model's name, or a model's folder.")],
     data: Annotated[Path, typer.Option(help="Annotations: a file, folder or glob.")],
-    images: Annotated[Path, typer.Option(help="Folder of the fields' images.")],
+    images: Annotated[Path, typer.Option(help="Folder of the slides or images.")],
     out: Annotated[Path, typer.Option(help="Where metrics.json goes.")] = Path("metrics.json"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     runtime: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
@@ -34,14 +34,16 @@ def evaluate(
 ) -> None:
     """Average precision and FROC of a model on annotated fields."""
     from configs import validate
-    from data.annotations import read_fields
+    from data.regions import cut_fields
     from models import load_detector
     from pipeline.detector import RuntimeSettings, TileDetector
+    from scripts.slides import read_annotated
 
     options = {"device": device, "name": runtime, "precision": precision}
     settings = validate(options, RuntimeSettings, "options")
     detector = TileDetector(load_detector(model), settings, LOWEST_SCORE)
-    fields = read_fields(data, [images], detector.card.detector.classes)
+    fields = read_annotated(data, images, detector.card.detector.classes)
+    fields = cut_fields(fields, detector.card.mpp)
     metrics = measure(detector, fields)
     if detector.runtime.fallback:
         typer.echo(f"note: {detector.runtime.fallback}", err=True)
@@ -112,16 +114,15 @@ def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells],
     import numpy as np
 
     from data.evaluation import FieldCells
-    from data.fields import downsample_of
-    from data.images import FieldImages
-    from data.resample import resample
+    from data.regions import downsample_of
+    from scripts.slides import images_of
 
-    images = FieldImages(fields.fields)
+    images = images_of(fields)
     truth, found = [], []
     for index, field in enumerate(track(fields.fields, "Fields")):
         downsample = downsample_of(field, detector.card.mpp)
         size = (round(field.width / downsample), round(field.height / downsample))
-        cells = detector.detect([resample(images[index], size)])[0]
+        cells = detector.detect([images.whole(index, size)])[0]
         scale = np.tile([field.width / size[0], field.height / size[1]], 2)
         count = len(field.labels)
         truth.append(FieldCells(field.boxes, field.labels, np.ones(count), field.crowd))

@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader
 
 from configs import ConfigError, StrictModel
 from data.annotations import AnnotationSettings
-from data.annotations import read_fields as read_annotations
 from data.augment import AugmentSettings
 from data.evaluation import (
     FieldCells,
@@ -35,13 +34,13 @@ from data.evaluation import (
 )
 from data.fields import (
     CropDataset,
-    CropSettings,
     Sample,
     WholeFieldDataset,
     collate,
 )
 from data.fieldset import FieldSet, widest_cell
-from data.images import FieldImages
+from data.regions import cut_fields
+from data.sampling import CropSettings
 from models import (
     DetectorConfig,
     ModelCard,
@@ -52,6 +51,7 @@ from models import (
 from models.callbacks import GradientBalance, MetricsFile, WarmedUpEMA
 from models.learner import DetectionLearner, OptimiserSettings, Targets
 from scripts.plots import draw_balance, read_balance
+from scripts.slides import images_of, read_annotated
 
 FEW_CELLS = 20
 """A class with fewer cells in the validation set takes the threshold of all abnormal ones."""
@@ -64,7 +64,7 @@ THRESHOLD_RULE = (
 
 
 class FieldSource(AnnotationSettings):
-    """Annotated fields: a file, folder or glob of any format, and the folder of the images."""
+    """Annotations, a file, folder or glob of any format, and the folder of slides or images."""
 
     annotations: Path
     images: Path
@@ -141,7 +141,7 @@ class FieldsData(LightningDataModule):
     def __init__(self, settings: TrainSettings, train: FieldSet, val: FieldSet) -> None:
         super().__init__()
         self.settings, self.train_fields, self.val_fields = settings, train, val
-        self._images = FieldImages(train.fields)
+        self._images, self._val_images = images_of(train), images_of(val)
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """This epoch's crops; they depend on the seed and the epoch only, so resuming is exact."""
@@ -162,7 +162,7 @@ class FieldsData(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Every validation field, whole."""
-        fields = WholeFieldDataset(self.val_fields, self.settings.data.mpp)
+        fields = WholeFieldDataset(self.val_fields, self._val_images, self.settings.data.mpp)
         return DataLoader(fields, batch_size=1, collate_fn=collate)
 
 
@@ -215,14 +215,14 @@ def run_training(
 
 
 def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
-    """The fields to train on and to validate on.
+    """The fields to train on, slides as a whole, and those to validate on, slides cut into parts.
 
     Raises:
         ConfigError: see `data.annotations.read_fields`; or one image is in both sets.
     """
     classes, data = settings.model.classes, settings.data
     train_fields, val_fields = (
-        read_annotations(source.annotations, [source.images], classes, source)
+        read_annotated(source.annotations, source.images, classes, source)
         for source in (data.train, data.val)
     )
     both = {f.image.resolve() for f in train_fields.fields} & {
@@ -232,7 +232,7 @@ def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
         raise ConfigError(
             f"{min(both)}: is in data.train and in data.val; validate on other fields"
         )
-    return train_fields, val_fields
+    return train_fields, cut_fields(val_fields, data.mpp)
 
 
 class Judge:

@@ -9,12 +9,12 @@ from data.augment import AugmentSettings, StainJitter
 from data.coco import read_coco
 from data.fields import (
     CropDataset,
-    CropSettings,
     WholeFieldDataset,
     hide,
     visible,
 )
 from data.images import FieldImages
+from data.sampling import CropSettings
 
 PLAIN = AugmentSettings(flips=False, stain=0, brightness=0, contrast=0, blur=0, jpeg=0, noise=0)
 
@@ -26,6 +26,11 @@ def crops(coco, settings=None, augment=PLAIN, **options):
     return CropDataset(
         fields, FieldImages(fields.fields), crops=settings, augment=augment, **arguments
     )
+
+
+def whole(coco):
+    fields = read_coco(*coco)
+    return WholeFieldDataset(fields, FieldImages(fields.fields), mpp=0.5)
 
 
 @pytest.mark.parametrize("augment", [PLAIN, AugmentSettings(stain=0, brightness=0, contrast=0)])
@@ -71,7 +76,7 @@ def test_drawn_crops_bring_their_own_cells(coco):
 
 
 def test_whole_fields_are_scaled_with_their_boxes(coco):
-    image, target = WholeFieldDataset(read_coco(*coco), mpp=0.5)[0]
+    image, target = whole(coco)[0]
     assert image.shape == (3, 75, 100)
     torch.testing.assert_close(target["boxes"][0], torch.tensor([5.0, 10.0, 25.0, 30.0]))
     assert image[:, 12:28, 7:23].mean() == pytest.approx(80 / 255, abs=0.01)
@@ -79,14 +84,14 @@ def test_whole_fields_are_scaled_with_their_boxes(coco):
 
 def test_a_field_without_mpp_is_refused(coco):
     coco[0].write_text(coco[0].read_text().replace('"mpp": 0.25', '"mpp": null'))
-    with pytest.raises(ConfigError, match="no mpp for this image"):
-        WholeFieldDataset(read_coco(*coco), mpp=0.5)
+    with pytest.raises(ConfigError, match="nobody gives the mpp of this image"):
+        whole(coco)
 
 
 def test_an_unreadable_image_is_named(coco):
     (coco[1] / "1.png").write_bytes(b"no image")
     with pytest.raises(ConfigError, match=r"1.png: cannot be read as an image"):
-        WholeFieldDataset(read_coco(*coco), mpp=0.5)[0]
+        whole(coco)[0]
 
 
 def test_cells_that_hardly_show_are_left_out():

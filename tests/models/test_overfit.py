@@ -9,6 +9,7 @@ from data.coco import read_coco
 from data.evaluation import field_metrics
 from data.fields import WholeFieldDataset
 from data.fieldset import FieldSet
+from data.images import FieldImages
 from models import build_detector
 from pipeline.runtimes import computes_bf16
 from scripts.training import to_cells
@@ -23,7 +24,7 @@ STEPS = 160
 def fields(shared):
     everything = read_coco(shared / "cric" / "train.json", shared / "cric" / "train")
     chosen = FieldSet(everything.classes, everything.fields[:80:10])
-    dataset = WholeFieldDataset(chosen, mpp=0.5)
+    dataset = WholeFieldDataset(chosen, FieldImages(chosen.fields), 0.5)
     return chosen.classes, [fullest_window(*dataset[i]) for i in range(len(dataset))]
 
 

@@ -1,0 +1,93 @@
+"""Slides for training and evaluation: `data` takes pixels from whoever opens them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import CytoLibraError
+from data.annotations import AnnotationSettings, ImageInfo, image_info, read_fields
+from data.fieldset import Field, FieldSet
+from data.images import FieldImages, ImageError
+from pipeline.geometry import Size
+from pipeline.slide import IMAGE_SUFFIXES, Slide, open_slide
+
+
+def read_annotated(
+    annotations: Path,
+    images: Path,
+    classes: tuple[str, ...],
+    settings: AnnotationSettings | None = None,
+) -> FieldSet:
+    """Annotated slides and images; see `data.annotations.read_fields`."""
+    return read_fields(annotations, [images], classes, settings, slide_info)
+
+
+def images_of(fields: FieldSet) -> FieldImages:
+    """The pixels of annotated slides and images."""
+    return FieldImages(fields.fields, open_field)
+
+
+def slide_info(path: Path) -> ImageInfo | None:
+    """What must be known of a slide or a plain image, to place annotations on it.
+
+    Raises:
+        SlideError: it can't be opened.
+        ConfigError: it is no image.
+    """
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return image_info(path)
+    with open_slide(path, mpp=1.0) as slide:  # 1.0 is for files that carry none
+        mpp = slide.mpp if slide.mpp_source == "file" else None
+        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path))
+
+
+def open_field(field: Field) -> FieldSlide | None:
+    """The slide on which a field lies; None for a plain image.
+
+    Raises:
+        ImageError: it can't be opened.
+    """
+    if field.image.suffix.lower() in IMAGE_SUFFIXES:
+        return None
+    try:
+        return FieldSlide(open_slide(field.image, field.mpp))
+    except CytoLibraError as error:
+        raise _image_error(field.image, error) from error
+
+
+class FieldSlide:
+    """A slide as `data.images.OpenSlide` wants it."""
+
+    def __init__(self, slide: Slide) -> None:
+        self._slide = slide
+
+    def read(
+        self, x: float, y: float, size: tuple[int, int], downsample: float
+    ) -> NDArray[np.uint8]:
+        """See `data.images.OpenSlide`."""
+        try:
+            return self._slide.read_region(x, y, Size(*size), downsample)
+        except CytoLibraError as error:
+            raise _image_error(self._slide.path, error) from error
+
+    def close(self) -> None:
+        """Gives back the file."""
+        self._slide.close()
+
+
+def _properties(path: Path) -> dict[str, str]:
+    """What OpenSlide tells of a slide; nothing for files that it doesn't know."""
+    import openslide
+
+    try:
+        with openslide.OpenSlide(path) as slide:
+            return dict(slide.properties)
+    except openslide.OpenSlideError:
+        return {}
+
+
+def _image_error(path: Path, error: CytoLibraError) -> ImageError:
+    return ImageError(path, str(error).removeprefix(f"{path}: "))

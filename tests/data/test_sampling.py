@@ -1,0 +1,117 @@
+"""Where crops lie: near cells, on what looks like cells, never where nobody annotated."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.fieldset import Field, FieldSet
+from data.images import FieldImages
+from data.resample import resample
+from data.sampling import CropSettings, WindowSampler, repeat_factors
+
+SIDE = 1024
+DARK = [(100, 100), (100, 800), (800, 100), (800, 800)]
+"""Corners of dark squares of 64 px on a white slide."""
+
+
+def field(cells=(), labels=None, crowd=()):
+    boxes = np.array([*cells, *crowd], np.float32).reshape(-1, 4)
+    return Field(
+        image=Path("slide.svs"),
+        width=SIDE,
+        height=SIDE,
+        mpp=0.5,
+        boxes=boxes,
+        nuclei=(boxes[:, :2] + boxes[:, 2:]) / 2,
+        labels=np.array(labels if labels is not None else [0] * len(boxes), np.int64),
+        crowd=np.arange(len(boxes)) >= len(cells),
+    )
+
+
+def square(corner, side=64):
+    return (*corner, corner[0] + side, corner[1] + side)
+
+
+class DarkSquares:
+    def __init__(self, _):
+        self._pixels = np.full((SIDE, SIDE, 3), 240, np.uint8)
+        for x, y in DARK:
+            self._pixels[y : y + 64, x : x + 64] = 80
+
+    def read(self, x, y, size, downsample):
+        end = x + size[0] * downsample, y + size[1] * downsample
+        return resample(self._pixels, size, (x, y, *end))
+
+    def close(self):
+        pass
+
+
+def windows(one, count=200, slide=True, **settings):
+    fields = FieldSet(("a", "b"), (one,))
+    values = {"size": 128, "scale": 1.0, "around_cells": 0.0} | settings
+    images = FieldImages(fields.fields, DarkSquares if slide else lambda _: None)
+    sampler = WindowSampler(fields, images, [1.0], CropSettings(**values))
+    return np.array([sampler.draw(np.random.default_rng((0, i)))[1] for i in range(count)])
+
+
+def shows(drawn, corner):
+    left, top, right, bottom = square(corner)
+    low, high = (drawn[:, :2] < (right, bottom)).all(1), (drawn[:, 2:] > (left, top)).all(1)
+    return low & high
+
+
+def test_rare_classes_repeat_their_fields():
+    """Of four fields all hold class a, one holds b: f = (1, 1/4); t = 1/2 gives sqrt(2) for b."""
+    both = field([square(DARK[0]), square(DARK[1])], labels=[0, 1])
+    fields = FieldSet(("a", "b"), (field([square(DARK[0])]),) * 3 + (both,))
+    np.testing.assert_allclose(repeat_factors(fields, 0.5), [1, 1, 1, 2**0.5])
+    np.testing.assert_allclose(repeat_factors(fields, 0.25), 1)
+
+
+def test_crowds_and_absent_classes_repeat_nothing():
+    fields = FieldSet(("a", "b"), (field(crowd=[square(DARK[0])]), field([square(DARK[1])])))
+    np.testing.assert_allclose(repeat_factors(fields, 1.0), [1, 2**0.5])
+
+
+def test_fields_of_rare_classes_are_drawn_more_often():
+    plain, rare = field([square(DARK[0])]), field([square(DARK[0])], labels=[1])
+    fields = FieldSet(("a", "b"), (plain,) * 9 + (rare,))
+    settings = CropSettings(size=128, around_cells=0, repeat_threshold=0.9)
+    sampler = WindowSampler(fields, FieldImages(fields.fields), [1.0] * 10, settings)
+    drawn = [sampler.draw(np.random.default_rng((1, i)))[0] for i in range(1000)]
+    assert drawn.count(9) / 1000 == pytest.approx(3 / 12, abs=0.04)  # sqrt(0.9 / 0.1) of 3 + 9
+
+
+def test_hard_background_is_dark_and_has_no_annotated_cell():
+    drawn = windows(field([square(DARK[0])]), hard_background=1.0)
+    assert not shows(drawn, DARK[0]).any()
+    seen = np.array([shows(drawn, corner) for corner in DARK[1:]])
+    assert seen.any(axis=0).mean() > 0.95  # an overview's pixel is 8 µm wide
+    assert (seen.mean(axis=1) > 0.2).all()  # all three of them, evenly
+
+
+def test_hard_background_of_a_plain_image_with_nothing_else_lies_anywhere():
+    one = field([square(corner) for corner in DARK])
+    assert len(windows(one, hard_background=1.0, count=20)) == 20
+
+
+def test_windows_on_a_slide_seldom_show_glass_alone():
+    drawn = windows(field([square(DARK[0])]))
+    showing = np.array([shows(drawn, corner) for corner in DARK]).any(axis=0)
+    assert showing.mean() > 0.8  # by chance it were 0.15
+
+
+def test_windows_never_lie_where_nobody_annotated():
+    right = (SIDE // 2, 0, SIDE, SIDE)
+    drawn = windows(field([square(DARK[0])], crowd=[right]), slide=False)
+    assert (drawn[:, 0] < SIDE // 2).all()
+
+
+def test_settings_at_their_defaults_draw_what_they_always_drew():
+    """Recipes stay what they are: these windows were drawn before there was hard background."""
+    drawn = windows(field([square(DARK[0])]), 3, slide=False, around_cells=0.5, scale=1.2)
+    np.testing.assert_allclose(drawn[:, 0], EXPECTED, atol=0.01)
+
+
+EXPECTED = [36.253, 719.727, 105.345]

@@ -1,0 +1,89 @@
+"""Slides are trained on and judged directly, whatever format their annotations have."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from annotationfiles import CELLS, HEIGHT, MPP, WIDTH, WRITERS
+from rich.console import Console
+from slidefiles import break_tiles, write_pyramid
+
+from configs import validate
+from data.annotations import AnnotationSettings
+from data.augment import AugmentSettings
+from data.fields import CropDataset
+from data.images import ImageError
+from data.regions import cut_fields
+from data.sampling import CropSettings
+from models import load_detector
+from pipeline.detector import RuntimeSettings, TileDetector
+from scripts.evaluate import measure
+from scripts.slides import images_of, read_annotated
+from scripts.training import TrainSettings, run_training
+
+CLASSES = ("NILM", "HSIL")
+TABLE = AnnotationSettings(classes={"ASC-US – fraglich": "HSIL"})
+
+
+@pytest.fixture
+def slide(tmp_path):
+    """A pyramid at 0.25 µm/px with a dark square on each cell, in a folder of its own."""
+    pixels = np.full((HEIGHT, WIDTH, 3), 235, np.uint8)
+    for _, left, top, right, bottom in CELLS:
+        pixels[top:bottom, left:right] = 70
+    (tmp_path / "Schnitte").mkdir()
+    return write_pyramid(tmp_path / "Schnitte" / "a b.tif", pixels, mpp=MPP, compression="zlib")
+
+
+def annotate(slide, format, folder):
+    folder.mkdir()
+    return WRITERS[format](folder, slide.name)
+
+
+def test_three_formats_are_one_training_set(slide, tmp_path):
+    samples = []
+    for format in ("coco", "geojson", "asap"):
+        place = annotate(slide, format, tmp_path / format)
+        fields = read_annotated(place, slide.parent, CLASSES, TABLE)
+        crops = CropDataset(
+            fields, images_of(fields), 0.5, CropSettings(size=96), AugmentSettings(), 6, seed=1
+        )
+        samples.append([crops[i] for i in range(6)])
+        (field,) = fields.fields
+        assert field.mpp == pytest.approx(MPP)
+    torch.testing.assert_close(samples[1], samples[0], rtol=0, atol=0)
+    torch.testing.assert_close(samples[2], samples[0], rtol=0, atol=0)
+    assert sum(len(target["labels"]) for _, target in samples[0]) > 0
+
+
+def test_a_detector_learns_from_one_slide_and_is_judged_on_another(values, slide, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(slide, other / "c.tif")
+    source = {"classes": TABLE.classes, "images": str(slide.parent)}
+    data = values["data"] | {
+        "train": source | {"annotations": str(annotate(slide, "asap", tmp_path / "xml"))},
+        "val": source | {"annotations": str(WRITERS["coco"](other, "c.tif")), "images": str(other)},
+    }
+    settings = validate(values | {"data": data}, TrainSettings, "test")
+    (tmp_path / "run").mkdir()
+    card = run_training(settings, tmp_path / "run", None, Console(quiet=True))
+    assert card.widest_cell == pytest.approx(25.0, abs=0.1)  # 100 px
+    assert sum(card.training["cells"].values()) == len(CELLS)
+
+    detector = load_detector(tmp_path / "run" / "model")
+    fields = read_annotated(other / "instances.json", other, CLASSES, TABLE)
+    parts = cut_fields(fields, 0.5, largest=300)
+    assert len(parts.fields) > 4
+    metrics = measure(TileDetector(detector, RuntimeSettings(device="cpu"), 0.01), parts)
+    assert metrics["pooled"]["any"]["cells"] == len(CELLS)
+
+
+def test_a_slide_that_cannot_be_read_is_named(slide, tmp_path):
+    place = annotate(slide, "coco", tmp_path / "labels")
+    fields = read_annotated(place, slide.parent, CLASSES, TABLE)
+    broken = break_tiles(slide, range(100))
+    with pytest.raises(ImageError, match=r"a b\.tif") as refusal:
+        images_of(fields).crop(0, (200, 200), (0, 0, 200, 200))
+    assert refusal.value.path == broken
