@@ -14,7 +14,7 @@ from configs import ConfigError
 from data.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
 from data.copypaste import CellPaster
 from data.fieldset import FieldSet
-from data.images import FieldImages
+from data.images import FieldImages, ImageError
 from data.regions import downsample_of
 from data.sampling import CropSettings, WindowSampler, touching
 from data.synth import CLASSES, draw_field
@@ -25,10 +25,15 @@ Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
 Sample = tuple[Tensor, dict[str, Tensor]]
 
 
+ATTEMPTS = 20
+"""How often a crop is drawn anew where an image can't be read."""
+
+
 class CropDataset(Dataset[Sample]):
     """Random augmented crops at the model's mpp, for one epoch.
 
-    Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it.
+    Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it. In the place of
+    an image that can't be read another is drawn; the target's "unreadable" tells which it was.
 
     Args:
         fields: the annotated fields; crowd regions are painted over, so that nothing in them is
@@ -72,7 +77,22 @@ class CropDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.length:
             raise IndexError(index)  # without it, iterating would never end
-        rng = np.random.default_rng((self.seed, self.epoch, index))
+        unreadable: set[int] = set()
+        for attempt in range(ATTEMPTS):
+            # The first attempt has no number: crops stay what they were before there were others.
+            rng = np.random.default_rng(
+                (self.seed, self.epoch, index, attempt)[: 3 + (attempt > 0)]
+            )
+            try:
+                image, target = self._sample(rng)
+            except ImageError as error:
+                unreadable |= {i for i, f in enumerate(self.fields) if f.image == error.path}
+                last = error
+            else:
+                return image, target | _told(unreadable)
+        raise last
+
+    def _sample(self, rng: np.random.Generator) -> Sample:
         draws = self._drawn_labels is not None and rng.random() < self.crops.drawn
         image, boxes, labels = self._draw(rng) if draws else self._cut(rng)
         shown = visible(boxes, self.crops.size)
@@ -180,6 +200,11 @@ def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]
     """Lists, as detectors take them: images may differ in size."""
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)
+
+
+def _told(unreadable: set[int]) -> dict[str, Tensor]:
+    """What a target says of fields that couldn't be read; nothing where all could."""
+    return {"unreadable": torch.tensor(sorted(unreadable))} if unreadable else {}
 
 
 def _drawn_labels(classes: Sequence[str]) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from losses.elementwise import (
     hardness,
     reduce_loss,
 )
+from losses.ranks import sum_over_ranks
 
 
 def ghm_loss(
@@ -44,8 +45,8 @@ def ghm_loss(
     logits, targets = at_least_float32(inputs), at_least_float32(targets)
     gradient = hardness(logits.detach(), targets)
     bin_of = (gradient * bins).long().clamp(0, bins - 1)  # g may round to 1
-    counts = torch.bincount(bin_of.flatten(), minlength=bins)
-    weights = bin_of.numel() / (counts * counts.count_nonzero()).to(logits.dtype)
+    counts = sum_over_ranks(torch.bincount(bin_of.flatten(), minlength=bins))
+    weights = counts.sum() / (counts * counts.count_nonzero()).to(logits.dtype)
     return reduce_loss(weights[bin_of] * cross_entropy(logits, targets), reduction)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+
+from losses.ranks import sum_over_ranks
 
 
 class GradientRatio(nn.Module):
@@ -52,10 +54,3 @@ def gradient_sums(gradient: Tensor, targets: Tensor) -> Tensor:
     gradient, targets = gradient.flatten(0, -2), targets.flatten(0, -2)
     positive = (gradient * targets).sum(dim=0)
     return torch.stack([positive, gradient.sum(dim=0) - positive])
-
-
-def sum_over_ranks(sums: Tensor) -> Tensor:
-    """Adds up a tensor over all processes, in place; every rank must call it equally often."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(sums)
-    return sums

@@ -15,7 +15,7 @@ from losses.elementwise import (
     is_foreground,
     reduce_loss,
 )
-from losses.gradient_ratio import sum_over_ranks
+from losses.ranks import sum_over_ranks
 
 
 def seesaw_loss(

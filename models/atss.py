@@ -8,6 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
+from losses.ranks import mean_over_ranks
 from models.assign import all_background, settle_claims
 from models.config import DetectorConfig
 from models.dense import (
@@ -21,7 +22,7 @@ from models.dense import (
 )
 from models.fcos import centerness_targets
 from models.heads import BoxHead, classification_head
-from models.slot import LossSlot
+from models.slot import LossSlot, positives_a_process
 
 
 class ATSSHead(nn.Module):
@@ -74,7 +75,7 @@ class ATSS(DenseDetector):
         ]
         labels = stacked_labels(targets, matched)
         positive = labels >= 0
-        normaliser = max(1, int(positive.sum()))
+        normaliser = positives_a_process(positive)
 
         boxes, chosen = matched_boxes(targets, matched), torch.stack(anchors)[positive]
         predicted = self.decode_boxes(head_outputs["bbox_regression"][positive], chosen)
@@ -83,7 +84,7 @@ class ATSS(DenseDetector):
         overlap = (wanted * generalized_box_iou_loss(predicted, boxes)).sum()
         return {
             "classification": self.slot(head_outputs["cls_logits"], labels),
-            "bbox_regression": overlap / wanted.sum().clamp(min=1e-6),
+            "bbox_regression": overlap / mean_over_ranks(wanted.sum()).clamp(min=1e-6).float(),
             "bbox_ctrness": binary_cross_entropy_with_logits(centerness, wanted, reduction="sum")
             / normaliser,
         }

@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from losses.gradient_ratio import gradient_sums, sum_over_ranks
+from configs import ConfigError
+from losses.gradient_ratio import gradient_sums
+from losses.ranks import sum_over_ranks
 from models.slot import LossSlot
 
 
@@ -46,7 +49,7 @@ class MetricsFile(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Adds the row of this validation and writes the file whole."""
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or not trainer.is_global_zero:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
@@ -114,6 +117,53 @@ class GradientBalance(Callback):
         sums = gradient_sums(gradient.abs(), targets).float()
         # A step that overflowed half precision adds nothing, as to the weights.
         self._sums = self._sums.to(sums.device) + sums.nan_to_num(nan=0.0, posinf=0.0)
+
+
+class UnreadableImages(Callback):
+    """Counts images that could not be read and were passed over, and ends the run at too many.
+
+    Args:
+        names: of the images, by the index that samples tell.
+        limit: so many may be unreadable.
+
+    Attributes:
+        found: the names of those that were.
+    """
+
+    def __init__(self, names: Sequence[str], limit: int) -> None:
+        self.names, self.limit = names, limit
+        self.found: dict[str, None] = {}
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Looks through a batch's targets.
+
+        Raises:
+            ConfigError: more images than the limit can't be read; names them.
+        """
+        for target in batch[1]:
+            for index in target.get("unreadable", []):
+                self._add(self.names[int(index)])
+
+    def _add(self, name: str) -> None:
+        if name in self.found:
+            return
+        self.found[name] = None
+        rank_zero_warn(f"{name}: cannot be read; other crops are drawn instead")
+        if len(self.found) > self.limit:
+            raise ConfigError(
+                f"{len(self.found)} images can't be read, more than loop.max_unreadable = "
+                f"{self.limit}: {', '.join(self.found)}"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was found so far, for the checkpoint."""
+        return {"found": list(self.found)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up what a checkpoint knows."""
+        self.found = dict.fromkeys(state_dict["found"])
 
 
 def balance_rows(sums: Tensor, classes: Sequence[str], step: int) -> list[dict[str, float | str]]:

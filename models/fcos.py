@@ -24,7 +24,7 @@ from models.dense import (
     stacked_labels,
 )
 from models.heads import NORMS, classification_head
-from models.slot import LossSlot
+from models.slot import LossSlot, positives_a_process
 
 
 class LossSlotFCOSHead(FCOSHead):
@@ -49,7 +49,7 @@ class LossSlotFCOSHead(FCOSHead):
         """FCOS's three losses; those of boxes are divided by the positives."""
         labels = stacked_labels(targets, matched_idxs)
         positive = labels >= 0
-        normaliser = max(1, int(positive.sum()))
+        normaliser = positives_a_process(positive)
 
         boxes = matched_boxes(targets, matched_idxs)
         points = torch.stack(anchors)[positive]

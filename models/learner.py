@@ -2,44 +2,63 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from pydantic import Field
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch import Tensor, distributed, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from configs import StrictModel
+from configs import ConfigError, StrictModel
 from models.dense import DenseDetector
 
 Targets = list[dict[str, Tensor]]
+BODY = "backbone.body."
+"""What the names of the backbone's parameters begin with, below the pyramid."""
+
 Judge = Callable[[Targets, Targets], dict[str, float]]
 """From the truth and the detections of all validation fields to metrics by name."""
 
 
 class OptimiserSettings(StrictModel):
-    """AdamW with a one-cycle schedule, which needs little tuning on a new data set.
+    """The optimiser and its schedule; the defaults need little tuning on a new data set.
 
     Attributes:
+        name: "adamw", or "sgd" with a momentum of 0.9.
         lr: peak learning rate.
-        backbone_lr: factor on it for the backbone, which starts from trained weights.
-        weight_decay: of weights; biases and norms have none.
+        schedule: how it falls after the warm-up: "one_cycle" and "cosine" to nothing, "step" by a
+            tenth at each of ``milestones``, "constant" not at all.
+        milestones: shares of the run at which "step" falls.
         warmup: share of the steps that rise to the peak.
+        backbone_lr: factor on the rate for the backbone, which starts from trained weights.
+        layer_decay: factor on the rate for each stage of the backbone, from the one above it.
+        weight_decay: of weights; biases and norms have none.
         clip: largest norm of the gradient; None for no limit.
         freeze: how many of the backbone's first stages keep their starting weights.
         backbone_norm: whether the backbone's batch norms go on learning.
     """
 
+    name: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(1e-3, gt=0)
-    backbone_lr: float = Field(1.0, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
+    schedule: Literal["one_cycle", "cosine", "step", "constant"] = "one_cycle"
+    milestones: tuple[float, ...] = (2 / 3, 8 / 9)
     warmup: float = Field(0.15, ge=0, lt=1)
+    backbone_lr: float = Field(1.0, gt=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    weight_decay: float = Field(0.05, ge=0)
     clip: float | None = Field(10.0, gt=0)
     freeze: int = Field(2, ge=0)
     backbone_norm: Literal["trained", "frozen"] = "trained"
+
+
+class NotFiniteError(ConfigError):
+    """The loss of a step is no number."""
 
 
 class DetectionLearner(LightningModule):
@@ -55,6 +74,7 @@ class DetectionLearner(LightningModule):
         super().__init__()
         self.detector = detector
         self.settings = settings
+        self.lr = settings.lr
         self.judge = judge
         self._truth: Targets = []
         self._found: Targets = []
@@ -66,6 +86,8 @@ class DetectionLearner(LightningModule):
         images, targets = batch
         losses = self.detector(images, targets)
         total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            self._tell_not_finite(losses, batch)
         parts = {f"train/{name}": value.detach() for name, value in losses.items()}
         self.log_dict(parts, on_step=True, batch_size=len(images))
         self.log("train/loss", total.detach(), on_step=True, prog_bar=True, batch_size=len(images))
@@ -83,24 +105,26 @@ class DetectionLearner(LightningModule):
         self._found += [_on_cpu(found) for found in self.detector(images)]
 
     def on_validation_epoch_end(self) -> None:
-        """Judges all validation fields together."""
-        metrics = self.judge(self._truth, self._found)
+        """Judges all validation fields together, those of all processes."""
+        metrics = self.judge(in_turn(self._truth), in_turn(self._found))
         self.log_dict({f"val/{name}": value for name, value in metrics.items()})
         self._truth, self._found = [], []
 
     def configure_optimizers(self) -> Any:
-        """AdamW in groups by learning rate and decay, and its schedule."""
-        optimizer = AdamW(self._parameter_groups(), lr=self.settings.lr)
-        schedule = OneCycleLR(
-            optimizer,
-            max_lr=[group["lr"] for group in optimizer.param_groups],
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=self.settings.warmup,
-            cycle_momentum=False,
+        """The optimiser, in groups by learning rate and decay, and its schedule by step."""
+        groups, lr = self._parameter_groups(), self.lr
+        optimizer: Optimizer = (
+            AdamW(groups, lr=lr)
+            if self.settings.name == "adamw"
+            else SGD(groups, lr=lr, momentum=0.9)
         )
+        total = int(self.trainer.estimated_stepping_batches)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+            "lr_scheduler": {
+                "scheduler": build_schedule(optimizer, self.settings, total),
+                "interval": "step",
+            },
         }
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: Any, **__: Any) -> None:
@@ -109,19 +133,46 @@ class DetectionLearner(LightningModule):
             self.clip_gradients(optimizer, self.settings.clip, "norm")
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        stages = [name for name, _ in self.detector.backbone.body.named_children()]
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.detector.named_parameters():
             if parameter.requires_grad:
-                key = (name.startswith("backbone.body."), parameter.ndim > 1)
+                key = (self._lr_factor(name, stages), parameter.ndim > 1)
                 groups.setdefault(key, []).append(parameter)
         return [
             {
                 "params": parameters,
-                "lr": self.settings.lr * (self.settings.backbone_lr if in_body else 1.0),
+                "lr": self.lr * factor,
                 "weight_decay": self.settings.weight_decay if decays else 0.0,
             }
-            for (in_body, decays), parameters in groups.items()
+            for (factor, decays), parameters in groups.items()
         ]
+
+    def _lr_factor(self, name: str, stages: Sequence[str]) -> float:
+        """What a parameter's learning rate is multiplied by."""
+        if not name.startswith(BODY):
+            return 1.0
+        below_top = len(stages) - 1 - stages.index(name.removeprefix(BODY).split(".")[0])
+        return self.settings.backbone_lr * self.settings.layer_decay**below_top
+
+    def _tell_not_finite(
+        self, losses: dict[str, Tensor], batch: tuple[Sequence[Tensor], Targets]
+    ) -> None:
+        """Keeps the batch, and ends the run.
+
+        Raises:
+            NotFiniteError: always.
+        """
+        bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+        place = Path(self.trainer.default_root_dir) / "not_finite.pt"
+        images, targets = batch
+        kept = {"images": [image.cpu() for image in images], "targets": list(map(_on_cpu, targets))}
+        torch.save(kept | {"step": self.trainer.global_step, "losses": _on_cpu(losses)}, place)
+        raise NotFiniteError(
+            f"the loss is no number at step {self.trainer.global_step} ({', '.join(bad)}); the "
+            f"batch is in {place}. Turn down optimiser.lr ({self.lr:g}) or optimiser.clip, or "
+            "compute in 32-true"
+        )
 
     def _frozen_stages(self) -> list[nn.Module]:
         return list(self.detector.backbone.body.children())[: self.settings.freeze]
@@ -130,6 +181,43 @@ class DetectionLearner(LightningModule):
         everywhere = self.settings.backbone_norm == "frozen"
         roots = [self.detector.backbone.body] if everywhere else self._frozen_stages()
         return [m for root in roots for m in root.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def build_schedule(optimizer: Optimizer, settings: OptimiserSettings, total: int) -> LRScheduler:
+    """The learning rate's way over ``total`` steps."""
+    if settings.schedule == "one_cycle":
+        # A warm-up of exactly one step would divide by zero in torch.
+        warmup = 0.0 if math.isclose(settings.warmup * total, 1) else settings.warmup
+        return OneCycleLR(
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=total,
+            pct_start=warmup,
+            cycle_momentum=False,
+        )
+    return LambdaLR(optimizer, lambda step: lr_share(settings, (step + 1) / max(total, 1)))
+
+
+def lr_share(settings: OptimiserSettings, at: float) -> float:
+    """Share of the peak learning rate at a share of the run, for all but "one_cycle"."""
+    if at < settings.warmup:
+        return at / settings.warmup
+    if settings.schedule == "cosine":
+        done = (at - settings.warmup) / (1 - settings.warmup)
+        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    if settings.schedule == "step":
+        return float(0.1 ** sum(at > milestone for milestone in settings.milestones))
+    return 1.0
+
+
+def in_turn(own: list[Any]) -> list[Any]:
+    """What all processes have, in the order in which they dealt it out among themselves."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return own
+    shares: list[list[Any]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(shares, own)
+    rounds = zip_longest(*shares, fillvalue=None)
+    return [one for of_round in rounds for one in of_round if one is not None]
 
 
 def _on_cpu(values: dict[str, Tensor]) -> dict[str, Tensor]:

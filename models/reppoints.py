@@ -19,7 +19,7 @@ from models.dense import (
     stacked_labels,
 )
 from models.heads import output_conv, per_place, tower
-from models.slot import BACKGROUND, IGNORED, LossSlot
+from models.slot import BACKGROUND, IGNORED, LossSlot, positives_a_process
 
 POINTS = 9
 """Points of a cell: the 3 x 3 taps of a deformable convolution."""
@@ -193,7 +193,7 @@ class RepPoints(DenseDetector):
         predicted = self.decode_boxes(points[positive], chosen) / unit
         wanted = matched_boxes(targets, matched) / unit
         total = smooth_l1_loss(predicted, wanted, reduction="sum", beta=1 / 9)
-        return total / max(1, len(chosen))
+        return total / positives_a_process(positive)
 
 
 def damped(value: Tensor, share: float) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from losses import ClassificationLoss
+from losses.ranks import mean_over_ranks
 from models.config import DetectorConfig
 
 BACKGROUND, IGNORED = -1, -2
@@ -64,7 +65,7 @@ class LossSlot(nn.Module):
         # One call for the whole batch: losses with statistics are to see all of it.
         loss = self.loss(rows, targets)
         if self.normaliser == "positives":
-            total = loss.sum() / max(1, int((labels >= 0).sum()))
+            total = loss.sum() / positives_a_process(labels >= 0)
         else:
             total = _mean_over_images(loss, used, labels >= 0)
         return self.weight * total
@@ -74,6 +75,14 @@ class LossSlot(nn.Module):
             watcher(gradient[:, : self.num_classes].detach(), targets)
 
         rows.register_hook(show)  # type: ignore[no-untyped-call]
+
+
+def positives_a_process(positive: Tensor) -> float:
+    """What losses are divided by: positives, at least 1; their mean over processes.
+
+    With it several processes learn what one would with all of their batches.
+    """
+    return max(1.0, float(mean_over_ranks(positive.sum())))
 
 
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:

@@ -20,7 +20,7 @@ from models.dense import (
     stacked_labels,
 )
 from models.heads import NORMS, BoxHead, classification_head
-from models.slot import BACKGROUND, IGNORED, LossSlot
+from models.slot import BACKGROUND, IGNORED, LossSlot, positives_a_process
 
 Norm = Callable[[int], nn.Module]
 
@@ -95,7 +95,7 @@ class YOLOF(DenseDetector):
         ]
         labels = stacked_labels(targets, matched)
         positive = labels >= 0
-        normaliser = max(1, int(positive.sum()))
+        normaliser = positives_a_process(positive)
         predicted = self.decode_boxes(deltas[positive], torch.stack(anchors)[positive])
         boxes = matched_boxes(targets, matched)
         return {

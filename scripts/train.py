@@ -19,14 +19,25 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the configuration."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out after its last epoch.")
+        bool, typer.Option("--resume", help="Go on with the run in --out from its last checkpoint.")
+    ] = False,
+    find_lr: Annotated[
+        bool,
+        typer.Option("--find-lr", help="Only look for a learning rate; draws learning_rate.png."),
     ] = False,
 ) -> None:
-    """Trains a detector on annotated fields (COCO)."""
+    """Trains a detector on annotated fields and slides."""
     from scripts.training import TrainSettings, run_training
 
     settings = load_config(config, TrainSettings, set_ or [])
     console = Console()
+    if find_lr:
+        from scripts import lr_finder
+
+        _make_folder(out)
+        found = lr_finder.find_lr(settings, out)
+        console.print(f"optimiser.lr={found:.2g}; see {out / 'learning_rate.png'}")
+        return
     card = run_training(settings, out, _prepare_folder(out, resume), console)
     console.print(f"{card.name}: the best epoch is in {out / 'model'}; its figures on data.val:")
     for name, value in card.metrics.items():
@@ -40,8 +51,12 @@ def _prepare_folder(out: Path, resume: bool) -> Path | None:
         raise ConfigError(f"--resume: {checkpoint} is not there; start without --resume")
     if not resume and checkpoint.is_file():
         raise ConfigError(f"--out {out}: holds a run already; add --resume, or name another folder")
+    _make_folder(out)
+    return checkpoint if resume else None
+
+
+def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: can't be made: {error.strerror}") from error
-    return checkpoint if resume else None

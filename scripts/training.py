@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
+import platform
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 import yaml
-from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import (
-    ModelCheckpoint,
-    RichProgressBar,
-)
+from lightning.pytorch import seed_everything
 from pydantic import Field
 from rich.console import Console
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from configs import ConfigError, StrictModel
 from data.annotations import AnnotationSettings
@@ -32,12 +27,6 @@ from data.evaluation import (
     pool,
     save_cells,
 )
-from data.fields import (
-    CropDataset,
-    Sample,
-    WholeFieldDataset,
-    collate,
-)
 from data.fieldset import FieldSet, widest_cell
 from data.regions import cut_fields
 from data.sampling import CropSettings
@@ -48,10 +37,12 @@ from models import (
     save_detector,
     with_class_counts,
 )
-from models.callbacks import GradientBalance, MetricsFile, WarmedUpEMA
+from models.callbacks import GradientBalance, UnreadableImages
 from models.learner import DetectionLearner, OptimiserSettings, Targets
+from pipeline.report import software_versions
+from scripts.loop import FieldsData, LoopSettings, make_trainer, told_when_out_of_memory
 from scripts.plots import draw_balance, read_balance
-from scripts.slides import images_of, read_annotated
+from scripts.slides import read_annotated
 
 FEW_CELLS = 20
 """A class with fewer cells in the validation set takes the threshold of all abnormal ones."""
@@ -88,32 +79,6 @@ class DataSettings(StrictModel):
     augment: AugmentSettings = AugmentSettings()
 
 
-class LoopSettings(StrictModel):
-    """How long, on what, and which of the epochs is kept.
-
-    Attributes:
-        epochs: validations; each epoch is ``steps`` batches long.
-        steps: batches an epoch.
-        batch_size: crops a batch.
-        workers: processes that prepare crops.
-        device: "auto", "cpu" or "gpu".
-        precision: of the convolutions; "auto" takes bf16.
-        ema: decay of the weights' moving average, which is what is judged and kept.
-        monitor: the validation metric by which the best epoch is chosen.
-        seed: of everything random.
-    """
-
-    epochs: int = Field(4, ge=1)
-    steps: int = Field(200, ge=1)
-    batch_size: int = Field(8, ge=1)
-    workers: int = Field(1, ge=0)
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    ema: float = Field(0.995, ge=0, lt=1)
-    monitor: str = "val/score"
-    seed: int = 0
-
-
 class CardSettings(StrictModel):
     """What the trained model's card says beside the figures."""
 
@@ -133,37 +98,6 @@ class TrainSettings(StrictModel):
     optimiser: OptimiserSettings = OptimiserSettings()
     loop: LoopSettings = LoopSettings()
     card: CardSettings = CardSettings()
-
-
-class FieldsData(LightningDataModule):
-    """Crops to train on, drawn anew each epoch, and whole fields to validate on."""
-
-    def __init__(self, settings: TrainSettings, train: FieldSet, val: FieldSet) -> None:
-        super().__init__()
-        self.settings, self.train_fields, self.val_fields = settings, train, val
-        self._images, self._val_images = images_of(train), images_of(val)
-
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """This epoch's crops; they depend on the seed and the epoch only, so resuming is exact."""
-        data, loop = self.settings.data, self.settings.loop
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        length = loop.steps * loop.batch_size
-        crops = CropDataset(
-            self.train_fields,
-            self._images,
-            data.mpp,
-            data.crops,
-            data.augment,
-            length,
-            loop.seed,
-            epoch,
-        )
-        return DataLoader(crops, loop.batch_size, collate_fn=collate, num_workers=loop.workers)
-
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Every validation field, whole."""
-        fields = WholeFieldDataset(self.val_fields, self._val_images, self.settings.data.mpp)
-        return DataLoader(fields, batch_size=1, collate_fn=collate)
 
 
 def run_training(
@@ -188,30 +122,42 @@ def run_training(
     train_fields, val_fields = read_fields(settings)
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings.model_copy(update={"model": model})
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (out / "config.yaml").write_text(text, encoding="utf-8")
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(settings.model)
     judge = Judge(detector.config)
     learner = DetectionLearner(detector, settings.optimiser, judge)
-    data = FieldsData(settings, train_fields, val_fields)
-    best = _keep_best(settings.loop, out)
+    data = make_data(settings, train_fields, val_fields)
     balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
-    trainer = _make_trainer(settings.loop, [best, MetricsFile(out / "metrics.csv"), balance])
-    console.print(_describe(settings, train_fields, val_fields))
-    for note in (*train_fields.notes, *val_fields.notes):
-        console.print(note, markup=False)
-    trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    names = [str(field.image) for field in train_fields.fields]
+    unreadable = UnreadableImages(names, settings.loop.max_unreadable)
+    trainer, best = make_trainer(settings.loop, out, [balance, unreadable], settings.card.name)
+    if trainer.is_global_zero:
+        _write_settings(settings, out)
+        _tell_start(settings, train_fields, val_fields, console)
+    with told_when_out_of_memory(settings.loop, settings.data.crops.size):
+        trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
     # The callback keeps the moving average as the checkpoint's weights.
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
     learner.load_state_dict(state["state_dict"])
     trainer.validate(learner, datamodule=data, verbose=False)
+    card = _make_card(settings, train_fields, judge)
+    if not trainer.is_global_zero:
+        return card
     save_cells(out / "validation.npz", judge.truth, judge.found)
     draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
-    card = _make_card(settings, train_fields, judge)
+    if unreadable.found:
+        console.print(
+            f"{len(unreadable.found)} images could not be read: {', '.join(unreadable.found)}"
+        )
     return save_detector(detector, card, out / "model", dtype=torch.float16)
+
+
+def make_data(settings: TrainSettings, train: FieldSet, val: FieldSet) -> FieldsData:
+    """Crops and validation fields of a run."""
+    data = settings.data
+    return FieldsData(train, val, data.mpp, data.crops, data.augment, settings.loop)
 
 
 def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
@@ -285,31 +231,18 @@ def to_cells(target: dict[str, Tensor]) -> FieldCells:
     )
 
 
-def _keep_best(loop: LoopSettings, out: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        out / "checkpoints",
-        filename="best",
-        monitor=loop.monitor,
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
+def _write_settings(settings: TrainSettings, out: Path) -> None:
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    (out / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def _make_trainer(loop: LoopSettings, callbacks: list[Callback]) -> Trainer:
-    if loop.ema:
-        callbacks = [WarmedUpEMA(loop.ema), *callbacks]
-    return Trainer(
-        max_epochs=loop.epochs,
-        accelerator=loop.device,
-        devices=1,
-        precision="bf16-mixed" if loop.precision == "auto" else loop.precision,
-        callbacks=[RichProgressBar(leave=True), *callbacks],
-        logger=False,
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,
-        log_every_n_steps=10,
-    )
+def _tell_start(settings: TrainSettings, train: FieldSet, val: FieldSet, console: Console) -> None:
+    """What is trained on what, and with which software."""
+    versions = ", ".join(f"{name} {version}" for name, version in software_versions().items())
+    console.print(f"{versions}; {platform.platform()}; seed {settings.loop.seed}", markup=False)
+    console.print(_describe(settings, train, val), markup=False)
+    for note in (*train.notes, *val.notes):
+        console.print(note, markup=False)
 
 
 def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:

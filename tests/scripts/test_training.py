@@ -70,24 +70,24 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     values["model"]["loss"] = {"name": "eqlv2"}
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
     run(values, tmp_path / "through")
-    from scripts import training
+    from scripts import loop
 
     class StoppedError(Exception):
         pass
 
-    saved = training.MetricsFile.on_validation_end
+    saved = loop.MetricsFile.on_validation_end
 
     def stop_after_first_epoch(self, trainer, module):
         saved(self, trainer, module)
         if trainer.current_epoch == 1:
             raise StoppedError
 
-    training.MetricsFile.on_validation_end = stop_after_first_epoch
+    loop.MetricsFile.on_validation_end = stop_after_first_epoch
     try:
         with pytest.raises(StoppedError):
             run(values, tmp_path / "halves")
     finally:
-        training.MetricsFile.on_validation_end = saved
+        loop.MetricsFile.on_validation_end = saved
     last = tmp_path / "halves" / "checkpoints" / "last.ckpt"
     run(values, tmp_path / "halves", checkpoint=last)
     through, halves = weights(tmp_path / "through"), weights(tmp_path / "halves")

@@ -1,0 +1,66 @@
+"""Learning rates: who learns how fast, and when."""
+
+import pytest
+import torch
+from lively import lively
+
+from models.learner import DetectionLearner, OptimiserSettings, build_schedule, in_turn, lr_share
+
+
+def groups(**settings):
+    detector = lively()
+    learner = DetectionLearner(detector, OptimiserSettings(freeze=0, **settings), lambda *_: {})
+    names = {id(p): name for name, p in detector.named_parameters()}
+    return {
+        names[id(p)]: (group["lr"], group["weight_decay"])
+        for group in learner._parameter_groups()
+        for p in group["params"]
+    }
+
+
+def test_each_stage_of_the_backbone_learns_slower_than_the_one_above():
+    rates = groups(lr=1.0, backbone_lr=0.5, layer_decay=0.5)
+    body = {name.split(".")[2]: rate for name, (rate, _) in rates.items() if ".body." in name}
+    assert body["17"] == 0.5
+    assert body["16"] == 0.25
+    assert body["0"] == pytest.approx(0.5 * 0.5**17)
+    assert {rate for name, (rate, _) in rates.items() if ".body." not in name} == {1.0}
+
+
+def test_biases_and_norms_do_not_decay():
+    decays = {name: decay for name, (_, decay) in groups(weight_decay=0.1).items()}
+    assert decays["backbone.body.0.0.weight"] == 0.1
+    assert decays["backbone.body.0.1.weight"] == 0.0
+    assert decays["head.classification_head.cls_logits.bias"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 1, 1, 1, 1]),
+        ("step", [0.5, 1, 1, 0.1, 0.01]),
+        ("cosine", [0.5, 1, 0.5, 0.1464, 0]),
+    ],
+)
+def test_the_rate_warms_up_and_falls(schedule, expected):
+    settings = OptimiserSettings(schedule=schedule, warmup=0.2, milestones=(0.65, 0.85))
+    points = (0.1, 0.2, 0.6, 0.8, 1.0)
+    shares = [lr_share(settings, at) for at in points]
+    assert shares == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "step", "constant"])
+@pytest.mark.parametrize("total", [1, 2, 10])
+def test_every_schedule_lasts_the_run(schedule, total):
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    settings = OptimiserSettings(schedule=schedule, warmup=0.5)
+    scheduler = build_schedule(optimizer, settings, total)
+    for _ in range(total - 1):
+        optimizer.step()
+        scheduler.step()
+        assert 0 <= optimizer.param_groups[0]["lr"] <= 0.1 + 1e-6
+
+
+def test_one_process_keeps_its_order():
+    assert in_turn([3, 1, 2]) == [3, 1, 2]
