@@ -13,9 +13,10 @@ import typer
 
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
-    "train": "Trains a detector on annotated fields (COCO).",
+    "train": "Trains a detector on annotated fields and slides.",
     "evaluate": "Average precision and FROC of a model on annotated fields.",
     "compare": "Trains detectors x losses by one recipe and writes a table of them.",
+    "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",
     "convert": "Converts annotations of many formats to COCO.",
     "export": "Writes a model's network for OpenVINO or as ONNX, and what reduced precision costs.",
@@ -43,7 +44,10 @@ def build_app(called: str | None) -> typer.Typer:
     app.callback()(_root)
     for name, summary in SUMMARIES.items():
         command = _load(name) if name == called else _unloaded
-        app.command(name, help=None if name == called else summary)(command)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, help=summary)
+        else:
+            app.command(name, help=None if name == called else summary)(command)
     return app
 
 
@@ -77,8 +81,14 @@ def _unloaded() -> None:
     """Stands for a subcommand that is not called."""
 
 
-def _load(name: str) -> Callable[..., None]:
-    return _for_people(getattr(importlib.import_module(f"scripts.{name}"), name))
+def _load(name: str) -> Callable[..., None] | typer.Typer:
+    loaded = getattr(importlib.import_module(f"scripts.{name}"), name)
+    if not isinstance(loaded, typer.Typer):
+        return _for_people(loaded)
+    for command in loaded.registered_commands:
+        if command.callback:
+            command.callback = _for_people(command.callback)
+    return loaded
 
 
 def _for_people(command: Callable[..., None]) -> Callable[..., None]:

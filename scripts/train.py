@@ -1,4 +1,4 @@
-"""``cytolibra train``: a detector from annotated fields, by one configuration file."""
+"""``cytolibra train``: a detector from annotated fields and slides, by one configuration file."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch import seed_everything
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.console import Console
 from torch import Tensor
 
-from configs import ConfigError, StrictModel
+from configs import StrictModel
 from data.annotations import AnnotationSettings
 from data.augment import AugmentSettings
 from data.evaluation import (
@@ -30,6 +30,7 @@ from data.evaluation import (
 from data.fieldset import FieldSet, widest_cell
 from data.regions import cut_fields
 from data.sampling import CropSettings
+from data.splits import check_leaks, take_part
 from models import (
     DetectorConfig,
     ModelCard,
@@ -55,10 +56,25 @@ THRESHOLD_RULE = (
 
 
 class FieldSource(AnnotationSettings):
-    """Annotations, a file, folder or glob of any format, and the folder of slides or images."""
+    """Annotations, a file, folder or glob of any format, and the folder of slides or images.
+
+    Attributes:
+        annotations: what cytolibra convert reads.
+        images: where the slides or images are.
+        split: a file of ``cytolibra data split``; with it one source serves for all parts.
+        part: of the split.
+    """
 
     annotations: Path
     images: Path
+    split: Path | None = None
+    part: str = ""
+
+    @model_validator(mode="after")
+    def _a_split_has_parts(self) -> FieldSource:
+        if bool(self.split) != bool(self.part):
+            raise ValueError("split, a file, and part, one of its parts, go together")
+        return self
 
 
 class DataSettings(StrictModel):
@@ -164,21 +180,17 @@ def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
     """The fields to train on, slides as a whole, and those to validate on, slides cut into parts.
 
     Raises:
-        ConfigError: see `data.annotations.read_fields`; or one image is in both sets.
+        ConfigError: see `data.annotations.read_fields` and `data.splits.check_leaks`.
     """
-    classes, data = settings.model.classes, settings.data
-    train_fields, val_fields = (
-        read_annotated(source.annotations, source.images, classes, source)
-        for source in (data.train, data.val)
-    )
-    both = {f.image.resolve() for f in train_fields.fields} & {
-        f.image.resolve() for f in val_fields.fields
-    }
-    if both:
-        raise ConfigError(
-            f"{min(both)}: is in data.train and in data.val; validate on other fields"
-        )
-    return train_fields, cut_fields(val_fields, data.mpp)
+    data = settings.data
+    train, val = (_read_source(source, settings.model.classes) for source in (data.train, data.val))
+    check_leaks(train, val)
+    return train, cut_fields(val, data.mpp)
+
+
+def _read_source(source: FieldSource, classes: tuple[str, ...]) -> FieldSet:
+    fields = read_annotated(source.annotations, source.images, classes, source)
+    return take_part(fields, source.split, source.part) if source.split else fields
 
 
 class Judge:

@@ -1,6 +1,7 @@
 """COCO: JSON with ``images``, ``categories`` and ``annotations`` (cocodataset.org/#format-data).
 
-Beside the standard an image may carry ``mpp`` (µm per pixel), an annotation ``nucleus`` (x, y).
+Beside the standard an image may carry ``mpp`` (µm per pixel), ``slide`` and ``patient`` (or
+``slide_id``, ``patient_id``), an annotation ``nucleus`` (x, y).
 """
 
 from __future__ import annotations
@@ -48,7 +49,14 @@ def read(path: Path, content: Content) -> Iterator[Drawing]:
             size=(record["width"], record["height"]),
             mpp=record.get("mpp"),
             declared=declared,
+            slide=_first(record, "slide", "slide_id"),
+            patient=_first(record, "patient", "patient_id"),
         )
+
+
+def _first(record: Mapping[str, Any], *keys: str) -> str:
+    """The first of some values that is there, as text."""
+    return next((str(record[key]) for key in keys if record.get(key) not in (None, "")), "")
 
 
 def _shape(annotation: Mapping[str, Any], names: Mapping[Any, str]) -> Shape:
@@ -90,7 +98,9 @@ def to_coco(fields: FieldSet, name_of: Callable[[Path], str]) -> dict[str, Any]:
 def _image(key: int, field: Field, name: str) -> dict[str, Any]:
     size = {"width": field.width, "height": field.height}
     scale = {} if field.mpp is None else {"mpp": round(field.mpp, 6)}
-    return {"id": key, "file_name": name, **size, **scale}
+    groups = {"slide": field.slide, "patient": field.patient}
+    known = {what: value for what, value in groups.items() if value}
+    return {"id": key, "file_name": name, **size, **scale, **known}
 
 
 def _annotations(field: Field, classes: int) -> Iterator[dict[str, Any]]:

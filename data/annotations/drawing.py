@@ -55,6 +55,7 @@ class Drawing:
         mark_um: side in µm of the box that a mark stands for, where the format says.
         place: for coordinates that aren't pixels, turns the image's facts into their placement.
         declared: classes that the file lists, whether drawn or not, in its order.
+        slide, patient: whose image it is, where the file says.
     """
 
     image: str
@@ -70,6 +71,8 @@ class Drawing:
     mark_um: float | None = None
     place: Callable[[ImageInfo], Placement] | None = None
     declared: tuple[str, ...] = ()
+    slide: str = ""
+    patient: str = ""
 
 
 def draw(
@@ -81,6 +84,8 @@ def draw(
     mark_um: float | None = None,
     place: Callable[[ImageInfo], Placement] | None = None,
     declared: tuple[str, ...] = (),
+    slide: str = "",
+    patient: str = "",
 ) -> Drawing:
     """Packs shapes into arrays; see `Drawing` for the arguments.
 
@@ -111,6 +116,8 @@ def draw(
         mark_um=mark_um,
         place=place,
         declared=declared,
+        slide=slide,
+        patient=patient,
     )
     _check(drawing)
     return drawing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from configs import ConfigError
 from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED, ClassTable
 from data.annotations.drawing import Drawing
 from data.annotations.formats import Source, read_sources
+from data.annotations.groups import with_groups
 from data.annotations.images import ImageFolder, ImageInfo, InfoOf, image_info
 from data.annotations.placing import Placed, ignored_areas, place
 from data.annotations.settings import AnnotationSettings
@@ -61,6 +62,8 @@ def read_fields(
     _check_images(located)
     settler = _Settler(table, all_classes, settings, info_of)
     fields = tuple(settler.settle(one) for one in located)
+    if settings.groups:
+        fields = with_groups(fields, settings.groups)
     settler.dropped[_MISSING] = sum(len(source.drawings) for source in sources) - len(fields)
     return FieldSet(all_classes, fields, tuple(_notes(sources, settler.dropped, others)))
 
@@ -93,7 +96,8 @@ class _Settler:
         self.dropped[_LINES] += drawing.left_out
         targets = np.array([self.table.target(name) or "" for name in drawing.names], object)
         targets[drawing.crowd] = IGNORE
-        return self._field(one.image or Path(drawing.image), placed, targets)
+        field = self._field(one.image or Path(drawing.image), placed, targets)
+        return replace(field, slide=drawing.slide, patient=drawing.patient)
 
     def _info(self, drawing: Drawing, image: Path | None) -> ImageInfo:
         """What is known of the image: by itself, else by the file."""

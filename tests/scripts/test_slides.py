@@ -61,6 +61,8 @@ def test_a_detector_learns_from_one_slide_and_is_judged_on_another(values, slide
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(slide, other / "c.tif")
+    with (other / "c.tif").open("ab") as file:
+        file.write(b"another slide")
     source = {"classes": TABLE.classes, "images": str(slide.parent)}
     data = values["data"] | {
         "train": source | {"annotations": str(annotate(slide, "asap", tmp_path / "xml"))},

@@ -1,0 +1,212 @@
+"""Splits of annotated fields: by patient, slide or field, with each class shared out evenly.
+
+What belongs together stays together. A split is kept as a small CSV file, so that everybody
+trains and validates on the same fields.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import ConfigError
+from data.fieldset import Field, FieldSet, Grouping
+
+COLUMNS = ("part", "image", "slide", "patient")
+
+HASHED_WHOLE = 64 << 20
+"""Bytes of a file up to which all of it is compared; of larger ones three pieces of 1 MiB are."""
+
+PIECE = 1 << 20
+
+
+def split_fields(
+    fields: FieldSet, shares: Mapping[str, float], by: Grouping = "slide", seed: int = 0
+) -> dict[str, list[Field]]:
+    """Shares fields out, each class as evenly as whole groups allow.
+
+    Iterative stratification over groups (Sechidis et al., "On the stratification of multi-label
+    data", ECML 2011): the class with the fewest cells left goes first, its largest groups first,
+    each to the part that still wants most of that class.
+
+    Args:
+        fields: the annotated fields.
+        shares: how much of everything each part should have; sums to 1.
+        by: what is never torn apart.
+        seed: settles ties.
+
+    Returns:
+        The fields of each part, in their order.
+
+    Raises:
+        ConfigError: the shares are none, or there are fewer groups than parts.
+    """
+    if not shares or min(shares.values()) <= 0 or not math.isclose(sum(shares.values()), 1):
+        told = ", ".join(f"{name}={share:g}" for name, share in shares.items())
+        raise ConfigError(f"parts {told}: shares are positive and sum to 1")
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, field in enumerate(fields.fields):
+        groups[field.group(by)].append(index)
+    if len(groups) < len(shares):
+        raise ConfigError(f"there are {len(groups)} groups by {by} for {len(shares)} parts")
+    counts = np.array([_counts(fields, members) for members in groups.values()])
+    part_of = stratify(counts, np.array(list(shares.values())), np.random.default_rng(seed))
+    parts: dict[str, list[int]] = {name: [] for name in shares}
+    for members, part in zip(groups.values(), part_of, strict=True):
+        parts[list(shares)[part]].extend(members)
+    return {name: [fields.fields[i] for i in sorted(members)] for name, members in parts.items()}
+
+
+def stratify(
+    counts: NDArray[np.int64], shares: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The part of each group; see `split_fields`.
+
+    Args:
+        counts: (groups, kinds) of what is to be shared out evenly.
+        shares: (parts,) summing to 1.
+        rng: settles ties.
+
+    Returns:
+        (groups,) indices of parts; none is empty where there are enough groups.
+    """
+    part_of = np.full(len(counts), -1)
+    wanted = shares[:, None] * counts.sum(axis=0)
+    groups_wanted = shares * len(counts)
+    noise = rng.random(len(counts))
+    while (part_of < 0).any():
+        left = part_of < 0
+        kinds = np.where(counts[left].sum(axis=0) > 0, counts[left].sum(axis=0), np.inf)
+        kind = int(np.argmin(kinds))
+        amount = counts[:, kind] if np.isfinite(kinds[kind]) else np.zeros(len(counts), np.int64)
+        group = max(np.flatnonzero(left), key=lambda g: (amount[g], noise[g]))
+        wish = wanted[:, kind] if amount[group] else groups_wanted
+        part = max(range(len(shares)), key=lambda p: (wish[p], groups_wanted[p], -p))
+        part_of[group] = part
+        wanted[part] -= counts[group]
+        groups_wanted[part] -= 1
+    return part_of
+
+
+def save_split(parts: Mapping[str, Sequence[Field]], path: Path) -> None:
+    """Writes a split as CSV: part, image, slide, patient.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    rows = [
+        (part, field.image.name, field.slide, field.patient)
+        for part, members in parts.items()
+        for field in members
+    ]
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows(rows)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def take_part(fields: FieldSet, split: Path, part: str) -> FieldSet:
+    """The fields that a split file gives to a part.
+
+    Raises:
+        ConfigError: the file can't be read, has no such part, or does not know a field.
+    """
+    part_of = _read_split(split)
+    if part not in part_of.values():
+        known = ", ".join(sorted(set(part_of.values())))
+        raise ConfigError(f"{split}: has no part {part}; it has {known}")
+    unknown = [field.image for field in fields.fields if field.image.name not in part_of]
+    if unknown:
+        raise ConfigError(f"{split}: does not say to which part {unknown[0]} belongs")
+    own = tuple(field for field in fields.fields if part_of[field.image.name] == part)
+    return replace(fields, fields=own)
+
+
+def check_leaks(train: FieldSet, val: FieldSet) -> None:
+    """Makes sure that nothing that is judged by was learned from.
+
+    Raises:
+        ConfigError: a slide, a patient, or an identical image is on both sides; names both.
+    """
+    for what in ("slide", "patient"):
+        ours = {getattr(f, what): f for f in train.fields if getattr(f, what)}
+        for field in val.fields:
+            name = getattr(field, what)
+            if name in ours:
+                raise ConfigError(
+                    f"{what} {name} is in data.train ({ours[name].image}) and in data.val "
+                    f"({field.image}); a figure on it would say nothing: split by {what}"
+                )
+    _check_contents(_images(train), _images(val))
+
+
+def _check_contents(train: Iterable[Path], val: Iterable[Path]) -> None:
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in train:
+        by_size[path.stat().st_size].append(path)
+    hashes: dict[Path, str] = {}
+
+    def content(path: Path) -> str:
+        if path not in hashes:
+            hashes[path] = _hash(path)
+        return hashes[path]
+
+    for path in val:
+        for other in by_size.get(path.stat().st_size, []):
+            if path.resolve() == other.resolve():
+                raise ConfigError(f"{path}: is in data.train and in data.val; validate on others")
+            if content(path) == content(other):
+                raise ConfigError(
+                    f"{path} of data.val has the same content as {other} of data.train; "
+                    "take one of them out"
+                )
+
+
+def _images(fields: FieldSet) -> list[Path]:
+    return list(dict.fromkeys(field.image for field in fields.fields))
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if size <= HASHED_WHOLE:
+            digest.update(file.read())
+        else:
+            for start in (0, size // 2, size - PIECE):
+                file.seek(start)
+                digest.update(file.read(PIECE))
+    return digest.hexdigest()
+
+
+def _counts(fields: FieldSet, members: Sequence[int]) -> NDArray[np.int64]:
+    """Cells of each class in some fields, and as one more kind the fields themselves."""
+    labels = [fields.fields[i].labels[~fields.fields[i].crowd] for i in members]
+    cells = np.bincount(np.concatenate(labels), minlength=len(fields.classes))
+    return np.append(cells, len(members))
+
+
+def _read_split(path: Path) -> dict[str, str]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: can't be read as a split: {error}") from error
+    if not rows or not {"part", "image"} <= set(rows[0]):
+        raise ConfigError(f"{path}: a split has the columns part and image")
+    return {row["image"]: row["part"] for row in rows}

@@ -1,0 +1,164 @@
+"""``cytolibra data``: what annotated fields hold, and how they are split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from configs import ConfigError
+
+if TYPE_CHECKING:
+    from data.fieldset import FieldSet
+    from data.statistics import ClassStatistics
+
+data = typer.Typer(no_args_is_help=True)
+
+Annotations = Annotated[
+    Path, typer.Argument(metavar="ANNOTATIONS", help="A file, folder or glob, of any format.")
+]
+Images = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the slides or images.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,…", help="Classes in the order of a model. Default: the files'."),
+]
+Groups = Annotated[
+    Path | None,
+    typer.Option(metavar="CSV", help="Columns image, and slide or patient: what belongs together."),
+]
+Mpp = Annotated[float | None, typer.Option(help="µm per pixel of images that carry none.")]
+
+
+@data.command()
+def stats(
+    annotations: Annotations,
+    images: Images,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where pictures and page go.")],
+    classes: Classes = None,
+    groups: Groups = None,
+    mpp: Mpp = None,
+    tile: Annotated[float, typer.Option(help="Side of a tile in µm.")] = 160.0,
+    samples: Annotated[int, typer.Option(help="Random tiles on the sheet.")] = 24,
+    seed: Annotated[int, typer.Option(help="Which tiles are drawn.")] = 0,
+) -> None:
+    """Draws class histogram, sizes, cells a tile and a sheet of random tiles: look before you train."""
+    from data.statistics import describe_classes
+    from scripts.data_page import write_page
+
+    fields = _read(annotations, images, classes, groups, mpp)
+    described = describe_classes(fields)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_page(fields, described, out, tile, samples, seed)
+        content = json.dumps(_facts(fields, described), indent=2, ensure_ascii=False)
+        (out / "stats.json").write_text(content + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {out}: can't be written: {error.strerror}") from error
+    Console().print(_table(fields, described))
+    for note in fields.notes:
+        Console().print(note, markup=False, soft_wrap=True)
+    Console().print(f"Pictures: {out / 'stats.html'}", soft_wrap=True)
+
+
+@data.command()
+def split(
+    annotations: Annotations,
+    images: Images,
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="The split that is written.")],
+    parts: Annotated[
+        str, typer.Option(metavar="NAME=SHARE,…", help="Parts and their shares.")
+    ] = "train=0.8,val=0.2",
+    by: Annotated[
+        str, typer.Option(help="patient, slide or field: what stays together.")
+    ] = "slide",
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Instead of parts: so many equal ones, fold1, fold2, …"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Settles ties.")] = 0,
+    classes: Classes = None,
+    groups: Groups = None,
+    mpp: Mpp = None,
+) -> None:
+    """Splits annotated fields, each class as evenly as what belongs together allows."""
+    from data.splits import save_split, split_fields
+
+    if by not in ("patient", "slide", "field"):
+        raise ConfigError(f"--by {by}: patient, slide or field")
+    fields = _read(annotations, images, classes, groups, mpp)
+    if by == "patient" and not any(field.patient for field in fields.fields):
+        raise ConfigError("--by patient: nobody says whose the images are; give --groups")
+    shares = {f"fold{i}": 1 / folds for i in range(1, folds + 1)} if folds else _shares(parts)
+    found = split_fields(fields, shares, by, seed)  # type: ignore[arg-type]  # checked above
+    save_split(found, out)
+    table = Table(title=f"by {by}")
+    for heading in ("part", "images", *fields.classes):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for part, members in found.items():
+        counts = type(fields)(fields.classes, tuple(members)).class_counts()
+        table.add_row(part, str(len(members)), *map(str, counts))
+    Console().print(table)
+    Console().print(
+        f"{out}; in a configuration: data.train.split={out}, data.train.part={next(iter(found))}",
+        soft_wrap=True,
+    )
+
+
+def _read(
+    annotations: Path, images: Path, classes: str | None, groups: Path | None, mpp: float | None
+) -> FieldSet:
+    from configs import validate
+    from data.annotations import AnnotationSettings
+    from scripts.slides import read_annotated
+
+    settings = validate({"groups": groups, "mpp": mpp}, AnnotationSettings, "options")
+    if not images.exists():
+        raise ConfigError(f"--images {images}: no such file or folder")
+    names = tuple(name.strip() for name in classes.split(",")) if classes else None
+    return read_annotated(annotations, images, names, settings)
+
+
+def _shares(text: str) -> dict[str, float]:
+    try:
+        pairs = [entry.split("=") for entry in text.split(",")]
+        return {name.strip(): float(share) for name, share in pairs}
+    except ValueError as error:
+        raise ConfigError(f"--parts {text}: expected NAME=SHARE,…, as train=0.8,val=0.2") from error
+
+
+def _facts(fields: FieldSet, described: list[ClassStatistics]) -> dict[str, object]:
+    return {
+        "images": len(fields.fields),
+        "slides": len({field.group("slide") for field in fields.fields}),
+        "patients": len({field.patient for field in fields.fields if field.patient}),
+        "ignored_areas": sum(int(field.crowd.sum()) for field in fields.fields),
+        "classes": {
+            one.name: {
+                "cells": one.cells,
+                "images": one.fields,
+                "slides": one.slides,
+                "patients": one.patients,
+                "side_um_5_50_95": one.side_percentiles(),
+                "clipped": one.clipped,
+            }
+            for one in described
+        },
+    }
+
+
+def _table(fields: FieldSet, described: list[ClassStatistics]) -> Table:
+    total = max(1, sum(one.cells for one in described))
+    table = Table(title=f"{total} cells on {len(fields.fields)} images")
+    table.add_column("class")
+    for heading in ("cells", "share", "images", "side in µm (5%, median, 95%)", "clipped"):
+        table.add_column(heading, justify="right")
+    for one in described:
+        sides = " ".join(f"{side:g}" for side in one.side_percentiles())
+        share = f"{one.cells / total:.1%}"
+        row = (str(one.cells), share, str(one.fields), sides or "–", str(one.clipped))
+        table.add_row(one.name, *row)
+    return table
