@@ -105,14 +105,6 @@ def ratio(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.f
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
 
 
-def mean_of_present(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The mean over classes in each round, without those that it did not draw; NaN without any."""
-    stacked = np.stack(values)
-    there = ~np.isnan(stacked)
-    total = np.where(there, stacked, 0).sum(axis=0)
-    return np.divide(total, there.sum(axis=0), out=np.full(len(total), np.nan), where=there.any(0))
-
-
 def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
     """The percentile interval of a figure's values over the rounds; NaNs left out.
 

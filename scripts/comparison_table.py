@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.bootstrap import draw_fields, interval, mean_of_present, resampled_ap
+from data.bootstrap import draw_fields, interval, resampled_ap
 from data.evaluation import Matches, load_cells, match_classes, pool, pooled_classes
 from scripts.comparison import ComparisonSettings, Run, is_done, planned, table_runs, tuned_weight
 from scripts.plots import draw_balance, read_balance
@@ -99,10 +99,16 @@ def _figures(
 ) -> dict[str, NDArray[np.float64]]:
     """Every figure in every round; classes that a round did not draw are left out of its means."""
     ap = {name: resampled_ap(by_field, times) for name, by_field in parts.items()}
-    averaged = {
-        name: mean_of_present([ap[member] for member in group]) for name, group in means.items()
-    }
+    averaged = {name: _mean([ap[member] for member in group]) for name, group in means.items()}
     return {**averaged, **ap}
+
+
+def _mean(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Over the classes that are there; NaN in rounds that drew none of them."""
+    stacked = np.stack(values)
+    there = ~np.isnan(stacked)
+    total = np.where(there, stacked, 0).sum(axis=0)
+    return np.divide(total, there.sum(axis=0), out=np.full(len(total), np.nan), where=there.any(0))
 
 
 def _recall(by_field: Sequence[Matches]) -> float:

@@ -23,6 +23,7 @@ from configs import ConfigError, StrictModel
 from data.annotations import AnnotationSettings
 from data.augment import AugmentSettings
 from data.evaluation import (
+    FEW_CELLS,
     FieldCells,
     best_threshold,
     field_metrics,
@@ -52,9 +53,6 @@ from models.callbacks import GradientBalance, MetricsFile, WarmedUpEMA
 from models.learner import DetectionLearner, OptimiserSettings, Targets
 from scripts.plots import draw_balance, read_balance
 from scripts.slides import images_of, read_annotated
-
-FEW_CELLS = 20
-"""A class with fewer cells in the validation set takes the threshold of all abnormal ones."""
 
 THRESHOLD_RULE = (
     "abnormal classes: best F2 on the validation fields at IoU 0.5, for a miss is worse than a "

@@ -33,13 +33,14 @@ from data.evaluation.matching import (
     matches,
     partners,
 )
-from data.evaluation.operating import threshold_for_precision, threshold_for_sensitivity
+from data.evaluation.operating import FEW_CELLS, threshold_for_precision, threshold_for_sensitivity
 from data.evaluation.reliability import CALIBRATED_FROM, Reliability, reliability
 from data.evaluation.results import from_results, to_results
 
 __all__ = [
     "CALIBRATED_FROM",
     "FALSE_ALARM",
+    "FEW_CELLS",
     "FROC_RATES",
     "IGNORED",
     "LONG_TAIL_RULE",

@@ -11,6 +11,10 @@ from data.evaluation.matching import Matches
 DECIMALS = 4
 """Of a threshold, rounded down, as it is written into a model's sidecar."""
 
+FEW_CELLS = 20
+"""Where each abnormal class is to get a threshold of its own, one with fewer cells takes that of
+all abnormal ones merged: a few cells tell nothing."""
+
 ROUNDING = 1e-9
 
 

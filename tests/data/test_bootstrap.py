@@ -9,7 +9,6 @@ from data.bootstrap import (
     draw_fields,
     draw_groups,
     interval,
-    mean_of_present,
     resampled_ap,
     resampled_froc,
     resampled_rates,
@@ -122,11 +121,6 @@ def test_rounds_are_computed_in_parts_with_the_same_result(monkeypatch):
     again = resampled_ap(parts, times), resampled_froc(parts, times, np.ones(12), (1, 2))
     for one, other in zip(whole, again, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_a_mean_is_over_the_classes_that_a_round_has():
-    values = [np.array([0.2, np.nan, np.nan]), np.array([0.4, 0.6, np.nan])]
-    np.testing.assert_allclose(mean_of_present(values), [0.3, 0.6, np.nan])
 
 
 def test_without_any_value_there_is_no_interval():
