@@ -165,7 +165,7 @@ def _compare(
     loaded = load_detector(against)
     other, ran = _find(loaded, settings, evidence.fields)
     other = rename(other.found, loaded.config.classes, evidence)
-    return {**ran, "ap50": differences(evidence, other, draws)}
+    return {**ran, "model": against, "ap50": differences(evidence, other, draws)}
 
 
 def _choose(

@@ -43,7 +43,7 @@ def _to_cells(rows: Sequence[Mapping[str, Any]]) -> FieldCells:
 
 def _to_xywh(cells: FieldCells) -> list[list[float]]:
     sizes = cells.boxes[:, 2:] - cells.boxes[:, :2]
-    return np.concatenate([cells.boxes[:, :2], sizes], axis=1).round(2).tolist()
+    return np.concatenate([cells.boxes[:, :2], sizes], axis=1).round(3).tolist()
 
 
 def _short(cells: FieldCells) -> list[float]:

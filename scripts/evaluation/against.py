@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -32,10 +33,10 @@ def read_kept(name: str, evidence: Evidence) -> Evidence:
     """
     path = Path(name)
     try:
-        truth, found = _read_npz(path) if path.suffix == ".npz" else _read_json(path, evidence)
+        truth, found = load_cells(path) if path.suffix == ".npz" else _read_json(path, evidence)
     except OSError as error:
         raise ConfigError(f"--against {error.filename or path}: {error.strerror}") from error
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, EOFError, BadZipFile) as error:
         raise ConfigError(
             f"--against {path}: not what `cytolibra evaluate` or `train` kept"
         ) from error
@@ -44,6 +45,8 @@ def read_kept(name: str, evidence: Evidence) -> Evidence:
             f"--against {path}: was found on other fields, or with other annotations or classes; "
             "evaluate both models on the same --data"
         )
+    if path.suffix == ".npz":  # both in the model's pixels
+        return replace(evidence, truth=truth, found=found)
     return replace(evidence, found=found)
 
 
@@ -82,10 +85,6 @@ def differences(evidence: Evidence, other: Evidence, draws: Draws) -> dict[str, 
         }
         for kind, values in figures[0].items()
     }
-
-
-def _read_npz(path: Path) -> tuple[list[FieldCells], list[FieldCells]]:
-    return load_cells(path)
 
 
 def _read_json(path: Path, evidence: Evidence) -> tuple[list[FieldCells], list[FieldCells]]:

@@ -141,7 +141,7 @@ def draw(fields: FieldSet, by: str, level: float, rounds: int = 1000) -> Draws:
 
 def finite(value: float) -> float | None:
     """A figure as it is written: four digits; None where it is not defined."""
-    return round(float(value), 4) if math.isfinite(value) else None
+    return round(float(value), 4) + 0.0 if math.isfinite(value) else None
 
 
 def _pool(

@@ -72,4 +72,8 @@ def _indented(content: dict[str, Any]) -> str:
     """JSON for people: a line a figure, and lists of numbers or names in one line."""
     text = json.dumps(content, indent=2, ensure_ascii=False)
     innermost = re.compile(r"\[\n\s+[^\[\]{}]*?\n\s+\]")
-    return innermost.sub(lambda found: re.sub(r"\n\s+", " ", found[0]), text) + "\n"
+    return innermost.sub(_in_one_line, text) + "\n"
+
+
+def _in_one_line(found: re.Match[str]) -> str:
+    return "[" + re.sub(r"\n\s+", " ", found[0][1:-1]).strip() + "]"

@@ -99,7 +99,8 @@ def draw_precision_recall(evidence: Evidence, figures: Figures) -> tuple[Figure,
         _percent(axis, "y")
     left.set_ylabel("precision")
     left.legend(loc="lower left")
-    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if right.lines:
+        right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure, "Precision by sensitivity"
 
 
@@ -107,7 +108,7 @@ def _draw_pr_curve(axis: Axes, curve: Curve, entry: Figures, color: str, label: 
     """Precision made monotone, as AP counts it; the dot is the model at its own threshold."""
     best = np.maximum.accumulate(curve.precision[::-1])[::-1]
     sensitivity = np.concatenate([[0.0], curve.sensitivity])
-    precision = np.concatenate([best[:1], best])
+    precision = np.concatenate([best[:1] if len(best) else [0.0], best])
     axis.plot(sensitivity, precision, color=color, label=label, drawstyle="steps-pre")
     if entry["sensitivity"] is not None and entry["precision"] is not None:
         _mark(axis, entry["sensitivity"], entry["precision"], color)
@@ -146,7 +147,7 @@ def _draw_cell(axis: Axes, row: int, column: int, count: int, share: float, corn
     tile = Rectangle((column + 0.03, row + 0.04), 0.94, 0.92, facecolor=ACCENT, linewidth=0)
     tile.set_alpha(0.03 + 0.97 * share)
     axis.add_patch(tile)
-    color = PAPER if share > 0.45 else INK if count else MUTED
+    color = PAPER if share > 0.55 else INK if count else MUTED
     text = f"{share:.0%}" if count else "·"
     axis.text(column + 0.5, row + 0.42, text, ha="center", va="center", color=color)
     if count:

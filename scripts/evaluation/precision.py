@@ -11,7 +11,7 @@ from data.bootstrap import resampled_ap
 from data.evaluation import long_tail
 from scripts.evaluation.evidence import Evidence
 
-CLASS_MEAN = "class mean"
+CLASS_MEAN = "all classes"
 
 Rounds = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """(rounds,) values by kind ("pooled", "means", "classes") and name."""

@@ -50,8 +50,8 @@ STYLE: dict[Any, Any] = {
 def to_svg(figure: Figure, label: str) -> str:
     """A figure as an SVG element of a page.
 
-    The colours above become the page's variables, type and size are left to it. Names of groups
-    go: two pictures of one page would share them.
+    The colours above become the page's variables, type and size are left to it. Ids go, but for
+    the hashes that are referred to: two pictures of one page would share them.
 
     Args:
         figure: drawn in `STYLE`.
@@ -62,7 +62,7 @@ def to_svg(figure: Figure, label: str) -> str:
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*">', "<g>", text)
+    text = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", text)
     text = re.sub(r"font-family: '[^']*';?|font: [^;]*;", "", text)
     head, rest = text.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*pt"', "", head)

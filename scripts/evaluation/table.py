@@ -73,7 +73,7 @@ def against_rows(against: Figures) -> list[tuple[str, Figures]]:
     """A line each: merged, means, classes."""
     suffix = {"pooled": ", merged", "means": ", mean", "classes": ""}
     return [
-        (f"{name.removesuffix(' mean')}{suffix[kind]}", entry)
+        (f"{name}{suffix[kind]}", entry)
         for kind, entries in against["ap50"].items()
         for name, entry in entries.items()
     ]
