@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from configs import ConfigError
 from data.annotations.coco import to_coco
 from data.annotations.images import ImageFolder
 from data.evaluation import to_results
+from pipeline.writers import write_whole
 from scripts.evaluation.evidence import Evidence
 from scripts.evaluation.page import render
 
@@ -61,9 +61,7 @@ def write_outputs(
     for path, text in texts.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(path.name + ".part")
-            unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, path)
+            write_whole(path, text)
         except OSError as error:
             raise ConfigError(f"--out {path}: can't be written: {error.strerror}") from error
 
