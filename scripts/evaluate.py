@@ -73,22 +73,19 @@ def evaluate(
     AP and AR by COCO's rules, FROC, confusion, calibration, and the worst errors as pictures.
     """
     from configs import validate
-    from data.regions import cut_fields
     from models import load_detector
     from pipeline.detector import RuntimeSettings
     from scripts.evaluation.evidence import draw
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.files import name_outputs, write_outputs
     from scripts.evaluation.thresholds import check_writable, read_targets, save_thresholds
-    from scripts.slides import read_annotated
 
     options = {"device": device, "name": runtime, "precision": precision}
     settings = validate(options, RuntimeSettings, "options")
     loaded = load_detector(model)
     targets = read_targets(at_sensitivity or [], at_precision or [], loaded.config)
     check_writable(loaded, bool(targets), write_thresholds, save_model)
-    fields = read_annotated(data, images, loaded.config.classes)
-    fields = cut_fields(fields, find_card(loaded).mpp)
+    fields = _read_fields(loaded, data, images)
     draws = draw(fields, by, level)
     evidence, ran = _find(loaded, settings, fields)
     figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **ran}}
@@ -134,6 +131,15 @@ def gather(detector: TileDetector, fields: FieldSet) -> Evidence:
     truth, found = _detect(detector, fields)
     thresholds = [detector.card.thresholds[name] for name in fields.classes]
     return Evidence(fields, detector.card, truth, found, np.array(thresholds))
+
+
+def _read_fields(loaded: DenseDetector, data: Path, images: Path) -> FieldSet:
+    """Annotated images, and slides cut into parts that the detector takes whole."""
+    from data.regions import cut_fields
+    from scripts.slides import read_annotated
+
+    assert loaded.card is not None
+    return cut_fields(read_annotated(data, images, loaded.config.classes), loaded.card.mpp)
 
 
 def _find(

@@ -18,6 +18,7 @@ from data.images import FieldImages
 from pipeline.classes import CellClass, order_by_severity
 from pipeline.pictures import CROP_PIXELS, CROP_UM
 from scripts.evaluation.evidence import Evidence
+from scripts.slides import images_of
 
 LIMIT = 24
 """Pictures of each kind."""
@@ -90,7 +91,7 @@ def take_pictures(
     evidence: Evidence, errors: Sequence[Error], limit: int = LIMIT
 ) -> list[ErrorPicture]:
     """Close-ups of the first errors, in order."""
-    images = FieldImages(evidence.fields.fields)
+    images = images_of(evidence.fields)
     return [_take_picture(evidence, images, error) for error in errors[:limit]]
 
 

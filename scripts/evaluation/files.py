@@ -52,6 +52,8 @@ def write_outputs(
         ConfigError: one can't be written.
     """
     truth = to_coco(evidence.fields, ImageFolder([images]).name_of)
+    for image, field in zip(truth["images"], evidence.fields.fields, strict=True):
+        image["origin"] = list(field.origin)  # several may be parts of one slide
     texts = {
         outputs.metrics: _indented(figures),
         outputs.page: render(evidence, figures),

@@ -58,14 +58,14 @@ def _meaning(name: str) -> str:
 def _view(evidence: Evidence, picture: ErrorPicture) -> dict[str, Any]:
     """What the template shows of an error."""
     error = picture.error
-    names = list(evidence.classes)
+    names, field = list(evidence.classes), evidence.fields.fields[error.field]
     return {
         "name": names[error.label],
         "score": error.score,
         "note": error.note,
-        "field": evidence.fields.fields[error.field].image.name,
-        "x": (error.box[0] + error.box[2]) / 2,
-        "y": (error.box[1] + error.box[3]) / 2,
+        "image": field.image.name,
+        "x": field.origin[0] + (error.box[0] + error.box[2]) / 2,
+        "y": field.origin[1] + (error.box[1] + error.box[3]) / 2,
         "picture": "data:image/jpeg;base64," + base64.b64encode(picture.jpeg).decode(),
         "boxes": [{**vars(box), "name": names[box.label]} for box in _main_last(picture)],
         "bar": picture.bar,
