@@ -1,11 +1,13 @@
-"""How far figures would move with other fields: average precision with whole fields redrawn.
+"""How far figures would move with other fields: computed again with whole fields redrawn.
 
-Cells of one field are alike: drawing cells alone would make every interval too narrow.
+Cells of one field are alike, fields of one slide too, and slides of one patient: drawing cells
+alone would make every interval too narrow. Percentile intervals (Efron and Tibshirani, 1993).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from data.evaluation import Matches
 
 RECALLS = np.linspace(0, 1, 101)
 """Where COCO reads the precision."""
+
+CHUNK = 4_000_000
+"""Rounds times detections that are held in memory at once."""
 
 
 def draw_fields(fields: int, rounds: int = 1000, seed: int = 0) -> NDArray[np.int64]:
@@ -26,6 +31,18 @@ def draw_fields(fields: int, rounds: int = 1000, seed: int = 0) -> NDArray[np.in
     return rng.multinomial(fields, np.full(fields, 1 / fields), size=rounds)
 
 
+def draw_groups(groups: Sequence[str], rounds: int = 1000, seed: int = 0) -> NDArray[np.int64]:
+    """`draw_fields` of whole groups: fields of one slide, or of one patient, come together.
+
+    Args:
+        groups: for each field the name of what it belongs to.
+        rounds: how often all groups are drawn.
+        seed: of the draws.
+    """
+    rank = {name: i for i, name in enumerate(dict.fromkeys(groups))}
+    return draw_fields(len(rank), rounds, seed)[:, [rank[name] for name in groups]]
+
+
 def resampled_ap(by_field: Sequence[Matches], times: NDArray[np.integer]) -> NDArray[np.float64]:
     """AP as COCO computes it (see `data.evaluation.ap_of_matches`) in each round.
 
@@ -36,31 +53,110 @@ def resampled_ap(by_field: Sequence[Matches], times: NDArray[np.integer]) -> NDA
     Returns:
         (rounds,); NaN for a round that drew no cell.
     """
-    scores = np.concatenate([np.zeros(0), *(part.scores for part in by_field)])
-    hits = np.concatenate([np.zeros(0, bool), *(part.hits for part in by_field)])
-    field = np.repeat(np.arange(len(by_field)), [len(part.scores) for part in by_field])
-    order = np.argsort(-scores, kind="mergesort")
-    hits, weight = hits[order], times[:, field[order]]
-    cells = times @ np.array([part.cells for part in by_field])
-    true_positives = np.cumsum(weight * hits, axis=1)
-    precision = true_positives / np.maximum(np.cumsum(weight, axis=1), 1)
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    precision = np.pad(precision, ((0, 0), (0, 1)))  # beyond the last detection
-    rows = zip(true_positives, precision, cells, strict=True)
-    return np.array([_mean_precision(*row) for row in rows])
+    return np.concatenate([_average_precision(part) for part in _rounds(by_field, times)])
 
 
-def interval(values: NDArray[np.float64], level: float = 0.9) -> tuple[float, float]:
-    """The percentile interval of a figure's values over the rounds; NaNs left out."""
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+def resampled_froc(
+    by_field: Sequence[Matches],
+    times: NDArray[np.integer],
+    sizes: NDArray[np.floating],
+    rates: Sequence[float],
+) -> NDArray[np.float64]:
+    """Sensitivity at so many false positives a field or mm² (`data.evaluation.froc`) in each round.
+
+    Args:
+        by_field: the matches of one class or group, an entry a field.
+        times: (rounds, fields), see `draw_fields`.
+        sizes: (fields,) ones for rates a field; mm² for rates a mm².
+        rates: where it is read.
+
+    Returns:
+        (rounds, rates); NaN for a round that drew no cell.
+    """
+    allowed = (times @ sizes)[:, None] * np.array(rates)
+    parts, start = [], 0
+    for part in _rounds(by_field, times):
+        parts.append(_sensitivity(part, allowed[start : start + len(part.cells)]))
+        start += len(part.cells)
+    return np.concatenate(parts)
+
+
+def resampled_rates(
+    by_field: Sequence[Matches], times: NDArray[np.integer], threshold: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sensitivity and precision of detections from a threshold on, in each round.
+
+    Returns:
+        Two of (rounds,); NaN for rounds without a cell, or without a detection.
+    """
+    counts = np.array([_count(part, threshold) for part in by_field], np.int64)
+    hits, found, cells = counts.T
+    return ratio(times @ hits, times @ cells), ratio(times @ hits, times @ found)
+
+
+def _count(matched: Matches, threshold: float) -> tuple[int, int, int]:
+    """Hits and detections from a threshold on, and cells."""
+    counted = matched.scores >= threshold
+    return int(matched.hits[counted].sum()), int(counted.sum()), matched.cells
+
+
+def ratio(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Part by whole; NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
+def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of a figure's values over the rounds; NaNs left out.
+
+    NaN where no round has a value.
+    """
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return float("nan"), float("nan")
+    low, high = np.quantile(present, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def bootstrap_ap(
-    by_field: Sequence[Matches], level: float = 0.9, rounds: int = 1000, seed: int = 0
+    by_field: Sequence[Matches], level: float = 0.95, rounds: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """The interval of AP when whole fields are drawn anew."""
     return interval(resampled_ap(by_field, draw_fields(len(by_field), rounds, seed)), level)
+
+
+class _Rounds(NamedTuple):
+    """Some of the rounds: detections by falling score, and how often each was drawn.
+
+    ``weight`` is (R, D), ``hits`` and ``last`` (of each run of equal scores) (D,), ``cells`` (R,).
+    """
+
+    weight: NDArray[np.integer]
+    hits: NDArray[np.bool_]
+    last: NDArray[np.bool_]
+    cells: NDArray[np.integer]
+
+
+def _rounds(by_field: Sequence[Matches], times: NDArray[np.integer]) -> Iterator[_Rounds]:
+    """All rounds, as many at once as memory is well spent on."""
+    scores = np.concatenate([np.zeros(0), *(part.scores for part in by_field)])
+    hits = np.concatenate([np.zeros(0, bool), *(part.hits for part in by_field)]).astype(bool)
+    field = np.repeat(np.arange(len(by_field)), [len(part.scores) for part in by_field])
+    order = np.argsort(-scores, kind="mergesort")
+    last = np.diff(scores[order], append=-np.inf) != 0
+    cells = times @ np.array([part.cells for part in by_field])
+    step = max(1, CHUNK // max(len(scores), 1))
+    for start in range(0, len(times), step):
+        part = slice(start, start + step)
+        yield _Rounds(times[part][:, field[order]], hits[order], last, cells[part])
+
+
+def _average_precision(rounds: _Rounds) -> NDArray[np.float64]:
+    true_positives = np.cumsum(rounds.weight * rounds.hits, axis=1)
+    precision = true_positives / np.maximum(np.cumsum(rounds.weight, axis=1), 1)
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    precision = np.pad(precision, ((0, 0), (0, 1)))  # beyond the last detection
+    rows = zip(true_positives, precision, rounds.cells, strict=True)
+    return np.array([_mean_precision(*row) for row in rows])
 
 
 def _mean_precision(
@@ -70,3 +166,15 @@ def _mean_precision(
         return float("nan")
     at = np.searchsorted(true_positives / cells, RECALLS, side="left")
     return float(precision[at].mean())
+
+
+def _sensitivity(rounds: _Rounds, allowed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(R, rates) best sensitivity with at most so many (R, rates) false positives."""
+    none = np.zeros((len(rounds.weight), 1), np.int64)
+    found = np.cumsum(rounds.weight * rounds.hits, axis=1)[:, rounds.last]
+    alarms = np.cumsum(rounds.weight * ~rounds.hits, axis=1)[:, rounds.last]
+    at = np.array(
+        [np.searchsorted(*row, side="right") for row in zip(alarms, allowed, strict=True)]
+    )
+    hits = np.take_along_axis(np.concatenate([none, found], axis=1), at, axis=1)
+    return ratio(hits, np.broadcast_to(rounds.cells[:, None], hits.shape))

@@ -19,7 +19,7 @@ class ClassStatistics:
     Attributes:
         name: the class.
         cells: how many there are.
-        fields, slides, patients: in how many of each they lie; patients only where they are known.
+        fields, slides, patients: in how many of each they lie, as far as that is known.
         sides: (cells,) longest side in µm, of cells on fields whose mpp is known.
         clipped: cells that touch the border of their field.
     """
@@ -70,7 +70,7 @@ def _describe(fields: FieldSet, label: int) -> ClassStatistics:
         name=fields.classes[label],
         cells=sum(int(own.sum()) for _, own in having),
         fields=len(having),
-        slides=len({field.group("slide") for field, _ in having}),
+        slides=len({field.slide for field, _ in having if field.slide}),
         patients=len({field.patient for field, _ in having if field.patient}),
         sides=np.concatenate([np.zeros(0), *sizes]),
         clipped=sum(int(_touches_border(field)[own].sum()) for field, own in having),

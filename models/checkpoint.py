@@ -7,6 +7,7 @@ unpickled: a checkpoint from elsewhere can't run code.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,9 +66,11 @@ def save_detector(
 
 
 def save_card(card: ModelCard, folder: Path) -> None:
-    """Writes a model's sidecar."""
+    """Writes a model's sidecar, whole or not at all."""
     text = card.model_dump_json(indent=2, exclude_none=True)
-    (folder / SIDECAR).write_text(text + "\n", encoding="utf-8")
+    unfinished = folder / f"{SIDECAR}.part"
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    os.replace(unfinished, folder / SIDECAR)
 
 
 def load_detector(name_or_path: str | Path = DEFAULT_MODEL) -> DenseDetector:

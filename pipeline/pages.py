@@ -92,7 +92,7 @@ def render_report(report: SlideReport) -> str:
     overview = report.pictures.overview
     gallery = dict(_gallery(report))
     classes = [_class_view(report, i, gallery) for i in order_by_severity(report.model.classes)]
-    return _render(
+    return render_page(
         "report.html",
         title=Path(report.slide.path).name,
         report=report,
@@ -111,7 +111,7 @@ def render_summary(rows: Sequence[SummaryRow]) -> str:
     classes = list({c.name: c for report in reports for c in report.model.classes}.values())
     ordered = [classes[i] for i in order_by_severity(classes)]
     colors = zip(ordered, class_colors(ordered), strict=True)
-    return _render(
+    return render_page(
         "summary.html",
         title="Screened slides",
         rows=rows,
@@ -135,9 +135,12 @@ def _environment() -> Environment:
     return environment
 
 
-def _render(template: str, **values: Any) -> str:
+def render_page(template: str, **values: Any) -> str:
+    """A page from a template, with the script beside it where there is one; all text is escaped."""
     environment = _environment()
-    script = environment.get_template(template.replace(".html", ".js")).render()
+    beside = template.replace(".html", ".js")
+    known = beside in environment.list_templates()
+    script = environment.get_template(beside).render() if known else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(template)
     return page.render(script=script, script_hash=f"sha256-{digest}", notice=NOTICE, **values)

@@ -14,7 +14,7 @@ import typer
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
     "train": "Trains a detector on annotated fields and slides.",
-    "evaluate": "Average precision and FROC of a model on annotated fields.",
+    "evaluate": "Figures of a model on annotated fields, with intervals, as a page and as JSON.",
     "compare": "Trains detectors x losses by one recipe and writes a table of them.",
     "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from data.fieldset import FieldSet
     from data.statistics import ClassStatistics
 
-data = typer.Typer(no_args_is_help=True)
+data = typer.Typer(
+    no_args_is_help=True,
+    help="Looks at annotated fields before they are trained on, and splits them.",
+)
 
 Annotations = Annotated[
     Path, typer.Argument(metavar="ANNOTATIONS", help="A file, folder or glob, of any format.")
@@ -45,7 +48,7 @@ def stats(
     samples: Annotated[int, typer.Option(help="Random tiles on the sheet.")] = 24,
     seed: Annotated[int, typer.Option(help="Which tiles are drawn.")] = 0,
 ) -> None:
-    """Draws class histogram, sizes, cells a tile and a sheet of random tiles: look before you train."""
+    """Draws what annotated fields hold, with a sheet of random tiles: look before you train."""
     from data.statistics import describe_classes
     from scripts.data_page import write_page
 
@@ -133,7 +136,7 @@ def _shares(text: str) -> dict[str, float]:
 def _facts(fields: FieldSet, described: list[ClassStatistics]) -> dict[str, object]:
     return {
         "images": len(fields.fields),
-        "slides": len({field.group("slide") for field in fields.fields}),
+        "slides": len({field.slide for field in fields.fields if field.slide}),
         "patients": len({field.patient for field in fields.fields if field.patient}),
         "ignored_areas": sum(int(field.crowd.sum()) for field in fields.fields),
         "classes": {

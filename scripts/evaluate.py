@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from configs import ConfigError
 
 if TYPE_CHECKING:
     from data.evaluation import FieldCells
     from data.fieldset import FieldSet
-    from pipeline.detector import TileDetector
+    from models import DenseDetector
+    from pipeline.detector import RuntimeSettings, TileDetector
+    from scripts.evaluation.evidence import Draws, Evidence
+    from scripts.evaluation.thresholds import Chosen, Target
 
 LOWEST_SCORE = 0.01
 """Detections below it can't move average precision by a visible amount."""
@@ -27,86 +28,176 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Shipped model's name, or a model's folder.")],
     data: Annotated[Path, typer.Option(help="Annotations: a file, folder or glob.")],
     images: Annotated[Path, typer.Option(help="Folder of the slides or images.")],
-    out: Annotated[Path, typer.Option(help="Where metrics.json goes.")] = Path("metrics.json"),
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for metrics.json, report.html, detections.json and truth.json. A name "
+            "that ends in .json is that of the metrics; the others go beside it."
+        ),
+    ] = Path(),
+    by: Annotated[
+        str, typer.Option(help="What is drawn anew for the intervals: field, slide or patient.")
+    ] = "field",
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    at_sensitivity: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Find thresholds with this sensitivity: 0.9 for each abnormal class, "
+            "abnormal=0.9 for all of them merged, HSIL=0.95 for one; may be repeated."
+        ),
+    ] = None,
+    at_precision: Annotated[
+        list[str] | None, typer.Option(help="The same for a precision, such as NILM=0.8.")
+    ] = None,
+    write_thresholds: Annotated[
+        bool, typer.Option("--write-thresholds", help="Write them into the model's model.json.")
+    ] = False,
+    save_model: Annotated[
+        Path | None, typer.Option(help="Folder for a copy of the model with these thresholds.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare with another model, or with what an evaluation (detections.json) or a "
+            "training run (validation.npz) kept."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     runtime: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the network: auto, fp32, bf16, fp16 or int8.")
+    ] = "auto",
 ) -> None:
-    """Average precision and FROC of a model on annotated fields."""
+    """Figures of a model on annotated fields, with intervals, as a page and as JSON.
+
+    AP and AR by COCO's rules, FROC, confusion, calibration, and the worst errors as pictures.
+    """
     from configs import validate
-    from data.regions import cut_fields
     from models import load_detector
-    from pipeline.detector import RuntimeSettings, TileDetector
-    from scripts.slides import read_annotated
+    from pipeline.detector import RuntimeSettings
+    from scripts.evaluation.evidence import draw
+    from scripts.evaluation.figures import compute_figures
+    from scripts.evaluation.files import name_outputs, write_outputs
+    from scripts.evaluation.thresholds import check_writable, read_targets, save_thresholds
 
     options = {"device": device, "name": runtime, "precision": precision}
     settings = validate(options, RuntimeSettings, "options")
-    detector = TileDetector(load_detector(model), settings, LOWEST_SCORE)
-    fields = read_annotated(data, images, detector.card.detector.classes)
-    fields = cut_fields(fields, detector.card.mpp)
-    metrics = measure(detector, fields)
-    if detector.runtime.fallback:
-        typer.echo(f"note: {detector.runtime.fallback}", err=True)
-    metrics["settings"] = {"model": detector.card.name, "sha256": detector.runtime.sha256}
-    ran = {"runtime": detector.runtime.name, "precision": detector.runtime.precision}
-    metrics["settings"] |= {"data": str(data)} | ran
-    _write(metrics, out)
-    for note in fields.notes:
-        Console().print(note, markup=False, soft_wrap=True)
-    Console().print(_table(metrics, fields))
-    Console().print(f"All figures: {out}", soft_wrap=True)
+    loaded = load_detector(model)
+    targets = read_targets(at_sensitivity or [], at_precision or [], loaded.config)
+    check_writable(loaded, bool(targets), write_thresholds, save_model)
+    fields = _read_fields(loaded, data, images)
+    draws = draw(fields, by, level)
+    evidence, ran = _find(loaded, settings, fields)
+    figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **ran}}
+    if against:
+        figures["against"] = _compare(evidence, against, settings, draws)
+    chosen, problem = _choose(evidence, targets, draws, data.name)
+    figures |= {"operating": chosen.figures} if chosen else {}
+    write_outputs(name_outputs(out), evidence, images, figures)
+    _tell(figures, fields.notes, name_outputs(out).page)
+    if problem:
+        raise problem
+    if chosen:
+        for folder in save_thresholds(loaded, chosen, write_thresholds, save_model):
+            typer.echo(f"Thresholds written: {folder}")
 
 
-def measure(detector: TileDetector, fields: FieldSet) -> dict[str, Any]:
+def measure(
+    detector: TileDetector, fields: FieldSet, by: str = "field", level: float = 0.95
+) -> dict[str, Any]:
     """All figures of a detector on annotated fields.
 
+    Args:
+        detector: made with so low a threshold that all of the curves is there (`LOWEST_SCORE`).
+        fields: with the detector's classes.
+        by: what is drawn anew for the intervals: "field", "slide" or "patient".
+        level: of the intervals.
+
     Returns:
-        ``classes`` {name: {cells, ap, ap50, ap75, recall50}}, ``pooled`` {abnormal, any: {cells,
-        ap50, ap50_interval (90%), recall50, froc}}, ``map``, ``map50``, ``fields``; figures of
-        absent classes are None.
+        See `scripts.evaluation.figures.compute_figures`.
     """
-    from data.bootstrap import bootstrap_ap
-    from data.evaluation import (
-        FROC_RATES,
-        ap_of_matches,
-        average_precision,
-        froc,
-        join,
-        match_fields,
-        pool,
-        pooled_classes,
-    )
+    from scripts.evaluation.evidence import draw
+    from scripts.evaluation.figures import compute_figures
+
+    return compute_figures(gather(detector, fields), draw(fields, by, level))
+
+
+def gather(detector: TileDetector, fields: FieldSet) -> Evidence:
+    """Truth and detections of every field."""
+    import numpy as np
+
+    from scripts.evaluation.evidence import Evidence
 
     truth, found = _detect(detector, fields)
-    names, abnormal = fields.classes, detector.card.detector.is_abnormal
-    per_class = average_precision(truth, found, len(names))
-    counts = fields.class_counts()
-    classes = {
-        name: {"cells": counts[i], **{key: _finite(values[i]) for key, values in per_class.items()}}
-        for i, name in enumerate(names)
-    }
-    pooled = {}
-    for group, members in pooled_classes(abnormal).items():
-        sides = pool(truth, found, members)
-        by_field = match_fields(*sides, 1, 0)
-        matched = join(by_field)
-        pooled[group] = {
-            "cells": matched.cells,
-            "ap50": _finite(ap_of_matches(matched)),
-            "ap50_interval": [_finite(bound) for bound in bootstrap_ap(by_field)],
-            "recall50": _finite(matched.hits.sum() / max(matched.cells, 1)),
-            "froc": {
-                f"{rate:g}": round(sensitivity, 4)
-                for rate, sensitivity in froc(matched, len(truth), FROC_RATES).items()
-            },
+    thresholds = [detector.card.thresholds[name] for name in fields.classes]
+    return Evidence(fields, detector.card, truth, found, np.array(thresholds))
+
+
+def _read_fields(loaded: DenseDetector, data: Path, images: Path) -> FieldSet:
+    """Annotated images, and slides cut into parts that the detector takes whole."""
+    from data.regions import cut_fields
+    from scripts.slides import read_annotated
+
+    assert loaded.card is not None
+    return cut_fields(read_annotated(data, images, loaded.config.classes), loaded.card.mpp)
+
+
+def _find(
+    loaded: DenseDetector, settings: RuntimeSettings, fields: FieldSet
+) -> tuple[Evidence, dict[str, str | None]]:
+    """The evidence, and what made it."""
+    from pipeline.detector import TileDetector
+
+    detector = TileDetector(loaded, settings, LOWEST_SCORE)
+    evidence = gather(detector, fields)
+    ran = detector.runtime
+    if ran.fallback:
+        typer.echo(f"note: {ran.fallback}", err=True)
+    made_by = {"model": detector.card.name, "sha256": ran.sha256}
+    return evidence, {**made_by, "runtime": ran.name, "precision": ran.precision}
+
+
+def _compare(
+    evidence: Evidence, against: str, settings: RuntimeSettings, draws: Draws
+) -> dict[str, Any]:
+    from models import load_detector
+    from scripts.evaluation.against import differences, is_kept, read_kept, rename
+
+    if is_kept(against):
+        return {
+            "model": against,
+            "ap50": differences(evidence, read_kept(against, evidence), draws),
         }
-    return {
-        "fields": len(truth),
-        "classes": classes,
-        "pooled": pooled,
-        "map": _mean(entry["ap"] for entry in classes.values()),
-        "map50": _mean(entry["ap50"] for entry in classes.values()),
-    }
+    loaded = load_detector(against)
+    other, ran = _find(loaded, settings, evidence.fields)
+    other = rename(other.found, loaded.config.classes, evidence)
+    return {**ran, "model": against, "ap50": differences(evidence, other, draws)}
+
+
+def _choose(
+    evidence: Evidence, targets: Mapping[str, Target], draws: Draws, data: str
+) -> tuple[Chosen | None, ConfigError | None]:
+    """Thresholds, or why there are none: all that was found is written before anyone is told."""
+    from scripts.evaluation.thresholds import choose_thresholds
+
+    try:
+        return (choose_thresholds(evidence, targets, draws, data) if targets else None), None
+    except ConfigError as error:
+        return None, error
+
+
+def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
+    from scripts.evaluation.table import against_table, figures_table, operating_table
+
+    console = Console()
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
+    console.print(figures_table(figures, figures["settings"]["model"]))
+    if "operating" in figures:
+        console.print(operating_table(figures["operating"]))
+    if "against" in figures:
+        console.print(against_table(figures["against"], figures["intervals"]["level"]))
+    console.print(f"All figures: {page}", soft_wrap=True, highlight=False)
 
 
 def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells], list[FieldCells]]:
@@ -129,47 +220,3 @@ def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells],
         nowhere = np.zeros(len(cells), bool)
         found.append(FieldCells(cells.boxes * scale, cells.labels, cells.scores, nowhere))
     return truth, found
-
-
-def _table(metrics: dict[str, Any], fields: FieldSet) -> Table:
-    table = Table(title=f"{metrics['settings']['model']} on {len(fields.fields)} fields")
-    table.add_column("class")
-    for heading in ("cells", "AP50", "AP75", "AP", "recall at IoU 0.5"):
-        table.add_column(heading, justify="right")
-    for name, entry in metrics["classes"].items():
-        figures = (entry[key] for key in ("ap50", "ap75", "ap", "recall50"))
-        table.add_row(name, str(entry["cells"]), *map(_show, figures))
-    table.add_row("mean of classes", "", _show(metrics["map50"]), "", _show(metrics["map"]), "")
-    table.add_section()
-    for name, entry in metrics["pooled"].items():
-        recall = _show(entry["recall50"])
-        low, high = map(_show, entry["ap50_interval"])
-        ap50 = f"{_show(entry['ap50'])} ({low} to {high})"
-        table.add_row(f"{name}, merged", str(entry["cells"]), ap50, "", "", recall)
-    rates = ", ".join(f"{v:.2f} at {k}" for k, v in metrics["pooled"]["abnormal"]["froc"].items())
-    table.caption = (
-        "In brackets 90% intervals, by drawing fields anew. "
-        f"FROC, abnormal: sensitivity {rates} false positives a field"
-    )
-    return table
-
-
-def _write(metrics: dict[str, Any], out: Path) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--out {out}: can't be written: {error.strerror}") from error
-
-
-def _finite(value: float) -> float | None:
-    return round(float(value), 4) if math.isfinite(value) else None
-
-
-def _mean(values: Any) -> float | None:
-    present = [value for value in values if value is not None]
-    return round(sum(present) / len(present), 4) if present else None
-
-
-def _show(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -18,7 +18,7 @@ from pipeline.slide import IMAGE_SUFFIXES, Slide, open_slide
 def read_annotated(
     annotations: Path,
     images: Path,
-    classes: tuple[str, ...],
+    classes: tuple[str, ...] | None,
     settings: AnnotationSettings | None = None,
 ) -> FieldSet:
     """Annotated slides and images; see `data.annotations.read_fields`."""

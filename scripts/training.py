@@ -18,6 +18,7 @@ from configs import StrictModel
 from data.annotations import AnnotationSettings
 from data.augment import AugmentSettings
 from data.evaluation import (
+    FEW_CELLS,
     FieldCells,
     best_threshold,
     field_metrics,
@@ -44,9 +45,6 @@ from pipeline.report import software_versions
 from scripts.loop import FieldsData, LoopSettings, make_trainer, told_when_out_of_memory
 from scripts.plots import draw_balance, read_balance
 from scripts.slides import read_annotated
-
-FEW_CELLS = 20
-"""A class with fewer cells in the validation set takes the threshold of all abnormal ones."""
 
 THRESHOLD_RULE = (
     "abnormal classes: best F2 on the validation fields at IoU 0.5, for a miss is worse than a "

@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 
-from data.bootstrap import bootstrap_ap, draw_fields, interval, resampled_ap
-from data.evaluation import Matches, ap_of_matches, join
+from data import bootstrap
+from data.bootstrap import (
+    bootstrap_ap,
+    draw_fields,
+    draw_groups,
+    interval,
+    resampled_ap,
+    resampled_froc,
+    resampled_rates,
+)
+from data.evaluation import Matches, ap_of_matches, froc, join
 
 
 def random_matches(seed, fields=12):
@@ -64,3 +73,56 @@ def test_the_interval_holds_the_value_and_closes_where_fields_are_alike():
     one = max(parts, key=lambda part: len(part.scores))
     low, high = bootstrap_ap([one] * 8, rounds=20)
     assert high - low < 0.05
+
+
+def test_groups_are_drawn_whole():
+    """Slides a and b with two fields each, and c with one: fields of a slide come together."""
+    times = draw_groups(["a", "b", "a", "c", "b"], rounds=50)
+    assert (times[:, 0] == times[:, 2]).all()
+    assert (times[:, 1] == times[:, 4]).all()
+    assert (times[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    names = [f"field {i}" for i in range(7)]
+    assert (draw_groups(names, rounds=50) == draw_fields(7, rounds=50)).all()
+
+
+def drawn(parts, row):
+    return join([part for part, n in zip(parts, row, strict=True) for _ in range(n)])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_froc_of_a_round_is_the_one_of_the_fields_it_drew(seed):
+    """Ties and all: both read it at thresholds only."""
+    parts = random_matches(seed)
+    times = draw_fields(len(parts), rounds=15, seed=seed)
+    sizes = np.random.default_rng(seed).uniform(0.05, 0.2, len(parts))
+    rates = (0.5, 2, 8)
+    slow = [list(froc(drawn(parts, row), row @ sizes, rates).values()) for row in times]
+    np.testing.assert_allclose(resampled_froc(parts, times, sizes, rates), slow, atol=1e-12)
+
+
+def test_sensitivity_and_precision_in_each_round_counted_by_hand():
+    """From 0.5 on: a field with one hit of two detections and two cells, one with none of three."""
+    parts = [
+        Matches(np.array([0.9, 0.6, 0.4]), np.array([True, False, True]), 2),
+        Matches(np.array([0.3]), np.array([True]), 3),
+        Matches(np.zeros(0), np.zeros(0, bool), 0),
+    ]
+    times = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0], [0, 0, 3]])
+    sensitivity, precision = resampled_rates(parts, times, 0.5)
+    np.testing.assert_allclose(sensitivity, [1 / 5, 2 / 4, 0, np.nan])
+    np.testing.assert_allclose(precision, [1 / 2, 2 / 4, np.nan, np.nan])
+
+
+def test_rounds_are_computed_in_parts_with_the_same_result(monkeypatch):
+    parts = random_matches(4)
+    times = draw_fields(len(parts), rounds=40)
+    whole = resampled_ap(parts, times), resampled_froc(parts, times, np.ones(12), (1, 2))
+    monkeypatch.setattr(bootstrap, "CHUNK", 100)
+    again = resampled_ap(parts, times), resampled_froc(parts, times, np.ones(12), (1, 2))
+    for one, other in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_any_value_there_is_no_interval():
+    assert np.isnan(interval(np.full(5, np.nan))).all()
+    assert interval(np.arange(101) / 100, 0.9) == pytest.approx((0.05, 0.95))

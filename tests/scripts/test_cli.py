@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from fakes import make_report
 from PIL import Image
 from rich.console import Console
@@ -101,7 +102,8 @@ def repo() -> Path:
 @pytest.mark.parametrize("name", SUMMARIES)
 def test_every_command_tells_about_itself(name: str) -> None:
     command = getattr(importlib.import_module(f"scripts.{name}"), name)
-    assert command.__doc__.splitlines()[0] == SUMMARIES[name]
+    told = command.info.help if isinstance(command, typer.Typer) else command.__doc__
+    assert told.splitlines()[0] == SUMMARIES[name]
     result = CliRunner().invoke(build_app(name), [name, "--help"])
     assert result.exit_code == 0
     assert f"cytolibra {name}" in result.stdout

@@ -4,28 +4,20 @@ import math
 
 import numpy as np
 import pytest
+from cellcases import HERE, NOWHERE, THERE, cells, crowd, join_cells, random_fields
 
 from data.evaluation import (
-    FieldCells,
-    Matches,
-    ap_of_matches,
+    FALSE_ALARM,
+    IGNORED,
     average_precision,
-    best_threshold,
     field_metrics,
-    froc,
+    load_cells,
     matches,
+    partners,
     pool,
+    reported,
+    save_cells,
 )
-
-HERE, THERE, NOWHERE = [0, 0, 10, 10], [50, 50, 60, 60], [80, 0, 90, 10]
-
-
-def cells(*rows):
-    """Rows of box, label and, for detections, score."""
-    boxes = np.array([row[0] for row in rows], float).reshape(-1, 4)
-    labels = np.array([row[1] for row in rows], int)
-    scores = np.array([row[2] if len(row) > 2 else 1.0 for row in rows], float)
-    return FieldCells(boxes, labels, scores, np.zeros(len(rows), bool))
 
 
 def test_perfect_detections_have_ap_one():
@@ -78,24 +70,6 @@ def test_matches_count_each_cell_once():
     ]
 
 
-def test_the_threshold_with_the_best_f():
-    matched = Matches(np.array([0.9, 0.2, 0.6, 0.4]), np.array([True, False, True, False]), 2)
-    assert best_threshold(matched) == 0.6
-    late = Matches(np.array([0.9, 0.5, 0.4, 0.3]), np.array([True, False, False, True]), 2)
-    assert best_threshold(late, beta=1) == 0.9  # F1 2/3 at 0.9 and at 0.3: the first stays
-    assert best_threshold(late, beta=2) == 0.3  # F2 0.83 against 0.56
-    assert best_threshold(Matches(np.array([0.9]), np.array([False]), 3)) == 0.5
-    assert best_threshold(Matches(np.zeros(0), np.zeros(0, bool), 0)) == 0.5
-
-
-def test_froc_counted_by_hand():
-    """Falling score: hit, miss, hit over two fields with four cells."""
-    matched = Matches(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 4)
-    assert froc(matched, 2, (0.25, 0.5, 1)) == {0.25: 0.25, 0.5: 0.5, 1: 0.5}
-    nothing = Matches(np.zeros(0), np.zeros(0, bool), 4)
-    assert froc(nothing, 2, (1,)) == {1: 0}
-
-
 def test_pooling_names_each_cell_once():
     truth, found = pool(
         [cells((HERE, 1))],
@@ -104,37 +78,6 @@ def test_pooling_names_each_cell_once():
     )
     assert truth[0].labels.tolist() == [0]
     assert found[0].scores.tolist() == [0.7]
-
-
-def random_fields(seed, count=6):
-    rng = np.random.default_rng(seed)
-    truth, found = [], []
-    for _ in range(count):
-        corners = rng.uniform(0, 200, (int(rng.integers(0, 12)), 2))
-        truth.append(cells(*[([x, y, x + 20, y + 20], 0) for x, y in corners]))
-        moved = corners + rng.normal(0, 6, corners.shape)
-        extra = rng.uniform(0, 200, (5, 2))
-        places = np.concatenate([moved, extra])
-        scores = rng.random(len(places))
-        rows = zip(places, scores, strict=True)
-        found.append(cells(*[([x, y, x + 20, y + 20], 0, s) for (x, y), s in rows]))
-    return truth, found
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_ap_of_matches_is_pycocotools(seed):
-    truth, found = random_fields(seed)
-    expected = average_precision(truth, found, 1)["ap50"][0]
-    assert ap_of_matches(matches(truth, found, 1, 0)) == pytest.approx(expected, abs=1e-9)
-
-
-def crowd(box, label=0):
-    return FieldCells(np.array([box], float), np.array([label]), np.ones(1), np.ones(1, bool))
-
-
-def join_cells(*parts):
-    names = ("boxes", "labels", "scores", "crowd")
-    return FieldCells(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -150,3 +93,65 @@ def test_a_crowd_stays_one_in_any_group_of_classes():
     found = [cells((THERE, 1, 0.9), (HERE, 1, 0.5))]
     assert matches(*pool(truth, found, np.array([1])), 1, 0).hits.tolist() == [True]
     assert matches(*pool(truth, found, np.array([1])), 1, 0).cells == 1
+
+
+def test_average_recall_is_the_mean_over_the_overlaps():
+    """Moved by 2 of 10 px the IoU is 80 / 120 = 0.67: found at 0.5, 0.55, 0.6 and 0.65 of ten."""
+    result = average_precision([cells((HERE, 0))], [cells(([2, 0, 12, 10], 0, 0.9))], 1)
+    assert result["ar"] == pytest.approx([0.4])
+    assert result["ap"] == pytest.approx([0.4])
+    assert result["ap75"] == [0]
+
+
+def test_more_than_a_thousand_detections_of_one_field_count():
+    """As a large part of a slide has them; the cells have the lowest scores."""
+    junk = [([500, y, 510, y + 10], 0, 0.9) for y in range(1200)]
+    found = [cells(*junk, (HERE, 0, 0.1))]
+    assert matches([cells((HERE, 0))], found, 1, 0).hits.sum() == 1
+    assert average_precision([cells((HERE, 0))], found, 1)["recall50"] == [1]
+
+
+def test_partners_are_found_whatever_the_names():
+    truth = [
+        cells((THERE, 2)),
+        join_cells(crowd([40, 40, 100, 100]), cells((HERE, 1))),
+        cells(),
+    ]
+    found = [
+        cells((HERE, 1, 0.9)),
+        cells((NOWHERE, 0, 0.8), (THERE, 2, 0.7), (HERE, 0, 0.3), (HERE, 2, 0.4)),
+        cells((HERE, 0, 0.5)),
+    ]
+    rows = [field.tolist() for field in partners(truth, found)]
+    assert rows == [[FALSE_ALARM], [FALSE_ALARM, IGNORED, FALSE_ALARM, 1], [FALSE_ALARM]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_partners_agree_with_the_matches_of_one_class(seed):
+    truth, found = random_fields(seed)
+    rows = np.concatenate(partners(truth, found))
+    assert (rows >= 0).sum() == matches(truth, found, 1, 0).hits.sum()
+    for cell, of_field in zip(truth, partners(truth, found), strict=True):
+        hits = of_field[of_field >= 0]
+        assert len(set(hits)) == len(hits)
+        assert (hits < len(cell)).all()
+
+
+def test_a_report_names_each_cell_once_by_the_margin_over_the_thresholds():
+    """0.8 is 1.1 times NILM's 0.7, 0.4 twice SCC's 0.2: the cell is reported as SCC."""
+    found = cells((HERE, 0, 0.8), (HERE, 1, 0.4), (THERE, 0, 0.6), (NOWHERE, 1, 0.3))
+    kept = reported(found, np.array([0.7, 0.2]))
+    assert sorted(zip(kept.labels.tolist(), kept.scores.tolist(), strict=True)) == [
+        (1, 0.3),
+        (1, 0.4),
+    ]
+
+
+def test_kept_cells_come_back(tmp_path):
+    truth, found = random_fields(0, classes=3)
+    save_cells(tmp_path / "cells.npz", truth, found)
+    again = load_cells(tmp_path / "cells.npz")
+    for side, kept in zip((truth, found), again, strict=True):
+        for one, other in zip(side, kept, strict=True):
+            for name in ("boxes", "labels", "scores", "crowd"):
+                assert (getattr(one, name) == getattr(other, name)).all()

@@ -1,0 +1,113 @@
+"""The cells of a field as arrays, what is kept of them on disk, and how classes are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.ops import nms
+
+
+@dataclass(frozen=True)
+class FieldCells:
+    """Cells of one field: the truth, or what a detector found.
+
+    Attributes:
+        boxes: (N, 4) xyxy in pixels.
+        labels: (N,) indices into the classes.
+        scores: (N,) of a detector; of no meaning for the truth.
+        crowd: (N,) of the truth: regions in which nothing counts, whatever the class and their
+            label; none of a detector's.
+    """
+
+    boxes: NDArray[np.floating]
+    labels: NDArray[np.integer]
+    scores: NDArray[np.floating]
+    crowd: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> FieldCells:
+        return FieldCells(self.boxes[rows], self.labels[rows], self.scores[rows], self.crowd[rows])
+
+
+def save_cells(path: Path, truth: Sequence[FieldCells], found: Sequence[FieldCells]) -> None:
+    """Keeps what a model found beside the truth, so that figures can be computed again."""
+    both = [*truth, *found]
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file,
+            fields=np.array([len(cells) for cells in both]),
+            boxes=np.concatenate([cells.boxes for cells in both]),
+            labels=np.concatenate([cells.labels for cells in both]),
+            scores=np.concatenate([cells.scores for cells in both]),
+            crowd=np.concatenate([cells.crowd for cells in both]),
+        )
+
+
+def load_cells(path: Path) -> tuple[list[FieldCells], list[FieldCells]]:
+    """Truth and detections that `save_cells` wrote."""
+    with np.load(path) as arrays:
+        ends = np.cumsum(arrays["fields"])[:-1]
+        names = ("boxes", "labels", "scores", "crowd")
+        columns = [np.split(arrays[name], ends) for name in names]
+    cells = [FieldCells(*parts) for parts in zip(*columns, strict=True)]
+    return cells[: len(cells) // 2], cells[len(cells) // 2 :]
+
+
+def pooled_classes(abnormal: Sequence[bool]) -> dict[str, NDArray[np.intp]]:
+    """The merged groups that every model is judged by: all abnormal classes, and all classes."""
+    return {"abnormal": np.flatnonzero(abnormal), "any": np.arange(len(abnormal))}
+
+
+def pool(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], members: NDArray[np.integer]
+) -> tuple[list[FieldCells], list[FieldCells]]:
+    """Truth and detections of some classes as one class, each cell named once."""
+    return (
+        [merge(cells, members) for cells in truth],
+        [suppress_doubles(merge(cells, members)) for cells in found],
+    )
+
+
+def merge(cells: FieldCells, members: NDArray[np.integer]) -> FieldCells:
+    """The cells of some classes, as one class 0; crowds stay whatever they are called."""
+    kept = cells[np.isin(cells.labels, members) | cells.crowd]
+    return FieldCells(kept.boxes, np.zeros(len(kept), np.int64), kept.scores, kept.crowd)
+
+
+def suppress_doubles(cells: FieldCells, iou: float = 0.5) -> FieldCells:
+    """Of the names that one cell got, keeps the most certain; ``cells`` are of one class."""
+    return cells[_best(cells.boxes, cells.scores, iou)]
+
+
+def reported(cells: FieldCells, thresholds: NDArray[np.floating], iou: float = 0.5) -> FieldCells:
+    """What a screening reports of a detector's cells: from the thresholds on, one name a cell.
+
+    Of two names for one cell the one stays that is further above its own threshold, as
+    `pipeline.stitcher` has it.
+
+    Args:
+        cells: of a detector.
+        thresholds: (C,) score from which on a class counts.
+        iou: two boxes that overlap by more are one cell.
+    """
+    kept = cells[cells.scores >= thresholds[cells.labels]]
+    margins = kept.scores / np.maximum(thresholds[kept.labels], 1e-9)
+    return kept[_best(kept.boxes, margins, iou)]
+
+
+def _best(
+    boxes: NDArray[np.floating], scores: NDArray[np.floating], iou: float
+) -> NDArray[np.intp]:
+    """Rows that greedy suppression keeps, by falling score."""
+    return nms(
+        torch.as_tensor(boxes, dtype=torch.float32),
+        torch.as_tensor(scores, dtype=torch.float32),
+        iou,
+    ).numpy()

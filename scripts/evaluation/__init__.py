@@ -1,0 +1,1 @@
+"""What ``cytolibra evaluate`` is made of."""

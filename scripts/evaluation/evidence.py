@@ -1,0 +1,151 @@
+"""All that the figures of an evaluation are made of: truth, detections, and what was drawn anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import ConfigError
+from data.bootstrap import draw_groups, interval
+from data.evaluation import (
+    FieldCells,
+    Matches,
+    match_classes,
+    match_fields,
+    pool,
+    pooled_classes,
+    reported,
+)
+from data.fieldset import Field, FieldSet, Grouping
+from models import ModelCard
+from pipeline.report import union_area
+
+Pooled = Mapping[str, Sequence[Matches]]
+
+
+LEAST_ROUNDS = 0.1
+"""Share of the rounds in which a figure has to be defined, to have an interval."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a model found on annotated fields, beside the truth.
+
+    Attributes:
+        fields: the fields, with the model's classes.
+        card: of the model.
+        truth, found: their cells, an entry a field, in its pixels.
+        thresholds: (C,) score from which on a class is reported.
+    """
+
+    fields: FieldSet
+    card: ModelCard
+    truth: Sequence[FieldCells]
+    found: Sequence[FieldCells]
+    thresholds: NDArray[np.float64]
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the labels."""
+        return self.card.detector.classes
+
+    @property
+    def abnormal(self) -> Sequence[bool]:
+        """For each class whether it is abnormal."""
+        return self.card.detector.is_abnormal
+
+    @cached_property
+    def by_class(self) -> list[list[Matches]]:
+        """Matches of each class, an entry a field."""
+        return match_classes(self.truth, self.found, len(self.classes))
+
+    @cached_property
+    def pooled(self) -> Pooled:
+        """Matches of all abnormal classes merged, and of all classes."""
+        return _pool(self.truth, self.found, self.abnormal)
+
+    @cached_property
+    def reported(self) -> list[FieldCells]:
+        """What a screening would report."""
+        return [reported(cells, self.thresholds) for cells in self.found]
+
+    @cached_property
+    def reported_by_class(self) -> list[list[Matches]]:
+        """`by_class` of what is reported."""
+        return match_classes(self.truth, self.reported, len(self.classes))
+
+    @cached_property
+    def reported_pooled(self) -> Pooled:
+        """`pooled` of what is reported."""
+        return _pool(self.truth, self.reported, self.abnormal)
+
+    @cached_property
+    def mm2(self) -> NDArray[np.float64] | None:
+        """(fields,) judged area of each; None where the scale of one is unknown."""
+        areas = [judged_mm2(field) for field in self.fields.fields]
+        return None if None in areas else np.array(areas, np.float64)
+
+
+def judged_mm2(field: Field) -> float | None:
+    """A field's area in mm² without what is ignored in it; None where its scale is unknown."""
+    if field.mpp is None:
+        return None
+    ignored = union_area(field.boxes[field.crowd].astype(np.float64))
+    return (field.width * field.height - ignored) * (field.mpp / 1000) ** 2
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The fields drawn anew, many times; one for all figures, so that models compare pairwise.
+
+    Attributes:
+        times: (rounds, fields) how often each field came.
+        by: what was drawn as a whole.
+        groups: how many of these there are.
+        level: of the intervals.
+    """
+
+    times: NDArray[np.int64]
+    by: Grouping
+    groups: int
+    level: float
+
+    def interval(self, values: NDArray[np.float64]) -> list[float | None]:
+        """Low and high of a figure's (rounds,) values; None where nothing can be said."""
+        told = np.count_nonzero(~np.isnan(values)) >= LEAST_ROUNDS * len(values)
+        if self.groups < 2 or not told:  # one thing drawn anew is always itself
+            return [None, None]
+        return [finite(bound) for bound in interval(values, self.level)]
+
+
+def draw(fields: FieldSet, by: str, level: float, rounds: int = 1000) -> Draws:
+    """Draws fields, slides or patients anew.
+
+    Raises:
+        ConfigError: ``by`` or ``level`` is none.
+    """
+    if by not in get_args(Grouping):
+        raise ConfigError(f"--by {by}: expected {', '.join(get_args(Grouping))}")
+    if not 0 < level < 1:
+        raise ConfigError(f"--level {level:g}: expected a share between 0 and 1, such as 0.95")
+    grouping: Grouping = by  # type: ignore[assignment]
+    names = [field.group(grouping) for field in fields.fields]
+    return Draws(draw_groups(names, rounds), grouping, len(set(names)), level)
+
+
+def finite(value: float) -> float | None:
+    """A figure as it is written: four digits; None where it is not defined."""
+    return round(float(value), 4) + 0.0 if math.isfinite(value) else None
+
+
+def _pool(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], abnormal: Sequence[bool]
+) -> Pooled:
+    groups = pooled_classes(abnormal).items()
+    return {name: match_fields(*pool(truth, found, members), 1, 0) for name, members in groups}

@@ -1,0 +1,77 @@
+"""``cytolibra data``: looked at and split as a user would."""
+
+import csv
+import json
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from configs import validate
+from scripts.cli import build_app
+from scripts.training import TrainSettings, read_fields
+
+
+def call(*arguments):
+    return CliRunner().invoke(build_app("data"), ["data", *map(str, arguments)])
+
+
+def test_draws_what_there_is(coco, tmp_path):
+    out = tmp_path / "Bilder ä"
+    result = call("stats", coco[0], "--images", coco[1], "--out", out, "--samples", 5)
+    assert result.exit_code == 0, result.output
+    facts = json.loads((out / "stats.json").read_text())
+    assert {name: one["cells"] for name, one in facts["classes"].items()} == {"NILM": 1, "HSIL": 2}
+    assert facts["classes"]["HSIL"]["side_um_5_50_95"] == [10, 10, 10]
+    page = (out / "stats.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 5
+    assert page.count('title="HSIL"') >= 2
+    for name in ("classes", "sizes", "density"):
+        assert "var(--" not in (out / f"{name}.svg").read_text()
+
+
+def test_a_split_serves_a_configuration(coco, values, tmp_path):
+    out = tmp_path / "split.csv"
+    result = call(
+        "split", coco[0], "--images", coco[1], "--out", out, "--by", "field", "--folds", 2
+    )
+    assert result.exit_code == 0, result.output
+    with out.open() as file:
+        parts = {row["image"]: row["part"] for row in csv.DictReader(file)}
+    assert sorted(parts.values()) == ["fold1", "fold2"]
+    source = values["data"]["train"] | {"split": str(out)}
+    data = values["data"] | {"train": source | {"part": "fold1"}, "val": source | {"part": "fold2"}}
+    settings = validate(values | {"data": data}, TrainSettings, "test")
+    train, val = read_fields(settings)
+    assert [parts[f.image.name] for f in (*train.fields, *val.fields)] == ["fold1", "fold2"]
+    assert yaml.safe_dump(settings.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--by", "patient"], "nobody says whose the images are; give --groups"),
+        (["--by", "hospital"], "patient, slide or field"),
+        (["--parts", "train"], "expected NAME=SHARE"),
+        (["--parts", "train=1.5"], "sum to 1"),
+        (["--groups", "none.csv"], "groups: none.csv: can't be read"),
+    ],
+)
+def test_wrong_calls_get_one_line(coco, tmp_path, options, message):
+    result = call("split", coco[0], "--images", coco[1], "--out", tmp_path / "s.csv", *options)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_table_tells_whose_the_images_are(coco, tmp_path):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("image,patient\n1.png,Müller\n2.png,Meier\n", encoding="utf-8")
+    out = tmp_path / "split.csv"
+    options = ["--by", "patient", "--groups", groups, "--folds", 2]
+    assert call("split", coco[0], "--images", coco[1], "--out", out, *options).exit_code == 0
+    with out.open(encoding="utf-8") as file:
+        assert {row["patient"] for row in csv.DictReader(file)} == {"Müller", "Meier"}
+    groups.write_text("image,patient\n1.png,Müller\n", encoding="utf-8")
+    result = call("split", coco[0], "--images", coco[1], "--out", out, *options)
+    assert "does not name 2.png" in result.output

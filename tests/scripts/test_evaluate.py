@@ -1,0 +1,146 @@
+"""`cytolibra evaluate` from the call to the files."""
+
+import contextlib
+import io
+import json
+
+import pytest
+from lively import saved
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from typer.testing import CliRunner
+
+from data.coco import read_coco
+from models import load_detector
+from pipeline.detector import RuntimeSettings, TileDetector
+from scripts.cli import build_app
+from scripts.evaluate import LOWEST_SCORE, _detect, measure
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "model"
+    saved(folder, pyramid={"channels": 32, "levels": [3]})
+    return folder
+
+
+@pytest.fixture
+def known(model, coco):
+    """The fields, with every other thing that the model finds there as their truth, moved a bit."""
+    settings = RuntimeSettings(name="torch", precision="fp32", device="cpu")
+    detector = TileDetector(load_detector(model), settings, 0.2)
+    _, found = _detect(detector, read_coco(*coco, classes=["NILM", "HSIL"]))
+    content = json.loads(coco[0].read_text())
+    content["annotations"] = [
+        {"id": 100 * i + row, "image_id": i, **annotation(cells.boxes[row], cells.labels[row], row)}
+        for i, cells in enumerate(found, 1)
+        for row in range(0, min(len(cells), 24), 2)
+    ]
+    coco[0].write_text(json.dumps(content))
+    return coco
+
+
+def annotation(box, label, row):
+    left, top, right, bottom = box.tolist()
+    width, height = right - left, bottom - top
+    return {
+        "category_id": int(label) + 1,
+        "bbox": [left + width * (row % 5) / 23, top, width * 0.87, height],
+    }
+
+
+def call(model, coco, *arguments, code=0):
+    exact = ["--runtime", "torch", "--precision", "fp32", "--device", "cpu"]
+    options = ["--model", model, "--data", coco[0], "--images", coco[1], *exact, *arguments]
+    result = CliRunner().invoke(build_app("evaluate"), ["evaluate", *map(str, options)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_writes_figures_page_and_detections(model, coco, tmp_path):
+    output = call(model, coco, "--out", tmp_path / "out", "--level", "0.9")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["detections.json", "metrics.json", "report.html", "truth.json"]
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["intervals"]["level"] == 0.9
+    assert metrics["settings"]["runtime"] == "torch"
+    assert metrics["fields"] == 2
+    assert "abnormal, merged" in output
+    assert "interval: 90%" in " ".join(output.split())
+
+
+def test_a_name_that_ends_in_json_is_that_of_the_metrics(model, coco, tmp_path, monkeypatch):
+    call(model, coco, "--out", tmp_path / "a" / "night.json")
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == ["night.detections.json", "night.html", "night.json", "night.truth.json"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    call(model, coco)
+    assert (tmp_path / "here" / "metrics.json").is_file()  # without --out, where one is
+
+
+def test_pycocotools_counts_the_same_on_what_was_written(model, known, tmp_path):
+    call(model, known, "--out", tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(tmp_path / "truth.json"))
+        evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / "detections.json")), "bbox")
+        evaluation.params.maxDets = [1, 10, 10_000]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    assert metrics["map50"] > 0.1  # there is something to count
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    recall = evaluation.eval["recall"][:, :, 0, -1]
+    for label, entry in enumerate(metrics["classes"].values()):
+        found = (precision[:, :, label].mean(), precision[0, :, label].mean())
+        assert (entry["ap"], entry["ap50"]) == pytest.approx(found, abs=1e-4)
+        assert entry["ar"] == pytest.approx(recall[:, label].mean(), abs=1e-4)
+
+
+def test_thresholds_go_into_a_copy_and_a_better_model_is_told(model, known, tmp_path):
+    """Against itself a model is no better, whether run again or read from what was kept."""
+    kept = tmp_path / "first"
+    wanted = ["--at-sensitivity", "abnormal=0.5", "--save-model", tmp_path / "copy"]
+    output = call(model, known, "--out", kept, "--against", model, *wanted)
+    assert f"Thresholds written: {tmp_path / 'copy'}" in output.replace("\n", "")
+    first = json.loads((kept / "metrics.json").read_text())
+    chosen = first["operating"]["classes"]["HSIL"]
+    assert chosen["sensitivity"] >= 0.5
+    assert load_detector(tmp_path / "copy").card.thresholds["HSIL"] == chosen["threshold"]
+    call(model, known, "--out", tmp_path / "second", "--against", kept / "detections.json")
+    for folder in (kept, tmp_path / "second"):
+        against = json.loads((folder / "metrics.json").read_text())["against"]["ap50"]
+        assert against["pooled"]["any"]["difference"] == 0
+
+
+def test_what_is_out_of_reach_costs_nobody_the_figures(model, coco, tmp_path):
+    output = call(model, coco, "--out", tmp_path, "--at-precision", "HSIL=1", code=2)
+    assert "error: --at-precision, HSIL: a precision of 1 is out of reach" in output
+    assert (tmp_path / "metrics.json").is_file()
+    assert "operating" not in json.loads((tmp_path / "metrics.json").read_text())
+
+
+def test_wrong_calls_are_told_before_anything_is_run(model, coco, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("nothing should have been run")
+
+    monkeypatch.setattr("scripts.evaluate._detect", refuse)
+    for arguments, message in [
+        (["--by", "cell"], "--by cell: expected field, slide, patient"),
+        (["--level", "95"], "--level 95"),
+        (["--at-sensitivity", "SCC=0.9"], "no class SCC"),
+        (["--write-thresholds"], "need --at-sensitivity"),
+        (["--at-sensitivity", "0.9", "--save-model", model], "there is a model already"),
+    ]:
+        assert message in call(model, coco, *arguments, code=2)
+
+
+def test_measure_gives_the_same_figures_to_others(model, coco):
+    detector = TileDetector(
+        load_detector(model), RuntimeSettings(name="torch", device="cpu"), LOWEST_SCORE
+    )
+    metrics = measure(detector, read_coco(*coco, classes=["NILM", "HSIL"]))
+    assert metrics["classes"]["HSIL"]["cells"] == 2
+    rates = ["0.125", "0.25", "0.5", "1", "2", "4", "8"]
+    for name in ("froc", "froc_mm2", "froc_interval"):
+        assert list(metrics["pooled"]["abnormal"][name]) == rates
