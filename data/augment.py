@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from configs import StrictModel
 
@@ -32,6 +35,8 @@ class AugmentSettings(StrictModel):
         blur: probability of a slight defocus.
         jpeg: probability of a second JPEG compression.
         noise: probability of sensor noise.
+        steps: transforms of albumentations by name, with their arguments, in the place of all of
+            the above: ``{name: GaussianBlur, blur_limit: [3, 5], p: 0.2}``. Ours: `StainJitter`.
     """
 
     flips: bool = True
@@ -41,6 +46,14 @@ class AugmentSettings(StrictModel):
     blur: float = Field(0.2, ge=0, le=1)
     jpeg: float = Field(0.2, ge=0, le=1)
     noise: float = Field(0.1, ge=0, le=1)
+    steps: tuple[dict[str, Any], ...] | None = None
+
+    @field_validator("steps")
+    @classmethod
+    def _can_be_built(cls, steps: tuple[dict[str, Any], ...] | None) -> Any:
+        for step in steps or ():
+            build_step(step)
+        return steps
 
 
 class StainJitter(A.ImageOnlyTransform):
@@ -67,9 +80,53 @@ class StainJitter(A.ImageOnlyTransform):
         return (256 * np.exp(-np.maximum(density, 0)) - 1).clip(0, 255).astype(np.uint8)
 
 
+OURS: Mapping[str, type[A.BasicTransform]] = {"StainJitter": StainJitter}
+"""Transforms of this project, by the names that ``steps`` knows them by."""
+
+
 def build_augmentation(settings: AugmentSettings, seed: int | None = None) -> A.Compose:
     """An albumentations pipeline over ``image``, ``bboxes`` (xyxy pixels) and ``labels``."""
-    steps = [
+    steps = _default_steps(settings) if settings.steps is None else map(build_step, settings.steps)
+    boxes = A.BboxParams("pascal_voc", label_fields=["labels"], clip=True)
+    return A.Compose(list(steps), bbox_params=boxes, seed=seed)
+
+
+def build_step(step: Mapping[str, Any]) -> A.BasicTransform:
+    """A transform from its name and arguments.
+
+    Raises:
+        ValueError: the name or an argument is not known, a value is not allowed, or the transform
+            would not move boxes with the image.
+    """
+    arguments = dict(step)
+    name = str(arguments.pop("name", ""))
+    transform = OURS.get(name) or getattr(A, name, None)
+    if not (inspect.isclass(transform) and issubclass(transform, A.BasicTransform)):
+        near = difflib.get_close_matches(name, _names(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"{name or 'a step without a name'} is no transform of albumentations{hint}"
+        )
+    known = list(inspect.signature(transform).parameters)
+    unknown = [argument for argument in arguments if argument not in known]
+    if unknown:  # albumentations would only warn
+        raise ValueError(f"{name} has no argument {unknown[0]}; it has {', '.join(known)}")
+    try:
+        built = transform(**arguments)
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{name}: {reason}") from error
+    if isinstance(built, A.DualTransform) and "bboxes" not in built.targets:
+        raise ValueError(f"{name} does not move boxes with the image")
+    return built
+
+
+def _names() -> list[str]:
+    return [*OURS, *(name for name in dir(A) if inspect.isclass(getattr(A, name)))]
+
+
+def _default_steps(settings: AugmentSettings) -> list[A.BasicTransform]:
+    return [
         A.D4(p=1.0 if settings.flips else 0.0),
         StainJitter(settings.stain, p=0.9 if settings.stain else 0.0),
         A.RandomBrightnessContrast(settings.brightness, settings.contrast, p=0.5),
@@ -77,5 +134,3 @@ def build_augmentation(settings: AugmentSettings, seed: int | None = None) -> A.
         A.ImageCompression(quality_range=(50, 90), p=settings.jpeg),
         A.GaussNoise(std_range=(0.01, 0.04), p=settings.noise),
     ]
-    boxes = A.BboxParams("pascal_voc", label_fields=["labels"], clip=True)
-    return A.Compose(steps, bbox_params=boxes, seed=seed)

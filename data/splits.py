@@ -10,7 +10,7 @@ import csv
 import hashlib
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,8 +103,9 @@ def save_split(parts: Mapping[str, Sequence[Field]], path: Path) -> None:
     Raises:
         ConfigError: it can't be written.
     """
+    names = Counter(field.image.name for members in parts.values() for field in members)
     rows = [
-        (part, field.image.name, field.slide, field.patient)
+        (part, _name(field, names), field.slide, field.patient)
         for part, members in parts.items()
         for field in members
     ]
@@ -130,10 +131,11 @@ def take_part(fields: FieldSet, split: Path, part: str) -> FieldSet:
     if part not in part_of.values():
         known = ", ".join(sorted(set(part_of.values())))
         raise ConfigError(f"{split}: has no part {part}; it has {known}")
-    unknown = [field.image for field in fields.fields if field.image.name not in part_of]
+    names = Counter(field.image.name for field in fields.fields)
+    unknown = [field.image for field in fields.fields if _name(field, names) not in part_of]
     if unknown:
         raise ConfigError(f"{split}: does not say to which part {unknown[0]} belongs")
-    own = tuple(field for field in fields.fields if part_of[field.image.name] == part)
+    own = tuple(field for field in fields.fields if part_of[_name(field, names)] == part)
     return replace(fields, fields=own)
 
 
@@ -175,6 +177,11 @@ def _check_contents(train: Iterable[Path], val: Iterable[Path]) -> None:
                     f"{path} of data.val has the same content as {other} of data.train; "
                     "take one of them out"
                 )
+
+
+def _name(field: Field, names: Counter[str]) -> str:
+    """How a split calls an image: by its name, or by its path where several have that."""
+    return field.image.name if names[field.image.name] == 1 else field.image.as_posix()
 
 
 def _images(fields: FieldSet) -> list[Path]:
