@@ -20,7 +20,7 @@ from configs import StrictModel
 from pipeline.classes import CellClass, is_abnormal
 from pipeline.geometry import Boxes, Detections, Rect
 from pipeline.pictures import Pictures
-from pipeline.triage import Suggestion, TriageSettings, suggest
+from pipeline.triage import Suggestion, TriageSettings, suggest_by_cells
 
 if TYPE_CHECKING:
     from pipeline.slide import Slide
@@ -229,7 +229,7 @@ def build_report(
         counts=counts,
         abnormal_cells=int(is_abnormal(cells, model.classes).sum()),
         cells_per_mm2=round(len(cells) / area.screened_mm2, 3) if area.screened_mm2 else None,
-        suggestion=suggest(counts, model.classes, triage),
+        suggestion=suggest_by_cells(cells, model.classes, triage),
         warnings=tuple(warnings),
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
         software=software_versions(),

@@ -33,6 +33,7 @@ from pipeline.report import (
 )
 from pipeline.settings import ScreenSettings
 from pipeline.slide import Slide, open_slide
+from pipeline.slide_rule import load_rule
 from pipeline.stitcher import Stitcher
 from pipeline.tiler import TilePlan, TilerSettings, plan_tiles
 from pipeline.tilereader import read_tile
@@ -209,6 +210,8 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     runtime = detector.runtime
     in_force = {"device": str(detector.device), "name": runtime.name}
     values["runtime"] |= in_force | {"precision": runtime.precision}
+    if settings.triage.rule:  # what it says counts, not where it lies
+        values["triage"]["rule"] = load_rule(settings.triage.rule).version
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values
 

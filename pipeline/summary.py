@@ -8,10 +8,11 @@ from typing import Literal
 
 from pipeline.report import SlideReport
 
-Value = str | float | None
+Value = str | float | bool | None
 
 _HEAD = ("slide", "path", "status", "suggestion", "cells", "abnormal_cells")
-_TAIL = ("cells_per_mm2", "slide_mm2", "screened_mm2", "unread_mm2", "mpp", "warnings", "error")
+_AREAS = ("cells_per_mm2", "slide_mm2", "screened_mm2", "unread_mm2", "mpp")
+_TAIL = (*_AREAS, "slide_score", "suspicious", "warnings", "error")
 Status = Literal["complete", "failed", "pending"]
 
 
@@ -57,7 +58,7 @@ def _counts(row: SummaryRow, names: Sequence[str]) -> list[Value]:
 def _tail(row: SummaryRow) -> list[Value]:
     report = row.report
     if report is None:
-        return [*[None] * 6, row.error]
+        return [*[None] * (len(_TAIL) - 1), row.error]
     area = report.area
     return [
         report.cells_per_mm2,
@@ -65,6 +66,8 @@ def _tail(row: SummaryRow) -> list[Value]:
         area.screened_mm2,
         area.unread_mm2,
         report.slide.mpp,
+        report.suggestion.score,
+        report.suggestion.suspicious,
         " | ".join(report.warnings),
         row.error,
     ]

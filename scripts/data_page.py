@@ -23,7 +23,7 @@ from data.statistics import ClassStatistics, cells_a_tile
 from models.config import NORMAL_NAMES
 from pipeline.classes import CellClass, class_colors
 from pipeline.pages import render_page
-from scripts.evaluation.svg import MUTED, STYLE, to_svg
+from scripts.evaluation.svg import MUTED, STYLE, alone, to_svg
 from scripts.slides import images_of
 
 TILE_PIXELS = 320
@@ -73,7 +73,7 @@ def write_page(
         "density": draw_density(fields, tile),
     }
     for name, picture in pictures.items():
-        (out / f"{name}.svg").write_text(_alone(picture), encoding="utf-8")
+        (out / f"{name}.svg").write_text(alone(picture), encoding="utf-8")
     page = render_page(
         "dataset.html",
         title=f"{sum(one.cells for one in described):,} cells on {len(fields.fields):,} images",
@@ -219,16 +219,3 @@ def _name_rows(axes: Axes, described: Sequence[ClassStatistics]) -> None:
 
 def _count(one: ClassStatistics) -> str:
     return f"{one.cells:,} on {one.fields:,} images"
-
-
-def _alone(picture: str) -> str:
-    """A page's picture as a file of its own, whose colours are the page's in the light."""
-    for name, color in {
-        "ink": "#18222b",
-        "muted": MUTED,
-        "line": "#d9e0e4",
-        "card": "#ffffff",
-        "accent": "#0b6b72",
-    }.items():
-        picture = picture.replace(f"var(--{name})", color)
-    return picture.replace("<svg", '<svg font-family="sans-serif"', 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,10 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Screen slides whose results are there again.")
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first slide that fails.")]
+Rule = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Slide rule of cytolibra calibrate: which are suspicious."),
+]
 ShardText = Annotated[
     str | None,
     typer.Option(metavar="i/n", help="Screen the i-th of n parts; the others run elsewhere."),
@@ -88,6 +92,7 @@ def screen(
     overwrite: Overwrite = False,
     fail_fast: FailFast = False,
     shard: ShardText = None,
+    rule: Rule = None,
 ) -> None:
     """Screens slides, and folders of slides.
 
@@ -108,6 +113,7 @@ def screen(
         "runtime.name": runtime.value if runtime else None,
         "runtime.device": device,
         "runtime.precision": precision,
+        "triage.rule": rule,
     }
     settings = _read_settings(config, set_ or (), flags)
     part = Shard.parse(shard) if shard else None
@@ -117,7 +123,7 @@ def screen(
 
 
 def _read_settings(
-    config: str | None, overrides: Sequence[str], flags: dict[str, str | float | None]
+    config: str | None, overrides: Sequence[str], flags: Mapping[str, str | float | Path | None]
 ) -> ScreenSettings:
     from pipeline.mpp import check_mpp_argument
     from pipeline.settings import ScreenSettings
@@ -142,6 +148,7 @@ def _screen_all(
     from pipeline.detector import TileDetector
     from pipeline.discovery import discover
     from pipeline.screen import describe_model, screen_slide, settings_in_force
+    from pipeline.slide_rule import load_rule
     from scripts.progress import show_progress
 
     found = discover(slides, out, with_images=settings.mpp is not None)
@@ -150,6 +157,9 @@ def _screen_all(
     detector = TileDetector(
         load_detector(model or DEFAULT_MODEL), settings.runtime, settings.threshold
     )
+    if settings.triage.rule:
+        facts = describe_model(detector)
+        load_rule(settings.triage.rule).check(facts.sha256, facts.threshold, facts.classes)
     if detector.runtime.fallback:
         typer.echo(f"note: {detector.runtime.fallback}", err=True)
     plan = BatchPlan(

@@ -69,3 +69,10 @@ def to_svg(figure: Figure, label: str) -> str:
     for color, name in _VARIABLES.items():
         rest = rest.replace(color, f"var(--{name})")
     return f'{head} role="img" aria-label="{escape(label)}">{rest}'
+
+
+def alone(picture: str) -> str:
+    """A picture of `to_svg` as a file of its own, in the page's colours by day."""
+    for color, name in _VARIABLES.items():
+        picture = picture.replace(f"var(--{name})", color)
+    return picture.replace("<svg", '<svg font-family="DejaVu Sans, sans-serif" font-size="9"', 1)

@@ -1,0 +1,112 @@
+"""``cytolibra calibrate``: which slides are suspicious, learned from slides with known outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from configs import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline.slide_rule import Share, SlideRule
+
+
+def calibrate(
+    reports: Annotated[
+        Path, typer.Argument(metavar="REPORTS", help="Folder that cytolibra screen wrote.")
+    ],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            metavar="CSV",
+            help="Columns slide, label and, if it may be, patient. A label is a category of the "
+            "Bethesda System, or positive or negative.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The rule that is written.")] = Path(
+        "slide_rule.json"
+    ),
+    sensitivity: Annotated[
+        float, typer.Option(help="Share of positive slides to be found.")
+    ] = 0.95,
+    positive: Annotated[
+        str | None,
+        typer.Option(metavar="CATEGORY", help="Least severe category that counts as positive."),
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+) -> None:
+    """Fits the rule that tells which slides are suspicious, for a wanted sensitivity.
+
+    Few features (counts and best scores of abnormal cells), weights that are never negative,
+    figures by cross-validation. cytolibra screen --rule FILE uses it.
+    """
+    from scripts.slide_level import fit_rule, read_labelled
+
+    if not 0 < sensitivity <= 1:
+        raise ConfigError(f"--sensitivity {sensitivity}: is a share above 0 and up to 1")
+    slides = read_labelled(reports, labels, positive)
+    meaning = f"{positive} and more severe" if positive else "any abnormal category"
+    rule, scores = fit_rule(slides, sensitivity, meaning, folds, seed)
+    picture = out.with_suffix(".svg")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(rule.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        picture.write_text(_draw(scores, slides.positive, rule), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {out}: can't be written: {error.strerror}") from error
+    for note in slides.notes:
+        typer.echo(note)
+    Console().print(_table(rule))
+    Console().print(f"{out}; its ROC curve: {picture}", soft_wrap=True)
+
+
+def _table(rule: SlideRule) -> Table:
+    title = f"{rule.slides} slides, {rule.positives} positive ({rule.positive})"
+    table = Table(title=title, caption="by cross-validation, with 95% intervals")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, share in {
+        "area under the ROC curve": rule.auc,
+        f"sensitivity from {rule.threshold:.3f} on (wanted {rule.wanted:g})": rule.sensitivity,
+        "specificity there": rule.specificity,
+    }.items():
+        table.add_row(name, _show(share))
+    table.add_section()
+    for name, weight in zip(rule.features, rule.weights, strict=True):
+        table.add_row(f"weight of {name}", f"{weight:.3f}")
+    return table
+
+
+def _show(share: Share) -> str:
+    return f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})"
+
+
+def _draw(scores: NDArray[np.float64], positive: NDArray[np.bool_], rule: SlideRule) -> str:
+    """The ROC curve of slides that were left out, with the chosen point."""
+    import matplotlib as mpl
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from scripts.evaluation.svg import ACCENT, LINE, STYLE, alone, to_svg
+
+    cuts = np.concatenate([[np.inf], np.sort(np.unique(scores))[::-1]])
+    called = scores >= cuts[:, None]
+    true, false = called[:, positive].mean(axis=1), called[:, ~positive].mean(axis=1)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.4, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=LINE, linewidth=0.8)
+        axes.step(false, true, where="post", color=ACCENT)
+        axes.plot(1 - rule.specificity.value, rule.sensitivity.value, "o", color=ACCENT)
+        axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.02))
+        axes.set_title(f"ROC of slides, area {_show(rule.auc)}")
+        axes.grid()
+        return alone(to_svg(figure, "ROC curve of slides that were left out"))

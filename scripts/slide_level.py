@@ -1,0 +1,322 @@
+"""Slides with known outcome: matched with their reports, fitted, and judged."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from configs import ConfigError
+from data.slide_metrics import Estimate, auc, auc_by_groups, proportion, threshold_for
+from data.splits import stratify
+from pipeline.classes import find_category
+from pipeline.geometry import Detections
+from pipeline.report import SlideReport
+from pipeline.slide_rule import Share, SlideRule, feature_names, slide_features
+
+FEWEST = 10
+"""Slides of either outcome below which nothing can be fitted."""
+
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""L2 penalties a slide that cross-validation chooses from."""
+
+_POSITIVE = {"1", "true", "positive", "abnormal", "yes"}
+_NEGATIVE = {"0", "false", "negative", "normal", "no"}
+
+
+@dataclass(frozen=True)
+class LabelledSlides:
+    """Reports of slides whose outcome is known.
+
+    Attributes:
+        names: of the slides.
+        reports: without their cells.
+        cells: of each.
+        positive: (N,) their outcome.
+        groups: (N,) whose slide each is, as a number; of each its own where nobody says.
+        notes: what was left out.
+    """
+
+    names: tuple[str, ...]
+    reports: tuple[SlideReport, ...]
+    cells: tuple[Detections, ...]
+    positive: NDArray[np.bool_]
+    groups: NDArray[np.intp]
+    notes: tuple[str, ...]
+
+    def features(self) -> NDArray[np.float64]:
+        """(N, F); see `pipeline.slide_rule.slide_features`."""
+        classes = self.reports[0].model.classes
+        return np.array([list(slide_features(cells, classes).values()) for cells in self.cells])
+
+
+def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> LabelledSlides:
+    """Matches the reports in a folder with a CSV of labels.
+
+    Args:
+        reports: what ``cytolibra screen`` wrote.
+        labels: CSV with the columns slide, label and, if it may be, patient; a slide is called by
+            its path below the folder, its file's name, or that without extension.
+        positive_from: the least severe category that counts as positive; None: any but normal.
+
+    Raises:
+        ConfigError: a file can't be read, a label is not known, a name fits no slide or several,
+            or the reports were made with different models.
+    """
+    found = {path.parent.relative_to(reports).as_posix(): path for path in _report_files(reports)}
+    by_name: dict[str, set[str]] = defaultdict(set)
+    for name in found:
+        for alias in (name, Path(name).name, Path(name).stem):
+            by_name[alias].add(name)
+    outcomes: dict[str, tuple[bool, str]] = {}
+    missing = []
+    for row in _read_rows(labels):
+        matches = by_name.get(row["slide"], set())
+        if len(matches) > 1:
+            raise ConfigError(f"{labels}: {row['slide']} may be {' or '.join(sorted(matches))}")
+        if not matches:
+            missing.append(row["slide"])
+            continue
+        name = next(iter(matches))
+        if name in outcomes:
+            raise ConfigError(f"{labels}: {name} has two labels")
+        outcomes[name] = is_positive(row["label"], positive_from), row.get("patient") or name
+    if not outcomes:
+        raise ConfigError(f"{labels}: names none of the {len(found)} slides in {reports}")
+    names = sorted(outcomes)
+    read = [_read_report(found[name]) for name in names]
+    _check_one_model([report for report, _ in read], reports)
+    _, groups = np.unique([outcomes[name][1] for name in names], return_inverse=True)
+    unlabelled = sorted(set(found) - set(outcomes))
+    notes = [
+        f"{len(rest)} slides {what}: {', '.join(rest[:5])}{', …' if len(rest) > 5 else ''}"
+        for what, rest in (("with a label have no report", missing), ("have no label", unlabelled))
+        if rest
+    ]
+    return LabelledSlides(
+        names=tuple(names),
+        reports=tuple(report for report, _ in read),
+        cells=tuple(cells for _, cells in read),
+        positive=np.array([outcomes[name][0] for name in names]),
+        groups=groups,
+        notes=tuple(notes),
+    )
+
+
+def is_positive(label: str, positive_from: str | None) -> bool:
+    """Whether a label, a category or a word, counts as positive.
+
+    Raises:
+        ConfigError: it is not known.
+    """
+    word = label.strip().lower()
+    if word in _POSITIVE | _NEGATIVE:
+        return word in _POSITIVE
+    category = find_category(label.strip())
+    if category is None:
+        raise ConfigError(
+            f"label {label!r}: neither a category of the Bethesda System, nor positive or negative"
+        )
+    least = find_category(positive_from) if positive_from else None
+    if positive_from and least is None:
+        raise ConfigError(f"--positive {positive_from}: no category of the Bethesda System")
+    return category.severity >= (least.severity if least else 1)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How well scores tell slides apart."""
+
+    auc: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+
+
+def judge(
+    scores: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    threshold: float,
+    groups: NDArray[np.intp],
+) -> Judged:
+    """Area under the curve, and the shares at a threshold, with 95% intervals.
+
+    The area's is DeLong's; by drawing patients anew, where some have several slides.
+    """
+    called = scores >= threshold
+    several = len(np.unique(groups)) < len(groups)
+    return Judged(
+        auc=auc_by_groups(scores, positive, groups) if several else auc(scores, positive),
+        sensitivity=proportion(int(called[positive].sum()), int(positive.sum())),
+        specificity=proportion(int((~called[~positive]).sum()), int((~positive).sum())),
+    )
+
+
+def fit_rule(
+    slides: LabelledSlides, wanted: float, positive: str, folds: int = 5, seed: int = 0
+) -> tuple[SlideRule, NDArray[np.float64]]:
+    """Fits a rule, and scores each slide by one that has not seen it.
+
+    Logistic regression with weights that are never negative. The penalty is the one with the best
+    likelihood in cross-validation; folds keep patients whole and share out the outcomes. Threshold
+    and figures come from the scores of slides that were left out.
+
+    Args:
+        slides: with known outcome.
+        wanted: sensitivity that the threshold is chosen for.
+        positive: what counts as positive, in words.
+        folds: of the cross-validation.
+        seed: of the folds.
+
+    Returns:
+        The rule, and (N,) scores of the slides when they were left out.
+
+    Raises:
+        ConfigError: there are too few slides of either outcome.
+    """
+    positives = int(slides.positive.sum())
+    if min(positives, len(slides.positive) - positives) < FEWEST:
+        raise ConfigError(
+            f"{positives} positive and {len(slides.positive) - positives} negative slides: a rule "
+            f"needs at least {FEWEST} of each"
+        )
+    features = slides.features()
+    fold = _folds(slides, folds, seed)
+    left_out = {
+        penalty: _left_out(features, slides.positive, fold, penalty) for penalty in PENALTIES
+    }
+    losses = {penalty: _log_loss(scores, slides.positive) for penalty, scores in left_out.items()}
+    penalty = min(losses, key=losses.__getitem__)
+    scores = left_out[penalty]
+    threshold = threshold_for(scores, slides.positive, wanted)
+    judged = judge(scores, slides.positive, threshold, slides.groups)
+    weights, intercept = _fit(features, slides.positive, penalty)
+    model = slides.reports[0].model
+    rule = SlideRule(
+        model=model.name,
+        sha256=model.sha256,
+        thresholds=model.threshold,
+        positive=positive,
+        features=feature_names(model.classes),
+        weights=tuple(weights.round(6).tolist()),
+        intercept=round(intercept, 6),
+        threshold=math.floor(threshold * 1e6) / 1e6,
+        wanted=wanted,
+        sensitivity=_share(judged.sensitivity),
+        specificity=_share(judged.specificity),
+        auc=_share(judged.auc),
+        slides=len(slides.positive),
+        positives=positives,
+    )
+    return rule, scores
+
+
+def _folds(slides: LabelledSlides, folds: int, seed: int) -> NDArray[np.int64]:
+    """(N,) fold of each slide; patients stay whole, outcomes are shared out."""
+    count = int(slides.groups.max()) + 1
+    if count < folds:
+        raise ConfigError(f"--folds {folds}: there are {count} patients")
+    outcomes = np.zeros((count, 2), np.int64)
+    np.add.at(outcomes, (slides.groups, slides.positive.astype(int)), 1)
+    parts = stratify(outcomes, np.full(folds, 1 / folds), np.random.default_rng(seed))
+    return parts[slides.groups]
+
+
+def _left_out(
+    features: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    fold: NDArray[np.int64],
+    penalty: float,
+) -> NDArray[np.float64]:
+    scores = np.zeros(len(positive))
+    for part in np.unique(fold):
+        own = fold == part
+        weights, intercept = _fit(features[~own], positive[~own], penalty)
+        scores[own] = expit(features[own] @ weights + intercept)
+    return scores
+
+
+def _fit(
+    features: NDArray[np.float64], positive: NDArray[np.bool_], penalty: float
+) -> tuple[NDArray[np.float64], float]:
+    """Weights of the features as they are, none negative, and the intercept.
+
+    The penalty is on weights of features that vary by 1, so that none is favoured for its unit.
+    """
+    spread = features.std(axis=0)
+    spread = np.where(spread > 1e-9, spread, 1.0)
+    scaled = features / spread
+    sign = np.where(positive, 1.0, -1.0)
+
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        margin = sign * (scaled @ values[:-1] + values[-1])
+        slope = -sign * expit(-margin) / len(sign)
+        gradient = np.append(scaled.T @ slope + penalty * values[:-1], slope.sum())
+        penalised = 0.5 * penalty * float(values[:-1] @ values[:-1])
+        return float(np.logaddexp(0, -margin).mean()) + penalised, gradient
+
+    bounds = [(0, None)] * features.shape[1] + [(None, None)]
+    found = minimize(loss, np.zeros(features.shape[1] + 1), jac=True, bounds=bounds)
+    return found.x[:-1] / spread, float(found.x[-1])
+
+
+def _log_loss(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    likely = np.where(positive, scores, 1 - scores)
+    return float(-np.log(likely.clip(1e-12)).mean())
+
+
+def _share(estimate: Estimate) -> Share:
+    return Share(
+        value=round(estimate.value, 4), low=round(estimate.low, 4), high=round(estimate.high, 4)
+    )
+
+
+def _report_files(reports: Path) -> list[Path]:
+    found = sorted(reports.rglob("report.json")) if reports.is_dir() else []
+    if not found:
+        raise ConfigError(f"{reports}: there are no reports of cytolibra screen")
+    return found
+
+
+def _read_rows(labels: Path) -> list[dict[str, str]]:
+    try:
+        with labels.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"--labels {labels}: can't be read: {error}") from error
+    if not rows or not {"slide", "label"} <= set(rows[0]):
+        raise ConfigError(f"--labels {labels}: needs the columns slide and label")
+    return rows
+
+
+def _read_report(path: Path) -> tuple[SlideReport, Detections]:
+    try:
+        report = SlideReport.model_validate_json(path.read_text(encoding="utf-8"))
+        with (path.parent / "cells.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValidationError) as error:
+        raise ConfigError(f"{path.parent}: is no complete result of cytolibra screen") from error
+    names = [c.name for c in report.model.classes]
+    sides = ("x_min", "y_min", "x_max", "y_max")
+    return report, Detections(
+        np.array([[float(row[side]) for side in sides] for row in rows]).reshape(-1, 4),
+        np.array([float(row["score"]) for row in rows], np.float32),
+        np.array([names.index(row["class"]) for row in rows], np.int64),
+    )
+
+
+def _check_one_model(reports: Sequence[SlideReport], folder: Path) -> None:
+    made = {(r.model.sha256, tuple(sorted(r.model.threshold.items()))) for r in reports}
+    if len(made) > 1:
+        raise ConfigError(
+            f"{folder}: the slides were screened with different models or thresholds; screen them "
+            "again with one"
+        )

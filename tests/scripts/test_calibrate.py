@@ -1,0 +1,147 @@
+"""Calibration from reports and labels, as a lab would do it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from fakes import make_report
+from typer.testing import CliRunner
+
+from configs import ConfigError
+from pipeline.slide_rule import load_rule
+from scripts.cli import build_app
+from scripts.slide_level import fit_rule, is_positive, judge, read_labelled
+
+SIDES = ("x_min", "y_min", "x_max", "y_max")
+
+
+def write_slide(folder, cells, threshold=0.5):
+    """A result of screening, as far as calibration reads it: (class, score) of each cell."""
+    folder.mkdir(parents=True)
+    report = make_report().model_dump(mode="json")
+    report["model"]["threshold"] = dict.fromkeys(report["model"]["threshold"], threshold)
+    (folder / "report.json").write_text(json.dumps(report))
+    with (folder / "cells.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "score", *SIDES])
+        writer.writerows([name, score, 0, 0, 9, 9] for name, score in cells)
+
+
+@pytest.fixture
+def screened(tmp_path):
+    """Forty slides of twenty patients; the positive ones have more and surer abnormal cells."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(40):
+        positive = number % 4 < 2
+        count = rng.poisson(6 if positive else 2)
+        scores = np.round(rng.beta(4 if positive else 2, 2, count), 3)
+        write_slide(
+            tmp_path / "out" / f"Fälle {number % 3}" / f"{number}.svs",
+            [("HSIL", s) for s in scores],
+        )
+        rows.append((f"{number}.svs", "HSIL" if positive else "NILM", f"p{number // 2}"))
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("slide", "label", "patient"), *rows])
+    return tmp_path
+
+
+def call(*arguments):
+    return CliRunner().invoke(build_app("calibrate"), ["calibrate", *map(str, arguments)])
+
+
+def test_a_rule_is_fitted_told_and_kept(screened):
+    out = screened / "rules" / "rule.json"
+    result = call(screened / "out", "--labels", screened / "labels.csv", "--out", out)
+    assert result.exit_code == 0, result.output
+    rule = load_rule(out)
+    assert (rule.slides, rule.positives) == (40, 20)
+    assert rule.sensitivity.value >= 0.95
+    assert 0.7 < rule.auc.value < 1
+    assert rule.auc.low < rule.auc.value < rule.auc.high
+    assert min(rule.weights) >= 0 < max(rule.weights)
+    assert "40 slides, 20 positive" in result.output
+    assert "<svg" in out.with_suffix(".svg").read_text()
+
+
+def test_figures_come_from_slides_that_were_left_out(screened):
+    """On labels that mean nothing the rule must not look good."""
+    slides = read_labelled(screened / "out", screened / "labels.csv", None)
+    rng = np.random.default_rng(3)
+    shuffled = type(slides)(**vars(slides) | {"positive": rng.permutation(slides.positive)})
+    rule, _ = fit_rule(shuffled, 0.9, "any")
+    assert rule.auc.value < 0.7
+
+
+def test_patients_are_never_torn_apart(screened):
+    from scripts.slide_level import _folds
+
+    slides = read_labelled(screened / "out", screened / "labels.csv", None)
+    fold = _folds(slides, 5, 0)
+    for group in np.unique(slides.groups):
+        assert len(set(fold[slides.groups == group])) == 1
+    positives = [int(slides.positive[fold == part].sum()) for part in range(5)]
+    assert max(positives) - min(positives) <= 2
+
+
+def test_shares_at_a_threshold_by_hand():
+    scores, positive = np.array([0.9, 0.2, 0.6, 0.1]), np.array([True, True, False, False])
+    judged = judge(scores, positive, 0.5, np.arange(4))
+    assert (judged.sensitivity.value, judged.specificity.value, judged.auc.value) == (
+        0.5,
+        0.5,
+        0.75,
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "least", "expected"),
+    [
+        ("HSIL", None, True),
+        ("asc-us", None, True),
+        ("NILM", None, False),
+        ("LSIL", "ASC-H", False),
+        ("HSIL", "ASC-H", True),
+        ("1", None, True),
+        ("negative", None, False),
+    ],
+)
+def test_labels_are_categories_or_words(label, least, expected):
+    assert is_positive(label, least) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("slide,label\n0.svs,banana\n", "neither a category"),
+        ("slide,label\nnone.svs,HSIL\n", "names none of the 40 slides"),
+        ("slide,label\n0.svs,HSIL\n0,NILM\n", "has two labels"),
+        ("a,b\n1,2\n", "needs the columns slide and label"),
+        ("slide,label\n0.svs,HSIL\n1.svs,NILM\n", "needs at least 10 of each"),
+    ],
+)
+def test_labels_that_do_not_fit_are_told_in_one_line(screened, rows, message):
+    (screened / "labels.csv").write_text(rows)
+    result = call(
+        screened / "out", "--labels", screened / "labels.csv", "--out", screened / "r.json"
+    )
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (screened / "r.json").exists()
+
+
+def test_reports_of_two_models_are_not_mixed(screened):
+    write_slide(screened / "out" / "Fälle 0" / "99.svs", [], threshold=0.4)
+    with (screened / "labels.csv").open("a") as file:
+        file.write("99.svs,NILM,p99\n")
+    with pytest.raises(ConfigError, match="different models or thresholds"):
+        read_labelled(screened / "out", screened / "labels.csv", None)
+
+
+def test_what_is_left_out_is_told(screened):
+    lines = (screened / "labels.csv").read_text().splitlines()
+    (screened / "labels.csv").write_text("\n".join([*lines[:-2], "gone.svs,HSIL,x"]) + "\n")
+    slides = read_labelled(screened / "out", screened / "labels.csv", None)
+    assert any("gone.svs" in note for note in slides.notes)
+    assert any("have no label" in note for note in slides.notes)
