@@ -123,12 +123,19 @@ def measure(
 
 
 def gather(detector: TileDetector, fields: FieldSet) -> Evidence:
-    """Truth and detections of every field."""
+    """Truth and detections of every field.
+
+    Of a field the best 1,000 detections count, or ten for each of its cells where that is more: at
+    the lowest scores a detector finds something at every place, and COCO's rules know a limit too.
+    """
     import numpy as np
 
+    from data.evaluation import MAX_DETECTIONS, most_certain
     from scripts.evaluation.evidence import Evidence
 
     truth, found = _detect(detector, fields)
+    limits = [max(MAX_DETECTIONS, 10 * len(cells)) for cells in truth]
+    found = [most_certain(cells, limit) for cells, limit in zip(found, limits, strict=True)]
     thresholds = [detector.card.thresholds[name] for name in fields.classes]
     return Evidence(fields, detector.card, truth, found, np.array(thresholds))
 

@@ -102,6 +102,11 @@ def reported(cells: FieldCells, thresholds: NDArray[np.floating], iou: float = 0
     return kept[_best(kept.boxes, margins, iou)]
 
 
+def most_certain(cells: FieldCells, count: int) -> FieldCells:
+    """The ``count`` detections with the best scores, by falling score."""
+    return cells[np.argsort(-cells.scores, kind="stable")[:count]]
+
+
 def _best(
     boxes: NDArray[np.floating], scores: NDArray[np.floating], iou: float
 ) -> NDArray[np.intp]:

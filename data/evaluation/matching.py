@@ -16,8 +16,8 @@ from pycocotools.cocoeval import COCOeval
 from data.evaluation.cells import FieldCells, merge
 
 MAX_DETECTIONS = 1000
-"""Detections an image that count; a cap of 100 costs 2 points in crowded fields. Where a field has
-more, as large parts of slides do, all of them count."""
+"""Detections an image that count at least; where more are given all do. COCO's cap of 100 costs 2
+points in crowded fields."""
 
 FALSE_ALARM, IGNORED = -1, -2
 """In place of a row of the truth: nothing is marked there; an ignored region lies there."""

@@ -13,7 +13,7 @@ from scripts.evaluation import plots
 from scripts.evaluation.errors import ErrorPicture, false_alarms, missed_cells, take_pictures
 from scripts.evaluation.evidence import Evidence
 from scripts.evaluation.figures import Figures
-from scripts.evaluation.table import against_rows, percent, show, spread
+from scripts.evaluation.table import against_rows, how_drawn, percent, show, spread
 
 
 def render(evidence: Evidence, figures: Figures) -> str:
@@ -35,6 +35,7 @@ def render(evidence: Evidence, figures: Figures) -> str:
         show=show,
         spread=spread,
         percent=percent,
+        drawn=how_drawn(figures["intervals"]),
     )
 
 

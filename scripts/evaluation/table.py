@@ -97,6 +97,13 @@ def percent(level: float) -> str:
     return f"{100 * level:g}%"
 
 
+def how_drawn(drawn: Figures) -> str:
+    """How the intervals came about, or why there are none."""
+    if drawn["drawn"] < 2:
+        return f"none, as all fields are of one {drawn['by']}"
+    return f"{percent(drawn['level'])}, by drawing {drawn['drawn']} {drawn['by']}s anew"
+
+
 def _ap50(entry: Figures) -> list[str]:
     return [show(entry["ap50"]), spread(entry["ap50_interval"])]
 
@@ -121,7 +128,7 @@ def _caption(figures: Figures) -> str:
     froc = figures["pooled"]["abnormal"]["froc"]
     rates = ", ".join(f"{show(value, 2)} at {rate}" for rate, value in froc.items())
     return (
-        f"interval: {percent(drawn['level'])}, of AP50, by drawing {drawn['drawn']} {drawn['by']}s "
-        "anew. sens., prec.: sensitivity and precision at the model's own thresholds. "
+        f"interval: {how_drawn(drawn)}. "
+        "sens., prec.: sensitivity and precision at the model's own thresholds. "
         f"FROC, abnormal: sensitivity {rates} false positives a field"
     )

@@ -13,6 +13,7 @@ from data.evaluation import (
     field_metrics,
     load_cells,
     matches,
+    most_certain,
     partners,
     pool,
     reported,
@@ -145,6 +146,12 @@ def test_a_report_names_each_cell_once_by_the_margin_over_the_thresholds():
         (1, 0.3),
         (1, 0.4),
     ]
+
+
+def test_the_most_certain_detections_are_kept():
+    found = cells((HERE, 0, 0.2), (THERE, 1, 0.9), (NOWHERE, 2, 0.5))
+    assert most_certain(found, 2).labels.tolist() == [1, 2]
+    assert most_certain(found, 9).labels.tolist() == [1, 2, 0]
 
 
 def test_kept_cells_come_back(tmp_path):
