@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,9 +26,11 @@ LOWEST_SCORE = 0.01
 
 
 def evaluate(
-    model: Annotated[str, typer.Option(help="Shipped model's name, or a model's folder.")],
-    data: Annotated[Path, typer.Option(help="Annotations: a file, folder or glob.")],
-    images: Annotated[Path, typer.Option(help="Folder of the slides or images.")],
+    model: Annotated[
+        str | None, typer.Option(help="Shipped model's name, or a model's folder.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Annotations: a file, folder or glob.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the slides or images.")] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -62,6 +65,22 @@ def evaluate(
             "training run (validation.npz) kept."
         ),
     ] = None,
+    screened: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of model, data and images: a folder that cytolibra screen wrote, to be "
+            "judged slide by slide against --labels."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of slides with known outcome: slide, label, patient.")
+    ] = None,
+    rule: Annotated[
+        Path | None, typer.Option(help="Slide rule of cytolibra calibrate that is to be judged.")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Least severe category of a label that counts as positive.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     runtime: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
     precision: Annotated[
@@ -70,8 +89,16 @@ def evaluate(
 ) -> None:
     """Figures of a model on annotated fields, with intervals, as a page and as JSON.
 
-    AP and AR by COCO's rules, FROC, confusion, calibration, and the worst errors as pictures.
+    AP and AR by COCO's rules, FROC, confusion, calibration, and the worst errors as pictures. With
+    --screened and --labels sensitivity, specificity and ROC area of whole slides.
     """
+    if screened or labels:
+        _judge_slides(screened, labels, rule, positive, out)
+        return
+    if model is None or data is None or images is None:
+        raise ConfigError(
+            "give --model, --data and --images; or --screened and --labels for slides"
+        )
     from configs import validate
     from models import load_detector
     from pipeline.detector import RuntimeSettings
@@ -100,6 +127,26 @@ def evaluate(
     if chosen:
         for folder in save_thresholds(loaded, chosen, write_thresholds, save_model):
             typer.echo(f"Thresholds written: {folder}")
+
+
+def _judge_slides(
+    screened: Path | None, labels: Path | None, rule: Path | None, positive: str | None, out: Path
+) -> None:
+    """Figures of whole slides, as a table and in metrics.json."""
+    from pipeline.slide_rule import load_rule
+    from scripts.evaluation.files import name_outputs, write_text
+    from scripts.slide_level import judge_slides, read_labelled, slide_table
+
+    if screened is None or labels is None:
+        raise ConfigError("--screened and --labels go together")
+    slides = read_labelled(screened, labels, positive)
+    figures = judge_slides(slides, load_rule(rule) if rule else None)
+    place = name_outputs(out).metrics
+    write_text(place, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+    for note in slides.notes:
+        typer.echo(note)
+    Console().print(slide_table(figures))
+    Console().print(f"All figures: {place}", soft_wrap=True)
 
 
 def measure(

@@ -5,18 +5,27 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from rich.table import Table
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from configs import ConfigError
-from data.slide_metrics import Estimate, auc, auc_by_groups, proportion, threshold_for
+from data.slide_metrics import (
+    Estimate,
+    auc,
+    auc_by_groups,
+    auc_difference,
+    proportion,
+    threshold_for,
+)
 from data.splits import stratify
 from pipeline.classes import find_category
 from pipeline.geometry import Detections
@@ -217,6 +226,65 @@ def fit_rule(
         positives=positives,
     )
     return rule, scores
+
+
+def judge_slides(slides: LabelledSlides, rule: SlideRule | None) -> dict[str, Any]:
+    """Figures of slides by a rule's score, or without one by their number of abnormal cells.
+
+    Returns:
+        ``score`` (by what), ``threshold``, ``slides``, ``positives``, ``patients``; ``auc``,
+        ``sensitivity``, ``specificity``, each {value, low, high} with 95% intervals; with a rule
+        ``against_count``, how much larger its area is than the count's, and DeLong's p-value; and
+        ``by_slide``.
+
+    Raises:
+        ConfigError: all slides have one outcome, or the rule is of another model.
+    """
+    if slides.positive.all() or not slides.positive.any():
+        raise ConfigError("all slides have the same outcome; nothing can be told apart")
+    model = slides.reports[0].model
+    abnormal = np.array([c.abnormal for c in model.classes])
+    counts = np.array([float(abnormal[cells.labels].sum()) for cells in slides.cells])
+    scores, threshold, against = counts, 1.0, {}
+    if rule:
+        rule.check(model.sha256, model.threshold, model.classes)
+        scores = np.array([rule.score(cells, model.classes) for cells in slides.cells])
+        threshold = rule.threshold
+        difference, p_value = auc_difference(scores, counts, slides.positive)
+        against = {"against_count": _share(difference).model_dump() | {"p": round(p_value, 4)}}
+    judged = judge(scores, slides.positive, threshold, slides.groups)
+    return {
+        "score": rule.version if rule else "abnormal cells",
+        "threshold": threshold,
+        "slides": len(slides.names),
+        "positives": int(slides.positive.sum()),
+        "patients": len(np.unique(slides.groups)),
+        **{name: _share(estimate).model_dump() for name, estimate in vars(judged).items()},
+        **against,
+        "by_slide": [
+            {"slide": name, "positive": bool(outcome), "score": round(float(score), 4)}
+            for name, outcome, score in zip(slides.names, slides.positive, scores, strict=True)
+        ],
+    }
+
+
+def slide_table(figures: Mapping[str, Any]) -> Table:
+    """`judge_slides` for a terminal."""
+    title = f"{figures['slides']} slides, {figures['positives']} positive, by {figures['score']}"
+    table = Table(title=title, caption="with 95% intervals")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    rows = {
+        "area under the ROC curve": "auc",
+        f"sensitivity from {figures['threshold']:g} on": "sensitivity",
+        "specificity there": "specificity",
+        "area beyond that of the count": "against_count",
+    }
+    for name, key in rows.items():
+        if share := figures.get(key):
+            bounds = f"{share['value']:.3f} ({share['low']:.3f} to {share['high']:.3f})"
+            table.add_row(name, bounds)
+    return table
 
 
 def _folds(slides: LabelledSlides, folds: int, seed: int) -> NDArray[np.int64]:

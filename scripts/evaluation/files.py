@@ -61,11 +61,20 @@ def write_outputs(
         outputs.truth: json.dumps(truth, ensure_ascii=False) + "\n",
     }
     for path, text in texts.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, text)
-        except OSError as error:
-            raise ConfigError(f"--out {path}: can't be written: {error.strerror}") from error
+        write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    except OSError as error:
+        raise ConfigError(f"--out {path}: can't be written: {error.strerror}") from error
 
 
 def _indented(content: dict[str, Any]) -> str:

@@ -145,3 +145,35 @@ def test_what_is_left_out_is_told(screened):
     slides = read_labelled(screened / "out", screened / "labels.csv", None)
     assert any("gone.svs" in note for note in slides.notes)
     assert any("have no label" in note for note in slides.notes)
+
+
+def evaluate(*arguments):
+    return CliRunner().invoke(build_app("evaluate"), ["evaluate", *map(str, arguments)])
+
+
+def test_whole_slides_are_evaluated_with_and_without_a_rule(screened):
+    rule = screened / "rule.json"
+    call(screened / "out", "--labels", screened / "labels.csv", "--out", rule)
+    options = ["--screened", screened / "out", "--labels", screened / "labels.csv"]
+    for extra, score in [([], "abnormal cells"), (["--rule", rule], load_rule(rule).version)]:
+        result = evaluate(*options, *extra, "--out", screened / "figures")
+        assert result.exit_code == 0, result.output
+        figures = json.loads((screened / "figures" / "metrics.json").read_text())
+        assert (figures["score"], figures["slides"], figures["patients"]) == (score, 40, 20)
+        assert 0.5 < figures["auc"]["low"] <= figures["auc"]["value"] <= figures["auc"]["high"]
+        assert len(figures["by_slide"]) == 40
+        assert ("against_count" in figures) == bool(extra)
+    assert figures["sensitivity"]["value"] >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--labels", "x.csv"], "--screened and --labels go together"),
+        ([], "give --model, --data and --images"),
+    ],
+)
+def test_an_evaluation_of_nothing_is_refused(options, message):
+    result = evaluate(*options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
