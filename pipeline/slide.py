@@ -10,7 +10,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from data.resample import SUPPORT, resample
+from data.resample import LARGE, ROOM, SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.mpp import Scale, check_mpp_argument, settle_mpp
@@ -199,7 +199,9 @@ class Slide:
         right, bottom = left + block.width * scale, top + block.height * scale
         as_it_is = scale == 1 and left.is_integer() and top.is_integer()
         margin = 0 if as_it_is else math.ceil(SUPPORT * max(scale, 1))
-        region_x, region_y = math.floor(left) - margin, math.floor(top) - margin
+        large = scale >= 1 and block.width * block.height >= LARGE
+        before = margin + (math.ceil(ROOM * scale) if large and not as_it_is else 0)
+        region_x, region_y = math.floor(left) - before, math.floor(top) - before
         width = math.ceil(right) + margin - region_x
         height = math.ceil(bottom) + margin - region_y
         pixels = self.read_level(level, Rect(region_x, region_y, width, height))

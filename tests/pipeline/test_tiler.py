@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from configs import ConfigError, load_config
 from pipeline.foreground import Foreground
 from pipeline.geometry import Rect
-from pipeline.tiler import TileGrid, TilerSettings, plan_tiles
+from pipeline.tiler import TileGrid, TilerSettings, plan_tiles, settle_downsample
 
 ROUNDING = 1e-6
 """Level-0 pixels that may be lost between two ways to compute one coordinate."""
@@ -235,3 +235,15 @@ def test_an_overlap_that_was_asked_for_stays():
 def test_tiles_too_small_for_the_cells_are_refused():
     with pytest.raises(ConfigError, match=r"tiler.size = 128.*overlap of 128"):
         TilerSettings(size=128).for_cells(41, slack=8)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [(2.0016, 2.0), (1.996, 2.0), (1.002, 1.0), (2.0284, 2.0284), (1.98, 1.98), (0.998, 1.0)]
+    + [(0.5, 0.5), (4.03, 4.03), (3.99, 4.0)],
+)
+def test_a_scale_that_is_nearly_a_whole_factor_is_one(ratio, expected):
+    assert settle_downsample(ratio) == expected
+    assert plan_tiles(
+        Rect(0, 0, 4000, 2000), 0.5 / ratio, 0.5, TilerSettings(overlap=128)
+    ).grid.downsample == pytest.approx(expected)
