@@ -36,8 +36,8 @@ def resample(image: Pixels, size: tuple[int, int], box: Box | None = None) -> Pi
     cut from images with a margin of `SUPPORT` output pixels meet without a seam.
 
     Pillow does it for any box. torch has the same filter, vectorised, three to five times as fast,
-    but only for grids that start on a whole pixel. Large boxes with `ROOM` before them are therefore
-    extended to the left and up by as many output pixels as lead to one, and cut again.
+    but only for grids that start on a whole pixel. Large boxes with `ROOM` before them are
+    therefore extended to the left and up by as many output pixels as lead to one, and cut again.
 
     Args:
         image: (H, W, 3) or (H, W) uint8.

@@ -74,6 +74,10 @@ class TileDetector:
         self.runtime = build_runtime(
             detector, settings.name, self.device, settings.precision, settings.threads
         )
+        if self.runtime.name == "openvino":
+            # What is left to torch, resampling and decoding, runs beside the network: threads of
+            # its own in each of the readers' would only be in the way.
+            torch.set_num_threads(1)
 
     @torch.inference_mode()
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:

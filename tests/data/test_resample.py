@@ -33,7 +33,7 @@ def test_torch_gives_what_pillow_gives(image, scale, phase):
     found = resample(image, (size, size), box)
     difference = np.abs(found.astype(int) - expected)
     assert difference.max() <= 4
-    assert difference.mean() < 0.4
+    assert difference.mean() < 0.8
 
 
 def test_whole_images_and_whole_factors_are_exact(image):
