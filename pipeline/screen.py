@@ -126,7 +126,8 @@ def _screen_tiles(
     clock: Clock,
     progress: Progress | None,
 ) -> Found:
-    stitcher = Stitcher(plan.grid, settings.stitcher, detector.thresholds)
+    abnormal = np.array(detector.card.detector.is_abnormal)
+    stitcher = Stitcher(plan.grid, settings.stitcher, detector.thresholds, abnormal)
     unread: list[Boxes] = [np.zeros((0, 4))]
     done = 0
     tiles = read_ahead(lambda index: read_tile(slide, plan.grid, index), plan.indices.tolist())

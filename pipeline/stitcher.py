@@ -8,6 +8,7 @@ from pydantic import Field
 
 from configs import StrictModel
 from pipeline.geometry import Detections, Rect
+from pipeline.naming import name_cells
 from pipeline.nms import greedy_nms
 from pipeline.tiler import TileGrid
 
@@ -38,9 +39,9 @@ class Stitcher:
     Args:
         grid: where the tiles lie.
         settings: how doubles are told from neighbours.
-        thresholds: (C,) score from which on a class is reported. Of two names for one cell the
-            one stays that is further above its own threshold: scores of a frequent and of a rare
-            class don't compare. None compares the scores themselves.
+        thresholds: (C,) score from which on a class is reported; with ``abnormal`` they settle
+            which of two names for one cell stays, see `pipeline.naming`. None compares the scores.
+        abnormal: (C,) which classes are abnormal.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class Stitcher:
         grid: TileGrid,
         settings: StitcherSettings,
         thresholds: NDArray[np.float32] | None = None,
+        abnormal: NDArray[np.bool_] | None = None,
     ) -> None:
         self._grid = grid
         self._settings = settings
         self._thresholds = thresholds
+        self._abnormal = abnormal
         self._owned: dict[int, Detections] = {}
 
     def add(self, index: int, detections: Detections) -> None:
@@ -74,15 +77,10 @@ class Stitcher:
         left, top = cells.boxes[:, :2].T
         cells = cells[np.lexsort((left, top))]
         cells = cells[greedy_nms(cells, self._settings.nms_iou)]
-        rivals = self._by_margin(cells)
-        return cells[greedy_nms(rivals, self._settings.cross_class_iou, per_class=False)]
-
-    def _by_margin(self, cells: Detections) -> Detections:
-        """The cells with their scores in multiples of their class's threshold."""
-        if self._thresholds is None:
-            return cells
-        margins = cells.scores / self._thresholds[cells.labels]
-        return Detections(cells.boxes, margins.astype(np.float32), cells.labels)
+        iou = self._settings.cross_class_iou
+        if self._thresholds is None or self._abnormal is None:
+            return cells[greedy_nms(cells, iou, per_class=False)]
+        return name_cells(cells, self._thresholds, self._abnormal, iou)
 
 
 def _within(cells: Detections, bounds: Rect) -> Detections:

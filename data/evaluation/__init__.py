@@ -7,7 +7,6 @@ from data.evaluation.cells import (
     most_certain,
     pool,
     pooled_classes,
-    reported,
     save_cells,
     suppress_doubles,
 )
@@ -69,7 +68,6 @@ __all__ = [
     "pool",
     "pooled_classes",
     "reliability",
-    "reported",
     "save_cells",
     "shares",
     "suppress_doubles",

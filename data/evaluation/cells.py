@@ -86,22 +86,6 @@ def suppress_doubles(cells: FieldCells, iou: float = 0.5) -> FieldCells:
     return cells[_best(cells.boxes, cells.scores, iou)]
 
 
-def reported(cells: FieldCells, thresholds: NDArray[np.floating], iou: float = 0.5) -> FieldCells:
-    """What a screening reports of a detector's cells: from the thresholds on, one name a cell.
-
-    Of two names for one cell the one stays that is further above its own threshold, as
-    `pipeline.stitcher` has it.
-
-    Args:
-        cells: of a detector.
-        thresholds: (C,) score from which on a class counts.
-        iou: two boxes that overlap by more are one cell.
-    """
-    kept = cells[cells.scores >= thresholds[cells.labels]]
-    margins = kept.scores / np.maximum(thresholds[kept.labels], 1e-9)
-    return kept[_best(kept.boxes, margins, iou)]
-
-
 def most_certain(cells: FieldCells, count: int) -> FieldCells:
     """The ``count`` detections with the best scores, by falling score."""
     return cells[np.argsort(-cells.scores, kind="stable")[:count]]

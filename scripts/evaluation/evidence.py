@@ -20,10 +20,11 @@ from data.evaluation import (
     match_fields,
     pool,
     pooled_classes,
-    reported,
 )
 from data.fieldset import Field, FieldSet, Grouping
 from models import ModelCard
+from pipeline.geometry import Detections
+from pipeline.naming import name_cells
 from pipeline.report import union_area
 
 Pooled = Mapping[str, Sequence[Matches]]
@@ -73,7 +74,7 @@ class Evidence:
     @cached_property
     def reported(self) -> list[FieldCells]:
         """What a screening would report."""
-        return [reported(cells, self.thresholds) for cells in self.found]
+        return [reported(cells, self.thresholds, self.abnormal) for cells in self.found]
 
     @cached_property
     def reported_by_class(self) -> list[list[Matches]]:
@@ -90,6 +91,16 @@ class Evidence:
         """(fields,) judged area of each; None where the scale of one is unknown."""
         areas = [judged_mm2(field) for field in self.fields.fields]
         return None if None in areas else np.array(areas, np.float64)
+
+
+def reported(
+    cells: FieldCells, thresholds: NDArray[np.floating], abnormal: Sequence[bool], iou: float = 0.5
+) -> FieldCells:
+    """What a screening reports of a detector's cells: from the thresholds on, one name a cell."""
+    above = cells[cells.scores >= thresholds[cells.labels]]
+    known = Detections(above.boxes.astype(np.float64), above.scores, above.labels.astype(np.int64))
+    named = name_cells(known, thresholds, np.array(abnormal), iou)
+    return FieldCells(named.boxes, named.labels, named.scores, np.zeros(len(named), bool))
 
 
 def judged_mm2(field: Field) -> float | None:

@@ -217,7 +217,8 @@ def test_of_two_names_the_one_further_above_its_own_threshold_stays():
     box = np.array([[10.0, 10, 50, 50]] * 2)
     names = Detections(box, np.array([0.7, 0.5], np.float32), np.array([0, 1]))
     for thresholds, kept in ((None, 0), (np.array([0.65, 0.3], np.float32), 1)):
-        stitcher = Stitcher(grid, StitcherSettings(), thresholds)
+        abnormal = np.array([False, True])
+        stitcher = Stitcher(grid, StitcherSettings(), thresholds, abnormal)
         stitcher.add(0, names)
         cells = stitcher.finish()
         assert cells.labels.tolist() == [kept]

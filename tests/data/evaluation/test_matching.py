@@ -16,7 +16,6 @@ from data.evaluation import (
     most_certain,
     partners,
     pool,
-    reported,
     save_cells,
 )
 
@@ -136,16 +135,6 @@ def test_partners_agree_with_the_matches_of_one_class(seed):
         hits = of_field[of_field >= 0]
         assert len(set(hits)) == len(hits)
         assert (hits < len(cell)).all()
-
-
-def test_a_report_names_each_cell_once_by_the_margin_over_the_thresholds():
-    """0.8 is 1.1 times NILM's 0.7, 0.4 twice SCC's 0.2: the cell is reported as SCC."""
-    found = cells((HERE, 0, 0.8), (HERE, 1, 0.4), (THERE, 0, 0.6), (NOWHERE, 1, 0.3))
-    kept = reported(found, np.array([0.7, 0.2]))
-    assert sorted(zip(kept.labels.tolist(), kept.scores.tolist(), strict=True)) == [
-        (1, 0.3),
-        (1, 0.4),
-    ]
 
 
 def test_the_most_certain_detections_are_kept():

@@ -11,9 +11,9 @@ from evidence import make_evidence, two_fields
 from lively import saved
 
 from configs import ConfigError
-from data.evaluation import FEW_CELLS, reported
+from data.evaluation import FEW_CELLS
 from models import DetectorConfig, load_detector
-from scripts.evaluation.evidence import draw
+from scripts.evaluation.evidence import draw, reported
 from scripts.evaluation.thresholds import (
     Target,
     check_writable,
@@ -106,7 +106,8 @@ def test_the_chosen_threshold_gives_on_the_fields_what_was_wanted():
     evidence = many(FEW_CELLS)
     chosen = choose(evidence, ["LSIL=0.8"])
     new = np.array(list(chosen.thresholds.values()))
-    found = sum(len(one) for one in (reported(f, new) for f in evidence.found))
+    named = [reported(one, new, evidence.abnormal) for one in evidence.found]
+    found = sum(map(len, named))
     assert found == 0.8 * 2 * FEW_CELLS
 
 
