@@ -147,10 +147,12 @@ def _screen_all(
     from pipeline.batch import BatchPlan, screen_batch
     from pipeline.detector import TileDetector
     from pipeline.discovery import discover
+    from pipeline.memory import give_back_large_blocks
     from pipeline.screen import describe_model, screen_slide, settings_in_force
     from pipeline.slide_rule import load_rule
     from scripts.progress import show_progress
 
+    give_back_large_blocks()
     found = discover(slides, out, with_images=settings.mpp is not None)
     if found.images_left_out:
         typer.echo(f"{found.images_left_out} plain images are left out; with --mpp they are slides")
