@@ -69,23 +69,24 @@ class CellPaster:
         for _ in range(count):
             label = int(rng.choice(len(self._cells), p=self._shares))
             index, row = self._cells[label][rng.integers(len(self._cells[label]))]
-            layer, side = self._layer(index, row)
+            layer, sides = self._layer(index, row)
             place = _find_place(density, boxes, layer.shape[0], rng)
             if place is None:
                 continue
             x, y = place
             density[y : y + layer.shape[0], x : x + layer.shape[1]] += layer
             center = np.array([x, y]) + layer.shape[0] / 2
-            box = np.concatenate([center - side / 2, center + side / 2])
+            box = np.concatenate([center - sides / 2, center + sides / 2])
             boxes = np.vstack([boxes, box])
             labels = np.append(labels, label)
         return _to_image(density), boxes, labels
 
-    def _layer(self, index: int, row: int) -> tuple[NDArray[np.float32], float]:
-        """A cell's density above its surroundings, fading out in a circle; its box's side."""
+    def _layer(self, index: int, row: int) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
+        """A cell's density above its surroundings, fading out in a circle; its box's sides."""
         x0, y0, x1, y1 = self._fields[index].boxes[row]
         downsample = self._downsample[index]
-        half = CONTEXT * (x1 - x0) / 2
+        sides = np.array([x1 - x0, y1 - y0])
+        half = CONTEXT * sides.max() / 2
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
         side = max(8, round(2 * half / downsample))
         width, height = self._fields[index].width, self._fields[index].height
@@ -94,7 +95,7 @@ class CellPaster:
         density = _to_density(self._images.crop(index, (side, side), box))
         background = np.percentile(density, 10, axis=(0, 1)).astype(np.float32)
         mask = _fading_circle(side)
-        return np.maximum(density - background, 0) * mask, float((x1 - x0) / downsample)
+        return np.maximum(density - background, 0) * mask, sides / downsample
 
 
 def _class_shares(counts: list[int]) -> NDArray[np.float64]:
@@ -110,8 +111,10 @@ def _class_shares(counts: list[int]) -> NDArray[np.float64]:
 
 
 def _is_whole(box: NDArray[np.float32], field: Field) -> bool:
-    """Whether a box does not touch the field's border, where it is clipped."""
-    return bool(box.min() > 0 and box[2] < field.width and box[3] < field.height)
+    """Whether a box, with its context, fits the field and does not touch its border."""
+    side = CONTEXT * float((box[2:] - box[:2]).max())
+    fits = side <= min(field.width, field.height)
+    return fits and bool(box.min() > 0 and box[2] < field.width and box[3] < field.height)
 
 
 def _find_place(
@@ -122,6 +125,8 @@ def _find_place(
 ) -> tuple[int, int] | None:
     """The palest of some random places whose centre lies in no cell's box, or None."""
     height, width = density.shape[:2]
+    if side >= min(height, width):
+        return None
     best, palest = None, np.inf
     for _ in range(PLACES):
         x, y = int(rng.integers(width - side)), int(rng.integers(height - side))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from PIL import Image
 
 from configs import ConfigError
 from data.fieldset import Field
+from data.places import Survey, survey_of
 from data.resample import resample
 
 Pixels = NDArray[np.uint8]
@@ -22,8 +24,12 @@ Box = tuple[float, float, float, float]
 MOST_BYTES = 2 << 30
 """Decoded images that are kept by one process: some five hundred fields of 1376 x 1020 px."""
 
-MOST_SLIDES = 32
-"""Slides that one process keeps open."""
+MOST_SLIDES = 8
+"""Slides that one process keeps open: each may keep 128 MB of decoded tiles, and opening takes
+some 2 ms."""
+
+SURVEY_MPP = 8.0
+"""µm per pixel at which cells are told from glass."""
 
 
 class ImageError(ConfigError):
@@ -61,6 +67,17 @@ class OpenSlide(Protocol):
             ImageError: the region can't be read.
         """
 
+    def overview(self, mpp: float) -> tuple[Pixels, NDArray[np.bool_], float]:
+        """The whole slide at a low resolution, around whatever can't be read.
+
+        Args:
+            mpp: µm per pixel of the result.
+
+        Returns:
+            (H, W, 3) RGB; (H, W) where cells may be, which they may not where nothing can be read;
+            and the level-0 px per px of both.
+        """
+
     def close(self) -> None:
         """Gives back the file."""
 
@@ -84,6 +101,7 @@ class FieldImages:
     def __init__(self, fields: Sequence[Field], opener: Opener = no_slides) -> None:
         self._fields = fields
         self._opener = opener
+        self._surveys: dict[int, Survey] = {}
         self._forget()
 
     def crop(self, index: int, size: tuple[int, int], box: Box) -> Pixels:
@@ -113,31 +131,44 @@ class FieldImages:
         field = self._fields[index]
         return self.crop(index, size, (0.0, 0.0, field.width, field.height))
 
-    def overview(self, index: int, mpp: float) -> Pixels:
-        """All of a field at about ``mpp`` µm per pixel, or as it is where that is coarser; kept."""
-        if index not in self._overviews:
-            field = self._fields[index]
-            pixels = max(1.0, mpp / (field.mpp or mpp))
-            size = max(1, round(field.width / pixels)), max(1, round(field.height / pixels))
-            self._overviews[index] = self.whole(index, size)
-        return self._overviews[index]
+    def survey(self, index: int) -> Survey:
+        """How dark a field is, and where; kept, also for processes that are started later.
+
+        Raises:
+            ImageError: it can't be opened.
+        """
+        if index not in self._surveys:
+            self._surveys[index] = self._make_survey(self._fields[index], index)
+        return self._surveys[index]
 
     def is_slide(self, index: int) -> bool:
         """Whether a field lies on a slide, not on a plain image."""
         return self._slide(self._fields[index]) is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_fields": self._fields, "_opener": self._opener}
+        return {"_fields": self._fields, "_opener": self._opener, "_surveys": self._surveys}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
 
+    def _make_survey(self, field: Field, index: int) -> Survey:
+        slide = self._slide(field)
+        if slide is None:
+            pixels = max(1.0, SURVEY_MPP / (field.mpp or SURVEY_MPP))
+            size = max(1, round(field.width / pixels)), max(1, round(field.height / pixels))
+            steps = np.array([field.width, field.height]) / size
+            return survey_of(self.whole(index, size), steps)
+        image, cellular, step = slide.overview(SURVEY_MPP)
+        x, y = (round(start / step) for start in field.origin)
+        columns = slice(x, x + math.ceil(field.width / step))
+        part = slice(y, y + math.ceil(field.height / step)), columns
+        return survey_of(image[part], np.array([step, step]), cellular[part])
+
     def _forget(self) -> None:
         self._process = os.getpid()
         self._slides: OrderedDict[Path, OpenSlide | None] = OrderedDict()
         self._decoded: OrderedDict[Path, Pixels] = OrderedDict()
-        self._overviews: dict[int, Pixels] = {}
         self._bytes = 0
 
     def _slide(self, field: Field) -> OpenSlide | None:

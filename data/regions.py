@@ -7,6 +7,7 @@ core, and the cells of others that reach into it, count neither as cell nor as b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -24,20 +25,23 @@ LARGEST = 768
 that evaluation looks at, stays quick."""
 
 SURROUNDINGS = 64
-"""What a part shows around its core, in pixels of the model's mpp."""
+"""What a part shows around its core at least, in pixels of the model's mpp."""
 
 
 def cut_fields(fields: FieldSet, mpp: float, largest: int = LARGEST) -> FieldSet:
     """Cuts what is larger than a detector takes at once; smaller fields stay as they are.
 
-    Parts of which nothing was annotated are left out.
+    Parts of which nothing was annotated are left out. Around its core each shows half of the widest
+    cell, so that its own cells, whose middles lie in the core, are whole.
 
     Args:
         fields: annotated fields; a slide is one.
         mpp: of the detector.
         largest: longest side of a part, in pixels of ``mpp``.
     """
-    parts = [part for field in fields.fields for part in _parts(field, mpp, largest)]
+    widest = max((_widest(field) for field in fields.fields), default=0.0)
+    around = min(max(SURROUNDINGS, math.ceil(widest / mpp / 2)), largest // 4)
+    parts = [part for field in fields.fields for part in _parts(field, mpp, largest, around)]
     return replace(fields, fields=tuple(parts))
 
 
@@ -55,22 +59,30 @@ def downsample_of(field: Field, mpp: float) -> float:
     return mpp / field.mpp
 
 
-def _parts(field: Field, mpp: float, largest: int) -> Iterator[Field]:
+def _widest(field: Field) -> float:
+    """Longest side of a cell in µm."""
+    sides = (field.boxes[:, 2:] - field.boxes[:, :2])[~field.crowd]
+    return float(sides.max(initial=0.0)) * (field.mpp or 0.0)
+
+
+def _parts(field: Field, mpp: float, largest: int, around: int) -> Iterator[Field]:
     downsample = downsample_of(field, mpp)
     if max(field.width, field.height) <= largest * downsample:
         yield field
         return
-    columns = _spans(field.width, downsample, largest)
-    for top, upper, lower, bottom in _spans(field.height, downsample, largest):
+    columns = _spans(field.width, downsample, largest, around)
+    for top, upper, lower, bottom in _spans(field.height, downsample, largest, around):
         for left, start, end, right in columns:
             core = (float(start), float(upper), float(end), float(lower))
             if not is_covered(core, field.boxes[field.crowd]):
                 yield _part(field, (left, top, right, bottom), core)
 
 
-def _spans(length: int, downsample: float, largest: int) -> list[tuple[int, int, int, int]]:
+def _spans(
+    length: int, downsample: float, largest: int, around: int
+) -> list[tuple[int, int, int, int]]:
     """Along an axis: start of each part, its core's start and end, and its end."""
-    around = round(SURROUNDINGS * downsample)
+    around = round(around * downsample)
     count = int(np.ceil(length / (largest * downsample - 2 * around)))
     seams = np.linspace(0, length, count + 1).round().astype(int).tolist()
     return [(max(0, a - around), a, b, min(length, b + around)) for a, b in pairwise(seams)]

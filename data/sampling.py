@@ -6,25 +6,19 @@ of it is drawn from the generator that comes with each call, and nothing else.
 
 from __future__ import annotations
 
-from functools import cached_property
-
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Option
+from pydantic import model_validator
 
-from configs import StrictModel
-from data.fieldset import Field, FieldSet
-from data.images import FieldImages
+from configs import ConfigError, StrictModel
+from data.fieldset import FieldSet
+from data.images import FieldImages, ImageError
+from data.places import Places
+from data.rarity import cells_by_class, class_weights, repeat_factors
 
 Window = tuple[float, float, float, float]
 """xyxy in pixels of its field."""
-
-OVERVIEW_MPP = 8.0
-"""µm per pixel of the overview on which cells are told from glass."""
-
-FAINTEST = 0.05
-"""Optical density above the glass's own from which on there may be a cell."""
 
 TRIES = 20
 """Places that are drawn before one is taken that is not worth much."""
@@ -56,13 +50,19 @@ class CropSettings(StrictModel):
     drawn: float = Option(0.0, ge=0, le=1)
     paste: float = Option(0.0, ge=0, le=20)
 
+    @model_validator(mode="after")
+    def _shares_leave_no_less_than_nothing(self) -> CropSettings:
+        if self.around_cells + self.hard_background > 1:
+            raise ValueError("around_cells and hard_background are shares, together at most 1")
+        return self
+
 
 class WindowSampler:
     """Draws square windows of fields.
 
     Args:
         fields: the annotated fields.
-        images: their pixels, for overviews.
+        images: their pixels, for surveys.
         downsample: pixels of each field per pixel of a crop.
         settings: how windows are drawn.
     """
@@ -80,35 +80,56 @@ class WindowSampler:
         self._settings = settings
         self._cells = cells_by_class(fields)
         self._class_weights = class_weights(self._cells, settings.class_power)
-        self._backgrounds: dict[int, Background] = {}
-        threshold = settings.repeat_threshold
-        self._repeats = None if threshold is None else repeat_factors(fields, threshold)
+        self._around = settings.around_cells if self._class_weights.any() else 0.0
+        self._open = _annotated(fields)
+        self._shares = None
+        if settings.repeat_threshold is not None:
+            factors = repeat_factors(fields, settings.repeat_threshold)[self._open]
+            self._shares = factors / factors.sum()
+        self._places: dict[int, Places | None] = {}
+        # Once, for all workers and epochs: what is kept here, processes started later have.
+        wanted = self._open.tolist() if self._around < 1 else []
+        self._slides = {index for index in wanted if self._survey_slide(index)}
 
     def draw(self, rng: np.random.Generator) -> tuple[int, Window]:
         """A field's index, and a window of the crop's size times a random scale."""
         place = rng.random()
-        around = self._settings.around_cells if self._class_weights.any() else 0.0
-        if place < around:
+        if place < self._around:
             label = rng.choice(len(self._cells), p=self._class_weights)
             index, x, y = self._cells[label][rng.integers(len(self._cells[label]))]
             return self._lay(int(index), (x, y), rng)
-        if place < around + self._settings.hard_background:
+        if place < self._around + self._settings.hard_background:
             return self._draw_background(rng)
-        return self._lay(self._draw_field(rng), None, rng)
+        return self._draw_anywhere(self._draw_field(rng), rng)
 
     def _draw_field(self, rng: np.random.Generator) -> int:
-        if self._repeats is None:
-            return int(rng.integers(len(self._fields)))
-        return int(rng.choice(len(self._fields), p=self._repeats / self._repeats.sum()))
+        if self._shares is None:
+            return int(self._open[rng.integers(len(self._open))])
+        return int(rng.choice(self._open, p=self._shares))
 
     def _draw_background(self, rng: np.random.Generator) -> tuple[int, Window]:
         """A window whose middle is dark, while no annotated cell is near."""
         for _ in range(TRIES):
             index = self._draw_field(rng)
-            center = self._background(index).draw(rng)
-            if center is not None:
+            places = self._places_on(index)
+            center = places.draw_background(rng) if places else None
+            if center:
                 return self._lay(index, center, rng, middle=True)
-        return self._lay(self._draw_field(rng), None, rng)
+        return self._draw_anywhere(self._draw_field(rng), rng)
+
+    def _draw_anywhere(self, index: int, rng: np.random.Generator) -> tuple[int, Window]:
+        """A window that shows what was annotated and, on a slide, more than glass.
+
+        On an image without ignored areas any window does.
+        """
+        ignored = self._fields[index].boxes[self._fields[index].crowd]
+        places = self._places_on(index) if len(ignored) or index in self._slides else None
+        for _ in range(TRIES):
+            center = places.draw(rng) if places else None
+            index, window = self._lay(index, center, rng, middle=True)
+            if not is_covered(window, ignored):
+                break
+        return index, window
 
     def _lay(
         self,
@@ -123,113 +144,49 @@ class WindowSampler:
         side = self._settings.size * self._downsample[index] / scale
         side = float(min(side, field.width, field.height))
         x, y = center or (None, None)
-        for _ in range(TRIES):
-            left = _draw_start(rng, x, side, field.width, middle)
-            top = _draw_start(rng, y, side, field.height, middle)
-            window = (left, top, left + side, top + side)
-            if center or self._is_worth(index, window):
-                break
-        return index, window
+        left = _draw_start(rng, x, side, field.width, middle)
+        top = _draw_start(rng, y, side, field.height, middle)
+        return index, (left, top, left + side, top + side)
 
-    def _is_worth(self, index: int, window: Window) -> bool:
-        """Whether a window shows what was annotated and, on a slide, more than glass."""
+    def _survey_slide(self, index: int) -> bool:
+        """Surveys a slide; says whether it is one, which images and what can't be opened aren't."""
+        try:
+            is_slide = self._images.is_slide(index)
+        except ImageError:
+            return False  # whoever reads a crop of it tells
+        return is_slide and self._places_on(index) is not None
+
+    def _places_on(self, index: int) -> Places | None:
+        """Where windows of a field may lie; None where it can't be read."""
+        if index not in self._places:
+            self._places[index] = self._find_places(index)
+        return self._places[index]
+
+    def _find_places(self, index: int) -> Places | None:
         field = self._fields[index]
-        if is_covered(window, field.boxes[field.crowd]):
-            return False
-        return not self._images.is_slide(index) or self._background(index).shows_something(window)
-
-    def _background(self, index: int) -> Background:
-        if index not in self._backgrounds:
-            side = self._settings.size * self._downsample[index]
-            overview = self._images.overview(index, OVERVIEW_MPP)
-            self._backgrounds[index] = Background(self._fields[index], overview, side)
-        return self._backgrounds[index]
-
-
-class Background:
-    """Where a field shows something, and where that is nothing annotated.
-
-    Args:
-        field: the field.
-        overview: (H, W, 3) RGB, all of the field at a low resolution.
-        side: of a window in pixels of the field.
-    """
-
-    def __init__(self, field: Field, overview: NDArray[np.uint8], side: float) -> None:
-        self._field = field
-        self._side = side
-        self._shape = overview.shape[:2]
-        self._scale = np.array([overview.shape[1] / field.width, overview.shape[0] / field.height])
-        density = -np.log((overview.astype(np.float32).mean(axis=2) + 1) / 256)
-        glass = np.percentile(density, 10)
-        self._density = np.maximum(density - glass - FAINTEST, 0)
-
-    def shows_something(self, window: Window) -> bool:
-        """Whether a window holds more than glass."""
-        x0, y0 = np.floor(np.array(window[:2]) * self._scale).astype(int)
-        x1, y1 = np.ceil(np.array(window[2:]) * self._scale).astype(int)
-        return bool((self._density[y0:y1, x0:x1] > 0).any())
-
-    def draw(self, rng: np.random.Generator) -> tuple[float, float] | None:
-        """The middle of a window, the likelier the darker it is; None where there is none."""
-        if not self._sums[-1]:
+        side = self._settings.size * self._downsample[index]
+        sides = side / self._settings.scale, side * self._settings.scale
+        shortest, longest = (min(one, field.width, field.height) for one in sides)
+        try:
+            return Places(field, self._images.survey(index), shortest, longest)
+        except ImageError:
             return None
-        pixel = np.searchsorted(self._sums, rng.random() * self._sums[-1], side="right")
-        y, x = np.divmod(pixel, self._shape[1])
-        return float((x + 0.5) / self._scale[0]), float((y + 0.5) / self._scale[1])
-
-    @cached_property
-    def _sums(self) -> NDArray[np.float64]:
-        """Running sum over pixels of how dark the window around each is; 0 where cells are near."""
-        window = np.maximum(1, np.round(self._side * self._scale)).astype(int)
-        weight = cv2.blur(self._density, tuple(window.tolist()), borderType=cv2.BORDER_REPLICATE)
-        # Middles of windows that show a cell, in a crowd, and those that the border would move.
-        scale, reach = np.tile(self._scale, 2), np.tile(window / 2, 2) * [-1, -1, 1, 1]
-        boxes, crowd = self._field.boxes * scale, self._field.crowd
-        known = np.concatenate([boxes[~crowd] + reach, boxes[crowd]])
-        for left, top, right, bottom in _outwards(known).tolist():
-            weight[top:bottom, left:right] = 0
-        for axis, half in ((1, window[0] // 2), (0, window[1] // 2)):
-            inner = np.zeros(weight.shape[axis], bool)
-            inner[half : max(half + 1, len(inner) - half)] = True
-            weight *= inner if axis == 1 else inner[:, None]
-        return np.cumsum(weight.ravel(), dtype=np.float64)
 
 
-def repeat_factors(fields: FieldSet, threshold: float) -> NDArray[np.float64]:
-    """How many times as often each field is drawn (Gupta et al., LVIS, CVPR 2019, section 4.2).
+def _annotated(fields: FieldSet) -> NDArray[np.int64]:
+    """Indices of the fields of which not everything is to be ignored.
 
-    Args:
-        fields: the annotated fields.
-        threshold: t, the share of fields below which a class is drawn more often.
-
-    Returns:
-        (fields,), at least 1.
+    Raises:
+        ConfigError: there is none.
     """
-    present = np.array(
-        [np.bincount(f.labels[~f.crowd], minlength=len(fields.classes)) > 0 for f in fields.fields]
-    )
-    frequency = present.mean(axis=0)  # f_c
-    of_class = np.maximum(1, np.sqrt(threshold / np.maximum(frequency, 1e-12)))  # r_c
-    return np.where(present, of_class, 1.0).max(axis=1)  # r_i = max over its classes of r_c
-
-
-def cells_by_class(fields: FieldSet) -> list[NDArray[np.float64]]:
-    """For each class an (N, 3) array of field index, x, y of its cells' centres."""
-    rows = [
-        np.column_stack([np.full(len(f.boxes), i), _centers(f.boxes)])
-        for i, f in enumerate(fields.fields)
+    wholes = [(0.0, 0.0, float(f.width), float(f.height)) for f in fields.fields]
+    judged = [
+        not is_covered(whole, field.boxes[field.crowd])
+        for whole, field in zip(wholes, fields.fields, strict=True)
     ]
-    cells = np.concatenate(rows).astype(np.float64)
-    labels = np.concatenate([np.where(f.crowd, -1, f.labels) for f in fields.fields])
-    return [cells[labels == label] for label in range(len(fields.classes))]
-
-
-def class_weights(cells: list[NDArray[np.float64]], power: float) -> NDArray[np.float64]:
-    """Probability of drawing each class: its count to the power of 1 - ``power``."""
-    counts = np.array([len(of_class) for of_class in cells], np.float64)
-    weights = np.where(counts > 0, np.maximum(counts, 1) ** (1 - power), 0)
-    return weights / max(weights.sum(), 1e-12)
+    if not any(judged):
+        raise ConfigError("there is nothing to learn from: all of every image is to be ignored")
+    return np.flatnonzero(judged)
 
 
 def touching(boxes: NDArray[np.floating], window: Window) -> NDArray[np.bool_]:
@@ -244,16 +201,6 @@ def is_covered(window: Window, areas: NDArray[np.floating]) -> bool:
     low = (areas[:, :2] <= window[:2]).all(axis=1)
     high = (areas[:, 2:] >= window[2:]).all(axis=1)
     return bool((low & high).any())
-
-
-def _outwards(boxes: NDArray[np.floating]) -> NDArray[np.int64]:
-    """(N, 4) boxes in whole pixels that hold all of them, from 0 on."""
-    corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1)
-    return corners.clip(0).astype(np.int64)
-
-
-def _centers(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def _draw_start(

@@ -15,6 +15,7 @@ from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.mpp import Scale, check_mpp_argument, settle_mpp
 from pipeline.readers.base import Level, Reader, UnsupportedError, plain, show
+from pipeline.readers.cached import CachedReader
 from pipeline.readers.direct import open_vendor
 from pipeline.readers.image import ImageReader, is_image
 from pipeline.readers.tiff import MAGIC, TiffReader, find_truncation
@@ -212,12 +213,13 @@ class Slide:
         return plain(size, self.background)
 
 
-def open_slide(path: Path, mpp: float | None = None) -> Slide:
+def open_slide(path: Path, mpp: float | None = None, cache: Path | None = None) -> Slide:
     """Opens a slide of any format that is known, or a plain image.
 
     Args:
         path: of the slide's main file.
         mpp: µm per level-0 pixel, for files that carry none or an absurd one.
+        cache: a folder that keeps what was decoded; see `CachedReader`.
 
     Raises:
         SlideError: the file is missing, unreadable, no slide, truncated or damaged, or nobody
@@ -226,6 +228,8 @@ def open_slide(path: Path, mpp: float | None = None) -> Slide:
     """
     check_mpp_argument(mpp)
     reader = _open_reader(path)
+    if cache is not None:
+        reader = CachedReader(reader, path, cache)
     try:
         return Slide(path, reader, settle_mpp(reader.header.mpp, mpp))
     except SlideError as error:

@@ -131,6 +131,7 @@ class FieldsData(LightningDataModule):
         crops: how crops are drawn.
         augment: how they are changed.
         loop: how many of them.
+        cache: a folder for decoded blocks of slides.
     """
 
     def __init__(
@@ -141,11 +142,12 @@ class FieldsData(LightningDataModule):
         crops: CropSettings,
         augment: AugmentSettings,
         loop: LoopSettings,
+        cache: Path | None = None,
     ) -> None:
         super().__init__()
         self.train_fields, self.val_fields = train, val
         self.mpp, self.crops, self.augment, self.loop = mpp, crops, augment, loop
-        self._train_images, self._val_images = images_of(train), images_of(val)
+        self._train_images, self._val_images = images_of(train, cache), images_of(val)
 
     def train_dataloader(self) -> CropLoader:
         """This epoch's crops; they depend on the seed and the epoch only, so resuming is exact."""

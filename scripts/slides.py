@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import CytoLibraError
+from configs import ConfigError, CytoLibraError
 from data.annotations import AnnotationSettings, ImageInfo, image_info, read_fields
 from data.fieldset import Field, FieldSet
 from data.images import FieldImages, ImageError
+from pipeline.foreground import foreground_mask
 from pipeline.geometry import Size
 from pipeline.slide import IMAGE_SUFFIXES, Slide, open_slide
 
@@ -25,9 +28,19 @@ def read_annotated(
     return read_fields(annotations, [images], classes, settings, slide_info)
 
 
-def images_of(fields: FieldSet) -> FieldImages:
-    """The pixels of annotated slides and images."""
-    return FieldImages(fields.fields, open_field)
+def images_of(fields: FieldSet, cache: Path | None = None) -> FieldImages:
+    """The pixels of annotated slides and images.
+
+    Args:
+        fields: that are annotated.
+        cache: a folder for decoded blocks of slides.
+
+    Raises:
+        ConfigError: the folder can't be written to.
+    """
+    if cache is not None:
+        _check_folder(cache)
+    return FieldImages(fields.fields, partial(open_field, cache=cache))
 
 
 def slide_info(path: Path) -> ImageInfo | None:
@@ -44,8 +57,12 @@ def slide_info(path: Path) -> ImageInfo | None:
         return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path))
 
 
-def open_field(field: Field) -> FieldSlide | None:
+def open_field(field: Field, cache: Path | None = None) -> FieldSlide | None:
     """The slide on which a field lies; None for a plain image.
+
+    Args:
+        field: the field.
+        cache: a folder for decoded blocks.
 
     Raises:
         ImageError: it can't be opened.
@@ -53,7 +70,7 @@ def open_field(field: Field) -> FieldSlide | None:
     if field.image.suffix.lower() in IMAGE_SUFFIXES:
         return None
     try:
-        return FieldSlide(open_slide(field.image, field.mpp))
+        return FieldSlide(open_slide(field.image, field.mpp, cache))
     except CytoLibraError as error:
         raise _image_error(field.image, error) from error
 
@@ -73,9 +90,25 @@ class FieldSlide:
         except CytoLibraError as error:
             raise _image_error(self._slide.path, error) from error
 
+    def overview(self, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float]:
+        """See `data.images.OpenSlide`; cells may be where the screening would look for them."""
+        step = mpp / self._slide.mpp
+        with open_slide(self._slide.path, self._slide.mpp) as slide:  # past any cache: read once
+            image, readable = slide.overview(step)
+        return image, foreground_mask(image, mpp) & readable, step
+
     def close(self) -> None:
         """Gives back the file."""
         self._slide.close()
+
+
+def _check_folder(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except OSError as error:
+        raise ConfigError(f"data.cache {cache}: can't be written to: {error.strerror}") from error
 
 
 def _properties(path: Path) -> dict[str, str]:

@@ -84,6 +84,8 @@ class DataSettings(StrictModel):
         mpp: µm per pixel that the detector looks at.
         crops: how crops are drawn.
         augment: how they are changed.
+        cache: a folder that keeps what was decoded of slides to learn from, 3 bytes a pixel; for
+            slides that are slow to decode or far away. Crops stay the same.
     """
 
     train: FieldSource
@@ -91,6 +93,7 @@ class DataSettings(StrictModel):
     mpp: float = Field(0.5, gt=0.05, lt=5)
     crops: CropSettings = CropSettings()
     augment: AugmentSettings = AugmentSettings()
+    cache: Path | None = None
 
 
 class CardSettings(StrictModel):
@@ -171,7 +174,7 @@ def run_training(
 def make_data(settings: TrainSettings, train: FieldSet, val: FieldSet) -> FieldsData:
     """Crops and validation fields of a run."""
     data = settings.data
-    return FieldsData(train, val, data.mpp, data.crops, data.augment, settings.loop)
+    return FieldsData(train, val, data.mpp, data.crops, data.augment, settings.loop, data.cache)
 
 
 def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:

@@ -70,7 +70,8 @@ def test_drawn_crops_bring_their_own_cells(coco):
     classes = ["NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC"]
     fields = read_coco(*coco, classes=classes)
     settings = CropSettings(size=256, drawn=1)
-    dataset = CropDataset(fields, FieldImages(()), 0.5, settings, PLAIN, 8, 0)
+    images = FieldImages(fields.fields)
+    dataset = CropDataset(fields, images, 0.5, settings, PLAIN, 8, 0)
     labels = torch.cat([target["labels"] for _, target in dataset])
     assert len(labels.unique()) > 2
 

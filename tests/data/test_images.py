@@ -35,6 +35,11 @@ class ArraySlide:
         right, bottom = x + size[0] * downsample, y + size[1] * downsample
         return resample(PIXELS, size, (x, y, right, bottom))
 
+    def overview(self, mpp):
+        everywhere = np.ones(PIXELS.shape[:2], bool)
+        everywhere[:, :20] = False
+        return PIXELS, everywhere, 1.0
+
     def close(self):
         self.closed = True
 
@@ -56,7 +61,24 @@ def test_a_slide_and_an_image_give_the_same_pixels(image):
     by_image, by_slide = (FieldImages([part], opener) for opener in (module.no_slides, ArraySlide))
     assert [by_image.is_slide(0), by_slide.is_slide(0)] == [False, True]
     np.testing.assert_array_equal(by_image.crop(0, (15, 10), box), by_slide.crop(0, (15, 10), box))
-    np.testing.assert_array_equal(by_image.overview(0, 1.0), by_slide.overview(0, 1.0))
+
+
+def test_the_survey_of_a_part_of_a_slide_is_that_of_its_area():
+    survey = FieldImages([field("a.svs", width=50, height=30, origin=(10, 5))], ArraySlide).survey(
+        0
+    )
+    assert survey.darkness.shape == (30, 50)
+    assert not survey.darkness[:, :10].any()
+    assert (survey.darkness[:, 10:] > 0).all()
+
+
+def test_a_survey_travels_to_other_processes_and_is_made_once(monkeypatch):
+    images = FieldImages([field("a.svs")], ArraySlide)
+    made = images.survey(0)
+    monkeypatch.setattr(ArraySlide, "overview", None)
+    np.testing.assert_array_equal(images.survey(0).darkness, made.darkness)
+    copied = pickle.loads(pickle.dumps(images))
+    np.testing.assert_array_equal(copied.survey(0).darkness, made.darkness)
 
 
 def test_a_copy_opens_its_slides_anew():

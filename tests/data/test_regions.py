@@ -77,6 +77,14 @@ def test_a_detector_that_finds_all_in_every_part_is_never_wrong(boxes):
             assert metrics[f"ap50/{name}"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("shift", range(0, 700, 29))
+def test_a_wide_cell_on_a_seam_is_whole_too(shift):
+    wide = box(400 + shift, 300 + shift, side=320)
+    own = [part.boxes[~part.crowd] for part in cut(slide([wide]))]
+    ((left, top, right, bottom),) = np.concatenate(own).tolist()
+    assert (right - left, bottom - top) == (320, 320)
+
+
 def test_what_was_not_annotated_is_left_out():
     right = (1500, 0, WIDTH, HEIGHT)
     parts = cut(slide([box(100, 100)], crowd=[right]))

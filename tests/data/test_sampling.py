@@ -1,14 +1,19 @@
 """Where crops lie: near cells, on what looks like cells, never where nobody annotated."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from pydantic import ValidationError
 
+from configs import ConfigError
 from data.fieldset import Field, FieldSet
-from data.images import FieldImages
+from data.images import FieldImages, ImageError
+from data.rarity import repeat_factors
 from data.resample import resample
-from data.sampling import CropSettings, WindowSampler, repeat_factors
+from data.sampling import CropSettings, WindowSampler, is_covered
 
 SIDE = 1024
 DARK = [(100, 100), (100, 800), (800, 100), (800, 800)]
@@ -42,6 +47,11 @@ class DarkSquares:
     def read(self, x, y, size, downsample):
         end = x + size[0] * downsample, y + size[1] * downsample
         return resample(self._pixels, size, (x, y, *end))
+
+    def overview(self, mpp):
+        step = round(mpp / 0.5)
+        image = resample(self._pixels, (SIDE // step, SIDE // step))
+        return image, image.min(axis=2) < 220, float(step)
 
     def close(self):
         pass
@@ -106,6 +116,52 @@ def test_windows_never_lie_where_nobody_annotated():
     right = (SIDE // 2, 0, SIDE, SIDE)
     drawn = windows(field([square(DARK[0])], crowd=[right]), slide=False)
     assert (drawn[:, 0] < SIDE // 2).all()
+
+
+def outside(left, top, right, bottom):
+    """Maximal rectangles of what lies outside of a region."""
+    return [(0, 0, left, SIDE), (right, 0, SIDE, SIDE), (0, 0, SIDE, top), (0, bottom, SIDE, SIDE)]
+
+
+@pytest.mark.parametrize("slide", [True, False], ids=["slide", "image"])
+def test_every_window_meets_a_small_annotated_region(slide, tmp_path):
+    """Drawn at random, one in twenty would."""
+    one = field([square(DARK[0])], crowd=outside(90, 90, 180, 180))
+    if not slide:
+        Image.fromarray(DarkSquares(None)._pixels).save(tmp_path / "a.png")
+        one = replace(one, image=tmp_path / "a.png")
+    drawn = windows(one, slide=slide)
+    assert not any(is_covered(tuple(window), one.boxes[one.crowd]) for window in drawn)
+
+
+def test_a_field_of_which_nothing_was_annotated_is_never_drawn():
+    nothing = field(crowd=[(0, 0, SIDE, SIDE)])
+    fields = FieldSet(("a", "b"), (nothing, field([square(DARK[0])]), nothing))
+    settings = CropSettings(size=128, around_cells=0)
+    sampler = WindowSampler(fields, FieldImages(fields.fields), [1.0] * 3, settings)
+    assert {sampler.draw(np.random.default_rng(i))[0] for i in range(30)} == {1}
+    with pytest.raises(ConfigError, match="nothing to learn from"):
+        WindowSampler(replace(fields, fields=(nothing,)), FieldImages([nothing]), [1.0], settings)
+
+
+def test_a_slide_that_cannot_be_opened_ends_nothing_before_it_is_read():
+    def refuse(field):
+        raise ImageError(field.image, "is gone")
+
+    fields = FieldSet(("a", "b"), (field([square(DARK[0])]),))
+    settings = CropSettings(size=128, around_cells=0, hard_background=0.5)
+    sampler = WindowSampler(fields, FieldImages(fields.fields, refuse), [1.0], settings)
+    assert [sampler.draw(np.random.default_rng(i))[0] for i in range(10)] == [0] * 10
+
+
+def test_slides_without_cells_are_drawn_from_though_all_crops_were_to_lie_around_cells():
+    drawn = windows(field(), 20, around_cells=1.0)
+    assert len(drawn) == 20
+
+
+def test_shares_are_no_more_than_all():
+    with pytest.raises(ValidationError, match="together at most 1"):
+        CropSettings(around_cells=0.7, hard_background=0.4)
 
 
 def test_settings_at_their_defaults_draw_what_they_always_drew():

@@ -9,7 +9,7 @@ from annotationfiles import CELLS, HEIGHT, MPP, WIDTH, WRITERS
 from rich.console import Console
 from slidefiles import break_tiles, write_pyramid
 
-from configs import validate
+from configs import ConfigError, validate
 from data.annotations import AnnotationSettings
 from data.augment import AugmentSettings
 from data.fields import CropDataset
@@ -80,6 +80,54 @@ def test_a_detector_learns_from_one_slide_and_is_judged_on_another(values, slide
     assert len(parts.fields) > 4
     metrics = measure(TileDetector(detector, RuntimeSettings(device="cpu"), 0.01), parts)
     assert metrics["pooled"]["any"]["cells"] == len(CELLS)
+
+
+def crops_of(fields, images, count=12, **settings):
+    wanted = CropSettings(size=96, **settings)
+    crops = CropDataset(fields, images, 0.5, wanted, AugmentSettings(), count, seed=1)
+    return [crops[i] for i in range(count)]
+
+
+def test_formats_that_keep_cells_by_class_give_the_same_crops(slide, tmp_path):
+    """ImageScope has a layer a class: cells come in another order, but for those of one layer."""
+    classes = (*CLASSES, "ASC-US – fraglich")
+    found = []
+    for format in ("coco", "imagescope"):
+        place = annotate(slide, format, tmp_path / format)
+        fields = read_annotated(place, slide.parent, classes)
+        found.append(crops_of(fields, images_of(fields)))
+    for (first, truth), (other, same) in zip(*found, strict=True):
+        assert torch.equal(first, other)
+        assert sorted(truth["boxes"].tolist()) == sorted(same["boxes"].tolist())
+
+
+def test_crops_are_the_same_with_a_cache_and_without(slide, tmp_path):
+    place = annotate(slide, "coco", tmp_path / "labels")
+    fields = read_annotated(place, slide.parent, CLASSES, TABLE)
+    expected = crops_of(fields, images_of(fields))
+    for _ in range(2):
+        kept = crops_of(fields, images_of(fields, tmp_path / "cache"))
+        torch.testing.assert_close(kept, expected, rtol=0, atol=0)
+    assert list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_a_cache_that_cannot_be_written_is_told_at_once(slide, tmp_path):
+    place = annotate(slide, "coco", tmp_path / "labels")
+    fields = read_annotated(place, slide.parent, CLASSES, TABLE)
+    with pytest.raises(ConfigError, match=r"data.cache .*a b.tif: can't be written to"):
+        images_of(fields, slide)
+
+
+def test_one_broken_tile_spoils_the_crops_that_show_it_and_no_others(slide, tmp_path):
+    place = annotate(slide, "coco", tmp_path / "labels")
+    fields = read_annotated(place, slide.parent, CLASSES, TABLE)
+    for level in range(3):
+        break_tiles(slide, [0], level)
+    told = [
+        "unreadable" in target
+        for _, target in crops_of(fields, images_of(fields), 40, around_cells=0.0)
+    ]
+    assert sum(told) < 20  # all of them where the survey gives up
 
 
 def test_a_slide_that_cannot_be_read_is_named(slide, tmp_path):
