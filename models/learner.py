@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule
 from pydantic import Field
 from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # of several processes, too
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
@@ -68,14 +69,19 @@ class DetectionLearner(LightningModule):
         detector: with the loss in its slot.
         settings: of the optimiser.
         judge: computes the validation metrics, which are logged under ``val/``.
+        steps: of the optimiser in the whole run. Lightning's own estimate would set up the loader
+            before a checkpoint has told it where the epoch goes on.
     """
 
-    def __init__(self, detector: DenseDetector, settings: OptimiserSettings, judge: Judge) -> None:
+    def __init__(
+        self, detector: DenseDetector, settings: OptimiserSettings, judge: Judge, steps: int
+    ) -> None:
         super().__init__()
         self.detector = detector
         self.settings = settings
         self.lr = settings.lr
         self.judge = judge
+        self.steps = steps
         self._truth: Targets = []
         self._found: Targets = []
         for stage in self._frozen_stages():
@@ -93,8 +99,11 @@ class DetectionLearner(LightningModule):
         self.log("train/loss", total.detach(), on_step=True, prog_bar=True, batch_size=len(images))
         return total
 
-    def on_train_epoch_start(self) -> None:
-        """Keeps the statistics of frozen norms; draws the epoch's own crops."""
+    def on_train_start(self) -> None:
+        """Keeps the statistics of frozen norms.
+
+        Not as an epoch starts: a run that goes on in the middle of one would miss it.
+        """
         for module in self._frozen_norms():
             module.eval()
 
@@ -118,11 +127,10 @@ class DetectionLearner(LightningModule):
             if self.settings.name == "adamw"
             else SGD(groups, lr=lr, momentum=0.9)
         )
-        total = int(self.trainer.estimated_stepping_batches)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {
-                "scheduler": build_schedule(optimizer, self.settings, total),
+                "scheduler": build_schedule(optimizer, self.settings, self.steps),
                 "interval": "step",
             },
         }
@@ -180,7 +188,7 @@ class DetectionLearner(LightningModule):
     def _frozen_norms(self) -> list[nn.Module]:
         everywhere = self.settings.backbone_norm == "frozen"
         roots = [self.detector.backbone.body] if everywhere else self._frozen_stages()
-        return [m for root in roots for m in root.modules() if isinstance(m, nn.BatchNorm2d)]
+        return [m for root in roots for m in root.modules() if isinstance(m, _BatchNorm)]
 
 
 def build_schedule(optimizer: Optimizer, settings: OptimiserSettings, total: int) -> LRScheduler:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from pydantic import Field, model_validator
-from torch.utils.data import DataLoader, Sampler, Subset
 
 from configs import ConfigError, StrictModel
-from data.augment import AugmentSettings
-from data.fields import CropDataset, Sample, WholeFieldDataset, collate
-from data.fieldset import FieldSet
-from data.sampling import CropSettings
 from models.callbacks import MetricsFile, WarmedUpEMA
-from models.resuming import LastCheckpoint
-from scripts.slides import images_of
+from models.resuming import LastCheckpoint, Tell
 
 
 class LoopSettings(StrictModel):
@@ -42,7 +36,7 @@ class LoopSettings(StrictModel):
         ema: decay of the weights' moving average, which is what is judged and kept.
         monitor: the validation metric by which the best epoch is chosen.
         patience: ends the run after so many epochs that were no better; None: never.
-        checkpoint_every: steps after which the run could go on from, if it were killed.
+        checkpoint_every: steps of the optimiser from one checkpoint to the next, within an epoch.
         loggers: where figures go besides metrics.csv.
         max_unreadable: images that may be unreadable before the run ends.
         deterministic: refuses operations whose result depends on the order of additions.
@@ -67,6 +61,11 @@ class LoopSettings(StrictModel):
     deterministic: bool = False
     seed: int = 0
 
+    @property
+    def optimiser_steps(self) -> int:
+        """Steps of the optimiser in the whole run."""
+        return self.epochs * math.ceil(self.steps / self.accumulate)
+
     @model_validator(mode="after")
     def _half_precision_has_a_gpu(self) -> LoopSettings:
         on_gpu = self.device == "gpu" or (self.device == "auto" and torch.cuda.is_available())
@@ -75,113 +74,12 @@ class LoopSettings(StrictModel):
         return self
 
 
-class ShareSampler(Sampler[int]):
-    """The crops of one process: of each round of batches its own, in order.
-
-    All processes together see in a round what one process with a larger batch would see.
-
-    Args:
-        steps: batches.
-        batch_size: crops a batch.
-        rank, ranks: which process, of how many.
-    """
-
-    def __init__(self, steps: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
-        self.steps, self.batch_size, self.rank, self.ranks = steps, batch_size, rank, ranks
-        self.start = 0
-
-    def __len__(self) -> int:
-        return self.steps * self.batch_size
-
-    def __iter__(self) -> Iterator[int]:
-        for step in range(self.start, self.steps):
-            first = (step * self.ranks + self.rank) * self.batch_size
-            yield from range(first, first + self.batch_size)
-
-
-class CropLoader(DataLoader[Sample]):
-    """Loads an epoch's crops; goes on in the middle of it, where a checkpoint says so."""
-
-    sampler: ShareSampler
-    _served = 0
-
-    def __iter__(self) -> Any:
-        self._served = self.sampler.start
-        for batch in super().__iter__():
-            self._served += 1
-            yield batch
-        self.sampler.start = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """How many batches were served; Lightning keeps it in its checkpoints."""
-        return {"served": self._served}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Begins after those batches."""
-        self.sampler.start = state_dict["served"]
-
-
-class FieldsData(LightningDataModule):
-    """Crops to train on, drawn anew each epoch, and whole fields to validate on.
-
-    Args:
-        train: fields to learn from.
-        val: fields to judge by.
-        mpp: of the detector.
-        crops: how crops are drawn.
-        augment: how they are changed.
-        loop: how many of them.
-    """
-
-    def __init__(
-        self,
-        train: FieldSet,
-        val: FieldSet,
-        mpp: float,
-        crops: CropSettings,
-        augment: AugmentSettings,
-        loop: LoopSettings,
-    ) -> None:
-        super().__init__()
-        self.train_fields, self.val_fields = train, val
-        self.mpp, self.crops, self.augment, self.loop = mpp, crops, augment, loop
-        self._train_images, self._val_images = images_of(train), images_of(val)
-
-    def train_dataloader(self) -> CropLoader:
-        """This epoch's crops; they depend on the seed and the epoch only, so resuming is exact."""
-        loop, (rank, ranks) = self.loop, self._place()
-        crops = CropDataset(
-            self.train_fields,
-            self._train_images,
-            self.mpp,
-            self.crops,
-            self.augment,
-            loop.steps * loop.batch_size * ranks,
-            loop.seed,
-            self.trainer.current_epoch if self.trainer else 0,
-        )
-        return CropLoader(
-            crops,
-            loop.batch_size,
-            sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks),
-            collate_fn=collate,
-            num_workers=loop.workers,
-        )
-
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Every validation field, whole; each process has its share."""
-        fields = WholeFieldDataset(self.val_fields, self._val_images, self.mpp)
-        rank, ranks = self._place()
-        own = Subset(fields, range(rank, len(fields), ranks))
-        return DataLoader(own, batch_size=1, collate_fn=collate)
-
-    def _place(self) -> tuple[int, int]:
-        """Which process this is, of how many."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
 def make_trainer(
-    loop: LoopSettings, out: Path, callbacks: Sequence[Callback], name: str = ""
+    loop: LoopSettings,
+    out: Path,
+    callbacks: Sequence[Callback],
+    name: str = "",
+    tell: Tell = print,
 ) -> tuple[Trainer, ModelCheckpoint]:
     """The trainer, and the callback that knows the best epoch.
 
@@ -190,6 +88,7 @@ def make_trainer(
         out: folder of the run.
         callbacks: what else is to happen.
         name: of the run, for loggers.
+        tell: says a line to people.
 
     Raises:
         ConfigError: a logger's package is missing.
@@ -202,7 +101,7 @@ def make_trainer(
         mode="max",
         enable_version_counter=False,
     )
-    last = LastCheckpoint(out / "checkpoints" / "last.ckpt", loop.checkpoint_every)
+    last = LastCheckpoint(out / "checkpoints" / "last.ckpt", loop.checkpoint_every, tell)
     kept = [MetricsFile(out / "metrics.csv"), *callbacks, best, last]
     if loop.patience:
         kept.insert(0, EarlyStopping(loop.monitor, mode="max", patience=loop.patience))
@@ -224,35 +123,6 @@ def make_trainer(
         log_every_n_steps=10,
     )
     return trainer, best
-
-
-@contextmanager
-def told_when_out_of_memory(loop: LoopSettings, crop: int) -> Iterator[None]:
-    """Says what to turn down.
-
-    Raises:
-        ConfigError: memory ran out.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise ConfigError(
-            f"out of memory: turn down loop.batch_size ({loop.batch_size}; loop.accumulate keeps "
-            f"what a step learns from) or data.crops.size ({crop}), or take a reduced "
-            f"loop.precision ({loop.precision})"
-        ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return (
-        isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        or "out of memory" in text
-        or "can't allocate memory" in text
-        or "not enough memory" in text
-    )
 
 
 def _processes(loop: LoopSettings) -> dict[str, Any]:

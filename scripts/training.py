@@ -42,7 +42,9 @@ from models import (
 from models.callbacks import GradientBalance, UnreadableImages
 from models.learner import DetectionLearner, OptimiserSettings, Targets
 from pipeline.report import software_versions
-from scripts.loop import FieldsData, LoopSettings, make_trainer, told_when_out_of_memory
+from scripts.failures import explained
+from scripts.feeding import FieldsData
+from scripts.loop import LoopSettings, make_trainer
 from scripts.plots import draw_balance, read_balance
 from scripts.slides import read_annotated
 
@@ -139,23 +141,28 @@ def run_training(
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(settings.model)
     judge = Judge(detector.config)
-    learner = DetectionLearner(detector, settings.optimiser, judge)
+    steps = settings.loop.optimiser_steps
+    learner = DetectionLearner(detector, settings.optimiser, judge, steps)
     data = make_data(settings, train_fields, val_fields)
     balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
     names = [str(field.image) for field in train_fields.fields]
     unreadable = UnreadableImages(names, settings.loop.max_unreadable)
-    trainer, best = make_trainer(settings.loop, out, [balance, unreadable], settings.card.name)
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    trainer, best = make_trainer(
+        settings.loop, out, [balance, unreadable], settings.card.name, tell
+    )
     if trainer.is_global_zero:
         _write_settings(settings, out)
         _tell_start(settings, train_fields, val_fields, console)
-    with told_when_out_of_memory(settings.loop, settings.data.crops.size):
+    with explained(settings.loop, settings.data.crops.size, trainer):
         trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    # The callback keeps the moving average as the checkpoint's weights.
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
-    learner.load_state_dict(state["state_dict"])
-    trainer.validate(learner, datamodule=data, verbose=False)
+        # The callback keeps the moving average as the checkpoint's weights.
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
+        learner.load_state_dict(state["state_dict"])
+        trainer.validate(learner, datamodule=data, verbose=False)
     card = _make_card(settings, train_fields, judge)
     if not trainer.is_global_zero:
         return card

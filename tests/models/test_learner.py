@@ -9,7 +9,7 @@ from models.learner import DetectionLearner, OptimiserSettings, build_schedule, 
 
 def groups(**settings):
     detector = lively()
-    learner = DetectionLearner(detector, OptimiserSettings(freeze=0, **settings), lambda *_: {})
+    learner = DetectionLearner(detector, OptimiserSettings(freeze=0, **settings), lambda *_: {}, 1)
     names = {id(p): name for name, p in detector.named_parameters()}
     return {
         names[id(p)]: (group["lr"], group["weight_decay"])

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from rich.console import Console
 
 from configs import ConfigError, validate
 from models import load_detector
-from models.learner import NotFiniteError
+from models.learner import DetectionLearner, NotFiniteError
 from scripts import loop as module
-from scripts.loop import CropLoader, LoopSettings, ShareSampler
+from scripts.failures import OutOfMemoryError
+from scripts.feeding import CropLoader, ShareSampler
+from scripts.loop import LoopSettings
 from scripts.training import TrainSettings, run_training
 
 REPO = Path(__file__).resolve().parents[2]
@@ -70,34 +73,129 @@ def start(values, out, *, kill_at=-1, resume=False, processes=1):
     )
 
 
-def run(values, out, **loop):
+def run(values, out, resume=False, **loop):
     settings = validate(values | {"loop": values["loop"] | loop}, TrainSettings, "test")
     out.mkdir(exist_ok=True)
-    return run_training(settings, out, None, Console(quiet=True))
+    last = out / "checkpoints" / "last.ckpt"
+    return run_training(settings, out, last if resume else None, Console(quiet=True))
 
 
 def weights(folder):
     return load_detector(folder / "model").state_dict()
 
 
-def test_a_run_killed_in_mid_epoch_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
-    values["model"]["loss"] = {"name": "eqlv2"}  # a loss with a state of its own
-    values["loop"] |= {"epochs": 2, "steps": 5, "checkpoint_every": 2, "workers": 1}
-    killed = start(values, tmp_path / "halves", kill_at=8)  # the fourth step of the second epoch
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "halves" / "model").exists()
-    state = torch.load(tmp_path / "halves" / "checkpoints" / "last.ckpt", weights_only=False)
-    assert state["global_step"] == 7
-    resumed = start(values, tmp_path / "halves", resume=True)
-    assert resumed.returncode == 0, resumed.stderr
-    through = start(values, tmp_path / "through")
-    assert through.returncode == 0, through.stderr
-    expected, found = weights(tmp_path / "through"), weights(tmp_path / "halves")
-    for name, tensor in expected.items():
-        assert torch.equal(tensor, found[name]), name
+def state(folder):
+    """All tensors that a run ends with: weights, their average, the optimiser's."""
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
+    parts = ("state_dict", "current_model_state", "averaging_state", "optimizer_states")
+    return dict(tensors({name: last[name] for name in parts}))
+
+
+def tensors(values, name=""):
+    if isinstance(values, torch.Tensor):
+        yield name, values
+    elif isinstance(values, dict | list):
+        pairs = values.items() if isinstance(values, dict) else enumerate(values)
+        for key, value in pairs:
+            yield from tensors(value, f"{name}/{key}")
+
+
+def check_same_end(values, tmp_path):
+    """Resumes the run in ``halves`` and compares its end with that of one that runs through."""
+    run(values, tmp_path / "halves", resume=True)
+    run(values, tmp_path / "through")
+    expected, found = state(tmp_path / "through"), state(tmp_path / "halves")
+    assert len(expected) > 100
+    assert expected.keys() == found.keys()
+    # Of the last step, not of the best epoch, which may lie before the kill.
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     for name in ("metrics.csv", "gradients.csv"):
         texts = [(tmp_path / folder / name).read_text() for folder in ("through", "halves")]
         assert texts[0] == texts[1]
+
+
+def test_a_run_killed_in_its_first_epoch_ends_as_one_that_ran_through(values, tmp_path):
+    values["model"]["loss"] = {"name": "eqlv2"}  # a loss with a state of its own
+    values["optimiser"] |= {"freeze": 3}  # norms that must stay as they are
+    values["loop"] |= {"epochs": 1, "steps": 8, "accumulate": 2, "checkpoint_every": 1}
+    values["loop"] |= {"workers": 1}
+    killed = start(values, tmp_path / "halves", kill_at=3)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    last = torch.load(tmp_path / "halves" / "checkpoints" / "last.ckpt", weights_only=False)
+    assert last["global_step"] == 3
+    check_same_end(values, tmp_path)
+
+
+class KilledError(BaseException):
+    """Leaves on disk what a kill would leave."""
+
+
+def kill_at(patch, step):
+    train = DetectionLearner.training_step
+
+    def killed(self, batch, index):
+        if self.trainer.global_step == step:
+            raise KilledError
+        return train(self, batch, index)
+
+    patch.setattr(DetectionLearner, "training_step", killed)
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "every", "step"), [(1, 2, 8), (1, 5, 5), (2, 1, 5)], ids=str
+)
+def test_a_run_killed_in_a_later_epoch_ends_as_one_that_ran_through(
+    values, tmp_path, accumulate, every, step
+):
+    values["optimiser"] |= {"freeze": 3}
+    values["loop"] |= {"epochs": 2, "steps": 5, "accumulate": accumulate}
+    values["loop"] |= {"checkpoint_every": every}
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, step)
+        with pytest.raises(KilledError):
+            run(values, tmp_path / "halves")
+    check_same_end(values, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_asks_a_run_to_stop_ends_it_after_the_step(values, tmp_path, monkeypatch, number):
+    values["loop"] |= {"epochs": 1, "steps": 6, "checkpoint_every": 100, "workers": 1}
+    train = DetectionLearner.training_step
+
+    def asked(self, batch, index):
+        if index == 2:
+            os.kill(os.getpid(), number)
+        return train(self, batch, index)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectionLearner, "training_step", asked)
+        with pytest.raises(KeyboardInterrupt):
+            run(values, tmp_path / "halves")
+    assert signal.getsignal(number) == before
+    last = torch.load(tmp_path / "halves" / "checkpoints" / "last.ckpt", weights_only=False)
+    assert last["global_step"] == 3
+    check_same_end(values, tmp_path)
+
+
+def test_ctrl_c_exits_with_130_and_says_how_to_go_on(values, tmp_path):
+    values["loop"] |= {"epochs": 1, "steps": 5000, "workers": 1}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    where = ["--config", tmp_path / "config.json", "--out", tmp_path / "run"]
+    command = [sys.executable, "-m", "scripts", "train", *where]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        first = tmp_path / "run" / "checkpoints" / "last.ckpt"
+        while not first.is_file():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to workers too
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "--resume goes on from there" in out
+    assert "Traceback" not in errors
 
 
 def test_two_processes_learn_what_one_learns_from_the_double_batch(values, tmp_path):
@@ -191,7 +289,9 @@ def test_memory_that_runs_out_says_what_to_turn_down(values, tmp_path, monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(FCOS, "compute_loss", full)
-    with pytest.raises(ConfigError, match=r"turn down loop.batch_size \(2.*data.crops.size \(64\)"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"turn down loop.batch_size \(2.*data.crops.size \(64\)"
+    ):
         run(values, tmp_path / "run")
 
 
