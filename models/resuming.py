@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import distributed
+
+from losses.ranks import of_all_ranks
 
 Tell = Callable[[str], None]
 """Says a line to people."""
@@ -23,6 +26,54 @@ Tell = Callable[[str], None]
 
 class StoppedError(BaseException):
     """A run was asked to stop, and has; as Ctrl-C's own, not for ``except Exception``."""
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the checkpoint of the best epoch, in a run's folder that may have been moved.
+
+    Args:
+        path: the file.
+        monitor: the figure; the higher the better.
+    """
+
+    def __init__(self, path: Path, monitor: str) -> None:
+        super().__init__(
+            path.parent,
+            filename=path.stem,
+            monitor=monitor,
+            mode="max",
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the figure of the best epoch so far."""
+        if state_dict["best_model_path"]:
+            path = str(Path(str(self.dirpath), f"{self.filename}.ckpt"))
+            state_dict = state_dict | {
+                "dirpath": self.dirpath,
+                "best_model_path": path,
+                "kth_best_model_path": path,
+                "best_k_models": {path: state_dict["best_model_score"]},
+            }
+        super().load_state_dict(state_dict)
+
+
+class Patience(EarlyStopping):
+    """Ends a run whose best epoch lies too far back; gone on with, it has ended.
+
+    Args:
+        monitor: the figure; the higher the better.
+        epochs: how many may pass without a better one.
+    """
+
+    def __init__(self, monitor: str, epochs: int) -> None:
+        # A figure is NaN where the fields have no such cell, which is no reason to end.
+        super().__init__(monitor, patience=epochs, mode="max", check_finite=False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends where the run had ended."""
+        if self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+            trainer.should_stop = True
 
 
 class LastCheckpoint(Checkpoint):
@@ -87,13 +138,13 @@ class LastCheckpoint(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """The random states of all processes, by rank."""
-        return {"random": _of_all_ranks(random_states())}
+        return {"random": of_all_ranks(random_states())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes this process's random states; none where another number of processes goes on."""
         states = state_dict["random"]
         rank = distributed.get_rank() if distributed.is_initialized() else 0
-        self._random = states[rank] if len(states) == len(_of_all_ranks(None)) else None
+        self._random = states[rank] if len(states) == len(of_all_ranks(None)) else None
 
     def _is_to_stop(self, trainer: Trainer) -> bool:
         """Whether any process was asked to: all stop after the same step."""
@@ -144,11 +195,3 @@ def set_random_states(states: dict[str, Any]) -> None:
     name, numbers, *rest = states["numpy"]
     np.random.set_state((name, numbers.numpy(), *rest))  # noqa: NPY002
     random.setstate(states["python"])
-
-
-def _of_all_ranks(own: Any) -> list[Any]:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return [own]
-    states: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(states, own)
-    return states

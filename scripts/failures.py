@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -33,26 +35,36 @@ class ProcessGoneError(CytoLibraError):
     """Another process of the run, or one that prepares its crops, has ended."""
 
 
+@dataclass
+class Running:
+    """What runs; the trainer is known once it is made."""
+
+    trainer: Trainer | None = None
+
+
 @contextmanager
-def explained(loop: LoopSettings, crop: int, trainer: Trainer | None = None) -> Iterator[None]:
+def explained(loop: LoopSettings, crop: int) -> Iterator[Running]:
     """Makes errors for people of what a run raises, and ends its other processes.
 
     Args:
         loop: its settings.
         crop: side of its crops in px.
-        trainer: of the run.
+
+    Yields:
+        Where the trainer goes, once there is one.
 
     Raises:
         CytoLibraError: it failed, for a reason with a remedy.
         KeyboardInterrupt: it was stopped.
     """
+    running = Running()
     try:
-        yield
+        yield running
     except (StoppedError, SystemExit):  # Lightning makes an exit of Ctrl-C before the first step
         raise KeyboardInterrupt from None
     except Exception as error:
-        if trainer is not None:
-            _end_others(trainer)
+        if running.trainer is not None:
+            _end_others(running.trainer)
         known = _explain(error, loop, crop)
         if known is None:
             raise
@@ -68,6 +80,8 @@ def _explain(error: Exception, loop: LoopSettings, crop: int) -> CytoLibraError 
         )
     if isinstance(error, MisconfigurationException):
         return ConfigError(f"loop: {_first_line(error)}")
+    if str(error).startswith("Caught ") and (told := _of_worker(error)):
+        return ConfigError(told)
     if isinstance(error, RuntimeError) and _says(error, WORKER_GONE):
         return ProcessGoneError(
             "a process that prepares crops has ended, mostly for want of memory: turn down "
@@ -86,6 +100,12 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, kinds) or (
         isinstance(error, RuntimeError) and _says(error, OUT_OF_MEMORY)
     )
+
+
+def _of_worker(error: Exception) -> str | None:
+    """What an error for people said in a process that prepares crops, without its traceback."""
+    found = re.search(r"^[\w.]*\.(?:ImageError|ConfigError): (.*)", str(error), re.MULTILINE)
+    return found[1] if found else None
 
 
 def _end_others(trainer: Trainer) -> None:

@@ -87,6 +87,7 @@ class FieldsData(LightningDataModule):
     ) -> None:
         super().__init__()
         self.train_fields, self.val_fields = train, val
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than fields
         self.mpp, self.crops, self.augment, self.loop = mpp, crops, augment, loop
         self._train_images, self._val_images = images_of(train), images_of(val)
 

@@ -5,19 +5,31 @@ from __future__ import annotations
 import logging
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from pydantic import Field, model_validator
 
-from configs import ConfigError, StrictModel
+from configs import StrictModel
 from models.callbacks import MetricsFile, WarmedUpEMA
-from models.resuming import LastCheckpoint, Tell
+from models.resuming import BestCheckpoint, LastCheckpoint, Patience, Tell
+from scripts.loggers import LoggerName, build_loggers
+
+NOISE = (
+    r".*LeafSpec.* is deprecated",
+    r".*does not have many workers",
+    r".*module\(s\) in eval mode at the start of training",  # frozen norms
+    r"Checkpoint directory .* exists and is not empty",
+    r"The number of training batches .* is smaller than the logging interval",
+    r".*It is recommended to use .*sync_dist=True",  # the learner has averaged
+    r".*across ranks is zero",  # a process may have no validation field
+)
+"""Warnings that tell whoever trains here nothing."""
 
 
 class LoopSettings(StrictModel):
@@ -56,7 +68,7 @@ class LoopSettings(StrictModel):
     monitor: str = "val/score"
     patience: int | None = Field(None, ge=1)
     checkpoint_every: int = Field(100, ge=1)
-    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = ("tensorboard",)
+    loggers: tuple[LoggerName, ...] = ("tensorboard",)
     max_unreadable: int = Field(5, ge=0)
     deterministic: bool = False
     seed: int = 0
@@ -74,14 +86,18 @@ class LoopSettings(StrictModel):
         return self
 
 
+BEST = Path("checkpoints", "best.ckpt")
+"""In a run's folder: the best epoch's weights, those of the moving average."""
+
+
 def make_trainer(
     loop: LoopSettings,
     out: Path,
     callbacks: Sequence[Callback],
     name: str = "",
     tell: Tell = print,
-) -> tuple[Trainer, ModelCheckpoint]:
-    """The trainer, and the callback that knows the best epoch.
+) -> Trainer:
+    """The trainer of a run.
 
     Args:
         loop: its settings.
@@ -92,22 +108,19 @@ def make_trainer(
 
     Raises:
         ConfigError: a logger's package is missing.
+        MisconfigurationException: there are not so many devices, or none of the kind.
     """
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    best = ModelCheckpoint(
-        out / "checkpoints",
-        filename="best",
-        monitor=loop.monitor,
-        mode="max",
-        enable_version_counter=False,
-    )
+    _quieten()
     last = LastCheckpoint(out / "checkpoints" / "last.ckpt", loop.checkpoint_every, tell)
+    best = BestCheckpoint(out / BEST, loop.monitor)
     kept = [MetricsFile(out / "metrics.csv"), *callbacks, best, last]
+    if loop.loggers:
+        kept.insert(0, LearningRateMonitor("step"))
     if loop.patience:
-        kept.insert(0, EarlyStopping(loop.monitor, mode="max", patience=loop.patience))
+        kept.insert(0, Patience(loop.monitor, loop.patience))
     if loop.ema:
         kept.insert(0, WarmedUpEMA(loop.ema))
-    trainer = Trainer(
+    return Trainer(
         default_root_dir=out,
         max_epochs=loop.epochs,
         accelerator=loop.device,
@@ -116,13 +129,13 @@ def make_trainer(
         accumulate_grad_batches=loop.accumulate,
         deterministic=loop.deterministic,
         callbacks=[RichProgressBar(leave=True), *kept],
-        logger=[_logger(kind, out, name) for kind in loop.loggers],
+        logger=build_loggers(loop.loggers, out, name),
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,  # ShareSampler deals out the crops
         log_every_n_steps=10,
+        enable_model_summary=False,
     )
-    return trainer, best
 
 
 def _processes(loop: LoopSettings) -> dict[str, Any]:
@@ -139,14 +152,9 @@ def _processes(loop: LoopSettings) -> dict[str, Any]:
     }
 
 
-def _logger(kind: str, out: Path, name: str) -> Logger:
-    if kind == "tensorboard":
-        return TensorBoardLogger(out, name="tensorboard", version="")
-    try:
-        return MLFlowLogger(
-            experiment_name="cytolibra", run_name=name, tracking_uri=(out / "mlflow").as_uri()
-        )
-    except ImportError as error:
-        raise ConfigError(
-            "loop.loggers: mlflow is not installed: pip install 'cytolibra[mlflow]'"
-        ) from error
+def _quieten() -> None:
+    """Leaves of what Lightning says what matters to whoever trains here."""
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in NOISE:
+        warnings.filterwarnings("ignore", pattern)

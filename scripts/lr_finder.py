@@ -16,8 +16,9 @@ from configs import ConfigError
 from models import build_detector, with_class_counts
 from models.learner import DetectionLearner
 from scripts.failures import explained
+from scripts.judge import Judge
 from scripts.loop import make_trainer
-from scripts.training import Judge, TrainSettings, make_data, read_fields
+from scripts.training import TrainSettings, make_data, read_fields
 
 RANGE = (1e-5, 1.0)
 
@@ -45,8 +46,8 @@ def find_lr(settings: TrainSettings, out: Path, steps: int = 100) -> float:
         update={"steps": steps + 1, "epochs": 1, "ema": 0.0, "patience": None, "loggers": ()}
     )
     data = make_data(settings.model_copy(update={"loop": loop}), train, val)
-    trainer, _ = make_trainer(loop, out, [])
-    with explained(loop, settings.data.crops.size, trainer):
+    with explained(loop, settings.data.crops.size) as running:
+        trainer = running.trainer = make_trainer(loop, out, [])
         finder = Tuner(trainer).lr_find(
             learner,
             datamodule=data,
