@@ -16,7 +16,7 @@ from data.copypaste import CellPaster
 from data.fieldset import FieldSet
 from data.images import FieldImages, ImageError
 from data.regions import downsample_of
-from data.sampling import CropSettings, WindowSampler, touching
+from data.sampling import CropSettings, Window, WindowSampler, touching
 from data.synth import CLASSES, draw_field
 
 Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
@@ -32,8 +32,9 @@ ATTEMPTS = 20
 class CropDataset(Dataset[Sample]):
     """Random augmented crops at the model's mpp, for one epoch.
 
-    Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it. In the place of
-    an image that can't be read another is drawn; the target's "unreadable" tells which it was.
+    Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it. The target's
+    "field" is the index of the field that it was cut from. In the place of an image that can't be
+    read another is drawn; "unreadable" tells which fields are its.
 
     Args:
         fields: the annotated fields; crowd regions are painted over, so that nothing in them is
@@ -94,11 +95,13 @@ class CropDataset(Dataset[Sample]):
 
     def _sample(self, rng: np.random.Generator) -> Sample:
         draws = self._drawn_labels is not None and rng.random() < self.crops.drawn
-        image, boxes, labels = self._draw(rng) if draws else self._cut(rng)
+        place = None if draws else self._windows.draw(rng)
+        image, boxes, labels = self._draw(rng) if place is None else self._cut(*place, rng)
         shown = visible(boxes, self.crops.size)
         self._augment.set_random_seed(int(rng.integers(2**31)))
         result = self._augment(image=image, bboxes=boxes[shown], labels=labels[shown])
-        return to_sample(result["image"], result["bboxes"], result["labels"])
+        pixels, target = to_sample(result["image"], result["bboxes"], result["labels"])
+        return pixels, target if place is None else target | {"field": torch.tensor(place[0])}
 
     def _draw(self, rng: np.random.Generator) -> Crop:
         seed, side = int(rng.integers(2**31)), self.crops.size
@@ -106,8 +109,7 @@ class CropDataset(Dataset[Sample]):
         assert self._drawn_labels is not None
         return image, boxes, self._drawn_labels[labels]
 
-    def _cut(self, rng: np.random.Generator) -> Crop:
-        index, window = self._windows.draw(rng)
+    def _cut(self, index: int, window: Window, rng: np.random.Generator) -> Crop:
         field, side = self.fields[index], self.crops.size
         left, top, right, _ = window
         image = self._images.crop(index, (side, side), window)
@@ -121,6 +123,8 @@ class CropDataset(Dataset[Sample]):
 
 class WholeFieldDataset(Dataset[Sample]):
     """Every field, whole, at the model's mpp; boxes in its pixels.
+
+    One that can't be read is empty; its target's "unreadable" says so.
 
     Args:
         fields: the annotated fields; slides are cut by `data.regions.cut_fields` before.
@@ -139,10 +143,17 @@ class WholeFieldDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         field, downsample = self.fields[index], self._downsample[index]
         size = (round(field.width / downsample), round(field.height / downsample))
-        image = self._images.whole(index, size)
+        try:
+            image = self._images.whole(index, size)
+        except ImageError:
+            pixels, target = to_sample(np.zeros((1, 1, 3), np.uint8), np.zeros((0, 4)), _NOTHING)
+            return pixels, target | _told({index})
         scale = np.array(size * 2) / np.array([field.width, field.height] * 2)
         pixels, target = to_sample(image, field.boxes * scale, field.labels)
         return pixels, target | {"crowd": torch.from_numpy(field.crowd)}
+
+
+_NOTHING = np.zeros(0, np.int64)
 
 
 def hide(

@@ -17,6 +17,7 @@ from losses.elementwise import (
     is_foreground,
     reduce_loss,
 )
+from losses.ranks import sum_over_ranks
 
 Groups = Sequence[Sequence[int]]
 """Indices of the classes in each group; every class is in one."""
@@ -100,7 +101,8 @@ def others_weights(targets: Tensor, groups: Groups, beta: float, background_rati
     own = torch.stack([targets[..., list(group)].sum(dim=-1) for group in groups], dim=-1)
     cell = own.sum(dim=-1, keepdim=True)
     background = 1 - cell
-    weight = cell + background * _share(background_ratio * cell.sum(), background.sum())
+    cells, backgrounds = _total(torch.cat([cell, background], dim=-1))
+    weight = cell + background * _share(background_ratio * cells, backgrounds)
     others = (1 - own) * weight
     return others * _share(beta * _total(own), _total(others))
 
@@ -176,8 +178,8 @@ def _in_groups(function: Callable[..., Tensor], logits: Tensor, groups: Groups) 
 
 
 def _total(values: Tensor) -> Tensor:
-    """(G,) sums over (..., G) samples."""
-    return values.flatten(0, -2).sum(dim=0)
+    """(G,) sums over (..., G) samples, those of all processes."""
+    return sum_over_ranks(values.flatten(0, -2).sum(dim=0))
 
 
 def _share(wanted: Tensor, there: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ processes learn what one would with all of their batches.
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, distributed
 
 
@@ -16,9 +19,18 @@ def sum_over_ranks(sums: Tensor) -> Tensor:
     return sums
 
 
-def mean_over_ranks(count: Tensor) -> Tensor:
-    """The mean of a count over all processes, as float; every rank must call it equally often."""
-    total = sum_over_ranks(count.detach().double())
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """The mean of each value over all processes, in float64; see `sum_over_ranks`."""
+    total = sum_over_ranks(values.detach().to(torch.float64, copy=True))
     if distributed.is_available() and distributed.is_initialized():
         total = total / distributed.get_world_size()
     return total
+
+
+def of_all_ranks(own: Any) -> list[Any]:
+    """What each process has, by rank; anything that can be pickled."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [own]
+    everyones: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(everyones, own)
+    return everyones

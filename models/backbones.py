@@ -71,12 +71,15 @@ class FeaturePyramid(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # these convs have one
+        # Below the lowest wanted level nothing is computed: there is no gradient to wait for.
+        for unused in self.lateral[: min(self.levels[0], 5) - 3]:
+            unused.requires_grad_(False)
 
     def forward(self, features: list[Tensor]) -> OrderedDict[str, Tensor]:
         """From features of strides 8, 16, 32 to one (B, channels, H / 2**l, W / 2**l) a level."""
         merged = self.lateral[2](features[2])
         levels = {5: merged}
-        for level in (4, 3):
+        for level in range(4, self.levels[0] - 1, -1):
             lateral = self.lateral[level - 3](features[level - 3])
             merged = lateral + interpolate(merged, size=lateral.shape[-2:], mode="nearest")
             levels[level] = merged

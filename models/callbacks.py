@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from configs import ConfigError
+from configs import CytoLibraError
 from losses.gradient_ratio import gradient_sums
-from losses.ranks import sum_over_ranks
+from losses.ranks import mean_over_ranks, of_all_ranks
+from models.resuming import Tell
 from models.slot import LossSlot
 
 
@@ -51,7 +51,11 @@ class MetricsFile(Callback):
         """Adds the row of this validation and writes the file whole."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith(("train/", "val/"))
+        }
         self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
         _write_rows(self.path, self._rows)
 
@@ -69,7 +73,8 @@ class GradientBalance(Callback):
 
     The ratio r of positive to negative gradient is what the Grad-Libra paper plots in its figure
     3, after EQL v2; the share is a class's part of the whole gradient. Both are of the true
-    gradient in the class logits, summed over the steps since the row before.
+    gradient in the class logits, summed over the steps since the row before; of several processes
+    the mean.
 
     Args:
         path: the file.
@@ -82,9 +87,11 @@ class GradientBalance(Callback):
         self.path, self.slot, self.classes, self.every = path, slot, classes, every
         self._rows: list[dict[str, float | str]] = []
         self._sums = torch.zeros(2, len(classes))
+        self._step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins to watch the slot."""
+        self._sums = self._sums.to(pl_module.device)
         self.slot.watcher = self._add
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,10 +102,11 @@ class GradientBalance(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """Adds rows, one a class, when it is time."""
-        if trainer.global_step % self.every == 0 and trainer.global_step:
-            sums = sum_over_ranks(self._sums.to(pl_module.device)).cpu()
-            self._sums = torch.zeros_like(self._sums)
-            self._rows += balance_rows(sums, self.classes, trainer.global_step)
+        step = trainer.global_step
+        if step % self.every == 0 and step != self._step:  # a step may take several batches
+            self._step = step
+            self._rows += balance_rows(self._mean_sums(), self.classes, step)
+            self._sums.zero_()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the file whole."""
@@ -107,31 +115,41 @@ class GradientBalance(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far, for the checkpoint."""
-        return {"rows": self._rows, "sums": self._sums}
+        return {"rows": self._rows, "sums": self._mean_sums(), "step": self._step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the rows of a checkpoint."""
         self._rows, self._sums = state_dict["rows"], state_dict["sums"]
+        self._step = state_dict["step"]
+
+    def _mean_sums(self) -> Tensor:
+        return mean_over_ranks(self._sums).float().cpu()
 
     def _add(self, gradient: Tensor, targets: Tensor) -> None:
         sums = gradient_sums(gradient.abs(), targets).float()
         # A step that overflowed half precision adds nothing, as to the weights.
-        self._sums = self._sums.to(sums.device) + sums.nan_to_num(nan=0.0, posinf=0.0)
+        self._sums += sums.nan_to_num(nan=0.0, posinf=0.0)
+
+
+class UnreadableError(CytoLibraError):
+    """More images than are allowed can't be read."""
 
 
 class UnreadableImages(Callback):
     """Counts images that could not be read and were passed over, and ends the run at too many.
 
     Args:
-        names: of the images, by the index that samples tell.
+        train: images to learn from, by the index that samples tell.
+        val: images to judge by, likewise.
         limit: so many may be unreadable.
+        tell: says a line to people.
 
     Attributes:
         found: the names of those that were.
     """
 
-    def __init__(self, names: Sequence[str], limit: int) -> None:
-        self.names, self.limit = names, limit
+    def __init__(self, train: Sequence[str], val: Sequence[str], limit: int, tell: Tell) -> None:
+        self.train, self.val, self.limit, self.tell = train, val, limit, tell
         self.found: dict[str, None] = {}
 
     def on_train_batch_start(
@@ -140,19 +158,35 @@ class UnreadableImages(Callback):
         """Looks through a batch's targets.
 
         Raises:
-            ConfigError: more images than the limit can't be read; names them.
+            UnreadableError: more images than the limit can't be read; names them.
         """
+        self._look(batch, self.train, "other crops are drawn instead")
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any, **__: Any
+    ) -> None:
+        """Looks at a validation field; see `on_train_batch_start`."""
+        self._look(batch, self.val, "it is left out of the validation")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts together what all processes found, and tells it."""
+        found = dict.fromkeys(name for own in of_all_ranks(list(self.found)) for name in own)
+        self.found = found
+        if found and trainer.is_global_zero:
+            self.tell(f"{len(found)} images could not be read: {', '.join(found)}")
+
+    def _look(self, batch: Any, names: Sequence[str], instead: str) -> None:
         for target in batch[1]:
             for index in target.get("unreadable", []):
-                self._add(self.names[int(index)])
+                self._add(names[int(index)], instead)
 
-    def _add(self, name: str) -> None:
+    def _add(self, name: str, instead: str) -> None:
         if name in self.found:
             return
         self.found[name] = None
-        rank_zero_warn(f"{name}: cannot be read; other crops are drawn instead")
+        self.tell(f"{name}: cannot be read; {instead}")
         if len(self.found) > self.limit:
-            raise ConfigError(
+            raise UnreadableError(
                 f"{len(self.found)} images can't be read, more than loop.max_unreadable = "
                 f"{self.limit}: {', '.join(self.found)}"
             )

@@ -11,11 +11,13 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningModule
 from pydantic import Field
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # of several processes, too
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from configs import ConfigError, StrictModel
+from configs import CytoLibraError, StrictModel
+from losses.ranks import mean_over_ranks, of_all_ranks
 from models.dense import DenseDetector
 
 Targets = list[dict[str, Tensor]]
@@ -57,7 +59,7 @@ class OptimiserSettings(StrictModel):
     backbone_norm: Literal["trained", "frozen"] = "trained"
 
 
-class NotFiniteError(ConfigError):
+class NotFiniteError(CytoLibraError):
     """The loss of a step is no number."""
 
 
@@ -68,14 +70,26 @@ class DetectionLearner(LightningModule):
         detector: with the loss in its slot.
         settings: of the optimiser.
         judge: computes the validation metrics, which are logged under ``val/``.
+        steps: of the optimiser in the whole run. Lightning's own estimate would set up the loader
+            before a checkpoint has told it where the epoch goes on.
+        files: of the fields to learn from, by the index that a target's "field" tells.
     """
 
-    def __init__(self, detector: DenseDetector, settings: OptimiserSettings, judge: Judge) -> None:
+    def __init__(
+        self,
+        detector: DenseDetector,
+        settings: OptimiserSettings,
+        judge: Judge,
+        steps: int,
+        files: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.detector = detector
         self.settings = settings
         self.lr = settings.lr
         self.judge = judge
+        self.steps = steps
+        self.files = files
         self._truth: Targets = []
         self._found: Targets = []
         for stage in self._frozen_stages():
@@ -85,22 +99,28 @@ class DetectionLearner(LightningModule):
         """Sum of the detector's losses."""
         images, targets = batch
         losses = self.detector(images, targets)
-        total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
+        values = torch.stack(list(losses.values()))
+        means = mean_over_ranks(values).float()
+        if not torch.isfinite(means).all():  # in any process: all end, none waits for the others
             self._tell_not_finite(losses, batch)
-        parts = {f"train/{name}": value.detach() for name, value in losses.items()}
+        parts = {f"train/{name}": mean for name, mean in zip(losses, means, strict=True)}
         self.log_dict(parts, on_step=True, batch_size=len(images))
-        self.log("train/loss", total.detach(), on_step=True, prog_bar=True, batch_size=len(images))
-        return total
+        self.log("train/loss", means.sum(), on_step=True, prog_bar=True, batch_size=len(images))
+        return values.sum()
 
-    def on_train_epoch_start(self) -> None:
-        """Keeps the statistics of frozen norms; draws the epoch's own crops."""
+    def on_train_start(self) -> None:
+        """Keeps the statistics of frozen norms.
+
+        Not as an epoch starts: a run that goes on in the middle of one would miss it.
+        """
         for module in self._frozen_norms():
             module.eval()
 
     def validation_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> None:
         """Collects truth and detections."""
         images, targets = batch
+        if any("unreadable" in target for target in targets):
+            return
         self._truth += [_on_cpu(target) for target in targets]
         self._found += [_on_cpu(found) for found in self.detector(images)]
 
@@ -118,11 +138,10 @@ class DetectionLearner(LightningModule):
             if self.settings.name == "adamw"
             else SGD(groups, lr=lr, momentum=0.9)
         )
-        total = int(self.trainer.estimated_stepping_batches)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {
-                "scheduler": build_schedule(optimizer, self.settings, total),
+                "scheduler": build_schedule(optimizer, self.settings, self.steps),
                 "interval": "step",
             },
         }
@@ -163,16 +182,24 @@ class DetectionLearner(LightningModule):
         Raises:
             NotFiniteError: always.
         """
-        bad = [name for name, value in losses.items() if not torch.isfinite(value)]
-        place = Path(self.trainer.default_root_dir) / "not_finite.pt"
+        bad = [f"{name} {value:g}" for name, value in losses.items() if not torch.isfinite(value)]
+        rank = self.trainer.global_rank
+        name = f"not_finite-{rank}.pt" if self.trainer.world_size > 1 else "not_finite.pt"
+        place = Path(self.trainer.default_root_dir) / name
         images, targets = batch
+        files = [self._file(target) for target in targets]
         kept = {"images": [image.cpu() for image in images], "targets": list(map(_on_cpu, targets))}
-        torch.save(kept | {"step": self.trainer.global_step, "losses": _on_cpu(losses)}, place)
+        kept |= {"files": files, "step": self.trainer.global_step, "losses": _on_cpu(losses)}
+        torch.save(kept, place)
         raise NotFiniteError(
-            f"the loss is no number at step {self.trainer.global_step} ({', '.join(bad)}); the "
-            f"batch is in {place}. Turn down optimiser.lr ({self.lr:g}) or optimiser.clip, or "
-            "compute in 32-true"
+            f"the loss is no number at step {self.trainer.global_step} "
+            f"({', '.join(bad) or 'in another process'}); the batch is in {place}, of "
+            f"{', '.join(dict.fromkeys(files))}. Turn down optimiser.lr ({self.lr:g}) or "
+            "optimiser.clip, or compute in 32-true; --resume goes on from the last checkpoint"
         )
+
+    def _file(self, target: dict[str, Tensor]) -> str:
+        return self.files[int(target["field"])] if "field" in target else "a drawn crop"
 
     def _frozen_stages(self) -> list[nn.Module]:
         return list(self.detector.backbone.body.children())[: self.settings.freeze]
@@ -180,7 +207,7 @@ class DetectionLearner(LightningModule):
     def _frozen_norms(self) -> list[nn.Module]:
         everywhere = self.settings.backbone_norm == "frozen"
         roots = [self.detector.backbone.body] if everywhere else self._frozen_stages()
-        return [m for root in roots for m in root.modules() if isinstance(m, nn.BatchNorm2d)]
+        return [m for root in roots for m in root.modules() if isinstance(m, _BatchNorm)]
 
 
 def build_schedule(optimizer: Optimizer, settings: OptimiserSettings, total: int) -> LRScheduler:
@@ -212,11 +239,7 @@ def lr_share(settings: OptimiserSettings, at: float) -> float:
 
 def in_turn(own: list[Any]) -> list[Any]:
     """What all processes have, in the order in which they dealt it out among themselves."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return own
-    shares: list[list[Any]] = [[] for _ in range(distributed.get_world_size())]
-    distributed.all_gather_object(shares, own)
-    rounds = zip_longest(*shares, fillvalue=None)
+    rounds = zip_longest(*of_all_ranks(own), fillvalue=None)
     return [one for of_round in rounds for one in of_round if one is not None]
 
 

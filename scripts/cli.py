@@ -109,3 +109,7 @@ def _for_people(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(130) from None
 
     return call
+
+
+if __name__ == "__main__":
+    main()

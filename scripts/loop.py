@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from pydantic import Field, model_validator
-from torch.utils.data import DataLoader, Sampler, Subset
 
-from configs import ConfigError, StrictModel
-from data.augment import AugmentSettings
-from data.fields import CropDataset, Sample, WholeFieldDataset, collate
-from data.fieldset import FieldSet
-from data.sampling import CropSettings
+from configs import StrictModel
 from models.callbacks import MetricsFile, WarmedUpEMA
-from models.resuming import LastCheckpoint
-from scripts.slides import images_of
+from models.resuming import BestCheckpoint, LastCheckpoint, Patience, Tell
+from scripts.loggers import LoggerName, build_loggers
+
+NOISE = (
+    r".*LeafSpec.* is deprecated",
+    r".*does not have many workers",
+    r".*module\(s\) in eval mode at the start of training",  # frozen norms
+    r"Checkpoint directory .* exists and is not empty",
+    r"The number of training batches .* is smaller than the logging interval",
+    r".*It is recommended to use .*sync_dist=True",  # the learner has averaged
+    r".*across ranks is zero",  # a process may have no validation field
+)
+"""Warnings that tell whoever trains here nothing."""
 
 
 class LoopSettings(StrictModel):
@@ -42,7 +48,7 @@ class LoopSettings(StrictModel):
         ema: decay of the weights' moving average, which is what is judged and kept.
         monitor: the validation metric by which the best epoch is chosen.
         patience: ends the run after so many epochs that were no better; None: never.
-        checkpoint_every: steps after which the run could go on from, if it were killed.
+        checkpoint_every: steps of the optimiser from one checkpoint to the next, within an epoch.
         loggers: where figures go besides metrics.csv.
         max_unreadable: images that may be unreadable before the run ends.
         deterministic: refuses operations whose result depends on the order of additions.
@@ -62,10 +68,15 @@ class LoopSettings(StrictModel):
     monitor: str = "val/score"
     patience: int | None = Field(None, ge=1)
     checkpoint_every: int = Field(100, ge=1)
-    loggers: tuple[Literal["tensorboard", "mlflow"], ...] = ("tensorboard",)
+    loggers: tuple[LoggerName, ...] = ("tensorboard",)
     max_unreadable: int = Field(5, ge=0)
     deterministic: bool = False
     seed: int = 0
+
+    @property
+    def optimiser_steps(self) -> int:
+        """Steps of the optimiser in the whole run."""
+        return self.epochs * math.ceil(self.steps / self.accumulate)
 
     @model_validator(mode="after")
     def _half_precision_has_a_gpu(self) -> LoopSettings:
@@ -75,142 +86,41 @@ class LoopSettings(StrictModel):
         return self
 
 
-class ShareSampler(Sampler[int]):
-    """The crops of one process: of each round of batches its own, in order.
-
-    All processes together see in a round what one process with a larger batch would see.
-
-    Args:
-        steps: batches.
-        batch_size: crops a batch.
-        rank, ranks: which process, of how many.
-    """
-
-    def __init__(self, steps: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
-        self.steps, self.batch_size, self.rank, self.ranks = steps, batch_size, rank, ranks
-        self.start = 0
-
-    def __len__(self) -> int:
-        return self.steps * self.batch_size
-
-    def __iter__(self) -> Iterator[int]:
-        for step in range(self.start, self.steps):
-            first = (step * self.ranks + self.rank) * self.batch_size
-            yield from range(first, first + self.batch_size)
-
-
-class CropLoader(DataLoader[Sample]):
-    """Loads an epoch's crops; goes on in the middle of it, where a checkpoint says so."""
-
-    sampler: ShareSampler
-    _served = 0
-
-    def __iter__(self) -> Any:
-        self._served = self.sampler.start
-        for batch in super().__iter__():
-            self._served += 1
-            yield batch
-        self.sampler.start = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """How many batches were served; Lightning keeps it in its checkpoints."""
-        return {"served": self._served}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Begins after those batches."""
-        self.sampler.start = state_dict["served"]
-
-
-class FieldsData(LightningDataModule):
-    """Crops to train on, drawn anew each epoch, and whole fields to validate on.
-
-    Args:
-        train: fields to learn from.
-        val: fields to judge by.
-        mpp: of the detector.
-        crops: how crops are drawn.
-        augment: how they are changed.
-        loop: how many of them.
-        cache: a folder for decoded blocks of slides.
-    """
-
-    def __init__(
-        self,
-        train: FieldSet,
-        val: FieldSet,
-        mpp: float,
-        crops: CropSettings,
-        augment: AugmentSettings,
-        loop: LoopSettings,
-        cache: Path | None = None,
-    ) -> None:
-        super().__init__()
-        self.train_fields, self.val_fields = train, val
-        self.mpp, self.crops, self.augment, self.loop = mpp, crops, augment, loop
-        self._train_images, self._val_images = images_of(train, cache), images_of(val)
-
-    def train_dataloader(self) -> CropLoader:
-        """This epoch's crops; they depend on the seed and the epoch only, so resuming is exact."""
-        loop, (rank, ranks) = self.loop, self._place()
-        crops = CropDataset(
-            self.train_fields,
-            self._train_images,
-            self.mpp,
-            self.crops,
-            self.augment,
-            loop.steps * loop.batch_size * ranks,
-            loop.seed,
-            self.trainer.current_epoch if self.trainer else 0,
-        )
-        return CropLoader(
-            crops,
-            loop.batch_size,
-            sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks),
-            collate_fn=collate,
-            num_workers=loop.workers,
-        )
-
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Every validation field, whole; each process has its share."""
-        fields = WholeFieldDataset(self.val_fields, self._val_images, self.mpp)
-        rank, ranks = self._place()
-        own = Subset(fields, range(rank, len(fields), ranks))
-        return DataLoader(own, batch_size=1, collate_fn=collate)
-
-    def _place(self) -> tuple[int, int]:
-        """Which process this is, of how many."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+BEST = Path("checkpoints", "best.ckpt")
+"""In a run's folder: the best epoch's weights, those of the moving average."""
 
 
 def make_trainer(
-    loop: LoopSettings, out: Path, callbacks: Sequence[Callback], name: str = ""
-) -> tuple[Trainer, ModelCheckpoint]:
-    """The trainer, and the callback that knows the best epoch.
+    loop: LoopSettings,
+    out: Path,
+    callbacks: Sequence[Callback],
+    name: str = "",
+    tell: Tell = print,
+) -> Trainer:
+    """The trainer of a run.
 
     Args:
         loop: its settings.
         out: folder of the run.
         callbacks: what else is to happen.
         name: of the run, for loggers.
+        tell: says a line to people.
 
     Raises:
         ConfigError: a logger's package is missing.
+        MisconfigurationException: there are not so many devices, or none of the kind.
     """
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    best = ModelCheckpoint(
-        out / "checkpoints",
-        filename="best",
-        monitor=loop.monitor,
-        mode="max",
-        enable_version_counter=False,
-    )
-    last = LastCheckpoint(out / "checkpoints" / "last.ckpt", loop.checkpoint_every)
+    _quieten()
+    last = LastCheckpoint(out / "checkpoints" / "last.ckpt", loop.checkpoint_every, tell)
+    best = BestCheckpoint(out / BEST, loop.monitor)
     kept = [MetricsFile(out / "metrics.csv"), *callbacks, best, last]
+    if loop.loggers:
+        kept.insert(0, LearningRateMonitor("step"))
     if loop.patience:
-        kept.insert(0, EarlyStopping(loop.monitor, mode="max", patience=loop.patience))
+        kept.insert(0, Patience(loop.monitor, loop.patience))
     if loop.ema:
         kept.insert(0, WarmedUpEMA(loop.ema))
-    trainer = Trainer(
+    return Trainer(
         default_root_dir=out,
         max_epochs=loop.epochs,
         accelerator=loop.device,
@@ -219,41 +129,12 @@ def make_trainer(
         accumulate_grad_batches=loop.accumulate,
         deterministic=loop.deterministic,
         callbacks=[RichProgressBar(leave=True), *kept],
-        logger=[_logger(kind, out, name) for kind in loop.loggers],
+        logger=build_loggers(loop.loggers, out, name),
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,  # ShareSampler deals out the crops
         log_every_n_steps=10,
-    )
-    return trainer, best
-
-
-@contextmanager
-def told_when_out_of_memory(loop: LoopSettings, crop: int) -> Iterator[None]:
-    """Says what to turn down.
-
-    Raises:
-        ConfigError: memory ran out.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise ConfigError(
-            f"out of memory: turn down loop.batch_size ({loop.batch_size}; loop.accumulate keeps "
-            f"what a step learns from) or data.crops.size ({crop}), or take a reduced "
-            f"loop.precision ({loop.precision})"
-        ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return (
-        isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        or "out of memory" in text
-        or "can't allocate memory" in text
-        or "not enough memory" in text
+        enable_model_summary=False,
     )
 
 
@@ -271,14 +152,9 @@ def _processes(loop: LoopSettings) -> dict[str, Any]:
     }
 
 
-def _logger(kind: str, out: Path, name: str) -> Logger:
-    if kind == "tensorboard":
-        return TensorBoardLogger(out, name="tensorboard", version="")
-    try:
-        return MLFlowLogger(
-            experiment_name="cytolibra", run_name=name, tracking_uri=(out / "mlflow").as_uri()
-        )
-    except ImportError as error:
-        raise ConfigError(
-            "loop.loggers: mlflow is not installed: pip install 'cytolibra[mlflow]'"
-        ) from error
+def _quieten() -> None:
+    """Leaves of what Lightning says what matters to whoever trains here."""
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in NOISE:
+        warnings.filterwarnings("ignore", pattern)

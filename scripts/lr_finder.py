@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from configs import ConfigError
 from models import build_detector, with_class_counts
 from models.learner import DetectionLearner
-from scripts.loop import make_trainer, told_when_out_of_memory
-from scripts.training import Judge, TrainSettings, make_data, read_fields
+from scripts.failures import explained
+from scripts.judge import Judge
+from scripts.loop import make_trainer
+from scripts.training import TrainSettings, make_data, read_fields
 
 RANGE = (1e-5, 1.0)
 
@@ -39,13 +41,13 @@ def find_lr(settings: TrainSettings, out: Path, steps: int = 100) -> float:
     model = with_class_counts(settings.model, train.class_counts())
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(model)
-    learner = DetectionLearner(detector, settings.optimiser, Judge(detector.config))
+    learner = DetectionLearner(detector, settings.optimiser, Judge(detector.config), steps)
     loop = settings.loop.model_copy(
         update={"steps": steps + 1, "epochs": 1, "ema": 0.0, "patience": None, "loggers": ()}
     )
     data = make_data(settings.model_copy(update={"loop": loop}), train, val)
-    trainer, _ = make_trainer(loop, out, [])
-    with told_when_out_of_memory(loop, settings.data.crops.size):
+    with explained(loop, settings.data.crops.size) as running:
+        trainer = running.trainer = make_trainer(loop, out, [])
         finder = Tuner(trainer).lr_find(
             learner,
             datamodule=data,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich import get_console
 
 from configs import ConfigError, load_config
 
@@ -30,7 +30,7 @@ def train(
     from scripts.training import TrainSettings, run_training
 
     settings = load_config(config, TrainSettings, set_ or [])
-    console = Console()
+    console = get_console()  # the progress bar's, so that lines go above it
     if find_lr:
         from scripts import lr_finder
 

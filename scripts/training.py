@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import math
 import platform
+from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Trainer, seed_everything
 from pydantic import Field, model_validator
 from rich.console import Console
-from torch import Tensor
 
 from configs import StrictModel
 from data.annotations import AnnotationSettings
 from data.augment import AugmentSettings
 from data.evaluation import (
-    FEW_CELLS,
-    FieldCells,
-    best_threshold,
-    field_metrics,
-    join,
-    match_classes,
-    matches,
-    pool,
     save_cells,
 )
 from data.fieldset import FieldSet, widest_cell
@@ -40,17 +31,17 @@ from models import (
     with_class_counts,
 )
 from models.callbacks import GradientBalance, UnreadableImages
-from models.learner import DetectionLearner, OptimiserSettings, Targets
+from models.learner import DetectionLearner, OptimiserSettings
+from models.resuming import Tell
 from pipeline.report import software_versions
-from scripts.loop import FieldsData, LoopSettings, make_trainer, told_when_out_of_memory
+from scripts.failures import explained
+from scripts.feeding import FieldsData
+from scripts.judge import THRESHOLD_RULE, Judge, check_monitor
+from scripts.loggers import log_settings
+from scripts.loop import BEST, LoopSettings, make_trainer
 from scripts.plots import draw_balance, read_balance
+from scripts.resumed import changed_settings, flatten
 from scripts.slides import read_annotated
-
-THRESHOLD_RULE = (
-    "abnormal classes: best F2 on the validation fields at IoU 0.5, for a miss is worse than a "
-    "false alarm; normal ones: best F1. An abnormal class with fewer than "
-    f"{FEW_CELLS} cells there takes the threshold of all abnormal classes merged"
-)
 
 
 class FieldSource(AnnotationSettings):
@@ -133,42 +124,53 @@ def run_training(
         console: where people look.
 
     Raises:
-        ConfigError: data or weights are missing or wrong.
+        ConfigError: data or weights are missing or wrong, or not those of the checkpoint's run.
+        CytoLibraError: the run failed, for a reason with a remedy.
         KeyboardInterrupt: the run was stopped; ``--resume`` goes on with it.
     """
     train_fields, val_fields = read_fields(settings)
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings.model_copy(update={"model": model})
+    check_monitor(model, settings.loop.monitor)
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(settings.model)
     judge = Judge(detector.config)
-    learner = DetectionLearner(detector, settings.optimiser, judge)
-    data = make_data(settings, train_fields, val_fields)
+    steps, files = settings.loop.optimiser_steps, files_of(train_fields)
+    learner = DetectionLearner(detector, settings.optimiser, judge, steps, files)
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    limit = settings.loop.max_unreadable
     balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
-    names = [str(field.image) for field in train_fields.fields]
-    unreadable = UnreadableImages(names, settings.loop.max_unreadable)
-    trainer, best = make_trainer(settings.loop, out, [balance, unreadable], settings.card.name)
-    if trainer.is_global_zero:
-        _write_settings(settings, out)
-        _tell_start(settings, train_fields, val_fields, console)
-    with told_when_out_of_memory(settings.loop, settings.data.crops.size):
+    watchers = [balance, UnreadableImages(files, files_of(val_fields), limit, tell)]
+    with explained(settings.loop, settings.data.crops.size) as running:
+        trainer = make_trainer(settings.loop, out, watchers, settings.card.name, tell)
+        running.trainer = trainer
+        console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
+        if checkpoint is not None:
+            _tell_changes(settings, out, tell)
+        if trainer.is_global_zero:
+            _write_settings(settings, out)
+            log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
+            _tell_start(settings, train_fields, val_fields, trainer, tell)
+        data = make_data(settings, train_fields, val_fields)
         trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    # The callback keeps the moving average as the checkpoint's weights.
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
-    learner.load_state_dict(state["state_dict"])
-    trainer.validate(learner, datamodule=data, verbose=False)
+        # The callback keeps the moving average as the checkpoint's weights.
+        best = torch.load(out / BEST, map_location="cpu", weights_only=False)
+        learner.load_state_dict(best["state_dict"])
+        trainer.validate(learner, datamodule=data, verbose=False)
     card = _make_card(settings, train_fields, judge)
     if not trainer.is_global_zero:
         return card
     save_cells(out / "validation.npz", judge.truth, judge.found)
     draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
-    if unreadable.found:
-        console.print(
-            f"{len(unreadable.found)} images could not be read: {', '.join(unreadable.found)}"
-        )
     return save_detector(detector, card, out / "model", dtype=torch.float16)
+
+
+def files_of(fields: FieldSet) -> list[str]:
+    """The image of each field."""
+    return [str(field.image) for field in fields.fields]
 
 
 def make_data(settings: TrainSettings, train: FieldSet, val: FieldSet) -> FieldsData:
@@ -194,68 +196,30 @@ def _read_source(source: FieldSource, classes: tuple[str, ...]) -> FieldSet:
     return take_part(fields, source.split, source.part) if source.split else fields
 
 
-class Judge:
-    """Computes the validation metrics, and remembers the last cells that it judged.
-
-    Attributes:
-        metrics: of the last validation, by name.
-        truth, found: its cells, an entry a field.
-    """
-
-    def __init__(self, config: DetectorConfig) -> None:
-        self.config = config
-        self.metrics: dict[str, float] = {}
-        self.truth: list[FieldCells] = []
-        self.found: list[FieldCells] = []
-
-    def __call__(self, truth: Targets, found: Targets) -> dict[str, float]:
-        """See `data.evaluation.field_metrics`."""
-        self.truth = [to_cells(target) for target in truth]
-        self.found = [to_cells(target) for target in found]
-        classes, abnormal = self.config.classes, self.config.is_abnormal
-        self.metrics = field_metrics(self.truth, self.found, classes, abnormal)
-        return self.metrics
-
-    def thresholds(self) -> dict[str, float]:
-        """For each class the score that `THRESHOLD_RULE` gives."""
-        classes, abnormal = self.config.classes, self.config.is_abnormal
-        sides = pool(self.truth, self.found, np.flatnonzero(abnormal))
-        pooled = best_threshold(matches(*sides, 1, 0), beta=2)
-        thresholds = {}
-        by_class = match_classes(self.truth, self.found, len(classes))
-        for label, (name, by_field) in enumerate(zip(classes, by_class, strict=True)):
-            of_class = join(by_field)
-            own = best_threshold(of_class, beta=2 if abnormal[label] else 1)
-            too_few = abnormal[label] and of_class.cells < FEW_CELLS
-            thresholds[name] = round(pooled if too_few else own, 4)
-        return thresholds
-
-
-def to_cells(target: dict[str, Tensor]) -> FieldCells:
-    """A target or a detector's output as arrays for the evaluation."""
-    count = len(target["labels"])
-    scores = target.get("scores", torch.ones(count))
-    crowd = target.get("crowd", torch.zeros(count, dtype=torch.bool))
-    return FieldCells(
-        target["boxes"].double().numpy(),
-        target["labels"].numpy(),
-        scores.double().numpy(),
-        crowd.numpy(),
-    )
-
-
 def _write_settings(settings: TrainSettings, out: Path) -> None:
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (out / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def _tell_start(settings: TrainSettings, train: FieldSet, val: FieldSet, console: Console) -> None:
-    """What is trained on what, and with which software."""
-    versions = ", ".join(f"{name} {version}" for name, version in software_versions().items())
-    console.print(f"{versions}; {platform.platform()}; seed {settings.loop.seed}", markup=False)
-    console.print(_describe(settings, train, val), markup=False)
+def _tell_changes(settings: TrainSettings, out: Path, tell: Tell) -> None:
+    changes = changed_settings(out / "config.yaml", settings.model_dump(mode="json"))
+    if changes:
+        tell(f"goes on with other settings than it began with: {changes}")
+
+
+def _tell_start(
+    settings: TrainSettings, train: FieldSet, val: FieldSet, trainer: Trainer, tell: Tell
+) -> None:
+    """What is trained on what, where, and with which software."""
+    versions = software_versions() | {"lightning": metadata.version("lightning")}
+    tell(", ".join(f"{name} {version}" for name, version in versions.items()))
+    count, device = trainer.world_size, trainer.strategy.root_device
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform()
+    many = f"{count} processes, each on " if count > 1 else ""
+    tell(f"{many}{device.type}, {where}; {trainer.precision}; seed {settings.loop.seed}")
+    tell(_describe(settings, train, val))
     for note in (*train.notes, *val.notes):
-        console.print(note, markup=False)
+        tell(note)
 
 
 def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:

@@ -4,12 +4,13 @@ import pytest
 import torch
 from lively import lively
 
+from models import build_detector
 from models.learner import DetectionLearner, OptimiserSettings, build_schedule, in_turn, lr_share
 
 
 def groups(**settings):
     detector = lively()
-    learner = DetectionLearner(detector, OptimiserSettings(freeze=0, **settings), lambda *_: {})
+    learner = DetectionLearner(detector, OptimiserSettings(freeze=0, **settings), lambda *_: {}, 1)
     names = {id(p): name for name, p in detector.named_parameters()}
     return {
         names[id(p)]: (group["lr"], group["weight_decay"])
@@ -64,3 +65,32 @@ def test_every_schedule_lasts_the_run(schedule, total):
 
 def test_one_process_keeps_its_order():
     assert in_turn([3, 1, 2]) == [3, 1, 2]
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_frozen_norms_keep_their_statistics_in_one_process_and_in_several(sync):
+    settings = OptimiserSettings(freeze=2, backbone_norm="trained")
+    learner = DetectionLearner(lively(), settings, lambda *_: {}, 1)
+    if sync:  # what Lightning makes of batch norms, where several GPUs train them
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+    learner.train().on_train_start()
+    training = {name: m.training for name, m in learner.named_modules() if hasattr(m, "momentum")}
+    assert not training["detector.backbone.body.0.1"]
+    assert not training["detector.backbone.body.1.conv.0.1"]
+    assert training["detector.backbone.body.2.conv.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [("fcos", (3,)), ("retinanet", (3, 4)), ("atss", (5, 6)), ("reppoints", (4,)), ("yolof", (4,))],
+)
+def test_every_weight_that_learns_gets_a_gradient(name, levels):
+    """Else several processes would wait for it; also where a batch has no cell."""
+    pyramid = {"channels": 32, "levels": levels}
+    config = {"name": name, "classes": ["NILM", "HSIL"], "head_convs": 1, "pyramid": pyramid}
+    detector = build_detector(config)
+    targets = [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}] * 2
+    losses = detector([torch.rand(3, 128, 128)] * 2, targets)
+    torch.stack(list(losses.values())).sum().backward()
+    lacking = [n for n, p in detector.named_parameters() if p.requires_grad and p.grad is None]
+    assert lacking == []

@@ -12,7 +12,7 @@ from data.fieldset import FieldSet
 from data.images import FieldImages
 from models import build_detector
 from pipeline.runtimes import computes_bf16
-from scripts.training import to_cells
+from scripts.judge import to_cells
 
 SIDE = 256
 """Of the window that is looked at of each field, in pixels, so that a detector takes a minute."""

@@ -1,22 +1,32 @@
 """The loop around a training: killed and resumed, in several processes, and with bad luck."""
 
+import csv
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs import ConfigError, validate
-from models import load_detector
-from models.learner import NotFiniteError
-from scripts import loop as module
-from scripts.loop import CropLoader, LoopSettings, ShareSampler
-from scripts.training import TrainSettings, run_training
+from data.augment import AugmentSettings
+from data.evaluation import load_cells
+from data.fields import CropDataset
+from data.sampling import CropSettings
+from models.callbacks import UnreadableError
+from models.learner import DetectionLearner, NotFiniteError
+from scripts import loggers, loop
+from scripts.failures import OutOfMemoryError
+from scripts.feeding import CropLoader, ShareSampler
+from scripts.loop import LoopSettings
+from scripts.slides import images_of
+from scripts.training import TrainSettings, read_fields, run_training
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -28,7 +38,7 @@ from configs import validate
 from models.learner import DetectionLearner
 from scripts.training import TrainSettings, run_training
 
-values, out, kill_at, resume = json.loads(sys.argv[1])
+values, out, kill_at = json.loads(sys.argv[1])
 step = DetectionLearner.training_step
 
 def killed(self, batch, index):
@@ -39,30 +49,155 @@ def killed(self, batch, index):
 DetectionLearner.training_step = killed
 out = Path(out)
 out.mkdir(exist_ok=True)
-last = out / "checkpoints" / "last.ckpt"
 settings = validate(values, TrainSettings, "test")
-run_training(settings, out, last if resume else None, Console(quiet=True))
+run_training(settings, out, None, Console(quiet=True))
 """
 
 
-def start(values, out, *, kill_at=-1, resume=False, processes=1):
-    """A run in processes of its own."""
-    torchrun = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        processes,
-        "--master-port",
-        29876,
-    ]
+def start(values, out, *, kill_at):
+    """A run in a process of its own, which dies in the middle."""
     script = out.parent / "run.py"
     script.write_text(RUN)
-    arguments = json.dumps([values, str(out), kill_at, resume])
-    command = [sys.executable, *(torchrun if processes > 1 else []), script, arguments]
-    environment = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+    return call([script, json.dumps([values, str(out), kill_at])])
+
+
+def run(values, out, resume=False, **loop):
+    settings = validate(values | {"loop": values["loop"] | loop}, TrainSettings, "test")
+    out.mkdir(exist_ok=True)
+    last = out / "checkpoints" / "last.ckpt"
+    return run_training(settings, out, last if resume else None, Console(quiet=True))
+
+
+def state(folder):
+    """All tensors that a run ends with: weights, their average, the optimiser's."""
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
+    parts = ("state_dict", "current_model_state", "averaging_state", "optimizer_states")
+    return dict(tensors({name: last[name] for name in parts}))
+
+
+def tensors(values, name=""):
+    if isinstance(values, torch.Tensor):
+        yield name, values
+    elif isinstance(values, dict | list):
+        pairs = values.items() if isinstance(values, dict) else enumerate(values)
+        for key, value in pairs:
+            yield from tensors(value, f"{name}/{key}")
+
+
+def check_same_end(values, tmp_path):
+    """Resumes the run in ``halves`` and compares its end with that of one that runs through."""
+    run(values, tmp_path / "halves", resume=True)
+    run(values, tmp_path / "through")
+    expected, found = state(tmp_path / "through"), state(tmp_path / "halves")
+    assert len(expected) > 100
+    assert expected.keys() == found.keys()
+    # Of the last step, not of the best epoch, which may lie before the kill.
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    for name in ("metrics.csv", "gradients.csv"):
+        texts = [(tmp_path / folder / name).read_text() for folder in ("through", "halves")]
+        assert texts[0] == texts[1]
+
+
+def test_a_run_killed_in_its_first_epoch_ends_as_one_that_ran_through(values, tmp_path):
+    values["model"]["loss"] = {"name": "eqlv2"}  # a loss with a state of its own
+    values["optimiser"] |= {"freeze": 3}  # norms that must stay as they are
+    values["loop"] |= {"epochs": 1, "steps": 8, "accumulate": 2, "checkpoint_every": 1}
+    values["loop"] |= {"workers": 1}
+    killed = start(values, tmp_path / "halves", kill_at=3)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    last = torch.load(tmp_path / "halves" / "checkpoints" / "last.ckpt", weights_only=False)
+    assert last["global_step"] == 3
+    check_same_end(values, tmp_path)
+
+
+class KilledError(BaseException):
+    """Leaves on disk what a kill would leave."""
+
+
+def kill_at(patch, step):
+    train = DetectionLearner.training_step
+
+    def killed(self, batch, index):
+        if self.trainer.global_step == step:
+            raise KilledError
+        return train(self, batch, index)
+
+    patch.setattr(DetectionLearner, "training_step", killed)
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "every", "step"), [(1, 2, 8), (1, 5, 5), (2, 1, 5)], ids=str
+)
+def test_a_run_killed_in_a_later_epoch_ends_as_one_that_ran_through(
+    values, tmp_path, accumulate, every, step
+):
+    values["optimiser"] |= {"freeze": 3}
+    values["loop"] |= {"epochs": 2, "steps": 5, "accumulate": accumulate}
+    values["loop"] |= {"checkpoint_every": every}
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, step)
+        with pytest.raises(KilledError):
+            run(values, tmp_path / "halves")
+    check_same_end(values, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_asks_a_run_to_stop_ends_it_after_the_step(values, tmp_path, monkeypatch, number):
+    values["loop"] |= {"epochs": 1, "steps": 6, "checkpoint_every": 100, "workers": 1}
+    train = DetectionLearner.training_step
+
+    def asked(self, batch, index):
+        if index == 2:
+            os.kill(os.getpid(), number)
+        return train(self, batch, index)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectionLearner, "training_step", asked)
+        with pytest.raises(KeyboardInterrupt):
+            run(values, tmp_path / "halves")
+    assert signal.getsignal(number) == before
+    last = torch.load(tmp_path / "halves" / "checkpoints" / "last.ckpt", weights_only=False)
+    assert last["global_step"] == 3
+    check_same_end(values, tmp_path)
+
+
+def interrupt(arguments, out):
+    """Presses Ctrl-C once there is a checkpoint; exit code, output, errors."""
+    with subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not (out / "checkpoints" / "last.ckpt").is_file():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to workers too
+        return process.wait(60), *process.communicate()
+
+
+def test_ctrl_c_exits_with_130_and_says_how_to_go_on(values, tmp_path):
+    values["loop"] |= {"epochs": 1, "steps": 5000, "workers": 1, "checkpoint_every": 2}
+    code, said, errors = interrupt(command(values, tmp_path / "run"), tmp_path / "run")
+    assert code == 130, errors
+    assert "--resume goes on from there" in said
+    assert "Traceback" not in errors
+
+
+def command(values, out, *options):
+    """``cytolibra train``, as a module for torchrun."""
+    config = out.with_suffix(".json")
+    config.write_text(json.dumps(values))
+    return ["-m", "scripts.cli", "train", "--config", config, "--out", out, *options]
+
+
+def call(arguments, **environment):
     return subprocess.run(
-        list(map(str, command)),
-        env=environment,
+        [sys.executable, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -70,52 +205,51 @@ def start(values, out, *, kill_at=-1, resume=False, processes=1):
     )
 
 
-def run(values, out, **loop):
-    settings = validate(values | {"loop": values["loop"] | loop}, TrainSettings, "test")
-    out.mkdir(exist_ok=True)
-    return run_training(settings, out, None, Console(quiet=True))
-
-
-def weights(folder):
-    return load_detector(folder / "model").state_dict()
-
-
-def test_a_run_killed_in_mid_epoch_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
-    values["model"]["loss"] = {"name": "eqlv2"}  # a loss with a state of its own
-    values["loop"] |= {"epochs": 2, "steps": 5, "checkpoint_every": 2, "workers": 1}
-    killed = start(values, tmp_path / "halves", kill_at=8)  # the fourth step of the second epoch
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "halves" / "model").exists()
-    state = torch.load(tmp_path / "halves" / "checkpoints" / "last.ckpt", weights_only=False)
-    assert state["global_step"] == 7
-    resumed = start(values, tmp_path / "halves", resume=True)
-    assert resumed.returncode == 0, resumed.stderr
-    through = start(values, tmp_path / "through")
-    assert through.returncode == 0, through.stderr
-    expected, found = weights(tmp_path / "through"), weights(tmp_path / "halves")
-    for name, tensor in expected.items():
-        assert torch.equal(tensor, found[name]), name
-    for name in ("metrics.csv", "gradients.csv"):
-        texts = [(tmp_path / folder / name).read_text() for folder in ("through", "halves")]
-        assert texts[0] == texts[1]
-
-
-def test_two_processes_learn_what_one_learns_from_the_double_batch(values, tmp_path):
-    values["model"] |= {"head_norm": "none", "loss": {"name": "eqlv2"}}
-    values["optimiser"] |= {"backbone_norm": "frozen", "name": "sgd", "lr": 0.01}
-    values["loop"] |= {"epochs": 1, "steps": 3, "ema": 0, "batch_size": 2, "device": "cpu"}
-    two = start(values, tmp_path / "two", processes=2)
-    assert two.returncode == 0, two.stderr
-    values["loop"]["batch_size"] = 4
-    one = start(values, tmp_path / "one")
-    assert one.returncode == 0, one.stderr
-    expected, found = weights(tmp_path / "one"), weights(tmp_path / "two")
+def check_like_the_double_batch(values, tmp_path):
+    """Compares the run in ``two`` with one process that sees both batches."""
+    values["loop"]["batch_size"] *= 2
+    run(values, tmp_path / "one")
+    expected, found = state(tmp_path / "one"), state(tmp_path / "two")
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=2e-3, atol=2e-4, msg=name)
-    configs = [
-        json.loads((tmp_path / f / "model" / "model.json").read_text()) for f in ("one", "two")
-    ]
-    assert configs[0]["metrics"] == pytest.approx(configs[1]["metrics"], abs=0.02)
+    rows = [list(csv.DictReader((tmp_path / f / "metrics.csv").open())) for f in ("one", "two")]
+    for one, two in zip(*rows, strict=True):
+        assert one.keys() == two.keys()
+        for name, value in one.items():  # the loss, too, is that of all processes
+            expected = pytest.approx(float(value or 0), rel=1e-3, abs=1e-3)
+            assert float(two[name] or 0) == expected, name
+
+
+@pytest.fixture
+def alike(values):
+    """What two processes and one can compute alike: norms that stay as they are, plain steps."""
+    values["model"] |= {"head_norm": "none", "loss": {"name": "eqlv2"}}
+    values["optimiser"] |= {"backbone_norm": "frozen", "name": "sgd", "lr": 0.01}
+    values["loop"] |= {"epochs": 1, "steps": 12, "ema": 0.9, "batch_size": 2, "device": "cpu"}
+    return values
+
+
+def test_two_processes_of_torchrun_learn_what_one_learns_from_the_double_batch(alike, tmp_path):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+    two = call([*torchrun, *command(alike, tmp_path / "two")])
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("the best epoch is in") == 1  # the first process speaks
+    assert "2 processes, each on cpu" in two.stdout
+    check_like_the_double_batch(alike, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_of_one_command_stop_together_and_go_on(alike, tmp_path):
+    alike["loop"] |= {"devices": 2, "steps": 60, "checkpoint_every": 1}
+    stopped, said, errors = interrupt(command(alike, tmp_path / "two"), tmp_path / "two")
+    assert stopped == 130, errors
+    assert said.count("--resume goes on from there") == 1
+    resumed = call(command(alike, tmp_path / "two", "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    through = call(command(alike, tmp_path / "through"))
+    assert through.returncode == 0, through.stderr
+    expected, found = state(tmp_path / "through"), state(tmp_path / "two")
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -148,22 +282,29 @@ def test_gradients_of_several_batches_make_one_step(values, tmp_path):
 
 
 def test_figures_go_to_tensorboard(values, tmp_path):
-    run(values, tmp_path / "run", epochs=1)
-    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+    run(values, tmp_path / "run", epochs=2, steps=10)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    names = set(events.Tags()["scalars"])
+    assert {"train/loss", "train/classification", "val/score"} <= names
+    assert any(name.startswith("lr-AdamW") for name in names)
+    assert [event.step for event in events.Scalars("train/loss")] == [9, 19]
+    header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
+    assert all(n.startswith(("train/", "val/")) for n in header.split(",")[2:])
 
 
 def test_a_missing_logger_is_named(monkeypatch, tmp_path):
     def missing(*_, **__):
         raise ModuleNotFoundError("mlflow")
 
-    monkeypatch.setattr(module, "MLFlowLogger", missing)
+    monkeypatch.setattr(loggers, "MLFlowLogger", missing)
     with pytest.raises(ConfigError, match=r"loop.loggers: mlflow is not installed"):
-        module.make_trainer(LoopSettings(loggers=("mlflow",), device="cpu"), tmp_path, [])
+        loop.make_trainer(LoopSettings(loggers=("mlflow",), device="cpu"), tmp_path, [])
 
 
 def test_a_run_that_gets_no_better_ends_early(values, tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.training.field_metrics", lambda *_: {"score": 0.5})
+    monkeypatch.setattr("scripts.judge.field_metrics", lambda *_: {"score": 0.5})
     run(values, tmp_path / "run", epochs=9, steps=1, patience=2)
+    run(values, tmp_path / "run", resume=True, epochs=9, steps=1, patience=2)  # it has ended
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]
     assert len(rows) == 3 + 1  # the first, two no better, and the best one again
 
@@ -178,10 +319,11 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(values, tmp_p
         return losses | {"bbox_ctrness": losses["bbox_ctrness"] * float("nan")}
 
     monkeypatch.setattr(FCOS, "compute_loss", broken)
-    with pytest.raises(NotFiniteError, match=r"no number at step 0 \(bbox_ctrness\)"):
+    told = r"no number at step 0 \(bbox_ctrness nan\).*not_finite.pt, of .*images/[12].png"
+    with pytest.raises(NotFiniteError, match=told):
         run(values, tmp_path / "run")
     kept = torch.load(tmp_path / "run" / "not_finite.pt", weights_only=True)
-    assert len(kept["images"]) == len(kept["targets"]) == 2
+    assert len(kept["images"]) == len(kept["targets"]) == len(kept["files"]) == 2
 
 
 def test_memory_that_runs_out_says_what_to_turn_down(values, tmp_path, monkeypatch):
@@ -191,7 +333,9 @@ def test_memory_that_runs_out_says_what_to_turn_down(values, tmp_path, monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(FCOS, "compute_loss", full)
-    with pytest.raises(ConfigError, match=r"turn down loop.batch_size \(2.*data.crops.size \(64\)"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"turn down loop.batch_size \(2.*data.crops.size \(64\)"
+    ):
         run(values, tmp_path / "run")
 
 
@@ -204,20 +348,80 @@ def break_image(values, name):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_is_passed_over_and_told(values, tmp_path, workers):
     path = break_image(values, "2.png")
-    settings = validate(
-        values | {"loop": values["loop"] | {"steps": 8, "workers": workers}}, TrainSettings, "test"
-    )
-    (tmp_path / "run").mkdir()
+    broken_field = Path(values["data"]["val"]["images"]) / "1.png"
+    broken_field.write_bytes(broken_field.read_bytes()[:60])
+    said = say(values, tmp_path / "run", steps=8, workers=workers)
+    assert said.count(f"{path}: cannot be read; other crops are drawn instead") == 1
+    assert said.count(f"{broken_field}: cannot be read; it is left out of the validation") == 1
+    assert f"2 images could not be read: {path}, {broken_field}" in said
+    truth, _ = load_cells(tmp_path / "run" / "validation.npz")
+    assert len(truth) == 1
+
+
+def say(values, out, **loop):
+    """What a run says to people."""
+    settings = validate(values | {"loop": values["loop"] | loop}, TrainSettings, "test")
+    out.mkdir()
     console = Console(record=True, width=400, file=open(os.devnull, "w"))  # noqa: SIM115
-    with pytest.warns(UserWarning, match=r"2.png: cannot be read"):
-        run_training(settings, tmp_path / "run", None, console)
-    assert f"1 images could not be read: {path}" in console.export_text()
+    run_training(settings, out, None, console)
+    return console.export_text()
+
+
+def test_what_could_not_be_read_changes_no_other_crop(values, tmp_path):
+    fields = read_fields(validate(values, TrainSettings, "test"))[0]
+
+    def crops():
+        images, settings = images_of(fields), CropSettings(size=64)
+        return CropDataset(fields, images, 0.5, settings, AugmentSettings(), 12, seed=0)
+
+    whole = list(crops())
+    path = break_image(values, "2.png")
+    again = list(crops())
+    for (before, _), (after, target) in zip(whole, again, strict=True):
+        assert torch.equal(before, after) == ("unreadable" not in target)
+    assert {fields.fields[int(t["field"])].image for _, t in again} == {path.with_name("1.png")}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_where_nothing_can_be_read_the_reason_is_one_line(values, tmp_path, workers):
+    break_image(values, "1.png")
+    break_image(values, "2.png")
+    with pytest.raises(ConfigError, match=r"[12].png: cannot be read as an image") as caught:
+        run(values, tmp_path / "run", workers=workers)
+    assert "Traceback" not in str(caught.value)
 
 
 def test_too_many_unreadable_images_end_the_run(values, tmp_path):
     break_image(values, "2.png")
-    with pytest.raises(ConfigError, match=r"max_unreadable = 0: .*2.png"):
+    with pytest.raises(UnreadableError, match=r"max_unreadable = 0: .*2.png"):
         run(values, tmp_path / "run", steps=8, max_unreadable=0)
+
+
+def test_a_run_goes_on_with_the_settings_that_it_began_with(values, tmp_path):
+    run(values, tmp_path / "run", epochs=1)
+    with pytest.raises(ConfigError, match=r"loop.epochs = 3 \(was 1\)"):
+        run(values, tmp_path / "run", resume=True, epochs=3)
+    run(values, tmp_path / "run", resume=True, epochs=1, workers=1)
+
+
+def test_a_run_that_was_moved_goes_on_with_its_best_epoch(values, tmp_path):
+    run(values, tmp_path / "here", epochs=1)
+    (tmp_path / "here").rename(tmp_path / "there")
+    run(values, tmp_path / "there", resume=True, epochs=1)
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_figure_that_is_none_is_refused_before_the_first_epoch(values, tmp_path):
+    with pytest.raises(ConfigError, match=r"loop.monitor = val/f1: expected one of .*val/score"):
+        run(values, tmp_path / "run", monitor="val/f1")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_more_devices_than_there_are_is_one_line(values, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match=r"loop: .*gpu"):
+        run(values, tmp_path / "run", device="gpu")
 
 
 def test_half_precision_on_a_cpu_is_refused():

@@ -1,0 +1,136 @@
+"""What a run is fed with: each process its share of the crops, and of the validation fields."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Sampler, Subset
+
+from data.augment import AugmentSettings
+from data.fields import CropDataset, Sample, WholeFieldDataset, collate
+from data.fieldset import FieldSet
+from data.sampling import CropSettings
+from scripts.loop import LoopSettings
+from scripts.slides import images_of
+
+
+class ShareSampler(Sampler[int]):
+    """The crops of one process: of each round of batches its own, in order.
+
+    All processes together see in a round what one process with a larger batch would see.
+
+    Args:
+        steps: batches.
+        batch_size: crops a batch.
+        rank, ranks: which process, of how many.
+    """
+
+    def __init__(self, steps: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
+        self.steps, self.batch_size, self.rank, self.ranks = steps, batch_size, rank, ranks
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.steps * self.batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.start, self.steps):
+            first = (step * self.ranks + self.rank) * self.batch_size
+            yield from range(first, first + self.batch_size)
+
+
+class CropLoader(DataLoader[Sample]):
+    """Loads an epoch's crops; goes on in the middle of it, where a checkpoint says so."""
+
+    sampler: ShareSampler
+    _served = 0
+
+    def __iter__(self) -> Any:
+        self._served = self.sampler.start
+        for batch in super().__iter__():
+            self._served += 1
+            yield batch
+        self.sampler.start = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches were served; Lightning keeps it in its checkpoints."""
+        return {"served": self._served}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begins after those batches."""
+        self.sampler.start = state_dict["served"]
+
+
+class FieldsData(LightningDataModule):
+    """Crops to train on, drawn anew each epoch, and whole fields to validate on.
+
+    Args:
+        train: fields to learn from.
+        val: fields to judge by.
+        mpp: of the detector.
+        crops: how crops are drawn.
+        augment: how they are changed.
+        loop: how many of them.
+        cache: a folder for decoded blocks of slides.
+    """
+
+    def __init__(
+        self,
+        train: FieldSet,
+        val: FieldSet,
+        mpp: float,
+        crops: CropSettings,
+        augment: AugmentSettings,
+        loop: LoopSettings,
+        cache: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.train_fields, self.val_fields = train, val
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than fields
+        self.mpp, self.crops, self.augment, self.loop = mpp, crops, augment, loop
+        self._train_images, self._val_images = images_of(train, cache), images_of(val)
+
+    def train_dataloader(self) -> CropLoader:
+        """This epoch's crops; they depend on the seed and the epoch only, so resuming is exact."""
+        loop, (rank, ranks) = self.loop, self._place()
+        crops = CropDataset(
+            self.train_fields,
+            self._train_images,
+            self.mpp,
+            self.crops,
+            self.augment,
+            loop.steps * loop.batch_size * ranks,
+            loop.seed,
+            self.trainer.current_epoch if self.trainer else 0,
+        )
+        return CropLoader(
+            crops,
+            loop.batch_size,
+            sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks),
+            collate_fn=collate,
+            num_workers=loop.workers,
+            worker_init_fn=_leave_interrupts_alone,
+            # Else each epoch would draw from the run's own generator.
+            generator=torch.Generator(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Every validation field, whole; each process has its share."""
+        fields = WholeFieldDataset(self.val_fields, self._val_images, self.mpp)
+        rank, ranks = self._place()
+        own = Subset(fields, range(rank, len(fields), ranks))
+        return DataLoader(own, batch_size=1, collate_fn=collate, generator=torch.Generator())
+
+    def _place(self) -> tuple[int, int]:
+        """Which process this is, of how many."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _leave_interrupts_alone(_: int) -> None:
+    """What asks a run to stop reaches the workers too; when they end is for their parent to say."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,91 @@
+"""The judge of a training run: the figures of each epoch, and the thresholds of the best one."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs import ConfigError
+from data.evaluation import (
+    FEW_CELLS,
+    FieldCells,
+    best_threshold,
+    field_metrics,
+    join,
+    match_classes,
+    matches,
+    pool,
+)
+from models import DetectorConfig
+from models.learner import Targets
+
+THRESHOLD_RULE = (
+    "abnormal classes: best F2 on the validation fields at IoU 0.5, for a miss is worse than a "
+    "false alarm; normal ones: best F1. An abnormal class with fewer than "
+    f"{FEW_CELLS} cells there takes the threshold of all abnormal classes merged"
+)
+
+
+class Judge:
+    """Computes the validation metrics, and remembers the last cells that it judged.
+
+    Attributes:
+        metrics: of the last validation, by name.
+        truth, found: its cells, an entry a field.
+    """
+
+    def __init__(self, config: DetectorConfig) -> None:
+        self.config = config
+        self.metrics: dict[str, float] = {}
+        self.truth: list[FieldCells] = []
+        self.found: list[FieldCells] = []
+
+    def __call__(self, truth: Targets, found: Targets) -> dict[str, float]:
+        """See `data.evaluation.field_metrics`."""
+        self.truth = [to_cells(target) for target in truth]
+        self.found = [to_cells(target) for target in found]
+        classes, abnormal = self.config.classes, self.config.is_abnormal
+        self.metrics = field_metrics(self.truth, self.found, classes, abnormal)
+        return self.metrics
+
+    def thresholds(self) -> dict[str, float]:
+        """For each class the score that `THRESHOLD_RULE` gives."""
+        classes, abnormal = self.config.classes, self.config.is_abnormal
+        sides = pool(self.truth, self.found, np.flatnonzero(abnormal))
+        pooled = best_threshold(matches(*sides, 1, 0), beta=2)
+        thresholds = {}
+        by_class = match_classes(self.truth, self.found, len(classes))
+        for label, (name, by_field) in enumerate(zip(classes, by_class, strict=True)):
+            of_class = join(by_field)
+            own = best_threshold(of_class, beta=2 if abnormal[label] else 1)
+            too_few = abnormal[label] and of_class.cells < FEW_CELLS
+            thresholds[name] = round(pooled if too_few else own, 4)
+        return thresholds
+
+
+def to_cells(target: dict[str, Tensor]) -> FieldCells:
+    """A target or a detector's output as arrays for the evaluation."""
+    count = len(target["labels"])
+    scores = target.get("scores", torch.ones(count))
+    crowd = target.get("crowd", torch.zeros(count, dtype=torch.bool))
+    return FieldCells(
+        target["boxes"].double().numpy(),
+        target["labels"].numpy(),
+        scores.double().numpy(),
+        crowd.numpy(),
+    )
+
+
+def check_monitor(config: DetectorConfig, monitor: str) -> None:
+    """Tells before the first epoch, not after it, that there is no such figure.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    with warnings.catch_warnings(action="ignore"):  # means of nothing
+        names = [f"val/{name}" for name in Judge(config)([], [])]
+    if monitor not in names:
+        raise ConfigError(f"loop.monitor = {monitor}: expected one of {', '.join(names)}")

@@ -1,0 +1,126 @@
+"""Two processes learn what one learns from the batches of both: every loss of every detector."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+
+from losses import BAGSLoss, GHMLoss
+from losses.ranks import mean_over_ranks, of_all_ranks, sum_over_ranks
+
+REPO = Path(__file__).resolve().parents[2]
+
+COMPARE = """
+import sys
+import torch
+from torch import distributed
+from models import build_detector, with_class_counts
+from models.config import DetectorConfig
+
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=int(sys.argv[2]),
+                               world_size=2)
+rank = distributed.get_rank()
+LOSSES = ("cross_entropy", "focal", "grad_libra", "class_balanced", "eql", "eqlv2", "ghm",
+          "equalized_focal", "graded_libra", "seesaw", "bags")
+DETECTORS = {"fcos": [3], "retinanet": [3], "atss": [3], "reppoints": [3], "yolof": [4]}
+
+def build(name, loss):
+    torch.manual_seed(0)
+    pyramid = {"channels": 32, "levels": DETECTORS[name]}
+    config = DetectorConfig(name=name, classes=("NILM", "HSIL"), head_convs=1, pyramid=pyramid,
+                            head_norm="none", loss={"name": loss})
+    detector = build_detector(with_class_counts(config, [500, 20]))
+    for module in detector.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    return detector
+
+def gradients(detector, images, targets):
+    for _ in range(2):  # the second step goes by what losses remember of the first
+        detector.zero_grad()
+        torch.stack(list(detector(images, targets).values())).sum().backward()
+    return {n: p.grad for n, p in detector.named_parameters() if p.grad is not None}
+
+torch.manual_seed(1)
+images = [torch.rand(3, 64, 64) for _ in range(4)]
+boxes = [[[5., 5, 40, 40], [20, 20, 60, 60]], [[10., 10, 50, 45]], [], [[8., 20, 30, 50]]]
+labels = [[0, 1], [0], [], [1]]
+targets = [{"boxes": torch.tensor(b).reshape(-1, 4), "labels": torch.tensor(l).long()}
+           for b, l in zip(boxes, labels)]
+ready = distributed.is_initialized
+for name in DETECTORS:
+    for loss in LOSSES:
+        if name == "yolof" and loss in ("seesaw", "bags"):
+            continue
+        own = slice(2 * rank, 2 * rank + 2)
+        shared = gradients(build(name, loss), images[own], targets[own])
+        for gradient in shared.values():
+            distributed.all_reduce(gradient)
+            gradient /= 2
+        distributed.is_initialized = lambda: False  # this process alone, with both batches
+        alone = gradients(build(name, loss), images, targets)
+        distributed.is_initialized = ready
+        assert shared.keys() == alone.keys()
+        for key, gradient in alone.items():
+            scale = gradient.abs().max() + 1e-6
+            assert ((shared[key] - gradient).abs().max() / scale) < 2e-3, (name, loss, key)
+print("all alike")
+"""
+
+
+@pytest.mark.slow
+def test_every_loss_of_every_detector_sees_the_batches_of_all_processes(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMPARE, str(tmp_path / "store"), str(rank)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        out, errors = process.communicate(timeout=240)
+        assert "all alike" in out, errors
+
+
+@pytest.fixture
+def four_alike(tmp_path, monkeypatch):
+    """A group of one process, of which there seem to be four."""
+    store = distributed.FileStore(str(tmp_path / "store"), 1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    monkeypatch.setattr(distributed, "all_reduce", lambda tensor: tensor.mul_(4))
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 4)
+    yield
+    distributed.destroy_process_group()
+
+
+def test_one_process_has_its_own(tmp_path):
+    assert sum_over_ranks(torch.tensor([3])).tolist() == [3]
+    assert mean_over_ranks(torch.tensor([3])).tolist() == [3]
+    assert of_all_ranks("own") == ["own"]
+
+
+def test_a_mean_leaves_its_values_as_they_are(four_alike):
+    values = torch.tensor([2.0, 4.0], dtype=torch.float64)
+    assert mean_over_ranks(values).tolist() == [2, 4]
+    assert values.tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    "loss", [GHMLoss(), BAGSLoss([500, 20], bounds=[100])], ids=["ghm", "bags"]
+)
+def test_losses_that_count_the_batch_count_that_of_all_processes(loss, request):
+    torch.manual_seed(0)
+    targets = torch.zeros(40, 2)
+    targets[:4, 0], targets[4:5, 1] = 1, 1
+    logits = torch.randn(40, loss.channels(2))
+    repeated = loss(logits.repeat(4, 1), targets.repeat(4, 1))[:40]
+    request.getfixturevalue("four_alike")
+    torch.testing.assert_close(loss(logits, targets), repeated)
