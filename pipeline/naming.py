@@ -44,9 +44,14 @@ def name_cells(
         return kept
     suspects = kept[of_kept]
     _, nearest = cKDTree(best.centers).query(suspects.centers)
-    same = _iou(suspects.boxes, best.boxes[nearest]) > iou
-    renamed = best[np.unique(nearest[same])]
-    return Detections.concatenate([kept[~of_kept], suspects[~same], renamed])
+    named = best[nearest]
+    same = _iou(suspects.boxes, named.boxes) > iou
+    renamed = Detections(
+        suspects.boxes,  # where the margin saw it: what is abnormal, and where, stays
+        np.where(same, named.scores, suspects.scores),
+        np.where(same, named.labels, suspects.labels),
+    )
+    return Detections.concatenate([kept[~of_kept], renamed])
 
 
 def _scored(cells: Detections, scores: NDArray[np.floating]) -> Detections:
