@@ -19,8 +19,8 @@ SUPPORT = 1.0
 ROOM = 4
 """Output pixels before a box of which torch may need some; see `resample`."""
 
-LARGE = 512 * 512
-"""Output pixels from which on torch's way is taken."""
+LARGE = 1024 * 1024
+"""Output pixels from which on torch's way is taken: those of tiles, not of fields."""
 
 _EXACT = 1e-6
 """Pixels by which torch's grid may lie beside the box's. With 1/32 it would fit at nearly any
