@@ -1,5 +1,7 @@
 """Many slides, one after the other: one bad slide never ends the batch, and nothing is lost.
 
+While an engine screens the next slides, the results of the last ones are written here.
+
 A batch can be ended at any moment, however rudely, and started again: results that are there, made
 of the same content, settings and weights, are used again; failed slides are tried again.
 """
@@ -12,8 +14,9 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +28,10 @@ from pydantic import JsonValue
 from configs import CytoLibraError
 from pipeline.batch_summary import write_summary
 from pipeline.discovery import SlideJob
+from pipeline.engines import Engine
 from pipeline.errors import SlideError
 from pipeline.fingerprint import (
+    FileStamp,
     Fingerprint,
     hash_content,
     hash_recipe,
@@ -48,9 +53,6 @@ from pipeline.run_record import (
     save_record,
 )
 from pipeline.writers import write_reports
-
-Screen = Callable[[Path], SlideReport]
-"""Screens one slide; raises SlideError where it can't be."""
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -124,28 +126,37 @@ class Listener(Protocol):
 
 
 def screen_batch(
-    jobs: Sequence[SlideJob], screen: Screen, plan: BatchPlan, listener: Listener
+    jobs: Sequence[SlideJob], engine: Engine, plan: BatchPlan, listener: Listener
 ) -> BatchResult:
     """Screens slides and writes their results, the summary and the record of the run.
 
     Args:
         jobs: all slides, of all shards; see `pipeline.discovery.discover`.
-        screen: screens one slide.
+        engine: screens the slides; closed at the end.
         plan: what to do.
         listener: hears how it goes.
 
     Raises:
         ConfigError: the output folder can't be used; nothing was started.
     """
-    prepare_output(plan.out, jobs)
-    with run_log(plan.out / record_name(plan.shard, ".log")):
-        batch = _Batch(jobs, screen, plan, listener)
-        return batch.run()
+    with closing(engine):
+        prepare_output(plan.out, jobs)
+        with run_log(plan.out / record_name(plan.shard, ".log")):
+            return _Batch(jobs, engine, plan, listener).run()
 
 
 def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJob]:
     """Every n-th slide, so that each shard gets its share of every folder."""
     return jobs[shard.index - 1 :: shard.count] if shard else jobs
+
+
+@dataclass
+class _Attempt:
+    """A slide that is being screened: since when, and what its files were then."""
+
+    job: SlideJob
+    started: float
+    files: tuple[FileStamp, ...] = ()
 
 
 class _StopBatchError(Exception):
@@ -156,11 +167,12 @@ class _Batch:
     """One run over the slides of a shard; its state is the record that it keeps."""
 
     def __init__(
-        self, jobs: Sequence[SlideJob], screen: Screen, plan: BatchPlan, listener: Listener
+        self, jobs: Sequence[SlideJob], engine: Engine, plan: BatchPlan, listener: Listener
     ) -> None:
         self._all_jobs = jobs
         self._jobs = take_shard(jobs, plan.shard)
-        self._screen = screen
+        self._engine = engine
+        self._running: dict[Future[SlideReport], _Attempt] = {}
         self._plan = plan
         self._listener = listener
         self._problem: str | None = None
@@ -183,14 +195,41 @@ class _Batch:
             with _termination_as_interrupt():
                 self._save()
                 self._listener.batch_started(len(self._jobs))
-                for job in self._jobs:
-                    self._take(job)
+                self._screen_all()
             self._end("complete")
         except _StopBatchError:
             self._end("stopped")
         except KeyboardInterrupt:
+            self._keep_finished()
             self._end("interrupted")
         return self._result()
+
+    def _screen_all(self) -> None:
+        jobs = iter(self._jobs)
+        self._fill(jobs)
+        while self._running:
+            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+            self._fill(jobs)  # the next ones are screened while these are written
+            for future in [future for future in self._running if future in done]:
+                self._finish(future)
+
+    def _fill(self, jobs: Iterator[SlideJob]) -> None:
+        """Starts slides until the engine has all that it can take."""
+        while self._wants_more() and (job := next(jobs, None)):
+            self._take(job)
+
+    def _keep_finished(self) -> None:
+        """Writes what had been screened when the batch was interrupted."""
+        ended = [f for f in self._running if f.done() and not f.exception()]
+        with suppress(KeyboardInterrupt, _StopBatchError):  # somebody is in a hurry
+            for future in ended:
+                self._finish(future)
+
+    def _wants_more(self) -> bool:
+        ended = [future for future in self._running if future.done()]
+        if self._plan.fail_fast and any(future.exception() for future in ended):
+            return False
+        return len(self._running) - len(ended) < self._engine.slots
 
     def _take(self, job: SlideJob) -> None:
         place = self._plan.out / job.name
@@ -210,35 +249,47 @@ class _Batch:
         self._save()
         self._listener.slide_started(job)
         _log.info("%s: started", show(job.path))
-        started = time.monotonic()
+        attempt = _Attempt(job, time.monotonic())
+        self._running[self._submit(attempt)] = attempt
+
+    def _submit(self, attempt: _Attempt) -> Future[SlideReport]:
         try:
-            report = self._screen_and_publish(job)
-        except KeyboardInterrupt:
-            self._note(job, status="pending")
-            raise
+            if attempt.job.problem:
+                raise SlideError(attempt.job.problem)
+            attempt.files = stamp_files(attempt.job)
+            return self._engine.submit(attempt.job.path)
         except Exception as problem:
-            self._close(job, started, None, _explain(job, problem))
+            failed: Future[SlideReport] = Future()
+            failed.set_exception(problem)
+            return failed
+
+    def _finish(self, future: Future[SlideReport]) -> None:
+        """Writes what came of a slide, or tells what went wrong with it."""
+        attempt = self._running[future]
+        try:
+            report = future.result()
+            self._publish(report, attempt)
+        except Exception as problem:
+            del self._running[future]
+            self._close(attempt, None, _explain(attempt.job, problem))
             if self._plan.fail_fast or _is_disk_full(problem):
                 raise _StopBatchError from problem
         else:
-            self._close(job, started, report, None)
+            del self._running[future]
+            self._close(attempt, report, None)
 
-    def _close(
-        self, job: SlideJob, started: float, report: SlideReport | None, error: str | None
-    ) -> None:
+    def _close(self, attempt: _Attempt, report: SlideReport | None, error: str | None) -> None:
         """Records and tells how an attempt went."""
-        status = "complete" if report else "failed"
-        seconds = round(time.monotonic() - started, 3)
+        job, status = attempt.job, "complete" if report else "failed"
+        elapsed = time.monotonic() - attempt.started
+        seconds = round(report.timing.get("total", elapsed) if report else elapsed, 3)
         record = self._note(job, status=status, error=error, seconds=seconds, ended=_now())
         self._save()
         _log.info(error or f"{show(job.path)}: complete")
         self._listener.slide_ended(job, record, report)
 
-    def _screen_and_publish(self, job: SlideJob) -> SlideReport:
-        if job.problem:
-            raise SlideError(job.problem)
-        files = stamp_files(job)
-        report = self._screen(job.path)
+    def _publish(self, report: SlideReport, attempt: _Attempt) -> None:
+        job, files = attempt.job, attempt.files
         sha256 = hash_content(job)
         if stamp_files(job) != files:
             raise SlideError(f"{show(job.path)}: was changed while it was screened; try again")
@@ -249,7 +300,6 @@ class _Batch:
             save_fingerprint(fingerprint, folder)
 
         publish(self._plan.out, job.name, write)
-        return report
 
     def _note(self, job: SlideJob, **changes: object) -> SlideRecord:
         slides, name = self._record.slides, encodable(job.name)
@@ -263,6 +313,8 @@ class _Batch:
             _log.warning("the record of the run can't be written: %s", error)
 
     def _end(self, status: str) -> None:
+        for attempt in self._running.values():  # cut short
+            self._note(attempt.job, status="pending")
         self._record = self._record.model_copy(update={"status": status, "ended": _now()})
         self._save()
         try:

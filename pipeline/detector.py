@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Literal
 
@@ -48,6 +49,7 @@ class TileDetector:
         thresholds: (C,) score from which on a cell is reported, for each class.
         device: what "auto" came to.
         runtime: what runs the network, with the precision that "auto" came to.
+        turn: held by whoever screens the tiles of a slide.
 
     Raises:
         ModelFileError: the detector has no card, so that nobody knows its mpp.
@@ -67,6 +69,7 @@ class TileDetector:
         self.thresholds = _thresholds(self.card, threshold)
         self.device = find_device(settings.device)
         self.batch_size = settings.batch_size
+        self.turn = threading.Lock()
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self._detector = detector.eval()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from threading import Lock
+from typing import Protocol, TypeVar
 
 import numpy as np
 from pydantic import JsonValue
@@ -44,6 +45,18 @@ Progress = Callable[[int, int], None]
 READERS = 2
 """Threads that read ahead of the network."""
 
+
+class Stop(Protocol):
+    """An event, of threads or of processes, that ends what is in work."""
+
+    def is_set(self) -> bool:
+        """Whether to end."""
+
+
+class StoppedError(SlideError):
+    """Somebody wanted no more of it."""
+
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -54,20 +67,26 @@ def screen_slide(
     settings: ScreenSettings | None = None,
     *,
     progress: Progress | None = None,
+    stop: Stop | None = None,
 ) -> SlideReport:
     """Screens one slide.
+
+    Several threads may screen a slide each with one detector: it takes the tiles of one slide
+    after the other's, while the other threads open slides and take pictures.
 
     Args:
         path: the slide's main file.
         detector: from `models.load_detector`, or made ready for many slides as a `TileDetector`.
         settings: of all stations; None for the defaults.
         progress: told how far it is.
+        stop: looked at before each batch of tiles.
 
     Returns:
         The report, with the cells and the pictures for the page riding along.
 
     Raises:
         SlideError: the slide can't be opened, or too much of it can't be read.
+        StoppedError: ``stop`` was set.
         ConfigError: a setting does not fit this machine.
     """
     settings = settings or ScreenSettings()
@@ -81,7 +100,8 @@ def screen_slide(
             foreground = find_foreground(slide, settings.foreground)
             tiler = settle_tiler(settings, detector.card)
             plan = plan_tiles(slide.bounds, slide.mpp, detector.card.mpp, tiler, foreground)
-        found = _screen_tiles(slide, plan, detector, settings, clock, progress)
+        with clock.turn(detector.turn):
+            found = _screen_tiles(slide, plan, detector, settings, clock, progress, stop)
         return _report(slide, plan, found, detector, settings, clock)
 
 
@@ -100,6 +120,14 @@ class Clock:
             yield
         finally:
             self.add(stage, time.perf_counter() - start)
+
+    @contextmanager
+    def turn(self, lock: Lock) -> Iterator[None]:
+        """Holds a lock; the time of waiting for it is another slide's, and not counted."""
+        start = time.perf_counter()
+        with lock:
+            self.started += time.perf_counter() - start
+            yield
 
     def add(self, stage: str, seconds: float) -> None:
         """Adds to a stage."""
@@ -125,22 +153,26 @@ def _screen_tiles(
     settings: ScreenSettings,
     clock: Clock,
     progress: Progress | None,
+    stop: Stop | None,
 ) -> Found:
     abnormal = np.array(detector.card.detector.is_abnormal)
     stitcher = Stitcher(plan.grid, settings.stitcher, detector.thresholds, abnormal)
     unread: list[Boxes] = [np.zeros((0, 4))]
     done = 0
-    tiles = read_ahead(lambda index: read_tile(slide, plan.grid, index), plan.indices.tolist())
-    for batch in in_batches(tiles, detector.batch_size):
-        with clock("detect"):
-            detections = detector.detect([tile.pixels for tile in batch])
-        for tile, cells in zip(batch, detections, strict=True):
-            stitcher.add(tile.index, cells)
-            unread.append(tile.unread)
-            clock.add("read", tile.seconds)
-        done += len(batch)
-        if progress:
-            progress(done, len(plan))
+    ahead = read_ahead(lambda index: read_tile(slide, plan.grid, index), plan.indices.tolist())
+    with closing(ahead) as tiles:  # a failure behind it ends the readers too
+        for batch in in_batches(tiles, detector.batch_size):
+            if stop and stop.is_set():
+                raise StoppedError(f"{show(slide.path)}: stopped")
+            with clock("detect"):
+                detections = detector.detect([tile.pixels for tile in batch])
+            for tile, cells in zip(batch, detections, strict=True):
+                stitcher.add(tile.index, cells)
+                unread.append(tile.unread)
+                clock.add("read", tile.seconds)
+            done += len(batch)
+            if progress:
+                progress(done, len(plan))
     with clock("stitch"):
         found = Found(stitcher.finish(), np.concatenate(unread))
     _check_readable(slide, plan, found.unread, settings.max_unread)
@@ -234,7 +266,7 @@ def core_area(plan: TilePlan) -> float:
 
 def read_ahead(
     read: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4 * READERS
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results of ``read`` in order, at most ``ahead`` of them waiting: memory stays flat.
 
     The first failure is raised in its turn; what has not started by then never does.

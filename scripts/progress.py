@@ -30,7 +30,7 @@ class PlainProgress:
 
     def __init__(self) -> None:
         self._slides = 0
-        self._number = 0
+        self._numbers: dict[str, int] = {}
 
     def batch_started(self, slides: int) -> None:
         """See `pipeline.batch.Listener`."""
@@ -38,18 +38,22 @@ class PlainProgress:
 
     def slide_started(self, job: SlideJob) -> None:
         """See `pipeline.batch.Listener`."""
-        self._tell(f"[{self._number + 1}/{self._slides}] {show(Path(job.name))}: screening")
+        self._tell(f"{self._number(job)} {show(Path(job.name))}: screening")
 
-    def tiles_done(self, done: int, tiles: int) -> None:
+    def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
         """Tiles of the slide that is being screened; told by bars only."""
 
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
         """See `pipeline.batch.Listener`."""
-        self._number += 1
         if record.error is not None:
             self._tell_failure(f"error: {record.error}")
         outcome = describe_outcome(record, report)
-        self._tell(f"[{self._number}/{self._slides}] {show(Path(job.name))}: {outcome}")
+        self._tell(f"{self._number(job)} {show(Path(job.name))}: {outcome}")
+
+    def _number(self, job: SlideJob) -> str:
+        """Which slide this is, of how many; several may be in work."""
+        number = self._numbers.setdefault(job.name, len(self._numbers) + 1)
+        return f"[{number}/{self._slides}]"
 
     def _tell(self, line: str) -> None:
         print(line, flush=True)
@@ -64,6 +68,7 @@ class BarProgress(PlainProgress):
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self._progress = progress
+        self._slide: Path | None = None
         self._all = progress.add_task("slides", total=None, unit="slides", visible=False)
         self._current = progress.add_task("", total=None, unit="tiles", visible=False)
 
@@ -73,18 +78,21 @@ class BarProgress(PlainProgress):
         self._progress.update(self._all, total=slides, visible=True)
 
     def slide_started(self, job: SlideJob) -> None:
-        """See `pipeline.batch.Listener`."""
-        name = show(Path(job.name))
-        self._progress.reset(self._current, total=None, description=name[-40:], visible=True)
+        """See `pipeline.batch.Listener`; its bar begins with its tiles."""
 
-    def tiles_done(self, done: int, tiles: int) -> None:
-        """Tiles of the slide that is being screened."""
+    def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
+        """Tiles of the slide that the detector is at."""
+        if slide != self._slide:
+            self._slide = slide
+            name = show(Path(slide.name))
+            self._progress.reset(self._current, total=tiles, description=name[-40:], visible=True)
         self._progress.update(self._current, completed=done, total=tiles)
 
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
         """See `pipeline.batch.Listener`."""
         super().slide_ended(job, record, report)
-        self._progress.update(self._current, visible=False)
+        if job.path == self._slide:
+            self._progress.update(self._current, visible=False)
         self._progress.advance(self._all)
 
     def _tell(self, line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import partial
@@ -16,8 +17,12 @@ from configs import load_config
 
 if TYPE_CHECKING:
     from pipeline.batch import BatchResult
+    from pipeline.detector import TileDetector
+    from pipeline.engines import Engine
+    from pipeline.report import SlideReport
     from pipeline.run_record import Shard
     from pipeline.settings import ScreenSettings
+    from scripts.progress import PlainProgress
 
 
 class Runtime(StrEnum):
@@ -26,6 +31,13 @@ class Runtime(StrEnum):
     auto = "auto"
     torch = "torch"
     openvino = "openvino"
+
+
+class EngineName(StrEnum):
+    """Who screens the slides."""
+
+    local = "local"
+    ray = "ray"
 
 
 Slides = Annotated[
@@ -72,6 +84,14 @@ Rule = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Slide rule of cytolibra calibrate: which are suspicious."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Processes, a slide each. Default: one a GPU; with Ray, the whole cluster's.",
+    ),
+]
 ShardText = Annotated[
     str | None,
     typer.Option(metavar="i/n", help="Screen the i-th of n parts; the others run elsewhere."),
@@ -93,6 +113,10 @@ def screen(
     fail_fast: FailFast = False,
     shard: ShardText = None,
     rule: Rule = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="This machine, or a cluster by Ray (an extra).")
+    ] = EngineName.local,
+    workers: Workers = None,
 ) -> None:
     """Screens slides, and folders of slides.
 
@@ -117,7 +141,7 @@ def screen(
     }
     settings = _read_settings(config, set_ or (), flags)
     part = Shard.parse(shard) if shard else None
-    result = _screen_all(slides, out, model, settings, overwrite, fail_fast, part)
+    result = _screen_all(slides, out, model, settings, overwrite, fail_fast, part, engine, workers)
     _tell(result, out)
     raise typer.Exit(result.exit_code)
 
@@ -142,13 +166,15 @@ def _screen_all(
     overwrite: bool,
     fail_fast: bool,
     shard: Shard | None,
+    engine: EngineName,
+    workers: int | None,
 ) -> BatchResult:
     from models import DEFAULT_MODEL, load_detector
     from pipeline.batch import BatchPlan, screen_batch
     from pipeline.detector import TileDetector
     from pipeline.discovery import discover
     from pipeline.memory import give_back_large_blocks
-    from pipeline.screen import describe_model, screen_slide, settings_in_force
+    from pipeline.screen import describe_model, settings_in_force
     from pipeline.slide_rule import load_rule
     from scripts.progress import show_progress
 
@@ -175,10 +201,37 @@ def _screen_all(
         notes=(detector.runtime.fallback,) if detector.runtime.fallback else (),
     )
     with show_progress(Console()) as progress:
-        screen_one = partial(
-            screen_slide, detector=detector, settings=settings, progress=progress.tiles_done
+        runner = _choose_engine(
+            engine, workers, model or DEFAULT_MODEL, detector, settings, progress
         )
-        return screen_batch(found.jobs, screen_one, plan, progress)
+        return screen_batch(found.jobs, runner, plan, progress)
+
+
+def _choose_engine(
+    name: EngineName,
+    workers: int | None,
+    model: str,
+    detector: TileDetector,
+    settings: ScreenSettings,
+    progress: PlainProgress,
+) -> Engine:
+    """Ray, a process for each of several devices or workers, or this process alone."""
+    from pipeline.engines import LocalEngine, ProcessEngine, RayEngine, Recipe, devices_for
+    from pipeline.screen import screen_slide
+
+    recipe = Recipe(model, settings)
+    if name is EngineName.ray:
+        return RayEngine(recipe, workers)
+    devices = devices_for(settings.runtime.device, workers)
+    if len(devices) > 1:
+        return ProcessEngine(recipe, devices)
+    stop = threading.Event()
+
+    def screen_here(path: Path) -> SlideReport:
+        told = partial(progress.tiles_done, path)
+        return screen_slide(path, detector, settings, progress=told, stop=stop)
+
+    return LocalEngine(screen_here, stop)
 
 
 def _tell(result: BatchResult, out: Path) -> None:

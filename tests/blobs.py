@@ -1,5 +1,6 @@
 """A slide of dark squares and a detector that finds them: the journey without a network."""
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,6 +31,7 @@ class BlobDetector:
     runtime = SimpleNamespace(name="torch", precision="fp32", sha256="", fallback=None)
 
     def __init__(self, mpp=0.5):
+        self.turn = threading.Lock()
         config = DetectorConfig(name="fcos", classes=CLASSES)
         thresholds = dict.fromkeys(CLASSES, 0.5)
         self.card = ModelCard(name="blobs", detector=config, mpp=mpp, thresholds=thresholds)

@@ -311,8 +311,8 @@ def test_a_terminal_gets_bars_with_tiles_rate_and_names_as_they_are() -> None:
     with show_progress(console) as progress:
         progress.batch_started(2)
         progress.slide_started(job)
-        progress.tiles_done(3, 8)
-        progress.tiles_done(8, 8)
+        progress.tiles_done(job.path, 3, 8)
+        progress.tiles_done(job.path, 8, 8)
         time.sleep(0.3)  # bars are drawn ten times a second
         record = SlideRecord(path="a.svs", status="complete", seconds=1.5)
         progress.slide_ended(job, record, make_report())

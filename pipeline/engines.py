@@ -1,0 +1,317 @@
+"""Who screens the slides of a batch: threads of this process, other processes, or a cluster.
+
+An engine takes paths and promises reports. What is written, recorded and told stays with the batch,
+in one process, so that every engine gives the same results.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from configs import ConfigError
+from models import load_detector
+from pipeline.detector import TileDetector, find_device
+from pipeline.errors import SlideError
+from pipeline.memory import give_back_large_blocks
+from pipeline.readers.base import show
+from pipeline.report import SlideReport
+from pipeline.screen import screen_slide
+from pipeline.settings import ScreenSettings
+
+Screen = Callable[[Path], SlideReport]
+"""Screens one slide; raises SlideError where it can't be."""
+
+STAGGERED = 2
+"""Slides in work at once in one process: the tiles of one, while the next is opened and the last
+one's pictures are taken. The detector takes the tiles of one slide after the other's, so memory
+holds those of one."""
+
+
+class Engine(Protocol):
+    """Something that screens slides.
+
+    Attributes:
+        slots: how many slides it has in work at once; the batch submits no more.
+    """
+
+    slots: int
+
+    def submit(self, path: Path) -> Future[SlideReport]:
+        """Begins to screen a slide; what goes wrong with it is the future's."""
+
+    def close(self) -> None:
+        """Stops what is in work, at its next tile, and gives back threads or processes."""
+
+
+class LocalEngine:
+    """Threads of this process.
+
+    Args:
+        screen: screens a slide.
+        stop: set where what is in work is to end; ``screen`` heeds it.
+        slots: slides at once.
+    """
+
+    def __init__(
+        self, screen: Screen, stop: threading.Event | None = None, slots: int = STAGGERED
+    ) -> None:
+        self.slots = slots
+        self._screen = screen
+        self._stop = stop or threading.Event()
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="screen")
+
+    def submit(self, path: Path) -> Future[SlideReport]:
+        """See `Engine`."""
+        return self._pool.submit(self._screen, path)
+
+    def close(self) -> None:
+        """See `Engine`."""
+        self._stop.set()
+        self._pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What another process needs to screen as this one would.
+
+    Attributes:
+        model: name or path.
+        settings: of all stations; the device among them is the process's own.
+    """
+
+    model: str | Path
+    settings: ScreenSettings
+
+    def on(self, device: str, threads: int | None) -> Recipe:
+        """The same on another device, with so many threads of the CPU."""
+        where: dict[str, object] = {"device": device}
+        if self.settings.runtime.threads is None:
+            where["threads"] = threads
+        runtime = self.settings.runtime.model_copy(update=where)
+        return Recipe(self.model, self.settings.model_copy(update={"runtime": runtime}))
+
+
+class ProcessEngine:
+    """A process for each of several devices, all fed from one queue.
+
+    A process that dies, of want of memory or of a fault in a library, takes only its slide along:
+    another one follows it.
+
+    Args:
+        recipe: what to do.
+        devices: of each process; the same one several times is fine.
+    """
+
+    def __init__(self, recipe: Recipe, devices: Sequence[str]) -> None:
+        self.slots = len(devices)
+        self._context = multiprocessing.get_context("spawn")  # CUDA and OpenSlide bear no fork
+        self._stop = self._context.Event()
+        threads = max(1, (os.cpu_count() or 1) // len(devices))
+        self._recipes = [recipe.on(device, threads) for device in devices]
+        self._pools = [self._start(one) for one in self._recipes]
+        self._idle = list(range(len(devices)))
+        self._lock = threading.Lock()
+
+    def submit(self, path: Path) -> Future[SlideReport]:
+        """See `Engine`."""
+        with self._lock:
+            number = self._idle.pop()
+        promise: Future[SlideReport] = Future()
+        promise.set_running_or_notify_cancel()
+        try:
+            inner = self._pools[number].submit(_screen_in_worker, path)
+        except BrokenProcessPool:  # it died between two slides
+            self._pools[number] = self._start(self._recipes[number])
+            inner = self._pools[number].submit(_screen_in_worker, path)
+        inner.add_done_callback(lambda done: self._hand_over(done, promise, number, path))
+        return promise
+
+    def close(self) -> None:
+        """See `Engine`."""
+        self._stop.set()
+        for pool in self._pools:
+            pool.shutdown(cancel_futures=True)
+
+    def _start(self, recipe: Recipe) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            1, self._context, initializer=_prepare_worker, initargs=(recipe, self._stop)
+        )
+
+    def _hand_over(
+        self,
+        inner: Future[SlideReport],
+        promise: Future[SlideReport],
+        number: int,
+        path: Path,
+    ) -> None:
+        """Passes a result on, once its process is known to be idle or has been replaced."""
+        error = None if inner.cancelled() else inner.exception()
+        if isinstance(error, BrokenProcessPool):
+            error = SlideError(
+                f"{show(path)}: the process that screened it died, perhaps for want of memory; "
+                "try again with fewer --workers"
+            )
+            if not self._stop.is_set():
+                self._pools[number] = self._start(self._recipes[number])
+        with self._lock:
+            self._idle.append(number)
+        if inner.cancelled():
+            error = SlideError(f"{show(path)}: stopped")
+        if error:
+            promise.set_exception(error)
+        else:
+            promise.set_result(inner.result())
+
+
+class RayEngine:
+    """Workers of a Ray cluster, or of a local one where none is named by ``RAY_ADDRESS``.
+
+    Slides, models and settings are named by paths, which every machine must see alike. Each worker
+    takes one GPU where the cluster has any, else the cores that ``cores`` says.
+
+    Args:
+        recipe: what to do.
+        workers: how many; None for as many as the cluster has room for.
+        cores: of each worker on a cluster without GPUs.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is no room for a worker.
+    """
+
+    def __init__(self, recipe: Recipe, workers: int | None = None, cores: int = 2) -> None:
+        self._ray = _load_ray()
+        self._owned = not self._ray.is_initialized()
+        if self._owned:
+            self._ray.init(include_dashboard=False, log_to_driver=False)
+        room = self._ray.cluster_resources()
+        gpus, cpus = int(room.get("GPU", 0)), int(room.get("CPU", 1))
+        cores = min(cores, cpus)
+        self.slots = workers or gpus or max(1, cpus // cores)
+        device, threads = ("cuda", None) if gpus else ("cpu", cores)
+        # More workers than there is room for share it.
+        needs = {
+            "num_gpus": min(1.0, gpus / self.slots) if gpus else 0,
+            "num_cpus": min(cores, cpus / self.slots) if not gpus else 0,
+        }
+        self._remote = self._ray.remote(**needs)(_RayWorker)
+        self._recipe = recipe.on(device, threads)
+        self._workers = [self._start() for _ in range(self.slots)]
+        self._idle = list(range(self.slots))
+        self._lock = threading.Lock()
+
+    def submit(self, path: Path) -> Future[SlideReport]:
+        """See `Engine`."""
+        with self._lock:
+            number = self._idle.pop()
+        promise: Future[SlideReport] = Future()
+        promise.set_running_or_notify_cancel()
+        inner = self._workers[number].screen.remote(path.absolute()).future()
+        inner.add_done_callback(lambda done: self._hand_over(done, promise, number, path))
+        return promise
+
+    def close(self) -> None:
+        """See `Engine`."""
+        for worker in self._workers:
+            self._ray.kill(worker)
+        if self._owned:
+            self._ray.shutdown()
+
+    def _start(self) -> Any:
+        return self._remote.remote(self._recipe)
+
+    def _hand_over(
+        self, inner: Future[Any], promise: Future[SlideReport], number: int, path: Path
+    ) -> None:
+        error = inner.exception()
+        if isinstance(error, self._ray.exceptions.RayTaskError):
+            error = error.cause
+        elif error is not None:
+            error = SlideError(f"{show(path)}: the worker that screened it was lost: {error}")
+            with suppress(Exception):  # the cluster itself may be gone
+                self._workers[number] = self._start()
+        with self._lock:
+            self._idle.append(number)
+        if error:
+            promise.set_exception(error)
+        else:
+            promise.set_result(inner.result())
+
+
+class _RayWorker:
+    """One worker's detector, made once for all of its slides."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._screen = _make_screen(recipe, None)
+
+    def screen(self, path: Path) -> SlideReport:
+        """Screens one slide."""
+        return self._screen(path)
+
+
+def devices_for(device: str, workers: int | None) -> list[str]:
+    """The device of each process: all GPUs for "auto" and "cuda", the one that is named else.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1", …
+        workers: how many processes; None for one a device.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    chosen = find_device(device)
+    several = device in ("auto", "cuda") and chosen.type == "cuda"
+    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if several else [str(chosen)]
+    return [names[i % len(names)] for i in range(workers or len(names))]
+
+
+_screen_here: Screen
+"""What a worker process screens with; set as it starts."""
+
+
+def _prepare_worker(recipe: Recipe, stop: Event) -> None:
+    global _screen_here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the batch's to handle
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _screen_here = _make_screen(recipe, stop)
+
+
+def _die_with_parent() -> None:
+    """Ends a process whose batch was killed, which would wait for slides for ever."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _make_screen(recipe: Recipe, stop: Event | None) -> Screen:
+    give_back_large_blocks()
+    settings = recipe.settings
+    detector = TileDetector(load_detector(recipe.model), settings.runtime, settings.threshold)
+    return lambda path: screen_slide(path, detector, settings, stop=stop)
+
+
+def _screen_in_worker(path: Path) -> SlideReport:
+    return _screen_here(path)
+
+
+def _load_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError(
+            "engine ray: Ray is not installed; pip install 'cytolibra[ray]', or use engine local"
+        ) from None
+    return ray
