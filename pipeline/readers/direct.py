@@ -18,9 +18,8 @@ from pipeline.geometry import Rect, Size
 from pipeline.readers import tiff_tags
 from pipeline.readers.base import Reader
 from pipeline.readers.segments import (
-    CACHE_BYTES,
+    SHARED,
     Samples,
-    SegmentCache,
     Segments,
     crop,
     may_be_damaged,
@@ -151,10 +150,10 @@ def _levels(vendor: VendorReader, file: TiffFile) -> list[DirectLevel | None]:
     """What is to be decoded here; None for the levels that stay with OpenSlide."""
     pages = [page for page in file.pages if isinstance(page, TiffPage) and page.is_tiled]
     levels: list[DirectLevel | None] = [None] * len(vendor.header.levels)
-    cache, lock = SegmentCache(CACHE_BYTES), threading.Lock()
+    lock = threading.Lock()
     for number, page in enumerate(pages[: len(levels)]):
         if _is_plain(page) and _is_copied(vendor, number, pages):
-            level = DirectLevel(vendor, number, Segments(page, page, cache, lock))
+            level = DirectLevel(vendor, number, Segments(page, page, SHARED, lock))
             levels[number] = level if level.agrees() else None
     return levels
 

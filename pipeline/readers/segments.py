@@ -22,8 +22,9 @@ Samples = NDArray[Any]
 """(height, width, samples) array as stored: grey or RGB, with alpha or without."""
 
 CACHE_BYTES = 128 * 2**20
-"""Decoded tiles or strips kept for a slide. Two threads that read tiles of 1536 model pixels at
-half of the slide's scale need 80 MB, so that what neighbouring tiles share is decoded once."""
+"""Decoded tiles or strips kept, of all open slides together. Two threads that read tiles of 1536
+model pixels at half of the slide's scale need 80 MB, so that what neighbouring tiles share is
+decoded once."""
 
 _ZEROS = bytes(16)
 
@@ -79,13 +80,17 @@ class SegmentCache:
             del self._kept[key]
 
 
+SHARED = SegmentCache(CACHE_BYTES)
+"""Of this process: a slide that is opened while another is read adds nothing to its memory."""
+
+
 class Segments:
     """The tiles or strips of one page.
 
     Args:
         page: whose pixels they are.
         keyframe: the page whose tags say how they are stored.
-        cache: shared by all pages of the file.
+        cache: keeps what was decoded.
         lock: guards the file's position.
     """
 

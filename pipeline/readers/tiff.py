@@ -17,10 +17,9 @@ from pipeline.geometry import Rect, Size
 from pipeline.readers import tiff_tags
 from pipeline.readers.base import WHITE, Header, Reader, UnsupportedError, levels_of, reason, show
 from pipeline.readers.segments import (
-    CACHE_BYTES,
+    SHARED,
     Page,
     Samples,
-    SegmentCache,
     Segments,
     crop,
     segment_size,
@@ -82,8 +81,8 @@ class TiffReader(Reader):
         if unsupported:
             raise UnsupportedError(f"{show(self._path)}: {unsupported}")
         white = tiff_tags.white_level(self._file, index)
-        cache, lock = SegmentCache(CACHE_BYTES), threading.Lock()
-        levels = [_TiffLevel(level, white, cache, lock) for level in _pyramid(series, self._file)]
+        lock = threading.Lock()
+        levels = [_TiffLevel(level, white, lock) for level in _pyramid(series, self._file)]
         header = Header(
             format="ome-tiff" if self._file.is_ome else "tiff",
             levels=levels_of(tuple(level.size for level in levels)),
@@ -95,13 +94,11 @@ class TiffReader(Reader):
 class _TiffLevel:
     """One level of a TIFF: its pages (one, or one a channel) and their segments."""
 
-    def __init__(
-        self, series: TiffPageSeries, white: int, cache: SegmentCache, lock: threading.Lock
-    ) -> None:
+    def __init__(self, series: TiffPageSeries, white: int, lock: threading.Lock) -> None:
         self.size = _size(series)
         self._page: TiffPage = series.keyframe
         self._segments = [
-            Segments(page, self._page, cache, lock) for page in series.pages if page is not None
+            Segments(page, self._page, SHARED, lock) for page in series.pages if page is not None
         ]
         self._white = white
         self._lock = lock

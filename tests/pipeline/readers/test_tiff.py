@@ -20,6 +20,7 @@ from slidefiles import (
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.readers.base import UnsupportedError
+from pipeline.readers.segments import SegmentCache
 from pipeline.readers.tiff import TiffReader, find_truncation
 from pipeline.readers.vendor import VendorReader
 
@@ -232,7 +233,7 @@ def test_broken_tile_spoils_its_own_region_only(tmp_path, compression):
 
 @pytest.mark.parametrize("compression", ["lzw", None])
 def test_threads_share_a_reader(tmp_path, monkeypatch, compression):
-    monkeypatch.setattr("pipeline.readers.tiff.CACHE_BYTES", 0)
+    monkeypatch.setattr("pipeline.readers.tiff.SHARED", SegmentCache(0))
     whole = picture(300, 200)
     reader = TiffReader(write_flat(tmp_path / "a.tif", whole, compression=compression, rows=50))
     seek = tifffile.FileHandle.seek
