@@ -169,7 +169,7 @@ def lay(path: Path, mpp: float) -> TileGrid:
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         bounds = Rect(0, 0, page.imagewidth, page.imagelength)
-    return TileGrid(bounds, MODEL_MPP / mpp, TilerSettings())
+    return TileGrid(bounds, MODEL_MPP / mpp, TilerSettings(overlap=128))
 
 
 def area(grid: TileGrid, index: int) -> Rect:

@@ -33,7 +33,7 @@ def detections(count: int, rng: np.random.Generator) -> tuple[Rect, Detections]:
 def seconds_to_merge(count: int) -> tuple[float, float, int]:
     """Seconds to add all tiles and to finish, and how many cells stay."""
     bounds, found = detections(count, np.random.default_rng(0))
-    grid = TileGrid(bounds, 1.0, TilerSettings())
+    grid = TileGrid(bounds, 1.0, TilerSettings(overlap=128))
     owners = grid.owner(found.centers)
     order = np.argsort(owners, kind="stable")
     parts = np.split(order, np.searchsorted(owners[order], np.arange(1, len(grid))))
