@@ -484,7 +484,7 @@ class Deaf:
 
 jobs = discover([slides], out, with_images=False).jobs
 plan = batch.BatchPlan(out=out, model=MODEL, settings={"tiler": {"overlap": 128}})
-batch.screen_batch(jobs, LocalEngine(screen), plan, Deaf())
+batch.screen_batch(jobs, LocalEngine(screen, slots=1), plan, Deaf())
 """
 
 
