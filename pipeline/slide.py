@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -42,6 +43,23 @@ FINEST_BLOCK = 512
 """Side, in pixels of a level, below which an unreadable block is not searched for good parts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What pixels may be taken from: a level of the file, as it is or decoded smaller.
+
+    Attributes:
+        level: index into the slide's levels.
+        shrink: 1, or by how much the reader decodes it smaller.
+        size: in pixels of the source.
+        downsample: level-0 pixels per pixel of it.
+    """
+
+    level: int
+    shrink: int
+    size: Size
+    downsample: float
+
+
 class Slide:
     """An open slide; a context manager.
 
@@ -75,6 +93,7 @@ class Slide:
         self.mpp_source = scale.source
         self.warnings = list(scale.warnings)
         self._reader = reader
+        self._sources = _sources(reader)
 
     def __enter__(self) -> Slide:
         return self
@@ -91,15 +110,6 @@ class Slide:
         """Gives back the file; reading afterwards is an error."""
         self._reader.close()
 
-    def best_level(self, downsample: float) -> int:
-        """The coarsest level that loses nothing at ``downsample`` level-0 px per output px."""
-        fine = [
-            index
-            for index, level in enumerate(self.levels)
-            if level.downsample <= downsample * LEVEL_TOLERANCE
-        ]
-        return fine[-1] if fine else 0
-
     def read_level(self, level: int, region: Rect) -> NDArray[np.uint8]:
         """Reads pixels of one level as they are.
 
@@ -113,16 +123,20 @@ class Slide:
         Raises:
             ReadError: the region can't be read; others may still be.
         """
-        size = self.levels[level].size
-        inside = region.intersection(Rect(0, 0, size.width, size.height))
-        if inside == region:
-            return self._reader.read(level, region)
-        canvas = self._canvas(Size(region.width, region.height))
-        if inside:
-            x, y = inside.x - region.x, inside.y - region.y
-            pixels = self._reader.read(level, inside)
-            canvas[y : y + inside.height, x : x + inside.width] = pixels
-        return canvas
+        facts = self.levels[level]
+        return self._read(Source(level, 1, facts.size, facts.downsample), region)
+
+    def sources_for(self, downsample: float) -> list[Source]:
+        """What loses nothing at ``downsample`` level-0 px per output px, coarsest first.
+
+        The finest level is always among them, and the last.
+        """
+        fine = [
+            source
+            for source in self._sources[1:]
+            if source.downsample <= downsample * LEVEL_TOLERANCE
+        ]
+        return [*reversed(fine), self._sources[0]]
 
     def read_region(self, x: float, y: float, size: Size, downsample: float) -> NDArray[np.uint8]:
         """Reads a region at any scale, from the best level that can be read there.
@@ -141,12 +155,13 @@ class Slide:
         Raises:
             ReadError: no level that is fine enough can be read there.
         """
-        for level in range(self.best_level(downsample), 0, -1):
+        *coarser, finest = self.sources_for(downsample)
+        for source in coarser:
             try:
-                return self._assemble(level, x, y, size, downsample)
+                return self._assemble(source, x, y, size, downsample)
             except ReadError:
                 continue  # a finer level may be whole
-        return self._assemble(0, x, y, size, downsample)
+        return self._assemble(finest, x, y, size, downsample)
 
     def overview(self, downsample: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Reads the whole slide at low resolution, block by block, in bounded memory.
@@ -158,17 +173,17 @@ class Slide:
             (H, W, 3) RGB, and (H, W) bool of which pixels could be read; the others show the
             background.
         """
-        level = self.best_level(downsample)
+        source = self.sources_for(downsample)[0]
         width = math.ceil(self.size.width / downsample)
         size = Size(width, math.ceil(self.size.height / downsample))
         canvas, readable = self._canvas(size), np.ones((size.height, size.width), bool)
-        scale = downsample / self.levels[level].downsample
+        scale = downsample / source.downsample
         unread = list(_blocks(Rect(0, 0, size.width, size.height), BLOCK / scale))
         while unread:
             block = unread.pop()
             rows, columns = _slices(block)
             try:
-                canvas[rows, columns] = self._read_block(level, 0, 0, block, downsample)
+                canvas[rows, columns] = self._read_block(source, 0, 0, block, downsample)
             except ReadError:
                 longest = max(block.width, block.height)
                 if longest * scale > FINEST_BLOCK and longest > 1:
@@ -178,23 +193,23 @@ class Slide:
         return canvas, readable
 
     def _assemble(
-        self, level: int, x: float, y: float, size: Size, downsample: float
+        self, source: Source, x: float, y: float, size: Size, downsample: float
     ) -> NDArray[np.uint8]:
-        """A region from one level, in blocks where it would be large in that level's pixels."""
-        side = BLOCK * self.levels[level].downsample / downsample
+        """A region from one source, in blocks where it would be large in that one's pixels."""
+        side = BLOCK * source.downsample / downsample
         blocks = list(_blocks(Rect(0, 0, size.width, size.height), side))
         if len(blocks) == 1:
-            return self._read_block(level, x, y, blocks[0], downsample)
+            return self._read_block(source, x, y, blocks[0], downsample)
         canvas = self._canvas(size)
         for block in blocks:
-            canvas[_slices(block)] = self._read_block(level, x, y, block, downsample)
+            canvas[_slices(block)] = self._read_block(source, x, y, block, downsample)
         return canvas
 
     def _read_block(
-        self, level: int, x: float, y: float, block: Rect, downsample: float
+        self, source: Source, x: float, y: float, block: Rect, downsample: float
     ) -> NDArray[np.uint8]:
         """A block, in output px, of the region whose origin is x, y in level-0 px."""
-        native = self.levels[level].downsample
+        native = source.downsample
         left, top = (x + block.x * downsample) / native, (y + block.y * downsample) / native
         scale = downsample / native
         right, bottom = left + block.width * scale, top + block.height * scale
@@ -205,9 +220,21 @@ class Slide:
         region_x, region_y = math.floor(left) - before, math.floor(top) - before
         width = math.ceil(right) + margin - region_x
         height = math.ceil(bottom) + margin - region_y
-        pixels = self.read_level(level, Rect(region_x, region_y, width, height))
+        pixels = self._read(source, Rect(region_x, region_y, width, height))
         box = (left - region_x, top - region_y, right - region_x, bottom - region_y)
         return resample(pixels, (block.width, block.height), box)
+
+    def _read(self, source: Source, region: Rect) -> NDArray[np.uint8]:
+        """Pixels of a source as they are; what lies beyond it comes as background."""
+        inside = region.intersection(Rect(0, 0, source.size.width, source.size.height))
+        if inside == region:
+            return self._reader.read(source.level, region, source.shrink)
+        canvas = self._canvas(Size(region.width, region.height))
+        if inside:
+            x, y = inside.x - region.x, inside.y - region.y
+            pixels = self._reader.read(source.level, inside, source.shrink)
+            canvas[y : y + inside.height, x : x + inside.width] = pixels
+        return canvas
 
     def _canvas(self, size: Size) -> NDArray[np.uint8]:
         return plain(size, self.background)
@@ -235,6 +262,23 @@ def open_slide(path: Path, mpp: float | None = None, cache: Path | None = None) 
     except SlideError as error:
         reader.close()
         raise SlideError(f"{show(path)}: {error}") from error
+
+
+def _sources(reader: Reader) -> list[Source]:
+    """What a reader gives, finest first: of two that are alike the level as it is."""
+    levels = reader.header.levels
+    as_they_are = [Source(i, 1, facts.size, facts.downsample) for i, facts in enumerate(levels)]
+    shrunk = [
+        Source(
+            source.level,
+            shrink,
+            Size(source.size.width // shrink, source.size.height // shrink),
+            source.downsample * shrink,
+        )
+        for source in as_they_are
+        for shrink in reader.shrinks(source.level)
+    ]
+    return sorted(shrunk + as_they_are, key=lambda source: source.downsample)
 
 
 def _open_reader(path: Path) -> Reader:

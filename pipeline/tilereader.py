@@ -41,13 +41,17 @@ def read_tile(slide: Slide, grid: TileGrid, index: int) -> ReadTile:
     start = time.perf_counter()
     x, y = grid.origin(index)
     size = grid.settings.size
-    pixels = plain(Size(size, size), slide.background)
+    parts = list(_read_parts(slide, (x, y), Rect(0, 0, size, size), grid.downsample))
+    (_, pixels), *others = parts
+    if others or pixels is None:
+        pixels = plain(Size(size, size), slide.background)
     unread = []
-    for part, content in _read_parts(slide, (x, y), Rect(0, 0, size, size), grid.downsample):
+    for part, content in parts:
         if content is None:
             unread.append([part.x, part.y, part.right, part.bottom])
-        else:
+        elif others:
             pixels[part.y : part.bottom, part.x : part.right] = content
+    pixels = np.require(pixels, requirements=["C", "W"])  # torch wants its tensors writable
     boxes = np.array(unread, np.float64).reshape(-1, 4) * grid.downsample + (x, y, x, y)
     owned = _clip(boxes, grid.cores([index])[0])
     return ReadTile(index, pixels, owned, time.perf_counter() - start)

@@ -208,7 +208,7 @@ class ArrayReader(Reader):
         sizes = tuple(Size(level.shape[1], level.shape[0]) for level in self.images)
         self.header = Header("array", levels_of(sizes), background=background)
 
-    def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         return self.images[level][region.y : region.bottom, region.x : region.right]
 
     def close(self) -> None:

@@ -69,13 +69,19 @@ class Reader(ABC):
     library: ClassVar[str]
     header: Header
 
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """By what whole factors a level can be had smaller for less work than resampling it."""
+        return ()
+
     @abstractmethod
-    def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """Reads pixels of one level.
 
         Args:
             level: index into the header's levels.
-            region: in pixels of that level, wholly within it.
+            region: in pixels of that level, shrunk, wholly within it.
+            shrink: 1, or one of the level's `shrinks`; a pixel then stands for a square of as many
+                pixels a side, and those that fill no square at the ends are left out.
 
         Returns:
             (height, width, 3) RGB, transparent pixels laid on the background; not always writable.

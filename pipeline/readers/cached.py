@@ -42,40 +42,40 @@ class CachedReader(Reader):
         self._reader = reader
         self._folder = folder / f"{path.name}-{_identity(path, reader.library)}"
 
-    def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return self._reader.shrinks(level)
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         canvas = np.empty((region.height, region.width, 3), np.uint8)
+        size = self.header.levels[level].size
+        whole = Rect(0, 0, size.width // shrink, size.height // shrink)
         try:
             for row in range(region.y // BLOCK, -(-region.bottom // BLOCK)):
                 for column in range(region.x // BLOCK, -(-region.right // BLOCK)):
-                    self._paste(canvas, region, level, column, row)
-        except ReadError:
-            return self._reader.read(level, region)  # what is damaged may lie beside the region
+                    square = Rect(column * BLOCK, row * BLOCK, BLOCK, BLOCK)
+                    block = square.intersection(whole)
+                    common = block and block.intersection(region)
+                    if block and common:
+                        pixels = self._block(level, block, shrink)
+                        canvas[_slices(common, region)] = pixels[_slices(common, block)]
+        except ReadError:  # what is damaged may lie beside the region
+            return self._reader.read(level, region, shrink)
         return canvas
 
     def close(self) -> None:
         """See `Reader.close`."""
         self._reader.close()
 
-    def _paste(
-        self, canvas: NDArray[np.uint8], region: Rect, level: int, column: int, row: int
-    ) -> None:
-        size = self.header.levels[level].size
-        block = Rect(column * BLOCK, row * BLOCK, BLOCK, BLOCK)
-        block = block.intersection(Rect(0, 0, size.width, size.height)) or block
-        common = block.intersection(region)
-        if common:
-            pixels = self._block(level, block)
-            canvas[_slices(common, region)] = pixels[_slices(common, block)]
-
-    def _block(self, level: int, block: Rect) -> NDArray[np.uint8]:
-        path = self._folder / f"{level}-{block.x}-{block.y}.npy"
+    def _block(self, level: int, block: Rect, shrink: int) -> NDArray[np.uint8]:
+        path = self._folder / f"{level}-{shrink}-{block.x}-{block.y}.npy"
         shape = (block.height, block.width, 3)
         with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged
             kept: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
             if kept.shape == shape and kept.dtype == np.uint8:
                 return kept
-        pixels = self._reader.read(level, block)
+        pixels = self._reader.read(level, block, shrink)
         with contextlib.suppress(OSError):  # a full disk
             _save(path, pixels)
         return pixels

@@ -8,6 +8,7 @@ OpenSlide would draw otherwise than by copying tiles, it draws itself.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from pipeline.readers.segments import (
     Segments,
     crop,
     may_be_damaged,
+    mean_over_squares,
+    shrunk_jpegs,
 )
 from pipeline.readers.vendor import VendorReader
 
@@ -49,10 +52,15 @@ class DirectReader(Reader):
         self._file = file
         self._levels = levels
 
-    def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        tiles = self._levels[level]
+        return tiles.shrinks if tiles else ()
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         tiles = self._levels[level]
-        return tiles.read(region) if tiles else self._vendor.read(level, region)
+        return tiles.read(region, shrink) if tiles else self._vendor.read(level, region)
 
     def close(self) -> None:
         """See `Reader.close`."""
@@ -68,20 +76,27 @@ class DirectLevel:
         self._vendor = vendor
         self._number = number
         self._segments = segments
+        self._shrunk = shrunk_jpegs(segments)
         self._is_jpeg = segments.page.compression in tiff_tags.JPEG_CODECS
 
-    def read(self, region: Rect) -> NDArray[np.uint8]:
+    @property
+    def shrinks(self) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return tuple(self._shrunk)
+
+    def read(self, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """Reads (height, width, 3) RGB; what was never scanned has the background's colour.
 
         Raises:
             ReadError: OpenSlide can't read one of the tiles either.
         """
+        segments = self._segments if shrink == 1 else self._shrunk[shrink]
         canvas = np.empty((region.height, region.width, 3), np.uint8)
-        for index in self._segments.touching(region):
-            _, here = self._segments.place(index)
+        for index in segments.touching(region):
+            _, here = segments.place(index)
             common = here.intersection(region)
             if common:
-                pixels = self._segments.get(index, self._decode)
+                pixels = segments.get(index, partial(self._decode, shrink))
                 background = self._vendor.header.background
                 part = background if pixels is None else crop(pixels, common, here)
                 crop(canvas, common, region)[:] = part
@@ -103,21 +118,24 @@ class DirectLevel:
             decoded[: len(shown), : shown.shape[1]], shown
         )
 
-    def _decode(self, index: int) -> Samples | None:
+    def _decode(self, shrink: int, index: int) -> Samples | None:
         """A tile's pixels, by OpenSlide where there is any doubt."""
+        segments = self._segments if shrink == 1 else self._shrunk[shrink]
         try:
-            data = self._segments.stored(index)
-            pixels = self._segments.decode_bytes(index, data)
+            data = segments.stored(index)
+            pixels = segments.decode_bytes(index, data)
         except Exception:  # each codec has errors of its own
-            return self._ask(index)
-        doubtful = pixels is not None and self._is_doubtful(data or b"", pixels)
-        return self._ask(index) if doubtful else pixels
+            return self._ask_for(index, shrink)
+        if pixels is None:
+            return None
+        doubtful = pixels.shape[:2] != segments.shape or (
+            self._is_jpeg and may_be_damaged(data or b"", pixels)
+        )
+        return self._ask_for(index, shrink) if doubtful else pixels
 
-    def _is_doubtful(self, data: bytes, pixels: Samples) -> bool:
-        """Whether a tile is not of its level's size, or may be damaged."""
-        if pixels.shape[:2] != self._segments.shape:
-            return True
-        return self._is_jpeg and may_be_damaged(data, pixels)
+    def _ask_for(self, index: int, shrink: int) -> Samples:
+        shown = self._ask(index)
+        return shown if shrink == 1 else np.rint(mean_over_squares(shown, shrink)).astype(np.uint8)
 
     def _ask(self, index: int) -> NDArray[np.uint8]:
         return self._vendor.read(self._number, self._segments.place(index)[1])

@@ -30,7 +30,7 @@ class ImageReader(Reader):
         height, width = self._pixels.shape[:2]
         self.header = Header(image_format, levels_of((Size(width, height),)))
 
-    def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         return self._pixels[region.y : region.bottom, region.x : region.right]
 

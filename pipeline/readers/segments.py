@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import threading
 from collections.abc import Callable, Hashable, Iterator
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffFrame, TiffPage
+from PIL import Image
+from tifffile import PHOTOMETRIC, PLANARCONFIG, TiffFrame, TiffPage
 
 from pipeline.geometry import Rect, Size
 from pipeline.readers import tiff_tags
@@ -25,6 +27,13 @@ CACHE_BYTES = 128 * 2**20
 """Decoded tiles or strips kept, of all open slides together. Two threads that read tiles of 1536
 model pixels at half of the slide's scale need 80 MB, so that what neighbouring tiles share is
 decoded once."""
+
+SHRINKS = (2, 4)
+"""By how much a JPEG can be decoded smaller than it is, for the work of fewer pixels."""
+
+SHRUNK_LEVELS = 2.0
+"""Levels of 255 by which a tile decoded smaller may differ, in the mean, from the means over the
+squares of its pixels. Sound ones differ by half a level; colours that the tags misstate, by ten."""
 
 _ZEROS = bytes(16)
 
@@ -98,7 +107,7 @@ class Segments:
         self, page: Page, keyframe: TiffPage, cache: SegmentCache, lock: threading.Lock
     ) -> None:
         self.page = page
-        self._keyframe = keyframe
+        self.keyframe = keyframe
         self._cache = cache
         self._lock = lock
         self._width, self._height = segment_size(keyframe)
@@ -113,7 +122,7 @@ class Segments:
 
     def touching(self, region: Rect) -> Iterator[int]:
         """Indices of the segments which a region touches, in all sample planes."""
-        for plane in range(self._keyframe.shaped[0]):
+        for plane in range(self.keyframe.shaped[0]):
             for row in range(region.y // self._height, math.ceil(region.bottom / self._height)):
                 for column in range(region.x // self._width, math.ceil(region.right / self._width)):
                     yield (plane * self._rows + row) * self._columns + column
@@ -143,8 +152,8 @@ class Segments:
     def decode_bytes(self, index: int, data: bytes | None) -> Samples | None:
         """Likewise, of bytes that were read before."""
         tables = {}
-        if self._keyframe.compression in tiff_tags.JPEG_CODECS:
-            tables = {"jpegtables": self.page.jpegtables, "jpegheader": self._keyframe.jpegheader}
+        if self.keyframe.compression in tiff_tags.JPEG_CODECS:
+            tables = {"jpegtables": self.page.jpegtables, "jpegheader": self.keyframe.jpegheader}
         pixels, _, _ = self.page.decode(data, index, **tables)
         return None if pixels is None else pixels[0]
 
@@ -164,6 +173,87 @@ class Segments:
         if len(data) < count:
             raise EOFError("the file ends within a tile")
         return data
+
+
+class ShrunkJpegs(Segments):
+    """The same tiles at a fraction of their size, as libjpeg decodes them from fewer frequencies.
+
+    A pixel is nearly the mean over a square of pixels. Those of a last odd row or column, which
+    would show some of what lies beyond the image, are left out.
+
+    Args:
+        whole: the tiles as they are.
+        shrink: one of `SHRINKS`.
+    """
+
+    def __init__(self, whole: Segments, shrink: int) -> None:
+        super().__init__(whole.page, whole.keyframe, whole._cache, whole._lock)
+        self._whole = whole
+        self._shrink = shrink
+        self._width, self._height = self._width // shrink, self._height // shrink
+        self._image = Size(self._image.width // shrink, self._image.height // shrink)
+        self._head = _jpeg_head(whole.page.jpegtables, whole.keyframe.photometric)
+
+    def decode_bytes(self, index: int, data: bytes | None) -> Samples | None:
+        """See `Segments.decode_bytes`."""
+        if data is None:
+            return None
+        with Image.open(io.BytesIO(self._head + data[2:]), formats=("JPEG",)) as image:
+            image.draft(None, (image.width // self._shrink, image.height // self._shrink))
+            pixels = np.asarray(image)
+        if pixels.shape != (self._height, self._width, 3):
+            raise ValueError(f"decoded as {pixels.shape}, not {(self._height, self._width, 3)}")
+        return pixels
+
+    def agrees(self) -> bool:
+        """Whether the tile that says most looks as it does when it is decoded as a whole."""
+        counts = np.asarray(self.page.databytecounts)
+        if not counts.any():
+            return False
+        try:
+            fullest = int(counts.argmax())
+            whole, shrunk = self._whole.decode(fullest), self.decode(fullest)
+        except Exception:  # each codec has errors of its own
+            return False
+        if whole is None or shrunk is None:
+            return False
+        means = mean_over_squares(whole, self._shrink)
+        return bool(np.abs(means - shrunk.astype(np.float32)).mean() < SHRUNK_LEVELS)
+
+
+def shrunk_jpegs(segments: Segments) -> dict[int, ShrunkJpegs]:
+    """What can be decoded smaller than it is, by how much; nothing but for tiles of RGB JPEG."""
+    page = segments.keyframe
+    suited = (
+        page.is_tiled
+        and page.compression in tiff_tags.JPEG_CODECS
+        and page.photometric in (PHOTOMETRIC.YCBCR, PHOTOMETRIC.RGB)
+        and page.samplesperpixel == 3
+        and page.planarconfig == PLANARCONFIG.CONTIG
+        and page.dtype == np.uint8
+        and not any(side % max(SHRINKS, default=1) for side in segments.shape)
+    )
+    made = {shrink: ShrunkJpegs(segments, shrink) for shrink in SHRINKS} if suited else {}
+    return {shrink: jpegs for shrink, jpegs in made.items() if jpegs.agrees()}
+
+
+def mean_over_squares(pixels: Samples, side: int) -> NDArray[np.float32]:
+    """Means over squares of ``side`` pixels; what fills no square at the ends is left out."""
+    height, width, samples = pixels.shape
+    height, width = height // side, width // side
+    squares = pixels[: height * side, : width * side].reshape(height, side, width, side, samples)
+    means: NDArray[np.float32] = squares.mean((1, 3), dtype=np.float32)
+    return means
+
+
+def _jpeg_head(tables: bytes | None, photometric: int) -> bytes:
+    """What comes before a tile's own segments: shared tables, and how its colours are stored.
+
+    TIFF says that in a tag, JPEG in Adobe's marker, without which three samples are YCbCr.
+    """
+    transform = 0 if photometric == PHOTOMETRIC.RGB else 1
+    adobe = b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes([0, 0, 0, 0, transform])
+    return b"\xff\xd8" + adobe + (tables[2:-2] if tables else b"")
 
 
 def segment_size(page: TiffPage) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from pipeline.readers.segments import (
     Segments,
     crop,
     segment_size,
+    shrunk_jpegs,
 )
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised as SlideError
@@ -57,10 +58,14 @@ class TiffReader(Reader):
             self._file.close()
             raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
 
-    def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return self._levels[level].shrinks
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         try:
-            return self._levels[level].read(region)
+            return self._levels[level].read(region, shrink)
         except Exception as error:  # each of the many codecs has errors of its own
             message = f"{show(self._path)}: level {level}: {reason(error)}"
             raise ReadError(message) from error
@@ -100,11 +105,20 @@ class _TiffLevel:
         self._segments = [
             Segments(page, self._page, SHARED, lock) for page in series.pages if page is not None
         ]
+        alone = len(self._segments) == 1
+        self._shrunk = shrunk_jpegs(self._segments[0]) if alone else {}
         self._white = white
         self._lock = lock
 
-    def read(self, region: Rect) -> NDArray[np.uint8]:
+    @property
+    def shrinks(self) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return tuple(self._shrunk)
+
+    def read(self, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """Reads (height, width, 3) RGB, transparent pixels laid on white."""
+        if shrink > 1:  # 8 bits of RGB
+            return np.asarray(self._collect(self._shrunk[shrink], region)[0], np.uint8)
         planes = [self._read_page(segments, region) for segments in self._segments]
         samples = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
         return _to_rgb(_to_8_bit(samples, self._white), self._page)
@@ -235,7 +249,9 @@ def _to_rgb(samples: NDArray[np.uint8], page: TiffPage) -> NDArray[np.uint8]:
     kind = tiff_tags.alpha_kind(page)
     if kind and samples.shape[2] > colors:
         pixels = _lay_on_white(pixels, samples[..., colors : colors + 1], kind)
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    if colors == 1:
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    return np.ascontiguousarray(pixels)
 
 
 def _lay_on_white(

@@ -47,7 +47,7 @@ class VendorReader(Reader):
         self.downsamples = self._idle[0].level_downsamples
         self.header = _header(self._idle[0])
 
-    def read(self, level: int, region: Rect) -> NDArray[np.uint8]:
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`.
 
         OpenSlide takes origins in whole level-0 pixels. On a level whose downsample is no whole

@@ -15,6 +15,7 @@ from slidefiles import (
     halved,
     picture,
     truncate,
+    write_aperio,
     write_flat,
     write_image,
     write_pyramid,
@@ -25,6 +26,8 @@ from configs import ConfigError
 from pipeline import slide as slide_module
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
+from pipeline.readers import segments
+from pipeline.readers.segments import ShrunkJpegs
 from pipeline.readers.tiff import TiffReader
 from pipeline.readers.vendor import VendorReader
 from pipeline.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES, open_slide
@@ -215,7 +218,56 @@ class TestBestLevel:
         [(0.5, 0), (1, 0), (1.9, 0), (1.97, 1), (2, 1), (3.9, 1), (4, 2), (1000, 2)],
     )
     def test_coarsest_that_is_fine_enough(self, downsample, level):
-        assert array_slide(IMAGE, levels=3).best_level(downsample) == level
+        assert array_slide(IMAGE, levels=3).sources_for(downsample)[0].level == level
+
+
+class TestShrunkSources:
+    """JPEG tiles are decoded at a half or a quarter where that is fine enough."""
+
+    @pytest.fixture(params=[write_pyramid, write_aperio], ids=["tiff", "aperio"])
+    def path(self, request, tmp_path):
+        return request.param(tmp_path / "a.svs", picture(1001, 700), levels=1)
+
+    @pytest.mark.parametrize(
+        ("downsample", "shrink"), [(0.5, 1), (1.9, 1), (1.97, 2), (2, 2), (3.9, 2), (4, 4), (50, 4)]
+    )
+    def test_coarsest_that_is_fine_enough(self, path, downsample, shrink):
+        with open_slide(path) as slide:
+            source = slide.sources_for(downsample)[0]
+            assert (source.shrink, source.downsample) == (shrink, shrink)
+            assert source.size == Size(1001 // shrink, 700 // shrink)
+
+    def test_levels_of_the_file_come_first(self, tmp_path):
+        with open_slide(write_pyramid(tmp_path / "a.tif", IMAGE, levels=2)) as slide:
+            sources = [(source.level, source.shrink) for source in slide.sources_for(8)]
+            assert sources == [(1, 4), (1, 2), (0, 4), (1, 1), (0, 2), (0, 1)]
+
+    @pytest.mark.parametrize("downsample", [2, 2.3, 4, 7.9])
+    def test_shows_what_the_whole_tiles_show(self, path, monkeypatch, downsample):
+        place = (-8, 12, Size(150, 90), downsample)
+        with open_slide(path) as slide:
+            shown = slide.read_region(*place).astype(int)
+        monkeypatch.setattr(segments, "SHRINKS", ())
+        with open_slide(path) as slide:
+            assert slide.sources_for(downsample)[0].shrink == 1
+            assert np.abs(shown - slide.read_region(*place))[5:-5, 8:-5].mean() < 2
+
+    def test_a_tile_that_only_the_whole_decoder_reads(self, path, monkeypatch):
+        with open_slide(path) as slide:
+            expected = slide.read_region(40, 40, Size(100, 100), 2).astype(int)
+        monkeypatch.setattr(ShrunkJpegs, "agrees", lambda _: True)
+        monkeypatch.setattr(ShrunkJpegs, "decode_bytes", lambda *_: 1 / 0)
+        with open_slide(path) as slide:
+            assert slide.sources_for(2)[0].shrink == 2
+            shown = slide.read_region(40, 40, Size(100, 100), 2)
+            assert np.abs(shown - expected).mean() < 2
+
+    @pytest.mark.parametrize("downsample", [2, 2.0284, 4])
+    def test_overlapping_regions_are_equal(self, path, downsample):
+        with open_slide(path) as slide:
+            first = slide.read_region(0, 0, Size(140, 130), downsample).astype(int)
+            moved = slide.read_region(7 * downsample, 5 * downsample, Size(100, 90), downsample)
+            assert np.abs(first[5:95, 7:107] - moved).max() <= (0 if downsample % 1 == 0 else 1)
 
 
 class TestReadRegion:
@@ -238,8 +290,8 @@ class TestReadRegion:
     @given(downsample=st.floats(2, 12), x=st.floats(0, 200), y=st.floats(0, 100))
     def test_pyramid_is_read_in_its_own_pixels(self, downsample, x, y):
         slide = array_slide(IMAGE, levels=3)
-        level = slide.best_level(downsample)
-        native = slide.levels[level].downsample
+        source = slide.sources_for(downsample)[0]
+        level, native = source.level, source.downsample
         size = Size(9, 8)
         shown = slide.read_region(x, y, size, downsample)
         coarse = halved(IMAGE, level)
@@ -284,8 +336,8 @@ class TestReadRegion:
         at_once = slide.read_region(5, 3, Size(40, 30), 7.3)
         monkeypatch.setattr(slide_module, "BLOCK", 50)
         regions = []
-        real = slide.read_level
-        monkeypatch.setattr(slide, "read_level", lambda *a: regions.append(a[1]) or real(*a))
+        real = slide._reader.read
+        monkeypatch.setattr(slide._reader, "read", lambda *a: regions.append(a[1]) or real(*a))
         in_blocks = slide.read_region(5, 3, Size(40, 30), 7.3)
         assert np.abs(at_once.astype(int) - in_blocks).max() <= 1
         assert max(region.width for region in regions) < 50 + 2 * 9
@@ -325,8 +377,8 @@ class TestOverview:
         wanted, _ = slide.overview(8)
         monkeypatch.setattr(slide_module, "BLOCK", 40)
         regions = []
-        real = slide.read_level
-        monkeypatch.setattr(slide, "read_level", lambda *a: regions.append(a[1]) or real(*a))
+        real = slide._reader.read
+        monkeypatch.setattr(slide._reader, "read", lambda *a: regions.append(a[1]) or real(*a))
         overview, _ = slide.overview(8)
         assert np.abs(overview.astype(int) - wanted).max() <= 1
         assert max(region.area for region in regions) <= (40 + 2 * 9) ** 2

@@ -45,8 +45,20 @@ def test_pixels_are_the_same_first_and_again(slide, tmp_path, level):
 def test_regions_at_any_scale_are_the_same(slide, tmp_path):
     for _ in range(2):
         with open_slide(slide) as plain, open_slide(slide, cache=tmp_path / "c") as kept:
-            place = (-20.5, 11.25, Size(300, 200), 2.7)
-            np.testing.assert_array_equal(kept.read_region(*place), plain.read_region(*place))
+            for downsample in (1, 2, 2.7, 7.9):  # the levels of 1 and 2, and of 4 decoded smaller
+                place = (-20.5, 11.25, Size(300, 200), downsample)
+                np.testing.assert_array_equal(kept.read_region(*place), plain.read_region(*place))
+
+
+def test_smaller_tiles_have_blocks_of_their_own(tmp_path):
+    path = write_pyramid(tmp_path / "a.tif", picture(1001, 699), levels=1)
+    for _ in range(2):
+        with open_slide(path) as plain, open_slide(path, cache=tmp_path / "c") as kept:
+            for downsample in (1, 2, 4, 1, 2):
+                size = Size(int(1001 // downsample), int(699 // downsample))
+                expected = plain.read_region(0, 0, size, downsample)
+                shown = kept.read_region(0, 0, size, downsample)
+                np.testing.assert_array_equal(shown, expected)
 
 
 def test_what_is_kept_is_not_decoded_again(slide, tmp_path):

@@ -18,10 +18,10 @@ from slidefiles import (
 )
 
 from pipeline.errors import ReadError
-from pipeline.geometry import Rect
+from pipeline.geometry import Rect, Size
 from pipeline.readers import direct
 from pipeline.readers.direct import DirectReader, open_vendor
-from pipeline.readers.segments import Segments
+from pipeline.readers.segments import Segments, ShrunkJpegs, may_be_damaged, mean_over_squares
 from pipeline.readers.tiff import TiffReader
 from pipeline.readers.vendor import VendorReader
 from pipeline.slide import open_slide
@@ -74,6 +74,75 @@ def test_jpeg(tmp_path, kind, tables):
     path = write_aperio(tmp_path / "a.svs", IMAGE, tables=tables, **kind)
     assert decoded_here(path) == [True, True, True]
     assert_shows_what_openslide_shows(path)
+
+
+@pytest.mark.parametrize("open_reader", [open_vendor, TiffReader])
+@pytest.mark.parametrize("tables", [False, True], ids=["whole", "tables"])
+@pytest.mark.parametrize(
+    ("kind", "tolerance"),
+    # libjpeg spares the work of 4:2:2 by colours of half the detail from left to right, which
+    # shows on these many-coloured pictures.
+    [*zip(JPEG_KINDS[:3], (0.8, 2, 1.5), strict=True), (JPEG_KINDS[4], 0.8)],
+    ids=str,
+)
+def test_jpeg_decoded_smaller(tmp_path, kind, tolerance, tables, open_reader):
+    image = picture(1001, 603)
+    path = write_aperio(tmp_path / "a.svs", image, tables=tables, levels=1, tile=128, **kind)
+    reader = open_reader(path)
+    assert reader.shrinks(0)[0] == 2
+    whole = reader.read(0, Rect(0, 0, 1001, 603))
+    for shrink in reader.shrinks(0):
+        size = Size(1001 // shrink, 603 // shrink)
+        shrunk = reader.read(0, Rect(0, 0, size.width, size.height), shrink)
+        difference = np.abs(shrunk - mean_over_squares(whole, shrink))
+        assert difference.mean() < tolerance
+        for region in random_regions(size):
+            shown = reader.read(0, region, shrink)
+            np.testing.assert_array_equal(
+                shown, shrunk[region.y : region.bottom, region.x : region.right]
+            )
+
+
+def test_real_slide_decoded_smaller(shared):
+    reader = open_vendor(shared / "slides/CMU-1-Small-Region.svs")
+    assert reader.shrinks(0) == (2, 4)
+    for shrink in (2, 4):
+        size = reader.header.levels[0].size
+        whole = reader.read(0, Rect(0, 0, size.width, size.height))
+        region = Rect(0, 0, size.width // shrink, size.height // shrink)
+        difference = np.abs(reader.read(0, region, shrink) - mean_over_squares(whole, shrink))
+        assert difference.mean() < 1
+
+
+@pytest.mark.parametrize("kind", [{"compression": "lzw"}, {"compression": "aperio_jp2000_rgb"}])
+def test_other_compressions_are_not_decoded_smaller(tmp_path, kind):
+    assert open_vendor(write_aperio(tmp_path / "a.svs", IMAGE, **kind)).shrinks(0) == ()
+
+
+def test_a_decoder_of_smaller_tiles_that_differs_is_not_used(tmp_path, monkeypatch):
+    path = write_aperio(tmp_path / "a.svs", picture(500, 300))
+    real = ShrunkJpegs.decode
+    monkeypatch.setattr(ShrunkJpegs, "decode", lambda self, index: real(self, index) ^ 8)
+    assert open_vendor(path).shrinks(0) == ()
+
+
+def test_missing_tiles_are_background_in_smaller_ones(tmp_path):
+    path = write_aperio(tmp_path / "a.svs", IMAGE, missing={0: [3, 9]}, levels=1)
+    for reader in (open_vendor(path), TiffReader(path)):
+        assert (reader.read(0, Rect(96, 0, 32, 32), 2) == 255).all()
+        assert (reader.read(0, Rect(64, 0, 32, 32), 2) != 255).any()
+
+
+def test_openslide_judges_damage_in_smaller_tiles_too(tmp_path):
+    path = break_tiles(write_aperio(tmp_path / "a.svs", IMAGE, levels=1), [10])
+    reader = open_vendor(path)
+    with pytest.raises(ReadError, match=r"a\.svs: level 0: "):
+        reader.read(0, Rect(64, 32, 32, 32), 2)
+    doubted = change_tile(path, 3, lambda jpeg: jpeg[:-2] + bytes(20) + jpeg[-2:])
+    assert may_be_damaged(doubted, np.zeros((1, 1, 3), np.uint8))
+    shown = open_vendor(path).read(0, Rect(96, 0, 32, 32), 2)
+    asked = VendorReader(path).read(0, Rect(192, 0, 64, 64))
+    np.testing.assert_array_equal(shown, np.rint(mean_over_squares(asked, 2)))
 
 
 @pytest.mark.parametrize(
