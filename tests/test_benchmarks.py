@@ -27,3 +27,11 @@ def test_the_benchmark_of_the_reader_runs(
     monkeypatch.setattr("sys.argv", ["bench", "--side", "1200", "--rounds", "1"])
     load("bench_reader").main()
     assert "tiles as chosen" in capsys.readouterr().out
+
+
+def test_the_benchmark_beside_peers_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", "--side", "1600", "--rounds", "1"])
+    load("bench_peers").main()
+    assert "plain loop" in capsys.readouterr().out
