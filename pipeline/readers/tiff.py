@@ -6,6 +6,7 @@ import logging
 import struct
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,11 @@ from pipeline.readers.segments import (
     Samples,
     Segments,
     crop,
+    may_be_damaged,
     segment_size,
     shrunk_jpegs,
 )
+from pipeline.readers.vendor import VendorReader
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised as SlideError
 
@@ -45,6 +48,7 @@ class TiffReader(Reader):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._judge = _Judge(path)
         try:
             self._file = TiffFile(path)
         except Exception as error:  # tifffile promises no type for what a broken file causes
@@ -66,12 +70,15 @@ class TiffReader(Reader):
         """See `Reader.read`."""
         try:
             return self._levels[level].read(region, shrink)
+        except ReadError:  # of the judge, who names the file
+            raise
         except Exception as error:  # each of the many codecs has errors of its own
             message = f"{show(self._path)}: level {level}: {reason(error)}"
             raise ReadError(message) from error
 
     def close(self) -> None:
         """See `Reader.close`."""
+        self._judge.close()
         self._file.close()
 
     def _parse(self) -> tuple[list[_TiffLevel], Header]:
@@ -87,7 +94,9 @@ class TiffReader(Reader):
             raise UnsupportedError(f"{show(self._path)}: {unsupported}")
         white = tiff_tags.white_level(self._file, index)
         lock = threading.Lock()
-        levels = [_TiffLevel(level, white, lock) for level in _pyramid(series, self._file)]
+        levels = [
+            _TiffLevel(level, white, lock, self._judge) for level in _pyramid(series, self._file)
+        ]
         header = Header(
             format="ome-tiff" if self._file.is_ome else "tiff",
             levels=levels_of(tuple(level.size for level in levels)),
@@ -99,7 +108,9 @@ class TiffReader(Reader):
 class _TiffLevel:
     """One level of a TIFF: its pages (one, or one a channel) and their segments."""
 
-    def __init__(self, series: TiffPageSeries, white: int, lock: threading.Lock) -> None:
+    def __init__(
+        self, series: TiffPageSeries, white: int, lock: threading.Lock, judge: _Judge
+    ) -> None:
         self.size = _size(series)
         self._page: TiffPage = series.keyframe
         self._segments = [
@@ -109,6 +120,8 @@ class _TiffLevel:
         self._shrunk = shrunk_jpegs(self._segments[0]) if alone else {}
         self._white = white
         self._lock = lock
+        self._judge = judge
+        self._is_jpeg = self._page.compression in tiff_tags.JPEG_CODECS
 
     @property
     def shrinks(self) -> tuple[int, ...]:
@@ -142,7 +155,7 @@ class _TiffLevel:
         if self._page.photometric == PHOTOMETRIC.MINISWHITE:
             canvas[:] = 0
         for index in segments.touching(region):
-            pixels = segments.get(index)
+            pixels = segments.get(index, partial(self._decode, segments))
             if pixels is None:  # a sparse file leaves out what was never scanned
                 continue
             plane, here = segments.place(index)
@@ -150,6 +163,45 @@ class _TiffLevel:
             if common:
                 crop(canvas[plane], common, region)[:] = crop(pixels, common, here)
         return canvas
+
+    def _decode(self, segments: Segments, index: int) -> Samples | None:
+        """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
+        data = segments.stored(index)
+        pixels = segments.decode_bytes(index, data)
+        if self._is_jpeg and data and pixels is not None and may_be_damaged(data, pixels):
+            _, place = self._segments[0].place(index)
+            self._judge.check(self.size, place)
+        return pixels
+
+
+class _Judge:
+    """OpenSlide's opinion of segments that are in doubt; none of files that it does not open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._vendor: VendorReader | None = None
+
+    def check(self, size: Size, place: Rect) -> None:
+        """Asks for pixels of the level of a size.
+
+        Raises:
+            ReadError: they are damaged.
+        """
+        with self._lock:
+            try:
+                self._vendor = self._vendor or VendorReader(self._path)
+            except UnsupportedError:
+                return
+        for level, facts in enumerate(self._vendor.header.levels):
+            if facts.size == size:
+                self._vendor.read(level, place)
+
+    def close(self) -> None:
+        """Gives back the file."""
+        with self._lock:
+            if self._vendor:
+                self._vendor.close()
 
 
 def find_truncation(path: Path) -> str | None:

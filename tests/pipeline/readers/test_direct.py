@@ -257,6 +257,26 @@ def test_damage_that_the_decoder_keeps_to_itself_is_an_error(tmp_path, damage):
     assert_same_errors(path, damaged=Rect(128, 64, 64, 64))
 
 
+@pytest.mark.parametrize("damage", [cut_off, scan_cut_off, marker_within])
+def test_damage_in_a_tiff_of_no_vendor_is_an_error_too(tmp_path, damage):
+    path = write_pyramid(tmp_path / "a.tif", IMAGE, levels=1)
+    change_tile(path, 10, damage)
+    reader, oracle = TiffReader(path), VendorReader(path)
+    for shrink in (1, 2):
+        touching = Rect(128 // shrink, 64 // shrink, 20, 20)
+        with pytest.raises(ReadError, match=r"a\.tif: level 0: "):
+            reader.read(0, touching, shrink)
+    beside = Rect(192, 64, 100, 100)
+    np.testing.assert_array_equal(reader.read(0, beside), oracle.read(0, beside))
+    reader.close()
+
+
+def test_doubt_alone_is_no_error_in_a_tiff_of_no_vendor(tmp_path):
+    grey = np.full((300, 500, 3), 128, np.uint8)
+    path = write_pyramid(tmp_path / "a.tif", grey)
+    assert_shows_what_openslide_shows(path, TiffReader(path))
+
+
 def test_tile_of_zeros_is_an_error(tmp_path):
     path = break_tiles(write_aperio(tmp_path / "a.svs", IMAGE), [10])
     assert decoded_here(path) == [True, True, True]
