@@ -17,11 +17,12 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP)  ## screen synthetic slides with the shipped model and say where the reports are
 	$(BIN)/python -m scripts.demo --out demo
 
+# One thread a worker: threads of two processes on two cores wait spinning for each other.
 test: lint $(STAMP)  ## lint, types and the fast tests
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(STAMP)  ## the tests that take minutes
-	$(BIN)/python -m pytest -n 2 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
