@@ -6,7 +6,7 @@
   sliced, detected with torch eagerly in float32 and merged by SAHI.
 - CytoLibra with torch in float32, which tells what of the differences is the int8 network's.
 
-TIAToolbox has no engine that takes a box detector, so it is not among them. Ways take turns, and
+TIAToolbox is not among them yet. Ways take turns, and
 medians are printed. Ratios within one run are to be trusted, seconds depend on the machine.
 """
 
