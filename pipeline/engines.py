@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -104,7 +105,50 @@ class Recipe:
         return Recipe(self.model, self.settings.model_copy(update={"runtime": runtime}))
 
 
-class ProcessEngine:
+class _WorkerEngine(ABC):
+    """Workers with a slide each: who is idle, and what is promised for the slides of the others.
+
+    Args:
+        slots: how many workers.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._idle = list(range(slots))
+        self._lock = threading.Lock()
+
+    def submit(self, path: Path) -> Future[SlideReport]:
+        """See `Engine`."""
+        with self._lock:
+            number = self._idle.pop()
+        promise: Future[SlideReport] = Future()
+        promise.set_running_or_notify_cancel()
+        inner = self._begin(number, path)
+        inner.add_done_callback(lambda done: self._hand_over(done, promise, number, path))
+        return promise
+
+    @abstractmethod
+    def _begin(self, number: int, path: Path) -> Future[Any]:
+        """Has a worker screen a slide."""
+
+    @abstractmethod
+    def _explain(self, inner: Future[Any], number: int, path: Path) -> BaseException | None:
+        """What went wrong with a slide, if anything; a worker that was lost is replaced."""
+
+    def _hand_over(
+        self, inner: Future[Any], promise: Future[SlideReport], number: int, path: Path
+    ) -> None:
+        """Passes a result on, once its worker is known to be idle or has been replaced."""
+        error = self._explain(inner, number, path)
+        with self._lock:
+            self._idle.append(number)
+        if error:
+            promise.set_exception(error)
+        else:
+            promise.set_result(inner.result())
+
+
+class ProcessEngine(_WorkerEngine):
     """A process for each of several devices, all fed from one queue.
 
     A process that dies, of want of memory or of a fault in a library, takes only its slide along:
@@ -116,28 +160,12 @@ class ProcessEngine:
     """
 
     def __init__(self, recipe: Recipe, devices: Sequence[str]) -> None:
-        self.slots = len(devices)
+        super().__init__(len(devices))
         self._context = multiprocessing.get_context("spawn")  # CUDA and OpenSlide bear no fork
         self._stop = self._context.Event()
         threads = max(1, (os.cpu_count() or 1) // len(devices))
         self._recipes = [recipe.on(device, threads) for device in devices]
         self._pools = [self._start(one) for one in self._recipes]
-        self._idle = list(range(len(devices)))
-        self._lock = threading.Lock()
-
-    def submit(self, path: Path) -> Future[SlideReport]:
-        """See `Engine`."""
-        with self._lock:
-            number = self._idle.pop()
-        promise: Future[SlideReport] = Future()
-        promise.set_running_or_notify_cancel()
-        try:
-            inner = self._pools[number].submit(_screen_in_worker, path)
-        except BrokenProcessPool:  # it died between two slides
-            self._pools[number] = self._start(self._recipes[number])
-            inner = self._pools[number].submit(_screen_in_worker, path)
-        inner.add_done_callback(lambda done: self._hand_over(done, promise, number, path))
-        return promise
 
     def close(self) -> None:
         """See `Engine`."""
@@ -150,33 +178,28 @@ class ProcessEngine:
             1, self._context, initializer=_prepare_worker, initargs=(recipe, self._stop)
         )
 
-    def _hand_over(
-        self,
-        inner: Future[SlideReport],
-        promise: Future[SlideReport],
-        number: int,
-        path: Path,
-    ) -> None:
-        """Passes a result on, once its process is known to be idle or has been replaced."""
-        error = None if inner.cancelled() else inner.exception()
-        if isinstance(error, BrokenProcessPool):
-            error = SlideError(
-                f"{show(path)}: the process that screened it died, perhaps for want of memory; "
-                "try again with fewer --workers"
-            )
-            if not self._stop.is_set():
-                self._pools[number] = self._start(self._recipes[number])
-        with self._lock:
-            self._idle.append(number)
+    def _begin(self, number: int, path: Path) -> Future[SlideReport]:
+        try:
+            return self._pools[number].submit(_screen_in_worker, path)
+        except BrokenProcessPool:  # it died between two slides
+            self._pools[number] = self._start(self._recipes[number])
+            return self._pools[number].submit(_screen_in_worker, path)
+
+    def _explain(self, inner: Future[Any], number: int, path: Path) -> BaseException | None:
         if inner.cancelled():
-            error = SlideError(f"{show(path)}: stopped")
-        if error:
-            promise.set_exception(error)
-        else:
-            promise.set_result(inner.result())
+            return SlideError(f"{show(path)}: stopped")
+        error = inner.exception()
+        if not isinstance(error, BrokenProcessPool):
+            return error
+        if not self._stop.is_set():
+            self._pools[number] = self._start(self._recipes[number])
+        return SlideError(
+            f"{show(path)}: the process that screened it died, perhaps for want of memory; "
+            "try again with fewer --workers"
+        )
 
 
-class RayEngine:
+class RayEngine(_WorkerEngine):
     """Workers of a Ray cluster, or of a local one where none is named by ``RAY_ADDRESS``.
 
     Slides, models and settings are named by paths, which every machine must see alike. Each worker
@@ -188,7 +211,7 @@ class RayEngine:
         cores: of each worker on a cluster without GPUs.
 
     Raises:
-        ConfigError: Ray is not installed, or there is no room for a worker.
+        ConfigError: Ray is not installed.
     """
 
     def __init__(self, recipe: Recipe, workers: int | None = None, cores: int = 2) -> None:
@@ -199,7 +222,7 @@ class RayEngine:
         room = self._ray.cluster_resources()
         gpus, cpus = int(room.get("GPU", 0)), int(room.get("CPU", 1))
         cores = min(cores, cpus)
-        self.slots = workers or gpus or max(1, cpus // cores)
+        super().__init__(workers or gpus or max(1, cpus // cores))
         device, threads = ("cuda", None) if gpus else ("cpu", cores)
         # More workers than there is room for share it.
         needs = {
@@ -209,18 +232,6 @@ class RayEngine:
         self._remote = self._ray.remote(**needs)(_RayWorker)
         self._recipe = recipe.on(device, threads)
         self._workers = [self._start() for _ in range(self.slots)]
-        self._idle = list(range(self.slots))
-        self._lock = threading.Lock()
-
-    def submit(self, path: Path) -> Future[SlideReport]:
-        """See `Engine`."""
-        with self._lock:
-            number = self._idle.pop()
-        promise: Future[SlideReport] = Future()
-        promise.set_running_or_notify_cancel()
-        inner = self._workers[number].screen.remote(path.absolute()).future()
-        inner.add_done_callback(lambda done: self._hand_over(done, promise, number, path))
-        return promise
 
     def close(self) -> None:
         """See `Engine`."""
@@ -232,22 +243,20 @@ class RayEngine:
     def _start(self) -> Any:
         return self._remote.remote(self._recipe)
 
-    def _hand_over(
-        self, inner: Future[Any], promise: Future[SlideReport], number: int, path: Path
-    ) -> None:
+    def _begin(self, number: int, path: Path) -> Future[Any]:
+        inner: Future[Any] = self._workers[number].screen.remote(path.absolute()).future()
+        return inner
+
+    def _explain(self, inner: Future[Any], number: int, path: Path) -> BaseException | None:
         error = inner.exception()
         if isinstance(error, self._ray.exceptions.RayTaskError):
-            error = error.cause
-        elif error is not None:
-            error = SlideError(f"{show(path)}: the worker that screened it was lost: {error}")
-            with suppress(Exception):  # the cluster itself may be gone
-                self._workers[number] = self._start()
-        with self._lock:
-            self._idle.append(number)
-        if error:
-            promise.set_exception(error)
-        else:
-            promise.set_result(inner.result())
+            cause: BaseException = error.cause
+            return cause
+        if error is None:
+            return None
+        with suppress(Exception):  # the cluster itself may be gone
+            self._workers[number] = self._start()
+        return SlideError(f"{show(path)}: the worker that screened it was lost: {error}")
 
 
 class _RayWorker:
