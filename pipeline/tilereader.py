@@ -42,14 +42,13 @@ def read_tile(slide: Slide, grid: TileGrid, index: int) -> ReadTile:
     x, y = grid.origin(index)
     size = grid.settings.size
     parts = list(_read_parts(slide, (x, y), Rect(0, 0, size, size), grid.downsample))
-    (_, pixels), *others = parts
-    if others or pixels is None:
-        pixels = plain(Size(size, size), slide.background)
+    whole = parts[0][1] if len(parts) == 1 else None
+    pixels = plain(Size(size, size), slide.background) if whole is None else whole
     unread = []
     for part, content in parts:
         if content is None:
             unread.append([part.x, part.y, part.right, part.bottom])
-        elif others:
+        elif whole is None:
             pixels[part.y : part.bottom, part.x : part.right] = content
     pixels = np.require(pixels, requirements=["C", "W"])  # torch wants its tensors writable
     boxes = np.array(unread, np.float64).reshape(-1, 4) * grid.downsample + (x, y, x, y)

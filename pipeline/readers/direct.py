@@ -23,7 +23,6 @@ from pipeline.readers.segments import (
     Samples,
     Segments,
     crop,
-    may_be_damaged,
     mean_over_squares,
     shrunk_jpegs,
 )
@@ -76,13 +75,12 @@ class DirectLevel:
         self._vendor = vendor
         self._number = number
         self._segments = segments
-        self._shrunk = shrunk_jpegs(segments)
-        self._is_jpeg = segments.page.compression in tiff_tags.JPEG_CODECS
+        self._by_shrink: dict[int, Segments] = {1: segments, **shrunk_jpegs(segments)}
 
     @property
     def shrinks(self) -> tuple[int, ...]:
         """See `Reader.shrinks`."""
-        return tuple(self._shrunk)
+        return tuple(shrink for shrink in self._by_shrink if shrink > 1)
 
     def read(self, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """Reads (height, width, 3) RGB; what was never scanned has the background's colour.
@@ -90,7 +88,7 @@ class DirectLevel:
         Raises:
             ReadError: OpenSlide can't read one of the tiles either.
         """
-        segments = self._segments if shrink == 1 else self._shrunk[shrink]
+        segments = self._by_shrink[shrink]
         canvas = np.empty((region.height, region.width, 3), np.uint8)
         for index in segments.touching(region):
             _, here = segments.place(index)
@@ -120,17 +118,14 @@ class DirectLevel:
 
     def _decode(self, shrink: int, index: int) -> Samples | None:
         """A tile's pixels, by OpenSlide where there is any doubt."""
-        segments = self._segments if shrink == 1 else self._shrunk[shrink]
+        segments = self._by_shrink[shrink]
         try:
-            data = segments.stored(index)
-            pixels = segments.decode_bytes(index, data)
+            pixels, doubtful = segments.decode_warily(index)
         except Exception:  # each codec has errors of its own
             return self._ask_for(index, shrink)
         if pixels is None:
             return None
-        doubtful = pixels.shape[:2] != segments.shape or (
-            self._is_jpeg and may_be_damaged(data or b"", pixels)
-        )
+        doubtful = doubtful or pixels.shape[:2] != segments.shape
         return self._ask_for(index, shrink) if doubtful else pixels
 
     def _ask_for(self, index: int, shrink: int) -> Samples:

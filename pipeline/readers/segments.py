@@ -110,6 +110,7 @@ class Segments:
         self.keyframe = keyframe
         self._cache = cache
         self._lock = lock
+        self._is_jpeg = keyframe.compression in tiff_tags.JPEG_CODECS
         self._width, self._height = segment_size(keyframe)
         self._image = Size(keyframe.imagewidth, keyframe.imagelength)
         self._columns = math.ceil(self._image.width / self._width)
@@ -135,11 +136,9 @@ class Segments:
         width = min(self._width, self._image.width - x)
         return plane, Rect(x, y, width, min(self._height, self._image.height - y))
 
-    def get(
-        self, index: int, decode: Callable[[int], Samples | None] | None = None
-    ) -> Samples | None:
+    def get(self, index: int, decode: Callable[[int], Samples | None]) -> Samples | None:
         """Pixels of a segment, from the cache or by ``decode``; None where nothing is stored."""
-        return self._cache.get((self, index), lambda: (decode or self.decode)(index))
+        return self._cache.get((self, index), lambda: decode(index))
 
     def decode(self, index: int) -> Samples | None:
         """Pixels (height, width, samples) of a segment, decoded anew; None for an empty one.
@@ -149,10 +148,18 @@ class Segments:
         """
         return self.decode_bytes(index, self.stored(index))
 
+    def decode_warily(self, index: int) -> tuple[Samples | None, bool]:
+        """Likewise, and whether they may be damaged although the decoder raised nothing."""
+        data = self.stored(index)
+        pixels = self.decode_bytes(index, data)
+        if data is None or pixels is None or not self._is_jpeg:
+            return pixels, False
+        return pixels, may_be_damaged(data, pixels)
+
     def decode_bytes(self, index: int, data: bytes | None) -> Samples | None:
         """Likewise, of bytes that were read before."""
         tables = {}
-        if self.keyframe.compression in tiff_tags.JPEG_CODECS:
+        if self._is_jpeg:
             tables = {"jpegtables": self.page.jpegtables, "jpegheader": self.keyframe.jpegheader}
         pixels, _, _ = self.page.decode(data, index, **tables)
         return None if pixels is None else pixels[0]
@@ -188,7 +195,6 @@ class ShrunkJpegs(Segments):
 
     def __init__(self, whole: Segments, shrink: int) -> None:
         super().__init__(whole.page, whole.keyframe, whole._cache, whole._lock)
-        self._whole = whole
         self._shrink = shrink
         self._width, self._height = self._width // shrink, self._height // shrink
         self._image = Size(self._image.width // shrink, self._image.height // shrink)
@@ -205,25 +211,24 @@ class ShrunkJpegs(Segments):
             raise ValueError(f"decoded as {pixels.shape}, not {(self._height, self._width, 3)}")
         return pixels
 
-    def agrees(self) -> bool:
-        """Whether the tile that says most looks as it does when it is decoded as a whole."""
-        counts = np.asarray(self.page.databytecounts)
-        if not counts.any():
-            return False
+    def agrees(self, index: int, whole: Samples) -> bool:
+        """Whether a tile looks as it does when it is decoded as a whole."""
         try:
-            fullest = int(counts.argmax())
-            whole, shrunk = self._whole.decode(fullest), self.decode(fullest)
+            shrunk = self.decode(index)
         except Exception:  # each codec has errors of its own
             return False
-        if whole is None or shrunk is None:
+        if shrunk is None:
             return False
         means = mean_over_squares(whole, self._shrink)
         return bool(np.abs(means - shrunk.astype(np.float32)).mean() < SHRUNK_LEVELS)
 
 
 def shrunk_jpegs(segments: Segments) -> dict[int, ShrunkJpegs]:
-    """What can be decoded smaller than it is, by how much; nothing but for tiles of RGB JPEG."""
-    page = segments.keyframe
+    """What can be decoded smaller than it is, by how much; nothing but for tiles of RGB JPEG.
+
+    The tile that says most is the judge of whether decoding it smaller shows the same.
+    """
+    page, counts = segments.keyframe, np.asarray(segments.page.databytecounts)
     suited = (
         page.is_tiled
         and page.compression in tiff_tags.JPEG_CODECS
@@ -231,10 +236,23 @@ def shrunk_jpegs(segments: Segments) -> dict[int, ShrunkJpegs]:
         and page.samplesperpixel == 3
         and page.planarconfig == PLANARCONFIG.CONTIG
         and page.dtype == np.uint8
-        and not any(side % max(SHRINKS, default=1) for side in segments.shape)
+        and counts.any()
     )
-    made = {shrink: ShrunkJpegs(segments, shrink) for shrink in SHRINKS} if suited else {}
-    return {shrink: jpegs for shrink, jpegs in made.items() if jpegs.agrees()}
+    if not suited:
+        return {}
+    fullest = int(counts.argmax())
+    try:
+        whole = segments.decode(fullest)
+    except Exception:  # each codec has errors of its own
+        return {}
+    if whole is None:
+        return {}
+    made = {
+        shrink: ShrunkJpegs(segments, shrink)
+        for shrink in SHRINKS
+        if not any(side % shrink for side in segments.shape)
+    }
+    return {shrink: jpegs for shrink, jpegs in made.items() if jpegs.agrees(fullest, whole)}
 
 
 def mean_over_squares(pixels: Samples, side: int) -> NDArray[np.float32]:

@@ -23,7 +23,6 @@ from pipeline.readers.segments import (
     Samples,
     Segments,
     crop,
-    may_be_damaged,
     segment_size,
     shrunk_jpegs,
 )
@@ -121,7 +120,6 @@ class _TiffLevel:
         self._white = white
         self._lock = lock
         self._judge = judge
-        self._is_jpeg = self._page.compression in tiff_tags.JPEG_CODECS
 
     @property
     def shrinks(self) -> tuple[int, ...]:
@@ -166,9 +164,8 @@ class _TiffLevel:
 
     def _decode(self, segments: Segments, index: int) -> Samples | None:
         """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
-        data = segments.stored(index)
-        pixels = segments.decode_bytes(index, data)
-        if self._is_jpeg and data and pixels is not None and may_be_damaged(data, pixels):
+        pixels, doubtful = segments.decode_warily(index)
+        if doubtful:
             _, place = self._segments[0].place(index)
             self._judge.check(self.size, place)
         return pixels

@@ -255,7 +255,7 @@ class TestShrunkSources:
     def test_a_tile_that_only_the_whole_decoder_reads(self, path, monkeypatch):
         with open_slide(path) as slide:
             expected = slide.read_region(40, 40, Size(100, 100), 2).astype(int)
-        monkeypatch.setattr(ShrunkJpegs, "agrees", lambda _: True)
+        monkeypatch.setattr(ShrunkJpegs, "agrees", lambda *_: True)
         monkeypatch.setattr(ShrunkJpegs, "decode_bytes", lambda *_: 1 / 0)
         with open_slide(path) as slide:
             assert slide.sources_for(2)[0].shrink == 2
