@@ -6,8 +6,8 @@
   sliced, detected with torch eagerly in float32 and merged by SAHI.
 - CytoLibra with torch in float32, which tells what of the differences is the int8 network's.
 
-TIAToolbox is not among them yet. Ways take turns, and
-medians are printed. Ratios within one run are to be trusted, seconds depend on the machine.
+TIAToolbox is not among them yet. Ways take turns, and medians are printed. Ratios within one run
+are to be trusted, seconds depend on the machine.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 import openslide
 import torch
+from bench_screen import draw
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torchvision.ops import batched_nms, box_iou
 
-from data.synth import CLASSES, NamedSource, Scene, write_slide
 from models import DenseDetector, load_detector
 from pipeline.detector import RuntimeSettings, TileDetector
 from pipeline.geometry import Detections
@@ -56,12 +56,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = draw(Path(folder), arguments.side)
         Console().print(compare(ways_to_screen(path), arguments.rounds, path.name))
-
-
-def draw(folder: Path, side: int) -> Path:
-    """A drawn slide of ``side`` px a side."""
-    scene = Scene(1, (side, side), 0.25, "conventional", 150.0, 0.05, 4)
-    return write_slide(folder, NamedSource(f"{side}.tif", scene), CLASSES, lambda _: None)
 
 
 def ways_to_screen(path: Path) -> dict[str, Way]:
