@@ -9,8 +9,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-# No deadline an example: machines are noisy. The same examples each time: a change is to blame for
-# what it breaks, not a draw.
+# No deadline an example: machines are noisy. No draws by chance: a change is to blame for what
+# it breaks. The examples still differ with hypothesis' version and with the code's constants.
 settings.register_profile("cytolibra", deadline=None, derandomize=True)
 settings.load_profile("cytolibra")
 

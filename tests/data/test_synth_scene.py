@@ -24,7 +24,7 @@ def whole(scene) -> np.ndarray:
     return scene.draw(Region(0, 0, *SIZE))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_a_region_drawn_alone_is_that_part_of_the_whole(scene, whole, data):
     x = data.draw(st.integers(0, SIZE[0] - 1))

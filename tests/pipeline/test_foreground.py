@@ -80,7 +80,7 @@ def meets_slowly(foreground, box):
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 2.5, 32.0]))
 def test_boxes_meet_the_foreground_where_they_touch_one_of_its_pixels(seed, downsample):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from slow_nms import greedy_nms_slowly
 
@@ -108,7 +108,6 @@ def test_keeps_what_the_textbook_keeps_by_halves_and_in_chunks(case, monkeypatch
     assert (greedy_nms(found, 0.4) == greedy_nms_slowly(found, 0.4)).all()
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(
         st.tuples(

@@ -98,7 +98,7 @@ def stitched_slowly(grid, found, settings):
     return merged[greedy_nms_slowly(merged, settings.cross_class_iou, per_class=False)]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1.0, 2.03]), st.sampled_from([0.3, 0.5, 0.8])
 )
@@ -110,7 +110,7 @@ def test_agrees_with_the_slow_stitcher(seed, downsample, iou):
     assert as_bytes(stitched(area, found, chosen)) == as_bytes(stitched_slowly(area, found, chosen))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_tiles_changes_no_byte(seed):
     rng = np.random.default_rng(seed)
@@ -121,7 +121,7 @@ def test_the_order_of_tiles_changes_no_byte(seed):
     assert as_bytes(stitched(area, found)) == as_bytes(stitched(area, shuffled))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     size=st.integers(60, 300),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from configs import ConfigError, load_config
@@ -64,7 +64,6 @@ def contains(boxes, points, tolerance=0.0):
     )
 
 
-@settings(deadline=None)
 @given(grids_and_points())
 def test_every_point_of_the_bounds_is_seen_by_its_owner(case):
     grid, points = case
@@ -72,7 +71,6 @@ def test_every_point_of_the_bounds_is_seen_by_its_owner(case):
     assert np.diag(seen).all()
 
 
-@settings(deadline=None)
 @given(grids_and_points())
 def test_the_owner_sees_half_the_overlap_around_a_point(case):
     grid, points = case
@@ -86,7 +84,6 @@ def test_the_owner_sees_half_the_overlap_around_a_point(case):
     assert (np.minimum(y + margin, bounds.bottom) <= bottom + ROUNDING).all()
 
 
-@settings(deadline=None)
 @given(grids_and_points())
 def test_a_point_lies_in_the_core_of_its_owner_and_in_no_other(case):
     grid, points = case
@@ -97,7 +94,6 @@ def test_a_point_lies_in_the_core_of_its_owner_and_in_no_other(case):
     assert (in_core.argmax(axis=0) == grid.owner(points)).all()
 
 
-@settings(deadline=None)
 @given(grids())
 def test_cores_divide_the_bounds_and_none_is_empty(grid):
     cores = grid.cores(all_tiles(grid)).reshape(grid.rows, grid.columns, 4)
@@ -111,7 +107,6 @@ def test_cores_divide_the_bounds_and_none_is_empty(grid):
     assert (cores[..., :2] < cores[..., 2:]).all()
 
 
-@settings(deadline=None)
 @given(grids())
 def test_tiles_stand_at_a_uniform_stride_and_have_one_size(grid):
     regions = grid.regions(all_tiles(grid)).reshape(grid.rows, grid.columns, 4)
@@ -123,7 +118,6 @@ def test_tiles_stand_at_a_uniform_stride_and_have_one_size(grid):
     assert grid.origin(len(grid) - 1) == tuple(regions[-1, -1, :2])
 
 
-@settings(deadline=None)
 @given(grids_and_points(beyond=0.5), st.floats(0, 100))
 def test_near_core_is_the_core_grown_by_the_slack(case, slack):
     grid, points = case
@@ -136,7 +130,6 @@ def test_near_core_is_the_core_grown_by_the_slack(case, slack):
     assert (near >= contains(grown, points, -ROUNDING)).all()
 
 
-@settings(deadline=None)
 @given(grids_and_points(beyond=0.5))
 def test_near_core_without_slack_is_ownership(case):
     grid, points = case
@@ -144,7 +137,6 @@ def test_near_core_without_slack_is_ownership(case):
     assert (near == (all_tiles(grid)[:, None] == grid.owner(points))).all()
 
 
-@settings(deadline=None)
 @given(grids())
 def test_the_offset_moves_the_grid(grid):
     plain = TileGrid(
@@ -182,8 +174,8 @@ def test_a_plan_scales_tiles_by_the_mpps_and_keeps_all_without_foreground():
     assert plan.grid.origin(0) == (7, 9)
 
 
-@settings(deadline=None)
 @given(grids(), st.integers(0, 2**32 - 1))
+@example(TileGrid(Rect(0, 0, 1, 159), 7.03125, TilerSettings(size=1, overlap=0)), 0)
 def test_a_plan_keeps_the_tiles_whose_core_meets_the_foreground(grid, seed):
     rng = np.random.default_rng(seed)
     bounds = grid.bounds
@@ -191,6 +183,7 @@ def test_a_plan_keeps_the_tiles_whose_core_meets_the_foreground(grid, seed):
     shape = np.ceil(np.array([bounds.bottom, bounds.right]) / downsample).astype(int)
     foreground = Foreground(rng.random(shape) < 0.3, downsample)
     plan = plan_tiles(bounds, 1.0, grid.downsample, grid.settings, foreground)
+    grid = plan.grid  # the plan settles a scale that is nearly a whole factor
     expected = [i for i in all_tiles(grid) if meets_slowly(foreground, grid.cores([i])[0])]
     assert plan.indices.tolist() == expected
 
