@@ -7,6 +7,7 @@ quantisation can't spoil them.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import shutil
@@ -84,6 +85,24 @@ def load_openvino() -> Any:
     except (ImportError, OSError) as error:
         raise ExportError(f"OpenVINO can't be loaded here: {_first_line(error)}") from error
     return openvino
+
+
+def openvino_core() -> Any:
+    """The one ``openvino.Core`` of this process, which stays until its end.
+
+    OpenVINO's plugin for CPUs gives the thread that loads it a stack for signals, and takes it away
+    with the core: of two cores the second would leave the first one's, freed, in place, and the
+    next Ctrl-C would crash the process.
+
+    Raises:
+        ExportError: OpenVINO is missing.
+    """
+    return _core_of(load_openvino())
+
+
+@functools.cache
+def _core_of(openvino: Any) -> Any:
+    return openvino.Core()
 
 
 def to_openvino(detector: DenseDetector) -> Any:
@@ -186,12 +205,12 @@ def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts) -> Any:
         ModelFileError: a file is missing, or not the one that the sidecar names.
         ExportError: OpenVINO is missing.
     """
-    openvino = load_openvino()
+    core = openvino_core()
     if hash_graph(folder, kind) != facts.sha256:
         raise ModelFileError(
             f"{folder / FILES[kind][0]}: not the graph that the sidecar names; export it again"
         )
-    return openvino.Core().read_model(folder / FILES[kind][0])
+    return core.read_model(folder / FILES[kind][0])
 
 
 def hash_graph(folder: Path, kind: GraphKind) -> str:

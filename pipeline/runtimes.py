@@ -21,7 +21,7 @@ from torch import Tensor
 from configs import ConfigError
 from models import DenseDetector, ModelCard
 from models.card import GraphKind
-from models.export import ExportError, anchors_of, load_openvino, read_openvino, to_openvino
+from models.export import ExportError, anchors_of, openvino_core, read_openvino, to_openvino
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Tiles = Sequence[NDArray[np.uint8]]
@@ -233,7 +233,7 @@ def compile_openvino(model: Any, precision: Precision, threads: int | None = Non
     Raises:
         ExportError: it can't be compiled, or not in this precision.
     """
-    core = load_openvino().Core()
+    core = openvino_core()
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",

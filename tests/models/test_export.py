@@ -19,6 +19,7 @@ from models.export import (
     anchors_of,
     copy_model,
     load_openvino,
+    openvino_core,
     quantise,
     read_openvino,
     save_onnx,
@@ -88,7 +89,7 @@ def test_onnx_gives_torch_s_raw_outputs_at_every_size(name, tmp_path):
     detector = lively(name)
     save_onnx(detector, tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-    assert_same_outputs(detector, load_openvino().Core().read_model(tmp_path / "model.onnx"))
+    assert_same_outputs(detector, openvino_core().read_model(tmp_path / "model.onnx"))
 
 
 def test_onnx_refuses_deformable_convolutions_in_one_line(tmp_path):
@@ -118,7 +119,7 @@ def test_int8_is_near_and_small_and_normalises_by_itself(tmp_path):
     assert sizes[1] < 0.4 * sizes[0]
     tile = pixels((70, 100), 99)
     expected, _ = run_torch(detector, tile)
-    found = run_openvino(load_openvino().Core().read_model(tmp_path / "openvino-int8.xml"), tile)
+    found = run_openvino(openvino_core().read_model(tmp_path / "openvino-int8.xml"), tile)
     for name, value in expected.items():
         # Depthwise convolutions that never learned are the worst case: a trained network's AP is
         # what counts, and `cytolibra export --data` measures it.

@@ -1,6 +1,9 @@
 """Torch and OpenVINO find the same cells, and each says when it can't run."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from pipeline.runtimes import (
 )
 
 CPU = torch.device("cpu")
+REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -196,6 +200,23 @@ def test_a_damaged_cache_is_made_anew(cache):
     blob.chmod(0o600)
     blob.write_bytes(content[: len(content) // 2])
     torch.testing.assert_close(run(OpenVINORuntime(detector, "fp32")), expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent otherwise here")
+def test_signals_come_through_when_networks_have_come_and_gone():
+    """The process would die, so it is one of its own."""
+    script = (
+        "import gc, signal\n"
+        "from lively import lively\n"
+        "from pipeline.runtimes import OpenVINORuntime\n"
+        "first, second = (OpenVINORuntime(lively(seed=seed), 'fp32') for seed in range(2))\n"
+        "del first; gc.collect(); del second; gc.collect()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('heard'))\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+    )
+    env = os.environ | {"PYTHONPATH": f"{REPO}{os.pathsep}{REPO / 'tests'}"}
+    ended = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "heard\n")
 
 
 def test_without_a_place_for_the_cache_nothing_is_kept(tmp_path, monkeypatch):
