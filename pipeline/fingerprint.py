@@ -21,7 +21,7 @@ from pipeline.writers import to_json, write_whole
 
 _FILE = "fingerprint.json"
 
-_WITHOUT_EFFECT = ("device", "batch_size", "threads")
+_WITHOUT_EFFECT = ("device", "batch_size", "threads", "readers", "compile")
 """Settings of the runtime that say where and how fast it runs, not what it finds."""
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 
 from configs import ConfigError
 from models import DenseDetector, ModelCard
@@ -67,7 +68,15 @@ class Runtime(Protocol):
 
 
 class TorchRuntime:
-    """The detector's own modules; tiles of a batch together."""
+    """The detector's own modules; tiles of a batch together.
+
+    Args:
+        detector: on whatever device.
+        device: where it is to run.
+        precision: "fp32", "bf16" or "fp16".
+        fallback: why this is not the runtime that would be taken first.
+        compiled: whether by ``torch.compile``, at the first tile of each size.
+    """
 
     name = "torch"
 
@@ -77,24 +86,42 @@ class TorchRuntime:
         device: torch.device,
         precision: Precision,
         fallback: str | None = None,
+        compiled: bool = False,
     ) -> None:
         self.precision = precision
         self.sha256 = detector.card.sha256 if detector.card else ""
         self.fallback = fallback
-        self._detector = detector.to(device)
+        self._detector = detector.to(device).to(memory_format=torch.channels_last)
         self._device = device
+        if compiled:
+            for part in (detector.backbone, detector.head):
+                part.compile(dynamic=False)
 
     def run(self, tiles: Tiles) -> list[RawOutputs]:
-        """See `Runtime`."""
-        images = [
-            torch.tensor(tile, device=self._device).permute(2, 0, 1).float().div_(255)
-            for tile in tiles
-        ]
+        """See `Runtime`.
+
+        Raises:
+            ConfigError: the network is to be compiled, and can't be.
+        """
+        images = [self._load(tile).permute(2, 0, 1).float().div_(255) for tile in tiles]
         batch, _ = self._detector.transform(images)
         reduced = self.precision != "fp32"
         with torch.autocast(self._device.type, _DTYPES[self.precision], enabled=reduced):
-            outputs, anchors, _ = self._detector.run(batch)
+            try:
+                outputs, anchors, _ = self._detector.run(batch)
+            except TorchDynamoException as error:
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                raise ConfigError(
+                    f"runtime.compile: torch can't compile the network here: {reason}; leave it out"
+                ) from error
         return [RawOutputs(outputs, anchors, batch.image_sizes)]
+
+    def _load(self, tile: NDArray[np.uint8]) -> Tensor:
+        """Bytes to the device, a quarter of what floats would be."""
+        pixels = torch.from_numpy(tile)
+        if self._device.type == "cuda":  # from pinned memory, beside the network of other tiles
+            return pixels.pin_memory().to(self._device, non_blocking=True)
+        return pixels
 
 
 class OpenVINORuntime:
@@ -158,8 +185,11 @@ def build_runtime(
     device: torch.device,
     precision: Literal["auto"] | Precision,
     threads: int | None = None,
+    compiled: bool = False,
 ) -> Runtime:
     """The runtime for a device; "auto" is OpenVINO on a CPU, and torch where that can't be had.
+
+    ``threads`` are OpenVINO's, ``compiled`` is torch's; see there.
 
     Raises:
         ConfigError: the runtime or the precision does not fit the device or the model.
@@ -177,7 +207,7 @@ def build_runtime(
                 raise ConfigError(f"runtime openvino: {error}") from error
             fallback = f"the network runs on torch, more slowly: {error}"
     chosen = find_precision(precision, device, "torch", detector.card)
-    return TorchRuntime(detector, device, chosen, fallback)
+    return TorchRuntime(detector, device, chosen, fallback, compiled)
 
 
 def find_precision(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from pydantic import JsonValue
@@ -19,6 +17,7 @@ from models import DenseDetector, ModelCard
 from pipeline.classes import CellClass
 from pipeline.detector import TileDetector
 from pipeline.errors import SlideError
+from pipeline.flow import in_batches, work_ahead
 from pipeline.foreground import find_foreground
 from pipeline.geometry import Boxes, Detections
 from pipeline.pictures import take_pictures
@@ -37,13 +36,10 @@ from pipeline.slide import Slide, open_slide
 from pipeline.slide_rule import load_rule
 from pipeline.stitcher import Stitcher
 from pipeline.tiler import TilePlan, TilerSettings, plan_tiles
-from pipeline.tilereader import read_tile
+from pipeline.tilereader import ReadTile, read_tile
 
 Progress = Callable[[int, int], None]
 """Told after each batch how many tiles are done, of how many."""
-
-READERS = 2
-"""Threads that read ahead of the network."""
 
 
 class Stop(Protocol):
@@ -55,10 +51,6 @@ class Stop(Protocol):
 
 class StoppedError(SlideError):
     """Somebody wanted no more of it."""
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def screen_slide(
@@ -139,6 +131,15 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class Detected:
+    """A batch of tiles with their cells, in tile pixels, and how long the detector took."""
+
+    tiles: list[ReadTile]
+    cells: list[Detections]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Found:
     """What came of a slide's tiles: cells and unread areas, in level-0 pixels."""
 
@@ -159,18 +160,30 @@ def _screen_tiles(
     stitcher = Stitcher(plan.grid, settings.stitcher, detector.thresholds, abnormal)
     unread: list[Boxes] = [np.zeros((0, 4))]
     done = 0
-    ahead = read_ahead(lambda index: read_tile(slide, plan.grid, index), plan.indices.tolist())
-    with closing(ahead) as tiles:  # a failure behind it ends the readers too
-        for batch in in_batches(tiles, detector.batch_size):
+
+    def read(index: int) -> ReadTile:
+        return read_tile(slide, plan.grid, index)
+
+    def detect(tiles: list[ReadTile]) -> Detected:
+        start = time.perf_counter()
+        cells = detector.detect([tile.pixels for tile in tiles])
+        return Detected(tiles, cells, time.perf_counter() - start)
+
+    with (
+        work_ahead(read, plan.indices.tolist(), detector.readers, 4 * detector.readers) as tiles,
+        work_ahead(
+            detect, in_batches(tiles, detector.batch_size), detector.lanes, detector.lanes
+        ) as batches,
+    ):
+        for batch in batches:
             if stop and stop.is_set():
                 raise StoppedError(f"{show(slide.path)}: stopped")
-            with clock("detect"):
-                detections = detector.detect([tile.pixels for tile in batch])
-            for tile, cells in zip(batch, detections, strict=True):
+            clock.add("detect", batch.seconds)
+            for tile, cells in zip(batch.tiles, batch.cells, strict=True):
                 stitcher.add(tile.index, cells)
                 unread.append(tile.unread)
                 clock.add("read", tile.seconds)
-            done += len(batch)
+            done += len(batch.tiles)
             if progress:
                 progress(done, len(plan))
     with clock("stitch"):
@@ -262,36 +275,3 @@ def core_area(plan: TilePlan) -> float:
     """Area in level-0 pixels that the planned tiles own together."""
     cores = plan.grid.cores(plan.indices)
     return float(np.prod(cores[:, 2:] - cores[:, :2], axis=1).sum())
-
-
-def read_ahead(
-    read: Callable[[Item], Result], items: Iterable[Item], ahead: int = 4 * READERS
-) -> Generator[Result, None, None]:
-    """Results of ``read`` in order, at most ``ahead`` of them waiting: memory stays flat.
-
-    The first failure is raised in its turn; what has not started by then never does.
-    """
-    with ThreadPoolExecutor(READERS, thread_name_prefix="read") as pool:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(read, item))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of ``size`` items, the last one shorter."""
-    batch: list[Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

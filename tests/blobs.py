@@ -27,7 +27,7 @@ def blob_slide(size, centers, labels, side=20):
 class BlobDetector:
     """Stands for `pipeline.detector.TileDetector`: boxes around whatever is dark."""
 
-    device, batch_size = "cpu", 2
+    device, batch_size, readers, lanes = "cpu", 2, 2, 1
     runtime = SimpleNamespace(name="torch", precision="fp32", sha256="", fallback=None)
 
     def __init__(self, mpp=0.5):

@@ -1,6 +1,7 @@
 """Torch and OpenVINO find the same cells, and each says when it can't run."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from lively import CLASSES, lively, saved
+from torch._dynamo.exc import TorchDynamoException
 
 from configs import ConfigError
 from models.card import GraphFacts
 from models.export import load_openvino
 from pipeline import runtimes
 from pipeline.detector import RuntimeSettings, TileDetector
+from pipeline.flow import work_ahead
 from pipeline.runtimes import (
     MOST_AP_COST,
     OpenVINORuntime,
@@ -93,6 +96,25 @@ def test_a_network_of_fixed_shape_gives_what_one_for_any_shape_gives(monkeypatch
     for one, other in zip(found, OpenVINORuntime(lively(), "fp32").run(tiles), strict=True):
         for name, values in one.outputs.items():
             torch.testing.assert_close(values, other.outputs[name], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_gives_the_same_outputs_and_two_lanes_share_it():
+    plain, compiled = (TorchRuntime(lively(), CPU, "fp32", compiled=on) for on in (False, True))
+    with work_ahead(lambda seed: run(compiled, seed), range(6), threads=2, ahead=2) as found:
+        for seed, outputs in enumerate(found):
+            torch.testing.assert_close(outputs, run(plain, seed), atol=1e-4, rtol=1e-4)
+
+
+def test_what_torch_cannot_compile_is_refused_in_one_line(monkeypatch):
+    def refuse(*_):
+        raise TorchDynamoException("no C++ compiler\nwhere it was looked for")
+
+    runtime = TorchRuntime(lively(), CPU, "fp32")
+    monkeypatch.setattr(runtime._detector, "run", refuse)
+    with pytest.raises(ConfigError, match=r"runtime.compile: .*here: no C\+\+ compiler; leave it"):
+        runtime.run([tile()])
 
 
 def test_auto_is_openvino_on_a_cpu():

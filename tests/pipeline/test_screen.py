@@ -1,8 +1,5 @@
 """One slide from file to report, with a detector that finds dark squares."""
 
-import threading
-import time
-
 import numpy as np
 import pytest
 from blobs import CLASSES, BlobDetector, blob_slide
@@ -12,7 +9,7 @@ from models import ModelCard, ModelFileError, build_detector
 from pipeline.detector import RuntimeSettings, TileDetector, find_device
 from pipeline.errors import SlideError
 from pipeline.runtimes import find_precision
-from pipeline.screen import read_ahead, screen_slide
+from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
 from pipeline.writers import write_reports
 
@@ -110,12 +107,13 @@ def test_the_same_slide_gives_the_same_report(slide):
 
 
 @pytest.mark.parametrize("write", [write_aperio, write_pyramid])
-def test_any_number_of_threads_finds_the_same_cells(tmp_path, scattered, monkeypatch, write):
+def test_any_number_of_threads_finds_the_same_cells(tmp_path, scattered, write):
     path = write(tmp_path / "slide.svs", blob_slide(SIZE, *scattered), levels=1)
     files = set()
-    for threads in (1, 2, 5):
-        monkeypatch.setattr("pipeline.screen.READERS", threads)
-        write_reports(screen_slide(path, BlobDetector(), settings()), tmp_path)
+    for readers, lanes, batch_size in ((1, 1, 1), (2, 1, 2), (5, 3, 2)):
+        detector = BlobDetector()
+        detector.readers, detector.lanes, detector.batch_size = readers, lanes, batch_size
+        write_reports(screen_slide(path, detector, settings()), tmp_path)
         files.add((tmp_path / "cells.csv").read_bytes())
     assert len(files) == 1
     assert files.pop().count(b"\n") > len(scattered[0])
@@ -140,6 +138,16 @@ def test_a_network_reports_nothing_below_its_own_thresholds(detector):
     assert len(none[0]) == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "readers"),
+    [({"threads": 1}, 2), ({"threads": 8}, 3), ({"threads": 16}, 5), ({"readers": 7}, 7)],
+)
+def test_readers_keep_the_network_busy_on_any_number_of_cores(detector, given, readers):
+    runtime = RuntimeSettings(device="cpu", name="torch", precision="fp32", **given)
+    ready = TileDetector(detector, runtime)
+    assert (ready.readers, ready.lanes, ready.batch_size) == (readers, 1, 1)
+
+
 def test_a_detector_without_a_card_is_refused(detector):
     detector.card = None
     with pytest.raises(ModelFileError, match="no card"):
@@ -152,35 +160,3 @@ def test_devices_and_precisions_that_are_not_here_are_refused():
     with pytest.raises(Exception, match="fp16: for GPUs only"):
         find_precision("fp16", find_device("cpu"))
     assert find_precision("auto", find_device("cpu")) in ("fp32", "bf16")
-
-
-def test_reading_ahead_keeps_the_order_and_a_bound():
-    running, most = 0, 0
-    lock = threading.Lock()
-
-    def read(item):
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.001 * (item % 3))
-        return item
-
-    started = []
-    for item in read_ahead(lambda i: started.append(i) or read(i), range(40), ahead=4):
-        assert len(started) <= item + 4 + 2
-        with lock:
-            running -= 1
-    assert started == list(range(40))
-
-
-def test_reading_ahead_raises_the_first_failure_in_its_turn():
-    def read(item):
-        if item == 5:
-            raise SlideError("broken")
-        return item
-
-    results = read_ahead(read, range(100))
-    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
-    with pytest.raises(SlideError, match="broken"):
-        next(results)
