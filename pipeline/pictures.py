@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ CROP_UM = 64.0
 
 CROP_PIXELS = 256
 """Largest side of a close-up in pixels."""
+
+THREADS = 2
+"""That take pictures at once."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,11 @@ def take_pictures(
         classes: what the cells' labels mean.
         limit: how many close-ups at most.
     """
-    chosen = choose_gallery(cells, classes, limit)
-    crops = (_take_crop(slide, cells, int(cell)) for cell in chosen)
-    return Pictures(_take_overview(slide), tuple(crop for crop in crops if crop is not None))
+    chosen = choose_gallery(cells, classes, limit).tolist()
+    with ThreadPoolExecutor(THREADS) as pool:
+        overview = pool.submit(_take_overview, slide)
+        crops = list(pool.map(lambda cell: _take_crop(slide, cells, cell), chosen))
+    return Pictures(overview.result(), tuple(crop for crop in crops if crop is not None))
 
 
 def choose_gallery(

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Protocol
 
 import numpy as np
+import torch
 from pydantic import JsonValue
 
 from models import DenseDetector, ModelCard
@@ -159,6 +160,7 @@ def _screen_tiles(
     abnormal = np.array(detector.card.detector.is_abnormal)
     stitcher = Stitcher(plan.grid, settings.stitcher, detector.thresholds, abnormal)
     unread: list[Boxes] = [np.zeros((0, 4))]
+    tiler = plan.grid.settings
     done = 0
 
     def read(index: int) -> ReadTile:
@@ -166,7 +168,13 @@ def _screen_tiles(
 
     def detect(tiles: list[ReadTile]) -> Detected:
         start = time.perf_counter()
-        cells = detector.detect([tile.pixels for tile in tiles])
+        try:
+            cells = detector.detect([tile.pixels for tile in tiles])
+        except torch.OutOfMemoryError as error:
+            raise SlideError(
+                f"{show(slide.path)}: out of memory on {detector.device}; turn down "
+                f"runtime.batch_size ({detector.batch_size}) or tiler.size ({tiler.size})"
+            ) from error
         return Detected(tiles, cells, time.perf_counter() - start)
 
     with (

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from blobs import CLASSES, BlobDetector, blob_slide
 from slidefiles import break_tiles, write_aperio, write_image, write_pyramid
 
@@ -87,6 +88,15 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_screened(slide, scattered):
 def test_a_slide_of_which_too_much_is_unread_fails(slide):
     break_tiles(slide, range(24 * 18))
     with pytest.raises(SlideError, match=r"100% of what had to be screened can't be read"):
+        screen_slide(slide, BlobDetector(), settings())
+
+
+def test_want_of_memory_says_what_to_turn_down(slide, monkeypatch):
+    def want_memory(self, tiles):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(BlobDetector, "detect", want_memory)
+    with pytest.raises(SlideError, match=r"tif: out of memory on cpu; .*batch_size \(2\).*\(256\)"):
         screen_slide(slide, BlobDetector(), settings())
 
 
