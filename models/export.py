@@ -137,8 +137,8 @@ def to_openvino(detector: DenseDetector) -> Any:
 def quantise(model: Any, tiles: Sequence[NDArray[np.uint8]]) -> Any:
     """An int8 twin of an OpenVINO model by NNCF's post-training quantisation.
 
-    With its "performance" preset: a zero of their own for activations that may be negative, as by the
-    "mixed" one, costs a tenth of the network's time, and won nothing measurable.
+    With its "performance" preset: a zero of their own for activations that may be negative, as by
+    the "mixed" one, costs a tenth of the network's time, and won nothing measurable.
 
     Args:
         model: from `to_openvino`; stays as it is.

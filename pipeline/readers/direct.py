@@ -23,7 +23,7 @@ from pipeline.readers.segments import (
     Samples,
     Segments,
     crop,
-    mean_over_squares,
+    shrink_by_means,
     shrunk_jpegs,
 )
 from pipeline.readers.vendor import VendorReader
@@ -130,7 +130,7 @@ class DirectLevel:
 
     def _ask_for(self, index: int, shrink: int) -> Samples:
         shown = self._ask(index)
-        return shown if shrink == 1 else np.rint(mean_over_squares(shown, shrink)).astype(np.uint8)
+        return shown if shrink == 1 else shrink_by_means(shown, shrink)
 
     def _ask(self, index: int) -> NDArray[np.uint8]:
         return self._vendor.read(self._number, self._segments.place(index)[1])
