@@ -20,7 +20,6 @@ the machine.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -39,7 +38,7 @@ from rich.table import Table
 from torchvision.ops import batched_nms, box_iou
 
 from models import DenseDetector, load_detector
-from pipeline.detector import RuntimeSettings, TileDetector
+from pipeline.detector import RuntimeSettings, TileDetector, count_cores
 from pipeline.geometry import Detections
 from pipeline.memory import give_back_large_blocks
 from pipeline.screen import screen_slide
@@ -68,18 +67,18 @@ def main() -> None:
         Console().print(compare(path, arguments.rounds))
 
 
-def ways_to_screen(path: Path, share: float = 1.0) -> dict[str, Way]:
+def ways_to_screen(path: Path, downsample: float, share: float = 1.0) -> dict[str, Way]:
     """All ways there are here, CytoLibra's first; their models are loaded once.
 
     Args:
         path: of the slide.
+        downsample: its pixels per pixel of the model.
         share: of the model's thresholds at which cells are reported.
     """
     ours = TileDetector(load(share))
     in_float32 = TileDetector(load(share), RuntimeSettings(name="torch", precision="fp32"))
     model = load(share).eval()
     model.use_thresholds(ours.thresholds.tolist())
-    downsample = downsample_of(path)
     ways: dict[str, Way] = {
         "CytoLibra": lambda: screen_slide(path, ours).cells,
         "CytoLibra, torch fp32": lambda: screen_slide(path, in_float32).cells,
@@ -103,7 +102,8 @@ def load(share: float) -> DenseDetector:
 
 def compare(path: Path, rounds: int) -> Table:
     """Seconds of each way, and how its cells fit those of the first one."""
-    ways = ways_to_screen(path)
+    downsample = downsample_of(path)
+    ways = ways_to_screen(path, downsample)
     cells = {name: run(name, way) for name, way in ways.items()}  # warms up, too
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -112,13 +112,12 @@ def compare(path: Path, rounds: int) -> Table:
             run(name, way)
             times[name].append(time.perf_counter() - start)
     median = {name: statistics.median(of_one) for name, of_one in times.items()}
-    more = {name: run(name, way) for name, way in ways_to_screen(path, NEAR).items()}
+    more = {name: run(name, way) for name, way in ways_to_screen(path, downsample, NEAR).items()}
     table = Table(title=f"{path.name}: the same weights, medians of {rounds} rounds")
     headings = ("way", "seconds", "times CytoLibra's", "cells", "CytoLibra finds of them", "it of")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "way" else "right")
     first = next(iter(ways))
-    downsample = downsample_of(path)
     for name, seconds in median.items():
         its, ours = cells[name].boxes, cells[first].boxes
         whole = its if name.startswith(first) else its[~cut_off(its, downsample)]
@@ -138,7 +137,7 @@ def compare(path: Path, rounds: int) -> Table:
 def run(name: str, way: Way) -> Detections:
     """What a way finds, with the threads that are best for it."""
     # Beside OpenVINO torch has one thread, see `TileDetector`; else all cores.
-    torch.set_num_threads(1 if name == "CytoLibra" else os.cpu_count() or 1)
+    torch.set_num_threads(1 if name == "CytoLibra" else count_cores())
     return way()
 
 

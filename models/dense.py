@@ -48,15 +48,15 @@ class FieldTransform(nn.Module):
         """From (3, H, W) images in 0..1 to one padded (B, 3, H', W') batch and their sizes."""
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         height, width = (self.padded(max(side)) for side in zip(*sizes, strict=True))
-        batch = torch.stack(
-            [
-                pad((image - self.mean) / self.std, (0, width - w, 0, height - h))
-                for image, (h, w) in zip(images, sizes, strict=True)
-            ]
-        )
+        batch = torch.stack([self.normalised(image, height, width) for image in images])
         # The convolutions' fast layout, on CPUs and GPUs alike.
         batch = batch.contiguous(memory_format=torch.channels_last)
         return ImageList(batch, sizes), targets
+
+    def normalised(self, images: Tensor, height: int, width: int) -> Tensor:
+        """From (..., 3, H, W) in 0..1, normalised and padded, to (..., 3, height, width)."""
+        beyond = (0, width - images.shape[-1], 0, height - images.shape[-2])
+        return pad((images - self.mean) / self.std, beyond)
 
     def padded(self, side: int) -> int:
         """The side that an image's side is padded to."""

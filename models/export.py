@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torchvision.models.detection.image_list import ImageList
 
 from configs import ConfigError
@@ -55,11 +54,14 @@ class PixelNetwork(nn.Module):
         """The raw outputs, (1, A, ...) float32 each, of (1, H, W, 3) uint8 pixels."""
         transform = self.detector.transform
         height, width = pixels.shape[1:3]
-        # As `FieldTransform`, but for a batch as it is: taken apart and stacked again it would be
+        # The batch as it is: taken apart and stacked again, as images of any sizes are, it would be
         # laid out anew twice, a fifteenth of the network's time.
-        images = (pixels.permute(0, 3, 1, 2).float().div(255) - transform.mean) / transform.std
-        beyond = (0, transform.padded(width) - width, 0, transform.padded(height) - height)
-        batch = ImageList(pad(images, beyond), [(height, width)])
+        images = transform.normalised(
+            pixels.permute(0, 3, 1, 2).float().div(255),
+            transform.padded(height),
+            transform.padded(width),
+        )
+        batch = ImageList(images, [(height, width)])
         outputs, _, _ = self.detector.run(batch)
         return tuple(outputs.values())
 

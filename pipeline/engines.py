@@ -24,7 +24,7 @@ import torch
 
 from configs import ConfigError
 from models import load_detector
-from pipeline.detector import TileDetector, find_device
+from pipeline.detector import TileDetector, count_cores, find_device
 from pipeline.errors import SlideError
 from pipeline.memory import give_back_large_blocks
 from pipeline.readers.base import show
@@ -163,7 +163,7 @@ class ProcessEngine(_WorkerEngine):
         super().__init__(len(devices))
         self._context = multiprocessing.get_context("spawn")  # CUDA and OpenSlide bear no fork
         self._stop = self._context.Event()
-        threads = max(1, (os.cpu_count() or 1) // len(devices))
+        threads = max(1, count_cores() // len(devices))
         self._recipes = [recipe.on(device, threads) for device in devices]
         self._pools = [self._start(one) for one in self._recipes]
 

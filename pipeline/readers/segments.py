@@ -207,13 +207,23 @@ class ShrunkJpegs(Segments):
         self._image = Size(self._image.width // shrink, self._image.height // shrink)
         self._head = _jpeg_head(whole.page.jpegtables, whole.keyframe.photometric)
 
+    def decode(self, index: int) -> Samples | None:
+        """See `Segments.decode`."""
+        return self.decode_warily(index)[0]
+
+    def decode_warily(self, index: int) -> tuple[Samples | None, bool]:
+        """See `Segments.decode_warily`; looked at first, for OpenCV would tell the terminal."""
+        data = self.stored(index)
+        if data is not None and _looks_broken(data):
+            whole = super().decode_bytes(index, data)
+            return None if whole is None else shrink_by_means(whole, self._shrink), True
+        pixels = self.decode_bytes(index, data)
+        return pixels, pixels is not None and _ends_in_grey(pixels)
+
     def decode_bytes(self, index: int, data: bytes | None) -> Samples | None:
         """See `Segments.decode_bytes`."""
         if data is None:
             return None
-        if _looks_broken(data):  # OpenCV would tell the terminal
-            whole = super().decode_bytes(index, data)
-            return None if whole is None else shrink_by_means(whole, self._shrink)
         pixels = cv2.imdecode(np.frombuffer(self._head + data[2:], np.uint8), _FLAGS[self._shrink])
         if pixels is None or pixels.shape != (self._height, self._width, 3):
             shape = None if pixels is None else pixels.shape
@@ -310,7 +320,7 @@ def may_be_damaged(data: bytes, pixels: Samples) -> bool:
     data that ended too early. Damage of a sector of a disk is found like this as surely as by
     OpenSlide; of changes to single bytes OpenSlide finds a quarter, and this a quarter of those.
     """
-    return _looks_broken(data) or bool((pixels[-1, -1] == 128).all())
+    return _looks_broken(data) or _ends_in_grey(pixels)
 
 
 def _looks_broken(data: bytes) -> bool:
@@ -322,6 +332,11 @@ def _looks_broken(data: bytes) -> bool:
     after = scan[1:][scan[:-1] == 0xFF]
     stray = (after != 0) & ((after < 0xD0) | (after > 0xD7))  # stuffing and restarts are sound
     return bool(stray.any())
+
+
+def _ends_in_grey(pixels: Samples) -> bool:
+    """The rest of `may_be_damaged`."""
+    return bool((pixels[-1, -1] == 128).all())
 
 
 def _bytes(future: Future[Samples | None]) -> int:
