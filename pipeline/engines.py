@@ -16,6 +16,9 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,11 +32,14 @@ from pipeline.errors import SlideError
 from pipeline.memory import give_back_large_blocks
 from pipeline.readers.base import show
 from pipeline.report import SlideReport
-from pipeline.screen import screen_slide
+from pipeline.screen import InForce, Stop, in_force, screen_slide
 from pipeline.settings import ScreenSettings
 
 Screen = Callable[[Path], SlideReport]
 """Screens one slide; raises SlideError where it can't be."""
+
+Told = Callable[[Path, int, int], None]
+"""Hears of a slide how many of its tiles are done, of how many."""
 
 STAGGERED = 2
 """Slides in work at once in one process: the tiles of one, while the next is opened and the last
@@ -157,32 +163,55 @@ class ProcessEngine(_WorkerEngine):
     Args:
         recipe: what to do.
         devices: of each process; the same one several times is fine.
+        told: hears of tiles, in threads of its own.
     """
 
-    def __init__(self, recipe: Recipe, devices: Sequence[str]) -> None:
+    def __init__(self, recipe: Recipe, devices: Sequence[str], told: Told | None = None) -> None:
         super().__init__(len(devices))
+        self._told = told
         self._context = multiprocessing.get_context("spawn")  # CUDA and OpenSlide bear no fork
         self._stop = self._context.Event()
         threads = max(1, count_cores() // len(devices))
         self._recipes = [recipe.on(device, threads) for device in devices]
-        self._pools = [self._start(one) for one in self._recipes]
+        self._lines = [_Line(self._context, told) for _ in devices]
+        self._pools = [self._start(number) for number in range(self.slots)]
+
+    def describe(self) -> InForce:
+        """What is in force, by the first process; ends all where it can't be.
+
+        Raises:
+            CytoLibraError: model and settings can't be used.
+        """
+        try:
+            return self._pools[0].submit(_describe_in_worker).result()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """See `Engine`."""
         self._stop.set()
         for pool in self._pools:
             pool.shutdown(cancel_futures=True)
+        for line in self._lines:
+            line.close()
 
-    def _start(self, recipe: Recipe) -> ProcessPoolExecutor:
+    def _start(self, number: int) -> ProcessPoolExecutor:
+        arguments = (self._recipes[number], self._stop, self._lines[number].sender)
         return ProcessPoolExecutor(
-            1, self._context, initializer=_prepare_worker, initargs=(recipe, self._stop)
+            1, self._context, initializer=_prepare_worker, initargs=arguments
         )
+
+    def _replace(self, number: int) -> None:
+        self._lines[number].close()  # what died may have left half a message in it
+        self._lines[number] = _Line(self._context, self._told)
+        self._pools[number] = self._start(number)
 
     def _begin(self, number: int, path: Path) -> Future[SlideReport]:
         try:
             return self._pools[number].submit(_screen_in_worker, path)
         except BrokenProcessPool:  # it died between two slides
-            self._pools[number] = self._start(self._recipes[number])
+            self._replace(number)
             return self._pools[number].submit(_screen_in_worker, path)
 
     def _explain(self, inner: Future[Any], number: int, path: Path) -> BaseException | None:
@@ -192,11 +221,40 @@ class ProcessEngine(_WorkerEngine):
         if not isinstance(error, BrokenProcessPool):
             return error
         if not self._stop.is_set():
-            self._pools[number] = self._start(self._recipes[number])
+            self._replace(number)
         return SlideError(
             f"{show(path)}: the process that screened it died, perhaps for want of memory; "
             "try again with fewer --workers"
         )
+
+
+class _Line:
+    """What a process tells of its tiles, on its way to who hears it.
+
+    Each process has a line of its own: of one that all share, a process that is killed could leave
+    the lock behind.
+
+    Attributes:
+        sender: the process's end; None where nobody hears.
+    """
+
+    def __init__(self, context: SpawnContext, told: Told | None) -> None:
+        self.sender: Connection | None = None
+        if told is None:
+            return
+        receiver, self.sender = context.Pipe(duplex=False)
+        threading.Thread(target=_hear, args=(receiver, told), name="hear", daemon=True).start()
+
+    def close(self) -> None:
+        """Ends the line, once its process has ended."""
+        if self.sender is not None:
+            self.sender.close()
+
+
+def _hear(receiver: Connection, told: Told) -> None:
+    with receiver, suppress(EOFError, OSError):
+        while True:
+            told(*receiver.recv())
 
 
 class RayEngine(_WorkerEngine):
@@ -229,9 +287,24 @@ class RayEngine(_WorkerEngine):
             "num_gpus": min(1.0, gpus / self.slots) if gpus else 0,
             "num_cpus": min(cores, cpus / self.slots) if not gpus else 0,
         }
-        self._remote = self._ray.remote(**needs)(_RayWorker)
+        self._remote = self._ray.remote(**needs)(Worker)
         self._recipe = recipe.on(device, threads)
         self._workers = [self._start() for _ in range(self.slots)]
+
+    def describe(self) -> InForce:
+        """What is in force, by the first worker, of which the others are taken to be alike.
+
+        Raises:
+            CytoLibraError: model and settings can't be used; all is closed then.
+        """
+        try:
+            told: InForce = self._ray.get(self._workers[0].describe.remote())
+        except BaseException as error:
+            self.close()
+            if isinstance(error, self._ray.exceptions.RayTaskError):
+                raise error.cause from None
+            raise
+        return told
 
     def close(self) -> None:
         """See `Engine`."""
@@ -259,15 +332,35 @@ class RayEngine(_WorkerEngine):
         return SlideError(f"{show(path)}: the worker that screened it was lost: {error}")
 
 
-class _RayWorker:
-    """One worker's detector, made once for all of its slides."""
+class Worker:
+    """Who screens, here, in a process, or on a cluster: its detector is made with its first task.
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._screen = _make_screen(recipe, None)
+    So what is wrong with model or settings is that task's failure, with its cause.
+
+    Args:
+        recipe: what to do.
+        stop: set where what is in work is to end.
+        told: hears of tiles.
+    """
+
+    def __init__(self, recipe: Recipe, stop: Stop | None = None, told: Told | None = None) -> None:
+        self._recipe, self._stop, self._told = recipe, stop, told
+
+    @cached_property
+    def _detector(self) -> TileDetector:
+        give_back_large_blocks()
+        settings = self._recipe.settings
+        return TileDetector(load_detector(self._recipe.model), settings.runtime, settings.threshold)
+
+    def describe(self) -> InForce:
+        """What is in force here."""
+        return in_force(self._recipe.settings, self._detector)
 
     def screen(self, path: Path) -> SlideReport:
         """Screens one slide."""
-        return self._screen(path)
+        told = partial(self._told, path) if self._told else None
+        settings = self._recipe.settings
+        return screen_slide(path, self._detector, settings, progress=told, stop=self._stop)
 
 
 def devices_for(device: str, workers: int | None) -> list[str]:
@@ -286,15 +379,15 @@ def devices_for(device: str, workers: int | None) -> list[str]:
     return [names[i % len(names)] for i in range(workers or len(names))]
 
 
-_screen_here: Screen
+_worker: Worker
 """What a worker process screens with; set as it starts."""
 
 
-def _prepare_worker(recipe: Recipe, stop: Event) -> None:
-    global _screen_here
+def _prepare_worker(recipe: Recipe, stop: Event, line: Connection | None) -> None:
+    global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the batch's to handle
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    _screen_here = _make_screen(recipe, stop)
+    _worker = Worker(recipe, stop, (lambda *news: line.send(news)) if line else None)
 
 
 def _die_with_parent() -> None:
@@ -304,15 +397,12 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _make_screen(recipe: Recipe, stop: Event | None) -> Screen:
-    give_back_large_blocks()
-    settings = recipe.settings
-    detector = TileDetector(load_detector(recipe.model), settings.runtime, settings.threshold)
-    return lambda path: screen_slide(path, detector, settings, stop=stop)
+def _describe_in_worker() -> InForce:
+    return _worker.describe()
 
 
 def _screen_in_worker(path: Path) -> SlideReport:
-    return _screen_here(path)
+    return _worker.screen(path)
 
 
 def _load_ray() -> Any:

@@ -258,6 +258,33 @@ def describe_model(detector: TileDetector) -> ModelFacts:
     )
 
 
+@dataclass(frozen=True)
+class InForce:
+    """What screens, and how: what records and reports of a batch tell.
+
+    Attributes:
+        model: what finds the cells.
+        settings: all that shapes a result besides slide and model, as JSON.
+        fallback: why the runtime is not the one that would be taken first; None where it is.
+    """
+
+    model: ModelFacts
+    settings: dict[str, JsonValue]
+    fallback: str | None
+
+
+def in_force(settings: ScreenSettings, detector: TileDetector) -> InForce:
+    """What is in force where this detector screens with these settings.
+
+    Raises:
+        ConfigError: the slide rule is for another model, or the tiles are too small for its cells.
+    """
+    facts = describe_model(detector)
+    if settings.triage.rule:
+        load_rule(settings.triage.rule).check(facts.sha256, facts.threshold, facts.classes)
+    return InForce(facts, settings_in_force(settings, detector), detector.runtime.fallback)
+
+
 def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[str, JsonValue]:
     """The settings as JSON, with what "auto" came to on this machine."""
     values = settings.model_dump(mode="json")

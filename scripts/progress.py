@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -63,14 +65,18 @@ class PlainProgress:
 
 
 class BarProgress(PlainProgress):
-    """Bars of slides and tiles with rate and time left, below the lines of slides that are done."""
+    """Bars with rate and time left, below the lines of slides that are done.
+
+    One of slides, and one of the tiles of each slide that a detector is at.
+    """
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
         self._progress = progress
-        self._slide: Path | None = None
         self._all = progress.add_task("slides", total=None, unit="slides", visible=False)
-        self._current = progress.add_task("", total=None, unit="tiles", visible=False)
+        self._bars: dict[Path, TaskID] = {}
+        self._ended: set[Path] = set()
+        self._lock = threading.Lock()
 
     def batch_started(self, slides: int) -> None:
         """See `pipeline.batch.Listener`."""
@@ -81,19 +87,28 @@ class BarProgress(PlainProgress):
         """See `pipeline.batch.Listener`; its bar begins with its tiles."""
 
     def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
-        """Tiles of the slide that the detector is at."""
-        if slide != self._slide:
-            self._slide = slide
-            name = show(Path(slide.name))
-            self._progress.reset(self._current, total=tiles, description=name[-40:], visible=True)
-        self._progress.update(self._current, completed=done, total=tiles)
+        """Tiles of a slide that a detector is at; of another process they may come late."""
+        with self._lock:
+            if slide in self._ended:
+                return
+            if slide not in self._bars:
+                name = show(Path(slide.name))[-40:]
+                self._bars[slide] = self._progress.add_task(name, total=tiles, unit="tiles")
+            self._progress.update(self._bars[slide], completed=done, total=tiles)
+            if done == tiles:
+                self._drop(slide)
 
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
         """See `pipeline.batch.Listener`."""
         super().slide_ended(job, record, report)
-        if job.path == self._slide:
-            self._progress.update(self._current, visible=False)
+        with self._lock:
+            self._drop(job.path)
         self._progress.advance(self._all)
+
+    def _drop(self, slide: Path) -> None:
+        self._ended.add(slide)
+        if slide in self._bars:
+            self._progress.remove_task(self._bars.pop(slide))
 
     def _tell(self, line: str) -> None:
         self._print(line)

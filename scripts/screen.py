@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +16,9 @@ from configs import load_config
 
 if TYPE_CHECKING:
     from pipeline.batch import BatchResult
-    from pipeline.detector import TileDetector
-    from pipeline.engines import Engine
-    from pipeline.report import SlideReport
+    from pipeline.engines import Engine, Recipe
     from pipeline.run_record import Shard
+    from pipeline.screen import InForce
     from pipeline.settings import ScreenSettings
     from scripts.progress import PlainProgress
 
@@ -169,69 +167,50 @@ def _screen_all(
     engine: EngineName,
     workers: int | None,
 ) -> BatchResult:
-    from models import DEFAULT_MODEL, load_detector
+    from models import DEFAULT_MODEL
     from pipeline.batch import BatchPlan, screen_batch
-    from pipeline.detector import TileDetector
     from pipeline.discovery import discover
-    from pipeline.memory import give_back_large_blocks
-    from pipeline.screen import describe_model, settings_in_force
-    from pipeline.slide_rule import load_rule
+    from pipeline.engines import Recipe
     from scripts.progress import show_progress
 
-    give_back_large_blocks()
     found = discover(slides, out, with_images=settings.mpp is not None)
     if found.images_left_out:
         typer.echo(f"{found.images_left_out} plain images are left out; with --mpp they are slides")
-    detector = TileDetector(
-        load_detector(model or DEFAULT_MODEL), settings.runtime, settings.threshold
-    )
-    if settings.triage.rule:
-        facts = describe_model(detector)
-        load_rule(settings.triage.rule).check(facts.sha256, facts.threshold, facts.classes)
-    if detector.runtime.fallback:
-        typer.echo(f"note: {detector.runtime.fallback}", err=True)
-    plan = BatchPlan(
-        out=out,
-        model=describe_model(detector),
-        settings=settings_in_force(settings, detector),
-        command=("cytolibra", *sys.argv[1:]),
-        overwrite=overwrite,
-        fail_fast=fail_fast,
-        shard=shard,
-        notes=(detector.runtime.fallback,) if detector.runtime.fallback else (),
-    )
     with show_progress(Console()) as progress:
-        runner = _choose_engine(
-            engine, workers, model or DEFAULT_MODEL, detector, settings, progress
+        recipe = Recipe(model or DEFAULT_MODEL, settings)
+        runner, in_force = _start_engine(engine, workers, recipe, progress)
+        if in_force.fallback:
+            typer.echo(f"note: {in_force.fallback}", err=True)
+        plan = BatchPlan(
+            out=out,
+            model=in_force.model,
+            settings=in_force.settings,
+            command=("cytolibra", *sys.argv[1:]),
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+            shard=shard,
+            notes=(in_force.fallback,) if in_force.fallback else (),
         )
         return screen_batch(found.jobs, runner, plan, progress)
 
 
-def _choose_engine(
-    name: EngineName,
-    workers: int | None,
-    model: str,
-    detector: TileDetector,
-    settings: ScreenSettings,
-    progress: PlainProgress,
-) -> Engine:
+def _start_engine(
+    name: EngineName, workers: int | None, recipe: Recipe, progress: PlainProgress
+) -> tuple[Engine, InForce]:
     """Ray, a process for each of several devices or workers, or this process alone."""
-    from pipeline.engines import LocalEngine, ProcessEngine, RayEngine, Recipe, devices_for
-    from pipeline.screen import screen_slide
+    from pipeline.engines import LocalEngine, ProcessEngine, RayEngine, Worker, devices_for
 
-    recipe = Recipe(model, settings)
     if name is EngineName.ray:
-        return RayEngine(recipe, workers)
-    devices = devices_for(settings.runtime.device, workers)
+        cluster = RayEngine(recipe, workers)
+        return cluster, cluster.describe()
+    devices = devices_for(recipe.settings.runtime.device, workers)
     if len(devices) > 1:
-        return ProcessEngine(recipe, devices)
+        processes = ProcessEngine(recipe, devices, progress.tiles_done)
+        return processes, processes.describe()
     stop = threading.Event()
-
-    def screen_here(path: Path) -> SlideReport:
-        told = partial(progress.tiles_done, path)
-        return screen_slide(path, detector, settings, progress=told, stop=stop)
-
-    return LocalEngine(screen_here, stop)
+    here = Worker(recipe, stop, progress.tiles_done)
+    in_force = here.describe()
+    return LocalEngine(here.screen, stop), in_force
 
 
 def _tell(result: BatchResult, out: Path) -> None:

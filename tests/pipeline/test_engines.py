@@ -13,10 +13,18 @@ from fakes import MODEL, make_report
 from PIL import Image
 
 from configs import ConfigError
+from models import ModelFileError
 from pipeline import batch, engines, screen
 from pipeline.batch import BatchPlan, BatchResult, screen_batch
 from pipeline.discovery import discover
-from pipeline.engines import LocalEngine, ProcessEngine, RayEngine, Recipe, devices_for
+from pipeline.engines import (
+    LocalEngine,
+    ProcessEngine,
+    RayEngine,
+    Recipe,
+    Worker,
+    devices_for,
+)
 from pipeline.errors import SlideError
 from pipeline.screen import StoppedError, screen_slide
 from pipeline.settings import ScreenSettings
@@ -165,6 +173,28 @@ def test_without_ray_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
         RayEngine(Recipe("cric-fcos-mobilenet-v2", SETTINGS))
 
 
+@pytest.mark.slow
+def test_processes_tell_of_their_tiles_and_of_a_model_that_is_not_there(slides: Path) -> None:
+    told: list[tuple[Path, int, int]] = []
+    engine = ProcessEngine(recipe(), ["cpu", "cpu"], lambda *news: told.append(news))
+    try:
+        paths = [slides / name for name in NAMES[:2]]
+        for future in [engine.submit(path) for path in paths]:
+            future.result(120)
+    finally:
+        engine.close()
+    for _ in range(100):
+        if not any(thread.name == "hear" for thread in threading.enumerate()):
+            break
+        time.sleep(0.1)
+    for path in paths:
+        counts = [(done, tiles) for of, done, tiles in told if of == path]
+        assert counts == [(i, len(counts)) for i in range(1, len(counts) + 1)]
+        assert counts
+    with pytest.raises(ModelFileError, match="no such model"):
+        ProcessEngine(Recipe("nowhere", SETTINGS), ["cpu", "cpu"]).describe()
+
+
 def recipe() -> Recipe:
     return Recipe("cric-fcos-mobilenet-v2", ScreenSettings.model_validate({"mpp": 0.5}))
 
@@ -179,8 +209,13 @@ def test_every_engine_finds_the_same(slides: Path, tmp_path: Path, kind: str) ->
         "processes": lambda: ProcessEngine(recipe(), ["cpu", "cpu"]),
         "ray": lambda: RayEngine(recipe(), workers=2),
     }
-    alone = engines._make_screen(recipe().on("cpu", 1), None)
-    for name, engine in (("local", LocalEngine(alone)), (kind, makers[kind]())):
+    alone = Worker(recipe().on("cpu", 1))
+    other = makers[kind]()
+    # The threads are each worker's own; what shapes results is the same.
+    facts = [one.describe() for one in (alone, other)]
+    assert facts[0].model == facts[1].model
+    assert facts[0].settings["runtime"]["precision"] == facts[1].settings["runtime"]["precision"]
+    for name, engine in (("local", LocalEngine(alone.screen)), (kind, other)):
         result = screen_all(slides, tmp_path / name, engine)
         assert result.screened == 2
         assert "c.png" in result.failed["c.png"]

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from pipeline.discovery import SlideJob
 from pipeline.run_record import SlideRecord
 from scripts.cli import SUMMARIES, build_app
-from scripts.progress import show_progress
+from scripts.progress import BarProgress, show_progress
 
 SLIDE_FILES = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"}
 
@@ -277,7 +277,7 @@ def test_ctrl_c_ends_with_130(screen: Call, monkeypatch: pytest.MonkeyPatch) -> 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.screen.screen_slide", interrupt)
+    monkeypatch.setattr("pipeline.engines.screen_slide", interrupt)
     result = screen()
     assert result.exit_code == 130
     assert "1 not reached" in result.stdout
@@ -312,8 +312,9 @@ def test_a_terminal_gets_bars_with_tiles_rate_and_names_as_they_are() -> None:
         progress.batch_started(2)
         progress.slide_started(job)
         progress.tiles_done(job.path, 3, 8)
-        progress.tiles_done(job.path, 8, 8)
+        progress.tiles_done(Path("of another process.svs"), 5, 9)
         time.sleep(0.3)  # bars are drawn ten times a second
+        progress.tiles_done(job.path, 8, 8)
         record = SlideRecord(path="a.svs", status="complete", seconds=1.5)
         progress.slide_ended(job, record, make_report())
         failed = SlideRecord(path="a.svs", status="failed", error="a.svs: [bold]truncated")
@@ -321,9 +322,24 @@ def test_a_terminal_gets_bars_with_tiles_rate_and_names_as_they_are() -> None:
     shown = stream.getvalue()
     assert "[1/2] [red]two\\nlines.svs: " in shown
     assert "abnormal of 50 cells; SCC (1.5 s)" in shown
-    assert "8/8" in shown
+    assert "3/8" in shown
+    assert "of another process.svs" in shown
+    assert "5/9" in shown
     assert "2/2" in shown
     assert "error: a.svs: [bold]truncated" in shown
+
+
+def test_tiles_that_are_told_of_after_their_slide_ended_draw_no_bar() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True)
+    job = SlideJob(Path("a.svs"), "a.svs")
+    with show_progress(console) as progress:
+        assert isinstance(progress, BarProgress)
+        progress.batch_started(1)
+        progress.tiles_done(job.path, 3, 8)
+        assert len(progress._progress.tasks) == 2
+        progress.slide_ended(job, SlideRecord(path="a.svs", status="failed", error="lost"), None)
+        progress.tiles_done(job.path, 4, 8)
+        assert len(progress._progress.tasks) == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a console's Ctrl-C is sent otherwise here")
