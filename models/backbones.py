@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.ops import Conv2dNormActivation
 
 from configs import ConfigError
 from models.config import DetectorConfig, PyramidSettings
@@ -29,16 +30,44 @@ class Stages:
         trunk: the attribute that holds the convolutional stages, or None for the network itself.
         taps: child modules of the trunk whose outputs have strides 8, 16, 32.
         channels: channels of those outputs.
+        own: the part that torchvision's network lacks, and so its weights.
     """
 
     build: Callable[[], nn.Module]
     trunk: str | None
     taps: tuple[str, str, str]
     channels: tuple[int, int, int]
+    own: str | None = None
+
+
+class DenseMobileNetV2(nn.Module):
+    """MobileNetV2 with five dense convolutions up to stride 8, in the place of inverted residuals.
+
+    Depthwise convolutions of many channels on large maps are bound by memory: up to stride 8 they
+    take two fifths of the int8 network's time on a CPU, these half of that. Above, the
+    stages and their names are torchvision's. The dense ones start from random weights; to learn
+    from few fields they need a teacher (`models.distillation`).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        stages = zoo.mobilenet_v2().features
+        dense = nn.Sequential(
+            Conv2dNormActivation(3, 16, stride=2),
+            Conv2dNormActivation(16, 32, stride=2),
+            Conv2dNormActivation(32, 64, stride=2),
+            Conv2dNormActivation(64, 64),
+            Conv2dNormActivation(64, 32, activation_layer=None),
+        )
+        above = ((str(index), stages[index]) for index in range(7, 18))
+        self.features = nn.Sequential(OrderedDict([("6", dense), *above]))
 
 
 BACKBONES: Mapping[str, Stages] = {
     "mobilenet_v2": Stages(zoo.mobilenet_v2, "features", ("6", "13", "17"), (32, 96, 320)),
+    "mobilenet_v2_dense": Stages(
+        DenseMobileNetV2, "features", ("6", "13", "17"), (32, 96, 320), own="features.6."
+    ),
     "mobilenet_v3_large": Stages(
         zoo.mobilenet_v3_large, "features", ("6", "12", "15"), (40, 112, 160)
     ),
@@ -94,6 +123,7 @@ class PyramidBackbone(nn.Module):
 
     Attributes:
         out_channels: channels of every level.
+        tap_channels: channels of the body's features of strides 8, 16, 32.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -101,9 +131,10 @@ class PyramidBackbone(nn.Module):
         stages = BACKBONES[config.backbone]
         network = stages.build()
         if config.backbone_weights is not None:
-            _load_weights(network, Path(config.backbone_weights), config.backbone)
+            _load_weights(network, Path(config.backbone_weights), config.backbone, stages.own)
         trunk = network if stages.trunk is None else getattr(network, stages.trunk)
         self.body = IntermediateLayerGetter(trunk, {tap: tap for tap in stages.taps})
+        self.tap_channels = stages.channels
         self.pyramid = FeaturePyramid(stages.channels, config.pyramid)
         self.out_channels = config.pyramid.channels
 
@@ -112,14 +143,20 @@ class PyramidBackbone(nn.Module):
         return self.pyramid(list(self.body(images).values()))
 
 
-def _load_weights(network: nn.Module, path: Path, backbone: str) -> None:
-    """Loads ImageNet weights; never unpickles anything but tensors."""
+def _load_weights(network: nn.Module, path: Path, backbone: str, own: str | None) -> None:
+    """Loads ImageNet weights, but for the network's ``own``; unpickles tensors only."""
     try:
         state: Any = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
+        if own is not None:
+            fresh = network.state_dict()
+            state = {
+                name: value if name.startswith(own) else state[name]
+                for name, value in fresh.items()
+            }
         network.load_state_dict(state)
     except FileNotFoundError as error:
         raise ConfigError(f"model.backbone_weights: {path}: no such file") from error

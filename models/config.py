@@ -110,7 +110,8 @@ class DetectorConfig(StrictModel):
         classes: names of the foreground classes; label i is ``classes[i]``, the background has
             no label.
         abnormal: names of the abnormal ones; by default all but NILM, normal, negative.
-        backbone: the network below the pyramid.
+        backbone: the network below the pyramid; "mobilenet_v2_dense" is faster, and needs a
+            teacher (``distillation``).
         backbone_weights: a ``.pth`` or ``.safetensors`` file of torchvision's ImageNet weights
             to start from; None for random weights.
         pyramid: the feature pyramid.
@@ -138,7 +139,9 @@ class DetectorConfig(StrictModel):
     name: Literal["atss", "fcos", "reppoints", "retinanet", "yolof"]
     classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)]
     abnormal: tuple[str, ...] | None = None
-    backbone: Literal["mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"] = "mobilenet_v2"
+    backbone: Literal[
+        "mobilenet_v2", "mobilenet_v2_dense", "mobilenet_v3_large", "resnet18", "resnet50"
+    ] = "mobilenet_v2"
     backbone_weights: str | None = None
     pyramid: PyramidSettings = PyramidSettings()
     anchors: AnchorSettings = AnchorSettings()

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from configs import CytoLibraError, StrictModel
 from losses.ranks import mean_over_ranks, of_all_ranks
 from models.dense import DenseDetector
+from models.distillation import Imitation
 
 Targets = list[dict[str, Tensor]]
 BODY = "backbone.body."
@@ -73,6 +74,7 @@ class DetectionLearner(LightningModule):
         steps: of the optimiser in the whole run. Lightning's own estimate would set up the loader
             before a checkpoint has told it where the epoch goes on.
         files: of the fields to learn from, by the index that a target's "field" tells.
+        imitation: of a teacher, instead of the detector's own losses.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class DetectionLearner(LightningModule):
         judge: Judge,
         steps: int,
         files: Sequence[str] = (),
+        imitation: Imitation | None = None,
     ) -> None:
         super().__init__()
         self.detector = detector
@@ -90,15 +93,19 @@ class DetectionLearner(LightningModule):
         self.judge = judge
         self.steps = steps
         self.files = files
+        self.imitation = imitation
         self._truth: Targets = []
         self._found: Targets = []
         for stage in self._frozen_stages():
             stage.requires_grad_(False)
 
     def training_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> Tensor:
-        """Sum of the detector's losses."""
+        """Sum of the losses, the detector's or the imitation's."""
         images, targets = batch
-        losses = self.detector(images, targets)
+        if self.imitation is None:
+            losses = self.detector(images, targets)
+        else:
+            losses = self.imitation(self.detector, images, self.global_step / self.steps)
         values = torch.stack(list(losses.values()))
         means = mean_over_ranks(values).float()
         if not torch.isfinite(means).all():  # in any process: all end, none waits for the others

@@ -96,6 +96,7 @@ def make_trainer(
     callbacks: Sequence[Callback],
     name: str = "",
     tell: Tell = print,
+    in_parts: bool = False,
 ) -> Trainer:
     """The trainer of a run.
 
@@ -105,6 +106,7 @@ def make_trainer(
         callbacks: what else is to happen.
         name: of the run, for loggers.
         tell: says a line to people.
+        in_parts: whether there are steps in which some weights learn nothing.
 
     Raises:
         ConfigError: a logger's package is missing.
@@ -124,7 +126,7 @@ def make_trainer(
         default_root_dir=out,
         max_epochs=loop.epochs,
         accelerator=loop.device,
-        **_processes(loop),
+        **_processes(loop, in_parts),
         precision="bf16-mixed" if loop.precision == "auto" else loop.precision,
         accumulate_grad_batches=loop.accumulate,
         deterministic=loop.deterministic,
@@ -138,16 +140,18 @@ def make_trainer(
     )
 
 
-def _processes(loop: LoopSettings) -> dict[str, Any]:
+def _processes(loop: LoopSettings, in_parts: bool) -> dict[str, Any]:
     """How many processes there are, by torchrun where that started them."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", loop.devices))
     everywhere = int(os.environ.get("WORLD_SIZE", here * loop.nodes))
     many = everywhere > 1
+    # Else processes wait for gradients that never come; looking for them costs time.
+    ddp = "ddp_find_unused_parameters_true" if in_parts else "ddp"
     on_gpu = loop.device != "cpu" and torch.cuda.is_available()
     return {
         "devices": here,
         "num_nodes": max(1, everywhere // here),
-        "strategy": "ddp" if many else "auto",
+        "strategy": ddp if many else "auto",
         "sync_batchnorm": many and on_gpu,  # torch has none for CPUs
     }
 

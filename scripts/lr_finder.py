@@ -6,6 +6,7 @@ by step, and the loss tells when it is too much.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from lightning.pytorch import seed_everything
@@ -18,7 +19,7 @@ from models.learner import DetectionLearner
 from scripts.failures import explained
 from scripts.judge import Judge
 from scripts.loop import make_trainer
-from scripts.training import TrainSettings, make_data, read_fields
+from scripts.training import TrainSettings, imitation_of, make_data, read_fields
 
 RANGE = (1e-5, 1.0)
 
@@ -41,13 +42,17 @@ def find_lr(settings: TrainSettings, out: Path, steps: int = 100) -> float:
     model = with_class_counts(settings.model, train.class_counts())
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(model)
-    learner = DetectionLearner(detector, settings.optimiser, Judge(detector.config), steps)
+    imitation = imitation_of(settings, detector)
+    if imitation is not None:  # one loss throughout: that which comes first
+        imitation.stem_share = math.ceil(imitation.stem_share)
+    judge = Judge(detector.config)
+    learner = DetectionLearner(detector, settings.optimiser, judge, steps, imitation=imitation)
     loop = settings.loop.model_copy(
         update={"steps": steps + 1, "epochs": 1, "ema": 0.0, "patience": None, "loggers": ()}
     )
     data = make_data(settings.model_copy(update={"loop": loop}), train, val)
     with explained(loop, settings.data.crops.size) as running:
-        trainer = running.trainer = make_trainer(loop, out, [])
+        trainer = running.trainer = make_trainer(loop, out, [], in_parts=imitation is not None)
         finder = Tuner(trainer).lr_find(
             learner,
             datamodule=data,

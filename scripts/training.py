@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from pydantic import Field, model_validator
 from rich.console import Console
 
@@ -27,10 +27,13 @@ from models import (
     DetectorConfig,
     ModelCard,
     build_detector,
+    load_detector,
     save_detector,
     with_class_counts,
 )
 from models.callbacks import GradientBalance, UnreadableImages
+from models.dense import DenseDetector
+from models.distillation import DistillationSettings, Imitation, check_pair, start_from
 from models.learner import DetectionLearner, OptimiserSettings
 from models.resuming import Tell
 from pipeline.report import software_versions
@@ -99,9 +102,14 @@ class CardSettings(StrictModel):
 
 
 class TrainSettings(StrictModel):
-    """A whole training run."""
+    """A whole training run.
+
+    Attributes:
+        distillation: whom to learn from instead of the annotations; these then only judge.
+    """
 
     model: DetectorConfig
+    distillation: DistillationSettings | None = None
     data: DataSettings
     optimiser: OptimiserSettings = OptimiserSettings()
     loop: LoopSettings = LoopSettings()
@@ -136,16 +144,20 @@ def run_training(
     detector = build_detector(settings.model)
     judge = Judge(detector.config)
     steps, files = settings.loop.optimiser_steps, files_of(train_fields)
-    learner = DetectionLearner(detector, settings.optimiser, judge, steps, files)
+    imitation = imitation_of(settings, detector)
+    learner = DetectionLearner(detector, settings.optimiser, judge, steps, files, imitation)
 
     def tell(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     limit = settings.loop.max_unreadable
     balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
-    watchers = [balance, UnreadableImages(files, files_of(val_fields), limit, tell)]
+    watchers: list[Callback] = [UnreadableImages(files, files_of(val_fields), limit, tell)]
+    if imitation is None:  # else no class is pulled by a loss of its own
+        watchers.append(balance)
     with explained(settings.loop, settings.data.crops.size) as running:
-        trainer = make_trainer(settings.loop, out, watchers, settings.card.name, tell)
+        in_parts = imitation is not None and imitation.stem_share > 0
+        trainer = make_trainer(settings.loop, out, watchers, settings.card.name, tell, in_parts)
         running.trainer = trainer
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
         if checkpoint is not None:
@@ -164,8 +176,23 @@ def run_training(
     if not trainer.is_global_zero:
         return card
     save_cells(out / "validation.npz", judge.truth, judge.found)
-    draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
+    if imitation is None:
+        draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
     return save_detector(detector, card, out / "model", dtype=torch.float16)
+
+
+def imitation_of(settings: TrainSettings, detector: DenseDetector) -> Imitation | None:
+    """What the settings' teacher is for, from whose weights the detector starts; None without one.
+
+    Raises:
+        CytoLibraError: there is no such teacher, or it is another kind of detector.
+    """
+    if settings.distillation is None:
+        return None
+    teacher = load_detector(settings.distillation.teacher)
+    check_pair(detector, teacher, settings.data.mpp)
+    start_from(detector, teacher)
+    return Imitation(teacher, settings.distillation.stem_share)
 
 
 def files_of(fields: FieldSet) -> list[str]:
@@ -248,7 +275,12 @@ def _make_card(settings: TrainSettings, train: FieldSet, judge: Judge) -> ModelC
             "fields": len(train.fields),
             "settings": settings.model_dump(
                 mode="json",
-                include={"data": {"mpp", "crops", "augment"}, "optimiser": True, "loop": True},
+                include={
+                    "data": {"mpp", "crops", "augment"},
+                    "distillation": True,
+                    "optimiser": True,
+                    "loop": True,
+                },
             ),
         },
         metrics={n: round(v, 4) for n, v in judge.metrics.items() if math.isfinite(v)},

@@ -16,7 +16,7 @@ OVERFIT = [
     *["fcos", "retinanet"],
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("atss", "yolof", "reppoints")),
 ]
-BACKBONES = ["mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"]
+BACKBONES = ["mobilenet_v2", "mobilenet_v2_dense", "mobilenet_v3_large", "resnet18", "resnet50"]
 
 
 def small(name: str, **settings):
@@ -241,3 +241,15 @@ def test_starts_from_imagenet_weights(shared):
     torch.testing.assert_close(model.backbone.body["0"][0].weight, state["features.0.0.weight"])
     with pytest.raises(ConfigError, match="not weights of torchvision's resnet18"):
         small("fcos", backbone="resnet18", backbone_weights=str(path))
+
+
+def test_the_dense_backbone_takes_imagenet_weights_above_its_own_part(shared, tmp_path):
+    path = shared / "weights" / "mobilenet_v2-b0353104.pth"
+    model = small("fcos", backbone="mobilenet_v2_dense", backbone_weights=str(path))
+    state = torch.load(path, weights_only=True)
+    other = tmp_path / "other.pth"
+    torch.save({"features.6.0.0.weight": state["features.0.0.weight"]}, other)
+    own = model.backbone.body["7"].conv[0][0].weight
+    torch.testing.assert_close(own, state["features.7.conv.0.0.weight"])
+    with pytest.raises(ConfigError, match="not weights of torchvision's mobilenet_v2_dense"):
+        small("fcos", backbone="mobilenet_v2_dense", backbone_weights=str(other))

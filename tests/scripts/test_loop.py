@@ -239,6 +239,19 @@ def test_two_processes_of_torchrun_learn_what_one_learns_from_the_double_batch(a
 
 
 @pytest.mark.slow
+def test_two_processes_learn_from_a_teacher_first_the_stem_then_all(alike, tmp_path):
+    run(alike, tmp_path / "teacher")
+    alike["model"]["backbone"] = "mobilenet_v2_dense"
+    teacher = str(tmp_path / "teacher" / "model")
+    alike["distillation"] = {"teacher": teacher, "stem_share": 0.5}
+    alike["loop"] |= {"devices": 2, "epochs": 2}
+    done = call(command(alike, tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "two" / "metrics.csv").open()))
+    assert [bool(row["train/cls_logits"]) for row in rows[:2]] == [False, True]
+
+
+@pytest.mark.slow
 def test_two_processes_of_one_command_stop_together_and_go_on(alike, tmp_path):
     alike["loop"] |= {"devices": 2, "steps": 60, "checkpoint_every": 1}
     stopped, said, errors = interrupt(command(alike, tmp_path / "two"), tmp_path / "two")

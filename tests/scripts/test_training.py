@@ -175,3 +175,26 @@ def test_wrong_calls_get_one_line_and_exit_code_2(values, tmp_path):
         assert result.stderr.startswith("error: ")
         assert message in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):
+    run(values, tmp_path / "teacher")
+    teacher = str(tmp_path / "teacher" / "model")
+    values["model"]["backbone"] = "mobilenet_v2_dense"
+    values["distillation"] = {"teacher": teacher, "stem_share": 0.5}
+    card = run(values, tmp_path / "student", steps=10)
+    assert card.training["settings"]["distillation"]["teacher"] == teacher
+    with (tmp_path / "student" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["train/stem"]) > 0
+    assert "train/classification" not in rows[1]
+    assert not (tmp_path / "student" / "gradients.csv").exists()
+    student, other = weights(tmp_path / "student"), weights(tmp_path / "teacher")
+    above = "backbone.body.17.conv.0.0.weight"  # begins as the teacher's, changes little
+    assert (student[above] - other[above]).abs().mean() < 0.05 * other[above].abs().mean()
+
+
+def test_a_teacher_of_other_classes_is_refused(values, tmp_path):
+    values["distillation"] = {"teacher": "cric-fcos-mobilenet-v2"}
+    with pytest.raises(ConfigError, match=r"distillation\.teacher: .*model\.classes"):
+        run(values, tmp_path / "run")
