@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 from torchvision.ops import batched_nms, box_iou
 
-from models import DenseDetector, load_detector
+from models import DEFAULT_MODEL, DenseDetector, load_detector
 from pipeline.detector import RuntimeSettings, TileDetector, count_cores
 from pipeline.geometry import Detections
 from pipeline.memory import give_back_large_blocks
@@ -60,24 +60,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=8000, help="of the slide in px at 0.25 µm")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or folder")
     arguments = parser.parse_args()
     give_back_large_blocks()
     with tempfile.TemporaryDirectory() as folder:
         path = draw(Path(folder), arguments.side)
-        Console().print(compare(path, arguments.rounds))
+        Console().print(compare(path, arguments.rounds, arguments.model))
 
 
-def ways_to_screen(path: Path, downsample: float, share: float = 1.0) -> dict[str, Way]:
+def ways_to_screen(path: Path, name: str, downsample: float, share: float = 1.0) -> dict[str, Way]:
     """All ways there are here, CytoLibra's first; their models are loaded once.
 
     Args:
         path: of the slide.
-        downsample: its pixels per pixel of the model.
+        name: of the model.
+        downsample: the slide's pixels per pixel of the model.
         share: of the model's thresholds at which cells are reported.
     """
-    ours = TileDetector(load(share))
-    in_float32 = TileDetector(load(share), RuntimeSettings(name="torch", precision="fp32"))
-    model = load(share).eval()
+    ours = TileDetector(load(name, share))
+    in_float32 = TileDetector(load(name, share), RuntimeSettings(name="torch", precision="fp32"))
+    model = load(name, share).eval()
     model.use_thresholds(ours.thresholds.tolist())
     ways: dict[str, Way] = {
         "CytoLibra": lambda: screen_slide(path, ours).cells,
@@ -91,19 +93,19 @@ def ways_to_screen(path: Path, downsample: float, share: float = 1.0) -> dict[st
     return ways
 
 
-def load(share: float) -> DenseDetector:
-    """The shipped model, with a share of its thresholds."""
-    detector = load_detector()
+def load(name: str, share: float) -> DenseDetector:
+    """A model with a share of its thresholds."""
+    detector = load_detector(name)
     assert detector.card is not None
     lower = {name: score * share for name, score in detector.card.thresholds.items()}
     detector.card = detector.card.model_copy(update={"thresholds": lower})
     return detector
 
 
-def compare(path: Path, rounds: int) -> Table:
+def compare(path: Path, rounds: int, model: str = DEFAULT_MODEL) -> Table:
     """Seconds of each way, and how its cells fit those of the first one."""
-    downsample = downsample_of(path)
-    ways = ways_to_screen(path, downsample)
+    downsample = downsample_of(path, model)
+    ways = ways_to_screen(path, model, downsample)
     cells = {name: run(name, way) for name, way in ways.items()}  # warms up, too
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -112,7 +114,9 @@ def compare(path: Path, rounds: int) -> Table:
             run(name, way)
             times[name].append(time.perf_counter() - start)
     median = {name: statistics.median(of_one) for name, of_one in times.items()}
-    more = {name: run(name, way) for name, way in ways_to_screen(path, downsample, NEAR).items()}
+    more = {
+        name: run(name, way) for name, way in ways_to_screen(path, model, downsample, NEAR).items()
+    }
     table = Table(title=f"{path.name}: the same weights, medians of {rounds} rounds")
     headings = ("way", "seconds", "times CytoLibra's", "cells", "CytoLibra finds of them", "it of")
     for heading in headings:
@@ -202,9 +206,9 @@ def merge_plainly(found: list[Detections]) -> Detections:
     return Detections(boxes[kept], scores[kept], labels[kept])
 
 
-def downsample_of(path: Path) -> float:
-    """Level-0 pixels of a slide per pixel of the model."""
-    card = load_detector().card
+def downsample_of(path: Path, model: str) -> float:
+    """Level-0 pixels of a slide per pixel of a model."""
+    card = load_detector(model).card
     assert card is not None
     with openslide.OpenSlide(path) as slide:
         return card.mpp / float(slide.properties[openslide.PROPERTY_NAME_MPP_X])

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.synth import CLASSES, NamedSource, Scene, write_slide
-from models import load_detector
+from models import DEFAULT_MODEL, load_detector
 from pipeline.detector import TileDetector, count_cores
 from pipeline.foreground import find_foreground
 from pipeline.memory import give_back_large_blocks
@@ -49,9 +49,11 @@ def main() -> None:
     parser.add_argument(
         "--sides", default="6000,12000,24000", help="of the slides in px at 0.25 µm"
     )
-    sides = [int(side) for side in parser.parse_args().sides.split(",")]
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or folder")
+    arguments = parser.parse_args()
+    sides = [int(side) for side in arguments.sides.split(",")]
     give_back_large_blocks()
-    detector = TileDetector(load_detector())
+    detector = TileDetector(load_detector(arguments.model))
     with tempfile.TemporaryDirectory() as folder:
         paths = [draw(Path(folder), side) for side in sides]
         rounds = [[measure(path, detector) for path in paths] for _ in range(ROUNDS)]

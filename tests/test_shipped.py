@@ -1,4 +1,4 @@
-"""The shipped model: on real cells, on drawn ones, across seams, and from a wheel."""
+"""The shipped models: on real cells, on drawn ones, across seams, and from a wheel."""
 
 import csv
 import json
@@ -25,13 +25,13 @@ REPO = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def detector():
-    return load_detector(DEFAULT_MODEL)
+@pytest.fixture(scope="module", params=[card.name for card in list_models()])
+def detector(request):
+    return load_detector(request.param)
 
 
 def test_is_light_and_has_a_card(detector):
-    folder = REPO / "models" / "zoo" / DEFAULT_MODEL
+    folder = REPO / "models" / "zoo" / detector.card.name
     assert (folder / "model.safetensors").stat().st_size < 15e6
     assert "CRIC" in (folder / "CARD.md").read_text(encoding="utf-8")
     assert "CC BY 4.0" in json.dumps(detector.card.model_dump(mode="json"))
