@@ -70,11 +70,14 @@ class FieldSet:
         return np.bincount(labels, minlength=len(self.classes)).tolist()
 
 
-def widest_cell(fields: FieldSet) -> float:
-    """Longest side of a cell in µm, but for one in a thousand; of fields whose mpp is known."""
+def widest_cell(fields: FieldSet) -> float | None:
+    """Longest side of a cell in µm, but for one in a thousand; of fields whose mpp is known.
+
+    None where no such field has a cell.
+    """
     sides = [
         (field.boxes[:, 2:] - field.boxes[:, :2])[~field.crowd].max(axis=1) * field.mpp
         for field in fields.fields
         if field.mpp and not field.crowd.all()
     ]
-    return float(np.quantile(np.concatenate(sides), 0.999))
+    return float(np.quantile(np.concatenate(sides), 0.999)) if sides else None

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from pydantic import Field, model_validator
 from rich.console import Console
 
-from configs import StrictModel
+from configs import ConfigError, StrictModel
 from data.annotations import AnnotationSettings
 from data.augment import AugmentSettings
 from data.evaluation import (
@@ -32,6 +32,7 @@ from models import (
     with_class_counts,
 )
 from models.callbacks import GradientBalance, UnreadableImages
+from models.card import DEFAULT_WIDEST_CELL
 from models.dense import DenseDetector
 from models.distillation import DistillationSettings, Imitation, check_pair, start_from
 from models.learner import DetectionLearner, OptimiserSettings
@@ -137,6 +138,11 @@ def run_training(
         KeyboardInterrupt: the run was stopped; ``--resume`` goes on with it.
     """
     train_fields, val_fields = read_fields(settings)
+    if settings.distillation is None and not any(train_fields.class_counts()):
+        raise ConfigError(
+            f"data.train: none of its {len(train_fields.fields)} fields has a cell to learn from; "
+            "look at it with cytolibra data stats"
+        )
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings.model_copy(update={"model": model})
     check_monitor(model, settings.loop.monitor)
@@ -265,7 +271,7 @@ def _make_card(settings: TrainSettings, train: FieldSet, judge: Judge) -> ModelC
         summary=card.summary,
         detector=settings.model.model_copy(update={"backbone_weights": None}),
         mpp=settings.data.mpp,
-        widest_cell=round(widest_cell(train), 1),
+        widest_cell=round(widest_cell(train) or DEFAULT_WIDEST_CELL, 1),
         thresholds=judge.thresholds(),
         threshold_rule=THRESHOLD_RULE,
         training={

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -197,4 +198,15 @@ def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tm
 def test_a_teacher_of_other_classes_is_refused(values, tmp_path):
     values["distillation"] = {"teacher": "cric-fcos-mobilenet-v2"}
     with pytest.raises(ConfigError, match=r"distillation\.teacher: .*model\.classes"):
+        run(values, tmp_path / "run")
+
+
+def test_fields_without_a_cell_are_refused_before_the_run(values, tmp_path):
+    path = Path(values["data"]["train"]["annotations"])
+    bare = tmp_path / "bare.json"
+    content = json.loads(path.read_text())
+    crowds = [annotation | {"iscrowd": 1} for annotation in content["annotations"]]
+    bare.write_text(json.dumps(content | {"annotations": crowds}))
+    values["data"]["train"] = values["data"]["train"] | {"annotations": str(bare)}
+    with pytest.raises(ConfigError, match=r"data\.train: none of its 2 fields has a cell"):
         run(values, tmp_path / "run")
