@@ -27,7 +27,7 @@ def main() -> int:
         *("synth", "--out", slides, "--slides", SLIDES, "--size", SIZE, "--seed", SEED, "--broken")
     )
 
-    console.rule("2. Screen them with the shipped model")
+    console.rule("2. Screen them with the default model")
     reports = out / "reports"
     code = _cytolibra("screen", slides, "--out", reports)
     if code != 1:

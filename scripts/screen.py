@@ -48,7 +48,8 @@ Slides = Annotated[
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the reports.")]
 Model = Annotated[
-    str | None, typer.Option(metavar="NAME_OR_PATH", help="Default: the shipped model.")
+    str | None,
+    typer.Option(metavar="NAME_OR_PATH", help="Default: the accurate one of cytolibra models."),
 ]
 Device = Annotated[
     str | None, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where the network runs.")
