@@ -123,7 +123,8 @@ def check_pair(student: DenseDetector, teacher: DenseDetector, mpp: float) -> No
     """
     assert teacher.card is not None
     one, other = student.config, teacher.config
-    keys = ("name", "classes", "pyramid", "anchors", "atss", "image_mean", "image_std")
+    settings = ("pyramid", "anchors", "atss", "reppoints", "yolof", "image_mean", "image_std")
+    keys = ("name", "classes", *settings)
     differ = [f"model.{key}" for key in keys if getattr(one, key) != getattr(other, key)]
     if one.loss.softmax != other.loss.softmax:
         differ.append("model.loss (sigmoid or softmax)")
