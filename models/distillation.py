@@ -53,7 +53,7 @@ class Imitation:
     def __call__(
         self, student: DenseDetector, images: Sequence[Tensor], progress: float
     ) -> dict[str, Tensor]:
-        """Scalar losses by name.
+        """Scalar losses by name: ``stem``, and after its share of the run all others.
 
         Args:
             student: in training mode.
@@ -75,8 +75,10 @@ class Imitation:
             weights = torch.stack(sure) + ELSEWHERE
         features, outputs = _answer(student, batch.tensors)
         pairs = zip(features, taught_features, strict=True)
+        stem, *above = (unexplained(own, other) for own, other in pairs)
         return {
-            "features": torch.stack([unexplained(own, other) for own, other in pairs]).sum(),
+            "stem": stem,
+            "features": torch.stack(above).sum(),
             **{
                 name: unexplained(outputs[name].transpose(1, 2), value.transpose(1, 2), weights)
                 for name, value in taught_outputs.items()

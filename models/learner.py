@@ -111,8 +111,9 @@ class DetectionLearner(LightningModule):
         if not torch.isfinite(means).all():  # in any process: all end, none waits for the others
             self._tell_not_finite(losses, batch)
         parts = {f"train/{name}": mean for name, mean in zip(losses, means, strict=True)}
-        self.log_dict(parts, on_step=True, batch_size=len(images))
+        # The sum first: which parts there are may change in the run.
         self.log("train/loss", means.sum(), on_step=True, prog_bar=True, batch_size=len(images))
+        self.log_dict(parts, on_step=True, batch_size=len(images))
         return values.sum()
 
     def on_train_start(self) -> None:
