@@ -97,12 +97,12 @@ def load(name: str, share: float) -> DenseDetector:
     """A model with a share of its thresholds."""
     detector = load_detector(name)
     assert detector.card is not None
-    lower = {name: score * share for name, score in detector.card.thresholds.items()}
+    lower = {label: score * share for label, score in detector.card.thresholds.items()}
     detector.card = detector.card.model_copy(update={"thresholds": lower})
     return detector
 
 
-def compare(path: Path, rounds: int, model: str = DEFAULT_MODEL) -> Table:
+def compare(path: Path, rounds: int, model: str) -> Table:
     """Seconds of each way, and how its cells fit those of the first one."""
     downsample = downsample_of(path, model)
     ways = ways_to_screen(path, model, downsample)

@@ -123,7 +123,6 @@ class PyramidBackbone(nn.Module):
 
     Attributes:
         out_channels: channels of every level.
-        tap_channels: channels of the body's features of strides 8, 16, 32.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -134,7 +133,6 @@ class PyramidBackbone(nn.Module):
             _load_weights(network, Path(config.backbone_weights), config.backbone, stages.own)
         trunk = network if stages.trunk is None else getattr(network, stages.trunk)
         self.body = IntermediateLayerGetter(trunk, {tap: tap for tap in stages.taps})
-        self.tap_channels = stages.channels
         self.pyramid = FeaturePyramid(stages.channels, config.pyramid)
         self.out_channels = config.pyramid.channels
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from configs import ConfigError, StrictModel
+from models.backbones import BACKBONES
 from models.dense import DenseDetector, HeadOutputs
 
 ELSEWHERE = 0.05
@@ -130,7 +131,7 @@ def check_pair(student: DenseDetector, teacher: DenseDetector, mpp: float) -> No
     differ = [f"model.{key}" for key in keys if getattr(one, key) != getattr(other, key)]
     if one.loss.softmax != other.loss.softmax:
         differ.append("model.loss (sigmoid or softmax)")
-    if student.backbone.tap_channels != teacher.backbone.tap_channels:
+    if BACKBONES[one.backbone].channels != BACKBONES[other.backbone].channels:
         differ.append("model.backbone (channels)")
     if mpp != teacher.card.mpp:
         differ.append("data.mpp")

@@ -99,6 +99,11 @@ class DetectionLearner(LightningModule):
         for stage in self._frozen_stages():
             stage.requires_grad_(False)
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether there are steps in which some weights learn nothing."""
+        return self.imitation is not None and self.imitation.stem_share > 0
+
     def training_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> Tensor:
         """Sum of the losses, the detector's or the imitation's."""
         images, targets = batch

@@ -133,6 +133,26 @@ class _WorkerEngine(ABC):
         inner.add_done_callback(lambda done: self._hand_over(done, promise, number, path))
         return promise
 
+    def describe(self) -> InForce:
+        """What is in force, by the first worker, of which the others are taken to be alike.
+
+        Raises:
+            CytoLibraError: model and settings can't be used; all is closed then.
+        """
+        try:
+            return self._ask()
+        except BaseException:
+            self.close()
+            raise
+
+    @abstractmethod
+    def close(self) -> None:
+        """See `Engine`."""
+
+    @abstractmethod
+    def _ask(self) -> InForce:
+        """Has the first worker say what is in force."""
+
     @abstractmethod
     def _begin(self, number: int, path: Path) -> Future[Any]:
         """Has a worker screen a slide."""
@@ -176,18 +196,6 @@ class ProcessEngine(_WorkerEngine):
         self._lines = [_Line(self._context, told) for _ in devices]
         self._pools = [self._start(number) for number in range(self.slots)]
 
-    def describe(self) -> InForce:
-        """What is in force, by the first process; ends all where it can't be.
-
-        Raises:
-            CytoLibraError: model and settings can't be used.
-        """
-        try:
-            return self._pools[0].submit(_describe_in_worker).result()
-        except BaseException:
-            self.close()
-            raise
-
     def close(self) -> None:
         """See `Engine`."""
         self._stop.set()
@@ -206,6 +214,9 @@ class ProcessEngine(_WorkerEngine):
         self._lines[number].close()  # what died may have left half a message in it
         self._lines[number] = _Line(self._context, self._told)
         self._pools[number] = self._start(number)
+
+    def _ask(self) -> InForce:
+        return self._pools[0].submit(_describe_in_worker).result()
 
     def _begin(self, number: int, path: Path) -> Future[SlideReport]:
         try:
@@ -291,21 +302,6 @@ class RayEngine(_WorkerEngine):
         self._recipe = recipe.on(device, threads)
         self._workers = [self._start() for _ in range(self.slots)]
 
-    def describe(self) -> InForce:
-        """What is in force, by the first worker, of which the others are taken to be alike.
-
-        Raises:
-            CytoLibraError: model and settings can't be used; all is closed then.
-        """
-        try:
-            told: InForce = self._ray.get(self._workers[0].describe.remote())
-        except BaseException as error:
-            self.close()
-            if isinstance(error, self._ray.exceptions.RayTaskError):
-                raise error.cause from None
-            raise
-        return told
-
     def close(self) -> None:
         """See `Engine`."""
         for worker in self._workers:
@@ -315,6 +311,13 @@ class RayEngine(_WorkerEngine):
 
     def _start(self) -> Any:
         return self._remote.remote(self._recipe)
+
+    def _ask(self) -> InForce:
+        try:
+            in_force: InForce = self._ray.get(self._workers[0].describe.remote())
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        return in_force
 
     def _begin(self, number: int, path: Path) -> Future[Any]:
         inner: Future[Any] = self._workers[number].screen.remote(path.absolute()).future()

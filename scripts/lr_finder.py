@@ -52,7 +52,7 @@ def find_lr(settings: TrainSettings, out: Path, steps: int = 100) -> float:
     )
     data = make_data(settings.model_copy(update={"loop": loop}), train, val)
     with explained(loop, settings.data.crops.size) as running:
-        trainer = running.trainer = make_trainer(loop, out, [], in_parts=imitation is not None)
+        trainer = running.trainer = make_trainer(loop, out, [], in_parts=learner.in_parts)
         finder = Tuner(trainer).lr_find(
             learner,
             datamodule=data,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -138,11 +139,6 @@ def run_training(
         KeyboardInterrupt: the run was stopped; ``--resume`` goes on with it.
     """
     train_fields, val_fields = read_fields(settings)
-    if settings.distillation is None and not any(train_fields.class_counts()):
-        raise ConfigError(
-            f"data.train: none of its {len(train_fields.fields)} fields has a cell to learn from; "
-            "look at it with cytolibra data stats"
-        )
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings.model_copy(update={"model": model})
     check_monitor(model, settings.loop.monitor)
@@ -152,19 +148,16 @@ def run_training(
     steps, files = settings.loop.optimiser_steps, files_of(train_fields)
     imitation = imitation_of(settings, detector)
     learner = DetectionLearner(detector, settings.optimiser, judge, steps, files, imitation)
-
-    def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     limit = settings.loop.max_unreadable
     balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
     watchers: list[Callback] = [UnreadableImages(files, files_of(val_fields), limit, tell)]
     if imitation is None:  # else no class is pulled by a loss of its own
         watchers.append(balance)
     with explained(settings.loop, settings.data.crops.size) as running:
-        in_parts = imitation is not None and imitation.stem_share > 0
-        trainer = make_trainer(settings.loop, out, watchers, settings.card.name, tell, in_parts)
-        running.trainer = trainer
+        trainer = running.trainer = make_trainer(
+            settings.loop, out, watchers, settings.card.name, tell, learner.in_parts
+        )
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
         if checkpoint is not None:
             _tell_changes(settings, out, tell)
@@ -216,10 +209,16 @@ def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
     """The fields to train on, slides as a whole, and those to validate on, slides cut into parts.
 
     Raises:
-        ConfigError: see `data.annotations.read_fields` and `data.splits.check_leaks`.
+        ConfigError: there is no cell to learn from; see also `data.annotations.read_fields` and
+            `data.splits.check_leaks`.
     """
     data = settings.data
     train, val = (_read_source(source, settings.model.classes) for source in (data.train, data.val))
+    if settings.distillation is None and not any(train.class_counts()):
+        raise ConfigError(
+            f"data.train: none of its {len(train.fields)} fields has a cell to learn from; "
+            "look at it with cytolibra data stats"
+        )
     check_leaks(train, val)
     return train, cut_fields(val, data.mpp)
 

@@ -62,8 +62,8 @@ def test_places_count_by_their_weight():
 
 
 def test_a_copy_has_nothing_to_learn(teacher, images):
-    copy = load_detector()
-    losses = Imitation(teacher, 0.0)(copy, images, 0.0)
+    student = load_detector()
+    losses = Imitation(teacher, 0.0)(student, images, 0.0)
     assert set(losses) == {"stem", "features", "cls_logits", "bbox_regression", "bbox_ctrness"}
     assert all(float(value.detach()) == pytest.approx(0, abs=1e-6) for value in losses.values())
 

@@ -68,6 +68,14 @@ def run(values, out, resume=False, **loop):
     return run_training(settings, out, last if resume else None, Console(quiet=True))
 
 
+def learn_from_a_teacher(values, tmp_path):
+    """Trains a teacher, and has the run learn from it in two parts."""
+    run(values, tmp_path / "teacher")
+    values["model"]["backbone"] = "mobilenet_v2_dense"
+    teacher = str(tmp_path / "teacher" / "model")
+    values["distillation"] = {"teacher": teacher, "stem_share": 0.5}
+
+
 def state(folder):
     """All tensors that a run ends with: weights, their average, the optimiser's."""
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
@@ -242,10 +250,7 @@ def test_two_processes_of_torchrun_learn_what_one_learns_from_the_double_batch(a
 @pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [2, 5])
 def test_a_lesson_killed_in_either_part_ends_as_one_that_ran_through(values, tmp_path, kill_at):
-    run(values, tmp_path / "teacher")
-    values["model"]["backbone"] = "mobilenet_v2_dense"
-    teacher = str(tmp_path / "teacher" / "model")
-    values["distillation"] = {"teacher": teacher, "stem_share": 0.5}
+    learn_from_a_teacher(values, tmp_path)
     values["loop"] |= {"epochs": 1, "steps": 8, "checkpoint_every": 1}
     killed = start(values, tmp_path / "halves", kill_at=kill_at)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -254,10 +259,7 @@ def test_a_lesson_killed_in_either_part_ends_as_one_that_ran_through(values, tmp
 
 @pytest.mark.slow
 def test_two_processes_learn_from_a_teacher_first_the_stem_then_all(alike, tmp_path):
-    run(alike, tmp_path / "teacher")
-    alike["model"]["backbone"] = "mobilenet_v2_dense"
-    teacher = str(tmp_path / "teacher" / "model")
-    alike["distillation"] = {"teacher": teacher, "stem_share": 0.5}
+    learn_from_a_teacher(alike, tmp_path)
     alike["loop"] |= {"devices": 2, "epochs": 2}
     done = call(command(alike, tmp_path / "two"))
     assert done.returncode == 0, done.stderr
