@@ -11,7 +11,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +21,16 @@ from rich.console import Console
 from rich.table import Table
 
 from data.synth import draw_field
-from models import load_detector
-from models.export import (
-    ExportError,
-    add_graph,
-    copy_model,
-    quantise,
-    save_openvino,
-    to_openvino,
-)
-from pipeline.runtimes import OpenVINORuntime, Runtime, TorchRuntime
+from models import DenseDetector, ModelSource, load_detector
+from models.export import copy_model, quantise, to_openvino
+from models.graphs import ExportError, add_graph, save_openvino
+from pipeline.openvino_runtime import OpenVINORuntime
+from pipeline.precision import Precision
+from pipeline.torch_runtime import TorchRuntime
 
-CPU = torch.device("cpu")
+Tile = NDArray[np.uint8]
+Network = Callable[[Tile], object]
+
 ROUNDS = 7
 
 
@@ -44,38 +42,49 @@ def main() -> None:
     arguments = parser.parse_args()
     tile, _, _ = draw_field(0, (arguments.side, arguments.side), 0.5)
     with tempfile.TemporaryDirectory() as folder:
-        runtimes = build_all(arguments.model, Path(folder), tile)
-        Console().print(table(measure(runtimes, tile), arguments.side))
+        networks = build_all(arguments.model, Path(folder), tile)
+        Console().print(table(measure(networks, tile), arguments.side))
 
 
-def build_all(model: str, folder: Path, tile: NDArray[np.uint8]) -> dict[str, Runtime]:
+def build_all(model: str, folder: Path, tile: Tile) -> dict[str, Network]:
     """Every runtime and precision that this machine has the packages for."""
     detector = load_detector(model)
-    runtimes: dict[str, Runtime] = {
-        "torch fp32": TorchRuntime(detector, CPU, "fp32"),
-        "torch bf16": TorchRuntime(detector, CPU, "bf16"),
-        "OpenVINO fp32": OpenVINORuntime(detector, "fp32"),
-        "OpenVINO bf16": OpenVINORuntime(detector, "bf16"),
+    networks = {
+        "torch fp32": on_torch(detector, "fp32"),
+        "torch bf16": on_torch(detector, "bf16"),
+        "OpenVINO fp32": on_openvino(ModelSource.of(detector), "fp32"),
+        "OpenVINO bf16": on_openvino(ModelSource.of(detector), "bf16"),
     }
     try:
         quantised = quantise(to_openvino(detector), [tile[:512, :512]] * 4)
     except ExportError as error:
         Console().print(f"without int8: {error}")
-        return runtimes
+        return networks
     card = copy_model(detector, folder)
     save_openvino(quantised, folder, "openvino-int8")
     add_graph(card, folder, "openvino-int8")
-    return runtimes | {"OpenVINO int8": OpenVINORuntime(load_detector(folder), "int8")}
+    return networks | {"OpenVINO int8": on_openvino(ModelSource.find(folder), "int8")}
+
+
+def on_torch(detector: DenseDetector, precision: Precision) -> Network:
+    """The network on torch."""
+    runtime = TorchRuntime(detector, "cpu", precision)
+    return lambda tile: runtime.run([tile])
+
+
+def on_openvino(model: ModelSource, precision: Precision) -> Network:
+    """The network on OpenVINO."""
+    return OpenVINORuntime(model, list(model.card.thresholds.values()), precision).run
 
 
 @torch.inference_mode()
-def measure(runtimes: Mapping[str, Runtime], tile: NDArray[np.uint8]) -> dict[str, float]:
+def measure(networks: Mapping[str, Network], tile: Tile) -> dict[str, float]:
     """Median seconds a tile; a first round, which isn't counted, warms up."""
-    times: dict[str, list[float]] = {name: [] for name in runtimes}
+    times: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(ROUNDS + 1):
-        for name, runtime in runtimes.items():
+        for name, network in networks.items():
             start = time.perf_counter()
-            runtime.run([tile])
+            network(tile)
             times[name].append(time.perf_counter() - start)
     return {name: statistics.median(of_one[1:]) for name, of_one in times.items()}
 

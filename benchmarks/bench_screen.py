@@ -24,7 +24,8 @@ from rich.table import Table
 
 from data.synth import CLASSES, NamedSource, Scene, write_slide
 from models import DEFAULT_MODEL, load_detector
-from pipeline.detector import TileDetector, count_cores
+from pipeline.detector import TileDetector
+from pipeline.devices import count_cores
 from pipeline.foreground import find_foreground
 from pipeline.memory import give_back_large_blocks
 from pipeline.screen import screen_slide, settle_tiler

@@ -5,13 +5,14 @@ A detector sees what it was trained on only if both go through the same filter.
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn.functional import interpolate
 
 SUPPORT = 1.0
 """Reach of the filter, in output pixels, to either side of an output pixel's centre."""
@@ -76,7 +77,8 @@ def _by_torch(image: Pixels, size: tuple[int, int], box: Box) -> Pixels | None:
     ]
     if not part.flags.writeable:  # torch would warn
         part = part.copy()
-    shrunk = interpolate(
+    torch = _load_torch()
+    shrunk = torch.nn.functional.interpolate(
         torch.from_numpy(part).permute(2, 0, 1)[None],
         scale_factor=(1 / scale_y, 1 / scale_x),
         mode="bilinear",
@@ -104,3 +106,17 @@ def _whole_start(start: float, scale: float) -> tuple[int, int] | None:
     if beside[best] > _EXACT:
         return None
     return round(float(places[best])), int(steps[best])
+
+
+@functools.cache
+def _load_torch() -> Any:
+    """torch, which a screen may have done without until the first tile that is to be resampled.
+
+    Then threads that read do the work, each for itself: it gets no threads of its own.
+    """
+    is_first = "torch" not in sys.modules
+    import torch
+
+    if is_first:
+        torch.set_num_threads(1)
+    return torch

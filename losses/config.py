@@ -5,21 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
+import losses
 from configs import ConfigError, StrictModel
-from losses.bags import BAGSLoss
-from losses.baselines import CrossEntropyLoss, FocalLoss
-from losses.class_balanced import ClassBalancedLoss
-from losses.elementwise import ClassificationLoss
-from losses.eql import EQLLoss, EQLv2Loss
-from losses.equalized_focal import EqualizedFocalLoss
-from losses.ghm import GHMLoss
-from losses.grad_libra import GradLibraLoss
-from losses.graded_libra import GradedLibraLoss
-from losses.seesaw import SeesawLoss
+
+if TYPE_CHECKING:
+    from losses import ClassificationLoss
 
 
 class LossSettings(StrictModel):
@@ -75,7 +69,7 @@ class CrossEntropySettings(LossSettings):
 
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `CrossEntropyLoss`."""
-        return CrossEntropyLoss()
+        return losses.CrossEntropyLoss()
 
 
 class FocalSettings(LossSettings):
@@ -87,7 +81,7 @@ class FocalSettings(LossSettings):
 
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `FocalLoss`."""
-        return FocalLoss(self.alpha, self.gamma)
+        return losses.FocalLoss(self.alpha, self.gamma)
 
 
 class GradLibraSettings(LossSettings):
@@ -100,7 +94,7 @@ class GradLibraSettings(LossSettings):
 
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `GradLibraLoss`."""
-        return GradLibraLoss(self.alpha_pos, self.alpha_neg, self.detach)
+        return losses.GradLibraLoss(self.alpha_pos, self.alpha_neg, self.detach)
 
 
 class GradedLibraSettings(LossSettings):
@@ -125,7 +119,7 @@ class GradedLibraSettings(LossSettings):
                 f"loss.grades = {list(grades)}: expected {num_classes} numbers, one for each class "
                 "in the order of the classes"
             )
-        return GradedLibraLoss(grades, self.tolerance, self.alpha_pos, self.alpha_neg)
+        return losses.GradedLibraLoss(grades, self.tolerance, self.alpha_pos, self.alpha_neg)
 
 
 class ClassBalancedSettings(CountedLossSettings):
@@ -136,7 +130,7 @@ class ClassBalancedSettings(CountedLossSettings):
 
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `ClassBalancedLoss`."""
-        return ClassBalancedLoss(self.counts(num_classes), self.beta)
+        return losses.ClassBalancedLoss(self.counts(num_classes), self.beta)
 
 
 class EQLSettings(CountedLossSettings):
@@ -152,7 +146,7 @@ class EQLSettings(CountedLossSettings):
 
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `EQLLoss`."""
-        return EQLLoss(self.counts(num_classes), self.rare_below)
+        return losses.EQLLoss(self.counts(num_classes), self.rare_below)
 
 
 class EQLv2Settings(LossSettings):
@@ -165,7 +159,7 @@ class EQLv2Settings(LossSettings):
 
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `EQLv2Loss`."""
-        return EQLv2Loss(num_classes, self.gamma, self.mu, self.alpha)
+        return losses.EQLv2Loss(num_classes, self.gamma, self.mu, self.alpha)
 
 
 class GHMSettings(LossSettings):
@@ -176,7 +170,7 @@ class GHMSettings(LossSettings):
 
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `GHMLoss`."""
-        return GHMLoss(self.bins)
+        return losses.GHMLoss(self.bins)
 
 
 class EqualizedFocalSettings(LossSettings):
@@ -189,7 +183,7 @@ class EqualizedFocalSettings(LossSettings):
 
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `EqualizedFocalLoss`."""
-        return EqualizedFocalLoss(num_classes, self.alpha, self.gamma, self.scale)
+        return losses.EqualizedFocalLoss(num_classes, self.alpha, self.gamma, self.scale)
 
 
 class SeesawSettings(LossSettings):
@@ -202,7 +196,7 @@ class SeesawSettings(LossSettings):
 
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `SeesawLoss`."""
-        return SeesawLoss(num_classes, self.p, self.q)
+        return losses.SeesawLoss(num_classes, self.p, self.q)
 
 
 class BAGSSettings(CountedLossSettings):
@@ -230,7 +224,7 @@ class BAGSSettings(CountedLossSettings):
     def build(self, num_classes: int) -> ClassificationLoss:
         """See `BAGSLoss`."""
         counts = self.counts(num_classes)
-        return BAGSLoss(counts, self.group_bounds, self.beta, self.background_ratio)
+        return losses.BAGSLoss(counts, self.group_bounds, self.beta, self.background_ratio)
 
 
 LossConfig = Annotated[

@@ -1,28 +1,9 @@
-"""Detectors in torchvision's calling convention, and their checkpoints."""
+"""Detectors in torchvision's calling convention, their cards and their checkpoints.
 
-from models.build import build_detector
-from models.card import ModelCard
-from models.checkpoint import (
-    DEFAULT_MODEL,
-    ModelFileError,
-    find_model,
-    list_models,
-    load_detector,
-    save_detector,
-)
-from models.config import DetectorConfig, with_class_counts
-from models.dense import DenseDetector
+What is offered stands in ``__init__.pyi``; it is loaded when it is first asked for: a model's card
+can be read, and its exported network run, without torch.
+"""
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "DenseDetector",
-    "DetectorConfig",
-    "ModelCard",
-    "ModelFileError",
-    "build_detector",
-    "find_model",
-    "list_models",
-    "load_detector",
-    "save_detector",
-    "with_class_counts",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

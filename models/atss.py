@@ -16,8 +16,8 @@ from models.dense import (
     HeadOutputs,
     Target,
     box_centres,
+    make_anchors,
     matched_boxes,
-    square_anchors,
     stacked_labels,
 )
 from models.fcos import centerness_targets
@@ -53,10 +53,7 @@ class ATSS(DenseDetector):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__(config)
-        scale = config.atss.anchor_scale
-        self.anchor_generator = square_anchors(
-            (scale * 2**level,) for level in config.pyramid.levels
-        )
+        self.anchor_generator = make_anchors(config)
         self.head = ATSSHead(config)
         self.box_coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
 

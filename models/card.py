@@ -1,19 +1,34 @@
-"""The sidecar of a model: what a person should know before using it."""
+"""The sidecar of a model: what a person should know before using it, and where it is found.
+
+A model is a folder ``NAME/`` with ``model.safetensors`` and ``model.json``.
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from configs import StrictModel
+from configs import CytoLibraError, StrictModel
 from models.config import DetectorConfig
+
+WEIGHTS, SIDECAR = "model.safetensors", "model.json"
+ZOO = Path(__file__).parent / "zoo"
+DEFAULT_MODEL = "cric-fcos-mobilenet-v2"
 
 GraphKind = Literal["openvino", "openvino-int8", "onnx"]
 """Networks for other runtimes that may lie beside a model's sidecar; see `models.export`."""
 
 DEFAULT_WIDEST_CELL = 60.0
 """Longest side of a cell in µm, where a model does not say: a superficial squamous cell's."""
+
+
+class ModelFileError(CytoLibraError):
+    """A model file is missing, broken, or of another kind."""
+
+    exit_code = 2
 
 
 class GraphFacts(StrictModel):
@@ -72,3 +87,56 @@ class ModelCard(StrictModel):
         if set(self.thresholds) != set(self.detector.classes):
             raise ValueError("thresholds must name each class of the detector, and no other")
         return self
+
+
+def save_card(card: ModelCard, folder: Path) -> None:
+    """Writes a model's sidecar, whole or not at all."""
+    text = card.model_dump_json(indent=2, exclude_none=True)
+    unfinished = folder / f"{SIDECAR}.part"
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    os.replace(unfinished, folder / SIDECAR)
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """The folder of a shipped model, or of one on disk; see `load_detector`."""
+    path = Path(name_or_path)
+    if path.name in (WEIGHTS, SIDECAR) and path.is_file():
+        return path.parent
+    if path.is_dir():
+        return path
+    if (ZOO / str(name_or_path) / SIDECAR).is_file():
+        return ZOO / str(name_or_path)
+    if path.is_file():
+        raise ModelFileError(
+            f"{path}: not a model of CytoLibra; expected a folder with {WEIGHTS} and {SIDECAR}"
+        )
+    shipped = ", ".join(card.name for card in list_models()) or "none"
+    raise ModelFileError(f"{name_or_path}: no such model; shipped models: {shipped}")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Reads a model's sidecar; see `load_detector` for the errors."""
+    text = read_file(folder / SIDECAR)
+    try:
+        return ModelCard.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ModelFileError(
+            f"{folder / SIDECAR}: not a model's sidecar: {key} {first['msg']}".replace("  ", " ")
+        ) from error
+
+
+def list_models() -> list[ModelCard]:
+    """The cards of the shipped models, by name."""
+    return [read_card(path.parent) for path in sorted(ZOO.glob(f"*/{SIDECAR}"))]
+
+
+def read_file(path: Path) -> bytes:
+    """The content of one of a model's files; see `ModelFileError`."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: no such file, though a model needs it") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from configs import StrictModel
-from losses import LossConfig
-from losses.config import CountedLossSettings, GradLibraSettings
+from losses.config import CountedLossSettings, GradLibraSettings, LossConfig
 
 NORMAL_NAMES = frozenset({"nilm", "normal", "negative"})
 """Class names that are not abnormal unless a configuration says otherwise."""
@@ -198,6 +197,32 @@ class DetectorConfig(StrictModel):
         if self.abnormal is None:
             return [name.lower() not in NORMAL_NAMES for name in self.classes]
         return [name in self.abnormal for name in self.classes]
+
+    @property
+    def divisor(self) -> int:
+        """Images are padded, to the right and below, to sides that this divides."""
+        return 2 ** max(5, self.pyramid.levels[-1])
+
+    @property
+    def anchor_sides(self) -> tuple[tuple[float, ...], ...]:
+        """For each level of the head, the sides in px of the square anchors at each place.
+
+        Of a detector without anchors: one of the level's stride, which only names the place.
+        """
+        strides = [2**level for level in self.pyramid.levels]
+        if self.name == "retinanet":
+            octaves = self.anchors.octaves
+            steps = [2 ** (k / octaves) for k in range(octaves)]
+            return tuple(tuple(self.anchors.scale * s * step for step in steps) for s in strides)
+        if self.name == "yolof":
+            return (self.yolof.anchor_sides,)
+        scale = self.atss.anchor_scale if self.name == "atss" else 1
+        return tuple((scale * stride,) for stride in strides)
+
+    @property
+    def anchor_ratios(self) -> tuple[float, ...]:
+        """Height by width of the anchors that there are of each side."""
+        return self.anchors.aspect_ratios if self.name == "retinanet" else (1.0,)
 
 
 def with_class_counts(config: DetectorConfig, counts: Sequence[int]) -> DetectorConfig:

@@ -7,7 +7,7 @@ go with their outputs) and `DenseDetector.decode` (thresholds, boxes, NMS).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class FieldTransform(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        self.divisor = 2 ** max(5, config.pyramid.levels[-1])
+        self.divisor = config.divisor
         self.register_buffer("mean", torch.tensor(config.image_mean).view(3, 1, 1), False)
         self.register_buffer("std", torch.tensor(config.image_std).view(3, 1, 1), False)
 
@@ -75,10 +75,10 @@ class ExactAnchors(AnchorGenerator):
         return super().forward(image_list, [features.float() for features in feature_maps])
 
 
-def square_anchors(sides: Iterable[tuple[float, ...]]) -> ExactAnchors:
-    """Square anchors with these sides, in pixels, at each place of each level."""
-    sides = tuple(sides)
-    return ExactAnchors(sides, ((1.0,),) * len(sides))
+def make_anchors(config: DetectorConfig) -> ExactAnchors:
+    """The anchors that a configuration says."""
+    sides = config.anchor_sides
+    return ExactAnchors(sides, (config.anchor_ratios,) * len(sides))
 
 
 class DenseDetector(nn.Module):

@@ -7,13 +7,10 @@ quantisation can't spoil them.
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import logging
 import shutil
-import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +21,12 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from configs import ConfigError
-from models.card import GraphFacts, GraphKind, ModelCard
-from models.checkpoint import WEIGHTS, ModelFileError, save_card
+from models.card import WEIGHTS, ModelCard, ModelFileError, save_card
 from models.dense import DenseDetector
-
-FILES: Mapping[GraphKind, tuple[str, ...]] = {
-    "openvino": ("openvino.xml", "openvino.bin"),
-    "openvino-int8": ("openvino-int8.xml", "openvino-int8.bin"),
-    "onnx": ("model.onnx",),
-}
-"""What each kind of graph consists of, beside the sidecar."""
+from models.graphs import ExportError, first_line, load_openvino
 
 PIXELS = "pixels"
 """Name of a graph's input."""
-
-
-class ExportError(ConfigError):
-    """The network can't be had for another runtime here; the message is one line that says why."""
 
 
 class PixelNetwork(nn.Module):
@@ -79,41 +65,6 @@ def anchors_of(detector: DenseDetector, size: tuple[int, int]) -> list[Tensor]:
     return anchors
 
 
-def load_openvino() -> Any:
-    """OpenVINO's module, without its telemetry.
-
-    On import it would write a client's number into the home folder and tell a server that it was
-    imported. Nobody is told what is screened here.
-
-    Raises:
-        ExportError: OpenVINO is not installed, or does not load.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # blocks its import
-    try:
-        import openvino
-    except (ImportError, OSError) as error:
-        raise ExportError(f"OpenVINO can't be loaded here: {_first_line(error)}") from error
-    return openvino
-
-
-def openvino_core() -> Any:
-    """The one ``openvino.Core`` of this process, which stays until its end.
-
-    OpenVINO's plugin for CPUs gives the thread that loads it a stack for signals, and takes it away
-    with the core: of two cores the second would leave the first one's, freed, in place, and the
-    next Ctrl-C would crash the process.
-
-    Raises:
-        ExportError: OpenVINO is missing.
-    """
-    return _core_of(load_openvino())
-
-
-@functools.cache
-def _core_of(openvino: Any) -> Any:
-    return openvino.Core()
-
-
 def to_openvino(detector: DenseDetector) -> Any:
     """The detector's network as an ``openvino.Model`` for tiles of any size, in float32.
 
@@ -129,7 +80,7 @@ def to_openvino(detector: DenseDetector) -> Any:
             model = openvino.convert_model(network, example_input=example, input=[shape])
     except Exception as error:  # OpenVINO's frontends raise many types
         raise ExportError(
-            f"{detector.config.name} can't be converted to OpenVINO: {_first_line(error)}"
+            f"{detector.config.name} can't be converted to OpenVINO: {first_line(error)}"
         ) from error
     for port, name in zip((*model.inputs, *model.outputs), (PIXELS, *names), strict=True):
         port.get_tensor().set_names({name})
@@ -194,50 +145,13 @@ def save_onnx(detector: DenseDetector, path: Path) -> None:
             )
     except ImportError as error:
         raise ExportError(
-            f"ONNX needs packages that are not here ({_first_line(error)}): "
+            f"ONNX needs packages that are not here ({first_line(error)}): "
             "pip install 'cytolibra[export]'"
         ) from error
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(
-            f"{detector.config.name} can't be exported to ONNX: {_first_line(error)}"
+            f"{detector.config.name} can't be exported to ONNX: {first_line(error)}"
         ) from error
-
-
-def save_openvino(model: Any, folder: Path, kind: GraphKind) -> None:
-    """Writes an OpenVINO model's two files, with weights as they are."""
-    load_openvino().save_model(model, folder / FILES[kind][0], compress_to_fp16=False)
-
-
-def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts) -> Any:
-    """An exported OpenVINO model.
-
-    Raises:
-        ModelFileError: a file is missing, or not the one that the sidecar names.
-        ExportError: OpenVINO is missing.
-    """
-    core = openvino_core()
-    if hash_graph(folder, kind) != facts.sha256:
-        raise ModelFileError(
-            f"{folder / FILES[kind][0]}: not the graph that the sidecar names; export it again"
-        )
-    return core.read_model(folder / FILES[kind][0])
-
-
-def hash_graph(folder: Path, kind: GraphKind) -> str:
-    """SHA-256 of a graph's files, one after the other.
-
-    Raises:
-        ModelFileError: one of them can't be read.
-    """
-    digest = hashlib.sha256()
-    for name in FILES[kind]:
-        try:
-            digest.update((folder / name).read_bytes())
-        except OSError as error:
-            raise ModelFileError(
-                f"{folder / name}: cannot be read, though the sidecar names it: {error.strerror}"
-            ) from error
-    return digest.hexdigest()
 
 
 def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
@@ -263,14 +177,6 @@ def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     return card
 
 
-def add_graph(card: ModelCard, folder: Path, kind: GraphKind, made_of: str = "") -> ModelCard:
-    """Names a graph that was written into a model's folder in its sidecar."""
-    facts = GraphFacts(sha256=hash_graph(folder, kind), calibration=made_of)
-    card = card.model_copy(update={"graphs": {**card.graphs, kind: facts}})
-    save_card(card, folder)
-    return card
-
-
 def _prepare(detector: DenseDetector) -> tuple[PixelNetwork, Tensor, list[str]]:
     """The network, pixels to trace it with, and the names of its outputs."""
     network = PixelNetwork(detector).eval()
@@ -281,8 +187,3 @@ def _prepare(detector: DenseDetector) -> tuple[PixelNetwork, Tensor, list[str]]:
         batch, _ = detector.transform([example[0].permute(2, 0, 1).float()])
         outputs, _, _ = detector.run(batch)
     return network, example, list(outputs)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -19,8 +19,8 @@ from models.dense import (
     FieldTransform,
     HeadOutputs,
     Target,
+    make_anchors,
     matched_boxes,
-    square_anchors,
     stacked_labels,
 )
 from models.heads import NORMS, classification_head
@@ -81,7 +81,7 @@ class FCOS(DenseDetector, detection.FCOS):
             self,
             PyramidBackbone(config),
             num_classes=len(config.classes),
-            anchor_generator=square_anchors((2**level,) for level in config.pyramid.levels),
+            anchor_generator=make_anchors(config),
             head=LossSlotFCOSHead(config),
             center_sampling_radius=config.center_sampling_radius,
         )

@@ -14,8 +14,8 @@ from models.dense import (
     HeadOutputs,
     Target,
     box_centres,
+    make_anchors,
     matched_boxes,
-    square_anchors,
     stacked_labels,
 )
 from models.heads import output_conv, per_place, tower
@@ -140,7 +140,7 @@ class RepPoints(DenseDetector):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__(config)
         # A square of one stride: its centre is the place, its side the unit of the points.
-        self.anchor_generator = square_anchors((2**level,) for level in config.pyramid.levels)
+        self.anchor_generator = make_anchors(config)
         self.head = RepPointsHead(config)
 
     def compute_loss(

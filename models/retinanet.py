@@ -11,13 +11,13 @@ from torchvision.models.detection.retinanet import (
 )
 
 from models.backbones import PyramidBackbone
-from models.config import AnchorSettings, DetectorConfig
+from models.config import DetectorConfig
 from models.dense import (
     DenseDetector,
-    ExactAnchors,
     FieldTransform,
     HeadOutputs,
     Target,
+    make_anchors,
     stacked_labels,
 )
 from models.heads import tower
@@ -46,7 +46,7 @@ class RetinaNet(DenseDetector, detection.RetinaNet):
     """RetinaNet (Lin et al., ICCV 2017); matching, towers and box coder are torchvision's."""
 
     def __init__(self, config: DetectorConfig) -> None:
-        anchors = make_anchors(config.pyramid.levels, config.anchors)
+        anchors = make_anchors(config)
         num_anchors = anchors.num_anchors_per_location()[0]
         head = RetinaNetHead(config.pyramid.channels, num_anchors, len(config.classes))
         head.classification_head = LossSlotClassificationHead(config, num_anchors)
@@ -79,12 +79,3 @@ class RetinaNet(DenseDetector, detection.RetinaNet):
     def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         """R-CNN's box coding."""
         return self.box_coder.decode_single(deltas, anchors)
-
-
-def make_anchors(levels: tuple[int, ...], settings: AnchorSettings) -> ExactAnchors:
-    """``octaves`` sizes by ``aspect_ratios`` at each place of each level."""
-    sizes = tuple(
-        tuple(settings.scale * 2 ** (level + k / settings.octaves) for k in range(settings.octaves))
-        for level in levels
-    )
-    return ExactAnchors(sizes, (settings.aspect_ratios,) * len(levels))

@@ -15,8 +15,8 @@ from models.dense import (
     DenseDetector,
     HeadOutputs,
     Target,
+    make_anchors,
     matched_boxes,
-    square_anchors,
     stacked_labels,
 )
 from models.heads import NORMS, BoxHead, classification_head
@@ -76,7 +76,7 @@ class YOLOF(DenseDetector):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__(config)
-        self.anchor_generator = square_anchors([config.yolof.anchor_sides])
+        self.anchor_generator = make_anchors(config)
         self.head = YOLOFHead(config)
         self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 

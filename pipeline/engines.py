@@ -23,11 +23,10 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from configs import ConfigError
-from models import load_detector
-from pipeline.detector import TileDetector, count_cores, find_device
+from models import ModelSource
+from pipeline.detector import TileDetector
+from pipeline.devices import count_cores, count_gpus, find_device
 from pipeline.errors import SlideError
 from pipeline.memory import give_back_large_blocks
 from pipeline.readers.base import show
@@ -353,7 +352,9 @@ class Worker:
     def _detector(self) -> TileDetector:
         give_back_large_blocks()
         settings = self._recipe.settings
-        return TileDetector(load_detector(self._recipe.model), settings.runtime, settings.threshold)
+        return TileDetector(
+            ModelSource.find(self._recipe.model), settings.runtime, settings.threshold
+        )
 
     def describe(self) -> InForce:
         """What is in force here."""
@@ -377,8 +378,8 @@ def devices_for(device: str, workers: int | None) -> list[str]:
         ConfigError: there is no such device here.
     """
     chosen = find_device(device)
-    several = device in ("auto", "cuda") and chosen.type == "cuda"
-    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if several else [str(chosen)]
+    several = device in ("auto", "cuda") and chosen == "cuda"
+    names = [f"cuda:{i}" for i in range(count_gpus())] if several else [chosen]
     return [names[i % len(names)] for i in range(workers or len(names))]
 
 

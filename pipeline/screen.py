@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from pydantic import JsonValue
 
-from models import DenseDetector, ModelCard
+from models.card import ModelCard
 from pipeline.classes import CellClass
 from pipeline.detector import TileDetector
 from pipeline.errors import SlideError
@@ -39,6 +38,9 @@ from pipeline.stitcher import Stitcher
 from pipeline.tiler import TilePlan, TilerSettings, plan_tiles
 from pipeline.tilereader import ReadTile, read_tile
 
+if TYPE_CHECKING:
+    from models import DenseDetector, ModelSource
+
 Progress = Callable[[int, int], None]
 """Told after each batch how many tiles are done, of how many."""
 
@@ -56,7 +58,7 @@ class StoppedError(SlideError):
 
 def screen_slide(
     path: Path,
-    detector: DenseDetector | TileDetector,
+    detector: DenseDetector | ModelSource | TileDetector,
     settings: ScreenSettings | None = None,
     *,
     progress: Progress | None = None,
@@ -69,7 +71,8 @@ def screen_slide(
 
     Args:
         path: the slide's main file.
-        detector: from `models.load_detector`, or made ready for many slides as a `TileDetector`.
+        detector: from `models.load_detector`; where it lies, as a `ModelSource`; or made ready for
+            many slides, as a `TileDetector`.
         settings: of all stations; None for the defaults.
         progress: told how far it is.
         stop: looked at before each batch of tiles.
@@ -83,7 +86,7 @@ def screen_slide(
         ConfigError: a setting does not fit this machine.
     """
     settings = settings or ScreenSettings()
-    if isinstance(detector, DenseDetector):
+    if not isinstance(detector, TileDetector):
         detector = TileDetector(detector, settings.runtime, settings.threshold)
     clock = Clock()
     with clock("open"):
@@ -170,7 +173,7 @@ def _screen_tiles(
         start = time.perf_counter()
         try:
             cells = detector.detect([tile.pixels for tile in tiles])
-        except torch.OutOfMemoryError as error:
+        except MemoryError as error:
             raise SlideError(
                 f"{show(slide.path)}: out of memory on {detector.device}; turn down "
                 f"runtime.batch_size ({detector.batch_size}) or tiler.size ({tiler.size})"
@@ -289,7 +292,7 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     """The settings as JSON, with what "auto" came to on this machine."""
     values = settings.model_dump(mode="json")
     runtime = detector.runtime
-    in_force = {"device": str(detector.device), "name": runtime.name}
+    in_force = {"device": detector.device, "name": runtime.name}
     values["runtime"] |= in_force | {"precision": runtime.precision}
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version

@@ -69,9 +69,10 @@ def _devices() -> Iterator[Fact]:
     import torch
 
     from configs import ConfigError
-    from models.export import load_openvino
-    from pipeline.detector import find_device
-    from pipeline.runtimes import cache_folder, find_precision
+    from models.graphs import load_openvino
+    from pipeline.devices import find_device
+    from pipeline.openvino_runtime import cache_folder
+    from pipeline.precision import find_precision
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):

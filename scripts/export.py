@@ -53,7 +53,8 @@ def export(
     the average precision that bf16 and int8 lose is written into the sidecar, and "auto" heeds it.
     """
     from models import load_detector
-    from models.export import add_graph, copy_model, save_onnx
+    from models.export import copy_model, save_onnx
+    from models.graphs import add_graph
 
     _check_options(to, int8, calibration, data, images)
     detector = load_detector(model)
@@ -111,7 +112,8 @@ def _read_tiles(
 
 
 def _export_openvino(detector: DenseDetector, out: Path, tiles: tuple[list[Any], str]) -> None:
-    from models.export import add_graph, copy_model, quantise, save_openvino, to_openvino
+    from models.export import copy_model, quantise, to_openvino
+    from models.graphs import add_graph, save_openvino
 
     pixels, told = tiles
     network = to_openvino(detector)
@@ -125,7 +127,7 @@ def _export_openvino(detector: DenseDetector, out: Path, tiles: tuple[list[Any],
 
 def _measure_cost(folder: Path, fields: FieldSet | None) -> None:
     """Writes into the sidecar what each reduced precision loses on annotated fields."""
-    from models.checkpoint import read_card, save_card
+    from models.card import read_card, save_card
 
     if fields is None:
         return
@@ -144,7 +146,7 @@ def _measure_cost(folder: Path, fields: FieldSet | None) -> None:
 
 def _reduced(card: ModelCard) -> list[str]:
     """The reduced precisions that can be measured here."""
-    from pipeline.runtimes import computes_bf16
+    from pipeline.precision import computes_bf16
 
     return ["bf16"] * computes_bf16() + ["int8"] * ("openvino-int8" in card.graphs)
 

@@ -16,7 +16,7 @@ from data.synth import CLASSES, Layout, NamedSource, Scene, lay_out, read_fields
 from models import DEFAULT_MODEL, list_models, load_detector
 from pipeline import ScreenSettings, screen_slide
 from pipeline.detector import RuntimeSettings, TileDetector
-from pipeline.runtimes import MOST_AP_COST
+from pipeline.precision import MOST_AP_COST
 from pipeline.writers import write_reports
 from scripts.against_truth import read_cells, read_truth
 from scripts.evaluate import measure

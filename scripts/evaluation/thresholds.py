@@ -19,8 +19,8 @@ from data.evaluation import (
     threshold_for_sensitivity,
 )
 from models import DenseDetector, DetectorConfig, ModelCard
-from models.checkpoint import SIDECAR, WEIGHTS, ZOO, save_card
-from models.export import FILES
+from models.card import SIDECAR, WEIGHTS, ZOO, save_card
+from models.graphs import FILES
 from scripts.evaluation.evidence import Draws, Evidence
 from scripts.evaluation.figures import rates
 

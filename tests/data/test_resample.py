@@ -1,5 +1,9 @@
 """Two ways of resampling that give the same pixels."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,3 +68,22 @@ def test_what_cannot_be_written_to_can_be_resampled(image):
     image = image.copy()
     image.flags.writeable = False
     assert resample(image, (SIDE, SIDE), (0, 0, 1040, 1040)).shape == (SIDE, SIDE, 3)
+
+
+def test_a_screen_without_torch_loads_it_for_large_tiles_only_and_gives_it_one_thread():
+    script = (
+        "import sys\n"
+        "import numpy as np\n"
+        "from data.resample import resample\n"
+        "resample(np.zeros((200, 200, 3), np.uint8), (100, 100))\n"
+        "assert 'torch' not in sys.modules\n"
+        "resample(np.zeros((2400, 2400, 3), np.uint8), (1200, 1200))\n"
+        "print(sys.modules['torch'].get_num_threads())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "1\n"), ended.stderr

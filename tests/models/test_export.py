@@ -12,19 +12,15 @@ from lively import lively, saved
 
 from configs import ConfigError
 from models import ModelFileError, load_detector
-from models.export import (
+from models.export import anchors_of, copy_model, quantise, save_onnx, to_openvino
+from models.graphs import (
     FILES,
     ExportError,
     add_graph,
-    anchors_of,
-    copy_model,
     load_openvino,
     openvino_core,
-    quantise,
     read_openvino,
-    save_onnx,
     save_openvino,
-    to_openvino,
 )
 
 DETECTORS = ["atss", "fcos", "reppoints", "retinanet", "yolof"]
@@ -175,7 +171,7 @@ def test_saving_other_weights_drops_what_was_exported_of_the_old(tmp_path):
 
 def test_openvino_tells_nobody_that_it_was_used(tmp_path):
     code = (
-        "from models.export import load_openvino\n"
+        "from models.graphs import load_openvino\n"
         "load_openvino().convert_model\n"
         "import sys; assert sys.modules['openvino_telemetry'] is None\n"
     )

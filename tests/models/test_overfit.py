@@ -11,7 +11,7 @@ from data.fields import WholeFieldDataset
 from data.fieldset import FieldSet
 from data.images import FieldImages
 from models import build_detector
-from pipeline.runtimes import computes_bf16
+from pipeline.precision import computes_bf16
 from scripts.judge import to_cells
 
 SIDE = 256

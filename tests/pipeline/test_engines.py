@@ -14,7 +14,7 @@ from PIL import Image
 
 from configs import ConfigError
 from models import ModelFileError
-from pipeline import batch, engines, screen
+from pipeline import batch, devices, engines, screen
 from pipeline.batch import BatchPlan, BatchResult, screen_batch
 from pipeline.discovery import discover
 from pipeline.engines import (
@@ -159,6 +159,7 @@ def test_what_is_stopped_ends_at_its_next_tile(slides: Path) -> None:
 def test_all_gpus_are_taken_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices_for("cpu", None) == ["cpu"]
     assert devices_for("cpu", 2) == ["cpu", "cpu"]
+    monkeypatch.setattr(devices, "_GPU_NODES", ("null",))  # which every /dev has
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert devices_for("auto", None) == ["cuda:0", "cuda:1"]

@@ -14,20 +14,17 @@ from torch._dynamo.exc import TorchDynamoException
 
 from configs import ConfigError
 from models.card import GraphFacts
-from models.export import load_openvino
-from pipeline import runtimes
+from models.graphs import load_openvino
+from models.source import ModelSource
+from pipeline import openvino_runtime, runtimes
+from pipeline import precision as precisions
 from pipeline.detector import RuntimeSettings, TileDetector
 from pipeline.flow import work_ahead
-from pipeline.runtimes import (
-    MOST_AP_COST,
-    OpenVINORuntime,
-    TorchRuntime,
-    build_runtime,
-    cache_folder,
-    find_precision,
-)
+from pipeline.openvino_runtime import OpenVINORuntime, cache_folder
+from pipeline.precision import MOST_AP_COST, find_precision
+from pipeline.torch_runtime import TorchRuntime
 
-CPU = torch.device("cpu")
+THRESHOLDS = [0.25, 0.25]
 REPO = Path(__file__).resolve().parents[2]
 
 
@@ -62,9 +59,21 @@ def ready(detector, name, precision="fp32", **settings):
     )
 
 
+def openvino(detector, precision="fp32", **options):
+    return OpenVINORuntime(ModelSource.of(detector), THRESHOLDS, precision, **options)
+
+
+def build_runtime(detector, *how):
+    return runtimes.build_runtime(ModelSource.of(detector), THRESHOLDS, *how)
+
+
 @torch.inference_mode()
 def run(runtime, seed=0):
-    return runtime.run([tile(seed=seed)])[0].outputs
+    """Raw outputs by name."""
+    one = tile(seed=seed)
+    if runtime.name == "openvino":
+        return {name: torch.from_numpy(value) for name, value in runtime.run(one).items()}
+    return runtime.run([one]).outputs
 
 
 @pytest.mark.parametrize("name", ["fcos", "reppoints"])
@@ -89,19 +98,20 @@ def test_a_batch_gives_each_tile_what_it_gives_alone():
 
 def test_a_network_of_fixed_shape_gives_what_one_for_any_shape_gives(monkeypatch):
     tiles = [tile((96, 160)), tile((70, 101), seed=1), tile((96, 160), seed=2)]
-    fixed = OpenVINORuntime(lively(), "fp32")
-    found = fixed.run(tiles)
+    fixed = openvino(lively())
+    found = [fixed.run(one) for one in tiles]
     assert sorted(fixed._of_shape) == [(70, 101, 3), (96, 160, 3)]
-    monkeypatch.setattr(runtimes, "FIXED_SHAPES", 0)
-    for one, other in zip(found, OpenVINORuntime(lively(), "fp32").run(tiles), strict=True):
-        for name, values in one.outputs.items():
-            torch.testing.assert_close(values, other.outputs[name], atol=1e-4, rtol=1e-4)
+    monkeypatch.setattr(openvino_runtime, "FIXED_SHAPES", 0)
+    any_shape = openvino(lively())
+    for one, values in zip(tiles, found, strict=True):
+        for name, expected in any_shape.run(one).items():
+            np.testing.assert_allclose(values[name], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_network_gives_the_same_outputs_and_two_lanes_share_it():
-    plain, compiled = (TorchRuntime(lively(), CPU, "fp32", compiled=on) for on in (False, True))
+    plain, compiled = (TorchRuntime(lively(), "cpu", "fp32", compiled=on) for on in (False, True))
     with work_ahead(lambda seed: run(compiled, seed), range(6), threads=2, ahead=2) as found:
         for seed, outputs in enumerate(found):
             torch.testing.assert_close(outputs, run(plain, seed), atol=1e-4, rtol=1e-4)
@@ -111,27 +121,27 @@ def test_what_torch_cannot_compile_is_refused_in_one_line(monkeypatch):
     def refuse(*_):
         raise TorchDynamoException("no C++ compiler\nwhere it was looked for")
 
-    runtime = TorchRuntime(lively(), CPU, "fp32")
+    runtime = TorchRuntime(lively(), "cpu", "fp32")
     monkeypatch.setattr(runtime._detector, "run", refuse)
     with pytest.raises(ConfigError, match=r"runtime.compile: .*here: no C\+\+ compiler; leave it"):
         runtime.run([tile()])
 
 
 def test_auto_is_openvino_on_a_cpu():
-    runtime = build_runtime(lively(), "auto", CPU, "auto")
+    runtime = build_runtime(lively(), "auto", "cpu", "auto")
     assert runtime.name == "openvino"
     assert runtime.fallback is None
 
 
 def test_without_openvino_torch_runs_and_says_so(without_openvino):
-    runtime = build_runtime(lively(), "auto", CPU, "auto")
+    runtime = build_runtime(lively(), "auto", "cpu", "auto")
     assert runtime.name == "torch"
     assert "OpenVINO can't be loaded here" in runtime.fallback
     with pytest.raises(ConfigError, match="runtime openvino: OpenVINO can't be loaded"):
-        build_runtime(lively(), "openvino", CPU, "auto")
+        build_runtime(lively(), "openvino", "cpu", "auto")
     with pytest.raises(ConfigError, match="OpenVINO can't be loaded"):
-        build_runtime(with_int8(lively()), "auto", CPU, "int8")
-    assert build_runtime(lively(), "torch", CPU, "auto").fallback is None
+        build_runtime(with_int8(lively()), "auto", "cpu", "int8")
+    assert build_runtime(lively(), "torch", "cpu", "auto").fallback is None
 
 
 def test_what_openvino_cannot_convert_runs_on_torch_and_says_so(monkeypatch):
@@ -139,7 +149,7 @@ def test_what_openvino_cannot_convert_runs_on_torch_and_says_so(monkeypatch):
         raise RuntimeError("no such operation")
 
     monkeypatch.setattr(load_openvino(), "convert_model", refuse)
-    runtime = build_runtime(lively(), "auto", CPU, "fp32")
+    runtime = build_runtime(lively(), "auto", "cpu", "fp32")
     assert (runtime.name, runtime.precision) == ("torch", "fp32")
     assert "no such operation" in runtime.fallback
 
@@ -156,17 +166,17 @@ def test_what_openvino_cannot_convert_runs_on_torch_and_says_so(monkeypatch):
 )
 def test_what_does_not_fit_is_refused(name, device, precision, message):
     with pytest.raises(ConfigError, match=message):
-        build_runtime(lively(), name, torch.device(device), precision)
+        build_runtime(lively(), name, device, precision)
 
 
 def test_bf16_is_never_quietly_fp32(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(precisions, "cpu_instructions", frozenset)
     with pytest.raises(ConfigError, match="this CPU does not compute bf16"):
-        build_runtime(lively(), "openvino", CPU, "bf16")
-    assert build_runtime(lively(), "auto", CPU, "bf16").name == "torch"
+        build_runtime(lively(), "openvino", "cpu", "bf16")
+    assert build_runtime(lively(), "auto", "cpu", "bf16").name == "torch"
 
 
-BF16, VNNI = {"avx512_bf16": True, "avx512_vnni": True}, {"avx512_vnni": True}
+BF16, VNNI = {"avx512_bf16", "avx512_vnni"}, {"avx512_vnni"}
 
 
 @pytest.mark.parametrize(
@@ -183,19 +193,19 @@ BF16, VNNI = {"avx512_bf16": True, "avx512_vnni": True}, {"avx512_vnni": True}
         (VNNI, {"int8": MOST_AP_COST}, "openvino", "int8"),
         (VNNI, {"int8": MOST_AP_COST + 0.001}, "openvino", "fp32"),
         (VNNI, {}, "openvino", "fp32"),
-        ({}, {"int8": 0.0, "bf16": 0.0}, "openvino", "fp32"),
+        (set(), {"int8": 0.0, "bf16": 0.0}, "openvino", "fp32"),
     ],
 )
 def test_auto_takes_no_precision_that_costs_too_much(native, costs, runtime, expected, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: native)
+    monkeypatch.setattr(precisions, "cpu_instructions", lambda: frozenset(native))
     card = with_int8(lively(), **costs).card
-    assert find_precision("auto", CPU, runtime, card) == expected
-    assert find_precision("auto", CPU) == ("bf16" if "avx512_bf16" in native else "fp32")
+    assert find_precision("auto", "cpu", runtime, card) == expected
+    assert find_precision("auto", "cpu") == ("bf16" if "avx512_bf16" in native else "fp32")
 
 
 def test_a_network_is_compiled_once_and_taken_from_the_cache(cache):
     detector = lively()
-    first, again = (OpenVINORuntime(detector, "fp32") for _ in range(2))
+    first, again = (openvino(detector) for _ in range(2))
     assert len(list(cache.iterdir())) == 1
     taken = [r._any_shape.get_property("LOADED_FROM_CACHE") for r in (first, again)]
     assert taken == [False, True]
@@ -203,25 +213,25 @@ def test_a_network_is_compiled_once_and_taken_from_the_cache(cache):
 
 
 def test_the_cache_confuses_neither_weights_nor_precisions(cache):
-    for seed, precisions in enumerate([("bf16", "fp32", "bf16"), ("fp32",)]):
+    for seed, kinds in enumerate([("bf16", "fp32", "bf16"), ("fp32",)]):
         detector = lively(seed=seed)
-        exact = run(TorchRuntime(detector, CPU, "fp32"))
-        for precision in precisions:
-            if find_precision("auto", CPU) != "bf16" and precision == "bf16":
+        exact = run(TorchRuntime(detector, "cpu", "fp32"))
+        for precision in kinds:
+            if find_precision("auto", "cpu") != "bf16" and precision == "bf16":
                 continue
-            found = run(OpenVINORuntime(detector, precision))
+            found = run(openvino(detector, precision))
             error = max(float((found[name] - exact[name]).abs().max()) for name in exact)
             assert (error > 1e-3) == (precision == "bf16")
 
 
 def test_a_damaged_cache_is_made_anew(cache):
     detector = lively()
-    expected = run(OpenVINORuntime(detector, "fp32"))
+    expected = run(openvino(detector))
     blob = next(cache.iterdir())
     content = blob.read_bytes()
     blob.chmod(0o600)
     blob.write_bytes(content[: len(content) // 2])
-    torch.testing.assert_close(run(OpenVINORuntime(detector, "fp32")), expected)
+    torch.testing.assert_close(run(openvino(detector)), expected)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent otherwise here")
@@ -230,8 +240,10 @@ def test_signals_come_through_when_networks_have_come_and_gone():
     script = (
         "import gc, signal\n"
         "from lively import lively\n"
-        "from pipeline.runtimes import OpenVINORuntime\n"
-        "first, second = (OpenVINORuntime(lively(seed=seed), 'fp32') for seed in range(2))\n"
+        "from models.source import ModelSource\n"
+        "from pipeline.openvino_runtime import OpenVINORuntime\n"
+        "sources = [ModelSource.of(lively(seed=seed)) for seed in range(2)]\n"
+        "first, second = (OpenVINORuntime(one, [0.5, 0.5], 'fp32') for one in sources)\n"
         "del first; gc.collect(); del second; gc.collect()\n"
         "signal.signal(signal.SIGTERM, lambda *_: print('heard'))\n"
         "signal.raise_signal(signal.SIGTERM)\n"
@@ -245,7 +257,7 @@ def test_without_a_place_for_the_cache_nothing_is_kept(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("CYTOLIBRA_CACHE", str(tmp_path / "file"))
     assert cache_folder() is None
-    assert OpenVINORuntime(lively(), "fp32").name == "openvino"
+    assert openvino(lively()).name == "openvino"
 
 
 def test_the_cache_lies_in_the_user_s_cache_folder(tmp_path, monkeypatch):
@@ -256,7 +268,7 @@ def test_the_cache_lies_in_the_user_s_cache_folder(tmp_path, monkeypatch):
 
 
 def test_threads_are_as_many_as_asked_for_and_not_pinned():
-    compiled = OpenVINORuntime(lively(), "fp32", threads=1)._any_shape
+    compiled = openvino(lively(), threads=1)._any_shape
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 from blobs import CLASSES, BlobDetector, blob_slide
 from slidefiles import break_tiles, write_aperio, write_image, write_pyramid
 
 from models import ModelCard, ModelFileError, build_detector
-from pipeline.detector import RuntimeSettings, TileDetector, find_device
+from pipeline.detector import RuntimeSettings, TileDetector
+from pipeline.devices import find_device
 from pipeline.errors import SlideError
-from pipeline.runtimes import find_precision
+from pipeline.precision import find_precision
 from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
 from pipeline.writers import write_reports
@@ -93,7 +93,7 @@ def test_a_slide_of_which_too_much_is_unread_fails(slide):
 
 def test_want_of_memory_says_what_to_turn_down(slide, monkeypatch):
     def want_memory(self, tiles):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise MemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(BlobDetector, "detect", want_memory)
     with pytest.raises(SlideError, match=r"tif: out of memory on cpu; .*batch_size \(2\).*\(256\)"):

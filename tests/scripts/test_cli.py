@@ -293,7 +293,7 @@ def test_doctor_tells_readers_devices_disk_and_models() -> None:
 
 
 def test_models_are_listed_with_their_cards(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from models.checkpoint import read_card
+    from models.card import read_card
 
     monkeypatch.setattr("models.list_models", lambda: [read_card(model)])
     result = CliRunner().invoke(build_app("models"), ["models"])
