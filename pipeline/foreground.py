@@ -22,11 +22,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import ndimage
 
 from configs import StrictModel
 from pipeline.geometry import Boxes
@@ -151,8 +152,8 @@ def foreground_mask(image: Image, mpp: float) -> Mask:
     standing_out = _standing_out(image, mpp)
     glass = _glass_color(image, ~standing_out)
     if glass is None:
-        return ~_wide_parts(image.max(axis=-1) <= BLACK, SURROUNDINGS, mpp)
-    dense = (image <= _levels_below(DENSE)[glass]).any(axis=-1)
+        return ~_wide_parts(_over_channels(np.maximum, image) <= BLACK, SURROUNDINGS, mpp)
+    dense = _over_channels(np.logical_or, image <= _levels_below(DENSE)[glass])
     ink = _ink(image, glass, mpp)
     hidden = _grow(ink, EDGE, mpp) & ~(ink & standing_out)
     return _grow((standing_out | dense) & ~hidden, MARGIN, mpp)
@@ -175,10 +176,8 @@ def _standing_out(image: Image, mpp: float) -> Mask:
     """
     width = _window(SURROUNDINGS, mpp)
     denser = np.minimum(_levels_below(CONTRAST), np.arange(256) - NOISE)
-    found = np.zeros(image.shape[:2], bool)
-    for channel in np.moveaxis(image, -1, 0):
-        closed = ndimage.grey_closing(channel, (width, width), mode="nearest")
-        found |= channel <= denser[closed]
+    closed = _darkest(_brightest(image, width), width)
+    found: Mask = _over_channels(np.logical_or, image <= denser[closed])
     return found
 
 
@@ -187,7 +186,7 @@ def _glass_color(image: Image, flat: Mask) -> Image | None:
 
     Pure white is the padding of a scan wherever something else could be glass.
     """
-    brightest, darkest = image.max(axis=-1), image.min(axis=-1)
+    brightest, darkest = _over_channels(np.maximum, image), _over_channels(np.minimum, image)
     glass = flat & (brightest >= BRIGHT)
     glass[glass] = darkest[glass] >= (1 - COLORFUL) * brightest[glass]
     for candidates in (glass & (darkest < 255), glass):
@@ -204,19 +203,14 @@ def _ink(image: Image, glass: Image, mpp: float) -> Mask:
     No heap of cells is as dense in two channels, as smooth and as wide: in CRIC fields, laid side
     by side without gaps, no spot of that density and smoothness is wider than 24 µm.
     """
-    dense = (image <= _levels_below(INK_DENSITY)[glass]).sum(axis=-1, dtype=np.uint8) >= 2
+    dense = _over_channels(np.add, (image <= _levels_below(INK_DENSITY)[glass]).view(np.uint8)) >= 2
     smooth = _range(image, _window(INK_TEXTURE_WIDTH, mpp)) <= INK_TEXTURE
     return _wide_parts(smooth & dense, INK_WIDTH, mpp)
 
 
 def _range(image: Image, width: int) -> Image:
     """(H, W) greatest difference within a window, in the channel where it is greatest."""
-    found = np.zeros(image.shape[:2], np.uint8)
-    for channel in np.moveaxis(image, -1, 0):
-        lightest = ndimage.maximum_filter(channel, width, mode="nearest")
-        darkest = ndimage.minimum_filter(channel, width, mode="nearest")
-        np.maximum(found, lightest - darkest, out=found)
-    return found
+    return _over_channels(np.maximum, _brightest(image, width) - _darkest(image, width))
 
 
 def _levels_below(density: float) -> NDArray[np.int16]:
@@ -228,13 +222,27 @@ def _levels_below(density: float) -> NDArray[np.int16]:
 def _wide_parts(mask: Mask, width: float, mpp: float) -> Mask:
     """What of a mask is at least ``width`` µm wide."""
     window = _window(width, mpp)
-    eroded = ndimage.minimum_filter(mask, window, mode="nearest")
-    return np.asarray(ndimage.maximum_filter(eroded, window, mode="nearest"))
+    return _brightest(_darkest(mask.view(np.uint8), window), window).view(bool)
 
 
 def _grow(mask: Mask, margin: float, mpp: float) -> Mask:
     """A mask and at least ``margin`` µm around it."""
-    return np.asarray(ndimage.maximum_filter(mask, 2 * math.ceil(margin / mpp) + 1))
+    return _brightest(mask.view(np.uint8), 2 * math.ceil(margin / mpp) + 1).view(bool)
+
+
+def _brightest(image: Image, width: int) -> Image:
+    """In each channel the highest value in a square window of odd width, within the image."""
+    return np.asarray(cv2.dilate(image, cv2.getStructuringElement(cv2.MORPH_RECT, (width, width))))
+
+
+def _darkest(image: Image, width: int) -> Image:
+    """In each channel the lowest value in a square window of odd width, within the image."""
+    return np.asarray(cv2.erode(image, cv2.getStructuringElement(cv2.MORPH_RECT, (width, width))))
+
+
+def _over_channels(combine: np.ufunc, image: NDArray[Any]) -> NDArray[Any]:
+    """(H, W) of (H, W, 3): many times as fast as a reduction over so short an axis."""
+    return np.asarray(combine(combine(image[..., 0], image[..., 1]), image[..., 2]))
 
 
 def _window(width: float, mpp: float) -> int:
