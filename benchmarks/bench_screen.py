@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data.synth import CLASSES, NamedSource, Scene, write_slide
-from models import DEFAULT_MODEL, load_detector
+from models import DEFAULT_MODEL, ModelSource
 from pipeline.detector import TileDetector
 from pipeline.devices import count_cores
+from pipeline.flow import work_ahead
 from pipeline.foreground import find_foreground
 from pipeline.memory import give_back_large_blocks
 from pipeline.screen import screen_slide, settle_tiler
@@ -54,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sides = [int(side) for side in arguments.sides.split(",")]
     give_back_large_blocks()
-    detector = TileDetector(load_detector(arguments.model))
+    detector = TileDetector(ModelSource.find(arguments.model))
     with tempfile.TemporaryDirectory() as folder:
         paths = [draw(Path(folder), side) for side in sides]
         rounds = [[measure(path, detector) for path in paths] for _ in range(ROUNDS)]
@@ -82,8 +84,9 @@ def measure(path: Path, detector: TileDetector) -> dict[str, float]:
         times["reading, one thread"] = time.perf_counter() - start
     detector.detect(tiles[:1])
     start = time.perf_counter()
-    for tile in tiles:
-        detector.detect([tile])
+    lanes = detector.lanes
+    with work_ahead(lambda tile: detector.detect([tile]), tiles, lanes, lanes) as found:
+        deque(found, maxlen=0)
     times["network alone"] = time.perf_counter() - start
     times["both, on all cores"] = (
         times["network alone"] + times["reading, one thread"] / count_cores()

@@ -24,6 +24,10 @@ MOST_READERS = 16
 """Threads that read for one network: each holds some 50 MB of what it decodes and has read."""
 
 
+MOST_LANES = 4
+"""Tiles in OpenVINO's network at once: each needs some 0.1 GB."""
+
+
 class RuntimeSettings(StrictModel):
     """Where and how the network runs.
 
@@ -65,7 +69,9 @@ class TileDetector:
         batch_size: tiles at once.
         readers: threads that keep it busy with tiles.
         lanes: batches that it takes at once, each from a thread of its own. Two on a GPU: while the
-            cells of one are fetched the other is in the network.
+            cells of one are fetched the other is in the network. With OpenVINO as many as there
+            are threads, up to `MOST_LANES`: a tile that waits for a core which reads keeps no
+            other core waiting.
         turn: held by whoever screens the tiles of a slide.
 
     Raises:
@@ -88,8 +94,9 @@ class TileDetector:
         self.device = find_device(settings.device)
         on_gpu = self.device != "cpu"
         self.batch_size = settings.batch_size or (4 if on_gpu else 1)
-        self.readers = settings.readers or _readers_for(on_gpu, settings.threads or count_cores())
-        self.lanes = 2 if on_gpu else 1
+        threads = settings.threads or count_cores()
+        self.readers = settings.readers or _readers_for(on_gpu, threads)
+        self.lanes = 2 if on_gpu else min(threads, MOST_LANES)
         self.turn = threading.Lock()
         self.runtime = build_runtime(
             model,
@@ -99,9 +106,12 @@ class TileDetector:
             settings.precision,
             settings.threads,
             settings.compile,
+            self.lanes,
         )
         if self.runtime.name == "openvino":
             leave_cores_to_network()
+        elif not on_gpu:  # torch's own threads share each tile
+            self.lanes = 1
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Finds cells in tiles.

@@ -47,11 +47,12 @@ def build_runtime(
     precision: Literal["auto"] | Precision,
     threads: int | None = None,
     compiled: bool = False,
+    lanes: int = 1,
 ) -> Runtime:
     """The runtime for a device; "auto" is OpenVINO on a CPU, and torch where that can't be had.
 
-    ``thresholds`` are each class's least score; ``threads`` the CPU's for the network, ``compiled``
-    is torch's; see there.
+    ``thresholds`` are each class's least score; ``threads`` the CPU's for the network; ``compiled``
+    is torch's, ``lanes`` are OpenVINO's; see there.
 
     Raises:
         ConfigError: the runtime or the precision does not fit the device or the model.
@@ -63,7 +64,7 @@ def build_runtime(
     if name != "torch" and device == "cpu":
         try:
             chosen = find_precision(precision, device, "openvino", model.card)
-            return OpenVINORuntime(model, thresholds, chosen, threads)
+            return OpenVINORuntime(model, thresholds, chosen, threads, lanes)
         except ExportError as error:
             if name == "openvino" or precision == "int8":
                 raise ConfigError(f"runtime openvino: {error}") from error

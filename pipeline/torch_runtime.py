@@ -92,7 +92,7 @@ class TorchRuntime:
 
     def _load(self, tile: NDArray[np.uint8]) -> Tensor:
         """Bytes to the device, a quarter of what floats would be."""
-        pixels = torch.from_numpy(tile)
+        pixels = torch.from_numpy(tile if tile.flags.writeable else tile.copy())  # else it warns
         if self._device.type == "cuda":  # from pinned memory, beside the network of other tiles
             return pixels.pin_memory().to(self._device, non_blocking=True)
         return pixels

@@ -260,17 +260,24 @@ def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells],
 
     from data.evaluation import FieldCells
     from data.regions import downsample_of
+    from pipeline.flow import work_ahead
     from scripts.slides import images_of
 
     images = images_of(fields)
-    truth, found = [], []
-    for index, field in enumerate(track(fields.fields, "Fields")):
+
+    def detect(index: int) -> FieldCells:
+        field = fields.fields[index]
         downsample = downsample_of(field, detector.card.mpp)
         size = (round(field.width / downsample), round(field.height / downsample))
         cells = detector.detect([images.whole(index, size)])[0]
         scale = np.tile([field.width / size[0], field.height / size[1]], 2)
-        count = len(field.labels)
-        truth.append(FieldCells(field.boxes, field.labels, np.ones(count), field.crowd))
         nowhere = np.zeros(len(cells), bool)
-        found.append(FieldCells(cells.boxes * scale, cells.labels, cells.scores, nowhere))
-    return truth, found
+        return FieldCells(cells.boxes * scale, cells.labels, cells.scores, nowhere)
+
+    truth = [
+        FieldCells(field.boxes, field.labels, np.ones(len(field.labels)), field.crowd)
+        for field in fields.fields
+    ]
+    count, lanes = len(truth), detector.lanes
+    with work_ahead(detect, range(count), threads=lanes, ahead=lanes) as found:
+        return truth, list(track(found, "Fields", total=count))

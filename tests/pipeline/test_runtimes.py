@@ -18,7 +18,7 @@ from models.graphs import load_openvino
 from models.source import ModelSource
 from pipeline import openvino_runtime, runtimes
 from pipeline import precision as precisions
-from pipeline.detector import RuntimeSettings, TileDetector
+from pipeline.detector import MOST_LANES, RuntimeSettings, TileDetector
 from pipeline.flow import work_ahead
 from pipeline.openvino_runtime import OpenVINORuntime, cache_folder
 from pipeline.precision import MOST_AP_COST, find_precision
@@ -207,7 +207,7 @@ def test_a_network_is_compiled_once_and_taken_from_the_cache(cache):
     detector = lively()
     first, again = (openvino(detector) for _ in range(2))
     assert len(list(cache.iterdir())) == 1
-    taken = [r._any_shape.get_property("LOADED_FROM_CACHE") for r in (first, again)]
+    taken = [r._any_shape.compiled.get_property("LOADED_FROM_CACHE") for r in (first, again)]
     assert taken == [False, True]
     torch.testing.assert_close(run(again), run(first))
 
@@ -268,9 +268,25 @@ def test_the_cache_lies_in_the_user_s_cache_folder(tmp_path, monkeypatch):
 
 
 def test_threads_are_as_many_as_asked_for_and_not_pinned():
-    compiled = openvino(lively(), threads=1)._any_shape
+    compiled = openvino(lively(), threads=1)._any_shape.compiled
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
+def test_lanes_share_the_threads_and_give_what_one_gives_alone():
+    detector = lively()
+    alone, together = openvino(detector, threads=2), openvino(detector, threads=2, lanes=2)
+    assert together._any_shape.compiled.get_property("NUM_STREAMS") == 2
+    with work_ahead(lambda seed: run(together, seed), range(8), threads=2, ahead=2) as found:
+        for seed, outputs in enumerate(found):
+            torch.testing.assert_close(outputs, run(alone, seed), atol=1e-5, rtol=1e-5)
+    assert 1 <= len(together._of_shape[96, 160, 3]._idle) <= 2
+
+
+def test_lanes_are_as_many_as_threads_up_to_a_bound_and_torch_has_one():
+    for threads, lanes in (1, 1), (2, 2), (16, MOST_LANES):
+        assert ready(lively(), "openvino", threads=threads).lanes == lanes
+    assert ready(lively(), "torch", threads=2).lanes == 1
 
 
 def test_the_weights_that_run_are_named(tmp_path):
