@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from configs import ConfigError
 from models.card import GraphFacts, GraphKind, ModelCard, ModelFileError, save_card
 
@@ -41,7 +43,19 @@ def load_openvino() -> Any:
         import openvino
     except (ImportError, OSError) as error:
         raise ExportError(f"OpenVINO can't be loaded here: {first_line(error)}") from error
+    _fill_type_tables(openvino)
     return openvino
+
+
+@functools.cache
+def _fill_type_tables(openvino: Any) -> None:
+    """Has OpenVINO's Python side make its tables of types, which it does when it first needs them.
+
+    Two threads whose first inference falls together would wait there for each other for ever: one
+    fills the table and needs Python's lock, the other holds that and waits for the table.
+    """
+    openvino.Type.u8.to_dtype()
+    openvino.Tensor(np.zeros(1, np.uint8))
 
 
 def openvino_core() -> Any:

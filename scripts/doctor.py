@@ -69,6 +69,7 @@ def _devices() -> Iterator[Fact]:
     import torch
 
     from configs import ConfigError
+    from models.card import DEFAULT_MODEL, find_model, read_card
     from models.graphs import load_openvino
     from pipeline.devices import find_device
     from pipeline.openvino_runtime import cache_folder
@@ -79,7 +80,9 @@ def _devices() -> Iterator[Fact]:
             device = torch.cuda.get_device_properties(index)
             yield f"cuda:{index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB"
     chosen = find_device("auto")
-    yield "auto", f"{chosen}, {find_precision('auto', chosen)}"
+    card = read_card(find_model(DEFAULT_MODEL))
+    precision = find_precision("auto", chosen, "openvino" if chosen == "cpu" else "torch", card)
+    yield "auto", f"{chosen}, {precision} with {card.name}"
     try:
         load_openvino()
     except ConfigError as error:

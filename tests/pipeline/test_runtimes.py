@@ -283,6 +283,30 @@ def test_lanes_share_the_threads_and_give_what_one_gives_alone():
     assert 1 <= len(together._of_shape[96, 160, 3]._idle) <= 2
 
 
+@pytest.mark.slow
+def test_two_first_inferences_at_once_do_not_wait_for_each_other():
+    """OpenVINO fills its tables of types then; without care a third of these processes hung."""
+    script = (
+        "import sys, threading\n"
+        "import numpy as np\n"
+        "from models import ModelSource\n"
+        "from pipeline.openvino_runtime import OpenVINORuntime\n"
+        "model = ModelSource.find('cric-fcos-light')\n"
+        "runtime = OpenVINORuntime(model, [0.5] * 6, 'int8', lanes=2)\n"
+        "both = threading.Barrier(2)\n"
+        "def infer():\n"
+        "    both.wait()\n"
+        "    runtime.run(np.zeros((64, 64, 3), np.uint8))\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "threads = [threading.Thread(target=infer) for _ in range(2)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(REPO)}
+    for _ in range(10):
+        subprocess.run([sys.executable, "-c", script], env=env, check=True, timeout=60)
+
+
 def test_lanes_are_as_many_as_threads_up_to_a_bound_and_torch_has_one():
     for threads, lanes in (1, 1), (2, 2), (16, MOST_LANES):
         assert ready(lively(), "openvino", threads=threads).lanes == lanes
