@@ -23,6 +23,9 @@ ROOM = 4
 LARGE = 1024 * 1024
 """Output pixels from which on torch's way is taken: those of tiles, not of fields."""
 
+HANDY = 64
+"""Tiles lie multiples of so many output pixels apart, mostly."""
+
 _EXACT = 1e-6
 """Pixels by which torch's grid may lie beside the box's. With 1/32 it would fit at nearly any
 scale, and values would differ by a level or two; but overlapping tiles would then show slightly
@@ -39,7 +42,7 @@ def resample(image: Pixels, size: tuple[int, int], box: Box | None = None) -> Pi
     cut from images with a margin of `SUPPORT` output pixels meet without a seam.
 
     Pillow does it for any box. torch has the same filter, vectorised, three to five times as fast,
-    but only for grids that start on a whole pixel, as at whole factors. Large boxes with `ROOM`
+    but only for grids that start on a whole pixel, as at 2, 1.5 or 1.25. Large boxes with `ROOM`
     before them are extended to the left and up by as many output pixels as lead to one, and cut.
 
     Args:
@@ -67,6 +70,8 @@ def _by_torch(image: Pixels, size: tuple[int, int], box: Box) -> Pixels | None:
     scale_x, scale_y = (right - left) / size[0], (bottom - top) / size[1]
     if min(scale_x, scale_y) < 1 or size[0] * size[1] < LARGE:
         return None
+    if not (_is_handy(scale_x) and _is_handy(scale_y)):
+        return None
     across, down = _whole_start(left, scale_x), _whole_start(top, scale_y)
     if across is None or down is None:
         return None
@@ -87,6 +92,14 @@ def _by_torch(image: Pixels, size: tuple[int, int], box: Box) -> Pixels | None:
     rows, columns = slice(skip_y, skip_y + size[1]), slice(skip_x, skip_x + size[0])
     result: Pixels = np.ascontiguousarray(shrunk[rows, columns].numpy())
     return result if result.shape[1::-1] == tuple(size) else None
+
+
+def _is_handy(scale: float) -> bool:
+    """Whether a scale is one at which all tiles of a slide start on whole pixels.
+
+    At others few of them do, by chance: not worth loading torch for.
+    """
+    return abs(HANDY * scale - round(HANDY * scale)) < _EXACT
 
 
 def _whole_start(start: float, scale: float) -> tuple[int, int] | None:

@@ -37,6 +37,12 @@ def test_whole_images_and_whole_factors_are_exact(image):
         np.testing.assert_array_equal(found, by_pillow(image, (SIDE, SIDE), box))
 
 
+def test_torch_is_left_alone_at_scales_where_its_grid_fits_few_tiles(image):
+    for scale, fits in (1.25, True), (1.5, True), (2.0, True), (1.4, False), (2.0284, False):
+        box = (0, 0, SIDE * scale, SIDE * scale)
+        assert (module._by_torch(image, (SIDE, SIDE), box) is not None) == fits
+
+
 @pytest.mark.parametrize("scale", [1.5, 2.0, 2.0284])
 @pytest.mark.parametrize("phase", [0.0, 0.25, 0.5])
 def test_boxes_that_overlap_show_the_same_pixels(image, scale, phase):
