@@ -15,7 +15,8 @@ from configs import ConfigError
 
 if TYPE_CHECKING:
     from data.evaluation import FieldCells
-    from data.fieldset import FieldSet
+    from data.fieldset import Field, FieldSet
+    from data.images import Pixels
     from models import DenseDetector
     from pipeline.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
@@ -265,12 +266,17 @@ def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells],
 
     images = images_of(fields)
 
-    def detect(index: int) -> FieldCells:
+    def read(index: int) -> tuple[Field, Pixels]:
         field = fields.fields[index]
         downsample = downsample_of(field, detector.card.mpp)
         size = (round(field.width / downsample), round(field.height / downsample))
-        cells = detector.detect([images.whole(index, size)])[0]
-        scale = np.tile([field.width / size[0], field.height / size[1]], 2)
+        return field, images.whole(index, size)
+
+    def detect(task: tuple[Field, Pixels]) -> FieldCells:
+        field, pixels = task
+        cells = detector.detect([pixels])[0]
+        height, width = pixels.shape[:2]
+        scale = np.tile([field.width / width, field.height / height], 2)
         nowhere = np.zeros(len(cells), bool)
         return FieldCells(cells.boxes * scale, cells.labels, cells.scores, nowhere)
 
@@ -279,5 +285,8 @@ def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells],
         for field in fields.fields
     ]
     count, lanes = len(truth), detector.lanes
-    with work_ahead(detect, range(count), threads=lanes, ahead=lanes) as found:
+    with (  # one thread reads: the slides that are open are its own
+        work_ahead(read, range(count), threads=1, ahead=lanes) as tasks,
+        work_ahead(detect, tasks, threads=lanes, ahead=lanes) as found,
+    ):
         return truth, list(track(found, "Fields", total=count))
