@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MOST_READERS = 16
 """Threads that read for one network: each holds some 50 MB of what it decodes and has read."""
 
-
 MOST_LANES = 4
 """Tiles in OpenVINO's network at once: each needs some 0.1 GB."""
 
