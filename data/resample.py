@@ -5,7 +5,6 @@ A detector sees what it was trained on only if both go through the same filter.
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
 from typing import Any
@@ -121,7 +120,6 @@ def _whole_start(start: float, scale: float) -> tuple[int, int] | None:
     return round(float(places[best])), int(steps[best])
 
 
-@functools.cache
 def _load_torch() -> Any:
     """torch, which a screen may have done without until the first tile that is to be resampled.
 

@@ -203,6 +203,11 @@ class DetectorConfig(StrictModel):
         """Images are padded, to the right and below, to sides that this divides."""
         return 2 ** max(5, self.pyramid.levels[-1])
 
+    def padded(self, side: int) -> int:
+        """The side that an image's side is padded to."""
+        # Without negative numbers, whose quotients other runtimes round towards zero.
+        return (side + self.divisor - 1) // self.divisor * self.divisor
+
     @property
     def anchor_sides(self) -> tuple[tuple[float, ...], ...]:
         """For each level of the head, the sides in px of the square anchors at each place.

@@ -38,7 +38,7 @@ class FieldTransform(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        self.divisor = config.divisor
+        self._padded = config.padded
         self.register_buffer("mean", torch.tensor(config.image_mean).view(3, 1, 1), False)
         self.register_buffer("std", torch.tensor(config.image_std).view(3, 1, 1), False)
 
@@ -47,7 +47,7 @@ class FieldTransform(nn.Module):
     ) -> tuple[ImageList, list[Target] | None]:
         """From (3, H, W) images in 0..1 to one padded (B, 3, H', W') batch and their sizes."""
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        height, width = (self.padded(max(side)) for side in zip(*sizes, strict=True))
+        height, width = (self._padded(max(side)) for side in zip(*sizes, strict=True))
         batch = torch.stack([self.normalised(image, height, width) for image in images])
         # The convolutions' fast layout, on CPUs and GPUs alike.
         batch = batch.contiguous(memory_format=torch.channels_last)
@@ -57,11 +57,6 @@ class FieldTransform(nn.Module):
         """From (..., 3, H, W) in 0..1, normalised and padded, to (..., 3, height, width)."""
         beyond = (0, width - images.shape[-1], 0, height - images.shape[-2])
         return pad((images - self.mean) / self.std, beyond)
-
-    def padded(self, side: int) -> int:
-        """The side that an image's side is padded to."""
-        # Without negative numbers, whose quotients other runtimes round towards zero.
-        return (side + self.divisor - 1) // self.divisor * self.divisor
 
 
 class ExactAnchors(AnchorGenerator):

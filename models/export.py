@@ -44,8 +44,8 @@ class PixelNetwork(nn.Module):
         # laid out anew twice, a fifteenth of the network's time.
         images = transform.normalised(
             pixels.permute(0, 3, 1, 2).float().div(255),
-            transform.padded(height),
-            transform.padded(width),
+            self.detector.config.padded(height),
+            self.detector.config.padded(width),
         )
         batch = ImageList(images, [(height, width)])
         outputs, _, _ = self.detector.run(batch)
@@ -54,7 +54,7 @@ class PixelNetwork(nn.Module):
 
 def anchors_of(detector: DenseDetector, size: tuple[int, int]) -> list[Tensor]:
     """The anchors that go with a graph's outputs for one tile of (height, width) pixels."""
-    height, width = (detector.transform.padded(side) for side in size)
+    height, width = (detector.config.padded(side) for side in size)
     nothing = torch.empty(1)
     maps = [
         nothing.expand(1, 1, height >> level, width >> level)
@@ -181,7 +181,7 @@ def _prepare(detector: DenseDetector) -> tuple[PixelNetwork, Tensor, list[str]]:
     """The network, pixels to trace it with, and the names of its outputs."""
     network = PixelNetwork(detector).eval()
     # More than one place on every level: a level of one place hides how sizes depend on the input.
-    side = 2 * detector.transform.divisor
+    side = 2 * detector.config.divisor
     example = torch.zeros((1, side - 1, side + 1, 3), dtype=torch.uint8)
     with torch.no_grad():
         batch, _ = detector.transform([example[0].permute(2, 0, 1).float()])

@@ -16,14 +16,9 @@ class ModelSource:
 
     An exported network runs without its detector, so without torch, which takes seconds to load.
 
-    Args:
+    Attributes:
         card: of the model.
         folder: where it lies; None for a detector made in memory.
-        detector: itself, where it is there already.
-
-    Attributes:
-        card: as given.
-        folder: as given.
     """
 
     def __init__(

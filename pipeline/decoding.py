@@ -84,7 +84,7 @@ def decode(
 
 def _anchors(config: DetectorConfig, rows: Rows, size: tuple[int, int]) -> Boxes:
     """The anchors of rows of the outputs, as torchvision's `AnchorGenerator` lays them."""
-    height, width = (-(-side // config.divisor) * config.divisor for side in size)
+    height, width = (config.padded(side) for side in size)
     anchors = np.zeros((len(rows), 4))
     first = 0
     for level, sides in zip(config.pyramid.levels, config.anchor_sides, strict=True):

@@ -13,7 +13,7 @@ from pydantic import Field
 from configs import StrictModel
 from models import ModelSource
 from models.card import ModelCard
-from pipeline.devices import count_cores, find_device, leave_cores_to_network
+from pipeline.devices import count_cores, find_device
 from pipeline.geometry import Detections
 from pipeline.runtimes import build_runtime
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 MOST_READERS = 16
 """Threads that read for one network: each holds some 50 MB of what it decodes and has read."""
-
-MOST_LANES = 4
-"""Tiles in OpenVINO's network at once: each needs some 0.1 GB."""
 
 
 class RuntimeSettings(StrictModel):
@@ -67,10 +64,7 @@ class TileDetector:
         runtime: what runs the network, with the precision that "auto" came to.
         batch_size: tiles at once.
         readers: threads that keep it busy with tiles.
-        lanes: batches that it takes at once, each from a thread of its own. Two on a GPU: while the
-            cells of one are fetched the other is in the network. With OpenVINO as many as there
-            are threads, up to `MOST_LANES`: a tile that waits for a core which reads keeps no
-            other core waiting.
+        lanes: batches that it takes at once, each from a thread of its own: the runtime's.
         turn: held by whoever screens the tiles of a slide.
 
     Raises:
@@ -93,9 +87,7 @@ class TileDetector:
         self.device = find_device(settings.device)
         on_gpu = self.device != "cpu"
         self.batch_size = settings.batch_size or (4 if on_gpu else 1)
-        threads = settings.threads or count_cores()
-        self.readers = settings.readers or _readers_for(on_gpu, threads)
-        self.lanes = 2 if on_gpu else min(threads, MOST_LANES)
+        self.readers = settings.readers or _readers_for(on_gpu, settings.threads or count_cores())
         self.turn = threading.Lock()
         self.runtime = build_runtime(
             model,
@@ -105,12 +97,8 @@ class TileDetector:
             settings.precision,
             settings.threads,
             settings.compile,
-            self.lanes,
         )
-        if self.runtime.name == "openvino":
-            leave_cores_to_network()
-        elif not on_gpu:  # torch's own threads share each tile
-            self.lanes = 1
+        self.lanes = self.runtime.lanes
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Finds cells in tiles.

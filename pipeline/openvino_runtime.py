@@ -30,7 +30,8 @@ class OpenVINORuntime:
 
     A network of fixed shape takes a sixth less time than one for any shape. The first few shapes
     that come, which are all that a batch of slides has, get one each. Several threads may call at
-    once: up to ``lanes`` of them are served side by side, each by its share of the cores.
+    once: up to ``lanes`` of them are served side by side, each by its share of the cores, so that a
+    tile that waits for a core which reads keeps no other core waiting.
 
     See `pipeline.runtimes.Runtime`.
 
@@ -64,7 +65,7 @@ class OpenVINORuntime:
         self._model = _find_model(model, precision)
         self._decode = find_decoder(model, thresholds)
         self._threads = threads
-        self._lanes = lanes
+        self.lanes = lanes
         self._any_shape = self._compile(self._model)
         self._of_shape: dict[tuple[int, ...], _Network] = {}
         self._compiling = threading.Lock()
@@ -89,7 +90,7 @@ class OpenVINORuntime:
             return self._of_shape.get(shape, self._any_shape)
 
     def _compile(self, model: Any) -> _Network:
-        return _Network(compile_openvino(model, self.precision, self._threads, self._lanes))
+        return _Network(compile_openvino(model, self.precision, self._threads, self.lanes))
 
 
 class _Network:

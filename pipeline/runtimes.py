@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from configs import ConfigError
 from models import ModelSource
 from models.graphs import ExportError
+from pipeline.devices import count_cores, leave_cores_to_network
 from pipeline.geometry import Detections
 from pipeline.openvino_runtime import OpenVINORuntime
 from pipeline.precision import Precision, find_precision
+
+MOST_LANES = 4
+"""Tiles in OpenVINO's network at once: each needs some 0.1 GB."""
 
 
 class Runtime(Protocol):
@@ -24,12 +28,14 @@ class Runtime(Protocol):
         precision: what it computes in.
         sha256: of the weights that it runs; empty for a detector made in memory.
         fallback: why this is not the runtime that would be taken first; None where it is.
+        lanes: batches that it takes at once, each from a thread of its own.
     """
 
     name: str
     precision: Precision
     sha256: str
     fallback: str | None
+    lanes: int
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Cells of (H, W, 3) RGB tiles, in their pixels, by falling score.
@@ -47,12 +53,11 @@ def build_runtime(
     precision: Literal["auto"] | Precision,
     threads: int | None = None,
     compiled: bool = False,
-    lanes: int = 1,
 ) -> Runtime:
     """The runtime for a device; "auto" is OpenVINO on a CPU, and torch where that can't be had.
 
-    ``thresholds`` are each class's least score; ``threads`` the CPU's for the network; ``compiled``
-    is torch's, ``lanes`` are OpenVINO's; see there.
+    ``thresholds`` are each class's least score; ``threads`` the CPU's for the network, of which
+    OpenVINO has a lane for each, up to `MOST_LANES`; ``compiled`` is torch's, see there.
 
     Raises:
         ConfigError: the runtime or the precision does not fit the device or the model.
@@ -64,11 +69,15 @@ def build_runtime(
     if name != "torch" and device == "cpu":
         try:
             chosen = find_precision(precision, device, "openvino", model.card)
-            return OpenVINORuntime(model, thresholds, chosen, threads, lanes)
+            lanes = min(threads or count_cores(), MOST_LANES)
+            runtime = OpenVINORuntime(model, thresholds, chosen, threads, lanes)
         except ExportError as error:
             if name == "openvino" or precision == "int8":
                 raise ConfigError(f"runtime openvino: {error}") from error
             fallback = f"the network runs on torch, more slowly: {error}"
+        else:
+            leave_cores_to_network()
+            return runtime
     chosen = find_precision(precision, device, "torch", model.card)
     import torch
 

@@ -16,6 +16,7 @@ from torch._dynamo.exc import TorchDynamoException
 from configs import ConfigError
 from models import DenseDetector
 from models.export import anchors_of
+from models.graphs import first_line
 from pipeline.geometry import Detections
 from pipeline.precision import Precision
 
@@ -55,6 +56,9 @@ class TorchRuntime:
         self.sha256 = detector.card.sha256 if detector.card else ""
         self.fallback = fallback
         self._device = torch.device(device)
+        # On a GPU, while the cells of one batch are fetched, the other is in the network; on a CPU
+        # torch's own threads share each tile.
+        self.lanes = 2 if self._device.type == "cuda" else 1
         self._detector = detector.to(self._device).to(memory_format=torch.channels_last).eval()
         self._streams = threading.local()
         if compiled:
@@ -84,9 +88,9 @@ class TorchRuntime:
             try:
                 outputs, anchors, _ = self._detector.run(batch)
             except TorchDynamoException as error:
-                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 raise ConfigError(
-                    f"runtime.compile: torch can't compile the network here: {reason}; leave it out"
+                    "runtime.compile: torch can't compile the network here: "
+                    f"{first_line(error)}; leave it out"
                 ) from error
         return RawOutputs(outputs, anchors, batch.image_sizes)
 

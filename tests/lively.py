@@ -1,5 +1,6 @@
 """Untrained detectors whose outputs differ from place to place, as a trained one's do."""
 
+import numpy as np
 import torch
 from torch import nn
 from torchvision.ops import DeformConv2d
@@ -35,6 +36,21 @@ def settle(detector):
     coarse = torch.rand(2, 3, 8, 8).repeat_interleave(16, 2).repeat_interleave(16, 3)
     detector.train().run(detector.transform(list(coarse))[0])
     detector.eval()
+
+
+def patchwork(size, seed=0):
+    """A tile with patches, not only noise, whose features would all be alike."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (-(-size[0] // 16), -(-size[1] // 16), 3), np.uint8)
+    return coarse.repeat(16, axis=0).repeat(16, axis=1)[: size[0], : size[1]]
+
+
+@torch.no_grad()
+def run_torch(detector, tile):
+    """Raw outputs and anchors."""
+    image = torch.from_numpy(tile.copy()).permute(2, 0, 1) / 255
+    outputs, anchors, _ = detector.run(detector.transform([image])[0])
+    return outputs, anchors
 
 
 def saved(folder, name="fcos", seed=0, **settings):

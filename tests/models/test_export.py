@@ -5,10 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from lively import lively, saved
+from lively import lively, patchwork, run_torch, saved
 
 from configs import ConfigError
 from models import ModelFileError, load_detector
@@ -28,20 +27,6 @@ SIZES = [(96, 160), (70, 100), (33, 201)]
 REPO = Path(__file__).resolve().parents[2]
 
 
-def pixels(size, seed=0):
-    """A tile with patches, not only noise, whose features would all be alike."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (-(-size[0] // 16), -(-size[1] // 16), 3), np.uint8)
-    return coarse.repeat(16, axis=0).repeat(16, axis=1)[: size[0], : size[1]]
-
-
-@torch.no_grad()
-def run_torch(detector, tile):
-    image = torch.from_numpy(tile.copy()).permute(2, 0, 1) / 255
-    outputs, anchors, _ = detector.run(detector.transform([image])[0])
-    return outputs, anchors
-
-
 def run_openvino(model, tile):
     compiled = load_openvino().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled(tile[None])
@@ -50,7 +35,7 @@ def run_openvino(model, tile):
 
 def assert_same_outputs(detector, model):
     for size in SIZES:
-        tile = pixels(size)
+        tile = patchwork(size)
         expected, _ = run_torch(detector, tile)
         found = run_openvino(model, tile)
         assert set(found) == set(expected)
@@ -69,7 +54,7 @@ def test_openvino_gives_torch_s_raw_outputs_at_every_size(name):
 @pytest.mark.parametrize("size", SIZES)
 def test_anchors_are_known_without_the_network(name, size):
     detector = lively(name)
-    _, expected = run_torch(detector, pixels(size))
+    _, expected = run_torch(detector, patchwork(size))
     torch.testing.assert_close(anchors_of(detector, size), expected)
 
 
@@ -108,12 +93,12 @@ def test_int8_is_near_and_small_and_normalises_by_itself(tmp_path):
     pytest.importorskip("nncf", reason="int8 needs cytolibra[export]")
     detector = lively()
     model = to_openvino(detector)
-    quantised = quantise(model, [pixels((96, 160), seed) for seed in range(6)])
+    quantised = quantise(model, [patchwork((96, 160), seed) for seed in range(6)])
     for name, network in {"openvino": model, "openvino-int8": quantised}.items():
         save_openvino(network, tmp_path, name)
     sizes = [(tmp_path / FILES[kind][1]).stat().st_size for kind in ("openvino", "openvino-int8")]
     assert sizes[1] < 0.4 * sizes[0]
-    tile = pixels((70, 100), 99)
+    tile = patchwork((70, 100), 99)
     expected, _ = run_torch(detector, tile)
     found = run_openvino(openvino_core().read_model(tmp_path / "openvino-int8.xml"), tile)
     for name, value in expected.items():

@@ -7,8 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-from lively import CLASSES, lively, saved
+from lively import CLASSES, lively, patchwork, run_torch, saved
 
 from models import ModelSource
 from pipeline import torch_runtime
@@ -28,14 +27,9 @@ KINDS = [
 ]
 
 
-def outputs_of(detector, size, seed=0):
+def outputs_of(detector, size):
     """Raw outputs for a tile, as an exported network gives them."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (-(-size[0] // 16), -(-size[1] // 16), 3), np.uint8)
-    tile = coarse.repeat(16, axis=0).repeat(16, axis=1)[: size[0], : size[1]]
-    with torch.no_grad():
-        image = torch.from_numpy(tile.copy()).permute(2, 0, 1) / 255
-        found, _, _ = detector.run(detector.transform([image])[0])
+    found, _ = run_torch(detector, patchwork(size))
     return {name: value.numpy() for name, value in found.items()}
 
 

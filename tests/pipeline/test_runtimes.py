@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lively import CLASSES, lively, saved
+from lively import CLASSES, lively, patchwork, saved
 from torch._dynamo.exc import TorchDynamoException
 
 from configs import ConfigError
@@ -18,10 +18,11 @@ from models.graphs import load_openvino
 from models.source import ModelSource
 from pipeline import openvino_runtime, runtimes
 from pipeline import precision as precisions
-from pipeline.detector import MOST_LANES, RuntimeSettings, TileDetector
+from pipeline.detector import RuntimeSettings, TileDetector
 from pipeline.flow import work_ahead
 from pipeline.openvino_runtime import OpenVINORuntime, cache_folder
 from pipeline.precision import MOST_AP_COST, find_precision
+from pipeline.runtimes import MOST_LANES
 from pipeline.torch_runtime import TorchRuntime
 
 THRESHOLDS = [0.25, 0.25]
@@ -48,9 +49,7 @@ def with_int8(detector, **costs):
 
 
 def tile(size=(96, 160), seed=0):
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (-(-size[0] // 16), -(-size[1] // 16), 3), np.uint8)
-    return coarse.repeat(16, axis=0).repeat(16, axis=1)[: size[0], : size[1]]
+    return patchwork(size, seed)
 
 
 def ready(detector, name, precision="fp32", **settings):
