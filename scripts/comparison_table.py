@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.bootstrap import draw_fields, interval, resampled_ap
 from data.evaluation import Matches, load_cells, match_classes, pool, pooled_classes
+from data.evaluation.bootstrap import draw_fields, interval, resampled_ap
 from scripts.comparison import ComparisonSettings, Run, is_done, planned, table_runs, tuned_weight
 from scripts.plots import draw_balance, read_balance
 

@@ -15,7 +15,7 @@ import typer
 from configs import ConfigError, load_yaml, validate
 
 if TYPE_CHECKING:
-    from data.fieldset import FieldSet
+    from data.fields.fieldset import FieldSet
 
 
 class Target(StrEnum):

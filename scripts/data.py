@@ -13,8 +13,8 @@ from rich.table import Table
 from configs import ConfigError
 
 if TYPE_CHECKING:
-    from data.fieldset import FieldSet
-    from data.statistics import ClassStatistics
+    from data.fields.fieldset import FieldSet
+    from data.fields.statistics import ClassStatistics
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -49,7 +49,7 @@ def stats(
     seed: Annotated[int, typer.Option(help="Which tiles are drawn.")] = 0,
 ) -> None:
     """Draws what annotated fields hold, with a sheet of random tiles: look before you train."""
-    from data.statistics import describe_classes
+    from data.fields.statistics import describe_classes
     from scripts.data_page import write_page
 
     fields = _read(annotations, images, classes, groups, mpp)
@@ -88,7 +88,7 @@ def split(
     mpp: Mpp = None,
 ) -> None:
     """Splits annotated fields, each class as evenly as what belongs together allows."""
-    from data.splits import save_split, split_fields
+    from data.fields.splits import save_split, split_fields
 
     if by not in ("patient", "slide", "field"):
         raise ConfigError(f"--by {by}: patient, slide or field")

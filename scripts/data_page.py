@@ -15,11 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from data.fieldset import FieldSet
-from data.images import FieldImages
-from data.regions import downsample_of
-from data.sampling import touching
-from data.statistics import ClassStatistics, cells_a_tile
+from data.fields.fieldset import FieldSet
+from data.fields.images import FieldImages
+from data.fields.regions import downsample_of, touching
+from data.fields.statistics import ClassStatistics, cells_a_tile
 from models.config import NORMAL_NAMES
 from pipeline.classes import CellClass, class_colors
 from pipeline.pages import render_page

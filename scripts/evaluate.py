@@ -15,8 +15,8 @@ from configs import ConfigError
 
 if TYPE_CHECKING:
     from data.evaluation import FieldCells
-    from data.fieldset import Field, FieldSet
-    from data.images import Pixels
+    from data.fields.fieldset import Field, FieldSet
+    from data.fields.images import Pixels
     from models import DenseDetector
     from pipeline.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
@@ -190,7 +190,7 @@ def gather(detector: TileDetector, fields: FieldSet) -> Evidence:
 
 def _read_fields(loaded: DenseDetector, data: Path, images: Path) -> FieldSet:
     """Annotated images, and slides cut into parts that the detector takes whole."""
-    from data.regions import cut_fields
+    from data.fields.regions import cut_fields
     from scripts.slides import read_annotated
 
     assert loaded.card is not None
@@ -260,7 +260,7 @@ def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells],
     import numpy as np
 
     from data.evaluation import FieldCells
-    from data.regions import downsample_of
+    from data.fields.regions import downsample_of
     from pipeline.flow import work_ahead
     from scripts.slides import images_of
 

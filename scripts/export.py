@@ -11,7 +11,7 @@ import typer
 from configs import ConfigError
 
 if TYPE_CHECKING:
-    from data.coco import FieldSet
+    from data.fields.fieldset import FieldSet
     from models import DenseDetector, ModelCard
     from models.card import GraphKind
 
@@ -87,7 +87,7 @@ def _check_options(
 def _read_fields(
     data: Path | None, images: Path | None, detector: DenseDetector
 ) -> FieldSet | None:
-    from data.coco import read_coco
+    from data.annotations import read_coco
 
     if data is None or images is None:
         return None

@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler, Subset
 
-from data.augment import AugmentSettings
-from data.fields import CropDataset, Sample, WholeFieldDataset, collate
-from data.fieldset import FieldSet
-from data.sampling import CropSettings
+from data.crops.augment import AugmentSettings
+from data.crops.dataset import CropDataset, Sample, WholeFieldDataset, collate
+from data.crops.sampling import CropSettings
+from data.fields.fieldset import FieldSet
 from scripts.loop import LoopSettings
 from scripts.slides import images_of
 

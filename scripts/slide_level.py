@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from configs import ConfigError
-from data.slide_metrics import (
+from data.evaluation.slide_metrics import (
     Estimate,
     auc,
     auc_by_groups,
@@ -26,7 +26,7 @@ from data.slide_metrics import (
     proportion,
     threshold_for,
 )
-from data.splits import stratify
+from data.fields.splits import stratify
 from pipeline.classes import find_category
 from pipeline.geometry import Detections
 from pipeline.report import SlideReport

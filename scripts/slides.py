@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from configs import ConfigError, CytoLibraError
 from data.annotations import AnnotationSettings, ImageInfo, image_info, read_fields
-from data.fieldset import Field, FieldSet
-from data.images import FieldImages, ImageError
+from data.fields.fieldset import Field, FieldSet
+from data.fields.images import FieldImages, ImageError
 from pipeline.foreground import foreground_mask
 from pipeline.geometry import Size
 from pipeline.slide import IMAGE_SUFFIXES, Slide, open_slide
@@ -76,7 +76,7 @@ def open_field(field: Field, cache: Path | None = None) -> FieldSlide | None:
 
 
 class FieldSlide:
-    """A slide as `data.images.OpenSlide` wants it."""
+    """A slide as `data.fields.images.OpenSlide` wants it."""
 
     def __init__(self, slide: Slide) -> None:
         self._slide = slide
@@ -84,14 +84,14 @@ class FieldSlide:
     def read(
         self, x: float, y: float, size: tuple[int, int], downsample: float
     ) -> NDArray[np.uint8]:
-        """See `data.images.OpenSlide`."""
+        """See `data.fields.images.OpenSlide`."""
         try:
             return self._slide.read_region(x, y, Size(*size), downsample)
         except CytoLibraError as error:
             raise _image_error(self._slide.path, error) from error
 
     def overview(self, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float]:
-        """See `data.images.OpenSlide`; cells may be where the screening would look for them."""
+        """See `data.fields.images.OpenSlide`; cells may be where the screening would look for them."""
         step = mpp / self._slide.mpp
         with open_slide(self._slide.path, self._slide.mpp) as slide:  # past any cache: read once
             image, readable = slide.overview(step)

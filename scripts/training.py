@@ -16,14 +16,14 @@ from rich.console import Console
 
 from configs import ConfigError, StrictModel
 from data.annotations import AnnotationSettings
-from data.augment import AugmentSettings
+from data.crops.augment import AugmentSettings
+from data.crops.sampling import CropSettings
 from data.evaluation import (
     save_cells,
 )
-from data.fieldset import FieldSet, widest_cell
-from data.regions import cut_fields
-from data.sampling import CropSettings
-from data.splits import check_leaks, take_part
+from data.fields.fieldset import FieldSet, widest_cell
+from data.fields.regions import cut_fields
+from data.fields.splits import check_leaks, take_part
 from models import (
     DetectorConfig,
     ModelCard,
@@ -210,7 +210,7 @@ def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
 
     Raises:
         ConfigError: there is no cell to learn from; see also `data.annotations.read_fields` and
-            `data.splits.check_leaks`.
+            `data.fields.splits.check_leaks`.
     """
     data = settings.data
     train, val = (_read_source(source, settings.model.classes) for source in (data.train, data.val))

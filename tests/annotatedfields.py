@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.fieldset import Field
+from data.fields.fieldset import Field
 
 
 def field(name, labels=(0,), slide="", patient=""):

@@ -6,7 +6,7 @@ import numpy as np
 from cellcases import cells
 from PIL import Image
 
-from data.fieldset import Field, FieldSet
+from data.fields.fieldset import Field, FieldSet
 from models import DetectorConfig, ModelCard
 from scripts.evaluation.evidence import Evidence
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.coco import read_coco
+from data.annotations import read_coco
 from data.evaluation import matches, pool
 from data.synth import CLASSES, Layout, NamedSource, Scene, lay_out, read_fields, write_slide
 from models import DEFAULT_MODEL, list_models, load_detector

@@ -2,14 +2,13 @@
 
 Each format is one module with ``SUFFIXES``, ``matches`` and ``read``, which gives `Drawing`s: what
 the file draws, as it is. `reading.read_fields` turns them, all by the same rules, into a
-`data.fieldset.FieldSet`: class names mapped, marks grown to boxes, boxes clipped, ignored areas
-as crowds.
+`FieldSet`: class names mapped, marks grown to boxes, boxes clipped, ignored areas as crowds.
 """
 
 from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED
 from data.annotations.formats import FORMATS
 from data.annotations.images import ImageInfo, image_info
-from data.annotations.reading import read_fields
+from data.annotations.reading import read_coco, read_fields
 from data.annotations.settings import AnnotationSettings
 
 __all__ = [
@@ -21,5 +20,6 @@ __all__ = [
     "AnnotationSettings",
     "ImageInfo",
     "image_info",
+    "read_coco",
     "read_fields",
 ]

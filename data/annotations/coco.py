@@ -15,7 +15,7 @@ import numpy as np
 
 from data.annotations.drawing import Drawing, Shape, box, draw, outline
 from data.annotations.files import Content
-from data.fieldset import Field, FieldSet
+from data.fields.fieldset import Field, FieldSet
 
 SUFFIXES = (".json", ".json.gz")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from configs import ConfigError
-from data.fieldset import Field
+from data.fields.fieldset import Field
 
 
 def with_groups(fields: Sequence[Field], table: Path) -> tuple[Field, ...]:

@@ -18,7 +18,7 @@ from data.annotations.groups import with_groups
 from data.annotations.images import ImageFolder, ImageInfo, InfoOf, image_info
 from data.annotations.placing import Placed, ignored_areas, place
 from data.annotations.settings import AnnotationSettings
-from data.fieldset import Field, FieldSet
+from data.fields.fieldset import Field, FieldSet
 
 _THIN = "boxes at most 1 px wide or high"
 _BEYOND = "boxes outside of the image"
@@ -66,6 +66,20 @@ def read_fields(
         fields = with_groups(fields, settings.groups)
     settler.dropped[_MISSING] = sum(len(source.drawings) for source in sources) - len(fields)
     return FieldSet(all_classes, fields, tuple(_notes(sources, settler.dropped, others)))
+
+
+def read_coco(path: Path, images: Path, classes: Sequence[str] | None = None) -> FieldSet:
+    """Reads a COCO file of annotated fields.
+
+    Args:
+        path: the JSON file; an image may carry ``mpp``, an annotation ``nucleus``.
+        images: the folder that ``file_name`` is relative to.
+        classes: the names, in the order of the labels; by default the file's categories by id.
+
+    Raises:
+        ConfigError: as `read_fields`.
+    """
+    return read_fields(path, [images], classes, AnnotationSettings(format="coco"))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs import ConfigError
-from data.coco import read_coco
-from data.fieldset import Field
+from data.annotations import read_coco
+from data.fields.fieldset import Field
 from data.resample import resample
 from data.synth.noise import CAMERA, field_over, texture, window
 from data.synth.region import Region
@@ -49,7 +49,7 @@ def read_fields(path: Path, images: Path) -> tuple[tuple[str, ...], list[Annotat
     Where an annotation gives no ``nucleus``, the middle of its box is taken.
 
     Raises:
-        ConfigError: as `data.coco.read_coco`; or a field says no mpp.
+        ConfigError: as `data.annotations.read_coco`; or a field says no mpp.
     """
     fields = read_coco(path, images)
     return fields.classes, [_annotated(field) for field in fields.fields]

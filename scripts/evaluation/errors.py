@@ -13,8 +13,8 @@ from torch import from_numpy
 from torchvision.ops import box_iou
 
 from data.evaluation import FALSE_ALARM, FieldCells, partners
-from data.fieldset import Field
-from data.images import FieldImages
+from data.fields.fieldset import Field
+from data.fields.images import FieldImages
 from pipeline.classes import CellClass, order_by_severity
 from pipeline.pictures import CROP_PIXELS, CROP_UM
 from scripts.evaluation.evidence import Evidence

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import ConfigError
-from data.bootstrap import draw_groups, interval
 from data.evaluation import (
     FieldCells,
     Matches,
@@ -21,7 +20,8 @@ from data.evaluation import (
     pool,
     pooled_classes,
 )
-from data.fieldset import Field, FieldSet, Grouping
+from data.evaluation.bootstrap import draw_groups, interval
+from data.fields.fieldset import Field, FieldSet, Grouping
 from models import ModelCard
 from pipeline.geometry import Detections
 from pipeline.naming import name_cells

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.bootstrap import resampled_froc, resampled_rates
 from data.evaluation import (
     CALIBRATED_FROM,
     FROC_RATES,
@@ -23,6 +22,7 @@ from data.evaluation import (
     reliability,
     shares,
 )
+from data.evaluation.bootstrap import resampled_froc, resampled_rates
 from scripts.evaluation.evidence import Draws, Evidence, finite
 from scripts.evaluation.precision import (
     CLASS_MEAN,

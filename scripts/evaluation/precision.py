@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.bootstrap import resampled_ap
 from data.evaluation import long_tail
+from data.evaluation.bootstrap import resampled_ap
 from scripts.evaluation.evidence import Evidence
 
 CLASS_MEAN = "all classes"

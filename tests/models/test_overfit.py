@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from configs import load_yaml
-from data.coco import read_coco
+from data.annotations import read_coco
+from data.crops.dataset import WholeFieldDataset
 from data.evaluation import field_metrics
-from data.fields import WholeFieldDataset
-from data.fieldset import FieldSet
-from data.images import FieldImages
+from data.fields.fieldset import FieldSet
+from data.fields.images import FieldImages
 from models import build_detector
 from pipeline.precision import computes_bf16
 from scripts.judge import to_cells

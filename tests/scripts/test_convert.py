@@ -24,7 +24,7 @@ from PIL import Image
 from slidefiles import write_pyramid
 from typer.testing import CliRunner
 
-from data.coco import read_coco
+from data.annotations import read_coco
 from scripts.cli import build_app
 
 NAME = "Präparat 7 (α).png"

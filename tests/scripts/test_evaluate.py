@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
-from data.coco import read_coco
+from data.annotations import read_coco
 from models import load_detector
 from pipeline.detector import RuntimeSettings, TileDetector
 from scripts.cli import build_app

@@ -15,10 +15,10 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs import ConfigError, validate
-from data.augment import AugmentSettings
+from data.crops.augment import AugmentSettings
+from data.crops.dataset import CropDataset
+from data.crops.sampling import CropSettings
 from data.evaluation import load_cells
-from data.fields import CropDataset
-from data.sampling import CropSettings
 from models.callbacks import UnreadableError
 from models.learner import DetectionLearner, NotFiniteError
 from scripts import loggers, loop

@@ -5,10 +5,10 @@ import hashlib
 import pytest
 
 from configs import load_yaml
-from data.augment import AugmentSettings
-from data.coco import read_coco
-from data.fields import CropDataset
-from data.sampling import CropSettings
+from data.annotations import read_coco
+from data.crops.augment import AugmentSettings
+from data.crops.dataset import CropDataset
+from data.crops.sampling import CropSettings
 from scripts.slides import images_of
 
 pytestmark = pytest.mark.slow

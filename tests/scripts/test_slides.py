@@ -11,11 +11,11 @@ from slidefiles import break_tiles, write_pyramid
 
 from configs import ConfigError, validate
 from data.annotations import AnnotationSettings
-from data.augment import AugmentSettings
-from data.fields import CropDataset
-from data.images import ImageError
-from data.regions import cut_fields
-from data.sampling import CropSettings
+from data.crops.augment import AugmentSettings
+from data.crops.dataset import CropDataset
+from data.crops.sampling import CropSettings
+from data.fields.images import ImageError
+from data.fields.regions import cut_fields
 from models import load_detector
 from pipeline.detector import RuntimeSettings, TileDetector
 from scripts.evaluate import measure

@@ -133,7 +133,7 @@ def test_annotations_of_any_tool_are_named_in_the_configuration(values, tmp_path
 
 
 def test_evaluation_of_a_trained_model_covers_every_class(values, tmp_path, coco):
-    from data.coco import read_coco
+    from data.annotations import read_coco
     from pipeline.detector import RuntimeSettings, TileDetector
 
     run(values, tmp_path / "run")

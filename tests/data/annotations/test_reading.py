@@ -21,10 +21,9 @@ from annotationfiles import (
 from PIL import Image
 
 from configs import ConfigError, validate
-from data.annotations import AnnotationSettings, read_fields
+from data.annotations import AnnotationSettings, read_coco, read_fields
 from data.annotations.classes import ClassTable
 from data.annotations.images import ImageFolder
-from data.coco import read_coco
 
 NAME = "a.png"
 

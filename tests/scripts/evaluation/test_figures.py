@@ -8,7 +8,7 @@ from cellcases import cells, crowd, join_cells, random_fields
 from evidence import make_evidence, make_field, two_fields
 
 from configs import ConfigError
-from data.fieldset import FieldSet
+from data.fields.fieldset import FieldSet
 from scripts.evaluation.evidence import draw, judged_mm2
 from scripts.evaluation.figures import compute_figures
 

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import ConfigError
-from data.fieldset import Field, FieldSet
-from data.sampling import is_covered, touching
+from data.fields.fieldset import Field, FieldSet
+
+Window = tuple[float, float, float, float]
+"""xyxy in pixels of its field."""
 
 LARGEST = 768
 """Longest side, in pixels of the model's mpp, of a field that is taken as a whole: some 0.15 mm² at
@@ -133,3 +135,17 @@ def _ring(
 
 def _middles(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def touching(boxes: NDArray[np.floating], window: Window) -> NDArray[np.bool_]:
+    """Which of (N, 4) boxes have area in common with a window."""
+    before = (boxes[:, :2] < window[2:]).all(axis=1)
+    behind = (boxes[:, 2:] > window[:2]).all(axis=1)
+    return np.logical_and(before, behind)
+
+
+def is_covered(window: Window, areas: NDArray[np.floating]) -> bool:
+    """Whether one of (N, 4) areas holds a window as a whole."""
+    low = (areas[:, :2] <= window[:2]).all(axis=1)
+    high = (areas[:, 2:] >= window[2:]).all(axis=1)
+    return bool((low & high).any())

@@ -9,11 +9,12 @@ from PIL import Image
 from pydantic import ValidationError
 
 from configs import ConfigError
-from data.fieldset import Field, FieldSet
-from data.images import FieldImages, ImageError
-from data.rarity import repeat_factors
+from data.crops.sampling import CropSettings, WindowSampler
+from data.fields.fieldset import Field, FieldSet
+from data.fields.images import FieldImages, ImageError
+from data.fields.rarity import repeat_factors
+from data.fields.regions import is_covered
 from data.resample import resample
-from data.sampling import CropSettings, WindowSampler, is_covered
 
 SIDE = 1024
 DARK = [(100, 100), (100, 800), (800, 100), (800, 800)]

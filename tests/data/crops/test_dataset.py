@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from configs import ConfigError
-from data.augment import AugmentSettings, StainJitter
-from data.coco import read_coco
-from data.fields import (
+from data.annotations import read_coco
+from data.crops.augment import AugmentSettings, StainJitter
+from data.crops.dataset import (
     CropDataset,
     WholeFieldDataset,
     hide,
     visible,
 )
-from data.images import FieldImages
-from data.sampling import CropSettings
+from data.crops.sampling import CropSettings
+from data.fields.images import FieldImages
 
 PLAIN = AugmentSettings(flips=False, stain=0, brightness=0, contrast=0, blur=0, jpeg=0, noise=0)
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs import ConfigError
-from data.fieldset import Field
-from data.places import Survey, survey_of
+from data.fields.fieldset import Field
+from data.fields.places import Survey, survey_of
 from data.resample import resample
 
 Pixels = NDArray[np.uint8]

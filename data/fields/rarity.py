@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from data.fieldset import FieldSet
+from data.fields.fieldset import FieldSet
 
 
 def repeat_factors(fields: FieldSet, threshold: float) -> NDArray[np.float64]:

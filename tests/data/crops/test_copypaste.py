@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.copypaste import CellPaster
-from data.fieldset import Field, FieldSet
-from data.images import FieldImages
+from data.crops.copypaste import CellPaster
+from data.fields.fieldset import Field, FieldSet
+from data.fields.images import FieldImages
 
 CROP = np.full((100, 100, 3), 220, np.uint8)
 

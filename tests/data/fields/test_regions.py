@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from configs import ConfigError
 from data.evaluation import FieldCells, field_metrics
-from data.fieldset import Field, FieldSet
-from data.regions import cut_fields
+from data.fields.fieldset import Field, FieldSet
+from data.fields.regions import cut_fields
 
 WIDTH, HEIGHT = 3000, 2000
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from configs import ConfigError
-from data.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
-from data.copypaste import CellPaster
-from data.fieldset import FieldSet
-from data.images import FieldImages, ImageError
-from data.regions import downsample_of
-from data.sampling import CropSettings, Window, WindowSampler, touching
+from data.crops.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
+from data.crops.copypaste import CellPaster
+from data.crops.sampling import CropSettings, WindowSampler
+from data.fields.fieldset import FieldSet
+from data.fields.images import FieldImages, ImageError
+from data.fields.regions import Window, downsample_of, touching
 from data.synth import CLASSES, draw_field
 
 Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
@@ -127,7 +127,7 @@ class WholeFieldDataset(Dataset[Sample]):
     One that can't be read is empty; its target's "unreadable" says so.
 
     Args:
-        fields: the annotated fields; slides are cut by `data.regions.cut_fields` before.
+        fields: the annotated fields; slides are cut by `data.fields.regions.cut_fields` before.
         images: their pixels.
         mpp: of the result.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.fieldset import Field, FieldSet
+from data.fields.fieldset import Field, FieldSet
 
 PERCENTILES = (5, 50, 95)
 

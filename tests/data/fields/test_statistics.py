@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from annotatedfields import field
 
-from data.fieldset import FieldSet
-from data.statistics import cells_a_tile, describe_classes
+from data.fields.fieldset import FieldSet
+from data.fields.statistics import cells_a_tile, describe_classes
 
 
 def test_cells_are_counted_by_class_and_measured_in_micrometres():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data import bootstrap
-from data.bootstrap import (
+from data.evaluation import Matches, ap_of_matches, bootstrap, froc, join
+from data.evaluation.bootstrap import (
     bootstrap_ap,
     draw_fields,
     draw_groups,
@@ -13,7 +13,6 @@ from data.bootstrap import (
     resampled_froc,
     resampled_rates,
 )
-from data.evaluation import Matches, ap_of_matches, froc, join
 
 
 def random_matches(seed, fields=12):

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import places as module
-from data.fieldset import Field
-from data.places import Places, survey_of
+from data.fields import places as module
+from data.fields.fieldset import Field
+from data.fields.places import Places, survey_of
 
 GLASS, SIDE = 232, 100
 STEP = np.array([16.0, 16.0])

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from configs import ConfigError
-from data.coco import read_coco
+from data.annotations import read_coco
 from scripts.synth import synth
 
 SMALL = ["--size", "700x500", "--mpp", "0.5", "--cells-per-mm2", "300", "--abnormal", "0.3"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import ConfigError, validate
-from data.augment import AugmentSettings, StainJitter, build_augmentation
+from data.crops.augment import AugmentSettings, StainJitter, build_augmentation
 
 IMAGE = np.full((64, 64, 3), 200, np.uint8)
 BOXES, LABELS = np.array([[4.0, 6, 20, 30]]), np.array([1])

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from data.fieldset import Field, FieldSet
-from data.images import FieldImages
+from data.fields.fieldset import Field, FieldSet
+from data.fields.images import FieldImages
 
 CONTEXT = 1.4
 """Side of the copied square, in sides of the cell's box: a nucleus with its cytoplasm."""

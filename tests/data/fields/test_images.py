@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import images as module
-from data.fieldset import Field
-from data.images import FieldImages, ImageError
+from data.fields import images as module
+from data.fields.fieldset import Field
+from data.fields.images import FieldImages, ImageError
 from data.resample import resample
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)

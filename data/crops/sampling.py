@@ -12,13 +12,11 @@ from pydantic import Field as Option
 from pydantic import model_validator
 
 from configs import ConfigError, StrictModel
-from data.fieldset import FieldSet
-from data.images import FieldImages, ImageError
-from data.places import Places
-from data.rarity import cells_by_class, class_weights, repeat_factors
-
-Window = tuple[float, float, float, float]
-"""xyxy in pixels of its field."""
+from data.fields.fieldset import FieldSet
+from data.fields.images import FieldImages, ImageError
+from data.fields.places import Places
+from data.fields.rarity import cells_by_class, class_weights, repeat_factors
+from data.fields.regions import Window, is_covered
 
 TRIES = 20
 """Places that are drawn before one is taken that is not worth much."""
@@ -187,20 +185,6 @@ def _annotated(fields: FieldSet) -> NDArray[np.int64]:
     if not any(judged):
         raise ConfigError("there is nothing to learn from: all of every image is to be ignored")
     return np.flatnonzero(judged)
-
-
-def touching(boxes: NDArray[np.floating], window: Window) -> NDArray[np.bool_]:
-    """Which of (N, 4) boxes have area in common with a window."""
-    before = (boxes[:, :2] < window[2:]).all(axis=1)
-    behind = (boxes[:, 2:] > window[:2]).all(axis=1)
-    return np.logical_and(before, behind)
-
-
-def is_covered(window: Window, areas: NDArray[np.floating]) -> bool:
-    """Whether one of (N, 4) areas holds a window as a whole."""
-    low = (areas[:, :2] <= window[:2]).all(axis=1)
-    high = (areas[:, 2:] >= window[2:]).all(axis=1)
-    return bool((low & high).any())
 
 
 def _draw_start(

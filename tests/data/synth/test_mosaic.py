@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from configs import ConfigError
-from data.coco import read_coco
+from data.annotations import read_coco
 from data.resample import resample
 from data.synth import Layout, NamedSource, lay_out, read_fields, write_slide, write_truth
 from data.synth.region import Region

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from configs import ConfigError
-from data.coco import read_coco
+from data.annotations import read_coco
 
 
 def test_reads_boxes_labels_and_scale(coco):

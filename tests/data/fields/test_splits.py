@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import ConfigError
-from data.fieldset import FieldSet
-from data.splits import check_leaks, save_split, split_fields, stratify, take_part
+from data.fields.fieldset import FieldSet
+from data.fields.splits import check_leaks, save_split, split_fields, stratify, take_part
 
 CLASSES = ("NILM", "HSIL")
 

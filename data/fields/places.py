@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.fieldset import Field
+from data.fields.fieldset import Field
 
 FAINTEST = 0.05
 """Optical density above the glass's own from which on there may be a cell."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from data.slide_metrics import (
+from data.evaluation.slide_metrics import (
     auc,
     auc_by_groups,
     auc_difference,

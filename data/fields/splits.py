@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import ConfigError
-from data.fieldset import Field, FieldSet, Grouping
+from data.fields.fieldset import Field, FieldSet, Grouping
 
 COLUMNS = ("part", "image", "slide", "patient")
 

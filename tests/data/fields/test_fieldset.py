@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.fieldset import Field, FieldSet, widest_cell
+from data.fields.fieldset import Field, FieldSet, widest_cell
 
 
 def field(boxes, crowd=(), **facts):
