@@ -22,8 +22,8 @@ from rich.table import Table
 
 from data.synth import draw_field
 from models import DenseDetector, ModelSource, load_detector
-from models.export import copy_model, quantise, to_openvino
-from models.graphs import ExportError, add_graph, save_openvino
+from models.storage.export import copy_model, quantise, to_openvino
+from models.storage.graphs import ExportError, add_graph, save_openvino
 from pipeline.openvino_runtime import OpenVINORuntime
 from pipeline.precision import Precision
 from pipeline.torch_runtime import TorchRuntime

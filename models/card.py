@@ -19,7 +19,7 @@ ZOO = Path(__file__).parent / "zoo"
 DEFAULT_MODEL = "cric-fcos-mobilenet-v2"
 
 GraphKind = Literal["openvino", "openvino-int8", "onnx"]
-"""Networks for other runtimes that may lie beside a model's sidecar; see `models.export`."""
+"""Networks for other runtimes that may lie beside a model's sidecar; see `storage.export`."""
 
 DEFAULT_WIDEST_CELL = 60.0
 """Longest side of a cell in µm, where a model does not say: a superficial squamous cell's."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models import ModelSource
 from models.card import GraphKind
-from models.graphs import ExportError, openvino_core, read_openvino
+from models.storage.graphs import ExportError, openvino_core, read_openvino
 from pipeline.decoding import find_decoder
 from pipeline.devices import count_cores
 from pipeline.geometry import Detections
@@ -157,7 +157,7 @@ def _find_model(model: ModelSource, precision: Precision) -> Any:
     kind: GraphKind = "openvino-int8" if precision == "int8" else "openvino"
     if model.folder and kind in model.card.graphs:
         return read_openvino(model.folder, kind, model.card.graphs[kind])
-    from models.export import to_openvino
+    from models.storage.export import to_openvino
 
     return to_openvino(model.detector.cpu())
 

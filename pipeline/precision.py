@@ -6,7 +6,7 @@ from typing import Literal
 
 from configs import ConfigError
 from models.card import ModelCard
-from models.graphs import ExportError
+from models.storage.graphs import ExportError
 from pipeline.devices import cpu_instructions
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from models import ModelSource
-from models.graphs import ExportError
+from models.storage.graphs import ExportError
 from pipeline.devices import count_cores, leave_cores_to_network
 from pipeline.geometry import Detections
 from pipeline.openvino_runtime import OpenVINORuntime

@@ -15,8 +15,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from configs import ConfigError
 from models import DenseDetector
-from models.export import anchors_of
-from models.graphs import first_line
+from models.storage.export import anchors_of
+from models.storage.graphs import first_line
 from pipeline.geometry import Detections
 from pipeline.precision import Precision
 

@@ -70,7 +70,7 @@ def _devices() -> Iterator[Fact]:
 
     from configs import ConfigError
     from models.card import DEFAULT_MODEL, find_model, read_card
-    from models.graphs import load_openvino
+    from models.storage.graphs import load_openvino
     from pipeline.devices import find_device
     from pipeline.openvino_runtime import cache_folder
     from pipeline.precision import find_precision

@@ -53,8 +53,8 @@ def export(
     the average precision that bf16 and int8 lose is written into the sidecar, and "auto" heeds it.
     """
     from models import load_detector
-    from models.export import copy_model, save_onnx
-    from models.graphs import add_graph
+    from models.storage.export import copy_model, save_onnx
+    from models.storage.graphs import add_graph
 
     _check_options(to, int8, calibration, data, images)
     detector = load_detector(model)
@@ -112,8 +112,8 @@ def _read_tiles(
 
 
 def _export_openvino(detector: DenseDetector, out: Path, tiles: tuple[list[Any], str]) -> None:
-    from models.export import copy_model, quantise, to_openvino
-    from models.graphs import add_graph, save_openvino
+    from models.storage.export import copy_model, quantise, to_openvino
+    from models.storage.graphs import add_graph, save_openvino
 
     pixels, told = tiles
     network = to_openvino(detector)

@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
 from configs import ConfigError, CytoLibraError
-from models.resuming import StoppedError
+from models.learning.resuming import StoppedError
 from scripts.loop import LoopSettings
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate", "not enough memory")

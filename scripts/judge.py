@@ -20,7 +20,7 @@ from data.evaluation import (
     pool,
 )
 from models import DetectorConfig
-from models.learner import Targets
+from models.learning.learner import Targets
 
 THRESHOLD_RULE = (
     "abnormal classes: best F2 on the validation fields at IoU 0.5, for a miss is worse than a "

@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from pydantic import Field, model_validator
 
 from configs import StrictModel
-from models.callbacks import MetricsFile, WarmedUpEMA
-from models.resuming import BestCheckpoint, LastCheckpoint, Patience, Tell
+from models.learning.callbacks import MetricsFile, WarmedUpEMA
+from models.learning.resuming import BestCheckpoint, LastCheckpoint, Patience, Tell
 from scripts.loggers import LoggerName, build_loggers
 
 NOISE = (

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from configs import ConfigError
 from models import build_detector, with_class_counts
-from models.learner import DetectionLearner
+from models.learning.learner import DetectionLearner
 from scripts.failures import explained
 from scripts.judge import Judge
 from scripts.loop import make_trainer

@@ -91,7 +91,7 @@ class FieldSlide:
             raise _image_error(self._slide.path, error) from error
 
     def overview(self, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float]:
-        """See `data.fields.images.OpenSlide`; cells may be where the screening would look for them."""
+        """See `data.fields.images.OpenSlide`; cells may be where screening would look for them."""
         step = mpp / self._slide.mpp
         with open_slide(self._slide.path, self._slide.mpp) as slide:  # past any cache: read once
             image, readable = slide.overview(step)

@@ -32,12 +32,12 @@ from models import (
     save_detector,
     with_class_counts,
 )
-from models.callbacks import GradientBalance, UnreadableImages
 from models.card import DEFAULT_WIDEST_CELL
-from models.dense import DenseDetector
-from models.distillation import DistillationSettings, Imitation, check_pair, start_from
-from models.learner import DetectionLearner, OptimiserSettings
-from models.resuming import Tell
+from models.detectors.dense import DenseDetector
+from models.learning.callbacks import GradientBalance, UnreadableImages
+from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
+from models.learning.learner import DetectionLearner, OptimiserSettings
+from models.learning.resuming import Tell
 from pipeline.report import software_versions
 from scripts.failures import explained
 from scripts.feeding import FieldsData

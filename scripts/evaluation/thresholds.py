@@ -20,7 +20,7 @@ from data.evaluation import (
 )
 from models import DenseDetector, DetectorConfig, ModelCard
 from models.card import SIDECAR, WEIGHTS, ZOO, save_card
-from models.graphs import FILES
+from models.storage.graphs import FILES
 from scripts.evaluation.evidence import Draws, Evidence
 from scripts.evaluation.figures import rates
 

@@ -65,8 +65,8 @@ def test_a_threshold_of_nothing_keeps_all_and_a_tile_without_cells_is_empty():
 
 def test_an_exported_model_is_screened_with_without_torch(tmp_path):
     """Loading torch and torchvision would take as long as a small slide."""
-    from models.export import copy_model, to_openvino
-    from models.graphs import add_graph, save_openvino
+    from models.storage.export import copy_model, to_openvino
+    from models.storage.graphs import add_graph, save_openvino
 
     detector = saved(tmp_path / "model")
     card = copy_model(detector, tmp_path / "export")

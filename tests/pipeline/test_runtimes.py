@@ -14,8 +14,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from configs import ConfigError
 from models.card import GraphFacts
-from models.graphs import load_openvino
-from models.source import ModelSource
+from models.storage.graphs import load_openvino
+from models.storage.source import ModelSource
 from pipeline import openvino_runtime, runtimes
 from pipeline import precision as precisions
 from pipeline.detector import RuntimeSettings, TileDetector
@@ -239,7 +239,7 @@ def test_signals_come_through_when_networks_have_come_and_gone():
     script = (
         "import gc, signal\n"
         "from lively import lively\n"
-        "from models.source import ModelSource\n"
+        "from models.storage.source import ModelSource\n"
         "from pipeline.openvino_runtime import OpenVINORuntime\n"
         "sources = [ModelSource.of(lively(seed=seed)) for seed in range(2)]\n"
         "first, second = (OpenVINORuntime(one, [0.5, 0.5], 'fp32') for one in sources)\n"

@@ -42,7 +42,7 @@ def test_openvino_in_fp32_screens_with_its_own_graph(model, coco, tmp_path, monk
     def refuse(*_):
         raise AssertionError("the exported graph should have been taken")
 
-    monkeypatch.setattr("models.export.to_openvino", refuse)
+    monkeypatch.setattr("models.storage.export.to_openvino", refuse)
     exact = ("--precision", "fp32")
     _, runtime, _ = screen(out, coco[1], tmp_path / "a", *exact)
     assert (runtime["name"], runtime["precision"]) == ("openvino", "fp32")

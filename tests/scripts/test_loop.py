@@ -19,8 +19,8 @@ from data.crops.augment import AugmentSettings
 from data.crops.dataset import CropDataset
 from data.crops.sampling import CropSettings
 from data.evaluation import load_cells
-from models.callbacks import UnreadableError
-from models.learner import DetectionLearner, NotFiniteError
+from models.learning.callbacks import UnreadableError
+from models.learning.learner import DetectionLearner, NotFiniteError
 from scripts import loggers, loop
 from scripts.failures import OutOfMemoryError
 from scripts.feeding import CropLoader, ShareSampler
@@ -35,7 +35,7 @@ import json, os, signal, sys
 from pathlib import Path
 from rich.console import Console
 from configs import validate
-from models.learner import DetectionLearner
+from models.learning.learner import DetectionLearner
 from scripts.training import TrainSettings, run_training
 
 values, out, kill_at = json.loads(sys.argv[1])
@@ -339,7 +339,7 @@ def test_a_run_that_gets_no_better_ends_early(values, tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(values, tmp_path, monkeypatch):
-    from models.fcos import FCOS
+    from models.detectors.fcos import FCOS
 
     compute = FCOS.compute_loss
 
@@ -356,7 +356,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_batch(values, tmp_p
 
 
 def test_memory_that_runs_out_says_what_to_turn_down(values, tmp_path, monkeypatch):
-    from models.fcos import FCOS
+    from models.detectors.fcos import FCOS
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")

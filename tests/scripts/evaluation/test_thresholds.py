@@ -174,7 +174,7 @@ def test_a_folder_that_can_not_be_written_is_told(model, tmp_path):
 
 
 def test_exported_graphs_come_along(model, tmp_path):
-    from models.graphs import add_graph
+    from models.storage.graphs import add_graph
 
     source = tmp_path / "source"
     saved(source, pyramid={"channels": 32, "levels": [3]})

@@ -9,9 +9,9 @@ from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from losses.ranks import mean_over_ranks
-from models.assign import all_background, settle_claims
 from models.config import DetectorConfig
-from models.dense import (
+from models.detectors.assign import all_background, settle_claims
+from models.detectors.dense import (
     DenseDetector,
     HeadOutputs,
     Target,
@@ -20,9 +20,9 @@ from models.dense import (
     matched_boxes,
     stacked_labels,
 )
-from models.fcos import centerness_targets
-from models.heads import BoxHead, classification_head
-from models.slot import LossSlot, positives_a_process
+from models.detectors.fcos import centerness_targets
+from models.detectors.heads import BoxHead, classification_head
+from models.detectors.slot import LossSlot, positives_a_process
 
 
 class ATSSHead(nn.Module):

@@ -8,7 +8,7 @@ from lively import lively
 
 from configs import ConfigError
 from models import build_detector, load_detector
-from models.distillation import ELSEWHERE, Imitation, check_pair, start_from, unexplained
+from models.learning.distillation import ELSEWHERE, Imitation, check_pair, start_from, unexplained
 
 
 @pytest.fixture(scope="module")

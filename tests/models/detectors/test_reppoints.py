@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import conv2d
 from torchvision.ops import box_iou
 
-from models.reppoints import (
+from models.detectors.reppoints import (
     PointConv,
     PointsToBox,
     assign_centres,
@@ -16,7 +16,7 @@ from models.reppoints import (
     damped,
     place_points,
 )
-from models.slot import BACKGROUND, IGNORED
+from models.detectors.slot import BACKGROUND, IGNORED
 
 
 def places(side, levels=(3, 4, 5)):

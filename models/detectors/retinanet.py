@@ -10,9 +10,9 @@ from torchvision.models.detection.retinanet import (
     RetinaNetRegressionHead,
 )
 
-from models.backbones import PyramidBackbone
 from models.config import DetectorConfig
-from models.dense import (
+from models.detectors.backbones import PyramidBackbone
+from models.detectors.dense import (
     DenseDetector,
     FieldTransform,
     HeadOutputs,
@@ -20,8 +20,8 @@ from models.dense import (
     make_anchors,
     stacked_labels,
 )
-from models.heads import tower
-from models.slot import LossSlot
+from models.detectors.heads import tower
+from models.detectors.slot import LossSlot
 
 
 class LossSlotClassificationHead(RetinaNetClassificationHead):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from models.card import DEFAULT_MODEL, ModelCard, ModelFileError, find_model, read_card
 
 if TYPE_CHECKING:
-    from models.dense import DenseDetector
+    from models.detectors.dense import DenseDetector
 
 
 class ModelSource:
@@ -53,7 +53,7 @@ class ModelSource:
     def detector(self) -> DenseDetector:
         """The detector, loaded when it is first asked for; see `load_detector` for the errors."""
         if self._detector is None:
-            from models.checkpoint import load_detector
+            from models.storage.checkpoint import load_detector
 
             assert self.folder is not None
             self._detector = load_detector(self.folder)

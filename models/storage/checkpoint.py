@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from models.build import build_detector
 from models.card import (
     DEFAULT_MODEL,
     SIDECAR,
@@ -26,7 +25,8 @@ from models.card import (
     read_file,
     save_card,
 )
-from models.dense import DenseDetector
+from models.detectors.build import build_detector
+from models.detectors.dense import DenseDetector
 
 
 def save_detector(

@@ -46,7 +46,7 @@ class DenseMobileNetV2(nn.Module):
     Depthwise convolutions of many channels on large maps are bound by memory: up to stride 8 they
     take two fifths of the int8 network's time on a CPU, these half of that. Above, the
     stages and their names are torchvision's. The dense ones start from random weights; to learn
-    from few fields they need a teacher (`models.distillation`).
+    from few fields they need a teacher (`models.learning.distillation`).
     """
 
     def __init__(self) -> None:

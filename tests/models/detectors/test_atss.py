@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from models.atss import assign
-from models.slot import BACKGROUND
+from models.detectors.atss import assign
+from models.detectors.slot import BACKGROUND
 
 
 def anchors_of(side, strides=(8, 16, 32), scale=4.0):

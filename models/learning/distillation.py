@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from configs import ConfigError, StrictModel
-from models.backbones import BACKBONES
-from models.dense import DenseDetector, HeadOutputs
+from models.detectors.backbones import BACKBONES
+from models.detectors.dense import DenseDetector, HeadOutputs
 
 ELSEWHERE = 0.05
 """Weight of a place where the teacher sees no cell; one where it is sure of one has 1 more."""

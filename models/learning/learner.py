@@ -18,8 +18,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from configs import CytoLibraError, StrictModel
 from losses.ranks import mean_over_ranks, of_all_ranks
-from models.dense import DenseDetector
-from models.distillation import Imitation
+from models.detectors.dense import DenseDetector
+from models.learning.distillation import Imitation
 
 Targets = list[dict[str, Tensor]]
 BODY = "backbone.body."

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 from torchvision.ops import DeformConv2d, box_iou
 
-from models.assign import all_background, settle_claims
 from models.config import DetectorConfig
-from models.dense import (
+from models.detectors.assign import all_background, settle_claims
+from models.detectors.dense import (
     DenseDetector,
     HeadOutputs,
     Target,
@@ -18,8 +18,8 @@ from models.dense import (
     matched_boxes,
     stacked_labels,
 )
-from models.heads import output_conv, per_place, tower
-from models.slot import BACKGROUND, IGNORED, LossSlot, positives_a_process
+from models.detectors.heads import output_conv, per_place, tower
+from models.detectors.slot import BACKGROUND, IGNORED, LossSlot, positives_a_process
 
 POINTS = 9
 """Points of a cell: the 3 x 3 taps of a deformable convolution."""

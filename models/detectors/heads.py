@@ -10,7 +10,7 @@ from torchvision.models.detection.fcos import FCOSClassificationHead
 from torchvision.ops import Conv2dNormActivation
 
 from models.config import DetectorConfig
-from models.slot import LossSlot
+from models.detectors.slot import LossSlot
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

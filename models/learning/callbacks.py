@@ -15,8 +15,8 @@ from torch import Tensor
 from configs import CytoLibraError
 from losses.gradient_ratio import gradient_sums
 from losses.ranks import mean_over_ranks, of_all_ranks
-from models.resuming import Tell
-from models.slot import LossSlot
+from models.detectors.slot import LossSlot
+from models.learning.resuming import Tell
 
 
 class WarmedUpEMA(WeightAveraging):

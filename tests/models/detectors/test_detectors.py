@@ -7,7 +7,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from configs import ConfigError
 from models import build_detector
-from models.dense import FieldTransform
+from models.detectors.dense import FieldTransform
 
 CLASSES = ["NILM", "LSIL", "HSIL"]
 DETECTORS = ["atss", "fcos", "reppoints", "retinanet", "yolof"]

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import validate
-from models.atss import ATSS
 from models.config import DetectorConfig
-from models.dense import DenseDetector
-from models.fcos import FCOS
-from models.reppoints import RepPoints
-from models.retinanet import RetinaNet
-from models.yolof import YOLOF
+from models.detectors.atss import ATSS
+from models.detectors.dense import DenseDetector
+from models.detectors.fcos import FCOS
+from models.detectors.reppoints import RepPoints
+from models.detectors.retinanet import RetinaNet
+from models.detectors.yolof import YOLOF
 
 DETECTORS: Mapping[str, type[DenseDetector]] = {
     "atss": ATSS,

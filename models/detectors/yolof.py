@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import Conv2dNormActivation, box_convert, box_iou, generalized_box_iou_loss
 
-from models.assign import all_background, settle_claims
 from models.config import DetectorConfig, YOLOFSettings
-from models.dense import (
+from models.detectors.assign import all_background, settle_claims
+from models.detectors.dense import (
     DenseDetector,
     HeadOutputs,
     Target,
@@ -19,8 +19,8 @@ from models.dense import (
     matched_boxes,
     stacked_labels,
 )
-from models.heads import NORMS, BoxHead, classification_head
-from models.slot import BACKGROUND, IGNORED, LossSlot, positives_a_process
+from models.detectors.heads import NORMS, BoxHead, classification_head
+from models.detectors.slot import BACKGROUND, IGNORED, LossSlot, positives_a_process
 
 Norm = Callable[[int], nn.Module]
 

@@ -18,10 +18,10 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from models.backbones import PyramidBackbone
 from models.card import ModelCard
 from models.config import DetectorConfig
-from models.slot import LossSlot
+from models.detectors.backbones import PyramidBackbone
+from models.detectors.slot import LossSlot
 
 Target = dict[str, Tensor]
 HeadOutputs = dict[str, Tensor]

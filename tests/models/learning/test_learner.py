@@ -5,7 +5,13 @@ import torch
 from lively import lively
 
 from models import build_detector
-from models.learner import DetectionLearner, OptimiserSettings, build_schedule, in_turn, lr_share
+from models.learning.learner import (
+    DetectionLearner,
+    OptimiserSettings,
+    build_schedule,
+    in_turn,
+    lr_share,
+)
 
 
 def groups(**settings):

@@ -11,8 +11,8 @@ from lively import lively, patchwork, run_torch, saved
 
 from configs import ConfigError
 from models import ModelFileError, load_detector
-from models.export import anchors_of, copy_model, quantise, save_onnx, to_openvino
-from models.graphs import (
+from models.storage.export import anchors_of, copy_model, quantise, save_onnx, to_openvino
+from models.storage.graphs import (
     FILES,
     ExportError,
     add_graph,
@@ -24,7 +24,7 @@ from models.graphs import (
 
 DETECTORS = ["atss", "fcos", "reppoints", "retinanet", "yolof"]
 SIZES = [(96, 160), (70, 100), (33, 201)]
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 
 
 def run_openvino(model, tile):
@@ -156,7 +156,7 @@ def test_saving_other_weights_drops_what_was_exported_of_the_old(tmp_path):
 
 def test_openvino_tells_nobody_that_it_was_used(tmp_path):
     code = (
-        "from models.graphs import load_openvino\n"
+        "from models.storage.graphs import load_openvino\n"
         "load_openvino().convert_model\n"
         "import sys; assert sys.modules['openvino_telemetry'] is None\n"
     )

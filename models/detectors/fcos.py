@@ -12,9 +12,9 @@ from torchvision.models.detection.fcos import (
 )
 from torchvision.ops import generalized_box_iou_loss
 
-from models.backbones import PyramidBackbone
 from models.config import DetectorConfig
-from models.dense import (
+from models.detectors.backbones import PyramidBackbone
+from models.detectors.dense import (
     DenseDetector,
     FieldTransform,
     HeadOutputs,
@@ -23,8 +23,8 @@ from models.dense import (
     matched_boxes,
     stacked_labels,
 )
-from models.heads import NORMS, classification_head
-from models.slot import LossSlot, positives_a_process
+from models.detectors.heads import NORMS, classification_head
+from models.detectors.slot import LossSlot, positives_a_process
 
 
 class LossSlotFCOSHead(FCOSHead):

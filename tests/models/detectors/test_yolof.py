@@ -7,8 +7,8 @@ from torchvision.ops import box_iou
 from configs import ConfigError
 from models import build_detector
 from models.config import YOLOFSettings
-from models.slot import BACKGROUND, IGNORED
-from models.yolof import logit_of_product, match
+from models.detectors.slot import BACKGROUND, IGNORED
+from models.detectors.yolof import logit_of_product, match
 
 
 def random_boxes(count, side=96):

@@ -22,8 +22,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from configs import ConfigError
 from models.card import WEIGHTS, ModelCard, ModelFileError, save_card
-from models.dense import DenseDetector
-from models.graphs import ExportError, first_line, load_openvino
+from models.detectors.dense import DenseDetector
+from models.storage.graphs import ExportError, first_line, load_openvino
 
 PIXELS = "pixels"
 """Name of a graph's input."""
