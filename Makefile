@@ -43,7 +43,7 @@ paper-table: $(STAMP)  ## train what is missing of the table of detectors and lo
 	  --set base.model.backbone_weights=$(WEIGHTS)
 
 schema: $(STAMP)  ## write the published JSON Schema of report.json anew
-	$(BIN)/python -m pipeline.report
+	$(BIN)/python -m pipeline.reports.report
 
 wheel: $(STAMP)
 	$(BIN)/uv build --wheel --python $(BIN)/python

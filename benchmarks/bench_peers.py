@@ -38,10 +38,10 @@ from rich.table import Table
 from torchvision.ops import batched_nms, box_iou
 
 from models import DEFAULT_MODEL, DenseDetector, load_detector
-from pipeline.detector import RuntimeSettings, TileDetector
-from pipeline.devices import count_cores
 from pipeline.geometry import Detections
 from pipeline.memory import give_back_large_blocks
+from pipeline.network.detector import RuntimeSettings, TileDetector
+from pipeline.network.devices import count_cores
 from pipeline.screen import screen_slide
 
 SIDE, OVERLAP = 1024, 128

@@ -28,13 +28,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.geometry import Rect
-from pipeline.mpp import Scale
-from pipeline.readers.base import Reader
-from pipeline.readers.direct import open_vendor
-from pipeline.readers.vendor import VendorReader
-from pipeline.slide import Slide
-from pipeline.tiler import TileGrid, TilerSettings
-from pipeline.tilereader import read_tile
+from pipeline.slides.mpp import Scale
+from pipeline.slides.readers.base import Reader
+from pipeline.slides.readers.direct import open_vendor
+from pipeline.slides.readers.vendor import VendorReader
+from pipeline.slides.slide import Slide
+from pipeline.tiles.tiler import TileGrid, TilerSettings
+from pipeline.tiles.tilereader import read_tile
 
 MODEL_MPP = 0.5
 NATIVE = 240

@@ -24,9 +24,9 @@ from data.synth import draw_field
 from models import DenseDetector, ModelSource, load_detector
 from models.storage.export import copy_model, quantise, to_openvino
 from models.storage.graphs import ExportError, add_graph, save_openvino
-from pipeline.openvino_runtime import OpenVINORuntime
-from pipeline.precision import Precision
-from pipeline.torch_runtime import TorchRuntime
+from pipeline.network.openvino_runtime import OpenVINORuntime
+from pipeline.network.precision import Precision
+from pipeline.network.torch_runtime import TorchRuntime
 
 Tile = NDArray[np.uint8]
 Network = Callable[[Tile], object]

@@ -25,16 +25,16 @@ from rich.table import Table
 
 from data.synth import CLASSES, NamedSource, Scene, write_slide
 from models import DEFAULT_MODEL, ModelSource
-from pipeline.detector import TileDetector
-from pipeline.devices import count_cores
 from pipeline.flow import work_ahead
-from pipeline.foreground import find_foreground
 from pipeline.memory import give_back_large_blocks
+from pipeline.network.detector import TileDetector
+from pipeline.network.devices import count_cores
 from pipeline.screen import screen_slide, settle_tiler
 from pipeline.settings import ScreenSettings
-from pipeline.slide import open_slide
-from pipeline.tiler import plan_tiles
-from pipeline.tilereader import read_tile
+from pipeline.slides.slide import open_slide
+from pipeline.tiles.foreground import find_foreground
+from pipeline.tiles.tiler import plan_tiles
+from pipeline.tiles.tilereader import read_tile
 
 ROUNDS = 3
 STATIONS = (

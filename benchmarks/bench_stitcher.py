@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 
+from pipeline.cells.stitcher import Stitcher, StitcherSettings
 from pipeline.geometry import Detections, Rect
-from pipeline.stitcher import Stitcher, StitcherSettings
-from pipeline.tiler import TileGrid, TilerSettings
+from pipeline.tiles.tiler import TileGrid, TilerSettings
 
 
 def detections(count: int, rng: np.random.Generator) -> tuple[Rect, Detections]:

@@ -14,15 +14,14 @@ import numpy as np
 from pydantic import JsonValue
 
 from models.card import ModelCard
-from pipeline.classes import CellClass
-from pipeline.detector import TileDetector
+from pipeline.cells.classes import CellClass
+from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
-from pipeline.foreground import find_foreground
 from pipeline.geometry import Boxes, Detections
-from pipeline.pictures import take_pictures
-from pipeline.readers.base import show
-from pipeline.report import (
+from pipeline.network.detector import TileDetector
+from pipeline.reports.pictures import take_pictures
+from pipeline.reports.report import (
     ModelFacts,
     SlideReport,
     build_report,
@@ -31,12 +30,13 @@ from pipeline.report import (
     most_suspicious_first,
     union_area,
 )
+from pipeline.reports.slide_rule import load_rule
 from pipeline.settings import ScreenSettings
-from pipeline.slide import Slide, open_slide
-from pipeline.slide_rule import load_rule
-from pipeline.stitcher import Stitcher
-from pipeline.tiler import TilePlan, TilerSettings, plan_tiles
-from pipeline.tilereader import ReadTile, read_tile
+from pipeline.slides.readers.base import show
+from pipeline.slides.slide import Slide, open_slide
+from pipeline.tiles.foreground import find_foreground
+from pipeline.tiles.tiler import TilePlan, TilerSettings, plan_tiles
+from pipeline.tiles.tilereader import ReadTile, read_tile
 
 if TYPE_CHECKING:
     from models import DenseDetector, ModelSource

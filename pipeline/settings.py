@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 
 from configs import StrictModel
-from pipeline.detector import RuntimeSettings
-from pipeline.foreground import ForegroundSettings
-from pipeline.stitcher import StitcherSettings
-from pipeline.tiler import TilerSettings
-from pipeline.triage import TriageSettings
+from pipeline.cells.stitcher import StitcherSettings
+from pipeline.network.detector import RuntimeSettings
+from pipeline.reports.triage import TriageSettings
+from pipeline.tiles.foreground import ForegroundSettings
+from pipeline.tiles.tiler import TilerSettings
 
 
 class ScreenSettings(StrictModel):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.slide_rule import Share, SlideRule
+    from pipeline.reports.slide_rule import Share, SlideRule
 
 
 def calibrate(

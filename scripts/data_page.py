@@ -20,8 +20,8 @@ from data.fields.images import FieldImages
 from data.fields.regions import downsample_of, touching
 from data.fields.statistics import ClassStatistics, cells_a_tile
 from models.config import NORMAL_NAMES
-from pipeline.classes import CellClass, class_colors
-from pipeline.pages import render_page
+from pipeline.cells.classes import CellClass, class_colors
+from pipeline.reports.pages import render_page
 from scripts.evaluation.svg import MUTED, STYLE, alone, to_svg
 from scripts.slides import images_of
 

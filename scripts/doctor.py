@@ -37,7 +37,7 @@ def doctor() -> None:
 
 
 def _software() -> Iterator[Fact]:
-    from pipeline.report import software_versions
+    from pipeline.reports.report import software_versions
 
     yield "system", platform.platform()
     yield from software_versions().items()
@@ -47,7 +47,7 @@ def _readers() -> Iterator[Fact]:
     import imagecodecs
     import openslide
 
-    from pipeline.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
+    from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
 
     yield "openslide", openslide.__library_version__
     codecs = [name for name in _CODECS if getattr(imagecodecs, name).available]
@@ -71,9 +71,9 @@ def _devices() -> Iterator[Fact]:
     from configs import ConfigError
     from models.card import DEFAULT_MODEL, find_model, read_card
     from models.storage.graphs import load_openvino
-    from pipeline.devices import find_device
-    from pipeline.openvino_runtime import cache_folder
-    from pipeline.precision import find_precision
+    from pipeline.network.devices import find_device
+    from pipeline.network.openvino_runtime import cache_folder
+    from pipeline.network.precision import find_precision
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):

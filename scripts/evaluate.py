@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from data.fields.fieldset import Field, FieldSet
     from data.fields.images import Pixels
     from models import DenseDetector
-    from pipeline.detector import RuntimeSettings, TileDetector
+    from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
     from scripts.evaluation.thresholds import Chosen, Target
 
@@ -102,7 +102,7 @@ def evaluate(
         )
     from configs import validate
     from models import load_detector
-    from pipeline.detector import RuntimeSettings
+    from pipeline.network.detector import RuntimeSettings
     from scripts.evaluation.evidence import draw
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.files import name_outputs, write_outputs
@@ -134,7 +134,7 @@ def _judge_slides(
     screened: Path | None, labels: Path | None, rule: Path | None, positive: str | None, out: Path
 ) -> None:
     """Figures of whole slides, as a table and in metrics.json."""
-    from pipeline.slide_rule import load_rule
+    from pipeline.reports.slide_rule import load_rule
     from scripts.evaluation.files import name_outputs, write_text
     from scripts.slide_level import judge_slides, read_labelled, slide_table
 
@@ -201,7 +201,7 @@ def _find(
     loaded: DenseDetector, settings: RuntimeSettings, fields: FieldSet
 ) -> tuple[Evidence, dict[str, str | None]]:
     """The evidence, and what made it."""
-    from pipeline.detector import TileDetector
+    from pipeline.network.detector import TileDetector
 
     detector = TileDetector(loaded, settings, LOWEST_SCORE)
     evidence = gather(detector, fields)

@@ -98,9 +98,9 @@ def _read_tiles(
     calibration: list[Path] | None, detector: DenseDetector, count: int, mpp: float | None
 ) -> tuple[list[Any], str]:
     """Tiles to calibrate on, and what the sidecar says of them."""
-    from pipeline.calibration import sample_tiles
-    from pipeline.discovery import discover
-    from pipeline.mpp import check_mpp_argument
+    from pipeline.batch.discovery import discover
+    from pipeline.slides.mpp import check_mpp_argument
+    from pipeline.tiles.calibration import sample_tiles
 
     if not calibration:
         return [], ""
@@ -146,7 +146,7 @@ def _measure_cost(folder: Path, fields: FieldSet | None) -> None:
 
 def _reduced(card: ModelCard) -> list[str]:
     """The reduced precisions that can be measured here."""
-    from pipeline.precision import computes_bf16
+    from pipeline.network.precision import computes_bf16
 
     return ["bf16"] * computes_bf16() + ["int8"] * ("openvino-int8" in card.graphs)
 
@@ -154,7 +154,7 @@ def _reduced(card: ModelCard) -> list[str]:
 def _figures(folder: Path, precision: str, fields: FieldSet) -> dict[str, float]:
     from configs import validate
     from models import load_detector
-    from pipeline.detector import RuntimeSettings, TileDetector
+    from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluate import LOWEST_SCORE, measure
 
     options = {"device": "cpu", "name": "openvino", "precision": precision}

@@ -21,10 +21,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pipeline.discovery import SlideJob
-from pipeline.readers.base import show
-from pipeline.report import SlideReport
-from pipeline.run_record import SlideRecord
+from pipeline.batch.discovery import SlideJob
+from pipeline.batch.run_record import SlideRecord
+from pipeline.reports.report import SlideReport
+from pipeline.slides.readers.base import show
 
 
 class PlainProgress:
@@ -35,18 +35,18 @@ class PlainProgress:
         self._numbers: dict[str, int] = {}
 
     def batch_started(self, slides: int) -> None:
-        """See `pipeline.batch.Listener`."""
+        """See `pipeline.batch.batch.Listener`."""
         self._slides = slides
 
     def slide_started(self, job: SlideJob) -> None:
-        """See `pipeline.batch.Listener`."""
+        """See `pipeline.batch.batch.Listener`."""
         self._tell(f"{self._number(job)} {show(Path(job.name))}: screening")
 
     def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
         """Tiles of the slide that is being screened; told by bars only."""
 
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
-        """See `pipeline.batch.Listener`."""
+        """See `pipeline.batch.batch.Listener`."""
         if record.error is not None:
             self._tell_failure(f"error: {record.error}")
         outcome = describe_outcome(record, report)
@@ -79,12 +79,12 @@ class BarProgress(PlainProgress):
         self._lock = threading.Lock()
 
     def batch_started(self, slides: int) -> None:
-        """See `pipeline.batch.Listener`."""
+        """See `pipeline.batch.batch.Listener`."""
         super().batch_started(slides)
         self._progress.update(self._all, total=slides, visible=True)
 
     def slide_started(self, job: SlideJob) -> None:
-        """See `pipeline.batch.Listener`; its bar begins with its tiles."""
+        """See `pipeline.batch.batch.Listener`; its bar begins with its tiles."""
 
     def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
         """Tiles of a slide that a detector is at; of another process they may come late."""
@@ -99,7 +99,7 @@ class BarProgress(PlainProgress):
                 self._drop(slide)
 
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
-        """See `pipeline.batch.Listener`."""
+        """See `pipeline.batch.batch.Listener`."""
         super().slide_ended(job, record, report)
         with self._lock:
             self._drop(job.path)

@@ -15,9 +15,9 @@ from rich.console import Console
 from configs import load_config
 
 if TYPE_CHECKING:
-    from pipeline.batch import BatchResult
-    from pipeline.engines import Engine, Recipe
-    from pipeline.run_record import Shard
+    from pipeline.batch.batch import BatchResult
+    from pipeline.batch.engines import Engine, Recipe
+    from pipeline.batch.run_record import Shard
     from pipeline.screen import InForce
     from pipeline.settings import ScreenSettings
     from scripts.progress import PlainProgress
@@ -128,7 +128,7 @@ def screen(
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
     """
-    from pipeline.run_record import Shard
+    from pipeline.batch.run_record import Shard
 
     flags = {
         "mpp": mpp,
@@ -148,8 +148,8 @@ def screen(
 def _read_settings(
     config: str | None, overrides: Sequence[str], flags: Mapping[str, str | float | Path | None]
 ) -> ScreenSettings:
-    from pipeline.mpp import check_mpp_argument
     from pipeline.settings import ScreenSettings
+    from pipeline.slides.mpp import check_mpp_argument
 
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     settings = load_config(config, ScreenSettings, [*overrides, *given])
@@ -169,9 +169,9 @@ def _screen_all(
     workers: int | None,
 ) -> BatchResult:
     from models import DEFAULT_MODEL
-    from pipeline.batch import BatchPlan, screen_batch
-    from pipeline.discovery import discover
-    from pipeline.engines import Recipe
+    from pipeline.batch.batch import BatchPlan, screen_batch
+    from pipeline.batch.discovery import discover
+    from pipeline.batch.engines import Recipe
     from scripts.progress import show_progress
 
     found = discover(slides, out, with_images=settings.mpp is not None)
@@ -199,7 +199,7 @@ def _start_engine(
     name: EngineName, workers: int | None, recipe: Recipe, progress: PlainProgress
 ) -> tuple[Engine, InForce]:
     """Ray, a process for each of several devices or workers, or this process alone."""
-    from pipeline.engines import LocalEngine, ProcessEngine, RayEngine, Worker, devices_for
+    from pipeline.batch.engines import LocalEngine, ProcessEngine, RayEngine, Worker, devices_for
 
     if name is EngineName.ray:
         cluster = RayEngine(recipe, workers)

@@ -27,10 +27,10 @@ from data.evaluation.slide_metrics import (
     threshold_for,
 )
 from data.fields.splits import stratify
-from pipeline.classes import find_category
+from pipeline.cells.classes import find_category
 from pipeline.geometry import Detections
-from pipeline.report import SlideReport
-from pipeline.slide_rule import Share, SlideRule, feature_names, slide_features
+from pipeline.reports.report import SlideReport
+from pipeline.reports.slide_rule import Share, SlideRule, feature_names, slide_features
 
 FEWEST = 10
 """Slides of either outcome below which nothing can be fitted."""
@@ -63,7 +63,7 @@ class LabelledSlides:
     notes: tuple[str, ...]
 
     def features(self) -> NDArray[np.float64]:
-        """(N, F); see `pipeline.slide_rule.slide_features`."""
+        """(N, F); see `pipeline.reports.slide_rule.slide_features`."""
         classes = self.reports[0].model.classes
         return np.array([list(slide_features(cells, classes).values()) for cells in self.cells])
 

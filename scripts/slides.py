@@ -13,9 +13,9 @@ from configs import ConfigError, CytoLibraError
 from data.annotations import AnnotationSettings, ImageInfo, image_info, read_fields
 from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError
-from pipeline.foreground import foreground_mask
 from pipeline.geometry import Size
-from pipeline.slide import IMAGE_SUFFIXES, Slide, open_slide
+from pipeline.slides.slide import IMAGE_SUFFIXES, Slide, open_slide
+from pipeline.tiles.foreground import foreground_mask
 
 
 def read_annotated(

@@ -12,9 +12,9 @@ from rich.progress import track
 from configs import ConfigError, CytoLibraError, validate
 
 if TYPE_CHECKING:
-    from pipeline.discovery import SlideJob
-    from pipeline.foreground import ForegroundSettings
-    from pipeline.tiler import TilerSettings
+    from pipeline.batch.discovery import SlideJob
+    from pipeline.tiles.foreground import ForegroundSettings
+    from pipeline.tiles.tiler import TilerSettings
 
 MANIFEST = ("image", "slide", "size", "mpp", "x", "y", "downsample")
 """Columns of manifest.csv; x, y is a tile's corner in level-0 pixels, ``downsample`` its scale."""
@@ -40,10 +40,10 @@ def tile(
     ] = True,
 ) -> None:
     """Writes the tiles of slides and their manifest."""
-    from pipeline.discovery import discover
-    from pipeline.foreground import ForegroundSettings
-    from pipeline.mpp import check_mpp_argument
-    from pipeline.tiler import TilerSettings
+    from pipeline.batch.discovery import discover
+    from pipeline.slides.mpp import check_mpp_argument
+    from pipeline.tiles.foreground import ForegroundSettings
+    from pipeline.tiles.tiler import TilerSettings
 
     check_mpp_argument(mpp)
     check_mpp_argument(tile_mpp)
@@ -74,10 +74,10 @@ def _write_tiles(
 ) -> Iterator[Row]:
     from PIL import Image
 
-    from pipeline.foreground import find_foreground
-    from pipeline.slide import open_slide
-    from pipeline.tiler import plan_tiles
-    from pipeline.tilereader import read_tile
+    from pipeline.slides.slide import open_slide
+    from pipeline.tiles.foreground import find_foreground
+    from pipeline.tiles.tiler import plan_tiles
+    from pipeline.tiles.tilereader import read_tile
 
     if job.problem:
         raise CytoLibraError(f"{job.name}: {job.problem}")
@@ -110,7 +110,7 @@ def _make_folder(folder: Path) -> Path:
 
 
 def _write_manifest(rows: list[Row], out: Path) -> None:
-    from pipeline.writers import write_csv
+    from pipeline.reports.writers import write_csv
 
     with (_make_folder(out) / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         write_csv(file, [MANIFEST, *rows])

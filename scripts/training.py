@@ -38,7 +38,7 @@ from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
 from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.resuming import Tell
-from pipeline.report import software_versions
+from pipeline.reports.report import software_versions
 from scripts.failures import explained
 from scripts.feeding import FieldsData
 from scripts.judge import THRESHOLD_RULE, Judge, check_monitor

@@ -7,8 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 from models import DetectorConfig, ModelCard
-from pipeline.detector import TileDetector
 from pipeline.geometry import Detections
+from pipeline.network.detector import TileDetector
 
 CLASSES = ("NILM", "HSIL")
 DARK = {0: 120, 1: 60}

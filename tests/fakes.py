@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.classes import CellClass
+from pipeline.cells.classes import CellClass
 from pipeline.geometry import Detections, Rect
-from pipeline.pictures import Pictures
-from pipeline.report import (
+from pipeline.reports.pictures import Pictures
+from pipeline.reports.report import (
     ModelFacts,
     SlideFacts,
     SlideReport,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.geometry import Rect, Size
-from pipeline.mpp import Scale
-from pipeline.readers.base import WHITE, Color, Header, Reader, levels_of
-from pipeline.slide import Slide
+from pipeline.slides.mpp import Scale
+from pipeline.slides.readers.base import WHITE, Color, Header, Reader, levels_of
+from pipeline.slides.slide import Slide
 
 MPP = 0.25
 

@@ -15,9 +15,9 @@ from data.evaluation import matches, pool
 from data.synth import CLASSES, Layout, NamedSource, Scene, lay_out, read_fields, write_slide
 from models import DEFAULT_MODEL, list_models, load_detector
 from pipeline import ScreenSettings, screen_slide
-from pipeline.detector import RuntimeSettings, TileDetector
-from pipeline.precision import MOST_AP_COST
-from pipeline.writers import write_reports
+from pipeline.network.detector import RuntimeSettings, TileDetector
+from pipeline.network.precision import MOST_AP_COST
+from pipeline.reports.writers import write_reports
 from scripts.against_truth import read_cells, read_truth
 from scripts.evaluate import measure
 

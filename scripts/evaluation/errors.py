@@ -15,8 +15,8 @@ from torchvision.ops import box_iou
 from data.evaluation import FALSE_ALARM, FieldCells, partners
 from data.fields.fieldset import Field
 from data.fields.images import FieldImages
-from pipeline.classes import CellClass, order_by_severity
-from pipeline.pictures import CROP_PIXELS, CROP_UM
+from pipeline.cells.classes import CellClass, order_by_severity
+from pipeline.reports.pictures import CROP_PIXELS, CROP_UM
 from scripts.evaluation.evidence import Evidence
 from scripts.slides import images_of
 

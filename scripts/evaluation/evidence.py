@@ -23,9 +23,9 @@ from data.evaluation import (
 from data.evaluation.bootstrap import draw_groups, interval
 from data.fields.fieldset import Field, FieldSet, Grouping
 from models import ModelCard
+from pipeline.cells.naming import name_cells
 from pipeline.geometry import Detections
-from pipeline.naming import name_cells
-from pipeline.report import union_area
+from pipeline.reports.report import union_area
 
 Pooled = Mapping[str, Sequence[Matches]]
 

@@ -12,7 +12,7 @@ from configs import ConfigError
 from data.annotations.coco import to_coco
 from data.annotations.images import ImageFolder
 from data.evaluation import to_results
-from pipeline.writers import write_whole
+from pipeline.reports.writers import write_whole
 from scripts.evaluation.evidence import Evidence
 from scripts.evaluation.page import render
 

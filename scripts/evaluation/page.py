@@ -6,9 +6,9 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.classes import find_category
-from pipeline.pages import render_page
-from pipeline.report import software_versions
+from pipeline.cells.classes import find_category
+from pipeline.reports.pages import render_page
+from pipeline.reports.report import software_versions
 from scripts.evaluation import plots
 from scripts.evaluation.errors import ErrorPicture, false_alarms, missed_cells, take_pictures
 from scripts.evaluation.evidence import Evidence

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from data.evaluation import FROC_RATES, Curve, join, trace
-from pipeline.classes import CellClass, class_colors
+from pipeline.cells.classes import CellClass, class_colors
 from scripts.evaluation.evidence import Evidence
 from scripts.evaluation.figures import NAMED, Figures
 from scripts.evaluation.svg import ACCENT, INK, LINE, MUTED, PAPER, STYLE, to_svg

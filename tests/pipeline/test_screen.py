@@ -6,13 +6,13 @@ from blobs import CLASSES, BlobDetector, blob_slide
 from slidefiles import break_tiles, write_aperio, write_image, write_pyramid
 
 from models import ModelCard, ModelFileError, build_detector
-from pipeline.detector import RuntimeSettings, TileDetector
-from pipeline.devices import find_device
 from pipeline.errors import SlideError
-from pipeline.precision import find_precision
+from pipeline.network.detector import RuntimeSettings, TileDetector
+from pipeline.network.devices import find_device
+from pipeline.network.precision import find_precision
+from pipeline.reports.writers import write_reports
 from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
-from pipeline.writers import write_reports
 
 SIZE = (1500, 1100)
 

@@ -9,7 +9,7 @@ from fakes import make_report
 from typer.testing import CliRunner
 
 from configs import ConfigError
-from pipeline.slide_rule import load_rule
+from pipeline.reports.slide_rule import load_rule
 from scripts.cli import build_app
 from scripts.slide_level import fit_rule, is_positive, judge, read_labelled
 

@@ -16,8 +16,8 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from pipeline.discovery import SlideJob
-from pipeline.run_record import SlideRecord
+from pipeline.batch.discovery import SlideJob
+from pipeline.batch.run_record import SlideRecord
 from scripts.cli import SUMMARIES, build_app
 from scripts.progress import BarProgress, show_progress
 
@@ -277,11 +277,11 @@ def test_ctrl_c_ends_with_130(screen: Call, monkeypatch: pytest.MonkeyPatch) -> 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.engines.screen_slide", interrupt)
+    monkeypatch.setattr("pipeline.batch.engines.screen_slide", interrupt)
     result = screen()
     assert result.exit_code == 130
     assert "1 not reached" in result.stdout
-    monkeypatch.setattr("pipeline.discovery.discover", interrupt)
+    monkeypatch.setattr("pipeline.batch.discovery.discover", interrupt)
     assert screen().exit_code == 130
 
 

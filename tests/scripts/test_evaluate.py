@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from data.annotations import read_coco
 from models import load_detector
-from pipeline.detector import RuntimeSettings, TileDetector
+from pipeline.network.detector import RuntimeSettings, TileDetector
 from scripts.cli import build_app
 from scripts.evaluate import LOWEST_SCORE, _detect, measure
 

@@ -17,7 +17,7 @@ from data.crops.sampling import CropSettings
 from data.fields.images import ImageError
 from data.fields.regions import cut_fields
 from models import load_detector
-from pipeline.detector import RuntimeSettings, TileDetector
+from pipeline.network.detector import RuntimeSettings, TileDetector
 from scripts.evaluate import measure
 from scripts.slides import images_of, read_annotated
 from scripts.training import TrainSettings, run_training

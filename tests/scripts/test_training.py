@@ -134,7 +134,7 @@ def test_annotations_of_any_tool_are_named_in_the_configuration(values, tmp_path
 
 def test_evaluation_of_a_trained_model_covers_every_class(values, tmp_path, coco):
     from data.annotations import read_coco
-    from pipeline.detector import RuntimeSettings, TileDetector
+    from pipeline.network.detector import RuntimeSettings, TileDetector
 
     run(values, tmp_path / "run")
     detector = TileDetector(

@@ -11,7 +11,7 @@ from data.evaluation import field_metrics
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages
 from models import build_detector
-from pipeline.precision import computes_bf16
+from pipeline.network.precision import computes_bf16
 from scripts.judge import to_cells
 
 SIDE = 256

@@ -7,7 +7,7 @@ import pytest
 from cellcases import cells, random_fields
 from evidence import make_evidence, two_fields
 
-from pipeline.report import NOTICE
+from pipeline.reports.report import NOTICE
 from scripts.evaluation.evidence import draw
 from scripts.evaluation.figures import compute_figures
 from scripts.evaluation.page import render

@@ -1,0 +1,395 @@
+"""Many slides, one after the other: one bad slide never ends the batch, and nothing is lost.
+
+While an engine screens the next slides, the results of the last ones are written here.
+
+A batch can be ended at any moment, however rudely, and started again: results that are there, made
+of the same content, settings and weights, are used again; failed slides are tried again.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from pydantic import JsonValue
+
+from configs import CytoLibraError
+from pipeline.batch.batch_summary import write_summary
+from pipeline.batch.discovery import SlideJob
+from pipeline.batch.engines import Engine
+from pipeline.batch.fingerprint import (
+    FileStamp,
+    Fingerprint,
+    hash_content,
+    hash_recipe,
+    is_current,
+    save_fingerprint,
+    stamp_files,
+)
+from pipeline.batch.output import load_report, prepare_output, publish
+from pipeline.batch.run_log import run_log
+from pipeline.batch.run_record import (
+    RunRecord,
+    Shard,
+    SlideRecord,
+    latest_slides,
+    load_records,
+    record_name,
+    save_record,
+)
+from pipeline.errors import SlideError
+from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
+from pipeline.reports.writers import write_reports
+from pipeline.slides.readers.base import show
+
+_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What a batch is to do.
+
+    Attributes:
+        out: the output folder.
+        model: what finds the cells.
+        settings: all that shapes a result besides slide and model, as JSON.
+        command: the command line, for the record.
+        overwrite: whether to screen slides whose results are there.
+        fail_fast: whether to stop at the first slide that fails.
+        shard: the part of the slides that is screened here; None for all.
+        notes: what the log should tell besides.
+    """
+
+    out: Path
+    model: ModelFacts
+    settings: Mapping[str, JsonValue]
+    command: Sequence[str] = ()
+    overwrite: bool = False
+    fail_fast: bool = False
+    shard: Shard | None = None
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """How a batch went.
+
+    Attributes:
+        screened: number of slides screened now.
+        reused: number of slides whose results were there.
+        failed: error by slide's name.
+        pending: number of slides of this shard that were not reached.
+        interrupted: whether somebody stopped it.
+        problem: what else went wrong, such as a summary that can't be written.
+    """
+
+    screened: int
+    reused: int
+    failed: Mapping[str, str]
+    pending: int
+    interrupted: bool
+    problem: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What the command ends with: 0, 1 where slides failed, 130 where interrupted."""
+        if self.interrupted:
+            return 130
+        return 1 if self.failed or self.pending or self.problem else 0
+
+
+class Listener(Protocol):
+    """Hears how a batch goes, so that it can be shown."""
+
+    def batch_started(self, slides: int) -> None:
+        """The batch begins; ``slides`` of this shard."""
+
+    def slide_started(self, job: SlideJob) -> None:
+        """A slide is being screened."""
+
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
+        """A slide is complete (with its report) or failed (without)."""
+
+
+def screen_batch(
+    jobs: Sequence[SlideJob], engine: Engine, plan: BatchPlan, listener: Listener
+) -> BatchResult:
+    """Screens slides and writes their results, the summary and the record of the run.
+
+    Args:
+        jobs: all slides, of all shards; see `pipeline.batch.discovery.discover`.
+        engine: screens the slides; closed at the end.
+        plan: what to do.
+        listener: hears how it goes.
+
+    Raises:
+        ConfigError: the output folder can't be used; nothing was started.
+    """
+    with closing(engine):
+        prepare_output(plan.out, jobs)
+        with run_log(plan.out / record_name(plan.shard, ".log")):
+            return _Batch(jobs, engine, plan, listener).run()
+
+
+def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJob]:
+    """Every n-th slide, so that each shard gets its share of every folder."""
+    return jobs[shard.index - 1 :: shard.count] if shard else jobs
+
+
+@dataclass
+class _Attempt:
+    """A slide that is being screened: since when, and what its files were then."""
+
+    job: SlideJob
+    started: float
+    files: tuple[FileStamp, ...] = ()
+
+
+class _StopBatchError(Exception):
+    """No later slide would fare better, or none is wanted."""
+
+
+class _Batch:
+    """One run over the slides of a shard; its state is the record that it keeps."""
+
+    def __init__(
+        self, jobs: Sequence[SlideJob], engine: Engine, plan: BatchPlan, listener: Listener
+    ) -> None:
+        self._all_jobs = jobs
+        self._jobs = take_shard(jobs, plan.shard)
+        self._engine = engine
+        self._running: dict[Future[SlideReport], _Attempt] = {}
+        self._plan = plan
+        self._listener = listener
+        self._problem: str | None = None
+        self._record = RunRecord(
+            command=tuple(plan.command),
+            shard=plan.shard,
+            started=_now(),
+            software=software_versions(),
+            model=plan.model,
+            settings=dict(plan.settings),
+            recipe=hash_recipe(plan.settings, plan.model),
+            slides=_fresh_records(self._jobs, plan.out),
+        )
+
+    def run(self) -> BatchResult:
+        _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
+        for note in self._plan.notes:
+            _log.warning(note)
+        try:
+            with _termination_as_interrupt():
+                self._save()
+                self._listener.batch_started(len(self._jobs))
+                self._screen_all()
+            self._end("complete")
+        except _StopBatchError:
+            self._end("stopped")
+        except KeyboardInterrupt:
+            self._keep_finished()
+            self._end("interrupted")
+        return self._result()
+
+    def _screen_all(self) -> None:
+        jobs = iter(self._jobs)
+        self._fill(jobs)
+        while self._running:
+            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+            self._fill(jobs)  # the next ones are screened while these are written
+            for future in [future for future in self._running if future in done]:
+                self._finish(future)
+
+    def _fill(self, jobs: Iterator[SlideJob]) -> None:
+        """Starts slides until the engine has all that it can take."""
+        while self._wants_more() and (job := next(jobs, None)):
+            self._take(job)
+
+    def _keep_finished(self) -> None:
+        """Writes what had been screened when the batch was interrupted."""
+        ended = [f for f in self._running if f.done() and not f.exception()]
+        with suppress(KeyboardInterrupt, _StopBatchError):  # somebody is in a hurry
+            for future in ended:
+                self._finish(future)
+
+    def _wants_more(self) -> bool:
+        ended = [future for future in self._running if future.done()]
+        if self._plan.fail_fast and any(future.exception() for future in ended):
+            return False
+        return len(self._running) - len(ended) < self._engine.slots
+
+    def _take(self, job: SlideJob) -> None:
+        place = self._plan.out / job.name
+        report = None if self._plan.overwrite else self._reusable(job, place)
+        if report:
+            record = self._note(job, status="complete", reused=True, ended=_now())
+            self._listener.slide_ended(job, record, report)
+            return
+        self._attempt(job)
+
+    def _reusable(self, job: SlideJob, place: Path) -> SlideReport | None:
+        return load_report(place) if is_current(job, place, self._record.recipe) else None
+
+    def _attempt(self, job: SlideJob) -> None:
+        attempts = self._record.slides[encodable(job.name)].attempts + 1
+        self._note(job, status="running", attempts=attempts)
+        self._save()
+        self._listener.slide_started(job)
+        _log.info("%s: started", show(job.path))
+        attempt = _Attempt(job, time.monotonic())
+        self._running[self._submit(attempt)] = attempt
+
+    def _submit(self, attempt: _Attempt) -> Future[SlideReport]:
+        try:
+            if attempt.job.problem:
+                raise SlideError(attempt.job.problem)
+            attempt.files = stamp_files(attempt.job)
+            return self._engine.submit(attempt.job.path)
+        except Exception as problem:
+            failed: Future[SlideReport] = Future()
+            failed.set_exception(problem)
+            return failed
+
+    def _finish(self, future: Future[SlideReport]) -> None:
+        """Writes what came of a slide, or tells what went wrong with it."""
+        attempt = self._running[future]
+        try:
+            report = future.result()
+            self._publish(report, attempt)
+        except Exception as problem:
+            del self._running[future]
+            self._close(attempt, None, _explain(attempt.job, problem))
+            if self._plan.fail_fast or _is_disk_full(problem):
+                raise _StopBatchError from problem
+        else:
+            del self._running[future]
+            self._close(attempt, report, None)
+
+    def _close(self, attempt: _Attempt, report: SlideReport | None, error: str | None) -> None:
+        """Records and tells how an attempt went."""
+        job, status = attempt.job, "complete" if report else "failed"
+        elapsed = time.monotonic() - attempt.started
+        seconds = round(report.timing.get("total", elapsed) if report else elapsed, 3)
+        record = self._note(job, status=status, error=error, seconds=seconds, ended=_now())
+        self._save()
+        _log.info(error or f"{show(job.path)}: complete")
+        self._listener.slide_ended(job, record, report)
+
+    def _publish(self, report: SlideReport, attempt: _Attempt) -> None:
+        job, files = attempt.job, attempt.files
+        sha256 = hash_content(job)
+        if stamp_files(job) != files:
+            raise SlideError(f"{show(job.path)}: was changed while it was screened; try again")
+        fingerprint = Fingerprint(recipe=self._record.recipe, files=files, sha256=sha256)
+
+        def write(folder: Path) -> None:
+            write_reports(report, folder)
+            save_fingerprint(fingerprint, folder)
+
+        publish(self._plan.out, job.name, write)
+
+    def _note(self, job: SlideJob, **changes: object) -> SlideRecord:
+        slides, name = self._record.slides, encodable(job.name)
+        slides[name] = slides[name].model_copy(update=changes)
+        return slides[name]
+
+    def _save(self) -> None:
+        try:
+            save_record(self._record, self._plan.out)
+        except OSError as error:  # a full disk; the results so far are what counts
+            _log.warning("the record of the run can't be written: %s", error)
+
+    def _end(self, status: str) -> None:
+        for attempt in self._running.values():  # cut short
+            self._note(attempt.job, status="pending")
+        self._record = self._record.model_copy(update={"status": status, "ended": _now()})
+        self._save()
+        try:
+            write_summary(self._all_jobs, self._plan.out, self._record.recipe)
+        except OSError as error:  # a full disk, or a spreadsheet that holds the file
+            self._problem = f"the summary can't be written: {error}"
+            _log.warning(self._problem)
+        _log.info("%s", status)
+
+    def _result(self) -> BatchResult:
+        slides = self._record.slides
+        complete = [slide for slide in slides.values() if slide.status == "complete"]
+        reused = sum(slide.reused for slide in complete)
+        return BatchResult(
+            screened=len(complete) - reused,
+            reused=reused,
+            failed={name: slide.error for name, slide in slides.items() if slide.error},
+            pending=sum(slide.status == "pending" for slide in slides.values()),
+            interrupted=self._record.status == "interrupted",
+            problem=self._problem,
+        )
+
+
+def _fresh_records(jobs: Sequence[SlideJob], out: Path) -> dict[str, SlideRecord]:
+    """A record for each slide that knows of the attempts of earlier runs."""
+    known = latest_slides(load_records(out))
+    fresh = {}
+    for job in jobs:
+        name = encodable(job.name)
+        attempts = known[name].attempts if name in known else 0
+        fresh[name] = SlideRecord(path=encodable(job.path), attempts=attempts)
+    return fresh
+
+
+def _explain(job: SlideJob, problem: Exception) -> str:
+    """One line that says what is wrong; what was not foreseen is told in full in the log."""
+    if isinstance(problem, CytoLibraError):
+        return _one_line(problem)
+    if _is_disk_full(problem):
+        return f"{show(job.path)}: no space left on the disk of the output folder"
+    if isinstance(problem, OSError):
+        other = problem.filename and Path(problem.filename) != job.path
+        place = f" ({show(Path(problem.filename))})" if other else ""
+        return f"{show(job.path)}: {problem.strerror or problem}{place}"
+    _log.error(
+        "%s: unexpected error\n%s", show(job.path), "".join(traceback.format_exception(problem))
+    )
+    kind = type(problem).__name__
+    return f"{show(job.path)}: unexpected error: {kind}: {_one_line(problem)}"
+
+
+def _one_line(problem: Exception) -> str:
+    return " ".join(str(problem).split())
+
+
+def _is_disk_full(problem: Exception) -> bool:
+    return isinstance(problem, OSError) and problem.errno in _DISK_FULL
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a batch as Ctrl-C does; only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

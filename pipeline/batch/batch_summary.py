@@ -1,0 +1,50 @@
+"""``summary.csv`` and ``summary.html``: all slides of a batch, whichever run or shard did them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.batch.discovery import SlideJob
+from pipeline.batch.fingerprint import is_current
+from pipeline.batch.output import load_report
+from pipeline.batch.run_record import SlideRecord, find_records, latest_slides, load_records
+from pipeline.reports.pages import render_summary
+from pipeline.reports.report import encodable
+from pipeline.reports.summary import SummaryRow, summary_table
+from pipeline.reports.writers import write_csv, write_whole
+
+
+def write_summary(jobs: Sequence[SlideJob], out: Path, recipe: str) -> None:
+    """Writes the summary from what all runs and shards have left in the output folder.
+
+    Only results and records of this very recipe count. Shards may end at the same moment: each
+    writes its record first and its summary last, and writes the summary again where a record has
+    changed meanwhile, so that the last one tells all.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    while True:
+        seen = _stamp_records(out)
+        known = latest_slides(record for record in load_records(out) if record.recipe == recipe)
+        rows = [_row(job, out, recipe, known.get(encodable(job.name))) for job in jobs]
+        table = io.StringIO()
+        write_csv(table, summary_table(rows))
+        write_whole(out / "summary.csv", table.getvalue())
+        write_whole(out / "summary.html", render_summary(rows))
+        if _stamp_records(out) == seen:
+            return
+
+
+def _row(job: SlideJob, out: Path, recipe: str, record: SlideRecord | None) -> SummaryRow:
+    if record and record.status == "failed":
+        return SummaryRow(job.name, str(job.path), "failed", error=record.error or "")
+    place = out / job.name
+    report = load_report(place) if is_current(job, place, recipe) else None
+    return SummaryRow(job.name, str(job.path), "complete" if report else "pending", report)
+
+
+def _stamp_records(out: Path) -> list[tuple[Path, int]]:
+    return [(path, path.stat().st_mtime_ns) for path in find_records(out)]

@@ -1,0 +1,219 @@
+"""Finding slides: which files are slides, which belong together, and what their results are called.
+
+A slide at ``FOLDER/a/b.svs`` under an argument FOLDER is called ``a/b.svs``, a slide that is an
+argument itself by its own name; its results go into a folder of that name below ``--out``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs import ConfigError
+from pipeline.slides.readers.base import show
+from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class SlideJob:
+    """A slide to be screened.
+
+    Attributes:
+        path: its main file, the one to be opened.
+        name: its results' folder below the output folder, with forward slashes.
+        companions: other files that hold parts of it.
+        problem: why it can't be screened, where that is known already.
+    """
+
+    path: Path
+    name: str
+    companions: tuple[Path, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found.
+
+    Attributes:
+        jobs: slides, sorted by name; each file belongs to one of them at most.
+        images_left_out: plain images in folders that were left out, as they carry no mpp.
+    """
+
+    jobs: tuple[SlideJob, ...]
+    images_left_out: int
+
+
+def discover(arguments: Sequence[Path], out: Path, *, with_images: bool) -> Discovery:
+    """Finds the slides in files and folders; folders are searched recursively.
+
+    Hidden files and folders are left out, as is ``out``; links are followed, but nothing is taken
+    twice. A file that is named itself is taken whatever it is.
+
+    Args:
+        arguments: files and folders.
+        out: where results go.
+        with_images: whether plain images in folders are slides too.
+
+    Raises:
+        ConfigError: an argument is missing, no slide was found, or the results of two slides
+            would be in each other's way.
+    """
+    for argument in arguments:
+        if not (os.path.isfile(argument) or os.path.isdir(argument)):
+            exists = os.path.exists(argument)
+            problem = "is no file or folder" if exists else "no such file or folder"
+            raise ConfigError(f"{show(argument)}: {problem}")
+        if os.path.realpath(argument) == os.path.realpath(out):
+            raise ConfigError(f"--out {show(out)}: is among the slides; name another folder")
+    search = _Search(out, with_images)
+    found = [job for argument in arguments for job in search.search(argument)]
+    jobs = sorted(_once_each(found), key=lambda job: job.name)
+    if not jobs:
+        raise ConfigError(_nothing_found(arguments, search.images_left_out))
+    _refuse_collisions(jobs, out)
+    return Discovery(tuple(jobs), search.images_left_out)
+
+
+class _Search:
+    """A walk through folders that enters each of them once, however it is linked."""
+
+    def __init__(self, out: Path, with_images: bool) -> None:
+        self._entered = {os.path.realpath(out)}
+        self._suffixes = SLIDE_SUFFIXES | IMAGE_SUFFIXES if with_images else SLIDE_SUFFIXES
+        self._series: dict[Path, dict[Path, str | None]] = {}
+        self.images_left_out = 0
+
+    def search(self, argument: Path) -> Iterator[SlideJob]:
+        if os.path.isfile(argument):
+            return iter([SlideJob(argument, argument.name, self._companions(argument))])
+        return self._search_folder(argument, argument)
+
+    def _search_folder(self, folder: Path, root: Path) -> Iterator[SlideJob]:
+        if _is_seen(os.path.realpath(folder), self._entered):
+            return
+        try:
+            files, folders = _list(folder)
+        except OSError as error:
+            problem = f"{show(folder)}: the folder can't be read: {error.strerror}"
+            if folder == root:
+                raise ConfigError(problem) from error
+            yield SlideJob(folder, _name(folder, root), problem=problem)
+            return
+        yield from self._slides(files, root)
+        for inner in folders:
+            yield from self._search_folder(inner, root)
+
+    def _slides(self, files: Sequence[Path], root: Path) -> Iterator[SlideJob]:
+        parts = {part for path in files for part in _parts(path)}
+        for path in files:
+            if path in parts:
+                continue
+            if _suffix(path) in self._suffixes:
+                yield SlideJob(path, _name(path, root), self._companions(path))
+            elif _suffix(path) in IMAGE_SUFFIXES:
+                self.images_left_out += 1
+
+    def _companions(self, path: Path) -> tuple[Path, ...]:
+        """The other files that hold parts of a slide."""
+        if _suffix(path) == ".mrxs":
+            return tuple(sorted(p for p in path.with_suffix("").rglob("*") if p.is_file()))
+        if _suffix(path) == ".dcm":
+            return self._series_of(path)
+        return _parts(path)
+
+    def _series_of(self, path: Path) -> tuple[Path, ...]:
+        """The other DICOM files of a slide: those beside it of the same series."""
+        if path.parent not in self._series:
+            files = sorted(p for p in path.parent.iterdir() if _suffix(p) == ".dcm")
+            several = len(files) > 1
+            self._series[path.parent] = {p: _series_uid(p) if several else None for p in files}
+        series = self._series[path.parent]
+        own = series.get(path)
+        return tuple(p for p, uid in series.items() if own and uid == own and p != path)
+
+
+def _list(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files and folders that are not hidden, links last, without the data folders of slides.
+
+    A link to nothing counts as a file, so that it is reported; pipes and the like are left out,
+    as they would be waited for.
+    """
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    paths = [Path(e.path) for e in sorted(visible, key=lambda e: (e.is_symlink(), e.name))]
+    files = [p for p in paths if os.path.isfile(p) or not os.path.exists(p)]
+    folders = [p for p in paths if os.path.isdir(p)]
+    mrxs = {path.stem for path in files if _suffix(path) == ".mrxs"}
+    return files, [p for p in folders if p.name not in mrxs]
+
+
+def _once_each(jobs: Iterable[SlideJob]) -> Iterator[SlideJob]:
+    """The jobs without those whose file is, or belongs to, an earlier job's."""
+    taken: set[str] = set()
+    for job in jobs:
+        if not _is_seen(os.path.realpath(job.path), taken):
+            taken.update(os.path.realpath(companion) for companion in job.companions)
+            yield job
+
+
+def _is_seen(value: str, seen: set[str]) -> bool:
+    """Whether the value was met before; from now on it was."""
+    known = value in seen
+    seen.add(value)
+    return known
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _parts(path: Path) -> tuple[Path, ...]:
+    """The files beside a VMS or VMU file that it names: images, and a map."""
+    if _suffix(path) not in (".vms", ".vmu"):
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    values = {line.partition("=")[2].strip() for line in lines}
+    beside = [path.with_name(value) for value in values if value and Path(value).name == value]
+    return tuple(sorted(part for part in beside if part.is_file() and part != path))
+
+
+def _series_uid(path: Path) -> str | None:
+    import openslide
+
+    try:
+        with openslide.OpenSlide(path) as slide:
+            return slide.properties.get("dicom.SeriesInstanceUID")
+    except (openslide.OpenSlideError, OSError):
+        return None
+
+
+def _nothing_found(arguments: Sequence[Path], images_left_out: int) -> str:
+    places = ", ".join(show(argument) for argument in arguments)
+    if images_left_out:
+        return f"{places}: no slide, but {images_left_out} plain images; these need --mpp"
+    return f"{places}: no slide found; slides end in {', '.join(sorted(SLIDE_SUFFIXES))}"
+
+
+def _refuse_collisions(jobs: Sequence[SlideJob], out: Path) -> None:
+    """Refuses two slides with one name, and a slide whose results lie among another's."""
+    by_name: dict[str, SlideJob] = {}
+    for job in jobs:
+        parents = [parent.as_posix() for parent in Path(job.name).parents]
+        other = next((by_name[name] for name in (job.name, *parents) if name in by_name), None)
+        if other:
+            raise ConfigError(
+                f"{show(other.path)} and {show(job.path)} would both be written to "
+                f"{show(out / other.name)}; screen them one after the other with different --out, "
+                "or together by naming the folder above both"
+            )
+        by_name[job.name] = job

@@ -1,0 +1,129 @@
+"""What a result was made of: the slide's content, the settings and the model.
+
+A result is used again only where all of it is the same. It lies beside the report as
+``fingerprint.json``, so that it survives whatever ends a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from configs import StrictModel
+from pipeline.batch.discovery import SlideJob
+from pipeline.reports.report import ModelFacts, encodable
+from pipeline.reports.writers import to_json, write_whole
+
+_FILE = "fingerprint.json"
+
+_WITHOUT_EFFECT = ("device", "batch_size", "threads", "readers", "compile")
+"""Settings of the runtime that say where and how fast it runs, not what it finds."""
+
+
+class FileStamp(StrictModel):
+    """What the file system says of one file of a slide; the name is relative to the slide."""
+
+    name: str
+    size: int
+    mtime_ns: int
+
+
+class Fingerprint(StrictModel):
+    """What a result was made of.
+
+    Attributes:
+        recipe: hash of the settings and the model; see `hash_recipe`.
+        files: every file of the slide.
+        sha256: hash of the content of all files, in order.
+    """
+
+    recipe: str
+    files: tuple[FileStamp, ...]
+    sha256: str
+
+
+def hash_recipe(settings: Mapping[str, JsonValue], model: ModelFacts) -> str:
+    """SHA-256 of all that shapes a result besides the slide.
+
+    The model's name does not, nor does where and how fast the network runs: shards on different
+    machines, and a run that goes on with other hardware, share their results.
+    """
+    settings = dict(settings)
+    runtime = settings.get("runtime")
+    if isinstance(runtime, dict):
+        settings["runtime"] = {k: v for k, v in runtime.items() if k not in _WITHOUT_EFFECT}
+    recipe = {"settings": settings, "model": model.model_dump(mode="json", exclude={"name"})}
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def stamp_files(job: SlideJob) -> tuple[FileStamp, ...]:
+    """Sizes and times of all files of a slide.
+
+    Raises:
+        OSError: one of them is gone or may not be looked at.
+    """
+    return tuple(_stamp(path, job.path.parent) for path in (job.path, *job.companions))
+
+
+def hash_content(job: SlideJob) -> str:
+    """SHA-256 of the content of all files of a slide.
+
+    Raises:
+        OSError: one of them can't be read.
+    """
+    digest = hashlib.sha256()
+    for path in (job.path, *job.companions):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def save_fingerprint(fingerprint: Fingerprint, folder: Path) -> None:
+    """Writes the fingerprint of the result in ``folder``."""
+    write_whole(folder / _FILE, to_json(fingerprint.model_dump(mode="json")))
+
+
+def is_current(job: SlideJob, folder: Path, recipe: str) -> bool:
+    """Whether the result in ``folder`` is of this very slide, by this very recipe.
+
+    Where size and time of every file are as they were, so is the content; where only a time
+    differs, as after copying, the content is read and compared.
+    """
+    known = _load(folder)
+    if known is None or known.recipe != recipe:
+        return False
+    try:
+        files = stamp_files(job)
+        if files == known.files:
+            return True
+        if _without_times(files) != _without_times(known.files):
+            return False
+        if hash_content(job) != known.sha256:
+            return False
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):  # only the next look would be faster
+        save_fingerprint(known.model_copy(update={"files": files}), folder)
+    return True
+
+
+def _stamp(path: Path, folder: Path) -> FileStamp:
+    status = path.stat()
+    name = encodable(path.relative_to(folder))
+    return FileStamp(name=name, size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def _without_times(files: Sequence[FileStamp]) -> list[tuple[str, int]]:
+    return [(file.name, file.size) for file in files]
+
+
+def _load(folder: Path) -> Fingerprint | None:
+    try:
+        return Fingerprint.model_validate_json((folder / _FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,125 @@
+"""``run.json``: what a run was asked, and how it went with each slide.
+
+It is written anew with every slide, whole each time, so that attempts are counted even where a
+run is killed. Each shard has a record of its own (``run.shard-2-of-5.json``): shards that run at
+the same time never write the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue, ValidationError
+
+from configs import ConfigError, StrictModel
+from pipeline.reports.report import ModelFacts
+from pipeline.reports.writers import to_json, write_whole
+
+
+class Shard(StrictModel):
+    """One of several parts of a batch, counted from 1."""
+
+    index: int
+    count: int
+
+    @staticmethod
+    def parse(text: str) -> Shard:
+        """Reads ``i/n``.
+
+        Raises:
+            ConfigError: it is not two whole numbers with 1 <= i <= n.
+        """
+        index, _, count = text.partition("/")
+        if index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count):
+            return Shard(index=int(index), count=int(count))
+        raise ConfigError(f"--shard {text}: expected i/n with i from 1 to n, such as 2/5")
+
+
+class SlideRecord(StrictModel):
+    """How it went with one slide.
+
+    Attributes:
+        path: where the slide lies.
+        status: "running" stays only where a run was killed.
+        attempts: how often its screening was begun, in earlier runs too.
+        reused: whether a result that was there already was taken.
+        seconds: how long the last attempt took.
+        error: why it failed.
+        ended: when, in UTC.
+    """
+
+    path: str
+    status: Literal["pending", "running", "complete", "failed"] = "pending"
+    attempts: int = 0
+    reused: bool = False
+    seconds: float | None = None
+    error: str | None = None
+    ended: str | None = None
+
+
+class RunRecord(StrictModel):
+    """What a run was asked, what it is done with, and how it goes with each slide.
+
+    A run that is "complete" came to its end, though slides may have failed; one that "stopped"
+    gave up early.
+    """
+
+    schema_version: Literal["1.0"] = "1.0"
+    status: Literal["running", "complete", "stopped", "interrupted"] = "running"
+    command: tuple[str, ...]
+    shard: Shard | None
+    started: str
+    ended: str | None = None
+    software: dict[str, str]
+    model: ModelFacts
+    settings: dict[str, JsonValue]
+    recipe: str
+    slides: dict[str, SlideRecord]
+
+
+def record_name(shard: Shard | None, suffix: str) -> str:
+    """Name of the record (".json") or the log (".log") of a run."""
+    return f"run.shard-{shard.index}-of-{shard.count}{suffix}" if shard else f"run{suffix}"
+
+
+def save_record(record: RunRecord, out: Path) -> None:
+    """Writes the record of a run.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    text = to_json(record.model_dump(mode="json"))
+    write_whole(out / record_name(record.shard, ".json"), text)
+
+
+def load_records(out: Path) -> list[RunRecord]:
+    """The records of all runs and shards in an output folder; unreadable ones are left out."""
+    records = []
+    for path in find_records(out):
+        try:
+            records.append(RunRecord.model_validate_json(path.read_bytes()))
+        except (OSError, ValidationError):
+            continue
+    return records
+
+
+def find_records(out: Path) -> list[Path]:
+    """The files of the records of all runs and shards."""
+    return sorted([*out.glob("run.json"), *out.glob("run.shard-*.json")])
+
+
+def latest_slides(records: Iterable[RunRecord]) -> dict[str, SlideRecord]:
+    """For each slide the record that tells the most attempts, the latest of these."""
+    latest: dict[str, SlideRecord] = {}
+    for record in records:
+        for name, slide in record.slides.items():
+            known = latest.get(name)
+            if known is None or _age(slide) > _age(known):
+                latest[name] = slide
+    return latest
+
+
+def _age(slide: SlideRecord) -> tuple[int, str]:
+    return slide.attempts, slide.ended or ""

@@ -1,0 +1,91 @@
+"""From tiles back to the slide: each cell once, in level-0 pixels, wherever the seams fell."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from configs import StrictModel
+from pipeline.cells.naming import name_cells
+from pipeline.cells.nms import greedy_nms
+from pipeline.geometry import Detections, Rect
+from pipeline.tiles.tiler import TileGrid
+
+
+class StitcherSettings(StrictModel):
+    """How doubles are told from neighbours.
+
+    Attributes:
+        nms_iou: of two boxes of one class that overlap by more than this, the better stays.
+        cross_class_iou: the same for boxes of different classes: two names for one cell.
+            1 keeps both names.
+        slack: model pixels by which a tile's core grows before detections outside it are dropped.
+            Two tiles place a cell on their seam some pixels apart; without slack each could
+            leave it to the other. What both keep, the IoU rules find.
+    """
+
+    nms_iou: float = Field(0.5, gt=0, le=1)
+    cross_class_iou: float = Field(0.5, gt=0, le=1)
+    slack: float = Field(8.0, ge=0)
+
+
+class Stitcher:
+    """Collects the detections of a slide's tiles, in any order, and merges them at the end.
+
+    What a tile doesn't own is dropped as it comes, so memory grows with the cells on the slide
+    only; the result depends on the tiles' detections, never on the order they came in.
+
+    Args:
+        grid: where the tiles lie.
+        settings: how doubles are told from neighbours.
+        thresholds: (C,) score from which on a class is reported; with ``abnormal`` they settle
+            which of two names for one cell stays, see `cells.naming`. None compares the scores.
+        abnormal: (C,) which classes are abnormal.
+    """
+
+    def __init__(
+        self,
+        grid: TileGrid,
+        settings: StitcherSettings,
+        thresholds: NDArray[np.float32] | None = None,
+        abnormal: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self._grid = grid
+        self._settings = settings
+        self._thresholds = thresholds
+        self._abnormal = abnormal
+        self._owned: dict[int, Detections] = {}
+
+    def add(self, index: int, detections: Detections) -> None:
+        """Takes the detections of one tile; a tile that comes again replaces itself.
+
+        Args:
+            index: the tile's index in the grid.
+            detections: finite boxes in model pixels from the tile's top left corner.
+        """
+        downsample = self._grid.downsample
+        boxes = np.tile(self._grid.origin(index), 2) + detections.boxes * downsample
+        placed = Detections(boxes, detections.scores, detections.labels)
+        slack = self._settings.slack * downsample
+        self._owned[index] = placed[self._grid.near_core(index, placed.centers, slack)]
+
+    def finish(self) -> Detections:
+        """Merges what was added: level-0 boxes, clipped to the bounds, from top to bottom."""
+        cells = Detections.concatenate([self._owned[index] for index in sorted(self._owned)])
+        cells = _within(cells, self._grid.bounds)
+        left, top = cells.boxes[:, :2].T
+        cells = cells[np.lexsort((left, top))]
+        cells = cells[greedy_nms(cells, self._settings.nms_iou)]
+        iou = self._settings.cross_class_iou
+        if self._thresholds is None or self._abnormal is None:
+            return cells[greedy_nms(cells, iou, per_class=False)]
+        return name_cells(cells, self._thresholds, self._abnormal, iou)
+
+
+def _within(cells: Detections, bounds: Rect) -> Detections:
+    """Clips cells to the bounds and drops those that lie outside."""
+    low, high = (bounds.x, bounds.y) * 2, (bounds.right, bounds.bottom) * 2
+    boxes = np.clip(cells.boxes, np.array(low, np.float64), np.array(high, np.float64))
+    clipped = Detections(boxes, cells.scores, cells.labels)
+    return clipped[np.flatnonzero((boxes[:, :2] < boxes[:, 2:]).all(axis=1))]

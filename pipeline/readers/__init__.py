@@ -1,1 +1,0 @@
-"""What turns a file into pixels, one module a way of reading; `pipeline.slide` chooses."""

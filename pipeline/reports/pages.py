@@ -1,0 +1,256 @@
+"""The pages that people read: ``report.html`` of one slide and ``summary.html`` of a batch.
+
+Each is one file that opens offline: pictures are embedded, and a content security policy lets
+nothing else load or run than the page's own script. All text is escaped by the templates. Without
+scripts the pages still show everything; scripts add selection, arrow keys and sorting.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import quote
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import JsonValue
+
+from pipeline.cells.classes import class_colors, find_category, order_by_severity
+from pipeline.reports.pictures import Crop, Overview
+from pipeline.reports.report import NOTICE, SlideReport
+from pipeline.reports.summary import Status, SummaryRow
+
+RING_SHARE = 0.011
+"""Least radius of a mark on the overview, as a share of the overview's longest side."""
+
+DOT_GRID = 2
+"""Overview pixels: cells that fall on the same square of this grid are one dot."""
+
+
+@dataclass(frozen=True)
+class ClassView:
+    """A class in the page's table; ``shown`` counts its close-ups."""
+
+    index: int
+    name: str
+    meaning: str
+    abnormal: bool
+    color: str
+    count: int
+    threshold: float | None
+    shown: int
+
+
+@dataclass(frozen=True)
+class CellView:
+    """A cell in the gallery, with its place in level-0 pixels and on the overview.
+
+    Attributes:
+        number: its id in ``cells.csv``.
+        frame: the cell's box inside the close-up: left, top, width, height in percent.
+        bar: width of 10 µm in the close-up, in percent.
+        mark: x, y, radius on the overview, in its pixels.
+    """
+
+    number: int
+    score: float
+    x: float
+    y: float
+    picture: str
+    frame: tuple[float, float, float, float]
+    bar: float
+    mark: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class OverviewView:
+    """The whole slide with what lies on it, in pixels of the overview.
+
+    Attributes:
+        dots: an SVG path of dots by class index, every abnormal cell.
+        unread: x, y, width, height of the areas that could not be read.
+        bar: width and label of the scale bar.
+    """
+
+    picture: str
+    width: int
+    height: int
+    dots: Mapping[int, str]
+    unread: Sequence[tuple[float, float, float, float]]
+    bar: tuple[float, str]
+
+
+def render_report(report: SlideReport) -> str:
+    """The page of one slide."""
+    overview = report.pictures.overview
+    gallery = dict(_gallery(report))
+    classes = [_class_view(report, i, gallery) for i in order_by_severity(report.model.classes)]
+    return render_page(
+        "report.html",
+        title=Path(report.slide.path).name,
+        report=report,
+        classes=classes,
+        gallery=gallery,
+        shown=sum(map(len, gallery.values())),
+        overview=_overview_view(report, overview) if overview else None,
+        suggested=next((c for c in classes if c.name == report.suggestion.category), None),
+        settings=_flatten(report.settings),
+    )
+
+
+def render_summary(rows: Sequence[SummaryRow]) -> str:
+    """The page of a batch, with links to the slides' pages."""
+    reports = [row.report for row in rows if row.report]
+    classes = list({c.name: c for report in reports for c in report.model.classes}.values())
+    ordered = [classes[i] for i in order_by_severity(classes)]
+    colors = zip(ordered, class_colors(ordered), strict=True)
+    return render_page(
+        "summary.html",
+        title="Screened slides",
+        rows=rows,
+        classes=ordered,
+        colors={cell_class.name: _hex(color) for cell_class, color in colors},
+        severity={c.name: len(ordered) - rank for rank, c in enumerate(ordered)},
+        totals={status: sum(row.status == status for row in rows) for status in get_args(Status)},
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipeline.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["link"] = _link
+    return environment
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A page from a template, with the script beside it where there is one; all text is escaped."""
+    environment = _environment()
+    beside = template.replace(".html", ".js")
+    known = beside in environment.list_templates()
+    script = environment.get_template(beside).render() if known else ""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template(template)
+    return page.render(script=script, script_hash=f"sha256-{digest}", notice=NOTICE, **values)
+
+
+def _link(slide: str) -> str:
+    """Relative URL of a slide's page; quoted, as names may hold spaces, #, % and newlines."""
+    return "./" + quote(os.fsencode(f"{slide}/report.html"), safe="/")
+
+
+def _class_view(
+    report: SlideReport, index: int, gallery: Mapping[int, Sequence[CellView]]
+) -> ClassView:
+    cell_class = report.model.classes[index]
+    category = find_category(cell_class.name)
+    return ClassView(
+        index=index,
+        name=cell_class.name,
+        meaning=category.meaning if category else "",
+        abnormal=cell_class.abnormal,
+        color=_hex(class_colors(report.model.classes)[index]),
+        count=report.counts[cell_class.name],
+        threshold=report.model.threshold.get(cell_class.name),
+        shown=len(gallery.get(index, ())),
+    )
+
+
+def _gallery(report: SlideReport) -> Iterator[tuple[int, list[CellView]]]:
+    """Close-ups by class index, most severe class first, best score first."""
+    crops = sorted(report.pictures.crops, key=lambda crop: crop.cell)
+    for index in order_by_severity(report.model.classes):
+        of_class = [crop for crop in crops if report.cells.labels[crop.cell] == index]
+        if of_class:
+            yield index, [_cell_view(report, crop) for crop in of_class]
+
+
+def _cell_view(report: SlideReport, crop: Crop) -> CellView:
+    x_min, y_min, x_max, y_max = report.cells.boxes[crop.cell].tolist()
+    x, y = (x_min + x_max) / 2, (y_min + y_max) / 2
+    percent = 100 / crop.side
+    frame = (x_min - crop.x, y_min - crop.y, x_max - x_min, y_max - y_min)
+    return CellView(
+        number=crop.cell + 1,
+        score=float(report.cells.scores[crop.cell]),
+        x=x,
+        y=y,
+        picture=_data_url(crop.jpeg),
+        frame=tuple(round(value * percent, 2) for value in frame),
+        bar=round(10 / report.slide.mpp * percent, 2),
+        mark=_mark(report.pictures.overview, x, y, max(x_max - x_min, y_max - y_min)),
+    )
+
+
+def _mark(overview: Overview | None, x: float, y: float, size: float) -> tuple[float, float, float]:
+    """A ring around a cell: larger than it, and never too small to be seen."""
+    if overview is None:
+        return 0, 0, 0
+    least = RING_SHARE * max(overview.size.width, overview.size.height)
+    radius = max(least, 0.6 * size / overview.downsample)
+    return (
+        round(x / overview.downsample, 1),
+        round(y / overview.downsample, 1),
+        round(radius, 1),
+    )
+
+
+def _overview_view(report: SlideReport, overview: Overview) -> OverviewView:
+    boxes = np.array(report.area.unread).reshape(-1, 4) / overview.downsample
+    unread = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).round(1)
+    return OverviewView(
+        picture=_data_url(overview.jpeg),
+        width=overview.size.width,
+        height=overview.size.height,
+        dots=dict(_dots(report, overview)),
+        unread=[tuple(box) for box in unread.tolist()],
+        bar=_scale_bar(overview.size.width, overview.downsample * report.slide.mpp),
+    )
+
+
+def _dots(report: SlideReport, overview: Overview) -> Iterator[tuple[int, str]]:
+    """SVG paths, mildest class first, so that the most severe is drawn on top."""
+    places = report.cells.centers / overview.downsample
+    squares = np.floor(places / DOT_GRID).astype(np.int64)
+    for index in reversed(order_by_severity(report.model.classes)):
+        mine = report.cells.labels == index
+        if report.model.classes[index].abnormal and mine.any():
+            unique = np.unique(squares[mine], axis=0) * DOT_GRID + DOT_GRID // 2
+            yield index, "".join(f"M{x} {y}h0" for x, y in unique.tolist())
+
+
+def _scale_bar(width: int, mpp: float) -> tuple[float, str]:
+    """Width in overview pixels, and label, of a round length near a fifth of the slide."""
+    target = width * mpp / 5
+    magnitude = 10 ** math.floor(math.log10(target))
+    length = next(step * magnitude for step in (5, 2, 1) if step * magnitude <= target)
+    label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
+    return round(length / mpp, 1), label
+
+
+def _flatten(settings: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "default" if value is None else str(value)
+
+
+def _data_url(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def _hex(color: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)

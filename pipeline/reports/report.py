@@ -1,0 +1,265 @@
+"""The report of one slide: ``report.json`` as a pydantic model, and how it is put together.
+
+The published JSON Schema is ``pipeline/reports/schema/report.schema.json``; after a change here write it
+anew with ``python -m pipeline.reports.report``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from pydantic import ConfigDict, Field, JsonValue, PrivateAttr
+
+from configs import StrictModel
+from pipeline.cells.classes import CellClass, is_abnormal
+from pipeline.geometry import Boxes, Detections, Rect
+from pipeline.reports.pictures import Pictures
+from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
+
+if TYPE_CHECKING:
+    from pipeline.slides.slide import Slide
+
+Notice = Literal[
+    "Research use only. Not a medical device; not for diagnosis. "
+    "Findings require review by a qualified cytologist."
+]
+NOTICE: Notice = get_args(Notice)[0]
+
+SCHEMA = Path(__file__).parent / "schema" / "report.schema.json"
+
+_SOFTWARE = (
+    "cytolibra",
+    "torch",
+    "torchvision",
+    "openvino",
+    "numpy",
+    "openslide-python",
+    "openslide-bin",
+    "tifffile",
+    "imagecodecs",
+    "pillow",
+)
+
+
+class _Part(StrictModel):
+    """A part of the report: strict JSON, so no NaN and no infinity."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class SlideFacts(_Part):
+    """The slide that was screened."""
+
+    path: str = Field(description="as it was given or found")
+    format: str = Field(description="vendor or container, such as aperio")
+    width: int = Field(ge=1, description="level-0 pixels")
+    height: int = Field(ge=1, description="level-0 pixels")
+    mpp: float = Field(gt=0, description="µm per level-0 pixel")
+    mpp_source: Literal["file", "argument"]
+    objective: float | None = Field(description="nominal magnification, where the file tells it")
+    reader: str = Field("", description="library that decoded its pixels; empty in older reports")
+
+
+class ModelFacts(_Part):
+    """The detector that found the cells."""
+
+    name: str
+    sha256: str | None = Field(description="of the weights' file; null for a model made in memory")
+    classes: tuple[CellClass, ...]
+    mpp: float = Field(gt=0, description="µm per pixel that the model looks at")
+    threshold: dict[str, float] = Field(description="least score that is reported, by class")
+
+
+class AreaFacts(_Part):
+    """How much of the slide was looked at."""
+
+    slide_mm2: float = Field(ge=0, description="the scanned part of the slide")
+    screened_mm2: float = Field(ge=0, description="the part that a detector has seen")
+    skipped_share: float = Field(
+        ge=0, le=1, description="share of the scanned part that was left out as empty glass"
+    )
+    unread_mm2: float = Field(ge=0, description="wanted, but the file could not be read there")
+    unread: tuple[tuple[float, float, float, float], ...] = Field(
+        description="unread boxes: x_min, y_min, x_max, y_max in level-0 pixels"
+    )
+
+
+class SlideReport(_Part):
+    """Everything that ``report.json`` says of one slide.
+
+    The cells and the pictures ride along for the other files; they are not part of the JSON.
+    """
+
+    schema_version: Literal["1.0"] = "1.0"
+    status: Literal["complete"] = "complete"
+    slide: SlideFacts
+    model: ModelFacts
+    settings: dict[str, JsonValue] = Field(description="all settings in force")
+    area: AreaFacts
+    counts: dict[str, int] = Field(description="cells at or above threshold by class, zeros too")
+    abnormal_cells: int = Field(ge=0, description="cells of all abnormal classes")
+    cells_per_mm2: float | None = Field(
+        ge=0, description="all cells by screened area; null where nothing was screened"
+    )
+    suggestion: Suggestion
+    adequacy: Literal["not_assessed"] = "not_assessed"
+    warnings: tuple[str, ...]
+    timing: dict[str, float] = Field(description="seconds by stage")
+    software: dict[str, str] = Field(description="versions")
+    notice: Notice = NOTICE
+
+    _cells: Detections = PrivateAttr(default_factory=Detections.empty)
+    _pictures: Pictures = PrivateAttr(default_factory=Pictures)
+
+    @property
+    def cells(self) -> Detections:
+        """Level-0 boxes, most suspicious first; empty in a report read back from JSON."""
+        return self._cells
+
+    @property
+    def pictures(self) -> Pictures:
+        """Pictures for the page; none in a report read back from JSON."""
+        return self._pictures
+
+
+def describe_slide(slide: Slide) -> SlideFacts:
+    """What the report says of an open slide."""
+    return SlideFacts(
+        path=encodable(slide.path),
+        format=slide.format,
+        width=slide.size.width,
+        height=slide.size.height,
+        mpp=slide.mpp,
+        mpp_source=slide.mpp_source,
+        objective=slide.objective,
+        reader=slide.reader,
+    )
+
+
+def encodable(text: str | Path) -> str:
+    """Text that UTF-8 can hold, from a path whose name may have undecodable bytes."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def most_suspicious_first(cells: Detections, classes: Sequence[CellClass]) -> Detections:
+    """The cells in the order of every file: abnormal before normal, then by falling score.
+
+    Equal ones are ordered by place and class, so that the order never depends on the input's.
+    """
+    keys = (*cells.boxes.T[::-1], cells.labels, -cells.scores, ~is_abnormal(cells, classes))
+    return cells[np.lexsort(keys)]
+
+
+def measure_area(scanned: Rect, mpp: float, screened: float, unread: Boxes) -> AreaFacts:
+    """Areas in mm2 from level-0 pixels.
+
+    Args:
+        scanned: the part of the slide that was scanned (the slide's bounds).
+        mpp: µm per level-0 pixel.
+        screened: level-0 pixels (an area) that the detector has seen, without the unread ones.
+        unread: (N, 4) level-0 boxes; they may overlap and reach beyond the scanned part.
+    """
+    low, high = (scanned.x, scanned.y) * 2, (scanned.right, scanned.bottom) * 2
+    clipped = np.clip(unread, low, high)
+    clipped = clipped[(clipped[:, 2:] > clipped[:, :2]).all(axis=1)]
+    missed = union_area(clipped)
+    mm2 = (mpp / 1000) ** 2
+    return AreaFacts(
+        slide_mm2=round(scanned.area * mm2, 6),
+        screened_mm2=round(float(screened) * mm2, 6),
+        skipped_share=round(min(1.0, max(0.0, 1 - (screened + missed) / scanned.area)), 4),
+        unread_mm2=round(missed * mm2, 6),
+        unread=tuple(tuple(box) for box in clipped.round(2).tolist()),
+    )
+
+
+def union_area(boxes: Boxes) -> float:
+    """Area that at least one of the (N, 4) boxes covers, in squares of their unit.
+
+    Exact: the plane is cut along every edge. Boxes of a tile grid share most of their edges, so
+    that the cuts are few even where the boxes are many.
+    """
+    xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
+    covered = np.zeros((max(len(ys) - 1, 0), max(len(xs) - 1, 0)), dtype=bool)
+    columns, rows = np.searchsorted(xs, boxes[:, [0, 2]]), np.searchsorted(ys, boxes[:, [1, 3]])
+    for (left, right), (top, bottom) in zip(columns, rows, strict=True):
+        covered[top:bottom, left:right] = True
+    return float(np.diff(ys) @ covered @ np.diff(xs))
+
+
+def build_report(
+    *,
+    slide: SlideFacts,
+    model: ModelFacts,
+    settings: Mapping[str, JsonValue],
+    cells: Detections,
+    area: AreaFacts,
+    warnings: Iterable[str] = (),
+    timing: Mapping[str, float],
+    pictures: Pictures | None = None,
+    triage: TriageSettings | None = None,
+) -> SlideReport:
+    """Counts the cells, suggests a category and puts the report together.
+
+    Args:
+        slide: what was screened.
+        model: the detector; cells' labels index its classes.
+        settings: all settings in force, as JSON.
+        cells: cells at or above threshold, level-0 boxes, in `most_suspicious_first` order.
+        area: how much was looked at; see `measure_area`.
+        warnings: what the reader should know, one sentence each.
+        timing: seconds by stage.
+        pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
+        triage: settings of the suggestion; None for the defaults.
+    """
+    names = [c.name for c in model.classes]
+    numbers = np.bincount(cells.labels, minlength=len(names)).tolist()
+    counts = dict(zip(names, numbers, strict=True))
+    report = SlideReport(
+        slide=slide,
+        model=model,
+        settings=dict(settings),
+        area=area,
+        counts=counts,
+        abnormal_cells=int(is_abnormal(cells, model.classes).sum()),
+        cells_per_mm2=round(len(cells) / area.screened_mm2, 3) if area.screened_mm2 else None,
+        suggestion=suggest_by_cells(cells, model.classes, triage),
+        warnings=tuple(warnings),
+        timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
+        software=software_versions(),
+    )
+    report._cells = cells
+    report._pictures = pictures or Pictures()
+    return report
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of Python and of what is installed of the packages that shape a result."""
+    versions = {"python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def report_schema() -> dict[str, Any]:
+    """The JSON Schema of ``report.json``."""
+    schema = SlideReport.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+def schema_text() -> str:
+    """`report_schema` as the text of the published file."""
+    return json.dumps(report_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema_text(), encoding="utf-8", newline="\n")

@@ -1,0 +1,320 @@
+"""TIFF of no vendor, pyramidal or flat, read by tifffile piece by piece."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
+
+from pipeline.errors import ReadError, SlideError
+from pipeline.geometry import Rect, Size
+from pipeline.slides.readers import tiff_tags
+from pipeline.slides.readers.base import (
+    WHITE,
+    Header,
+    Reader,
+    UnsupportedError,
+    levels_of,
+    reason,
+    show,
+)
+from pipeline.slides.readers.segments import (
+    SHARED,
+    Page,
+    Samples,
+    Segments,
+    crop,
+    segment_size,
+    shrunk_jpegs,
+)
+from pipeline.slides.readers.vendor import VendorReader
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised as SlideError
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF and BigTIFF in both byte orders."""
+
+LARGEST_SEGMENT = 2**30
+"""Bytes of one decoded tile or strip; a larger one makes a file that can't be read in parts."""
+
+
+class TiffReader(Reader):
+    """A TIFF file: the largest image in it, with its pyramid where it has one.
+
+    Only the tiles or strips that a region needs are read and decoded.
+    """
+
+    library = "tifffile"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._judge = _Judge(path)
+        try:
+            self._file = TiffFile(path)
+        except Exception as error:  # tifffile promises no type for what a broken file causes
+            raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+        try:
+            self._levels, self.header = self._parse()
+        except SlideError:
+            self._file.close()
+            raise
+        except Exception as error:
+            self._file.close()
+            raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return self._levels[level].shrinks
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """See `Reader.read`."""
+        try:
+            return self._levels[level].read(region, shrink)
+        except ReadError:  # of the judge, who names the file
+            raise
+        except Exception as error:  # each of the many codecs has errors of its own
+            message = f"{show(self._path)}: level {level}: {reason(error)}"
+            raise ReadError(message) from error
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._judge.close()
+        self._file.close()
+
+    def _parse(self) -> tuple[list[_TiffLevel], Header]:
+        if not self._file.series:
+            raise SlideError(
+                f"{show(self._path)}: truncated or damaged TIFF: no image is left in it"
+            )
+        index, series = max(enumerate(self._file.series), key=lambda item: _size(item[1]).area)
+        problem, unsupported = _problem(series), tiff_tags.color_problem(series.keyframe)
+        if problem:
+            raise SlideError(f"{show(self._path)}: {problem}")
+        if unsupported:
+            raise UnsupportedError(f"{show(self._path)}: {unsupported}")
+        white = tiff_tags.white_level(self._file, index)
+        lock = threading.Lock()
+        levels = [
+            _TiffLevel(level, white, lock, self._judge) for level in _pyramid(series, self._file)
+        ]
+        header = Header(
+            format="ome-tiff" if self._file.is_ome else "tiff",
+            levels=levels_of(tuple(level.size for level in levels)),
+            mpp=tiff_tags.mpp(self._file, index),
+        )
+        return levels, header
+
+
+class _TiffLevel:
+    """One level of a TIFF: its pages (one, or one a channel) and their segments."""
+
+    def __init__(
+        self, series: TiffPageSeries, white: int, lock: threading.Lock, judge: _Judge
+    ) -> None:
+        self.size = _size(series)
+        self._page: TiffPage = series.keyframe
+        self._segments = [
+            Segments(page, self._page, SHARED, lock) for page in series.pages if page is not None
+        ]
+        alone = len(self._segments) == 1
+        self._shrunk = shrunk_jpegs(self._segments[0]) if alone else {}
+        self._white = white
+        self._lock = lock
+        self._judge = judge
+
+    @property
+    def shrinks(self) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return tuple(self._shrunk)
+
+    def read(self, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """Reads (height, width, 3) RGB, transparent pixels laid on white."""
+        if shrink > 1:  # 8 bits of RGB
+            return np.asarray(self._collect(self._shrunk[shrink], region)[0], np.uint8)
+        planes = [self._read_page(segments, region) for segments in self._segments]
+        samples = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
+        return _to_rgb(_to_8_bit(samples, self._white), self._page)
+
+    def _read_page(self, segments: Segments, region: Rect) -> Samples:
+        """Samples (height, width, samples of the page) of one page."""
+        if self._page.is_memmappable:
+            with self._lock:
+                stored = segments.page.asarray(out="memmap", squeeze=False)
+            pixels = stored[:, 0, region.y : region.bottom, region.x : region.right]
+        else:
+            pixels = self._collect(segments, region)
+        separate, height, width, contiguous = pixels.shape
+        return np.moveaxis(pixels, 0, 2).reshape(height, width, separate * contiguous)
+
+    def _collect(self, segments: Segments, region: Rect) -> Samples:
+        """Pastes together (separate samples, height, width, contiguous samples)."""
+        separate, _, _, _, contiguous = self._page.shaped
+        shape = (separate, region.height, region.width, contiguous)
+        canvas = np.full(shape, self._white, self._page.dtype)
+        if self._page.photometric == PHOTOMETRIC.MINISWHITE:
+            canvas[:] = 0
+        for index in segments.touching(region):
+            pixels = segments.get(index, partial(self._decode, segments))
+            if pixels is None:  # a sparse file leaves out what was never scanned
+                continue
+            plane, here = segments.place(index)
+            common = here.intersection(region)
+            if common:
+                crop(canvas[plane], common, region)[:] = crop(pixels, common, here)
+        return canvas
+
+    def _decode(self, segments: Segments, index: int) -> Samples | None:
+        """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
+        pixels, doubtful = segments.decode_warily(index)
+        if doubtful:
+            _, place = self._segments[0].place(index)
+            self._judge.check(self.size, place)
+        return pixels
+
+
+class _Judge:
+    """OpenSlide's opinion of segments that are in doubt; none of files that it does not open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._vendor: VendorReader | None = None
+
+    def check(self, size: Size, place: Rect) -> None:
+        """Asks for pixels of the level of a size.
+
+        Raises:
+            ReadError: they are damaged.
+        """
+        with self._lock:
+            try:
+                self._vendor = self._vendor or VendorReader(self._path)
+            except UnsupportedError:
+                return
+        for level, facts in enumerate(self._vendor.header.levels):
+            if facts.size == size:
+                self._vendor.read(level, place)
+
+    def close(self) -> None:
+        """Gives back the file."""
+        with self._lock:
+            if self._vendor:
+                self._vendor.close()
+
+
+def find_truncation(path: Path) -> str | None:
+    """Says whether a TIFF's tiles or directories lie beyond its end; None where all is there."""
+    size = path.stat().st_size
+    try:
+        with TiffFile(path) as file:
+            end = max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
+    except Exception:  # whoever opens it says what is wrong
+        return None
+    return f"it ends at byte {size:,}, but names byte {end:,}" if end > size else None
+
+
+def _all_pages(file: TiffFile) -> Iterator[Page]:
+    for page in file.pages:
+        yield page
+        yield from page.pages or ()
+
+
+def _next_directory(file: TiffFile) -> int:
+    """Where the next directory, which could not be read, has its first entry; 0 for none."""
+    form, handle = file.tiff, file.filehandle
+    handle.seek(file.pages.next_page_offset or 0)
+    (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
+    return int(offset + form.tagnosize) if offset else 0
+
+
+def _end(page: Page) -> int:
+    """First byte behind a page's pixels."""
+    return max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+
+
+def _problem(series: TiffPageSeries) -> str | None:
+    """Why a series can't be read as a slide, or None."""
+    page = series.keyframe
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    one_picture = set(sizes) in ({"Y", "X"}, {"Y", "X", "S"})
+    three_channels = set(sizes) == {"C", "Y", "X"} and sizes["C"] == 3
+    if not one_picture and not three_channels:
+        return f"holds a stack of images (axes {series.axes}), not one slide"
+    if None in series.pages:
+        return "lacks some of its pages"
+    if page.dtype not in (np.uint8, np.uint16):
+        return f"pixels of type {page.dtype} are no slide's; 8 or 16 bits a sample are read"
+    if _segment_bytes(page) > LARGEST_SEGMENT and not page.is_memmappable:
+        return "is one piece too large to hold in memory; convert it to a tiled TIFF"
+    return None
+
+
+def _pyramid(finest: TiffPageSeries, file: TiffFile) -> list[TiffPageSeries]:
+    """The image itself and what shows it smaller, finest first.
+
+    tifffile lists as levels only those whose factors are all alike; the others are images of
+    their own, marked as reduced.
+    """
+    reduced = [
+        level
+        for series in file.series
+        for level in series.levels
+        if level.keyframe.is_reduced and _shows_smaller(level, finest)
+    ]
+    return [finest, *sorted(reduced, key=lambda level: _size(level).width, reverse=True)]
+
+
+def _shows_smaller(level: TiffPageSeries, finest: TiffPageSeries) -> bool:
+    """Whether the samples are of one kind, and the sides of one ratio but for rounding."""
+    if level.axes != finest.axes or level.dtype != finest.dtype:
+        return False
+    size, full = _size(level), _size(finest)
+    height = full.height * size.width / full.width
+    return size.width < full.width and abs(height - size.height) <= 1.5
+
+
+def _size(series: TiffPageSeries) -> Size:
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    return Size(int(sizes.get("X", 0)), int(sizes.get("Y", 0)))
+
+
+def _segment_bytes(page: TiffPage) -> int:
+    width, height = segment_size(page)
+    return width * height * page.shaped[4] * (page.dtype or np.dtype(np.uint8)).itemsize
+
+
+def _to_8_bit(samples: Samples, white: int) -> NDArray[np.uint8]:
+    if white == 255:
+        return samples.astype(np.uint8, copy=False)
+    scaled = np.minimum(samples, white).astype(np.uint32) * 255 + white // 2
+    return (scaled // white).astype(np.uint8)
+
+
+def _to_rgb(samples: NDArray[np.uint8], page: TiffPage) -> NDArray[np.uint8]:
+    """(H, W, 3) of grey or RGB samples, any alpha among them laid on white."""
+    colors = 3 if samples.shape[2] >= 3 else 1
+    pixels = samples[..., :colors]
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        pixels = 255 - pixels
+    kind = tiff_tags.alpha_kind(page)
+    if kind and samples.shape[2] > colors:
+        pixels = _lay_on_white(pixels, samples[..., colors : colors + 1], kind)
+    if colors == 1:
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    return np.ascontiguousarray(pixels)
+
+
+def _lay_on_white(
+    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], kind: str
+) -> NDArray[np.uint8]:
+    opacity = alpha.astype(np.float32) / 255
+    shown = pixels if kind == "associated" else pixels * opacity
+    laid = np.rint(shown + np.asarray(WHITE[0]) * (1 - opacity))
+    return np.minimum(laid, 255).astype(np.uint8)

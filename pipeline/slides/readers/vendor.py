@@ -1,0 +1,153 @@
+"""Slides of the scanners' vendors and DICOM, read by OpenSlide."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+
+from pipeline.errors import ReadError
+from pipeline.geometry import Rect, Size
+from pipeline.slides.readers.base import (
+    WHITE,
+    Color,
+    Header,
+    Reader,
+    UnsupportedError,
+    lay_on,
+    levels_of,
+    reason,
+    show,
+)
+
+
+class VendorReader(Reader):
+    """A file that OpenSlide opens.
+
+    An OpenSlide handle that met one unreadable tile fails for ever after. Each read therefore
+    has a handle of its own, taken from a pool, and a handle that failed is thrown away: neither
+    a later read nor another thread's is spoilt.
+
+    Attributes:
+        downsamples: of each level, as OpenSlide has them: the mean of both sides' ratios.
+    """
+
+    library = "openslide"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._idle = [_open(path)]
+        self._closed = False
+        self.downsamples = self._idle[0].level_downsamples
+        self.header = _header(self._idle[0])
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """See `Reader.read`.
+
+        OpenSlide takes origins in whole level-0 pixels. On a level whose downsample is no whole
+        number it shifts the pixels by up to half a level-0 pixel, and smooths them a little.
+        """
+        downsample = self.downsamples[level]
+        origin = round(region.x * downsample), round(region.y * downsample)
+        try:
+            with self._handle() as handle:
+                image = handle.read_region(origin, level, (region.width, region.height))
+        except openslide.OpenSlideError as error:
+            raise ReadError(f"{show(self._path)}: level {level}: {reason(error)}") from error
+        return lay_on(image, self.header.background)
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for handle in idle:
+            handle.close()
+
+    @contextmanager
+    def _handle(self) -> Iterator[openslide.OpenSlide]:
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"{show(self._path)} is closed")
+            handle = self._idle.pop() if self._idle else None
+        handle = handle or _open(self._path)
+        try:
+            yield handle
+        except openslide.OpenSlideError:
+            handle.close()
+            raise
+        with self._lock:
+            if not self._closed:
+                self._idle.append(handle)
+                return
+        handle.close()
+
+
+def detect_vendor(path: Path) -> str | None:
+    """The vendor whose format OpenSlide recognises, or None."""
+    try:
+        vendor: str | None = openslide.OpenSlide.detect_format(path)
+    except openslide.OpenSlideError:
+        return None
+    return vendor
+
+
+def _open(path: Path) -> openslide.OpenSlide:
+    try:
+        return openslide.OpenSlide(path)
+    except (openslide.OpenSlideError, OSError) as error:
+        raise UnsupportedError(f"{show(path)}: can't be opened: {reason(error)}") from error
+
+
+def _header(handle: openslide.OpenSlide) -> Header:
+    properties = handle.properties
+    sizes = tuple(Size(*dimensions) for dimensions in handle.level_dimensions)
+    return Header(
+        format=properties[openslide.PROPERTY_NAME_VENDOR],
+        levels=levels_of(sizes),
+        mpp=_mpp(properties),
+        objective=_number(properties, openslide.PROPERTY_NAME_OBJECTIVE_POWER),
+        background=_background(properties),
+        bounds=_bounds(properties, sizes[0]),
+    )
+
+
+def _mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:
+    x = _number(properties, openslide.PROPERTY_NAME_MPP_X)
+    y = _number(properties, openslide.PROPERTY_NAME_MPP_Y)
+    if x is None or y is None:
+        return None
+    return x, y
+
+
+def _background(properties: Mapping[str, str]) -> Color:
+    digits = properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR, "")
+    try:
+        red, green, blue = bytes.fromhex(digits)
+    except ValueError:
+        return WHITE
+    return red, green, blue
+
+
+def _bounds(properties: Mapping[str, str], size: Size) -> Rect | None:
+    names = ("X", "Y", "WIDTH", "HEIGHT")
+    values = [
+        _number(properties, getattr(openslide, f"PROPERTY_NAME_BOUNDS_{name}")) for name in names
+    ]
+    if None in values:
+        return None
+    stated = Rect(*(int(value) for value in values if value is not None))
+    return stated.intersection(Rect(0, 0, size.width, size.height))
+
+
+def _number(properties: Mapping[str, str], name: str) -> float | None:
+    try:
+        return float(properties[name])
+    except (KeyError, ValueError):
+        return None

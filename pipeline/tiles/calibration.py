@@ -1,0 +1,80 @@
+"""Real tiles from which a quantised network learns what to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import ConfigError
+from pipeline.slides.slide import Slide, open_slide
+from pipeline.tiles.foreground import ForegroundSettings, find_foreground
+from pipeline.tiles.tiler import TilePlan, TilerSettings, plan_tiles
+from pipeline.tiles.tilereader import read_tile
+
+SIDE = 512
+"""Model pixels: what a calibration tile's side is at most."""
+
+
+def sample_tiles(
+    slides: Sequence[Path],
+    model_mpp: float,
+    count: int,
+    slide_mpp: float | None = None,
+    seed: int = 0,
+) -> list[NDArray[np.uint8]]:
+    """Tiles with cells, drawn evenly over slides.
+
+    Args:
+        slides: their main files.
+        model_mpp: µm per pixel of the tiles.
+        count: how many tiles; fewer where the slides don't have as many.
+        slide_mpp: of slides that carry none.
+        seed: of the draw.
+
+    Returns:
+        (H, W, 3) RGB, of at most `SIDE` px a side.
+
+    Raises:
+        SlideError: a slide can't be opened.
+        ConfigError: none of the slides has a tile with cells that can be read.
+    """
+    rng = np.random.default_rng(seed)
+    tiles: list[NDArray[np.uint8]] = []
+    order = rng.permutation(len(slides))
+    for done, index in enumerate(order):
+        share = -(-(count - len(tiles)) // (len(order) - done))
+        with open_slide(slides[index], slide_mpp) as slide:
+            tiles += _sample(slide, model_mpp, share, rng)
+    if not tiles:
+        raise ConfigError("--calibration: no tile with cells was found; name slides with cells")
+    return tiles
+
+
+def _sample(
+    slide: Slide, model_mpp: float, count: int, rng: np.random.Generator
+) -> list[NDArray[np.uint8]]:
+    plan = _plan(slide, model_mpp)
+    found: list[NDArray[np.uint8]] = []
+    for index in rng.permutation(plan.indices).tolist():
+        if len(found) == count:
+            break
+        tile = read_tile(slide, plan.grid, index)
+        if not len(tile.unread):
+            found.append(tile.pixels)
+    return found
+
+
+def _plan(slide: Slide, model_mpp: float) -> TilePlan:
+    """Tiles with cells that lie inside the slide, as far as there are any."""
+    downsample = model_mpp / slide.mpp
+    shortest = int(min(slide.bounds.width, slide.bounds.height) / downsample)
+    tiler = TilerSettings(size=max(1, min(SIDE, shortest)), overlap=0)
+    mask = find_foreground(slide, ForegroundSettings())
+    plan = plan_tiles(slide.bounds, slide.mpp, model_mpp, tiler, mask)
+    inside = (
+        plan.grid.regions(plan.indices)[:, 2:] <= (slide.bounds.right, slide.bounds.bottom)
+    ).all(axis=1)
+    return TilePlan(plan.grid, plan.indices[inside] if inside.any() else plan.indices)

@@ -1,0 +1,85 @@
+"""One tile's pixels, and which part of what it owns could not be read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ReadError
+from pipeline.geometry import Boxes, Rect, Size
+from pipeline.slides.readers.base import plain
+from pipeline.slides.slide import Slide
+from pipeline.tiles.tiler import TileGrid
+
+SMALLEST_READ = 128
+"""Model pixels: what can't be read is narrowed down to squares no smaller than this."""
+
+
+@dataclass(frozen=True)
+class ReadTile:
+    """A tile as the detector takes it.
+
+    Attributes:
+        index: in the grid.
+        pixels: (size, size, 3) RGB; background where nothing could be read.
+        unread: (N, 4) level-0 boxes within the tile's core that could not be read.
+        seconds: how long it took.
+    """
+
+    index: int
+    pixels: NDArray[np.uint8]
+    unread: Boxes
+    seconds: float
+
+
+def read_tile(slide: Slide, grid: TileGrid, index: int) -> ReadTile:
+    """Reads a tile at the model's mpp, around whatever in it can't be read."""
+    start = time.perf_counter()
+    x, y = grid.origin(index)
+    size = grid.settings.size
+    parts = list(_read_parts(slide, (x, y), Rect(0, 0, size, size), grid.downsample))
+    whole = parts[0][1] if len(parts) == 1 else None
+    pixels = plain(Size(size, size), slide.background) if whole is None else whole
+    unread = []
+    for part, content in parts:
+        if content is None:
+            unread.append([part.x, part.y, part.right, part.bottom])
+        elif whole is None:
+            pixels[part.y : part.bottom, part.x : part.right] = content
+    pixels = np.require(pixels, requirements=["C", "W"])  # torch wants its tensors writable
+    boxes = np.array(unread, np.float64).reshape(-1, 4) * grid.downsample + (x, y, x, y)
+    owned = _clip(boxes, grid.cores([index])[0])
+    return ReadTile(index, pixels, owned, time.perf_counter() - start)
+
+
+def _read_parts(
+    slide: Slide, origin: tuple[float, float], part: Rect, downsample: float
+) -> Iterator[tuple[Rect, NDArray[np.uint8] | None]]:
+    """A part of a tile as one piece, or in quarters where that fails; None where all fails."""
+    x, y = origin[0] + part.x * downsample, origin[1] + part.y * downsample
+    try:
+        yield part, slide.read_region(x, y, Size(part.width, part.height), downsample)
+    except ReadError:
+        if min(part.width, part.height) < 2 * SMALLEST_READ:
+            yield part, None
+        else:
+            for quarter in _quarters(part):
+                yield from _read_parts(slide, origin, quarter, downsample)
+
+
+def _quarters(rect: Rect) -> Iterator[Rect]:
+    half_width, half_height = rect.width // 2, rect.height // 2
+    for y, height in ((rect.y, half_height), (rect.y + half_height, rect.height - half_height)):
+        for x, width in ((rect.x, half_width), (rect.x + half_width, rect.width - half_width)):
+            yield Rect(x, y, width, height)
+
+
+def _clip(boxes: Boxes, core: Boxes) -> Boxes:
+    clipped = np.concatenate(
+        [np.maximum(boxes[:, :2], core[:2]), np.minimum(boxes[:, 2:], core[2:])], axis=1
+    )
+    return clipped[(clipped[:, 2:] > clipped[:, :2]).all(axis=1)]

@@ -1,0 +1,519 @@
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from fakes import MODEL, make_report
+
+from configs import ConfigError
+from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch, take_shard
+from pipeline.batch.discovery import SlideJob, discover
+from pipeline.batch.engines import LocalEngine
+from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
+from pipeline.errors import SlideError
+from pipeline.reports import writers
+from pipeline.reports.report import ModelFacts, SlideReport
+
+SETTINGS = {"tiler": {"overlap": 128}}
+RESULT = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"}
+
+
+class Ears:
+    """Hears a batch and remembers."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def batch_started(self, slides: int) -> None:
+        self.heard.append(("batch", str(slides)))
+
+    def slide_started(self, job: SlideJob) -> None:
+        self.heard.append(("start", job.name))
+
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
+        assert (report is None) == (record.status == "failed")
+        self.heard.append((record.status, job.name))
+
+
+class Screener:
+    """Makes reports up, and fails where it is told to."""
+
+    def __init__(self, **problems: BaseException) -> None:
+        self.problems = problems
+        self.screened: list[str] = []
+
+    def __call__(self, path: Path) -> SlideReport:
+        self.screened.append(path.name)
+        problem = self.problems.get(path.stem)
+        if problem:
+            raise problem
+        return make_report(path)
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> Path:
+    """A folder of three slides."""
+    folder = tmp_path / "slides"
+    for name in ("a.svs", "sub/b.svs", "c.tif"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def run(
+    slides: Path,
+    out: Path,
+    screen: Callable[[Path], SlideReport] | None = None,
+    *,
+    ears: Ears | None = None,
+    model: ModelFacts = MODEL,
+    settings: dict[str, object] | None = None,
+    **plan: object,
+) -> BatchResult:
+    jobs = discover([slides], out, with_images=False).jobs
+    what = BatchPlan(out=out, model=model, settings=settings or SETTINGS, **plan)
+    return screen_batch(jobs, LocalEngine(screen or Screener(), slots=1), what, ears or Ears())
+
+
+def summary(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "summary.csv").open(encoding="utf-8", newline="") as stream:
+        return {row["slide"]: row for row in csv.DictReader(stream)}
+
+
+def statuses(out: Path) -> dict[str, str]:
+    return {name: row["status"] for name, row in summary(out).items()}
+
+
+def record(out: Path, name: str = "run.json") -> RunRecord:
+    return RunRecord.model_validate_json((out / name).read_bytes())
+
+
+def leftovers(out: Path) -> list[Path]:
+    return list(out.rglob(".partial-*"))
+
+
+def test_a_batch_writes_what_the_contract_names(slides: Path, out: Path) -> None:
+    ears = Ears()
+    result = run(slides, out, ears=ears, command=("cytolibra", "screen"))
+    assert result == BatchResult(3, 0, {}, 0, interrupted=False)
+    assert result.exit_code == 0
+    assert {p.name for p in out.iterdir()} == {
+        *("a.svs", "sub", "c.tif", "summary.csv", "summary.html", "run.json", "run.log")
+    }
+    for name in ("a.svs", "sub/b.svs", "c.tif"):
+        assert {p.name for p in (out / name).iterdir()} == RESULT
+    assert statuses(out) == {"a.svs": "complete", "c.tif": "complete", "sub/b.svs": "complete"}
+    assert summary(out)["a.svs"]["cells"] == "50"
+    assert record(out).command == ("cytolibra", "screen")
+    assert record(out).status == "complete"
+    assert record(out).model.sha256 == MODEL.sha256
+    assert {r.attempts for r in record(out).slides.values()} == {1}
+    assert ears.heard[0] == ("batch", "3")
+    assert ears.heard[1] == ("start", "a.svs")
+    assert [one for one in ears.heard if one[0] == "complete"] == [
+        *(("complete", "a.svs"), ("complete", "c.tif"), ("complete", "sub/b.svs"))
+    ]
+
+
+def test_one_bad_slide_never_ends_the_batch(slides: Path, out: Path) -> None:
+    screen = Screener(a=SlideError("a.svs: truncated;\ncopy it again"), b=MemoryError())
+    result = run(slides, out, screen)
+    assert result.exit_code == 1
+    assert result.screened == 1
+    assert result.failed["a.svs"] == "a.svs: truncated; copy it again"
+    assert "unexpected error: MemoryError" in result.failed["sub/b.svs"]
+    assert statuses(out) == {"a.svs": "failed", "c.tif": "complete", "sub/b.svs": "failed"}
+    assert summary(out)["a.svs"]["error"] == "a.svs: truncated; copy it again"
+    assert not (out / "a.svs").exists()
+    assert not leftovers(out)
+
+
+def test_what_was_not_foreseen_is_told_in_full_in_the_log_only(slides: Path, out: Path) -> None:
+    result = run(slides, out, Screener(a=ValueError("shapes (3,) and\n(4,)")))
+    assert result.failed["a.svs"].endswith("unexpected error: ValueError: shapes (3,) and (4,)")
+    log = (out / "run.log").read_text(encoding="utf-8")
+    assert "Traceback" in log
+    assert "Traceback" not in (out / "summary.csv").read_text(encoding="utf-8")
+
+
+def test_finished_slides_are_used_again_and_failed_ones_tried_again(
+    slides: Path, out: Path
+) -> None:
+    run(slides, out, Screener(a=SlideError("a.svs: no")))
+    screen = Screener()
+    result = run(slides, out, screen)
+    assert screen.screened == ["a.svs"]
+    assert result == BatchResult(1, 2, {}, 0, interrupted=False)
+    assert record(out).slides["a.svs"].attempts == 2
+    assert record(out).slides["c.tif"].attempts == 1
+    assert record(out).slides["c.tif"].reused
+    assert set(statuses(out).values()) == {"complete"}
+    assert summary(out)["c.tif"]["cells"] == "50"
+
+
+def screened_again(slides: Path, out: Path, **changes: object) -> list[str]:
+    screen = Screener()
+    run(slides, out, screen, **changes)
+    return screen.screened
+
+
+def test_nothing_is_screened_again_where_nothing_changed(slides: Path, out: Path) -> None:
+    run(slides, out)
+    assert screened_again(slides, out) == []
+
+
+def test_changed_settings_weights_or_thresholds_make_results_stale(slides: Path, out: Path) -> None:
+    run(slides, out)
+    assert len(screened_again(slides, out, settings={"tiler": {"overlap": 64}})) == 3
+    weights = MODEL.model_copy(update={"sha256": "1" * 64})
+    assert len(screened_again(slides, out, model=weights)) == 3
+    threshold = MODEL.model_copy(update={"threshold": {"HSIL": 0.9}})
+    assert len(screened_again(slides, out, model=threshold)) == 3
+    renamed = threshold.model_copy(update={"name": "another name"})
+    assert screened_again(slides, out, model=renamed) == []
+
+
+def test_where_and_how_fast_it_ran_does_not(slides: Path, out: Path) -> None:
+    here = {"runtime": {"device": "cpu", "precision": "bf16", "threads": 2, "batch_size": 2}}
+    there = {"runtime": {"device": "cuda:0", "precision": "bf16", "threads": 9, "batch_size": 8}}
+    run(slides, out, settings=here)
+    assert screened_again(slides, out, settings=there) == []
+    assert len(screened_again(slides, out, settings={"runtime": {"precision": "fp32"}})) == 3
+    other = {"runtime": {"name": "openvino", "precision": "fp32"}}
+    assert len(screened_again(slides, out, settings=other)) == 3
+
+
+def test_what_is_to_be_noted_stands_in_the_log(slides: Path, out: Path) -> None:
+    run(slides, out, notes=("the network runs on torch",))
+    assert "WARNING the network runs on torch" in (out / "run.log").read_text()
+
+
+def test_changed_content_makes_a_result_stale(slides: Path, out: Path) -> None:
+    run(slides, out)
+    (slides / "a.svs").write_bytes(b"longer than before")
+    assert screened_again(slides, out) == ["a.svs"]
+    status = (slides / "c.tif").stat()
+    (slides / "c.tif").write_bytes(b"C.tif")
+    os.utime(slides / "c.tif", ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+    assert screened_again(slides, out) == ["c.tif"]
+
+
+def test_a_new_time_alone_does_not(slides: Path, out: Path) -> None:
+    run(slides, out)
+    os.utime(slides / "a.svs", ns=(0, 0))
+    assert screened_again(slides, out) == []
+    fingerprint = json.loads((out / "a.svs/fingerprint.json").read_text())
+    assert fingerprint["files"][0]["mtime_ns"] == 0
+
+
+def test_companion_files_count_as_content(tmp_path: Path, out: Path) -> None:
+    slides = tmp_path / "slides"
+    (slides / "m").mkdir(parents=True)
+    (slides / "m.mrxs").write_bytes(b"x")
+    (slides / "m/Data0000.dat").write_bytes(b"one")
+    run(slides, out)
+    assert screened_again(slides, out) == []
+    (slides / "m/Data0000.dat").write_bytes(b"three")
+    assert screened_again(slides, out) == ["m.mrxs"]
+    (slides / "m/Data0001.dat").write_bytes(b"")
+    assert screened_again(slides, out) == ["m.mrxs"]
+
+
+@pytest.mark.parametrize("file", ["report.json", "fingerprint.json"])
+def test_a_damaged_result_is_made_anew(slides: Path, out: Path, file: str) -> None:
+    run(slides, out)
+    (out / "a.svs" / file).write_text("{}")
+    assert screened_again(slides, out) == ["a.svs"]
+    assert statuses(out)["a.svs"] == "complete"
+
+
+def test_overwrite_screens_everything_and_leaves_nothing_behind(slides: Path, out: Path) -> None:
+    run(slides, out)
+    (out / "a.svs/stray.txt").write_text("from the earlier result")
+    assert len(screened_again(slides, out, overwrite=True)) == 3
+    assert {p.name for p in (out / "a.svs").iterdir()} == RESULT
+    assert not leftovers(out)
+
+
+def test_a_stale_result_is_not_told_as_complete_where_its_slide_now_fails(
+    slides: Path, out: Path
+) -> None:
+    run(slides, out)
+    result = run(slides, out, Screener(a=SlideError("no")), settings={"other": 1})
+    assert result.exit_code == 1
+    assert statuses(out)["a.svs"] == "failed"
+    assert summary(out)["a.svs"]["cells"] == ""
+
+
+def test_fail_fast_stops_at_the_first_failure(slides: Path, out: Path) -> None:
+    screen = Screener(a=SlideError("a.svs: no"))
+    result = run(slides, out, screen, fail_fast=True)
+    assert screen.screened == ["a.svs"]
+    assert (result.exit_code, result.pending) == (1, 2)
+    assert statuses(out) == {"a.svs": "failed", "c.tif": "pending", "sub/b.svs": "pending"}
+    assert record(out).status == "stopped"
+
+
+def test_ctrl_c_keeps_what_is_finished(slides: Path, out: Path) -> None:
+    result = run(slides, out, Screener(c=KeyboardInterrupt()))
+    assert result.exit_code == 130
+    assert (result.screened, result.pending) == (1, 2)
+    assert statuses(out) == {"a.svs": "complete", "c.tif": "pending", "sub/b.svs": "pending"}
+    assert record(out).status == "interrupted"
+    assert screened_again(slides, out) == ["c.tif", "b.svs"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent otherwise here")
+def test_sigterm_ends_a_batch_as_ctrl_c_does(slides: Path, out: Path) -> None:
+    def screen(path: Path) -> SlideReport:
+        if path.stem == "c":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        return make_report(path)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(slides, out, screen).exit_code == 130
+    assert statuses(out)["a.svs"] == "complete"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_full_disk_fails_the_slide_and_stops_the_batch(
+    slides: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = writers._write_cells
+
+    def write(stream: object, report: SlideReport) -> None:
+        if "c.tif" in report.slide.path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(stream, report)
+
+    monkeypatch.setattr(writers, "_write_cells", write)
+    screen = Screener()
+    result = run(slides, out, screen)
+    assert result.exit_code == 1
+    assert "no space left" in result.failed["c.tif"]
+    assert statuses(out) == {"a.svs": "complete", "c.tif": "failed", "sub/b.svs": "pending"}
+    assert not (out / "c.tif").exists()
+    assert not leftovers(out)
+
+
+def test_a_disk_too_full_for_the_record_ends_without_a_traceback(
+    slides: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writers, "_create", fail)
+    result = run(slides, out)
+    assert result.exit_code == 1
+    assert "no space left" in result.failed["a.svs"]
+    assert result.problem is not None
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_earlier_result_stays_where_its_successor_cannot_be_moved_in(
+    slides: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(slides, out)
+    replace = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(target) == out / "a.svs" and (Path(source) / "new").exists():
+            raise PermissionError(13, "Permission denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(
+        "pipeline.batch.batch.write_reports", lambda _, folder: (folder / "new").touch()
+    )
+    result = run(slides, out, overwrite=True)
+    assert "Permission denied" in result.failed["a.svs"]
+    assert {p.name for p in (out / "a.svs").iterdir()} == RESULT
+    assert not leftovers(out)
+
+
+def test_a_slide_that_changes_while_it_is_screened_fails(slides: Path, out: Path) -> None:
+    def screen(path: Path) -> SlideReport:
+        path.write_bytes(b"still being copied")
+        return make_report(path)
+
+    result = run(slides, out, screen)
+    assert "was changed while it was screened" in result.failed["a.svs"]
+
+
+def test_a_problem_known_beforehand_is_reported(slides: Path, out: Path) -> None:
+    jobs = [SlideJob(slides / "locked", "locked", problem="locked: the folder can't be read")]
+    result = screen_batch(jobs, LocalEngine(Screener()), BatchPlan(out, MODEL, SETTINGS), Ears())
+    assert result.failed == {"locked": "locked: the folder can't be read"}
+
+
+NAMES = ["with space.svs", "two\nlines.svs", "😀.svs", "=cmd.svs", "#%?&.svs", "<b>.svs"]
+
+
+def test_any_name_makes_the_whole_journey(tmp_path: Path, out: Path) -> None:
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    for name in NAMES:
+        (slides / name).write_bytes(b"x")
+    assert run(slides, out).exit_code == 0
+    assert {p.name for p in out.iterdir() if p.is_dir()} == set(NAMES)
+    shown = {name if not name.startswith("=") else f"'{name}" for name in NAMES}
+    assert set(summary(out)) == shown
+    assert screened_again(slides, out) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
+def test_a_name_that_is_no_text_makes_the_whole_journey(tmp_path: Path, out: Path) -> None:
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    (slides / "bytes\udcff.svs").write_bytes(b"x")
+    assert run(slides, out).exit_code == 0
+    assert (out / "bytes\udcff.svs/report.json").is_file()
+    assert statuses(out) == {"bytes\\udcff.svs": "complete"}
+    assert screened_again(slides, out) == []
+
+
+def test_errors_that_a_spreadsheet_would_run_are_defused(slides: Path, out: Path) -> None:
+    run(slides, out, Screener(a=SlideError('=HYPERLINK("http://x")')))
+    assert summary(out)["a.svs"]["error"].startswith("'=")
+
+
+def test_output_that_cannot_be_used_is_a_wrong_call(slides: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    screen = Screener()
+    for place in (file, file / "below"):
+        with pytest.raises(ConfigError, match="can't be written"):
+            run(slides, place, screen)
+    assert screen.screened == []
+
+
+def test_strangers_files_are_never_replaced(slides: Path, out: Path) -> None:
+    (out / "sub/b.svs").mkdir(parents=True)
+    (out / "sub/b.svs/thesis.txt").write_text("the only copy")
+    with pytest.raises(ConfigError, match="is not a result of an earlier run"):
+        run(slides, out, overwrite=True)
+    (out / "a.svs").write_text("a file")
+    with pytest.raises(ConfigError, match=r"a\.svs: is not a result"):
+        run(slides, out)
+
+
+def test_shards_part_the_slides() -> None:
+    jobs = [SlideJob(Path(str(i)), str(i)) for i in range(11)]
+    shards = [take_shard(jobs, Shard(index=i, count=3)) for i in (1, 2, 3)]
+    assert sorted(int(job.name) for shard in shards for job in shard) == list(range(11))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "1/0", "a/b", "1/2/3", "-1/3", "1.0/2"])
+def test_a_shard_that_is_none_is_a_wrong_call(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected i/n"):
+        Shard.parse(text)
+
+
+def test_shards_share_an_output_folder_and_the_last_tells_all(slides: Path, out: Path) -> None:
+    first = run(slides, out, Screener(a=SlideError("a.svs: no")), shard=Shard.parse("1/2"))
+    assert statuses(out) == {"a.svs": "failed", "c.tif": "pending", "sub/b.svs": "complete"}
+    second = run(slides, out, shard=Shard.parse("2/2"))
+    assert statuses(out) == {"a.svs": "failed", "c.tif": "complete", "sub/b.svs": "complete"}
+    assert (first.exit_code, second.exit_code) == (1, 0)
+    assert {p.name for p in out.glob("run*")} == {
+        *("run.shard-1-of-2.json", "run.shard-1-of-2.log"),
+        *("run.shard-2-of-2.json", "run.shard-2-of-2.log"),
+    }
+    assert screened_again(slides, out) == ["a.svs"]
+    assert record(out).slides["a.svs"].attempts == 2
+    assert set(statuses(out).values()) == {"complete"}
+
+
+def test_half_written_results_of_dead_runs_are_swept_away(slides: Path, out: Path) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    out.mkdir()
+    gone = out / f".partial-{writers.HOST}-{int(dead.stdout)}-abc"
+    living = out / f".partial-{writers.HOST}-{os.getpid()}-abc"
+    elsewhere = out / f".partial-another_machine-{int(dead.stdout)}-abc"
+    old = out / ".partial-another_machine-7-def"
+    for folder in (gone, living, elsewhere, old):
+        folder.mkdir()
+        (folder / "report.json").write_text("{")
+    os.utime(old, (0, 0))
+    run(slides, out)
+    assert set(leftovers(out)) == {living, elsewhere}
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from fakes import MODEL, make_report
+from pipeline.batch import batch
+from pipeline.reports import writers
+from pipeline.batch.discovery import discover
+from pipeline.batch.engines import LocalEngine
+
+slides, out = Path(sys.argv[1]), Path(sys.argv[2])
+
+def screen(path):
+    return make_report(path)
+
+real = writers._write_cells
+
+def slowly(stream, report):
+    real(stream, report)
+    if report.slide.path.endswith("c.tif"):
+        print("writing", flush=True)
+        time.sleep(60)
+
+writers._write_cells = slowly
+
+class Deaf:
+    def batch_started(self, *_): pass
+    def slide_started(self, *_): pass
+    def slide_ended(self, *_): pass
+
+jobs = discover([slides], out, with_images=False).jobs
+plan = batch.BatchPlan(out=out, model=MODEL, settings={"tiler": {"overlap": 128}})
+batch.screen_batch(jobs, LocalEngine(screen, slots=1), plan, Deaf())
+"""
+
+
+def kill_while_writing(slides: Path, out: Path, tmp_path: Path) -> None:
+    """Starts a batch in another process and kills it while it writes the second slide."""
+    script = tmp_path / "child.py"
+    script.write_text(textwrap.dedent(CHILD))
+    repo = Path(__file__).resolve().parents[3]
+    path = os.pathsep.join([str(repo), str(repo / "tests")])
+    command: Sequence[str] = [sys.executable, str(script), str(slides), str(out)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().strip() == b"writing"
+        child.kill()
+
+
+def test_a_killed_batch_leaves_whole_results_and_is_taken_up_again(
+    slides: Path, out: Path, tmp_path: Path
+) -> None:
+    kill_while_writing(slides, out, tmp_path)
+    assert {p.name for p in (out / "a.svs").iterdir()} == RESULT
+    assert not (out / "c.tif").exists()
+    assert len(leftovers(out)) == 1
+    assert record(out).slides["c.tif"].status == "running"
+    assert screened_again(slides, out) == ["c.tif", "b.svs"]
+    assert record(out).slides["c.tif"].attempts == 2
+    assert not leftovers(out)
+    assert set(statuses(out).values()) == {"complete"}

@@ -1,0 +1,242 @@
+import os
+import signal
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from blobs import BlobDetector
+from fakes import MODEL, make_report
+from PIL import Image
+
+from configs import ConfigError
+from models import ModelFileError
+from pipeline import screen
+from pipeline.batch import batch, engines
+from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
+from pipeline.batch.discovery import discover
+from pipeline.batch.engines import (
+    LocalEngine,
+    ProcessEngine,
+    RayEngine,
+    Recipe,
+    Worker,
+    devices_for,
+)
+from pipeline.cells.stitcher import Stitcher
+from pipeline.errors import SlideError
+from pipeline.network import devices
+from pipeline.screen import StoppedError, screen_slide
+from pipeline.settings import ScreenSettings
+
+SETTINGS = ScreenSettings.model_validate({"mpp": 0.5, "tiler": {"size": 512, "overlap": 128}})
+NAMES = ("a.png", "b.png", "c.png")
+STATIONS = {
+    "open": (screen, "open_slide"),
+    "foreground": (screen, "find_foreground"),
+    "tiler": (screen, "plan_tiles"),
+    "read": (screen, "read_tile"),
+    "detect": (BlobDetector, "detect"),
+    "stitch": (Stitcher, "add"),
+    "merge": (Stitcher, "finish"),
+    "pictures": (screen, "take_pictures"),
+    "report": (screen, "build_report"),
+    "hash": (batch, "hash_content"),
+    "write": (batch, "write_reports"),
+    "publish": (batch, "publish"),
+}
+
+
+class Deaf:
+    """Hears nothing."""
+
+    def batch_started(self, *_: object) -> None: ...
+    def slide_started(self, *_: object) -> None: ...
+    def slide_ended(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> Path:
+    """Three slides of several tiles, with dark squares for cells."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for seed, name in enumerate(NAMES):
+        pixels = np.full((1200, 1200, 3), 240, np.uint8)
+        for x, y in np.random.default_rng(seed).integers(20, 1150, (40, 2)):
+            pixels[y : y + 24, x : x + 24] = (120, 60, 140)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def screen_all(slides: Path, out: Path, engine: engines.Engine) -> BatchResult:
+    """Screens in a thread, so that a deadlock is a failure and no hanging test."""
+    jobs = discover([slides], out, with_images=True).jobs
+    results: list[BatchResult] = []
+    plan = BatchPlan(out=out, model=MODEL, settings={})
+    thread = threading.Thread(
+        target=lambda: results.append(screen_batch(jobs, engine, plan, Deaf())), daemon=True
+    )
+    thread.start()
+    thread.join(120)
+    assert results, "the batch hangs or failed as a whole"
+    return results[0]
+
+
+def blobs_engine(detector: BlobDetector | None = None) -> LocalEngine:
+    detector = detector or BlobDetector()
+    stop = threading.Event()
+    return LocalEngine(lambda path: screen_slide(path, detector, SETTINGS, stop=stop), stop)
+
+
+@pytest.mark.parametrize("station", STATIONS)
+def test_a_station_that_fails_costs_its_slide_only(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, station: str
+) -> None:
+    owner, name = STATIONS[station]
+    real, calls = getattr(owner, name), iter([True])
+
+    def fail_once(*args: object, **named: object) -> object:
+        if next(calls, False):
+            raise RuntimeError("the first cause")
+        return real(*args, **named)
+
+    monkeypatch.setattr(owner, name, fail_once)
+    result = screen_all(slides, tmp_path / "out", blobs_engine())
+    assert (result.screened, len(result.failed), result.pending) == (2, 1, 0)
+    assert "RuntimeError: the first cause" in next(iter(result.failed.values()))
+    left = [t.name for t in threading.enumerate() if t.name.startswith(("read", "screen"))]
+    assert not left
+
+
+def test_the_next_slide_is_screened_while_the_last_is_written(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, met, real = threading.Event(), [], batch.write_reports
+
+    def report(path: Path) -> object:
+        if path.name == "b.png":
+            begun.set()
+        return make_report(path)
+
+    def write(*args: object) -> None:
+        met.append(begun.wait(20))
+        real(*args)
+
+    monkeypatch.setattr(batch, "write_reports", write)
+    assert screen_all(slides, tmp_path / "out", LocalEngine(report, slots=1)).screened == 3
+    assert met[0]
+
+
+def test_tiles_of_two_slides_never_mix(slides: Path, tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Watched(BlobDetector):
+        def detect(self, tiles: list[np.ndarray]) -> list[object]:
+            order.append(threading.current_thread().name)
+            time.sleep(0.01)
+            return super().detect(tiles)
+
+    assert screen_all(slides, tmp_path / "out", blobs_engine(Watched())).screened == 3
+    changes = sum(one != other for one, other in pairwise(order))
+    assert len(order) > 6
+    assert changes <= 2
+
+
+def test_what_is_stopped_ends_at_its_next_tile(slides: Path) -> None:
+    stop = threading.Event()
+    done: list[int] = []
+
+    def progress(tiles: int, _: int) -> None:
+        done.append(tiles)
+        stop.set()
+
+    with pytest.raises(StoppedError, match=r"a\.png: stopped"):
+        screen_slide(slides / "a.png", BlobDetector(), SETTINGS, progress=progress, stop=stop)
+    assert len(done) == 1
+
+
+def test_all_gpus_are_taken_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert devices_for("cpu", None) == ["cpu"]
+    assert devices_for("cpu", 2) == ["cpu", "cpu"]
+    monkeypatch.setattr(devices, "_GPU_NODES", ("null",))  # which every /dev has
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices_for("auto", None) == ["cuda:0", "cuda:1"]
+    assert devices_for("cuda", 3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert devices_for("cuda:1", None) == ["cuda:1"]
+    assert devices_for("cpu", None) == ["cpu"]
+
+
+def test_without_ray_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'cytolibra\[ray\]'"):
+        RayEngine(Recipe("cric-fcos-mobilenet-v2", SETTINGS))
+
+
+@pytest.mark.slow
+def test_processes_tell_of_their_tiles_and_of_a_model_that_is_not_there(slides: Path) -> None:
+    told: list[tuple[Path, int, int]] = []
+    engine = ProcessEngine(recipe(), ["cpu", "cpu"], lambda *news: told.append(news))
+    try:
+        paths = [slides / name for name in NAMES[:2]]
+        for future in [engine.submit(path) for path in paths]:
+            future.result(120)
+    finally:
+        engine.close()
+    for _ in range(100):
+        if not any(thread.name == "hear" for thread in threading.enumerate()):
+            break
+        time.sleep(0.1)
+    for path in paths:
+        counts = [(done, tiles) for of, done, tiles in told if of == path]
+        assert counts == [(i, len(counts)) for i in range(1, len(counts) + 1)]
+        assert counts
+    with pytest.raises(ModelFileError, match="no such model"):
+        ProcessEngine(Recipe("nowhere", SETTINGS), ["cpu", "cpu"]).describe()
+
+
+def recipe() -> Recipe:
+    return Recipe("cric-fcos-mobilenet-v2", ScreenSettings.model_validate({"mpp": 0.5}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["processes", "ray"])
+def test_every_engine_finds_the_same(slides: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "ray":
+        pytest.importorskip("ray")
+    (slides / "c.png").write_bytes(b"no image")
+    makers = {
+        "processes": lambda: ProcessEngine(recipe(), ["cpu", "cpu"]),
+        "ray": lambda: RayEngine(recipe(), workers=2),
+    }
+    alone = Worker(recipe().on("cpu", 1))
+    other = makers[kind]()
+    # The threads are each worker's own; what shapes results is the same.
+    facts = [one.describe() for one in (alone, other)]
+    assert facts[0].model == facts[1].model
+    assert facts[0].settings["runtime"]["precision"] == facts[1].settings["runtime"]["precision"]
+    for name, engine in (("local", LocalEngine(alone.screen)), (kind, other)):
+        result = screen_all(slides, tmp_path / name, engine)
+        assert result.screened == 2
+        assert "c.png" in result.failed["c.png"]
+        assert "unexpected" not in result.failed["c.png"]
+    for name in NAMES[:2]:
+        local, other = (tmp_path / one / name / "cells.csv" for one in ("local", kind))
+        assert local.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_takes_only_its_slide_along(slides: Path) -> None:
+    engine = ProcessEngine(recipe(), ["cpu"])
+    try:
+        first = engine.submit(slides / "a.png")
+        (pid,) = engine._pools[0]._processes
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(SlideError, match=r"a\.png: the process that screened it died"):
+            first.result(60)
+        assert engine.submit(slides / "b.png").result(120).slide.width == 1200
+    finally:
+        engine.close()

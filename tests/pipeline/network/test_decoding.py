@@ -1,0 +1,99 @@
+"""Decoding without torch finds what the detector itself finds."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from lively import CLASSES, lively, patchwork, run_torch, saved
+
+from models import ModelSource
+from pipeline.network import torch_runtime
+from pipeline.network.decoding import find_decoder
+
+SIZES = [(96, 160), (70, 101), (33, 201)]
+THRESHOLDS = [0.3, 0.25]
+COUNTED = {"name": "bags", "class_counts": [500, 20]}
+KINDS = [
+    *((name, {}) for name in ("fcos", "atss", "retinanet", "yolof", "reppoints")),
+    ("fcos", {"loss": {"name": "eqlv2"}}),
+    ("fcos", {"loss": {"name": "seesaw"}}),
+    ("atss", {"loss": COUNTED}),
+    ("fcos", {"pyramid": {"channels": 32, "levels": [3]}}),
+    ("yolof", {"yolof": {"max_shift": 3.0}}),
+    ("retinanet", {"pyramid": {"channels": 32, "levels": [3, 4, 5, 6, 7]}, "max_detections": 9}),
+]
+
+
+def outputs_of(detector, size):
+    """Raw outputs for a tile, as an exported network gives them."""
+    found, _ = run_torch(detector, patchwork(size))
+    return {name: value.numpy() for name, value in found.items()}
+
+
+@pytest.mark.parametrize(("name", "settings"), KINDS)
+@pytest.mark.parametrize("size", SIZES)
+def test_cells_are_those_of_the_detector(name, settings, size):
+    detector = lively(name, **settings)
+    outputs = outputs_of(detector, size)
+    decode = find_decoder(ModelSource.of(detector), THRESHOLDS)
+    found = decode(outputs, size)
+    detector.use_thresholds(THRESHOLDS)
+    expected = torch_runtime.decode_by_detector(detector, outputs, size)
+    assert len(expected) > 3
+    assert (np.diff(found.scores) <= 0).all()
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+    assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (
+        expected.boxes.dtype,
+        expected.scores.dtype,
+        expected.labels.dtype,
+    )
+
+
+def test_a_threshold_of_nothing_keeps_all_and_a_tile_without_cells_is_empty():
+    detector = lively("fcos", nms_iou=1.0)
+    outputs = outputs_of(detector, (96, 160))
+    model = ModelSource.of(detector)
+    assert len(find_decoder(model, [0.0, 0.0])(outputs, (96, 160))) == outputs["cls_logits"].size
+    nothing = find_decoder(model, [0.9999, 0.9999])(outputs, (96, 160))
+    assert (nothing.boxes.shape, nothing.scores.shape) == ((0, 4), (0,))
+
+
+def test_an_exported_model_is_screened_with_without_torch(tmp_path):
+    """Loading torch and torchvision would take as long as a small slide."""
+    from models.storage.export import copy_model, to_openvino
+    from models.storage.graphs import add_graph, save_openvino
+
+    detector = saved(tmp_path / "model")
+    card = copy_model(detector, tmp_path / "export")
+    save_openvino(to_openvino(detector), tmp_path / "export", "openvino")
+    add_graph(card, tmp_path / "export", "openvino")
+    script = (
+        "import json, sys\n"
+        "from scripts.cli import main\n"
+        "sys.argv = ['cytolibra', 'screen', *sys.argv[1:]]\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    code = ended.code\n"
+        "print(json.dumps([code, sorted({'torch', 'torchvision'} & set(sys.modules))]))\n"
+    )
+    slide = tmp_path / "slide.png"
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (600, 500, 3), np.uint8)).save(slide)
+    command = [str(slide), "--mpp", "0.5", "--model", str(tmp_path / "export")]
+    command += ["--out", str(tmp_path / "out"), "--device", "cpu", "--precision", "fp32"]
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *command],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(ended.stdout.splitlines()[-1]) == [0, []], ended.stderr
+    report = json.loads((tmp_path / "out" / "slide.png" / "report.json").read_text())
+    assert report["settings"]["runtime"]["name"] == "openvino"
+    assert list(report["counts"]) == list(CLASSES)

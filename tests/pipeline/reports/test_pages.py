@@ -1,0 +1,245 @@
+import base64
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import CLASSES, MODEL, make_cells, make_report
+from PIL import Image
+
+from pipeline.cells.classes import CellClass
+from pipeline.geometry import Detections
+from pipeline.reports.pages import render_report, render_summary
+from pipeline.reports.pictures import Pictures, choose_gallery, take_pictures
+from pipeline.reports.report import NOTICE, SlideReport, most_suspicious_first
+from pipeline.reports.summary import SummaryRow, summary_table
+from pipeline.slides.slide import open_slide
+
+EVIL = '<script>alert("x")</script>&\'"></title><img src=x onerror=alert(1)>'
+
+
+class Elements(HTMLParser):
+    """Every element of a page as (tag, attributes), and its text by tag."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def of_class(self, name: str) -> list[dict[str, str]]:
+        return [a for _, a in self.found if name in a.get("class", "").split()]
+
+
+@pytest.fixture(scope="module")
+def slide_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A slide of 4000 x 3000 whose colour tells the place: red rises with x, green with y."""
+    y, x = np.mgrid[0:3000, 0:4000]
+    pixels = np.stack([x // 16, y // 12, np.full_like(x, 128)], axis=-1).astype(np.uint8)
+    path = tmp_path_factory.mktemp("slides") / "slide.png"
+    Image.fromarray(pixels).save(path, compress_level=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(slide_file: Path) -> SlideReport:
+    cells = most_suspicious_first(make_cells(300), CLASSES)
+    with open_slide(slide_file, mpp=0.25) as slide:
+        pictures = take_pictures(slide, cells, CLASSES, limit=20)
+    return make_report(slide_file, cells, pictures=pictures, unread=((0, 0, 400, 300),))
+
+
+def decode(jpeg: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(jpeg))
+
+
+def test_pictures_show_the_slide_and_the_cells_at_their_places(report: SlideReport) -> None:
+    overview = report.pictures.overview
+    assert overview is not None
+    assert decode(overview.jpeg).size == (1600, 1200)
+    assert overview.downsample == 2.5
+    assert len(report.pictures.crops) == 20
+    for crop in report.pictures.crops:
+        x, y = report.cells.centers[crop.cell]
+        assert (crop.x + crop.side / 2, crop.y + crop.side / 2) == pytest.approx((x, y))
+        assert crop.side >= 64 / 0.25
+        picture = decode(crop.jpeg)
+        assert picture.width == picture.height <= 256
+        red, green, _ = picture.getpixel((picture.width // 2, picture.height // 2))
+        assert abs(red - x / 16) < 6
+        assert abs(green - y / 12) < 6
+
+
+def slow_gallery(cells: Detections, limit: int) -> list[int]:
+    """By turns the best of each class that is left, most severe class first."""
+    left = {
+        label: [row for row in range(len(cells)) if cells.labels[row] == label]
+        for label in (5, 4, 3, 2, 1)
+    }
+    for rows in left.values():
+        rows.sort(key=lambda row: (-cells.scores[row], row))
+    chosen: list[int] = []
+    while any(left.values()):
+        chosen.extend(rows.pop(0) for rows in left.values() if rows)
+    return chosen[:limit]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 200])
+@pytest.mark.parametrize("limit", [0, 3, 60])
+def test_gallery_takes_the_best_of_each_abnormal_class_by_turns(count: int, limit: int) -> None:
+    rng = np.random.default_rng(count)
+    scores = rng.choice(np.array([0.5, 0.7, 0.9], np.float32), count)
+    labels = rng.choice(6, count, p=[0.5, 0.3, 0.1, 0.04, 0.05, 0.01])
+    cells = Detections(np.zeros((count, 4)), scores, labels)
+    assert choose_gallery(cells, CLASSES, limit).tolist() == slow_gallery(cells, limit)
+
+
+def test_a_common_mild_class_does_not_crowd_out_a_rare_severe_one() -> None:
+    labels = np.array([1] * 500 + [5])
+    scores = np.array([0.99] * 500 + [0.31], np.float32)
+    cells = Detections(np.zeros((501, 4)), scores, labels)
+    assert 500 in choose_gallery(cells, CLASSES, 60)
+
+
+def test_page_loads_nothing_and_runs_only_its_own_script(report: SlideReport) -> None:
+    page = render_report(report)
+    elements = Elements(page)
+    assert not re.search(r"""(src|href|action|data)\s*=\s*["']?\s*(https?:)?//""", page)
+    assert "@import" not in page
+    assert "url(http" not in page
+    tags = [tag for tag, _ in elements.found]
+    assert not {"link", "iframe", "object", "embed", "form", "base"} & set(tags)
+    assert tags.count("script") == 1
+    policy = next(a["content"] for t, a in elements.found if t == "meta" and "http-equiv" in a)
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    for tag, attributes in elements.found:
+        if tag in ("img", "image"):
+            source = attributes.get("src") or attributes["href"]
+            assert source.startswith("data:image/jpeg;base64,")
+
+
+def test_page_shows_notice_suggestion_counts_warnings_and_settings(report: SlideReport) -> None:
+    warned = make_report("a/b.svs", report.cells, warnings=("Half of it is blurred.",))
+    text = " ".join(Elements(render_report(warned)).text)
+    for expected in (
+        NOTICE,
+        "Suggested category",
+        "squamous cell carcinoma",
+        "Half of it is blurred.",
+        "tiler.overlap",
+        warned.model.sha256,
+        *(str(count) for count in warned.counts.values()),
+    ):
+        assert expected in text
+    assert "negative" not in text.lower()
+
+
+def test_every_close_up_has_its_mark_on_the_slide_and_leads_to_it(report: SlideReport) -> None:
+    elements = Elements(render_report(report))
+    cells, marks = elements.of_class("cell"), elements.of_class("mark")
+    assert len(cells) == len(marks) == 20
+    assert {a["id"] for a in cells} == {a["href"][1:] for a in marks}
+    assert {a["data-cell"] for a in cells} == {a["data-cell"] for a in marks}
+    circles = [a for tag, a in elements.found if tag == "circle" and "core" in a["class"]]
+    by_number = dict(zip((a["data-cell"] for a in marks), circles, strict=True))
+    for cell in cells:
+        x, y = report.cells.centers[int(cell["data-cell"]) - 1]
+        assert float(cell["data-x"]) == pytest.approx(x, abs=0.1)
+        circle = by_number[cell["data-cell"]]
+        assert float(circle["cx"]) == pytest.approx(x / 2.5, abs=0.1)
+        assert float(circle["cy"]) == pytest.approx(y / 2.5, abs=0.1)
+
+
+def test_gallery_is_sorted_by_severity_then_score(report: SlideReport) -> None:
+    cells = Elements(render_report(report)).of_class("cell")
+    severity = ["SCC", "HSIL", "ASC-H", "LSIL", "ASC-US"]
+    keys = [(severity.index(a["data-class"]), -float(a["data-score"])) for a in cells]
+    assert keys == sorted(keys)
+
+
+def test_unread_areas_and_all_abnormal_cells_are_drawn(report: SlideReport) -> None:
+    elements = Elements(render_report(report))
+    (unread,) = elements.of_class("unread-area")
+    assert [float(unread[name]) for name in ("x", "y", "width", "height")] == [0, 0, 160, 120]
+    dots = [a["d"] for a in elements.of_class("dots")]
+    assert sum(path.count("M") for path in dots) == report.abnormal_cells
+
+
+def test_page_without_cells_or_pictures_says_so() -> None:
+    page = render_report(make_report(cells=Detections.empty()))
+    assert "No suggested category: <strong>no cells above threshold" in page
+    assert "No abnormal cells above threshold." in page
+    assert "No pictures were taken" in render_report(make_report(pictures=Pictures()))
+
+
+def test_text_of_slides_models_and_warnings_cannot_break_out_of_the_page() -> None:
+    model = MODEL.model_copy(
+        update={
+            "name": EVIL,
+            "classes": (CellClass(name=EVIL, abnormal=True),),
+            "threshold": {EVIL: 0.1},
+        }
+    )
+    report = make_report(EVIL, make_cells(3, classes=1), model=model, warnings=(EVIL,))
+    row = SummaryRow(EVIL, EVIL, "complete", report)
+    failed = SummaryRow(EVIL, EVIL, "failed", error=EVIL)
+    for page in (render_report(report), render_summary([row, failed])):
+        tags = [tag for tag, _ in Elements(page).found]
+        assert tags.count("script") == 1
+        assert "img" not in tags
+        assert EVIL in "".join(Elements(page).text)
+
+
+@pytest.mark.parametrize(
+    ("slide", "link"),
+    [
+        ("a/b.svs", "./a/b.svs/report.html"),
+        ("a b#1%20?.svs", "./a%20b%231%2520%3F.svs/report.html"),
+        ("two\nlines.svs", "./two%0Alines.svs/report.html"),
+        ("😀.svs", "./%F0%9F%98%80.svs/report.html"),
+        ("bytes\udcff.svs", "./bytes%FF.svs/report.html"),
+        ("javascript:alert(1)", "./javascript%3Aalert%281%29/report.html"),
+    ],
+)
+def test_summary_links_lead_to_the_slide_s_page(slide: str, link: str) -> None:
+    page = render_summary([SummaryRow(slide, slide, "complete", make_report())])
+    assert [a["href"] for tag, a in Elements(page).found if tag == "a"] == [link]
+
+
+def test_summary_shows_failed_and_pending_slides_without_links() -> None:
+    rows = [
+        SummaryRow("a.svs", "a.svs", "failed", error="a.svs: truncated"),
+        SummaryRow("b.svs", "b.svs", "pending"),
+    ]
+    elements = Elements(render_summary(rows))
+    text = " ".join(elements.text)
+    assert "a.svs: truncated" in text
+    assert NOTICE in text
+    assert not [a for tag, a in elements.found if tag == "a"]
+
+
+def test_summary_table_has_a_column_for_each_class_and_a_row_for_each_slide() -> None:
+    rows = [
+        SummaryRow("a.svs", "in/a.svs", "failed", error="a.svs: truncated"),
+        SummaryRow("b.svs", "in/b.svs", "complete", make_report(warnings=("one", "two"))),
+    ]
+    header, failed, complete = summary_table(rows)
+    assert {len(header)} == {len(failed), len(complete)}
+    values = dict(zip(header, complete, strict=True))
+    assert values["slide"] == "b.svs"
+    assert values["cells"] == 50
+    assert values["NILM"] + values["abnormal_cells"] == 50
+    assert values["warnings"] == "one | two"
+    assert dict(zip(header, failed, strict=True))["error"] == "a.svs: truncated"

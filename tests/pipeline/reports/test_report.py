@@ -1,0 +1,245 @@
+import csv
+import json
+import pickle
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from fakes import CLASSES, MODEL, make_cells, make_report
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.cells.classes import CellClass
+from pipeline.geometry import Detections, Rect
+from pipeline.reports.report import (
+    NOTICE,
+    SCHEMA,
+    SlideReport,
+    encodable,
+    measure_area,
+    most_suspicious_first,
+    report_schema,
+    schema_text,
+    union_area,
+)
+from pipeline.reports.writers import CELL_COLUMNS, write_reports, write_whole
+
+CONTRACT = (
+    "schema_version status slide model settings area counts abnormal_cells cells_per_mm2 "
+    "suggestion adequacy warnings timing software notice"
+)
+
+
+def written(tmp_path: Path, report: SlideReport) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir(exist_ok=True)
+    write_reports(report, folder)
+    return folder
+
+
+def read_cells(folder: Path) -> list[dict[str, str]]:
+    with (folder / "cells.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_published_schema_is_up_to_date() -> None:
+    message = "out of date: write it anew with `python -m pipeline.reports.report`"
+    assert SCHEMA.read_text(encoding="utf-8") == schema_text(), message
+
+
+@pytest.mark.parametrize("count", [0, 1, 50])
+def test_written_report_fits_the_schema_and_the_contract(tmp_path: Path, count: int) -> None:
+    folder = written(tmp_path, make_report(cells=make_cells(count), unread=((0, 0, 10, 10),)))
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(report_schema())
+    jsonschema.validate(report, report_schema())
+    assert " ".join(report) == CONTRACT
+    assert " ".join(report["slide"]) == "path format width height mpp mpp_source objective reader"
+    assert " ".join(report["model"]) == "name sha256 classes mpp threshold"
+    assert " ".join(report["area"]) == "slide_mm2 screened_mm2 skipped_share unread_mm2 unread"
+    assert " ".join(report["suggestion"]) == "category rule version score suspicious"
+    assert report["status"] == "complete"
+    assert report["adequacy"] == "not_assessed"
+    assert report["notice"] == NOTICE
+    assert NOTICE == (
+        "Research use only. Not a medical device; not for diagnosis. "
+        "Findings require review by a qualified cytologist."
+    )
+
+
+def test_counts_hold_every_class_and_densities_the_screened_area() -> None:
+    cells = Detections(np.zeros((3, 4)), np.ones(3, np.float32), np.array([4, 0, 4]))
+    report = make_report(cells=cells)
+    assert report.counts == {
+        "NILM": 1,
+        "ASC-US": 0,
+        "LSIL": 0,
+        "ASC-H": 0,
+        "HSIL": 2,
+        "SCC": 0,
+    }
+    assert report.abnormal_cells == 2
+    assert report.area.slide_mm2 == pytest.approx(4000 * 3000 * 0.25**2 / 1e6)
+    assert report.area.screened_mm2 == pytest.approx(6e6 * 0.25**2 / 1e6)
+    assert report.cells_per_mm2 == pytest.approx(3 / report.area.screened_mm2, abs=1e-3)
+    assert report.suggestion.category == "HSIL"
+
+
+def test_a_slide_where_nothing_was_screened_has_no_density() -> None:
+    area = measure_area(Rect(0, 0, 10, 10), 0.5, 0, np.zeros((0, 4)))
+    assert area.screened_mm2 == area.unread_mm2 == 0
+    report = make_report(cells=Detections.empty())
+    assert report.suggestion.category == "no cells above threshold"
+    assert report.counts == {c.name: 0 for c in CLASSES}
+
+
+def test_report_refuses_numbers_that_json_has_not() -> None:
+    values = make_report().model_dump()
+    values["timing"] = {"tiles": float("nan")}
+    with pytest.raises(ValidationError, match="finite"):
+        SlideReport.model_validate(values)
+
+
+def test_cells_and_pictures_survive_a_pickle_and_stay_out_of_the_json() -> None:
+    report = pickle.loads(pickle.dumps(make_report()))
+    assert len(report.cells) == 50
+    assert "cells" not in report.model_dump()
+    read_back = SlideReport.model_validate_json(report.model_dump_json())
+    assert len(read_back.cells) == 0
+    assert read_back.counts == report.counts
+
+
+def test_undecodable_names_can_be_written() -> None:
+    assert encodable(Path("a\udcff😀.svs")) == "a\\udcff😀.svs"
+
+
+@given(st.integers(0, 60), st.integers(0, 2**32 - 1))
+def test_order_of_cells_does_not_depend_on_the_order_of_the_input(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    boxes = rng.integers(0, 3, (count, 4)).astype(float)
+    scores = rng.choice(np.array([0.5, 0.9], np.float32), count)
+    cells = Detections(boxes, scores, rng.integers(0, len(CLASSES), count))
+    expected = most_suspicious_first(cells, CLASSES)
+    found = most_suspicious_first(cells[rng.permutation(count)], CLASSES)
+    for name in ("boxes", "scores", "labels"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    keys = [(label == 0, -score) for label, score in zip(found.labels, found.scores, strict=True)]
+    assert keys == sorted(keys)
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(0, 8)] * 2).map(
+            lambda t: (t[0], t[1], t[0] + t[2], t[1] + t[3])
+        ),
+        max_size=12,
+    )
+)
+def test_union_area_counts_each_pixel_once(boxes: list[tuple[int, int, int, int]]) -> None:
+    pixels = {(x, y) for x0, y0, x1, y1 in boxes for x in range(x0, x1) for y in range(y0, y1)}
+    assert union_area(np.array(boxes, dtype=float).reshape(-1, 4)) == len(pixels)
+
+
+def test_unread_areas_are_clipped_to_the_scanned_part_and_not_counted_twice() -> None:
+    unread = np.array([[-50, 0, 60, 100], [10, 0, 60, 100], [200, 200, 300, 300.0]])
+    area = measure_area(Rect(10, 0, 100, 100), 1.0, 0, unread)
+    assert area.unread == ((10, 0, 60, 100), (10, 0, 60, 100))
+    assert area.unread_mm2 == pytest.approx(50 * 100 / 1e6)
+
+
+def test_cells_csv_has_the_contract_s_columns_and_fixed_decimals(tmp_path: Path) -> None:
+    cells = Detections(
+        np.array([[10, 20, 30, 50.5], [1, 2, 3, 4]]), np.float32([0.5, 0.9]), np.array([4, 0])
+    )
+    folder = written(tmp_path, make_report(cells=cells))
+    assert (folder / "cells.csv").read_bytes().decode("utf-8") == (
+        "id,class,abnormal,score,x_min,y_min,x_max,y_max,x_center,y_center,x_um,y_um\n"
+        "1,HSIL,true,0.5000,10.00,20.00,30.00,50.50,20.00,35.25,5.00,8.81\n"
+        "2,NILM,false,0.9000,1.00,2.00,3.00,4.00,2.00,3.00,0.50,0.75\n"
+    )
+
+
+def test_rows_of_many_cells_are_numbered_through(tmp_path: Path) -> None:
+    rows = read_cells(written(tmp_path, make_report(cells=make_cells(10_003))))
+    assert [int(row["id"]) for row in rows] == list(range(1, 10_004))
+    assert tuple(rows[0]) == CELL_COLUMNS
+
+
+@pytest.mark.parametrize("start", list("=+-@\t\r\n＝"))
+def test_a_class_that_a_spreadsheet_would_run_is_defused(tmp_path: Path, start: str) -> None:
+    name = f'{start}cmd|"/c calc",x'
+    model = MODEL.model_copy(update={"classes": (CellClass(name=name, abnormal=True),)})
+    report = make_report(cells=make_cells(2, classes=1), model=model)
+    rows = read_cells(written(tmp_path, report))
+    assert [row["class"] for row in rows] == [f"'{name}"] * 2
+
+
+def test_negative_numbers_stay_numbers(tmp_path: Path) -> None:
+    cells = Detections(np.array([[-5, -5, 5, 5.0]]), np.float32([0.5]), np.array([1]))
+    row = read_cells(written(tmp_path, make_report(cells=cells)))[0]
+    assert row["x_min"] == "-5.00"
+
+
+@pytest.mark.parametrize("count", [0, 30])
+def test_geojson_is_what_qupath_reads(tmp_path: Path, count: int) -> None:
+    report = make_report(cells=make_cells(count))
+    folder = written(tmp_path, report)
+    collection = json.loads((folder / "cells.geojson").read_text(encoding="utf-8"))
+    assert collection["type"] == "FeatureCollection"
+    assert len(collection["features"]) == count
+    rows = read_cells(folder)
+    for feature, row in zip(collection["features"], rows, strict=True):
+        assert feature["type"] == "Feature"
+        assert feature["properties"]["objectType"] == "detection"
+        assert feature["properties"]["name"] == row["id"]
+        classification = feature["properties"]["classification"]
+        assert classification["name"] == row["class"]
+        assert len(classification["color"]) == 3
+        assert feature["properties"]["measurements"]["score"] == float(row["score"])
+        (ring,) = feature["geometry"]["coordinates"]
+        assert len(ring) == 5
+        assert ring[0] == ring[4]
+        xs, ys = zip(*ring, strict=True)
+        assert (min(xs), min(ys), max(xs), max(ys)) == tuple(
+            float(row[name]) for name in ("x_min", "y_min", "x_max", "y_max")
+        )
+
+
+def test_geojson_ids_are_unique_and_stable_where_the_slide_moves(tmp_path: Path) -> None:
+    def ids(path: str) -> list[str]:
+        folder = written(tmp_path, make_report(path))
+        collection = json.loads((folder / "cells.geojson").read_text(encoding="utf-8"))
+        return [feature["id"] for feature in collection["features"]]
+
+    here = ids("here/a.svs")
+    assert len(set(here)) == 50
+    assert ids("there/a.svs") == here
+    assert not set(ids("here/b.svs")) & set(here)
+
+
+def test_the_same_report_gives_the_same_bytes(tmp_path: Path) -> None:
+    def contents() -> dict[str, bytes]:
+        folder = written(tmp_path, make_report("näme 😀\n.svs"))
+        return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    first = contents()
+    assert sorted(first) == ["cells.csv", "cells.geojson", "report.html", "report.json"]
+    assert contents() == first
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "summary.csv"
+    write_whole(path, "old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

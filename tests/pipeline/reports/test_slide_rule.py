@@ -1,0 +1,132 @@
+"""The slide rule: monotone, made for one model, and told in the report."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from configs import ConfigError
+from pipeline.cells.classes import CellClass
+from pipeline.geometry import Detections
+from pipeline.reports.slide_rule import SlideRule, feature_names, load_rule, slide_features
+from pipeline.reports.triage import BELOW_RULE, TriageSettings, suggest_by_cells
+
+CLASSES = tuple(
+    CellClass(name=name, abnormal=name != "NILM") for name in ("NILM", "ASC-US", "HSIL")
+)
+SHARE = {"value": 0.9, "low": 0.8, "high": 0.95}
+
+
+def rule(**changes):
+    values = {
+        "model": "m",
+        "sha256": "abc",
+        "thresholds": {"NILM": 0.5},
+        "positive": "any abnormal category",
+        "features": feature_names(CLASSES),
+        "weights": (0.5, 1.0, 0.3, 0.7, 0.2, 2.0),
+        "intercept": -2.0,
+        "threshold": 0.5,
+        "wanted": 0.95,
+        "sensitivity": SHARE,
+        "specificity": SHARE,
+        "auc": SHARE,
+        "slides": 100,
+        "positives": 40,
+    }
+    return SlideRule(**values | changes)
+
+
+def cells(*found):
+    labels, scores = (
+        (np.array(column) for column in zip(*found, strict=True)) if found else ([], [])
+    )
+    boxes = np.zeros((len(found), 4))
+    return Detections(boxes, np.array(scores, np.float32), np.array(labels, np.int64))
+
+
+found = st.lists(
+    st.tuples(st.integers(0, 2), st.floats(0.0625, 1, width=32)), min_size=0, max_size=12
+)
+
+
+@given(found, st.integers(1, 2), st.floats(0.0625, 1, width=32))
+def test_one_more_abnormal_cell_never_lowers_the_score(before, label, score):
+    more = rule().score(cells(*before, (label, score)), CLASSES)
+    assert more >= rule().score(cells(*before), CLASSES) - 1e-9
+
+
+@given(found, st.data())
+def test_a_more_certain_or_more_severe_cell_never_lowers_the_score(before, data):
+    if not before:
+        return
+    index = data.draw(st.integers(0, len(before) - 1))
+    label, score = before[index]
+    higher = (min(label + 1, 2) if label else 0, min(1.0, score * 1.1))
+    after = [*before[:index], higher, *before[index + 1 :]]
+    assert rule().score(cells(*after), CLASSES) >= rule().score(cells(*before), CLASSES) - 1e-9
+
+
+def test_features_by_hand():
+    values = slide_features(cells((1, 0.5), (2, 0.9), (0, 0.99), (2, 0.7)), CLASSES)
+    assert values == pytest.approx(
+        {
+            "abnormal_count": np.log(4),
+            "abnormal_top1": 0.9,
+            "abnormal_top5": 2.1 / 5,
+            "high_grade_count": np.log(3),
+            "high_grade_top1": 0.9,
+            "high_grade_top5": 1.6 / 5,
+        }
+    )
+    assert tuple(values) == feature_names(CLASSES)
+
+
+def test_classes_of_no_known_grade_have_the_features_of_all_abnormal_ones():
+    own = (CellClass(name="fine", abnormal=False), CellClass(name="odd", abnormal=True))
+    assert feature_names(own) == ("abnormal_count", "abnormal_top1", "abnormal_top5")
+
+
+def test_negative_weights_are_no_rule():
+    with pytest.raises(ValidationError, match="none is negative"):
+        rule(weights=(0.5, -0.1, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("sha256", "thresholds", "classes"),
+    [
+        ("other", {"NILM": 0.5}, CLASSES),
+        ("abc", {"NILM": 0.6}, CLASSES),
+        ("abc", {"NILM": 0.5}, CLASSES[:2]),
+    ],
+)
+def test_a_rule_of_another_model_is_refused(sha256, thresholds, classes):
+    rule().check("abc", {"NILM": 0.5}, CLASSES)
+    with pytest.raises(ConfigError, match="calibrated for m with other weights"):
+        rule().check(sha256, thresholds, classes)
+
+
+def test_the_report_tells_score_rule_and_whether_it_is_suspicious(tmp_path):
+    path = tmp_path / "rule.json"
+    path.write_text(rule().model_dump_json())
+    settings = TriageSettings(rule=path)
+    calm = suggest_by_cells(cells((1, 0.2)), CLASSES, settings)
+    assert (calm.category, calm.suspicious) == (BELOW_RULE, False)
+    alarmed = suggest_by_cells(cells((1, 0.2), *[(2, 0.95)] * 6), CLASSES, settings)
+    assert (alarmed.category, alarmed.suspicious) == ("HSIL", True)
+    assert alarmed.score > 0.5 > calm.score
+    assert alarmed.version == rule().version
+    assert "calibrated on 100 slides for a sensitivity of 95%" in alarmed.rule
+    plain = suggest_by_cells(cells((1, 0.2)), CLASSES)
+    assert (plain.category, plain.score, plain.suspicious) == ("ASC-US", None, None)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{}", "no slide rule"), ("[", "no slide rule")])
+def test_what_is_no_rule_is_named(tmp_path, text, message):
+    path = tmp_path / "rule.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_rule(path)
+    with pytest.raises(ConfigError, match="can't be read"):
+        load_rule(tmp_path / "none.json")

@@ -1,0 +1,306 @@
+"""TIFF of every layout shows the picture that was written."""
+
+import concurrent.futures
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import tifffile
+from slidefiles import (
+    MPP,
+    break_tiles,
+    halved,
+    picture,
+    write_flat,
+    write_pyramid,
+    write_sub_ifds,
+)
+
+from pipeline.errors import ReadError, SlideError
+from pipeline.geometry import Rect, Size
+from pipeline.slides.readers.base import UnsupportedError
+from pipeline.slides.readers.segments import SegmentCache
+from pipeline.slides.readers.tiff import TiffReader, find_truncation
+from pipeline.slides.readers.vendor import VendorReader
+
+IMAGE = picture(333, 217)
+WHOLE = Rect(0, 0, 333, 217)
+PART = Rect(61, 130, 70, 87)
+GREY = np.repeat(IMAGE[..., :1], 3, axis=2)
+
+
+def assert_shows(path, expected, tolerance=0):
+    """The whole of level 0, and a part of it that crosses tiles, are as written."""
+    reader = TiffReader(path)
+    assert reader.header.levels[0].size == Size(333, 217)
+    for region in (PART, WHOLE):
+        shown = reader.read(0, region)
+        wanted = expected[region.y : region.bottom, region.x : region.right]
+        assert shown.dtype == np.uint8
+        assert np.abs(shown.astype(int) - wanted).max() <= tolerance
+    reader.close()
+
+
+@pytest.mark.parametrize("layout", [{"tile": (64, 64)}, {"rows": 13}, {"rows": None}])
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate", "zstd", "jpeg2000", "webp", "png"])
+def test_compressions(tmp_path, layout, compression):
+    assert_shows(write_flat(tmp_path / "a.tif", IMAGE, compression=compression, **layout), IMAGE)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("layout", [{"tile": (64, 64)}, {"rows": 13}])
+@pytest.mark.parametrize(
+    ("stored", "options", "expected"),
+    [
+        (IMAGE, {"predictor": True}, IMAGE),
+        (IMAGE, {"bigtiff": True, "byteorder": ">"}, IMAGE),
+        (IMAGE.astype(np.uint16) * 257, {"byteorder": ">"}, IMAGE),
+        (IMAGE[..., 0], {}, GREY),
+        (IMAGE[..., 0], {"photometric": "miniswhite"}, 255 - GREY),
+        (np.moveaxis(IMAGE, 2, 0), {"planarconfig": "separate"}, IMAGE),
+        (np.dstack([IMAGE, IMAGE[..., 0]]), {"extrasamples": ["unspecified"]}, IMAGE),
+    ],
+    ids=["predictor", "bigtiff", "16 bits", "grey", "white is 0", "planar", "extra sample"],
+)
+def test_layouts_of_samples(tmp_path, stored, options, expected, layout, compression):
+    if compression is None and "predictor" in options:
+        options = {}
+    path = tmp_path / "a.tif"
+    assert_shows(write_flat(path, stored, compression=compression, **layout, **options), expected)
+
+
+@pytest.mark.parametrize("kind", ["assocalpha", "unassalpha"])
+def test_transparent_pixels_are_laid_on_white(tmp_path, kind):
+    alpha = np.full(IMAGE.shape[:2], 255, np.uint8)
+    alpha[:, :100], alpha[:, 100:200] = 0, 102
+    opacity = alpha[..., None] / 255
+    expected = np.rint(IMAGE * opacity + 255 * (1 - opacity))
+    stored = np.rint(IMAGE * opacity) if kind == "assocalpha" else IMAGE
+    rgba = np.dstack([stored.astype(np.uint8), alpha])
+    path = write_flat(tmp_path / "a.tif", rgba, extrasamples=[kind], tile=(64, 64))
+    assert_shows(path, expected, tolerance=1)
+
+
+def test_jpeg_tiles_are_those_of_openslide(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, IMAGE, tile=(64, 64), photometric="rgb", compression="jpeg", subsampling=(2, 2)
+    )
+    np.testing.assert_array_equal(TiffReader(path).read(0, PART), VendorReader(path).read(0, PART))
+
+
+def test_coarser_levels_of_odd_size_are_exact(tmp_path):
+    path = write_pyramid(tmp_path / "a.tif", IMAGE, compression="lzw")
+    reader = TiffReader(path)
+    assert [level.downsample for level in reader.header.levels] == [1, 2, 4]
+    for level in range(3):
+        wanted = halved(IMAGE, level)
+        shown = reader.read(level, Rect(5, 7, 60, 40))
+        np.testing.assert_array_equal(shown, wanted[7:47, 5:65])
+
+
+@pytest.mark.parametrize("ome", [False, True])
+def test_levels_in_sub_ifds_are_found(tmp_path, ome):
+    reader = TiffReader(write_sub_ifds(tmp_path / "a.tif", IMAGE, ome=ome))
+    assert reader.header.format == ("ome-tiff" if ome else "tiff")
+    assert reader.header.mpp == pytest.approx((MPP, MPP))
+    sizes = [level.size for level in reader.header.levels]
+    assert sizes == [Size(333, 217), Size(166, 108), Size(83, 54)]
+    np.testing.assert_array_equal(reader.read(2, Rect(0, 0, 83, 54)), halved(IMAGE, 2))
+
+
+def test_channels_in_pages_of_their_own(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    planes = np.moveaxis(IMAGE, 2, 0)
+    axes = {"axes": "CYX"}
+    tifffile.imwrite(path, planes, photometric="minisblack", metadata=axes, tile=(64, 64))
+    assert_shows(path, IMAGE)
+
+
+def test_largest_image_is_the_slide(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(picture(80, 60, seed=1), photometric="rgb")
+        writer.write(IMAGE, photometric="rgb", compression="lzw", tile=(64, 64))
+    assert_shows(path, IMAGE)
+
+
+@pytest.mark.parametrize("size", [(60, 60), (166, 60), (400, 261)])
+def test_image_of_another_shape_is_no_level(tmp_path, size):
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(IMAGE, photometric="rgb", subifds=1, tile=(64, 64))
+        writer.write(picture(*size), photometric="rgb", subfiletype=1, tile=(64, 64))
+    assert len(TiffReader(path).header.levels) == 1
+
+
+def test_factors_between_levels_may_differ(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for times in (0, 1, 3, 5):
+            small = halved(IMAGE, times)
+            writer.write(small, photometric="rgb", subfiletype=int(times > 0), tile=(64, 64))
+    assert [level.downsample for level in TiffReader(path).header.levels] == [1, 2, 8, 32]
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("µm", 1), ("nm", 1e3), ("mm", 1e-3), ("cm", 1e-4), ("m", 1e-6)]
+)
+def test_units_of_ome(tmp_path, unit, factor):
+    keys = {"axes": "YXS"}
+    for axis in "XY":
+        keys |= {f"PhysicalSize{axis}": MPP * factor, f"PhysicalSize{axis}Unit": unit}
+    tifffile.imwrite(tmp_path / "a.ome.tif", IMAGE, photometric="rgb", metadata=keys)
+    assert TiffReader(tmp_path / "a.ome.tif").header.mpp == pytest.approx((MPP, MPP))
+
+
+def test_ome_in_pixels_states_nothing(tmp_path):
+    keys = {"axes": "YXS", "PhysicalSizeX": MPP, "PhysicalSizeXUnit": "pixel"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", IMAGE, photometric="rgb", metadata=keys)
+    assert TiffReader(tmp_path / "a.ome.tif").header.mpp is None
+
+
+def test_significant_bits_of_a_camera(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    stored = np.rint(IMAGE[..., 0] * (4095 / 255)).astype(np.uint16)
+    keys = {"axes": "YX", "SignificantBits": 12}
+    tifffile.imwrite(path, stored, photometric="minisblack", metadata=keys, compression="lzw")
+    assert_shows(path, GREY, tolerance=1)
+
+
+@pytest.mark.parametrize(("unit", "per"), [("INCH", 25400), ("CENTIMETER", 10000)])
+def test_units_of_resolution(tmp_path, unit, per):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, IMAGE, resolution=(per / 0.25, per / 0.5), resolutionunit=unit)
+    assert TiffReader(path).header.mpp == pytest.approx((0.25, 0.5))
+
+
+@pytest.mark.parametrize("tags", [{"resolution": (4, 4), "resolutionunit": "NONE"}, {}])
+def test_resolution_without_unit_states_nothing(tmp_path, tags):
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE, **tags)
+    assert TiffReader(tmp_path / "a.tif").header.mpp is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "options", "problem"),
+    [
+        (np.stack([IMAGE] * 4), {"photometric": "rgb"}, "stack"),
+        (np.stack([IMAGE[..., 0]] * 4), {"photometric": "minisblack"}, "stack"),
+        (IMAGE.astype(np.float32), {"photometric": "rgb"}, "float32"),
+        (IMAGE.astype(np.uint32), {"photometric": "rgb"}, "uint32"),
+    ],
+)
+def test_what_is_no_slide_is_refused(tmp_path, stored, options, problem):
+    tifffile.imwrite(tmp_path / "a.tif", stored, **options)
+    with pytest.raises(SlideError, match=problem):
+        TiffReader(tmp_path / "a.tif")
+
+
+def test_colours_that_another_reader_may_know(tmp_path):
+    cmyk = np.dstack([IMAGE, IMAGE[..., 0]])
+    tifffile.imwrite(tmp_path / "a.tif", cmyk, photometric="separated", tile=(64, 64))
+    with pytest.raises(UnsupportedError, match="colours"):
+        TiffReader(tmp_path / "a.tif")
+
+
+def test_one_compressed_piece_too_large_for_memory_is_refused(tmp_path, monkeypatch):
+    path = write_flat(tmp_path / "a.tif", IMAGE, compression="lzw")
+    monkeypatch.setattr("pipeline.slides.readers.tiff.LARGEST_SEGMENT", IMAGE.nbytes - 1)
+    with pytest.raises(SlideError, match="tiled TIFF"):
+        TiffReader(path)
+
+
+def test_tile_that_was_never_scanned_is_white(tmp_path):
+    path = tmp_path / "a.tif"
+    tiles = [np.full((64, 64, 3), 9, np.uint8), None, None, np.full((64, 64, 3), 9, np.uint8)]
+    keys = {"shape": (128, 128, 3), "dtype": np.uint8, "tile": (64, 64), "photometric": "rgb"}
+    tifffile.imwrite(path, iter(tiles), compression="lzw", **keys)
+    shown = TiffReader(path).read(0, Rect(32, 0, 64, 64))
+    assert (shown[:, :32] == 9).all()
+    assert (shown[:, 32:] == 255).all()
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "deflate", "zstd", "jpeg2000"])
+def test_broken_tile_spoils_its_own_region_only(tmp_path, compression):
+    path = write_pyramid(tmp_path / "a.tif", IMAGE, levels=1, compression=compression)
+    before = TiffReader(path).read(0, Rect(64, 0, 269, 217))
+    reader = TiffReader(break_tiles(path, [0]))
+    with pytest.raises(ReadError, match=r"a\.tif: level 0: "):
+        reader.read(0, Rect(60, 60, 10, 10))
+    np.testing.assert_array_equal(reader.read(0, Rect(64, 0, 269, 217)), before)
+
+
+@pytest.mark.parametrize("compression", ["lzw", None])
+def test_threads_share_a_reader(tmp_path, monkeypatch, compression):
+    monkeypatch.setattr("pipeline.slides.readers.tiff.SHARED", SegmentCache(0))
+    whole = picture(300, 200)
+    reader = TiffReader(write_flat(tmp_path / "a.tif", whole, compression=compression, rows=50))
+    seek = tifffile.FileHandle.seek
+
+    def seek_and_dawdle(handle, *place):
+        position = seek(handle, *place)
+        time.sleep(0.001)
+        return position
+
+    def reads_well(region):
+        wanted = whole[region.y : region.bottom, region.x : region.right]
+        return np.array_equal(reader.read(0, region), wanted)
+
+    monkeypatch.setattr(tifffile.FileHandle, "seek", seek_and_dawdle)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(reads_well, [Rect(x, x, 97, 83) for x in range(100)]))
+
+
+def test_memory_depends_on_the_region_not_on_the_file(tmp_path):
+    side = 2048
+    tiles = (np.full((256, 256, 3), number, np.uint8) for number in range(64))
+    keys = {"shape": (side, side, 3), "dtype": np.uint8, "tile": (256, 256)}
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, tiles, photometric="rgb", compression="deflate", **keys)
+    reader = TiffReader(path)
+    tracemalloc.start()
+    shown = reader.read(0, Rect(1000, 1000, 100, 100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert shown[0, 0, 0] == 3 * 8 + 3
+    assert peak < 2 * 2**20  # the level is 12 MiB
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95, 0.999])
+def test_truncated_file_is_found_out(tmp_path, share):
+    path = write_pyramid(tmp_path / "a.tif", IMAGE)
+    assert find_truncation(path) is None
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    assert f"ends at byte {int(share * len(data)):,}" in find_truncation(path)
+
+
+def test_lost_directory_is_found_out(tmp_path):
+    path = write_pyramid(tmp_path / "a.tif", IMAGE)
+    with tifffile.TiffFile(path) as file:
+        last = file.pages[2].offset
+    path.write_bytes(path.read_bytes()[:last])
+    assert f"names byte {last + 2:,}" in find_truncation(path)
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0" * 400, b"\xff" * 400, bytes(range(256)) * 2])
+def test_junk_behind_the_magic_is_a_slide_error(tmp_path, junk):
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + junk)
+    with pytest.raises(SlideError, match=r"a\.tif: truncated or damaged"):
+        TiffReader(tmp_path / "a.tif")
+
+
+def test_closed_reader_does_not_read(tmp_path):
+    reader = TiffReader(write_flat(tmp_path / "a.tif", IMAGE, compression="lzw"))
+    reader.close()
+    with pytest.raises(ReadError):
+        reader.read(0, PART)
+
+
+def test_tifffile_keeps_quiet(tmp_path, caplog):
+    path = write_pyramid(tmp_path / "a.tif", IMAGE)
+    path.write_bytes(path.read_bytes()[:-100])
+    find_truncation(path)
+    TiffReader(path)
+    assert not caplog.records

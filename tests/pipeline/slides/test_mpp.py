@@ -1,0 +1,70 @@
+"""The mpp comes from the file or the user, and nothing absurd gets through."""
+
+import math
+
+import pytest
+
+from configs import ConfigError
+from pipeline.errors import SlideError
+from pipeline.slides.mpp import check_mpp_argument, settle_mpp
+
+
+def test_file_alone_is_believed():
+    scale = settle_mpp((0.25, 0.25), None)
+    assert (scale.mpp, scale.source, scale.warnings) == (0.25, "file", ())
+
+
+def test_user_speaks_where_file_is_silent():
+    scale = settle_mpp(None, 0.3)
+    assert (scale.mpp, scale.source, scale.warnings) == (0.3, "argument", ())
+
+
+def test_silence_of_both_names_the_option():
+    with pytest.raises(SlideError, match="--mpp"):
+        settle_mpp(None, None)
+
+
+@pytest.mark.parametrize("absurd", [352.8, 0.049, 5.01, 0.0, -1.0, math.inf, math.nan])
+def test_absurd_file_is_refused_with_its_value_unless_user_knows_better(absurd):
+    with pytest.raises(SlideError, match=f"absurd {absurd:.4g}.*--mpp"):
+        settle_mpp((absurd, absurd), None)
+    scale = settle_mpp((absurd, absurd), 0.25)
+    assert (scale.mpp, scale.source) == (0.25, "argument")
+    assert "absurd" in scale.warnings[0]
+
+
+@pytest.mark.parametrize("sane", [0.05, 5.0])
+def test_limits_are_sane(sane):
+    assert settle_mpp((sane, sane), None).mpp == sane
+    check_mpp_argument(sane)
+
+
+def test_sane_file_wins_and_says_so():
+    scale = settle_mpp((0.25, 0.25), 0.5)
+    assert (scale.mpp, scale.source) == (0.25, "file")
+    assert "0.25" in scale.warnings[0]
+    assert "0.5" in scale.warnings[0]
+
+
+def test_user_who_says_nearly_the_same_is_not_bothered():
+    assert settle_mpp((0.25, 0.25), 0.26).warnings == ()
+
+
+def test_mean_of_nearly_square_pixels():
+    assert settle_mpp((0.25, 0.26), None).mpp == pytest.approx(0.255)
+
+
+@pytest.mark.parametrize("given", [None, 0.25])
+def test_pixels_that_are_not_square_are_refused(given):
+    with pytest.raises(SlideError, match="not square"):
+        settle_mpp((0.25, 0.27), given)
+
+
+@pytest.mark.parametrize("absurd", [0.0, -0.25, 0.01, 40.0, math.nan, math.inf])
+def test_absurd_argument_is_a_wrong_call(absurd):
+    with pytest.raises(ConfigError, match="--mpp"):
+        check_mpp_argument(absurd)
+
+
+def test_no_argument_is_no_wrong_call():
+    check_mpp_argument(None)
