@@ -48,7 +48,7 @@ def calibrate(
     Few features (counts and best scores of abnormal cells), weights that are never negative,
     figures by cross-validation. cytolibra screen --rule FILE uses it.
     """
-    from scripts.slide_level import fit_rule, read_labelled
+    from scripts.evaluation.slide_level import fit_rule, read_labelled
 
     if not 0 < sensitivity <= 1:
         raise ConfigError(f"--sensitivity {sensitivity}: is a share above 0 and up to 1")

@@ -28,8 +28,8 @@ def compare(
     Start it once for each core or GPU, with the same --out: the processes share the runs. A run
     that is done is not made again.
     """
-    from scripts.comparison import ComparisonSettings, run_comparison
-    from scripts.comparison_table import write_table
+    from scripts.comparison.comparison import ComparisonSettings, run_comparison
+    from scripts.comparison.comparison_table import write_table
 
     settings = load_config(config, ComparisonSettings, set_ or [])
     console = Console()

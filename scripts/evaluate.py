@@ -136,7 +136,7 @@ def _judge_slides(
     """Figures of whole slides, as a table and in metrics.json."""
     from pipeline.reports.slide_rule import load_rule
     from scripts.evaluation.files import name_outputs, write_text
-    from scripts.slide_level import judge_slides, read_labelled, slide_table
+    from scripts.evaluation.slide_level import judge_slides, read_labelled, slide_table
 
     if screened is None or labels is None:
         raise ConfigError("--screened and --labels go together")

@@ -27,12 +27,12 @@ def train(
     ] = False,
 ) -> None:
     """Trains a detector on annotated fields and slides."""
-    from scripts.training import TrainSettings, run_training
+    from scripts.training.run import TrainSettings, run_training
 
     settings = load_config(config, TrainSettings, set_ or [])
     console = get_console()  # the progress bar's, so that lines go above it
     if find_lr:
-        from scripts import lr_finder
+        from scripts.training import lr_finder
 
         _make_folder(out)
         found = lr_finder.find_lr(settings, out)

@@ -1,7 +1,7 @@
 """The report of one slide: ``report.json`` as a pydantic model, and how it is put together.
 
-The published JSON Schema is ``pipeline/reports/schema/report.schema.json``; after a change here write it
-anew with ``python -m pipeline.reports.report``.
+The published JSON Schema is ``schema/report.schema.json``; after a change here write it anew with
+``python -m pipeline.reports.report``.
 """
 
 from __future__ import annotations

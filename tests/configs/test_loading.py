@@ -9,8 +9,8 @@ from pydantic import Field
 import configs
 from configs import ConfigError, StrictModel, apply_overrides, load_config
 from pipeline.settings import ScreenSettings
-from scripts.comparison import ComparisonSettings, Run, run_settings
-from scripts.training import TrainSettings
+from scripts.comparison.comparison import ComparisonSettings, Run, run_settings
+from scripts.training.run import TrainSettings
 
 PRESETS = sorted(Path(configs.__file__).parent.rglob("*.yaml"))
 KINDS = {"compare": ComparisonSettings, "train": TrainSettings, "screen": ScreenSettings}

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from configs import ConfigError
 from pipeline.reports.slide_rule import load_rule
 from scripts.cli import build_app
-from scripts.slide_level import fit_rule, is_positive, judge, read_labelled
+from scripts.evaluation.slide_level import fit_rule, is_positive, judge, read_labelled
 
 SIDES = ("x_min", "y_min", "x_max", "y_max")
 
@@ -75,7 +75,7 @@ def test_figures_come_from_slides_that_were_left_out(screened):
 
 
 def test_patients_are_never_torn_apart(screened):
-    from scripts.slide_level import _folds
+    from scripts.evaluation.slide_level import _folds
 
     slides = read_labelled(screened / "out", screened / "labels.csv", None)
     fold = _folds(slides, 5, 0)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from configs import validate
 from scripts.cli import build_app
-from scripts.training import TrainSettings, read_fields
+from scripts.training.run import TrainSettings, read_fields
 
 
 def call(*arguments):

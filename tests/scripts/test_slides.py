@@ -20,7 +20,7 @@ from models import load_detector
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from scripts.evaluate import measure
 from scripts.slides import images_of, read_annotated
-from scripts.training import TrainSettings, run_training
+from scripts.training.run import TrainSettings, run_training
 
 CLASSES = ("NILM", "HSIL")
 TABLE = AnnotationSettings(classes={"ASC-US – fraglich": "HSIL"})

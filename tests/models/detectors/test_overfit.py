@@ -12,7 +12,7 @@ from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages
 from models import build_detector
 from pipeline.network.precision import computes_bf16
-from scripts.judge import to_cells
+from scripts.training.judge import to_cells
 
 SIDE = 256
 """Of the window that is looked at of each field, in pixels, so that a detector takes a minute."""

@@ -21,14 +21,14 @@ from data.crops.sampling import CropSettings
 from data.evaluation import load_cells
 from models.learning.callbacks import UnreadableError
 from models.learning.learner import DetectionLearner, NotFiniteError
-from scripts import loggers, loop
-from scripts.failures import OutOfMemoryError
-from scripts.feeding import CropLoader, ShareSampler
-from scripts.loop import LoopSettings
 from scripts.slides import images_of
-from scripts.training import TrainSettings, read_fields, run_training
+from scripts.training import loggers, loop
+from scripts.training.failures import OutOfMemoryError
+from scripts.training.feeding import CropLoader, ShareSampler
+from scripts.training.loop import LoopSettings
+from scripts.training.run import TrainSettings, read_fields, run_training
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 
 RUN = """
 import json, os, signal, sys
@@ -36,7 +36,7 @@ from pathlib import Path
 from rich.console import Console
 from configs import validate
 from models.learning.learner import DetectionLearner
-from scripts.training import TrainSettings, run_training
+from scripts.training.run import TrainSettings, run_training
 
 values, out, kill_at = json.loads(sys.argv[1])
 step = DetectionLearner.training_step
@@ -331,7 +331,7 @@ def test_a_missing_logger_is_named(monkeypatch, tmp_path):
 
 
 def test_a_run_that_gets_no_better_ends_early(values, tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.judge.field_metrics", lambda *_: {"score": 0.5})
+    monkeypatch.setattr("scripts.training.judge.field_metrics", lambda *_: {"score": 0.5})
     run(values, tmp_path / "run", epochs=9, steps=1, patience=2)
     run(values, tmp_path / "run", resume=True, epochs=9, steps=1, patience=2)  # it has ended
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]
@@ -459,7 +459,7 @@ def test_half_precision_on_a_cpu_is_refused():
 
 
 def test_the_range_test_tells_a_learning_rate_and_trains_nothing(values, tmp_path):
-    from scripts.lr_finder import RANGE, find_lr
+    from scripts.training.lr_finder import RANGE, find_lr
 
     settings = validate(values, TrainSettings, "test")
     found = find_lr(settings, tmp_path, steps=30)

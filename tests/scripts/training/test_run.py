@@ -16,8 +16,8 @@ from configs import ConfigError, validate
 from data.evaluation import field_metrics, load_cells
 from models import load_detector
 from scripts.evaluate import measure
-from scripts.plots import read_balance
-from scripts.training import TrainSettings, read_fields, run_training
+from scripts.training.plots import read_balance
+from scripts.training.run import TrainSettings, read_fields, run_training
 
 CLASSES = ["NILM", "HSIL"]
 
@@ -71,7 +71,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     values["model"]["loss"] = {"name": "eqlv2"}
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
     run(values, tmp_path / "through")
-    from scripts import loop
+    from scripts.training import loop
 
     class StoppedError(Exception):
         pass

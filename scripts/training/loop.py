@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from configs import StrictModel
 from models.learning.callbacks import MetricsFile, WarmedUpEMA
 from models.learning.resuming import BestCheckpoint, LastCheckpoint, Patience, Tell
-from scripts.loggers import LoggerName, build_loggers
+from scripts.training.loggers import LoggerName, build_loggers
 
 NOISE = (
     r".*LeafSpec.* is deprecated",

@@ -15,8 +15,8 @@ from data.crops.augment import AugmentSettings
 from data.crops.dataset import CropDataset, Sample, WholeFieldDataset, collate
 from data.crops.sampling import CropSettings
 from data.fields.fieldset import FieldSet
-from scripts.loop import LoopSettings
 from scripts.slides import images_of
+from scripts.training.loop import LoopSettings
 
 
 class ShareSampler(Sampler[int]):

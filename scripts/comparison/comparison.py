@@ -18,7 +18,7 @@ from rich.console import Console
 
 from configs import ConfigError, StrictModel, validate
 from losses import LossConfig
-from scripts.training import TrainSettings, run_training
+from scripts.training.run import TrainSettings, run_training
 
 RESULT = "result.json"
 """Written last: a run is done when it is there."""

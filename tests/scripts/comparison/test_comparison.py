@@ -12,7 +12,7 @@ from rich.console import Console
 
 from configs import ConfigError, validate
 from data.evaluation import FieldCells, field_metrics, save_cells
-from scripts.comparison import (
+from scripts.comparison.comparison import (
     ComparisonSettings,
     Run,
     planned,
@@ -20,7 +20,7 @@ from scripts.comparison import (
     run_settings,
     tuned_weight,
 )
-from scripts.comparison_table import judge, write_table
+from scripts.comparison.comparison_table import judge, write_table
 
 CONSOLE = Console(quiet=True)
 
@@ -49,7 +49,7 @@ def check(plan):
 
 def pretend(settings, out, run, score, found=None, truth=None):
     """A finished run whose detections are given."""
-    from scripts.comparison import _digest
+    from scripts.comparison.comparison import _digest
 
     folder = out / run.folder
     folder.mkdir(parents=True)
@@ -133,7 +133,7 @@ def test_makes_every_run_once_and_resumes(plan, tmp_path):
 
 
 def test_processes_share_the_runs(plan, tmp_path, monkeypatch):
-    from scripts import comparison
+    from scripts.comparison import comparison
 
     plan["runs"] = [{"detectors": ["fcos"], "losses": ["ce", "libra"], "seeds": [0, 1, 2]}]
     settings, made, lock = check(plan), [], threading.Lock()

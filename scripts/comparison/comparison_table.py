@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 
 from data.evaluation import Matches, load_cells, match_classes, pool, pooled_classes
 from data.evaluation.bootstrap import draw_fields, interval, resampled_ap
-from scripts.comparison import ComparisonSettings, Run, is_done, planned, table_runs, tuned_weight
-from scripts.plots import draw_balance, read_balance
+from scripts.comparison.comparison import (
+    ComparisonSettings,
+    Run,
+    is_done,
+    planned,
+    table_runs,
+    tuned_weight,
+)
+from scripts.training.plots import draw_balance, read_balance
 
 LEVEL = 0.95
 """Of the intervals of differences."""

@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 
 from configs import ConfigError, CytoLibraError
 from models.learning.resuming import StoppedError
-from scripts.loop import LoopSettings
+from scripts.training.loop import LoopSettings
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate", "not enough memory")
 """How PyTorch's allocators and the system say it; on a CPU it is a plain `RuntimeError`."""

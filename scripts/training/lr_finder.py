@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from configs import ConfigError
 from models import build_detector, with_class_counts
 from models.learning.learner import DetectionLearner
-from scripts.failures import explained
-from scripts.judge import Judge
-from scripts.loop import make_trainer
-from scripts.training import TrainSettings, imitation_of, make_data, read_fields
+from scripts.training.failures import explained
+from scripts.training.judge import Judge
+from scripts.training.loop import make_trainer
+from scripts.training.run import TrainSettings, imitation_of, make_data, read_fields
 
 RANGE = (1e-5, 1.0)
 

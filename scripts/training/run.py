@@ -39,14 +39,14 @@ from models.learning.distillation import DistillationSettings, Imitation, check_
 from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.resuming import Tell
 from pipeline.reports.report import software_versions
-from scripts.failures import explained
-from scripts.feeding import FieldsData
-from scripts.judge import THRESHOLD_RULE, Judge, check_monitor
-from scripts.loggers import log_settings
-from scripts.loop import BEST, LoopSettings, make_trainer
-from scripts.plots import draw_balance, read_balance
-from scripts.resumed import changed_settings, flatten
 from scripts.slides import read_annotated
+from scripts.training.failures import explained
+from scripts.training.feeding import FieldsData
+from scripts.training.judge import THRESHOLD_RULE, Judge, check_monitor
+from scripts.training.loggers import log_settings
+from scripts.training.loop import BEST, LoopSettings, make_trainer
+from scripts.training.plots import draw_balance, read_balance
+from scripts.training.resumed import changed_settings, flatten
 
 
 class FieldSource(AnnotationSettings):
