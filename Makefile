@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # Where real cells and slides lie; tests that need them skip without.
 export CYTOLIBRA_SHARED ?= $(abspath ../shared)
 
-.PHONY: demo test test-slow lint bench paper-table schema wheel clean
+.PHONY: demo test test-slow lint bench paper-table docs wheel clean
 
 $(STAMP): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,8 +42,9 @@ paper-table: $(STAMP)  ## train what is missing of the table of detectors and lo
 	  --set base.data.val.annotations=$(CRIC)/val.json --set base.data.val.images=$(CRIC)/val \
 	  --set base.model.backbone_weights=$(WEIGHTS)
 
-schema: $(STAMP)  ## write the published JSON Schema of report.json anew
+docs: $(STAMP)  ## write anew what is made of code: the schema of report.json, the page of warnings
 	$(BIN)/python -m pipeline.reports.report
+	$(BIN)/python -c "from configs import doubts; doubts.write_page()"
 
 wheel: $(STAMP)
 	$(BIN)/uv build --wheel --python $(BIN)/python

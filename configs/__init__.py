@@ -4,12 +4,14 @@ The ground floor of the house: every other package may import it, it imports non
 Presets lie beside this file as ``<kind>/<name>.yaml`` and are named without the suffix.
 """
 
+from configs.doubts import Doubt
 from configs.errors import ConfigError, CytoLibraError
 from configs.loading import StrictModel, apply_overrides, load_config, load_yaml, validate
 
 __all__ = [
     "ConfigError",
     "CytoLibraError",
+    "Doubt",
     "StrictModel",
     "apply_overrides",
     "load_config",

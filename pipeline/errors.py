@@ -1,10 +1,30 @@
 """What can go wrong with a slide."""
 
+from __future__ import annotations
+
 from configs import CytoLibraError
+from configs.doubts import REFUSALS, with_code
 
 
 class SlideError(CytoLibraError):
-    """A slide can't be opened or screened; the batch goes on with the next."""
+    """A slide can't be opened or screened; the batch goes on with the next.
+
+    Args:
+        text: one line that says what is wrong and what to do.
+        code: a key of `configs.doubts.REFUSALS` where a rule refuses it; shown behind the text.
+
+    Attributes:
+        code: the same; empty where the file is just damaged, gone or of no known kind.
+    """
+
+    def __init__(self, text: str, code: str = "") -> None:
+        assert not code or code in REFUSALS, code
+        super().__init__(with_code(text, code))
+        self.text = text
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[SlideError], tuple[str, str]]:
+        return type(self), (self.text, self.code)
 
 
 class ReadError(SlideError):

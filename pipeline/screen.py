@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from pydantic import JsonValue
 
+from configs import Doubt
 from models.card import ModelCard
 from pipeline.cells.classes import CellClass
 from pipeline.cells.stitcher import Stitcher
@@ -226,18 +227,20 @@ def _report(
     with clock("pictures"):
         pictures = take_pictures(slide, cells, model.classes)
     screened = core_area(plan) - union_area(found.unread)
-    warnings = list(slide.warnings)
+    doubts = list(slide.doubts)
     if len(found.unread):
-        warnings.append("part of the slide could not be read and was not screened; see area.unread")
+        text = "part of the slide could not be read and was not screened; see area.unread"
+        doubts.append(Doubt(code="unread-area", text=text))
     if not len(plan):
-        warnings.append("no cells were seen on the overview; nothing was screened")
+        text = "no cells were seen on the overview; nothing was screened"
+        doubts.append(Doubt(code="nothing-screened", text=text))
     return build_report(
         slide=describe_slide(slide),
         model=model,
         settings=settings_in_force(settings, detector),
         cells=cells,
         area=measure_area(slide.bounds, slide.mpp, screened, found.unread),
-        warnings=warnings,
+        warnings=doubts,
         timing=clock.total(),
         pictures=pictures,
         triage=settings.triage,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from configs import Doubt
 from pipeline.cells.classes import CellClass
 from pipeline.geometry import Detections, Rect
 from pipeline.reports.pictures import Pictures
@@ -49,7 +50,7 @@ def make_report(
     *,
     model: ModelFacts = MODEL,
     unread: tuple[tuple[float, float, float, float], ...] = (),
-    warnings: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),  # sentences, of any code
     pictures: Pictures | None = None,
 ) -> SlideReport:
     """A report of made-up cells, whole in every part."""
@@ -69,7 +70,7 @@ def make_report(
         settings={"tiler": {"size": 1024, "overlap": 128}, "threshold": None},
         cells=most_suspicious_first(cells, model.classes),
         area=measure_area(Rect(0, 0, 4000, 3000), 0.25, 6e6, boxes),
-        warnings=warnings,
+        warnings=[Doubt(code="uncoded", text=text) for text in warnings],
         timing={"tiles": 1.23456},
         pictures=pictures,
     )

@@ -1,13 +1,15 @@
 """The house rules: who imports whom, and that nobody else claims our package names."""
 
 import ast
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
-MAY_IMPORT = {
+
+PACKAGES = {
     "configs": set(),
     "losses": {"configs"},
     "models": {"configs", "losses"},
@@ -15,28 +17,103 @@ MAY_IMPORT = {
     "pipeline": {"configs", "losses", "models", "data"},
     "scripts": {"configs", "losses", "models", "data", "pipeline"},
 }
+"""Which packages each may import."""
+
+FLOORS = {
+    "models": [
+        {"config"},
+        {"card"},
+        {"detectors"},
+        {"learning", "storage"},
+    ],
+    "data": [
+        {"resample", "evaluation"},
+        {"fields"},
+        {"annotations"},
+        {"synth"},
+        {"crops"},
+    ],
+    "pipeline": [
+        {"errors", "geometry", "flow", "memory"},
+        {"slides.readers"},
+        {"slides"},
+        {"tiles"},
+        {"cells"},
+        {"network", "reports"},
+        {"settings"},
+        {"screen"},
+        {"batch"},
+    ],
+    "scripts": [
+        {"slides", "progress"},
+        {"training", "evaluation"},
+        {"comparison"},
+    ],
+}
+"""Rooms (folders) and single modules of a package, from the ground up.
+
+Each may import those of lower floors, never one beside or above it. Modules of ``scripts`` that are
+not named are commands: they stand above all rooms.
+"""
 
 
-def imports(path: Path) -> set[str]:
+def modules(package: str) -> Iterator[tuple[str, ast.Module]]:
+    """Dotted names of a package's modules, and what they hold."""
+    for path in sorted((REPO / package).rglob("*.py")):
+        name = ".".join(path.relative_to(REPO).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """What a module imports, as dotted names: the modules, and what is taken from them."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-@pytest.mark.parametrize("package", MAY_IMPORT)
-def test_imports_go_one_way(package):
-    for path in (REPO / package).rglob("*.py"):
-        ours = (imports(path) & set(MAY_IMPORT)) - {package}
-        assert ours <= MAY_IMPORT[package], path
+def room(name: str, floors: list[set[str]]) -> tuple[str, int] | None:
+    """The room that a dotted name lies in, the innermost, and its floor; None for no room."""
+    _, _, inside = name.partition(".")
+    found = [
+        (one, floor)
+        for floor, rooms in enumerate(floors)
+        for one in rooms
+        if f"{inside}.".startswith(f"{one}.")
+    ]
+    return max(found, key=lambda place: len(place[0]), default=None)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_one_way(package):
+    for name, tree in modules(package):
+        ours = {other.split(".")[0] for other in imports(tree)} & set(PACKAGES) - {package}
+        assert ours <= PACKAGES[package], name
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_rooms_import_downwards(package):
+    floors = FLOORS[package]
+    for name, tree in modules(package):
+        own = room(name, floors)
+        for other in imports(tree):
+            place = room(other, floors) if other.startswith(f"{package}.") else None
+            if own and place and own[0] != place[0]:
+                assert place[1] < own[1], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("package", ["models", "data", "pipeline"])
+def test_every_module_has_its_room(package):
+    for name, _ in modules(package):
+        assert name == package or room(name, FLOORS[package]), name
 
 
 def test_no_other_distribution_claims_our_names():
     claimed = metadata.packages_distributions()
-    for package in MAY_IMPORT:
+    for package in PACKAGES:
         assert set(claimed.get(package, ["cytolibra"])) == {"cytolibra"}, package
 
 

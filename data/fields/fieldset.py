@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import Doubt
+
 Grouping = Literal["field", "slide", "patient"]
 """What belongs together when a set is split or drawn anew."""
 
@@ -58,11 +60,13 @@ class FieldSet:
         classes: names of the labels.
         fields: the fields.
         notes: what was read, what was left out, and why: a line each, for people.
+        doubts: what was odd about the annotations, and how it was settled.
     """
 
     classes: tuple[str, ...]
     fields: tuple[Field, ...]
     notes: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
     def class_counts(self) -> list[int]:
         """Number of cells of each class, in the order of the classes."""

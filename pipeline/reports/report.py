@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from pydantic import ConfigDict, Field, JsonValue, PrivateAttr
+from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 
-from configs import StrictModel
+from configs import Doubt, StrictModel
 from pipeline.cells.classes import CellClass, is_abnormal
 from pipeline.geometry import Boxes, Detections, Rect
 from pipeline.reports.pictures import Pictures
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
+from pipeline.slides.readers.base import Fact
 
 if TYPE_CHECKING:
     from pipeline.slides.slide import Slide
@@ -61,9 +62,10 @@ class SlideFacts(_Part):
     width: int = Field(ge=1, description="level-0 pixels")
     height: int = Field(ge=1, description="level-0 pixels")
     mpp: float = Field(gt=0, description="µm per level-0 pixel")
-    mpp_source: Literal["file", "argument"]
+    mpp_source: Literal["file", "argument", "override", "table"]
     objective: float | None = Field(description="nominal magnification, where the file tells it")
     reader: str = Field("", description="library that decoded its pixels; empty in older reports")
+    facts: tuple[Fact, ...] = Field((), description="what was settled about it, and by whom")
 
 
 class ModelFacts(_Part):
@@ -96,7 +98,7 @@ class SlideReport(_Part):
     The cells and the pictures ride along for the other files; they are not part of the JSON.
     """
 
-    schema_version: Literal["1.0"] = "1.0"
+    schema_version: Literal["1.1"] = "1.1"
     status: Literal["complete"] = "complete"
     slide: SlideFacts
     model: ModelFacts
@@ -109,10 +111,19 @@ class SlideReport(_Part):
     )
     suggestion: Suggestion
     adequacy: Literal["not_assessed"] = "not_assessed"
-    warnings: tuple[str, ...]
+    warnings: tuple[Doubt, ...] = Field(description="what a person should know, by stable codes")
     timing: dict[str, float] = Field(description="seconds by stage")
     software: dict[str, str] = Field(description="versions")
     notice: Notice = NOTICE
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        """Takes a report of schema 1.0, whose warnings were sentences without codes."""
+        if not isinstance(values, dict) or values.get("schema_version") != "1.0":
+            return values
+        warnings = [{"code": "uncoded", "text": text} for text in values.get("warnings", ())]
+        return values | {"schema_version": "1.1", "warnings": warnings}
 
     _cells: Detections = PrivateAttr(default_factory=Detections.empty)
     _pictures: Pictures = PrivateAttr(default_factory=Pictures)
@@ -139,6 +150,7 @@ def describe_slide(slide: Slide) -> SlideFacts:
         mpp_source=slide.mpp_source,
         objective=slide.objective,
         reader=slide.reader,
+        facts=slide.facts,
     )
 
 
@@ -200,7 +212,7 @@ def build_report(
     settings: Mapping[str, JsonValue],
     cells: Detections,
     area: AreaFacts,
-    warnings: Iterable[str] = (),
+    warnings: Iterable[Doubt] = (),
     timing: Mapping[str, float],
     pictures: Pictures | None = None,
     triage: TriageSettings | None = None,
@@ -213,7 +225,7 @@ def build_report(
         settings: all settings in force, as JSON.
         cells: cells at or above threshold, level-0 boxes, in `most_suspicious_first` order.
         area: how much was looked at; see `measure_area`.
-        warnings: what the reader should know, one sentence each.
+        warnings: what the reader should know.
         timing: seconds by stage.
         pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
         triage: settings of the suggestion; None for the defaults.

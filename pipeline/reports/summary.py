@@ -68,6 +68,6 @@ def _tail(row: SummaryRow) -> list[Value]:
         report.slide.mpp,
         report.suggestion.score,
         report.suggestion.suspicious,
-        " | ".join(report.warnings),
+        " | ".join(map(str, report.warnings)),
         row.error,
     ]

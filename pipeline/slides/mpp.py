@@ -5,14 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
 from pipeline.errors import SlideError
+from pipeline.slides.readers.base import Fact
 
 SANE_MPP = (0.05, 5.0)
 """Finest and coarsest µm per pixel that a slide scanner or a camera on a microscope gives."""
 
+Source = Literal["file", "argument", "override", "table"]
+"""Who says what the scale is: the file, ``--mpp``, ``--mpp-override`` or ``--mpp-table``."""
+
 TOLERANCE = 0.05
 """Relative difference of two mpp above which they are not the same."""
+
+_GIVE_IT = "give it with --mpp, or one a slide with --mpp-table"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenMpp:
+    """What the user says of a slide's scale, checked.
+
+    Attributes:
+        gap: for slides that carry none (``--mpp``).
+        override: what holds whatever the slide says (``--mpp-override``).
+        table: the same, for this slide alone (``--mpp-table``); it beats ``override``.
+    """
+
+    gap: float | None = None
+    override: float | None = None
+    table: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +42,15 @@ class Scale:
 
     Attributes:
         mpp: µm per level-0 pixel.
-        source: "file" or "argument".
-        warnings: what a person should know about the choice.
+        source: "file", "argument", "override" or "table".
+        facts: every statement about it.
+        doubts: what a person should know about the choice.
     """
 
     mpp: float
-    source: Literal["file", "argument"]
-    warnings: tuple[str, ...] = ()
+    source: Source
+    facts: tuple[Fact, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 def is_sane(mpp: float) -> bool:
@@ -35,52 +58,99 @@ def is_sane(mpp: float) -> bool:
     return SANE_MPP[0] <= mpp <= SANE_MPP[1]
 
 
-def check_mpp_argument(mpp: float | None) -> None:
+def check_mpp_argument(mpp: float | None, option: str = "--mpp") -> None:
     """Refuses an mpp from the user that no microscope gives.
 
     Raises:
         ConfigError: it is not within `SANE_MPP`.
     """
     if mpp is not None and not is_sane(mpp):
-        raise ConfigError(f"--mpp {mpp:g}: must be {SANE_MPP[0]:g} to {SANE_MPP[1]:g} µm per pixel")
+        raise ConfigError(
+            f"{option} {mpp:g}: must be {SANE_MPP[0]:g} to {SANE_MPP[1]:g} µm per pixel"
+        )
 
 
-def settle_mpp(stated: tuple[float, float] | None, given: float | None) -> Scale:
+def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp) -> Scale:
     """Decides on the mpp of a slide.
 
-    A sane value in the file wins; the user's is for files that carry none or an absurd one.
-    The magnification is never used: 20x is 0.23 µm per pixel on one scanner, 0.5 on another.
+    What the user says of this very slide holds, then what they say of all slides, then a sane value
+    in the file; ``--mpp`` is for files that carry none or an absurd one. The magnification is never
+    used: 20x is 0.23 µm per pixel on one scanner, 0.5 on another.
 
     Args:
         stated: mpp in x and y as the file states them, None where it states nothing.
-        given: what the user gives by ``--mpp``, already checked.
+        given: what the user says.
 
     Raises:
         SlideError: nobody knows the mpp, or the pixels are not square; names no file.
     """
+    ruling, source = _ruling(given)
+    if ruling is not None:
+        return _overrule(stated, ruling, source)
     if stated is None:
-        if given is None:
-            raise SlideError("carries no µm per pixel; give it with --mpp")
-        return Scale(given, "argument")
+        if given.gap is None:
+            raise SlideError(f"carries no µm per pixel; {_GIVE_IT}", "mpp-missing")
+        return Scale(given.gap, "argument", (_fact(given.gap, "argument"),))
     if not all(is_sane(value) for value in stated):
-        return _replace_absurd(stated, given)
+        return _replace_absurd(stated, given.gap)
     x, y = stated
     if _differ(x, y):
-        raise SlideError(f"its pixels are not square ({x:g} by {y:g} µm); it can't be measured")
+        raise SlideError(
+            f"its pixels are not square ({x:g} by {y:g} µm); it can't be measured; if the file is "
+            "wrong, give the true one with --mpp-override",
+            "mpp-oblong",
+        )
     mpp = (x + y) / 2
-    if given is None or not _differ(mpp, given):
-        return Scale(mpp, "file")
-    return Scale(mpp, "file", (f"the file's {mpp:g} µm per pixel is used, not --mpp {given:g}",))
+    facts = (_fact(mpp, "file"),)
+    if given.gap is None or not _differ(mpp, given.gap):
+        return Scale(mpp, "file", facts)
+    text = (
+        f"the slide's own {mpp:g} µm per pixel is used, not --mpp {given.gap:g}, which is for "
+        "slides that carry none; --mpp-override would overrule it"
+    )
+    doubt = Doubt(code="mpp-argument-unused", text=text)
+    return Scale(mpp, "file", (*facts, _fact(given.gap, "argument")), (doubt,))
 
 
-def _replace_absurd(stated: tuple[float, float], given: float | None) -> Scale:
+def _ruling(given: GivenMpp) -> tuple[float | None, Source]:
+    """What holds whatever the slide says, and where that comes from."""
+    if given.table is not None:
+        return given.table, "table"
+    return given.override, "override"
+
+
+def _overrule(stated: tuple[float, float] | None, mpp: float, source: Source) -> Scale:
+    facts: tuple[Fact, ...] = (_fact(mpp, source),)
+    if stated is None:
+        return Scale(mpp, source, facts)
+    facts = (*facts, Fact(name="mpp", value=_shown(stated), source="file"))
+    if not any(_differ(value, mpp) or not is_sane(value) for value in stated):
+        return Scale(mpp, source, facts)
+    option = {"table": "--mpp-table", "override": "--mpp-override"}[source]
+    text = f"the slide states {_shown(stated)}; {option} says {mpp:g}, which is used"
+    return Scale(mpp, source, facts, (Doubt(code="mpp-overruled", text=text),))
+
+
+def _replace_absurd(stated: tuple[float, float], gap: float | None) -> Scale:
     value = next(value for value in stated if not is_sane(value))
     problem = f"states an absurd {value:.4g} µm per pixel"
-    if given is None:
+    if gap is None:
         low, high = SANE_MPP
-        raise SlideError(f"{problem} (sane: {low:g} to {high:g}); give the true one with --mpp")
-    return Scale(given, "argument", (f"the file {problem}; --mpp {given:g} is used",))
+        raise SlideError(f"{problem} (sane: {low:g} to {high:g}); {_GIVE_IT}", "mpp-missing")
+    facts = (_fact(gap, "argument"), Fact(name="mpp", value=_shown(stated), source="file"))
+    doubt = Doubt(code="mpp-absurd", text=f"the file {problem}; --mpp {gap:g} is used")
+    return Scale(gap, "argument", facts, (doubt,))
+
+
+def _fact(mpp: float, source: Source) -> Fact:
+    return Fact(name="mpp", value=f"{mpp:g} µm per pixel", source=source)
+
+
+def _shown(stated: tuple[float, float]) -> str:
+    x, y = stated
+    values = f"{x:.4g}" if x == y else f"{x:.4g} x {y:.4g}"
+    return f"{values} µm per pixel"
 
 
 def _differ(first: float, second: float) -> bool:
-    return abs(first - second) > TOLERANCE * max(first, second)
+    return not abs(first - second) <= TOLERANCE * max(first, second)

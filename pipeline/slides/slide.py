@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data.resample import LARGE, ROOM, SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.mpp import Scale, check_mpp_argument, settle_mpp
+from pipeline.slides.mpp import GivenMpp, Scale, check_mpp_argument, settle_mpp
 from pipeline.slides.readers.base import Level, Reader, UnsupportedError, plain, show
 from pipeline.slides.readers.cached import CachedReader
 from pipeline.slides.readers.direct import open_vendor
@@ -72,11 +72,12 @@ class Slide:
         size: of level 0, in pixels.
         levels: finest first.
         mpp: µm per level-0 pixel.
-        mpp_source: "file" or "argument".
+        mpp_source: "file", "argument", "override" or "table".
         objective: magnification as the file states it; None where it does not.
         background: RGB colour of what was never scanned.
         bounds: level-0 area that was scanned; all of the slide where the file says nothing.
-        warnings: what a person should know, a sentence each.
+        facts: what is settled about it, and by whom.
+        doubts: what a person should know of how it was settled.
     """
 
     def __init__(self, path: Path, reader: Reader, scale: Scale) -> None:
@@ -91,7 +92,8 @@ class Slide:
         self.bounds = header.bounds or Rect(0, 0, self.size.width, self.size.height)
         self.mpp = scale.mpp
         self.mpp_source = scale.source
-        self.warnings = list(scale.warnings)
+        self.facts = (*scale.facts, *header.facts)
+        self.doubts = (*scale.doubts, *header.doubts)
         self._reader = reader
         self._sources = _sources(reader)
 
@@ -240,12 +242,13 @@ class Slide:
         return plain(size, self.background)
 
 
-def open_slide(path: Path, mpp: float | None = None, cache: Path | None = None) -> Slide:
+def open_slide(path: Path, mpp: float | GivenMpp | None = None, cache: Path | None = None) -> Slide:
     """Opens a slide of any format that is known, or a plain image.
 
     Args:
         path: of the slide's main file.
-        mpp: µm per level-0 pixel, for files that carry none or an absurd one.
+        mpp: µm per level-0 pixel, for files that carry none or an absurd one; or all that the
+            user says of the slide's scale.
         cache: a folder that keeps what was decoded; see `CachedReader`.
 
     Raises:
@@ -253,15 +256,16 @@ def open_slide(path: Path, mpp: float | None = None, cache: Path | None = None) 
             knows its mpp; one line that begins with the file.
         ConfigError: ``mpp`` is absurd.
     """
-    check_mpp_argument(mpp)
+    given = mpp if isinstance(mpp, GivenMpp) else GivenMpp(mpp)
+    check_mpp_argument(given.gap)
     reader = _open_reader(path)
     if cache is not None:
         reader = CachedReader(reader, path, cache)
     try:
-        return Slide(path, reader, settle_mpp(reader.header.mpp, mpp))
+        return Slide(path, reader, settle_mpp(reader.header.mpp, given))
     except SlideError as error:
         reader.close()
-        raise SlideError(f"{show(path)}: {error}") from error
+        raise SlideError(f"{show(path)}: {error.text}", error.code) from error
 
 
 def _sources(reader: Reader) -> list[Source]:

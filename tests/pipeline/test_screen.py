@@ -78,7 +78,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_screened(slide, scattered):
     assert report.area.unread_mm2 > 0
     covered = report.area.unread_mm2 + report.area.screened_mm2
     assert covered == pytest.approx(report.area.slide_mm2)
-    assert any("could not be read" in warning for warning in report.warnings)
+    assert "unread-area" in [doubt.code for doubt in report.warnings]
     far = [(x, y) for x, y in scattered[0] if x > x_max.max() + 40 or y > y_max.max() + 40]
     found = report.cells.centers
     for center in far:

@@ -6,12 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from configs import Doubt, StrictModel
 from pipeline.errors import SlideError
 from pipeline.geometry import Rect, Size
 
@@ -21,6 +22,20 @@ WHITE: Color = (255, 255, 255)
 
 class UnsupportedError(SlideError):
     """A reader does not decode what the file holds; another one may."""
+
+
+class Fact(StrictModel):
+    """One thing that is settled about a slide, and who says so.
+
+    Attributes:
+        name: such as "mpp", "bit depth" or "focal plane".
+        value: for people, with its unit.
+        source: "file", "data" (what its pixels show), "argument", "override" or "table".
+    """
+
+    name: str
+    value: str
+    source: Literal["file", "data", "argument", "override", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,8 @@ class Header:
         objective: magnification of the objective.
         background: colour of what was never scanned.
         bounds: level-0 area that was scanned; None where nothing is stated.
+        facts: what else was settled about it, and by whom.
+        doubts: what a person should know of how it was settled.
     """
 
     format: str
@@ -55,6 +72,8 @@ class Header:
     objective: float | None = None
     background: Color = WHITE
     bounds: Rect | None = None
+    facts: tuple[Fact, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 class Reader(ABC):

@@ -241,5 +241,5 @@ def test_summary_table_has_a_column_for_each_class_and_a_row_for_each_slide() ->
     assert values["slide"] == "b.svs"
     assert values["cells"] == 50
     assert values["NILM"] + values["abnormal_cells"] == 50
-    assert values["warnings"] == "one | two"
+    assert values["warnings"] == "one [uncoded] | two [uncoded]"
     assert dict(zip(header, failed, strict=True))["error"] == "a.svs: truncated"

@@ -56,7 +56,10 @@ def test_written_report_fits_the_schema_and_the_contract(tmp_path: Path, count: 
     jsonschema.Draft202012Validator.check_schema(report_schema())
     jsonschema.validate(report, report_schema())
     assert " ".join(report) == CONTRACT
-    assert " ".join(report["slide"]) == "path format width height mpp mpp_source objective reader"
+    assert (
+        " ".join(report["slide"])
+        == "path format width height mpp mpp_source objective reader facts"
+    )
     assert " ".join(report["model"]) == "name sha256 classes mpp threshold"
     assert " ".join(report["area"]) == "slide_mm2 screened_mm2 skipped_share unread_mm2 unread"
     assert " ".join(report["suggestion"]) == "category rule version score suspicious"

@@ -79,7 +79,7 @@ class TestOpening:
             assert slide.mpp == pytest.approx(MPP)
             assert slide.mpp_source == "file"
             assert slide.bounds == WHOLE
-            assert slide.warnings == []
+            assert slide.doubts == ()
             assert np.abs(slide.read_level(0, WHOLE).astype(int) - IMAGE).max() < 4
 
     @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
@@ -124,7 +124,7 @@ class TestScale:
             open_slide(path)
         with open_slide(path, 0.25) as slide:
             assert (slide.mpp, slide.mpp_source) == (0.25, "argument")
-            assert len(slide.warnings) == 1
+            assert len(slide.doubts) == 1
 
     def test_pixels_that_are_not_square(self, tmp_path):
         with pytest.raises(SlideError, match="not square"):

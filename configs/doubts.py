@@ -1,0 +1,174 @@
+"""Doubts: what a person should know of an input that is odd, each with a stable code.
+
+Whatever is ambiguous, contradictory, partial or implausible is settled by a rule and told as a
+`Doubt`, or refused by an error that carries a code. This is the one list of these codes;
+``docs/warnings.md`` is made of it by ``make docs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import field_validator
+
+from configs.loading import StrictModel
+
+PAGE = Path(__file__).parent.parent / "docs" / "warnings.md"
+
+
+class Entry(NamedTuple):
+    """What a code stands for.
+
+    Attributes:
+        means: what was seen, and by which rule it was settled.
+        todo: what a person does about it.
+    """
+
+    means: str
+    todo: str
+
+
+class Doubt(StrictModel):
+    """Something odd that was settled by a rule, and what was done.
+
+    Attributes:
+        code: a key of `WARNINGS`; stable, for programs.
+        text: one sentence, for people.
+    """
+
+    code: str
+    text: str
+
+    @field_validator("code")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        if code not in WARNINGS:
+            raise ValueError(f"unknown code of a warning: {code}")
+        return code
+
+    def __str__(self) -> str:
+        return with_code(self.text, self.code)
+
+
+def with_code(text: str, code: str) -> str:
+    """A sentence with its code behind it, as it is shown to people; without one as it is."""
+    return f"{text} [{code}]" if code else text
+
+
+SLIDES: dict[str, Entry] = {
+    "mpp-overruled": Entry(
+        "The slide's own µm per pixel differs from what --mpp-override or the table says. The "
+        "latter is used.",
+        "Nothing, if you meant it. Else take the slide out of the table.",
+    ),
+    "mpp-argument-unused": Entry(
+        "--mpp was given, but the slide states another, sane scale, which is used.",
+        "If the slide's own scale is wrong, overrule it by --mpp-override or --mpp-table.",
+    ),
+    "mpp-absurd": Entry(
+        "The slide states a scale that no microscope gives (outside of 0.05 to 5 µm per pixel). "
+        "What the user gave is used.",
+        "Check that the scale that you gave is this scanner's.",
+    ),
+    "mpp-coarse": Entry(
+        "The slide is coarser than the model by more than 1.3 times: it is enlarged, and details "
+        "that the model looks for are not in it. By more than 2 times it is refused.",
+        "Scan with a stronger objective, or take a model for this scale.",
+    ),
+    "unread-area": Entry(
+        "Part of the slide could not be read, and was not screened; see area.unread.",
+        "Copy the file again, or scan the slide again.",
+    ),
+    "nothing-screened": Entry(
+        "No cells were seen on the overview: nothing was screened.",
+        "Look at the slide. If it has cells, screen with --set foreground.enabled=false.",
+    ),
+    "uncoded": Entry(
+        "A warning from a report that an earlier version wrote, which had no codes.",
+        "Screen the slide again.",
+    ),
+}
+"""Of slides, as they are opened and screened."""
+
+BATCHES: dict[str, Entry] = {
+    "files-not-read": Entry(
+        "Files that look like slides, by their ending or their content, are of kinds that are not "
+        "read. Each is named with what would read it.",
+        "Export them as a format that is read (see the README), or move them away.",
+    ),
+    "images-left-out": Entry(
+        "Plain images in folders carry no scale, and were left out.",
+        "Give their scale with --mpp or --mpp-table if they are slides.",
+    ),
+    "runtime-fallback": Entry(
+        "The runtime or precision that would be taken first can't be had on this machine; the "
+        "next best one runs.",
+        "Nothing, but for speed. `cytolibra doctor` tells what this machine can run.",
+    ),
+}
+"""Of a batch as a whole."""
+
+ANNOTATIONS: dict[str, Entry] = {}
+"""Of annotations, as they are read."""
+
+WARNINGS: Mapping[str, Entry] = {**SLIDES, **BATCHES, **ANNOTATIONS}
+"""What is warned of, by code."""
+
+REFUSALS: dict[str, Entry] = {
+    "strict": Entry(
+        "--strict was given, and the slide has warnings.",
+        "Mend what is warned of, or screen it without --strict.",
+    ),
+    "mpp-missing": Entry(
+        "Neither the slide nor the user says how many µm a pixel is wide; it is never guessed.",
+        "Give it with --mpp, or one a slide with --mpp-table.",
+    ),
+    "mpp-oblong": Entry(
+        "The slide states different scales in x and y: it can't be measured.",
+        "If the file is wrong, overrule it by --mpp-override or --mpp-table.",
+    ),
+    "too-coarse": Entry(
+        "The slide is coarser than the model by more than 2 times.",
+        "Take a model for this scale; --set tiler.allow_coarse=true screens it all the same.",
+    ),
+}
+"""What is refused, by code."""
+
+
+def page() -> str:
+    """``docs/warnings.md``."""
+    parts = (
+        ("Slides", SLIDES),
+        ("Batches", BATCHES),
+        ("Annotations", ANNOTATIONS),
+        ("What is refused", REFUSALS),
+    )
+    lines = [
+        "# Warnings and refusals, by code",
+        "",
+        "What is ambiguous, contradictory, partial or implausible is settled by a rule and told,",
+        "or refused with what to do. A warning's code stands behind its sentence: on the",
+        "terminal, in `report.html`, `report.json` (`warnings`), `summary.html`, `summary.csv` and",
+        "`run.log`. A refusal is an error: of a slide (exit code 1; the others go on), or of a",
+        "call.",
+        "`cytolibra screen --strict` turns the warnings of a slide into its failure. This page is",
+        "made from `configs/doubts.py` by `make docs`.",
+    ]
+    for title, entries in parts:
+        if entries:
+            lines += [
+                "",
+                f"## {title}",
+                "",
+                "| code | what it means | what to do |",
+                "| --- | --- | --- |",
+            ]
+            lines += [f"| `{code}` | {e.means} | {e.todo} |" for code, e in sorted(entries.items())]
+    return "\n".join(lines) + "\n"
+
+
+def write_page() -> None:
+    """Writes ``docs/warnings.md`` anew."""
+    PAGE.write_text(page(), encoding="utf-8", newline="\n")
