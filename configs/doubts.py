@@ -133,6 +133,10 @@ BATCHES: dict[str, Entry] = {
         "Plain images in folders carry no scale, and were left out.",
         "Give their scale with --mpp or --mpp-table if they are slides.",
     ),
+    "mpp-table-unused": Entry(
+        "Rows of --mpp-table name none of the slides.",
+        "Check their names: a slide is named by its file, with folders in front where needed.",
+    ),
     "runtime-fallback": Entry(
         "The runtime or precision that would be taken first can't be had on this machine; the "
         "next best one runs.",

@@ -81,7 +81,7 @@ def find_implausible(slide: Slide, foreground: Foreground) -> list[Doubt]:
         foreground: where its cells are, with the light of its overview.
     """
     doubts = [*_of_light(foreground.light), *_of_area(slide, foreground)]
-    if foreground.light and doubts and foreground.light.bright < LEAST_BRIGHT:
+    if any(doubt.code == "too-dark" for doubt in doubts):
         return doubts  # focus and colour of what is dark say nothing
     samples = [s for pixels in _places(slide, foreground) if (s := measure(pixels))]
     return [*doubts, *_of_samples(samples)]
