@@ -116,7 +116,8 @@ class DenseDetector(nn.Module):
 
         Returns:
             In training a dict of scalar losses. In evaluation, for each image, a dict of
-            ``boxes`` (N, 4), ``labels`` (N,), ``scores`` (N,), by falling score.
+            ``boxes`` (N, 4), ``labels`` (N,), ``scores`` (N,), by falling score, and
+            ``class_scores`` (N, C), those of all classes at the place that gave the box.
 
         Raises:
             ValueError: training without targets, or a box without area.
@@ -189,7 +190,12 @@ class DenseDetector(nn.Module):
         kept = scores[place, label]
         boxes = clip_boxes_to_image(self.decode_boxes(deltas[place], anchors[place]), size)
         order = batched_nms(boxes, kept, label, self.config.nms_iou)[: self.config.max_detections]
-        return {"boxes": boxes[order], "labels": label[order], "scores": kept[order]}
+        return {
+            "boxes": boxes[order],
+            "labels": label[order],
+            "scores": kept[order],
+            "class_scores": scores[place[order]],
+        }
 
 
 def matched_labels(target: Target, matched: Tensor) -> Tensor:
