@@ -78,10 +78,21 @@ def decode(
     boxes = np.clip(boxes, 0, [size[1], size[0], size[1], size[0]])
     order = np.argsort(-scores, kind="stable")
     found = Detections(boxes, scores.astype(np.float32), label.astype(np.int64))[order]
-    kept = np.flatnonzero(greedy_nms(found, config.nms_iou))[: config.max_detections]
+    kept = np.flatnonzero(greedy_nms(found, config.nms_iou))
+    if config.max_detections is not None:
+        kept = kept[_ranks_in_class(found.labels[kept]) < config.max_detections]
     place = place[order[kept]]
     of_all = _scores(logits[place], centerness, place[:, None]).astype(np.float32)
     return replace(found[kept], class_scores=of_all)
+
+
+def _ranks_in_class(labels: NDArray[np.int64]) -> Rows:
+    """(N,) how many before it are of the same class, for each of (N,) labels."""
+    order = np.argsort(labels, kind="stable")
+    firsts = np.searchsorted(labels[order], labels[order])
+    ranks = np.empty(len(labels), np.intp)
+    ranks[order] = np.arange(len(labels)) - firsts
+    return ranks
 
 
 def _scores(
