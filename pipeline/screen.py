@@ -300,6 +300,7 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     values["runtime"] |= in_force | {"precision": runtime.precision}
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
+    values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values
 

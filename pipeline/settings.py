@@ -7,6 +7,7 @@ from pydantic import Field
 from configs import StrictModel
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.network.detector import RuntimeSettings
+from pipeline.reports.tables import ReportSettings
 from pipeline.reports.triage import TriageSettings
 from pipeline.tiles.foreground import ForegroundSettings
 from pipeline.tiles.tiler import TilerSettings
@@ -18,7 +19,7 @@ class ScreenSettings(StrictModel):
     Attributes:
         mpp: µm per level-0 pixel, for slides that carry none.
         threshold: one score for all classes; None for the model's own, one a class.
-        foreground, tiler, runtime, stitcher, triage: the stations' own settings.
+        foreground, tiler, runtime, stitcher, triage, reports: the stations' own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -30,4 +31,5 @@ class ScreenSettings(StrictModel):
     runtime: RuntimeSettings = RuntimeSettings()
     stitcher: StitcherSettings = StitcherSettings()
     triage: TriageSettings = TriageSettings()
+    reports: ReportSettings = ReportSettings()
     max_unread: float = Field(0.1, ge=0, le=1)

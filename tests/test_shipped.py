@@ -97,7 +97,7 @@ def test_finds_four_of_five_drawn_abnormal_cells(detector, tmp_path):
         folder.mkdir()
         write_reports(report, folder)
         truth = read_truth(tmp_path / f"{seed}.truth.json", CLASSES)
-        found = read_cells(folder / "cells.csv", CLASSES)
+        found = read_cells(folder / "cells.csv", report.model.classes)
         matched = matches(*pool([truth], [found], abnormal), 1, 0)
         hits, cells = hits + int(matched.hits.sum()), cells + matched.cells
     assert cells > 20

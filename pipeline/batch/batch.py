@@ -51,6 +51,7 @@ from pipeline.batch.run_record import (
 )
 from pipeline.errors import SlideError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
+from pipeline.reports.tables import format_in_force
 from pipeline.reports.writers import write_reports
 from pipeline.slides.readers.base import show
 
@@ -318,7 +319,8 @@ class _Batch:
         self._record = self._record.model_copy(update={"status": status, "ended": _now()})
         self._save()
         try:
-            write_summary(self._all_jobs, self._plan.out, self._record.recipe)
+            chosen = format_in_force(self._plan.settings)
+            write_summary(self._all_jobs, self._plan.out, self._record.recipe, chosen)
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
             self._problem = f"the summary can't be written: {error}"
             _log.warning(self._problem)

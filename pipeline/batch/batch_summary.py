@@ -13,10 +13,13 @@ from pipeline.batch.run_record import SlideRecord, find_records, latest_slides, 
 from pipeline.reports.pages import render_summary
 from pipeline.reports.report import encodable
 from pipeline.reports.summary import SummaryRow, summary_table
-from pipeline.reports.writers import write_csv, write_whole
+from pipeline.reports.tables import PLAIN, CsvFormat, write_csv
+from pipeline.reports.writers import write_whole
 
 
-def write_summary(jobs: Sequence[SlideJob], out: Path, recipe: str) -> None:
+def write_summary(
+    jobs: Sequence[SlideJob], out: Path, recipe: str, csv_format: CsvFormat = PLAIN
+) -> None:
     """Writes the summary from what all runs and shards have left in the output folder.
 
     Only results and records of this very recipe count. Shards may end at the same moment: each
@@ -31,8 +34,9 @@ def write_summary(jobs: Sequence[SlideJob], out: Path, recipe: str) -> None:
         known = latest_slides(record for record in load_records(out) if record.recipe == recipe)
         rows = [_row(job, out, recipe, known.get(encodable(job.name))) for job in jobs]
         table = io.StringIO()
-        write_csv(table, summary_table(rows))
-        write_whole(out / "summary.csv", table.getvalue())
+        write_csv(table, summary_table(rows), csv_format)
+        text = table.getvalue()
+        write_whole(out / "summary.csv", csv_format.start(text) + text)
         write_whole(out / "summary.html", render_summary(rows))
         if _stamp_records(out) == seen:
             return

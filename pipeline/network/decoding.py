@@ -78,12 +78,12 @@ def decode(
     boxes = np.clip(boxes, 0, [size[1], size[0], size[1], size[0]])
     order = np.argsort(-scores, kind="stable")
     found = Detections(boxes, scores.astype(np.float32), label.astype(np.int64))[order]
-    kept = np.flatnonzero(greedy_nms(found, config.nms_iou))
+    best = np.flatnonzero(greedy_nms(found, config.nms_iou))
     if config.max_detections is not None:
-        kept = kept[_ranks_in_class(found.labels[kept]) < config.max_detections]
-    place = place[order[kept]]
+        best = best[_ranks_in_class(found.labels[best]) < config.max_detections]
+    place = place[order[best]]
     of_all = _scores(logits[place], centerness, place[:, None]).astype(np.float32)
-    return replace(found[kept], class_scores=of_all)
+    return replace(found[best], class_scores=of_all)
 
 
 def _ranks_in_class(labels: NDArray[np.int64]) -> Rows:

@@ -42,9 +42,7 @@ def test_trains_and_detects_on_images_of_odd_sizes(name, backbone):
     assert all(loss.isfinite() for loss in losses.values())
     with torch.no_grad():
         found = model.eval()(images)
-    assert [set(one) for one in found] == [
-        {"boxes", "labels", "scores", "class_scores"}
-    ] * 2
+    assert [set(one) for one in found] == [{"boxes", "labels", "scores", "class_scores"}] * 2
     for one, image in zip(found, images, strict=True):
         height, width = image.shape[1:]
         rows = torch.arange(len(one["labels"]))
