@@ -46,7 +46,9 @@ class CsvFormat:
         Of plain CSV only where something is not ASCII: many programs read a BOM as part of the
         first column's name.
         """
-        return BOM if self.always_bom or not all(map(str.isascii, texts)) else ""
+        # A file's name may hold bytes that are no text: they are written as escapes.
+        written = "".join(texts).encode("utf-8", "backslashreplace")
+        return BOM if self.always_bom or not written.isascii() else ""
 
     def number(self, text: str) -> str:
         """A number, or several in one row, as written with a point."""
@@ -94,7 +96,8 @@ def write_csv(
 
     The caller writes `CsvFormat.start` before.
     """
-    writer = csv.writer(stream, delimiter=csv_format.delimiter, lineterminator="\n")
+    # "\r\n" makes the writer quote text with either of the two, of which readers end a row.
+    writer = csv.writer(_Lines(stream), delimiter=csv_format.delimiter, lineterminator="\r\n")
     writer.writerows([_cell(value, csv_format) for value in row] for row in rows)
 
 
@@ -127,6 +130,17 @@ def defuse(text: str) -> str:
     file has cuts there, quotes or not.
     """
     return _FORMULA.sub("'", text)
+
+
+class _Lines:
+    """Takes rows as they come from `csv`, and ends them as on Unix."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, row: str) -> int:
+        """One row, with its end."""
+        return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 
 def _cell(value: Value, csv_format: CsvFormat) -> Value:
