@@ -131,7 +131,7 @@ class DetectorConfig(StrictModel):
         image_mean, image_std: normalisation of images in 0..1.
         score_threshold: detections below it are not returned.
         nms_iou: overlap above which the weaker of two boxes of one class goes.
-        max_detections: the most detections an image may have; None for no limit.
+        max_detections: the most detections of a class that an image may have; None for no limit.
         loss: the classification loss.
     """
 

@@ -11,7 +11,7 @@ Three frames meet in this project:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,22 +74,30 @@ class Detections:
         boxes: (N, 4) float64, xyxy; the frame is said by whoever returns them.
         scores: (N,) float32 in 0..1.
         labels: (N,) int64, 0-based indices into the model's classes.
+        class_scores: (N, C) float32 in 0..1, the score of every class at each cell's place,
+            whatever it is called; None where nobody knows them.
     """
 
     boxes: Boxes
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
+    class_scores: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Detections:
-        return Detections(self.boxes[index], self.scores[index], self.labels[index])
+        known = None if self.class_scores is None else self.class_scores[index]
+        return Detections(self.boxes[index], self.scores[index], self.labels[index], known)
 
     @property
     def centers(self) -> NDArray[np.float64]:
         """(N, 2) array of x, y of the boxes' centres."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+
+    def placed(self, boxes: Boxes) -> Detections:
+        """The same cells with their (N, 4) boxes in another frame, or clipped."""
+        return replace(self, boxes=boxes)
 
     @staticmethod
     def empty() -> Detections:
@@ -98,11 +106,14 @@ class Detections:
 
     @staticmethod
     def concatenate(parts: list[Detections]) -> Detections:
-        """All rows of all parts, in order."""
+        """All rows of all parts, in order; scores of all classes where all parts have them."""
+        parts = [part for part in parts if len(part)]
         if not parts:
             return Detections.empty()
+        known = [p.class_scores for p in parts if p.class_scores is not None]
         return Detections(
             np.concatenate([p.boxes for p in parts]),
             np.concatenate([p.scores for p in parts]),
             np.concatenate([p.labels for p in parts]),
+            np.concatenate(known) if len(known) == len(parts) else None,
         )

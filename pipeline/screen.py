@@ -20,7 +20,7 @@ from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
-from pipeline.network.detector import TileDetector
+from pipeline.network.detector import TileDetector, own_thresholds
 from pipeline.reports.pictures import take_pictures
 from pipeline.reports.report import (
     ModelFacts,
@@ -181,7 +181,8 @@ def _screen_tiles(
     stop: Stop | None,
 ) -> Found:
     abnormal = np.array(detector.card.detector.is_abnormal)
-    stitcher = Stitcher(plan.grid, settings.stitcher, detector.thresholds, abnormal)
+    balance = own_thresholds(detector.card)
+    stitcher = Stitcher(plan.grid, settings.stitcher, detector.thresholds, abnormal, balance)
     unread: list[Boxes] = [np.zeros((0, 4))]
     tiler = plan.grid.settings
     done = 0
@@ -334,6 +335,7 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     values["runtime"] |= in_force | {"precision": runtime.precision}
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
+    values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from configs import StrictModel
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.network.detector import RuntimeSettings
+from pipeline.reports.tables import ReportSettings
 from pipeline.reports.triage import TriageSettings
 from pipeline.slides.mpp import GivenMpp, check_mpp_argument
 from pipeline.slides.mpp_table import load_mpp_table
@@ -25,7 +26,7 @@ class ScreenSettings(StrictModel):
         mpp_table: a CSV of slide and mpp, for slides that it names, whatever they say.
         strict: whether a slide with warnings fails.
         threshold: one score for all classes; None for the model's own, one a class.
-        foreground, tiler, runtime, stitcher, triage: the stations' own settings.
+        foreground, tiler, runtime, stitcher, triage, reports: the stations' own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -40,6 +41,7 @@ class ScreenSettings(StrictModel):
     runtime: RuntimeSettings = RuntimeSettings()
     stitcher: StitcherSettings = StitcherSettings()
     triage: TriageSettings = TriageSettings()
+    reports: ReportSettings = ReportSettings()
     max_unread: float = Field(0.1, ge=0, le=1)
 
     def mpp_of(self, slide: Path) -> GivenMpp:

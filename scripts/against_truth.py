@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from data.evaluation import FieldCells, Matches, matches, pool
+from pipeline.cells.classes import CellClass
+from pipeline.reports import cells_table
+from pipeline.reports.report import SlideReport
 
 
 def main() -> None:
@@ -34,11 +36,12 @@ def compare(slides: Path, reports: Path) -> Table:
     for truth_file in sorted(slides.glob("*.truth.json")):
         name = truth_file.name.removesuffix(".truth.json")
         folder = next(reports.glob(f"{name}.*"))
-        classes = json.loads((folder / "report.json").read_text("utf-8"))["model"]["classes"]
-        names = [entry["name"] for entry in classes]
-        abnormal = np.flatnonzero([entry["abnormal"] for entry in classes])
+        report = (folder / "report.json").read_text("utf-8")
+        classes = SlideReport.model_validate_json(report).model.classes
+        names = [cell_class.name for cell_class in classes]
+        abnormal = np.flatnonzero([cell_class.abnormal for cell_class in classes])
         truth = read_truth(truth_file, names)
-        found = read_cells(folder / "cells.csv", names)
+        found = read_cells(folder / "cells.csv", classes)
         row = []
         for members in (abnormal, np.arange(len(names))):
             row += _rates(matches(*pool([truth], [found], members), 1, 0))
@@ -56,14 +59,10 @@ def read_truth(path: Path, names: Sequence[str]) -> FieldCells:
     return _cells(boxes, labels, np.ones(len(labels)))
 
 
-def read_cells(path: Path, names: Sequence[str]) -> FieldCells:
-    """The cells of a slide's ``cells.csv``; labels index ``names``."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    corners = [[float(row[k]) for k in ("x_min", "y_min", "x_max", "y_max")] for row in rows]
-    labels = np.array([names.index(row["class"]) for row in rows], int)
-    scores = np.array([float(row["score"]) for row in rows])
-    return _cells(np.array(corners).reshape(-1, 4), labels, scores)
+def read_cells(path: Path, classes: Sequence[CellClass]) -> FieldCells:
+    """The cells of a slide's ``cells.csv``; labels index ``classes``."""
+    cells = cells_table.read_cells(path, classes)
+    return _cells(cells.boxes, cells.labels, cells.scores.astype(np.float64))
 
 
 def _cells(

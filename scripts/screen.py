@@ -31,6 +31,15 @@ class Runtime(StrEnum):
     openvino = "openvino"
 
 
+class Csv(StrEnum):
+    """Dialect of cells.csv and summary.csv."""
+
+    plain = "plain"
+    excel = "excel"
+    excel_comma = "excel-comma"
+    excel_point = "excel-point"
+
+
 class EngineName(StrEnum):
     """Who screens the slides."""
 
@@ -136,6 +145,13 @@ def screen(
         EngineName, typer.Option(help="This machine, or a cluster by Ray (an extra).")
     ] = EngineName.local,
     workers: Workers = None,
+    csv: Annotated[
+        Csv | None,
+        typer.Option(
+            help="Of cells.csv and summary.csv. excel: as Excel reads it, by this machine's "
+            "locale; excel-comma has decimal commas and semicolons."
+        ),
+    ] = None,
 ) -> None:
     """Screens slides, and folders of slides.
 
@@ -160,6 +176,7 @@ def screen(
         "runtime.device": device,
         "runtime.precision": precision,
         "triage.rule": rule,
+        "reports.csv": csv.value if csv else None,
     }
     settings = _read_settings(config, set_ or (), flags)
     part = Shard.parse(shard) if shard else None
@@ -176,7 +193,8 @@ def _read_settings(
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     settings = load_config(config, ScreenSettings, [*overrides, *given])
     settings.mpp_of(Path())  # a wrong value or table is told now
-    return settings
+    # Here, by the locale of who calls: workers may run under another one.
+    return settings.model_copy(update={"reports": settings.reports.settled()})
 
 
 def _screen_all(

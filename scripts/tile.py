@@ -122,7 +122,7 @@ def _make_folder(folder: Path) -> Path:
 
 
 def _write_manifest(rows: list[Row], out: Path) -> None:
-    from pipeline.reports.writers import write_csv
+    from pipeline.reports.tables import write_csv
 
     with (_make_folder(out) / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         write_csv(file, [MANIFEST, *rows])

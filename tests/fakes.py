@@ -1,5 +1,6 @@
 """Reports made up for tests, without a slide or a model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,11 @@ def make_cells(count: int, seed: int = 0, classes: int = len(CLASSES)) -> Detect
     )
 
 
+def scored(cells: Detections, class_scores: np.ndarray) -> Detections:
+    """The same cells with the scores of all classes."""
+    return replace(cells, class_scores=class_scores)
+
+
 def make_report(
     path: Path | str = "slide.svs",
     cells: Detections | None = None,
@@ -52,6 +58,8 @@ def make_report(
     unread: tuple[tuple[float, float, float, float], ...] = (),
     warnings: tuple[str, ...] = (),  # sentences, of any code
     pictures: Pictures | None = None,
+    bounds: tuple[int, int, int, int] | None = None,
+    csv: str = "plain",
 ) -> SlideReport:
     """A report of made-up cells, whole in every part."""
     cells = make_cells(50) if cells is None else cells
@@ -65,9 +73,14 @@ def make_report(
             mpp=0.25,
             mpp_source="file",
             objective=None,
+            bounds=bounds,
         ),
         model=model,
-        settings={"tiler": {"size": 1024, "overlap": 128}, "threshold": None},
+        settings={
+            "tiler": {"size": 1024, "overlap": 128},
+            "threshold": None,
+            "reports": {"csv": csv},
+        },
         cells=most_suspicious_first(cells, model.classes),
         area=measure_area(Rect(0, 0, 4000, 3000), 0.25, 6e6, boxes),
         warnings=[Doubt(code="uncoded", text=text) for text in warnings],

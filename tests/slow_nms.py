@@ -5,7 +5,8 @@ import numpy as np
 
 def greedy_nms_slowly(detections, iou, per_class=True):
     """The rule as it is told: best first, each falls to any kept one that it overlaps."""
-    boxes, scores, labels = (x.tolist() for x in vars(detections).values())
+    arrays = (detections.boxes, detections.scores, detections.labels)
+    boxes, scores, labels = (array.tolist() for array in arrays)
     kept = []
     for row in sorted(range(len(scores)), key=lambda row: (-scores[row], row)):
         rivals = [k for k in kept if not per_class or labels[k] == labels[row]]

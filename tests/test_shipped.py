@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 
 from data.annotations import read_coco
-from data.evaluation import matches, pool
+from data.evaluation import FieldCells, average_precision, matches, merge, pool
+from data.fields.regions import cut_fields
 from data.synth import CLASSES, Layout, NamedSource, Scene, lay_out, read_fields, write_slide
 from models import DEFAULT_MODEL, list_models, load_detector
 from pipeline import ScreenSettings, screen_slide
+from pipeline.cells.classes import abnormal_scores
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from pipeline.network.precision import MOST_AP_COST
+from pipeline.reports import cells_table
 from pipeline.reports.writers import write_reports
 from scripts.against_truth import read_cells, read_truth
 from scripts.evaluate import measure
+from scripts.slides import read_annotated
 
 REPO = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
@@ -74,6 +78,43 @@ def test_moved_tile_grids_find_the_same_cells(shared, detector, tmp_path):
     assert min(shares) >= 0.99, shares
 
 
+def test_curves_drawn_from_cells_csv_are_those_of_evaluate(shared, detector, tmp_path):
+    """Abnormal AP50 by ``score_abnormal`` of one table, whatever the cells are called there."""
+    _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
+    mosaic = lay_out(fields, None, 0, Layout())
+    path = write_slide(tmp_path, NamedSource("mosaic.tif", mosaic), CLASSES, lambda _: None)
+    truth_file = tmp_path / "mosaic.truth.json"
+    annotated = read_annotated(truth_file, tmp_path, detector.config.classes)
+    ready = TileDetector(detector, RuntimeSettings(device="cpu"), 0.01)
+    pooled = measure(ready, cut_fields(annotated, detector.card.mpp))["pooled"]["abnormal"]
+    report = screen_slide(path, detector, ScreenSettings(threshold=0.03))
+    write_reports(report, tmp_path)
+    cells = cells_table.read_cells(tmp_path / "cells.csv", report.model.classes)
+    abnormal = np.flatnonzero(detector.card.detector.is_abnormal)
+    ranked = FieldCells(
+        cells.boxes,
+        np.zeros(len(cells), np.int64),
+        abnormal_scores(cells, report.model.classes),
+        np.zeros(len(cells), bool),
+    )
+    truth = merge(read_truth(truth_file, detector.config.classes), abnormal)
+    found = average_precision([truth], [ranked], 1)["ap50"][0]
+    assert found == pytest.approx(pooled["ap50"], abs=0.005)
+
+
+def test_a_lower_threshold_finds_no_fewer_abnormal_cells(shared, detector, tmp_path):
+    _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
+    mosaic = lay_out(fields, None, 0, Layout())
+    path = write_slide(tmp_path, NamedSource("mosaic.tif", mosaic), CLASSES, lambda _: None)
+    abnormal = np.array(detector.card.detector.is_abnormal)
+    boxes = []
+    for threshold in (None, 0.05):
+        cells = screen_slide(path, detector, ScreenSettings(threshold=threshold)).cells
+        boxes.append({tuple(box) for box in cells.boxes[abnormal[cells.labels]].tolist()})
+    assert len(boxes[0]) > 200
+    assert boxes[0] <= boxes[1]
+
+
 def share_with_partner(cells, others):
     hits = 0
     for box in cells.boxes:
@@ -97,7 +138,7 @@ def test_finds_four_of_five_drawn_abnormal_cells(detector, tmp_path):
         folder.mkdir()
         write_reports(report, folder)
         truth = read_truth(tmp_path / f"{seed}.truth.json", CLASSES)
-        found = read_cells(folder / "cells.csv", CLASSES)
+        found = read_cells(folder / "cells.csv", report.model.classes)
         matched = matches(*pool([truth], [found], abnormal), 1, 0)
         hits, cells = hits + int(matched.hits.sum()), cells + matched.cells
     assert cells > 20

@@ -116,7 +116,8 @@ class DenseDetector(nn.Module):
 
         Returns:
             In training a dict of scalar losses. In evaluation, for each image, a dict of
-            ``boxes`` (N, 4), ``labels`` (N,), ``scores`` (N,), by falling score.
+            ``boxes`` (N, 4), ``labels`` (N,), ``scores`` (N,), by falling score, and
+            ``class_scores`` (N, C), those of all classes at the place that gave the box.
 
         Raises:
             ValueError: training without targets, or a box without area.
@@ -188,8 +189,26 @@ class DenseDetector(nn.Module):
         place, label = torch.nonzero(scores >= scores.new_tensor(thresholds), as_tuple=True)
         kept = scores[place, label]
         boxes = clip_boxes_to_image(self.decode_boxes(deltas[place], anchors[place]), size)
-        order = batched_nms(boxes, kept, label, self.config.nms_iou)[: self.config.max_detections]
-        return {"boxes": boxes[order], "labels": label[order], "scores": kept[order]}
+        order = batched_nms(boxes, kept, label, self.config.nms_iou)
+        if (limit := self.config.max_detections) is not None:
+            # Of each class: else a lower threshold of one would crowd out another's.
+            order = order[ranks_in_class(label[order]) < limit]
+        return {
+            "boxes": boxes[order],
+            "labels": label[order],
+            "scores": kept[order],
+            "class_scores": scores[place[order]],
+        }
+
+
+def ranks_in_class(labels: Tensor) -> Tensor:
+    """(N,) how many before it are of the same class, for each of (N,) labels."""
+    order = labels.argsort(stable=True)
+    counts = labels.bincount()
+    firsts = counts.cumsum(0) - counts
+    ranks = torch.empty_like(labels)
+    ranks[order] = torch.arange(len(labels), device=labels.device) - firsts[labels[order]]
+    return ranks
 
 
 def matched_labels(target: Target, matched: Tensor) -> Tensor:

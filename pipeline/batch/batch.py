@@ -51,6 +51,7 @@ from pipeline.batch.run_record import (
 )
 from pipeline.errors import SlideError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
+from pipeline.reports.tables import format_in_force
 from pipeline.reports.writers import write_reports
 from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
@@ -351,8 +352,9 @@ class _Batch:
                 self._all_jobs,
                 self._plan.out,
                 self._record.recipe,
-                self._plan.doubts,
-                self._plan.not_read,
+                format_in_force(self._plan.settings),
+                doubts=self._plan.doubts,
+                not_read=self._plan.not_read,
             )
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
             self._problem = f"the summary can't be written: {error}"

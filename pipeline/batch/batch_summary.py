@@ -14,7 +14,8 @@ from pipeline.batch.run_record import SlideRecord, find_records, latest_slides, 
 from pipeline.reports.pages import render_summary
 from pipeline.reports.report import encodable
 from pipeline.reports.summary import SummaryRow, summary_table
-from pipeline.reports.writers import write_csv, write_whole
+from pipeline.reports.tables import PLAIN, CsvFormat, write_csv
+from pipeline.reports.writers import write_whole
 from pipeline.slides.unread import NotRead
 
 
@@ -22,6 +23,8 @@ def write_summary(
     jobs: Sequence[SlideJob],
     out: Path,
     recipe: str,
+    csv_format: CsvFormat = PLAIN,
+    *,
     doubts: Sequence[Doubt] = (),
     not_read: Sequence[NotRead] = (),
 ) -> None:
@@ -35,6 +38,7 @@ def write_summary(
         jobs: all slides, of all shards.
         out: the output folder.
         recipe: of the results that count.
+        csv_format: of summary.csv.
         doubts: what is to be told of the batch as a whole.
         not_read: what looks like a slide and isn't read; a row each.
 
@@ -47,8 +51,9 @@ def write_summary(
         rows = [_row(job, out, recipe, known.get(encodable(job.name))) for job in jobs]
         rows += [_row_not_read(file) for file in not_read]
         table = io.StringIO()
-        write_csv(table, summary_table(rows))
-        write_whole(out / "summary.csv", table.getvalue())
+        write_csv(table, summary_table(rows), csv_format)
+        text = table.getvalue()
+        write_whole(out / "summary.csv", csv_format.start(text) + text)
         write_whole(out / "summary.html", render_summary(rows, doubts))
         if _stamp_records(out) == seen:
             return

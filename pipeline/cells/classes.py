@@ -103,6 +103,22 @@ def is_abnormal(cells: Detections, classes: Sequence[CellClass]) -> NDArray[np.b
     return flags[cells.labels]
 
 
+def abnormal_scores(cells: Detections, classes: Sequence[CellClass]) -> NDArray[np.float32]:
+    """(N,) how likely each cell is abnormal, whatever it is called: its best abnormal score.
+
+    The best, whatever the loss, because that is how `data.evaluation` pools classes: curves drawn
+    of either agree. The sum of a softmax would be nearer to a probability; but with a centerness
+    in it, or of balanced groups, a score is none, and sigmoid ones overlap too much for a product.
+
+    Raises:
+        ValueError: the cells come without the scores of all classes.
+    """
+    if cells.class_scores is None:
+        raise ValueError("the cells come without the scores of all classes")
+    members = np.flatnonzero([c.abnormal for c in classes])
+    return np.asarray(cells.class_scores[:, members].max(axis=1, initial=0))
+
+
 def _spelling(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 

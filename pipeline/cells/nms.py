@@ -59,6 +59,26 @@ def greedy_nms(detections: Detections, iou: float, per_class: bool = True) -> ND
     return _survivors(_Candidates(detections.boxes, labels, rank), iou)
 
 
+def overlapping_pairs(ones: Boxes, others: Boxes, iou: float) -> Pairs:
+    """Rows of ``ones`` and of ``others`` that overlap by more than ``iou``, each pair once.
+
+    As many as there are: of boxes without doubles each has few partners. Boxes without area have
+    none.
+    """
+    sides = (_unranked(ones), _unranked(others))
+    first, second = map(_group_by_size, sides)
+    windows = [w for one in first for other in second for w in _windows(one, other, iou)]
+    return _overlapping_pairs(*sides, windows, iou)
+
+
+def pair_iou(ones: Boxes, others: Boxes) -> NDArray[np.float64]:
+    """(N,) IoU of each box with the other in its row; 0 where neither has an area."""
+    low, high = np.maximum(ones[:, :2], others[:, :2]), np.minimum(ones[:, 2:], others[:, 2:])
+    common = np.prod((high - low).clip(0), axis=1)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (ones, others)]
+    return np.asarray(common / np.maximum(areas[0] + areas[1] - common, 1e-12))
+
+
 @dataclass(frozen=True)
 class _Candidates:
     """Boxes with their class and their place in the greedy order (0 is best)."""
@@ -72,6 +92,11 @@ class _Candidates:
 
     def __getitem__(self, rows: Rows) -> _Candidates:
         return _Candidates(self.boxes[rows], self.labels[rows], self.rank[rows])
+
+
+def _unranked(boxes: Boxes) -> _Candidates:
+    """Boxes as if of one class and all alike."""
+    return _Candidates(boxes, np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.intp))
 
 
 class _Group(NamedTuple):

@@ -42,6 +42,8 @@ class Stitcher:
         thresholds: (C,) score from which on a class is reported; with ``abnormal`` they settle
             which of two names for one cell stays, see `cells.naming`. None compares the scores.
         abnormal: (C,) which classes are abnormal.
+        balance: (C,) the model's own thresholds, by which normal and abnormal are told apart; None
+            for ``thresholds``.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Stitcher:
         settings: StitcherSettings,
         thresholds: NDArray[np.float32] | None = None,
         abnormal: NDArray[np.bool_] | None = None,
+        balance: NDArray[np.float32] | None = None,
     ) -> None:
         self._grid = grid
         self._settings = settings
         self._thresholds = thresholds
         self._abnormal = abnormal
+        self._balance = balance
         self._owned: dict[int, Detections] = {}
 
     def add(self, index: int, detections: Detections) -> None:
@@ -66,7 +70,7 @@ class Stitcher:
         """
         downsample = self._grid.downsample
         boxes = np.tile(self._grid.origin(index), 2) + detections.boxes * downsample
-        placed = Detections(boxes, detections.scores, detections.labels)
+        placed = detections.placed(boxes)
         slack = self._settings.slack * downsample
         self._owned[index] = placed[self._grid.near_core(index, placed.centers, slack)]
 
@@ -80,12 +84,11 @@ class Stitcher:
         iou = self._settings.cross_class_iou
         if self._thresholds is None or self._abnormal is None:
             return cells[greedy_nms(cells, iou, per_class=False)]
-        return name_cells(cells, self._thresholds, self._abnormal, iou)
+        return name_cells(cells, self._thresholds, self._abnormal, iou, self._balance)
 
 
 def _within(cells: Detections, bounds: Rect) -> Detections:
     """Clips cells to the bounds and drops those that lie outside."""
     low, high = (bounds.x, bounds.y) * 2, (bounds.right, bounds.bottom) * 2
     boxes = np.clip(cells.boxes, np.array(low, np.float64), np.array(high, np.float64))
-    clipped = Detections(boxes, cells.scores, cells.labels)
-    return clipped[np.flatnonzero((boxes[:, :2] < boxes[:, 2:]).all(axis=1))]
+    return cells.placed(boxes)[np.flatnonzero((boxes[:, :2] < boxes[:, 2:]).all(axis=1))]

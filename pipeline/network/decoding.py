@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -62,16 +63,14 @@ def decode(
         size: (height, width) of the tile in pixels.
 
     Returns:
-        Boxes clipped to the tile, by falling score.
+        Boxes clipped to the tile, by falling score, with the scores of all classes.
     """
     logits = outputs["cls_logits"][0]
     centerness = outputs.get("bbox_ctrness")
     # A score is at most the root of the class's probability where centerness goes in, too.
     least = _logit(thresholds if centerness is None else thresholds**2)
     place, label = np.nonzero(logits >= least.astype(np.float32))
-    scores = _sigmoid(logits[place, label])
-    if centerness is not None:
-        scores = np.sqrt(scores * _sigmoid(centerness[0, place, 0]))
+    scores = _scores(logits[place, label], centerness, place)
     kept = scores >= thresholds[label]
     place, label, scores = place[kept], label[kept], scores[kept]
     deltas = outputs["bbox_regression"][0, place].astype(np.float64)
@@ -79,7 +78,31 @@ def decode(
     boxes = np.clip(boxes, 0, [size[1], size[0], size[1], size[0]])
     order = np.argsort(-scores, kind="stable")
     found = Detections(boxes, scores.astype(np.float32), label.astype(np.int64))[order]
-    return found[greedy_nms(found, config.nms_iou)][: config.max_detections]
+    best = np.flatnonzero(greedy_nms(found, config.nms_iou))
+    if config.max_detections is not None:
+        best = best[_ranks_in_class(found.labels[best]) < config.max_detections]
+    place = place[order[best]]
+    of_all = _scores(logits[place], centerness, place[:, None]).astype(np.float32)
+    return replace(found[best], class_scores=of_all)
+
+
+def _ranks_in_class(labels: NDArray[np.int64]) -> Rows:
+    """(N,) how many before it are of the same class, for each of (N,) labels."""
+    order = np.argsort(labels, kind="stable")
+    firsts = np.searchsorted(labels[order], labels[order])
+    ranks = np.empty(len(labels), np.intp)
+    ranks[order] = np.arange(len(labels)) - firsts
+    return ranks
+
+
+def _scores(
+    logits: NDArray[np.float32], centerness: NDArray[np.float32] | None, place: Rows
+) -> NDArray[np.float64]:
+    """Scores of logits at rows of the outputs, which have the logits' number of axes."""
+    scores = _sigmoid(logits)
+    if centerness is None:
+        return scores
+    return np.asarray(np.sqrt(scores * _sigmoid(centerness[0, place, 0])))
 
 
 def _anchors(config: DetectorConfig, rows: Rows, size: tuple[int, int]) -> Boxes:

@@ -13,6 +13,7 @@ from pydantic import Field
 from configs import StrictModel
 from models import ModelSource
 from models.card import ModelCard
+from pipeline.cells.naming import detection_floors
 from pipeline.geometry import Detections
 from pipeline.network.devices import count_cores, find_device
 from pipeline.network.runtimes import build_runtime
@@ -83,7 +84,10 @@ class TileDetector:
             model = ModelSource.of(model)
         settings = settings or RuntimeSettings()
         self.card: ModelCard = model.card
-        self.thresholds = _thresholds(self.card, threshold)
+        own = own_thresholds(self.card)
+        self.thresholds = own if threshold is None else np.full_like(own, threshold)
+        abnormal = np.array(self.card.detector.is_abnormal)
+        floors = detection_floors(self.thresholds, own, abnormal)
         self.device = find_device(settings.device)
         on_gpu = self.device != "cpu"
         self.batch_size = settings.batch_size or (4 if on_gpu else 1)
@@ -91,7 +95,7 @@ class TileDetector:
         self.turn = threading.Lock()
         self.runtime = build_runtime(
             model,
-            self.thresholds.tolist(),
+            floors.tolist(),
             settings.name,
             self.device,
             settings.precision,
@@ -107,7 +111,8 @@ class TileDetector:
             tiles: (H, W, 3) RGB at the model's mpp; one batch.
 
         Returns:
-            For each tile, boxes in its pixels, by falling score; nothing below the thresholds.
+            For each tile, boxes in its pixels, by falling score; nothing abnormal below its
+            threshold, nor anything normal that `pipeline.cells.naming` has no use for.
 
         Raises:
             MemoryError: the batch is too large for the device.
@@ -120,8 +125,6 @@ def _readers_for(on_gpu: bool, cores: int) -> int:
     return max(2, min(cores, MOST_READERS) if on_gpu else cores // 4 + 1)
 
 
-def _thresholds(card: ModelCard, threshold: float | None) -> NDArray[np.float32]:
-    classes = card.detector.classes
-    if threshold is not None:
-        return np.full(len(classes), threshold, np.float32)
-    return np.array([card.thresholds[name] for name in classes], np.float32)
+def own_thresholds(card: ModelCard) -> NDArray[np.float32]:
+    """(C,) the scores from which on the model itself would report its classes."""
+    return np.array([card.thresholds[name] for name in card.detector.classes], np.float32)

@@ -130,4 +130,5 @@ def _to_detections(found: dict[str, Tensor]) -> Detections:
         found["boxes"].double().cpu().numpy(),
         found["scores"].float().cpu().numpy(),
         found["labels"].cpu().numpy(),
+        found["class_scores"].float().cpu().numpy(),
     )

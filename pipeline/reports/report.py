@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 
 from configs import Doubt, StrictModel
 from pipeline.cells.classes import CellClass, is_abnormal
-from pipeline.geometry import Boxes, Detections, Rect
+from pipeline.geometry import Boxes, Detections, Rect, Size
 from pipeline.reports.pictures import Pictures
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
 from pipeline.slides.readers.base import Fact
@@ -66,6 +66,13 @@ class SlideFacts(_Part):
     objective: float | None = Field(description="nominal magnification, where the file tells it")
     reader: str = Field("", description="library that decoded its pixels; empty in older reports")
     facts: tuple[Fact, ...] = Field((), description="what was settled about it, and by whom")
+    bounds: tuple[int, int, int, int] | None = Field(
+        None,
+        description="x, y, width, height of the part that was scanned, in level-0 pixels of the "
+        "whole slide; null where that is all of it. Frames: QuPath crops the slide to its bounds, "
+        "so cells.geojson has their top left as its origin; report.json and cells.csv have the "
+        "whole slide's, x_um and y_um too",
+    )
 
 
 class ModelFacts(_Part):
@@ -141,6 +148,8 @@ class SlideReport(_Part):
 
 def describe_slide(slide: Slide) -> SlideFacts:
     """What the report says of an open slide."""
+    scanned = slide.bounds
+    cropped = scanned != Rect(0, 0, slide.size.width, slide.size.height)
     return SlideFacts(
         path=encodable(slide.path),
         format=slide.format,
@@ -150,8 +159,19 @@ def describe_slide(slide: Slide) -> SlideFacts:
         mpp_source=slide.mpp_source,
         objective=slide.objective,
         reader=slide.reader,
-        facts=slide.facts,
+        facts=(*slide.facts, _frame(scanned, slide.size)) if cropped else slide.facts,
+        bounds=(scanned.x, scanned.y, scanned.width, scanned.height) if cropped else None,
     )
+
+
+def _frame(scanned: Rect, size: Size) -> Fact:
+    """Which file counts its pixels from where, of a slide that was scanned in part."""
+    value = (
+        f"scanned are {scanned.width} x {scanned.height} px at ({scanned.x}, {scanned.y}) of "
+        f"{size.width} x {size.height}; cells.geojson counts from there, as QuPath does, "
+        "everything else from the slide's top left"
+    )
+    return Fact(name="frame", value=value, source="file")
 
 
 def encodable(text: str | Path) -> str:

@@ -29,8 +29,10 @@ from data.evaluation.slide_metrics import (
 from data.fields.splits import stratify
 from pipeline.cells.classes import find_category
 from pipeline.geometry import Detections
+from pipeline.reports.cells_table import read_cells
 from pipeline.reports.report import SlideReport
 from pipeline.reports.slide_rule import Share, SlideRule, feature_names, slide_features
+from pipeline.reports.tables import read_table
 
 FEWEST = 10
 """Slides of either outcome below which nothing can be fitted."""
@@ -356,8 +358,7 @@ def _report_files(reports: Path) -> list[Path]:
 
 def _read_rows(labels: Path) -> list[dict[str, str]]:
     try:
-        with labels.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(labels)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"--labels {labels}: can't be read: {error}") from error
     if not rows or not {"slide", "label"} <= set(rows[0]):
@@ -368,17 +369,9 @@ def _read_rows(labels: Path) -> list[dict[str, str]]:
 def _read_report(path: Path) -> tuple[SlideReport, Detections]:
     try:
         report = SlideReport.model_validate_json(path.read_text(encoding="utf-8"))
-        with (path.parent / "cells.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
     except (OSError, ValidationError) as error:
         raise ConfigError(f"{path.parent}: is no complete result of cytolibra screen") from error
-    names = [c.name for c in report.model.classes]
-    sides = ("x_min", "y_min", "x_max", "y_max")
-    return report, Detections(
-        np.array([[float(row[side]) for side in sides] for row in rows]).reshape(-1, 4),
-        np.array([float(row["score"]) for row in rows], np.float32),
-        np.array([names.index(row["class"]) for row in rows], np.int64),
-    )
+    return report, read_cells(path.parent / "cells.csv", report.model.classes)
 
 
 def _check_one_model(reports: Sequence[SlideReport], folder: Path) -> None:

@@ -42,9 +42,11 @@ def test_trains_and_detects_on_images_of_odd_sizes(name, backbone):
     assert all(loss.isfinite() for loss in losses.values())
     with torch.no_grad():
         found = model.eval()(images)
-    assert [set(one) for one in found] == [{"boxes", "labels", "scores"}] * 2
+    assert [set(one) for one in found] == [{"boxes", "labels", "scores", "class_scores"}] * 2
     for one, image in zip(found, images, strict=True):
         height, width = image.shape[1:]
+        rows = torch.arange(len(one["labels"]))
+        torch.testing.assert_close(one["class_scores"][rows, one["labels"]], one["scores"])
         assert (one["boxes"] >= 0).all()
         assert (one["boxes"] <= torch.tensor([width, height] * 2)).all()
 
@@ -94,14 +96,18 @@ def test_images_keep_their_scale():
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_no_cap_on_detections_unless_one_is_set(name):
+def test_no_cap_on_detections_of_a_class_unless_one_is_set(name):
+    """Of each class its best: what one class has more of takes no room from another."""
     image = [torch.rand(3, 256, 256)]
     settings = {"score_threshold": 0.0, "nms_iou": 1.0}
     with torch.no_grad():
         unlimited = small(name, **settings).eval()(image)[0]
         capped = small(name, max_detections=7, **settings).eval()(image)[0]
     assert len(unlimited["boxes"]) > 1000
-    torch.testing.assert_close(capped["scores"], unlimited["scores"][:7])
+    for label in unlimited["labels"].unique():
+        best = unlimited["scores"][unlimited["labels"] == label][:7]
+        torch.testing.assert_close(capped["scores"][capped["labels"] == label], best)
+    assert (capped["scores"].diff() <= 0).all()
 
 
 @pytest.mark.parametrize("name", DETECTORS)

@@ -91,7 +91,7 @@ def run(
 
 
 def summary(out: Path) -> dict[str, dict[str, str]]:
-    with (out / "summary.csv").open(encoding="utf-8", newline="") as stream:
+    with (out / "summary.csv").open(encoding="utf-8-sig", newline="") as stream:
         return {row["slide"]: row for row in csv.DictReader(stream)}
 
 
@@ -296,14 +296,14 @@ def test_sigterm_ends_a_batch_as_ctrl_c_does(slides: Path, out: Path) -> None:
 def test_a_full_disk_fails_the_slide_and_stops_the_batch(
     slides: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = writers._write_cells
+    real = writers.write_cells
 
     def write(stream: object, report: SlideReport) -> None:
         if "c.tif" in report.slide.path:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(stream, report)
 
-    monkeypatch.setattr(writers, "_write_cells", write)
+    monkeypatch.setattr(writers, "write_cells", write)
     screen = Screener()
     result = run(slides, out, screen)
     assert result.exit_code == 1
@@ -473,7 +473,7 @@ slides, out = Path(sys.argv[1]), Path(sys.argv[2])
 def screen(path):
     return make_report(path)
 
-real = writers._write_cells
+real = writers.write_cells
 
 def slowly(stream, report):
     real(stream, report)
@@ -481,7 +481,7 @@ def slowly(stream, report):
         print("writing", flush=True)
         time.sleep(60)
 
-writers._write_cells = slowly
+writers.write_cells = slowly
 
 class Deaf:
     def batch_started(self, *_): pass

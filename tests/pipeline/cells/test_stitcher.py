@@ -49,7 +49,7 @@ def stitched(grid, found, settings=SETTINGS):
 
 
 def as_bytes(detections):
-    return [x.tobytes() for x in vars(detections).values()]
+    return [x.tobytes() for x in vars(detections).values() if x is not None]
 
 
 def random_found(rng, grid, per_tile=12):

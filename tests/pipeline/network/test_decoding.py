@@ -47,11 +47,16 @@ def test_cells_are_those_of_the_detector(name, settings, size):
     np.testing.assert_array_equal(found.labels, expected.labels)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+    np.testing.assert_allclose(found.class_scores, expected.class_scores, atol=1e-6)
+    of_own = found.class_scores[np.arange(len(found)), found.labels]
+    np.testing.assert_allclose(of_own, found.scores, atol=1e-7)
     assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (
         expected.boxes.dtype,
         expected.scores.dtype,
         expected.labels.dtype,
     )
+    assert found.class_scores.dtype == expected.class_scores.dtype == np.float32
+    assert found.class_scores.shape == (len(found), len(CLASSES))
 
 
 def test_a_threshold_of_nothing_keeps_all_and_a_tile_without_cells_is_empty():

@@ -6,12 +6,11 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from fakes import CLASSES, MODEL, make_cells, make_report
+from fakes import CLASSES, make_cells, make_report, scored
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.cells.classes import CellClass
 from pipeline.geometry import Detections, Rect
 from pipeline.reports.report import (
     NOTICE,
@@ -24,7 +23,7 @@ from pipeline.reports.report import (
     schema_text,
     union_area,
 )
-from pipeline.reports.writers import CELL_COLUMNS, write_reports, write_whole
+from pipeline.reports.writers import write_reports, write_whole
 
 CONTRACT = (
     "schema_version status slide model settings area counts abnormal_cells cells_per_mm2 "
@@ -58,7 +57,7 @@ def test_written_report_fits_the_schema_and_the_contract(tmp_path: Path, count: 
     assert " ".join(report) == CONTRACT
     assert (
         " ".join(report["slide"])
-        == "path format width height mpp mpp_source objective reader facts"
+        == "path format width height mpp mpp_source objective reader facts bounds"
     )
     assert " ".join(report["model"]) == "name sha256 classes mpp threshold"
     assert " ".join(report["area"]) == "slide_mm2 screened_mm2 skipped_share unread_mm2 unread"
@@ -152,39 +151,6 @@ def test_unread_areas_are_clipped_to_the_scanned_part_and_not_counted_twice() ->
     assert area.unread_mm2 == pytest.approx(50 * 100 / 1e6)
 
 
-def test_cells_csv_has_the_contract_s_columns_and_fixed_decimals(tmp_path: Path) -> None:
-    cells = Detections(
-        np.array([[10, 20, 30, 50.5], [1, 2, 3, 4]]), np.float32([0.5, 0.9]), np.array([4, 0])
-    )
-    folder = written(tmp_path, make_report(cells=cells))
-    assert (folder / "cells.csv").read_bytes().decode("utf-8") == (
-        "id,class,abnormal,score,x_min,y_min,x_max,y_max,x_center,y_center,x_um,y_um\n"
-        "1,HSIL,true,0.5000,10.00,20.00,30.00,50.50,20.00,35.25,5.00,8.81\n"
-        "2,NILM,false,0.9000,1.00,2.00,3.00,4.00,2.00,3.00,0.50,0.75\n"
-    )
-
-
-def test_rows_of_many_cells_are_numbered_through(tmp_path: Path) -> None:
-    rows = read_cells(written(tmp_path, make_report(cells=make_cells(10_003))))
-    assert [int(row["id"]) for row in rows] == list(range(1, 10_004))
-    assert tuple(rows[0]) == CELL_COLUMNS
-
-
-@pytest.mark.parametrize("start", list("=+-@\t\r\n＝"))
-def test_a_class_that_a_spreadsheet_would_run_is_defused(tmp_path: Path, start: str) -> None:
-    name = f'{start}cmd|"/c calc",x'
-    model = MODEL.model_copy(update={"classes": (CellClass(name=name, abnormal=True),)})
-    report = make_report(cells=make_cells(2, classes=1), model=model)
-    rows = read_cells(written(tmp_path, report))
-    assert [row["class"] for row in rows] == [f"'{name}"] * 2
-
-
-def test_negative_numbers_stay_numbers(tmp_path: Path) -> None:
-    cells = Detections(np.array([[-5, -5, 5, 5.0]]), np.float32([0.5]), np.array([1]))
-    row = read_cells(written(tmp_path, make_report(cells=cells)))[0]
-    assert row["x_min"] == "-5.00"
-
-
 @pytest.mark.parametrize("count", [0, 30])
 def test_geojson_is_what_qupath_reads(tmp_path: Path, count: int) -> None:
     report = make_report(cells=make_cells(count))
@@ -208,6 +174,41 @@ def test_geojson_is_what_qupath_reads(tmp_path: Path, count: int) -> None:
         assert (min(xs), min(ys), max(xs), max(ys)) == tuple(
             float(row[name]) for name in ("x_min", "y_min", "x_max", "y_max")
         )
+
+
+def test_geojson_tells_that_a_cell_is_abnormal_whatever_it_is_called(tmp_path: Path) -> None:
+    cells = Detections(np.array([[10, 20, 30, 50.0]]), np.float32([0.8]), np.array([0]))
+    scores = np.float32([[0.8, 0.1, 0.25, 0.2, 0.05, 0]])
+    folder = written(tmp_path, make_report(cells=scored(cells, scores)))
+    collection = json.loads((folder / "cells.geojson").read_text(encoding="utf-8"))
+    (feature,) = collection["features"]
+    assert feature["properties"]["measurements"] == {"score": 0.8, "score_abnormal": 0.25}
+
+
+BOUNDS = (80_000, 120_000, 30_000, 40_000)
+"""As of an MRXS: the scanned part lies far inside of what the stage could reach."""
+
+
+def test_geojson_is_in_the_frame_that_qupath_shows(tmp_path: Path) -> None:
+    """QuPath crops a slide to its bounds; everything else counts from the whole slide's corner."""
+    box = np.array([[80_010, 120_020, 80_050, 120_060.5]])
+    cells = Detections(box, np.float32([0.5]), np.array([4]))
+    whole, cropped = (
+        json.loads((written(tmp_path, report) / "cells.geojson").read_text(encoding="utf-8"))
+        for report in (make_report(cells=cells), make_report(cells=cells, bounds=BOUNDS))
+    )
+    (ring,) = cropped["features"][0]["geometry"]["coordinates"]
+    assert ring == [[10, 20], [50, 20], [50, 60.5], [10, 60.5], [10, 20]]
+    assert cropped["frame"]["origin"] == [80_000, 120_000]
+    assert whole["frame"]["origin"] == [0, 0]
+    (ring,) = whole["features"][0]["geometry"]["coordinates"]
+    assert ring[0] == [80_010, 120_020]
+    assert cropped["features"][0]["id"] == whole["features"][0]["id"]
+    folder = tmp_path / "out"
+    row = read_cells(folder)[0]
+    assert (row["x_min"], row["y_max"], row["x_um"]) == ("80010.00", "120060.50", "20007.50")
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert report["slide"]["bounds"] == list(BOUNDS)
 
 
 def test_geojson_ids_are_unique_and_stable_where_the_slide_moves(tmp_path: Path) -> None:
