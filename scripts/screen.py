@@ -223,5 +223,7 @@ def _tell(result: BatchResult, out: Path) -> None:
     }
     told = [f"{count} {what}" for what, count in counts.items() if count]
     typer.echo(f"{', '.join(told) or 'no slides in this shard'}; see {out / 'summary.html'}")
+    for doubt in result.doubts:
+        typer.echo(f"note: {doubt}", err=True)
     if result.problem:
         typer.echo(f"error: {result.problem}", err=True)

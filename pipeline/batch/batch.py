@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from configs import CytoLibraError
+from configs import CytoLibraError, Doubt
 from pipeline.batch.batch_summary import write_summary
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.engines import Engine
@@ -38,6 +38,7 @@ from pipeline.batch.fingerprint import (
     save_fingerprint,
     stamp_files,
 )
+from pipeline.batch.lock import hold
 from pipeline.batch.output import load_report, prepare_output, publish
 from pipeline.batch.run_log import run_log
 from pipeline.batch.run_record import (
@@ -95,6 +96,7 @@ class BatchResult:
         pending: number of slides of this shard that were not reached.
         interrupted: whether somebody stopped it.
         problem: what else went wrong, such as a summary that can't be written.
+        doubts: what a person should know of the output folder.
     """
 
     screened: int
@@ -103,6 +105,7 @@ class BatchResult:
     pending: int
     interrupted: bool
     problem: str | None = None
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -137,12 +140,18 @@ def screen_batch(
         listener: hears how it goes.
 
     Raises:
-        ConfigError: the output folder can't be used; nothing was started.
+        ConfigError: the output folder can't be used, or another run is at work there; nothing was
+            started.
     """
     with closing(engine):
         prepare_output(plan.out, jobs)
-        with run_log(plan.out / record_name(plan.shard, ".log")):
-            return _Batch(jobs, engine, plan, listener).run()
+        with (
+            hold(plan.out, plan.shard, plan.command) as doubts,
+            run_log(plan.out / record_name(plan.shard, ".log")),
+        ):
+            plan = replace(plan, notes=(*plan.notes, *map(str, doubts)))
+            result = _Batch(jobs, engine, plan, listener).run()
+        return replace(result, doubts=doubts)
 
 
 def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJob]:
