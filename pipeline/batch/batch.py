@@ -322,8 +322,9 @@ class _Batch:
             _log.warning("the record of the run can't be written: %s", error)
 
     def _end(self, status: str) -> None:
-        for attempt in self._running.values():  # cut short
-            self._note(attempt.job, status="pending")
+        for name, slide in self._record.slides.items():
+            if slide.status == "running":  # cut short
+                self._record.slides[name] = slide.model_copy(update={"status": "pending"})
         self._record = self._record.model_copy(update={"status": status, "ended": _now()})
         self._save()
         try:

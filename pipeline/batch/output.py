@@ -55,7 +55,7 @@ def prepare_output(out: Path, jobs: Iterable[SlideJob]) -> None:
         _sweep(out)
         taken = next((out / job.name for job in jobs if not _is_free(out / job.name)), None)
     except (FileExistsError, NotADirectoryError) as error:
-        problem = "a file is there, or in the way, not a folder"
+        problem = "a file, or a link to nothing, is in the way"
         raise ConfigError(f"--out {show(out)}: can't be written: {problem}") from error
     except OSError as error:
         raise ConfigError(f"--out {show(out)}: can't be written: {error.strerror}") from error
