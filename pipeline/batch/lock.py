@@ -43,6 +43,13 @@ _MOST_SHOWN = 200
 """Characters of another run's command that are shown."""
 
 
+BY_SHARDS = (
+    "wait until it has ended, name another --out, or give each run its part by --shard i/n, all "
+    "with the same n"
+)
+"""What to do where a screen meets another."""
+
+
 class InUseError(ConfigError):
     """Another run is at work in the folder."""
 
@@ -71,7 +78,10 @@ class Holder(StrictModel):
 
 @contextmanager
 def hold(
-    folder: Path, shard: Shard | None = None, command: Sequence[str] = ()
+    folder: Path,
+    shard: Shard | None = None,
+    command: Sequence[str] = (),
+    todo: str = BY_SHARDS,
 ) -> Iterator[tuple[Doubt, ...]]:
     """Keeps other runs out of a folder; shards of one count may be in it together, each once.
 
@@ -79,6 +89,7 @@ def hold(
         folder: exists, and can be written.
         shard: the part that is worked on; None for all.
         command: the command line, for who comes second.
+        todo: what that one is told to do.
 
     Yields:
         What a person should know: that the file system has no locks, where it has none.
@@ -92,7 +103,7 @@ def hold(
         try:
             _take(folder, shard, command, held)
         except Timeout as busy:
-            raise InUseError(_in_use(folder, Path(busy.lock_file))) from None
+            raise InUseError(_in_use(folder, Path(busy.lock_file), todo)) from None
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 problem = f"--out {show(folder)}: can't be locked: {error.strerror}"
@@ -168,15 +179,13 @@ def _word(path: Path, command: Sequence[str]) -> Iterator[None]:
             path.unlink()
 
 
-def _in_use(folder: Path, lock: Path) -> str:
+def _in_use(folder: Path, lock: Path, todo: str) -> str:
     try:
         holder = str(Holder.model_validate_json(lock.with_suffix(_HOLDER).read_bytes()))
     except (OSError, ValidationError):
         holder = "it does not say who"
     return with_code(
-        f"--out {show(folder)}: another run is at work there ({holder}); wait until it has ended, "
-        "name another --out, or give each run its part by --shard i/n, all with the same n",
-        "out-in-use",
+        f"--out {show(folder)}: another run is at work there ({holder}); {todo}", "out-in-use"
     )
 
 

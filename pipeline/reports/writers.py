@@ -42,7 +42,6 @@ PARTIAL = ".partial-"
 """How names begin of what is being written."""
 
 
-
 def _host() -> str:
     """This machine's name, and on Linux its world of process numbers.
 

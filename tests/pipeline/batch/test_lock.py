@@ -145,8 +145,9 @@ def test_a_lock_that_cannot_be_made_is_a_wrong_call(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    with pytest.raises(ConfigError, match=r"--out .*: can't be locked: No space left"), hold(
-        tmp_path
+    with (
+        pytest.raises(ConfigError, match=r"--out .*: can't be locked: No space left"),
+        hold(tmp_path),
     ):
         pass
 

@@ -136,7 +136,7 @@ def test_a_file_that_came_into_a_result_s_place_is_never_replaced(
     if not can_exchange:
         monkeypatch.setattr(output, "exchange", lambda *_: False)
     (tmp_path / "a.svs").write_text("the only copy")
-    with pytest.raises(OSError, match="Not a directory|exists"):
+    with pytest.raises(OSError, match=r"Not a directory|exists"):
         publish(tmp_path, "a.svs", fill("new"))
     assert (tmp_path / "a.svs").read_text() == "the only copy"
     assert [p.name for p in tmp_path.iterdir()] == ["a.svs"]
@@ -169,6 +169,6 @@ def test_a_place_that_others_always_take_first_ends_in_an_error(
     publish(tmp_path, "a.svs", fill("old"))
     monkeypatch.setattr(output, "exchange", lambda *_: False)
     monkeypatch.setattr(output, "_displace", lambda *_: False)
-    with pytest.raises(OSError, match="not empty|exists"):
+    with pytest.raises(OSError, match=r"not empty|exists"):
         publish(tmp_path, "a.svs", fill("new"))
     assert (tmp_path / "a.svs/report.json").read_text() == "old"
