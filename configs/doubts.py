@@ -77,6 +77,37 @@ SLIDES: dict[str, Entry] = {
         "that the model looks for are not in it. By more than 2 times it is refused.",
         "Scan with a stronger objective, or take a model for this scale.",
     ),
+    "too-dark": Entry(
+        "The slide does not look like a stained smear under transmitted light: on the overview its "
+        "clear parts are darker than 170 of 255, or half of it is darker than 90. It may be black, "
+        "inverted, or scanned with too little light.",
+        "Look at the slide, and scan it again.",
+    ),
+    "tinted-glass": Entry(
+        "The slide does not look like a stained smear under transmitted light: the clear parts of "
+        "its overview are tinted; their red, green and blue differ by more than 60 of 255.",
+        "Check the scanner's white balance, and scan it again.",
+    ),
+    "no-glass": Entry(
+        "The slide does not look like a smear: no empty glass is to be seen on its overview "
+        "(asked of slides of at least 10 mm²).",
+        "Look at the slide: it may be overstained, or no cytology.",
+    ),
+    "hardly-any-cells": Entry(
+        "Less than a thousandth of the scanned area has anything on it (asked of slides of at "
+        "least 10 mm²).",
+        "Look at the slide. If it has cells, screen with --set foreground.enabled=false.",
+    ),
+    "out-of-focus": Entry(
+        "At most of nine places with cells, fine details (0.5 to 1 µm) are missing against coarse "
+        "ones (1 to 2 µm), as in a field blurred by 1 µm.",
+        "Scan the slide again; cells on it are missed and misjudged.",
+    ),
+    "colours-swapped": Entry(
+        "The densest parts of the slide absorb more blue than red against the rest, where stained "
+        "nuclei absorb red: red and blue may be swapped.",
+        "Look at the slide; if nuclei are brown, export it again with the channels in order.",
+    ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
         "Copy the file again, or scan the slide again.",
@@ -101,6 +132,10 @@ BATCHES: dict[str, Entry] = {
     "images-left-out": Entry(
         "Plain images in folders carry no scale, and were left out.",
         "Give their scale with --mpp or --mpp-table if they are slides.",
+    ),
+    "mpp-table-unused": Entry(
+        "Rows of --mpp-table name none of the slides.",
+        "Check their names: a slide is named by its file, with folders in front where needed.",
     ),
     "no-lock": Entry(
         "The file system of --out has no locks. The run goes on, but another one that is started "

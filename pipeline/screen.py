@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,8 @@ from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
 from pipeline.tiles.foreground import find_foreground
-from pipeline.tiles.tiler import TilePlan, TilerSettings, plan_tiles
+from pipeline.tiles.plausible import find_implausible
+from pipeline.tiles.tiler import TilePlan, TilerSettings, check_coarseness, plan_tiles
 from pipeline.tiles.tilereader import ReadTile, read_tile
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def screen_slide(
         The report, with the cells and the pictures for the page riding along.
 
     Raises:
-        SlideError: the slide can't be opened, or too much of it can't be read.
+        SlideError: the slide can't be opened, is much coarser than the model, too much of it can't
+            be read, or it has warnings and ``settings.strict`` is set.
         StoppedError: ``stop`` was set.
         ConfigError: a setting does not fit this machine.
     """
@@ -91,15 +93,32 @@ def screen_slide(
         detector = TileDetector(detector, settings.runtime, settings.threshold)
     clock = Clock()
     with clock("open"):
-        slide = open_slide(path, settings.mpp)
+        slide = open_slide(path, settings.mpp_of(path))
     with slide:
         with clock("foreground"):
+            doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, detector.card.mpp)]
+            check_strict(path, doubts, settings.strict)  # before the work of the rest
             foreground = find_foreground(slide, settings.foreground)
+            doubts += find_implausible(slide, foreground)
+            check_strict(path, doubts, settings.strict)
             tiler = settle_tiler(settings, detector.card)
             plan = plan_tiles(slide.bounds, slide.mpp, detector.card.mpp, tiler, foreground)
         with clock.turn(detector.turn):
             found = _screen_tiles(slide, plan, detector, settings, clock, progress, stop)
-        return _report(slide, plan, found, detector, settings, clock)
+        doubts += _doubts_of_reading(plan, found)
+        check_strict(path, doubts, settings.strict)
+        return _report(slide, plan, found, doubts, detector, settings, clock)
+
+
+def check_strict(path: Path, doubts: Sequence[Doubt], strict: bool) -> None:
+    """Turns the warnings of a slide into its failure.
+
+    Raises:
+        SlideError: there are some, and ``strict`` is set.
+    """
+    if strict and doubts:
+        told = "; ".join(map(str, doubts))
+        raise SlideError(f"{show(path)}: not screened with --strict: {told}", "strict")
 
 
 @dataclass
@@ -214,10 +233,30 @@ def _check_readable(slide: Slide, plan: TilePlan, unread: Boxes, limit: float) -
         )
 
 
+def _doubts_of_scale(slide: Slide, settings: ScreenSettings, model_mpp: float) -> list[Doubt]:
+    try:
+        doubt = check_coarseness(slide.mpp, model_mpp, settings.tiler.allow_coarse)
+    except SlideError as error:
+        raise SlideError(f"{show(slide.path)}: {error.text}", error.code) from None
+    return [doubt] if doubt else []
+
+
+def _doubts_of_reading(plan: TilePlan, found: Found) -> list[Doubt]:
+    doubts = []
+    if len(found.unread):
+        text = "part of the slide could not be read and was not screened; see area.unread"
+        doubts.append(Doubt(code="unread-area", text=text))
+    if not len(plan):
+        text = "no cells were seen on the overview; nothing was screened"
+        doubts.append(Doubt(code="nothing-screened", text=text))
+    return doubts
+
+
 def _report(
     slide: Slide,
     plan: TilePlan,
     found: Found,
+    doubts: Sequence[Doubt],
     detector: TileDetector,
     settings: ScreenSettings,
     clock: Clock,
@@ -227,13 +266,6 @@ def _report(
     with clock("pictures"):
         pictures = take_pictures(slide, cells, model.classes)
     screened = core_area(plan) - union_area(found.unread)
-    doubts = list(slide.doubts)
-    if len(found.unread):
-        text = "part of the slide could not be read and was not screened; see area.unread"
-        doubts.append(Doubt(code="unread-area", text=text))
-    if not len(plan):
-        text = "no cells were seen on the overview; nothing was screened"
-        doubts.append(Doubt(code="nothing-screened", text=text))
     return build_report(
         slide=describe_slide(slide),
         model=model,
@@ -292,8 +324,11 @@ def in_force(settings: ScreenSettings, detector: TileDetector) -> InForce:
 
 
 def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[str, JsonValue]:
-    """The settings as JSON, with what "auto" came to on this machine."""
-    values = settings.model_dump(mode="json")
+    """The settings as JSON, with what "auto" came to on this machine.
+
+    Neither what a table says, which is each slide's own, nor ``strict``, which changes no result.
+    """
+    values = settings.model_dump(mode="json", exclude={"mpp_table", "strict"})
     runtime = detector.runtime
     in_force = {"device": detector.device, "name": runtime.name}
     values["runtime"] |= in_force | {"precision": runtime.precision}

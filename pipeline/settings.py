@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from configs import StrictModel
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.network.detector import RuntimeSettings
 from pipeline.reports.triage import TriageSettings
+from pipeline.slides.mpp import GivenMpp, check_mpp_argument
+from pipeline.slides.mpp_table import load_mpp_table
 from pipeline.tiles.foreground import ForegroundSettings
 from pipeline.tiles.tiler import TilerSettings
 
@@ -17,6 +21,9 @@ class ScreenSettings(StrictModel):
 
     Attributes:
         mpp: µm per level-0 pixel, for slides that carry none.
+        mpp_override: the same, whatever slides say.
+        mpp_table: a CSV of slide and mpp, for slides that it names, whatever they say.
+        strict: whether a slide with warnings fails.
         threshold: one score for all classes; None for the model's own, one a class.
         foreground, tiler, runtime, stitcher, triage: the stations' own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
@@ -24,6 +31,9 @@ class ScreenSettings(StrictModel):
     """
 
     mpp: float | None = None
+    mpp_override: float | None = None
+    mpp_table: Path | None = None
+    strict: bool = False
     threshold: float | None = Field(None, gt=0, lt=1)
     foreground: ForegroundSettings = ForegroundSettings()
     tiler: TilerSettings = TilerSettings()
@@ -31,3 +41,14 @@ class ScreenSettings(StrictModel):
     stitcher: StitcherSettings = StitcherSettings()
     triage: TriageSettings = TriageSettings()
     max_unread: float = Field(0.1, ge=0, le=1)
+
+    def mpp_of(self, slide: Path) -> GivenMpp:
+        """What is said of a slide's scale.
+
+        Raises:
+            ConfigError: the table can't be read, or a value is absurd.
+        """
+        check_mpp_argument(self.mpp)
+        check_mpp_argument(self.mpp_override, "--mpp-override")
+        table = load_mpp_table(self.mpp_table) if self.mpp_table else None
+        return GivenMpp(self.mpp, self.mpp_override, table.find(slide) if table else None)

@@ -28,7 +28,7 @@ from pipeline.slides.readers.base import show
 
 
 class PlainProgress:
-    """One line when a slide is begun and one when it is done; failures go to stderr."""
+    """A line when a slide is begun and one when it is done; failures and warnings go to stderr."""
 
     def __init__(self) -> None:
         self._slides = 0
@@ -51,6 +51,8 @@ class PlainProgress:
             self._tell_failure(f"error: {record.error}")
         outcome = describe_outcome(record, report)
         self._tell(f"{self._number(job)} {show(Path(job.name))}: {outcome}")
+        for doubt in report.warnings if report else ():
+            self._tell_warning(f"warning: {show(Path(job.name))}: {doubt}")
 
     def _number(self, job: SlideJob) -> str:
         """Which slide this is, of how many; several may be in work."""
@@ -61,6 +63,9 @@ class PlainProgress:
         print(line, flush=True)
 
     def _tell_failure(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def _tell_warning(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
@@ -115,6 +120,9 @@ class BarProgress(PlainProgress):
 
     def _tell_failure(self, line: str) -> None:
         self._print(line, style="red")
+
+    def _tell_warning(self, line: str) -> None:
+        self._print(line, style="yellow")
 
     def _print(self, line: str, style: str | None = None) -> None:
         """A line as it is, above the bars: names are no markup."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from configs import load_config
+from configs import Doubt, load_config
 
 if TYPE_CHECKING:
     from pipeline.batch.batch import BatchResult
@@ -64,6 +64,23 @@ Mpp = Annotated[
         help="µm per pixel of slides that carry none; plain images in folders are slides then.",
     ),
 ]
+MppOverride = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="µm per pixel of all slides, whatever they say; it is told."),
+]
+MppTableFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="CSV of slide and mpp: the scale of each slide that it names, whatever that says.",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="A slide with warnings fails, and so do files that are not read."
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option(metavar="X", help="One score for all classes. Default: the model's, per class."),
@@ -105,11 +122,14 @@ def screen(
     runtime: Annotated[Runtime | None, typer.Option(help="What runs the network.")] = None,
     precision: Precision = None,
     mpp: Mpp = None,
+    mpp_override: MppOverride = None,
+    mpp_table: MppTableFile = None,
     threshold: Threshold = None,
     config: Config = None,
     set_: Set = None,
     overwrite: Overwrite = False,
     fail_fast: FailFast = False,
+    strict: Strict = False,
     shard: ShardText = None,
     rule: Rule = None,
     engine: Annotated[
@@ -132,6 +152,9 @@ def screen(
 
     flags = {
         "mpp": mpp,
+        "mpp_override": mpp_override,
+        "mpp_table": mpp_table,
+        "strict": strict or None,
         "threshold": threshold,
         "runtime.name": runtime.value if runtime else None,
         "runtime.device": device,
@@ -149,11 +172,10 @@ def _read_settings(
     config: str | None, overrides: Sequence[str], flags: Mapping[str, str | float | Path | None]
 ) -> ScreenSettings:
     from pipeline.settings import ScreenSettings
-    from pipeline.slides.mpp import check_mpp_argument
 
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     settings = load_config(config, ScreenSettings, [*overrides, *given])
-    check_mpp_argument(settings.mpp)
+    settings.mpp_of(Path())  # a wrong value or table is told now
     return settings
 
 
@@ -172,16 +194,20 @@ def _screen_all(
     from pipeline.batch.batch import BatchPlan, screen_batch
     from pipeline.batch.discovery import discover
     from pipeline.batch.engines import Recipe
+    from pipeline.slides.mpp_table import load_mpp_table
     from scripts.progress import show_progress
 
-    found = discover(slides, out, with_images=settings.mpp is not None)
-    if found.images_left_out:
-        typer.echo(f"{found.images_left_out} plain images are left out; with --mpp they are slides")
+    table = load_mpp_table(settings.mpp_table) if settings.mpp_table else None
+    with_images = settings.mpp is not None or settings.mpp_override is not None
+    found = discover(slides, out, with_images=with_images, table=table)
+    doubts = list(found.doubts)
     with show_progress(Console()) as progress:
         recipe = Recipe(model or DEFAULT_MODEL, settings)
         runner, in_force = _start_engine(engine, workers, recipe, progress)
         if in_force.fallback:
-            typer.echo(f"note: {in_force.fallback}", err=True)
+            doubts.append(Doubt(code="runtime-fallback", text=in_force.fallback))
+        for doubt in doubts:
+            typer.echo(f"warning: {doubt}", err=True)
         plan = BatchPlan(
             out=out,
             model=in_force.model,
@@ -190,7 +216,9 @@ def _screen_all(
             overwrite=overwrite,
             fail_fast=fail_fast,
             shard=shard,
-            notes=(in_force.fallback,) if in_force.fallback else (),
+            strict=settings.strict,
+            doubts=doubts,
+            not_read=found.not_read,
         )
         return screen_batch(found.jobs, runner, plan, progress)
 
@@ -220,10 +248,15 @@ def _tell(result: BatchResult, out: Path) -> None:
         "done before": result.reused,
         "failed": len(result.failed),
         "not reached": result.pending,
+        "not read": result.not_read,
     }
     told = [f"{count} {what}" for what, count in counts.items() if count]
+    if result.warned:
+        told.append(f"{result.warned} with warnings")
     typer.echo(f"{', '.join(told) or 'no slides in this shard'}; see {out / 'summary.html'}")
     for doubt in result.doubts:
-        typer.echo(f"note: {doubt}", err=True)
+        typer.echo(f"warning: {doubt}", err=True)
+    if result.strict and result.not_read:
+        typer.echo("error: with --strict files that are not read are failures", err=True)
     if result.problem:
         typer.echo(f"error: {result.problem}", err=True)

@@ -13,6 +13,7 @@ from configs import ConfigError, CytoLibraError, validate
 
 if TYPE_CHECKING:
     from pipeline.batch.discovery import SlideJob
+    from pipeline.slides.mpp import GivenMpp
     from pipeline.tiles.foreground import ForegroundSettings
     from pipeline.tiles.tiler import TilerSettings
 
@@ -35,26 +36,34 @@ def tile(
     mpp: Annotated[
         float | None, typer.Option(help="µm per pixel of slides that carry none.")
     ] = None,
+    mpp_override: Annotated[
+        float | None, typer.Option(help="µm per pixel of all slides, whatever they say.")
+    ] = None,
     foreground: Annotated[
         bool, typer.Option("--foreground/--all", help="Tiles with cells only, or all.")
     ] = True,
 ) -> None:
     """Writes the tiles of slides and their manifest."""
     from pipeline.batch.discovery import discover
-    from pipeline.slides.mpp import check_mpp_argument
+    from pipeline.slides.mpp import GivenMpp, check_mpp_argument
     from pipeline.tiles.foreground import ForegroundSettings
     from pipeline.tiles.tiler import TilerSettings
 
     check_mpp_argument(mpp)
-    check_mpp_argument(tile_mpp)
+    check_mpp_argument(mpp_override, "--mpp-override")
+    check_mpp_argument(tile_mpp, "--tile-mpp")
+    given = GivenMpp(mpp, mpp_override)
     tiler = validate({"size": size, "overlap": overlap}, TilerSettings, "options")
     mask = ForegroundSettings(enabled=foreground)
-    jobs = discover(slides, out, with_images=mpp is not None).jobs
+    found = discover(slides, out, with_images=given != GivenMpp())
+    for doubt in found.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
+    jobs = found.jobs
     rows: list[Row] = []
     failed = 0
     for job in jobs:
         try:
-            for row in _write_tiles(job, out, tiler, tile_mpp, mpp, mask):
+            for row in _write_tiles(job, out, tiler, tile_mpp, given, mask):
                 rows.append(row)  # what came before a failure stays
         except CytoLibraError as error:
             failed += 1
@@ -69,13 +78,14 @@ def _write_tiles(
     out: Path,
     tiler: TilerSettings,
     tile_mpp: float,
-    mpp: float | None,
+    mpp: GivenMpp,
     mask: ForegroundSettings,
 ) -> Iterator[Row]:
     from PIL import Image
 
     from pipeline.slides.slide import open_slide
     from pipeline.tiles.foreground import find_foreground
+    from pipeline.tiles.plausible import find_implausible
     from pipeline.tiles.tiler import plan_tiles
     from pipeline.tiles.tilereader import read_tile
 
@@ -83,6 +93,8 @@ def _write_tiles(
         raise CytoLibraError(f"{job.name}: {job.problem}")
     with open_slide(job.path, mpp) as slide:
         foreground = find_foreground(slide, mask)
+        for doubt in (*slide.doubts, *find_implausible(slide, foreground)):
+            typer.echo(f"warning: {job.name}: {doubt}", err=True)
         plan = plan_tiles(slide.bounds, slide.mpp, tile_mpp, tiler, foreground)
         folder = _make_folder(out / job.name)
         unread = 0

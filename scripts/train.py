@@ -65,7 +65,7 @@ def _alone(out: Path, console: Console) -> Iterator[None]:
     todo = "wait until it has ended, or name another folder"
     with hold(out, None, ("cytolibra", *sys.argv[1:]), todo) as doubts:
         for doubt in doubts:
-            console.print(f"note: {doubt}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"warning: {doubt}", markup=False, highlight=False, soft_wrap=True)
         yield
 
 

@@ -27,7 +27,7 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"resample", "evaluation"},
+        {"tables", "resample", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},

@@ -54,6 +54,7 @@ from pipeline.errors import SlideError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.writers import write_reports
 from pipeline.slides.readers.base import show
+from pipeline.slides.unread import NotRead
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -72,7 +73,9 @@ class BatchPlan:
         overwrite: whether to screen slides whose results are there.
         fail_fast: whether to stop at the first slide that fails.
         shard: the part of the slides that is screened here; None for all.
-        notes: what the log should tell besides.
+        strict: whether slides with warnings fail.
+        doubts: what is to be told of the batch as a whole.
+        not_read: files that look like slides and aren't read.
     """
 
     out: Path
@@ -82,7 +85,9 @@ class BatchPlan:
     overwrite: bool = False
     fail_fast: bool = False
     shard: Shard | None = None
-    notes: Sequence[str] = ()
+    strict: bool = False
+    doubts: Sequence[Doubt] = ()
+    not_read: Sequence[NotRead] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,9 @@ class BatchResult:
         failed: error by slide's name.
         pending: number of slides of this shard that were not reached.
         interrupted: whether somebody stopped it.
+        warned: number of complete slides with warnings.
+        not_read: number of files that look like slides and aren't read.
+        strict: whether these count as failures.
         problem: what else went wrong, such as a summary that can't be written.
         doubts: what a person should know of the output folder.
     """
@@ -104,6 +112,9 @@ class BatchResult:
     failed: Mapping[str, str]
     pending: int
     interrupted: bool
+    warned: int = 0
+    not_read: int = 0
+    strict: bool = False
     problem: str | None = None
     doubts: tuple[Doubt, ...] = ()
 
@@ -112,7 +123,8 @@ class BatchResult:
         """What the command ends with: 0, 1 where slides failed, 130 where interrupted."""
         if self.interrupted:
             return 130
-        return 1 if self.failed or self.pending or self.problem else 0
+        refused = self.strict and self.not_read
+        return 1 if self.failed or self.pending or self.problem or refused else 0
 
 
 class Listener(Protocol):
@@ -149,7 +161,7 @@ def screen_batch(
             hold(plan.out, plan.shard, plan.command) as doubts,
             run_log(plan.out / record_name(plan.shard, ".log")),
         ):
-            plan = replace(plan, notes=(*plan.notes, *map(str, doubts)))
+            plan = replace(plan, doubts=(*plan.doubts, *doubts))
             result = _Batch(jobs, engine, plan, listener).run()
         return replace(result, doubts=doubts)
 
@@ -193,13 +205,17 @@ class _Batch:
             model=plan.model,
             settings=dict(plan.settings),
             recipe=hash_recipe(plan.settings, plan.model),
+            warnings=tuple(plan.doubts),
+            not_read={encodable(f.path): f"{f.kind}; {f.remedy}" for f in plan.not_read},
             slides=_fresh_records(self._jobs, plan.out),
         )
 
     def run(self) -> BatchResult:
         _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
-        for note in self._plan.notes:
-            _log.warning(note)
+        for doubt in self._plan.doubts:
+            _log.warning(str(doubt))
+        for file in self._plan.not_read:
+            _log.warning(str(file))
         try:
             with _termination_as_interrupt():
                 self._save()
@@ -243,8 +259,10 @@ class _Batch:
     def _take(self, job: SlideJob) -> None:
         place = self._plan.out / job.name
         report = None if self._plan.overwrite else self._reusable(job, place)
-        if report:
-            record = self._note(job, status="complete", reused=True, ended=_now())
+        if report and not (self._plan.strict and report.warnings):
+            record = self._note(
+                job, status="complete", reused=True, warnings=_codes(report), ended=_now()
+            )
             self._listener.slide_ended(job, record, report)
             return
         self._attempt(job)
@@ -292,9 +310,18 @@ class _Batch:
         job, status = attempt.job, "complete" if report else "failed"
         elapsed = time.monotonic() - attempt.started
         seconds = round(report.timing.get("total", elapsed) if report else elapsed, 3)
-        record = self._note(job, status=status, error=error, seconds=seconds, ended=_now())
+        record = self._note(
+            job,
+            status=status,
+            error=error,
+            warnings=_codes(report),
+            seconds=seconds,
+            ended=_now(),
+        )
         self._save()
-        _log.info(error or f"{show(job.path)}: complete")
+        for doubt in report.warnings if report else ():
+            _log.warning("%s: %s", show(job.path), doubt)
+        _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
         self._listener.slide_ended(job, record, report)
 
     def _publish(self, report: SlideReport, attempt: _Attempt) -> None:
@@ -302,7 +329,9 @@ class _Batch:
         sha256 = hash_content(job)
         if stamp_files(job) != files:
             raise SlideError(f"{show(job.path)}: was changed while it was screened; try again")
-        fingerprint = Fingerprint(recipe=self._record.recipe, files=files, sha256=sha256)
+        fingerprint = Fingerprint(
+            recipe=self._record.recipe, files=files, sha256=sha256, mpp=job.mpp
+        )
 
         def write(folder: Path) -> None:
             write_reports(report, folder)
@@ -328,7 +357,13 @@ class _Batch:
         self._record = self._record.model_copy(update={"status": status, "ended": _now()})
         self._save()
         try:
-            write_summary(self._all_jobs, self._plan.out, self._record.recipe)
+            write_summary(
+                self._all_jobs,
+                self._plan.out,
+                self._record.recipe,
+                self._plan.doubts,
+                self._plan.not_read,
+            )
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
             self._problem = f"the summary can't be written: {error}"
             _log.warning(self._problem)
@@ -344,8 +379,16 @@ class _Batch:
             failed={name: slide.error for name, slide in slides.items() if slide.error},
             pending=sum(slide.status == "pending" for slide in slides.values()),
             interrupted=self._record.status == "interrupted",
+            warned=sum(bool(slide.warnings) for slide in complete),
+            not_read=len(self._plan.not_read),
+            strict=self._plan.strict,
             problem=self._problem,
         )
+
+
+def _codes(report: SlideReport | None) -> tuple[str, ...]:
+    """The codes of a report's warnings, each once."""
+    return tuple(dict.fromkeys(doubt.code for doubt in report.warnings)) if report else ()
 
 
 def _fresh_records(jobs: Sequence[SlideJob], out: Path) -> dict[str, SlideRecord]:

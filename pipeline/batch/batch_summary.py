@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from configs import Doubt
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import is_current
 from pipeline.batch.output import load_report
@@ -14,14 +15,28 @@ from pipeline.reports.pages import render_summary
 from pipeline.reports.report import encodable
 from pipeline.reports.summary import SummaryRow, summary_table
 from pipeline.reports.writers import write_csv, write_whole
+from pipeline.slides.unread import NotRead
 
 
-def write_summary(jobs: Sequence[SlideJob], out: Path, recipe: str) -> None:
+def write_summary(
+    jobs: Sequence[SlideJob],
+    out: Path,
+    recipe: str,
+    doubts: Sequence[Doubt] = (),
+    not_read: Sequence[NotRead] = (),
+) -> None:
     """Writes the summary from what all runs and shards have left in the output folder.
 
     Only results and records of this very recipe count. Shards may end at the same moment: each
     writes its record first and its summary last, and writes the summary again where a record has
     changed meanwhile, so that the last one tells all.
+
+    Args:
+        jobs: all slides, of all shards.
+        out: the output folder.
+        recipe: of the results that count.
+        doubts: what is to be told of the batch as a whole.
+        not_read: what looks like a slide and isn't read; a row each.
 
     Raises:
         OSError: it can't be written.
@@ -30,10 +45,11 @@ def write_summary(jobs: Sequence[SlideJob], out: Path, recipe: str) -> None:
         seen = _stamp_records(out)
         known = latest_slides(record for record in load_records(out) if record.recipe == recipe)
         rows = [_row(job, out, recipe, known.get(encodable(job.name))) for job in jobs]
+        rows += [_row_not_read(file) for file in not_read]
         table = io.StringIO()
         write_csv(table, summary_table(rows))
         write_whole(out / "summary.csv", table.getvalue())
-        write_whole(out / "summary.html", render_summary(rows))
+        write_whole(out / "summary.html", render_summary(rows, doubts))
         if _stamp_records(out) == seen:
             return
 
@@ -44,6 +60,11 @@ def _row(job: SlideJob, out: Path, recipe: str, record: SlideRecord | None) -> S
     place = out / job.name
     report = load_report(place) if is_current(job, place, recipe) else None
     return SummaryRow(job.name, str(job.path), "complete" if report else "pending", report)
+
+
+def _row_not_read(file: NotRead) -> SummaryRow:
+    error = f"{file.kind}; {file.remedy} [files-not-read]"
+    return SummaryRow(encodable(file.path.name), encodable(file.path), "not read", error=error)
 
 
 def _stamp_records(out: Path) -> list[tuple[Path, int]]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
+from pipeline.slides.mpp_table import MppTable
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
+from pipeline.slides.unread import NotRead, recognise, tell, unread_ending
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class SlideJob:
         name: its results' folder below the output folder, with forward slashes.
         companions: other files that hold parts of it.
         problem: why it can't be screened, where that is known already.
+        mpp: µm per level-0 pixel that a table gives for this slide.
     """
 
     path: Path
     name: str
     companions: tuple[Path, ...] = ()
     problem: str | None = None
+    mpp: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,19 @@ class Discovery:
     Attributes:
         jobs: slides, sorted by name; each file belongs to one of them at most.
         images_left_out: plain images in folders that were left out, as they carry no mpp.
+        not_read: what looks like a slide and is of a kind that isn't read.
+        doubts: what was left out, and what of the table means no slide.
     """
 
     jobs: tuple[SlideJob, ...]
     images_left_out: int
+    not_read: tuple[NotRead, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
-def discover(arguments: Sequence[Path], out: Path, *, with_images: bool) -> Discovery:
+def discover(
+    arguments: Sequence[Path], out: Path, *, with_images: bool, table: MppTable | None = None
+) -> Discovery:
     """Finds the slides in files and folders; folders are searched recursively.
 
     Hidden files and folders are left out, as is ``out``; links are followed, but nothing is taken
@@ -56,10 +66,11 @@ def discover(arguments: Sequence[Path], out: Path, *, with_images: bool) -> Disc
         arguments: files and folders.
         out: where results go.
         with_images: whether plain images in folders are slides too.
+        table: gives slides their scale; the plain images that it names are slides too.
 
     Raises:
-        ConfigError: an argument is missing, no slide was found, or the results of two slides
-            would be in each other's way.
+        ConfigError: an argument is missing, no slide was found, the results of two slides would be
+            in each other's way, or a row of the table may mean several slides.
     """
     for argument in arguments:
         if not (os.path.isfile(argument) or os.path.isdir(argument)):
@@ -68,23 +79,28 @@ def discover(arguments: Sequence[Path], out: Path, *, with_images: bool) -> Disc
             raise ConfigError(f"{show(argument)}: {problem}")
         if os.path.realpath(argument) == os.path.realpath(out):
             raise ConfigError(f"--out {show(out)}: is among the slides; name another folder")
-    search = _Search(out, with_images)
+    search = _Search(out, with_images, table)
     found = [job for argument in arguments for job in search.search(argument)]
     jobs = sorted(_once_each(found), key=lambda job: job.name)
     if not jobs:
-        raise ConfigError(_nothing_found(arguments, search.images_left_out))
+        raise ConfigError(_nothing_found(arguments, search))
     _refuse_collisions(jobs, out)
-    return Discovery(tuple(jobs), search.images_left_out)
+    if table:
+        jobs = [replace(job, mpp=table.find(job.path)) for job in jobs]
+    doubts = (*_doubts_of_files(search), *_doubts_of_table(jobs, table))
+    return Discovery(tuple(jobs), search.images_left_out, tuple(search.not_read), doubts)
 
 
 class _Search:
     """A walk through folders that enters each of them once, however it is linked."""
 
-    def __init__(self, out: Path, with_images: bool) -> None:
+    def __init__(self, out: Path, with_images: bool, table: MppTable | None) -> None:
         self._entered = {os.path.realpath(out)}
         self._suffixes = SLIDE_SUFFIXES | IMAGE_SUFFIXES if with_images else SLIDE_SUFFIXES
+        self._table = table
         self._series: dict[Path, dict[Path, str | None]] = {}
         self.images_left_out = 0
+        self.not_read: list[NotRead] = []
 
     def search(self, argument: Path) -> Iterator[SlideJob]:
         if os.path.isfile(argument):
@@ -104,6 +120,9 @@ class _Search:
             return
         yield from self._slides(files, root)
         for inner in folders:
+            if not_read := unread_ending(inner):
+                self.not_read.append(not_read)
+                continue
             yield from self._search_folder(inner, root)
 
     def _slides(self, files: Sequence[Path], root: Path) -> Iterator[SlideJob]:
@@ -111,10 +130,17 @@ class _Search:
         for path in files:
             if path in parts:
                 continue
-            if _suffix(path) in self._suffixes:
+            if _suffix(path) in self._suffixes or self._is_named_image(path):
                 yield SlideJob(path, _name(path, root), self._companions(path))
             elif _suffix(path) in IMAGE_SUFFIXES:
                 self.images_left_out += 1
+            elif not_read := recognise(path, SLIDE_SUFFIXES):
+                self.not_read.append(not_read)
+
+    def _is_named_image(self, path: Path) -> bool:
+        """Whether a plain image is a slide because the table gives its scale."""
+        known = self._table and _suffix(path) in IMAGE_SUFFIXES
+        return bool(known and self._table and self._table.find(path) is not None)
 
     def _companions(self, path: Path) -> tuple[Path, ...]:
         """The other files that hold parts of a slide."""
@@ -147,7 +173,8 @@ def _list(folder: Path) -> tuple[list[Path], list[Path]]:
     files = [p for p in paths if os.path.isfile(p) or not os.path.exists(p)]
     folders = [p for p in paths if os.path.isdir(p)]
     mrxs = {path.stem for path in files if _suffix(path) == ".mrxs"}
-    return files, [p for p in folders if p.name not in mrxs]
+    vsi = {f"_{path.stem}_" for path in files if _suffix(path) == ".vsi"}
+    return files, [p for p in folders if p.name not in mrxs | vsi]
 
 
 def _once_each(jobs: Iterable[SlideJob]) -> Iterator[SlideJob]:
@@ -197,10 +224,33 @@ def _series_uid(path: Path) -> str | None:
         return None
 
 
-def _nothing_found(arguments: Sequence[Path], images_left_out: int) -> str:
+def _doubts_of_files(search: _Search) -> Iterator[Doubt]:
+    """What lies among the slides and was left out."""
+    if search.images_left_out:
+        count = search.images_left_out
+        what = "1 plain image is" if count == 1 else f"{count} plain images are"
+        text = f"{what} left out; with --mpp, or named in --mpp-table, they are slides"
+        yield Doubt(code="images-left-out", text=text)
+    if search.not_read:
+        yield Doubt(code="files-not-read", text=tell(search.not_read))
+
+
+def _doubts_of_table(jobs: Sequence[SlideJob], table: MppTable | None) -> Iterator[Doubt]:
+    """Rows of a table of scales that mean none of the slides."""
+    rest = table.check(job.path for job in jobs) if table else []
+    if rest and table:
+        shown = ", ".join(rest[:5]) + (", …" if len(rest) > 5 else "")
+        count = f"{len(rest)} of {len(table.rows)} rows"
+        text = f"{show(table.path)}: {count} name none of the slides: {shown}"
+        yield Doubt(code="mpp-table-unused", text=text)
+
+
+def _nothing_found(arguments: Sequence[Path], search: _Search) -> str:
     places = ", ".join(show(argument) for argument in arguments)
-    if images_left_out:
-        return f"{places}: no slide, but {images_left_out} plain images; these need --mpp"
+    if search.not_read:
+        return f"{places}: there is no slide that is read; {tell(search.not_read)}"
+    if search.images_left_out:
+        return f"{places}: no slide, but {search.images_left_out} plain images; these need --mpp"
     return f"{places}: no slide found; slides end in {', '.join(sorted(SLIDE_SUFFIXES))}"
 
 

@@ -40,11 +40,13 @@ class Fingerprint(StrictModel):
         recipe: hash of the settings and the model; see `hash_recipe`.
         files: every file of the slide.
         sha256: hash of the content of all files, in order.
+        mpp: µm per level-0 pixel that a table gave for this slide.
     """
 
     recipe: str
     files: tuple[FileStamp, ...]
     sha256: str
+    mpp: float | None = None
 
 
 def hash_recipe(settings: Mapping[str, JsonValue], model: ModelFacts) -> str:
@@ -91,11 +93,12 @@ def save_fingerprint(fingerprint: Fingerprint, folder: Path) -> None:
 def is_current(job: SlideJob, folder: Path, recipe: str) -> bool:
     """Whether the result in ``folder`` is of this very slide, by this very recipe.
 
-    Where size and time of every file are as they were, so is the content; where only a time
-    differs, as after copying, the content is read and compared.
+    What a table says of its scale counts among the settings. Where size and time of every file are
+    as they were, so is the content; where only a time differs, as after copying, the content is
+    read and compared.
     """
     known = _load(folder)
-    if known is None or known.recipe != recipe:
+    if known is None or known.recipe != recipe or known.mpp != job.mpp:
         return False
     try:
         files = stamp_files(job)

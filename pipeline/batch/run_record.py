@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
-from configs import ConfigError, StrictModel
+from configs import ConfigError, Doubt, StrictModel
 from pipeline.reports.report import ModelFacts
 from pipeline.reports.writers import to_json, write_whole
 
@@ -47,6 +47,7 @@ class SlideRecord(StrictModel):
         reused: whether a result that was there already was taken.
         seconds: how long the last attempt took.
         error: why it failed.
+        warnings: codes of what is to be told of it.
         ended: when, in UTC.
     """
 
@@ -56,6 +57,7 @@ class SlideRecord(StrictModel):
     reused: bool = False
     seconds: float | None = None
     error: str | None = None
+    warnings: tuple[str, ...] = ()
     ended: str | None = None
 
 
@@ -64,6 +66,10 @@ class RunRecord(StrictModel):
 
     A run that is "complete" came to its end, though slides may have failed; one that "stopped"
     gave up early.
+
+    Attributes:
+        warnings: what is to be told of the batch as a whole.
+        not_read: by path, what looks like a slide and isn't read: its kind, and what to do.
     """
 
     schema_version: Literal["1.0"] = "1.0"
@@ -76,6 +82,8 @@ class RunRecord(StrictModel):
     model: ModelFacts
     settings: dict[str, JsonValue]
     recipe: str
+    warnings: tuple[Doubt, ...] = ()
+    not_read: dict[str, str] = Field(default_factory=dict)
     slides: dict[str, SlideRecord]
 
 

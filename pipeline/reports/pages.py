@@ -22,6 +22,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import JsonValue
 
+from configs import Doubt
 from pipeline.cells.classes import class_colors, find_category, order_by_severity
 from pipeline.reports.pictures import Crop, Overview
 from pipeline.reports.report import NOTICE, SlideReport
@@ -105,8 +106,8 @@ def render_report(report: SlideReport) -> str:
     )
 
 
-def render_summary(rows: Sequence[SummaryRow]) -> str:
-    """The page of a batch, with links to the slides' pages."""
+def render_summary(rows: Sequence[SummaryRow], doubts: Sequence[Doubt] = ()) -> str:
+    """The page of a batch, with links to the slides' pages, and what is to be told of it."""
     reports = [row.report for row in rows if row.report]
     classes = list({c.name: c for report in reports for c in report.model.classes}.values())
     ordered = [classes[i] for i in order_by_severity(classes)]
@@ -115,6 +116,7 @@ def render_summary(rows: Sequence[SummaryRow]) -> str:
         "summary.html",
         title="Screened slides",
         rows=rows,
+        doubts=doubts,
         classes=ordered,
         colors={cell_class.name: _hex(color) for cell_class, color in colors},
         severity={c.name: len(ordered) - rank for rank, c in enumerate(ordered)},

@@ -13,7 +13,7 @@ Value = str | float | bool | None
 _HEAD = ("slide", "path", "status", "suggestion", "cells", "abnormal_cells")
 _AREAS = ("cells_per_mm2", "slide_mm2", "screened_mm2", "unread_mm2", "mpp")
 _TAIL = (*_AREAS, "slide_score", "suspicious", "warnings", "error")
-Status = Literal["complete", "failed", "pending"]
+Status = Literal["complete", "failed", "pending", "not read"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ class SummaryRow:
     Attributes:
         slide: the name of its folder below the output folder, with forward slashes.
         path: where the slide lies.
-        status: "pending" is a slide that an interrupted run, or another shard, has not reached.
+        status: "pending" is a slide that an interrupted run, or another shard, has not reached;
+            "not read" a file that looks like a slide and is of a kind that isn't read.
         report: the report, for complete slides only.
-        error: why it failed, for failed slides only.
+        error: why it failed or isn't read; empty for the others.
     """
 
     slide: str

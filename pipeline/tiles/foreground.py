@@ -32,6 +32,7 @@ from pydantic import Field
 from configs import StrictModel
 from pipeline.geometry import Boxes
 from pipeline.slides.slide import Slide
+from pipeline.tiles.light import Light, measure_light
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -93,10 +94,12 @@ class Foreground:
         mask: (H, W) bool, True where cells may be. Pixel (row, column) stands for the level-0
             area that starts at (column, row) * ``downsample``.
         downsample: level-0 pixels per mask pixel, the same in x and y.
+        light: of the overview that the mask was made of; None where none was looked at.
     """
 
     mask: NDArray[np.bool_]
     downsample: float
+    light: Light | None = None
 
     def fraction(self) -> float:
         """Share of the mask that is foreground, 0..1."""
@@ -111,6 +114,13 @@ class Foreground:
 
         A mask pixel that a box covers in part counts; an empty box meets nothing.
         """
+        return self.share_of(boxes) > 0
+
+    def share_of(self, boxes: Boxes) -> NDArray[np.float64]:
+        """Share (N,) of level-0 boxes (N, 4) that is foreground, 0..1.
+
+        A mask pixel that a box covers in part counts as a whole; nothing of an empty box does.
+        """
         height, width = self.mask.shape
         last = np.array([width, height])
         left, top = _pixel_corners(np.floor(boxes[:, :2] / self.downsample), last)
@@ -118,7 +128,8 @@ class Foreground:
         total = self._integral
         count = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
         empty = np.any(boxes[:, :2] >= boxes[:, 2:], axis=1)
-        return np.asarray((count > 0) & ~empty)
+        share: NDArray[np.float64] = count / np.maximum((right - left) * (bottom - top), 1)
+        return np.where(empty, 0.0, share)
 
     @cached_property
     def _integral(self) -> NDArray[np.int64]:
@@ -136,7 +147,8 @@ def find_foreground(slide: Slide, settings: ForegroundSettings) -> Foreground:
     if not settings.enabled:
         return Foreground(_mask_of_bounds(slide, downsample), downsample)
     image, readable = slide.overview(downsample)
-    return Foreground(foreground_mask(image, settings.mpp) | ~readable, downsample)
+    light = measure_light(image[readable & _mask_of_bounds(slide, downsample)])
+    return Foreground(foreground_mask(image, settings.mpp) | ~readable, downsample, light)
 
 
 def foreground_mask(image: Image, mpp: float) -> Mask:

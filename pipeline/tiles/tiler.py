@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, ValidationInfo, field_validator
 
-from configs import ConfigError, StrictModel
+from configs import ConfigError, Doubt, StrictModel
+from pipeline.errors import SlideError
 from pipeline.geometry import Boxes, Rect
 from pipeline.tiles.foreground import Foreground
 
@@ -32,6 +33,10 @@ SCALE_TOLERANCE = 0.005
 """Relative difference up to which a slide's scale is taken for a whole multiple of the model's."""
 
 
+COARSE_TOLD, COARSE_REFUSED = 1.3, 2.0
+"""How many times coarser than the model a slide may be before that is told, and refused."""
+
+
 class TilerSettings(StrictModel):
     """How the model plane is cut into tiles.
 
@@ -42,11 +47,14 @@ class TilerSettings(StrictModel):
             see `for_cells`.
         offset: moves the grid right and down by so many model pixels; for tests of seams. By
             other than whole strides of the network (32) scores change a little everywhere.
+        allow_coarse: whether a slide is screened that is coarser than the model by more than
+            `COARSE_REFUSED` times.
     """
 
     size: int = Field(1536, ge=1)
     overlap: int | None = Field(None, ge=0)
     offset: tuple[int, int] = (0, 0)
+    allow_coarse: bool = False
 
     @field_validator("overlap")
     @classmethod
@@ -221,6 +229,33 @@ def plan_tiles(
     if foreground is not None:
         indices = indices[foreground.any_in(grid.cores(indices))]
     return TilePlan(grid, indices)
+
+
+def check_coarseness(slide_mpp: float, model_mpp: float, allowed: bool) -> Doubt | None:
+    """What is to be told where a slide must be enlarged for the model.
+
+    Args:
+        slide_mpp: µm per level-0 pixel.
+        model_mpp: µm per pixel that the detector was trained at.
+        allowed: whether much too coarse ones are screened all the same.
+
+    Raises:
+        SlideError: it is much too coarse; names no file.
+    """
+    times = slide_mpp / model_mpp
+    if times <= COARSE_TOLD * (1 + SCALE_TOLERANCE):
+        return None
+    text = (
+        f"at {slide_mpp:g} µm per pixel it is {times:.1f} times coarser than the model looks at "
+        f"({model_mpp:g} µm)"
+    )
+    if times > COARSE_REFUSED * (1 + SCALE_TOLERANCE) and not allowed:
+        raise SlideError(
+            f"{text}: cells can't be judged; take a model for this scale, or "
+            "--set tiler.allow_coarse=true",
+            "too-coarse",
+        )
+    return Doubt(code="mpp-coarse", text=f"{text}: it is enlarged, and details are missing")
 
 
 def settle_downsample(downsample: float) -> float:

@@ -198,7 +198,7 @@ def _make(settings: ComparisonSettings, run: Run, out: Path, console: Console) -
             if is_done(out, run):
                 return False
             for doubt in doubts:
-                console.print(f"note: {doubt}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"warning: {doubt}", markup=False, highlight=False, soft_wrap=True)
             console.print(f"[bold]{run.folder}[/bold]", highlight=False)
             _train(run_settings(settings, run), folder, console)
     except InUseError:

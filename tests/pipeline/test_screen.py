@@ -5,6 +5,7 @@ import pytest
 from blobs import CLASSES, BlobDetector, blob_slide
 from slidefiles import break_tiles, write_aperio, write_image, write_pyramid
 
+from data.synth import draw_field
 from models import ModelCard, ModelFileError, build_detector
 from pipeline.errors import SlideError
 from pipeline.network.detector import RuntimeSettings, TileDetector
@@ -170,3 +171,68 @@ def test_devices_and_precisions_that_are_not_here_are_refused():
     with pytest.raises(Exception, match="fp16: for GPUs only"):
         find_precision("fp16", find_device("cpu"))
     assert find_precision("auto", find_device("cpu")) in ("fp32", "bf16")
+
+
+def told(report):
+    return [doubt.code for doubt in report.warnings]
+
+
+def test_a_slide_that_carries_a_wrong_scale_can_be_overruled(tmp_path, slide):
+    table = tmp_path / "mpp.csv"
+    table.write_text(f"slide,mpp\n{tmp_path.name}/other.tif,0.5\n", encoding="utf-8")
+    other = tmp_path / "other.tif"
+    other.write_bytes(slide.read_bytes())
+    plain, overruled, tabled = (
+        screen_slide(other, BlobDetector(), settings(**changes))
+        for changes in (
+            {},
+            {"mpp_override": 0.3},
+            {"mpp_override": 0.3, "mpp_table": table, "tiler": {"allow_coarse": True}},
+        )
+    )
+    scales = [(r.slide.mpp, r.slide.mpp_source) for r in (plain, overruled, tabled)]
+    assert scales == [(0.25, "file"), (0.3, "override"), (0.5, "table")]
+    assert "mpp-overruled" not in told(plain)
+    assert "mpp-overruled" in told(overruled)
+    assert "mpp-overruled" in told(tabled)
+    untouched = screen_slide(slide, BlobDetector(), settings(mpp_table=table))
+    assert untouched.slide.mpp_source == "file"
+
+
+@pytest.mark.parametrize(("times", "codes"), [(1.0, []), (1.3, []), (1.35, ["mpp-coarse"])])
+def test_a_slide_coarser_than_the_model_is_told(tmp_path, times, codes):
+    image = write_image(tmp_path / "a.png", blob_slide((300, 200), [(100, 100)], [1]))
+    mpp = BlobDetector().card.mpp * times
+    report = screen_slide(image, BlobDetector(), settings(mpp=mpp))
+    assert [code for code in told(report) if code == "mpp-coarse"] == codes
+
+
+def test_a_slide_much_coarser_than_the_model_is_refused_unless_allowed(tmp_path):
+    image = write_image(tmp_path / "a.png", blob_slide((300, 200), [(100, 100)], [1]))
+    mpp = BlobDetector().card.mpp * 2.1
+    with pytest.raises(SlideError, match=r"a\.png: .*2\.1 times coarser.*allow_coarse") as caught:
+        screen_slide(image, BlobDetector(), settings(mpp=mpp))
+    assert caught.value.code == "too-coarse"
+    allowed = settings(mpp=mpp, tiler={"size": 256, "overlap": 64, "allow_coarse": True})
+    assert "mpp-coarse" in told(screen_slide(image, BlobDetector(), allowed))
+
+
+def test_strict_turns_each_warning_into_a_failure_with_its_code(tmp_path, slide):
+    dark = write_image(tmp_path / "dark.png", np.full((600, 600, 3), 30, np.uint8))
+    changes = {"mpp": 0.25, "foreground": {"enabled": True}}
+    assert "too-dark" in told(screen_slide(dark, BlobDetector(), settings(**changes)))
+    with pytest.raises(SlideError, match=r"dark\.png: .*--strict: .*\[too-dark\].*\[strict\]"):
+        screen_slide(dark, BlobDetector(), settings(**changes, strict=True))
+    break_tiles(slide, [0])
+    with pytest.raises(SlideError, match=r"\[unread-area\]"):
+        screen_slide(slide, BlobDetector(), settings(max_unread=0.5, strict=True))
+
+
+def test_a_slide_without_warnings_passes_strict(tmp_path):
+    path = tmp_path / "drawn.tif"
+    write_pyramid(path, draw_field(7, (1200, 900), 0.25)[0], levels=1, mpp=0.25)
+    report = screen_slide(path, BlobDetector(), settings(strict=True))
+    assert report.warnings == ()
+    assert "strict" not in report.settings
+    fact = report.slide.facts[0]
+    assert (fact.name, fact.value, fact.source) == ("mpp", "0.25 µm per pixel", "file")

@@ -168,7 +168,7 @@ def test_without_openvino_torch_screens_and_says_so(
     monkeypatch.setitem(sys.modules, "openvino", None)
     result = screen()
     assert result.exit_code == 0, result.output
-    assert result.stderr.startswith("note: the network runs on torch")
+    assert result.stderr.startswith("warning: the network runs on torch")
     assert "the network runs on torch" in (tmp_path / "out/run.log").read_text(encoding="utf-8")
     report = json.loads((tmp_path / "out/good.png/report.json").read_text(encoding="utf-8"))
     assert report["settings"]["runtime"]["name"] == "torch"
@@ -201,8 +201,8 @@ def test_a_slide_without_mpp_fails_and_names_the_option(screen: Call, slides: Pa
 def test_plain_images_that_are_left_out_are_told(screen: Call, slides: Path) -> None:
     (slides / "text.svs").write_text("this is no slide")
     result = screen(with_mpp=False)
-    assert "1 plain image" in result.stdout
-    assert "--mpp" in result.stdout
+    assert "warning: 1 plain image is left out" in result.stderr
+    assert "--mpp" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fakes import MODEL, make_report
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
 from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch, take_shard
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
@@ -22,6 +22,8 @@ from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
 from pipeline.errors import SlideError
 from pipeline.reports import writers
 from pipeline.reports.report import ModelFacts, SlideReport
+from pipeline.slides.mpp_table import load_mpp_table
+from pipeline.slides.unread import NotRead
 
 SETTINGS = {"tiler": {"overlap": 128}}
 RESULT = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"}
@@ -198,8 +200,9 @@ def test_where_and_how_fast_it_ran_does_not(slides: Path, out: Path) -> None:
 
 
 def test_what_is_to_be_noted_stands_in_the_log(slides: Path, out: Path) -> None:
-    run(slides, out, notes=("the network runs on torch",))
-    assert "WARNING the network runs on torch" in (out / "run.log").read_text()
+    doubt = Doubt(code="runtime-fallback", text="the network runs on torch")
+    run(slides, out, doubts=(doubt,))
+    assert "WARNING the network runs on torch [runtime-fallback]" in (out / "run.log").read_text()
 
 
 def test_changed_content_makes_a_result_stale(slides: Path, out: Path) -> None:
@@ -560,3 +563,65 @@ def test_a_killed_batch_leaves_whole_results_and_is_taken_up_again(
     assert record(out).slides["c.tif"].attempts == 2
     assert not leftovers(out)
     assert set(statuses(out).values()) == {"complete"}
+
+
+def with_warnings(path: Path) -> SlideReport:
+    return make_report(path, warnings=("Half of it is blurred.",))
+
+
+def test_warnings_reach_summary_record_log_and_result(slides: Path, out: Path) -> None:
+    result = run(slides, out, with_warnings)
+    assert (result.warned, result.exit_code) == (3, 0)
+    assert summary(out)["a.svs"]["warnings"] == "Half of it is blurred. [uncoded]"
+    page = (out / "summary.html").read_text(encoding="utf-8")
+    assert page.count("Half of it is blurred.") == 3
+    assert record(out).slides["a.svs"].warnings == ("uncoded",)
+    log = (out / "run.log").read_text(encoding="utf-8")
+    assert f"WARNING {slides / 'a.svs'}: Half of it is blurred. [uncoded]" in log
+    again = run(slides, out, with_warnings)
+    assert (again.reused, again.warned) == (3, 3)
+
+
+def test_strict_does_not_take_a_result_with_warnings_for_done(slides: Path, out: Path) -> None:
+    run(slides, out, with_warnings)
+    refuse = Screener(a=SlideError("a.svs: not screened", "strict"))
+    result = run(slides, out, refuse, strict=True)
+    assert refuse.screened == ["a.svs", "c.tif", "b.svs"]
+    assert list(result.failed) == ["a.svs"]
+    assert result.exit_code == 1
+
+
+def test_what_is_not_read_is_told_everywhere_and_fails_a_strict_batch(
+    slides: Path, out: Path
+) -> None:
+    file = NotRead(slides / "x.kfb", "KFBIO", "export it")
+    doubt = Doubt(code="files-not-read", text="1 file looks like a slide and is not read: x.kfb")
+    plan = {"not_read": [file], "doubts": [doubt]}
+    result = run(slides, out, **plan)
+    assert (result.not_read, result.exit_code) == (1, 0)
+    assert run(slides, out, strict=True, **plan).exit_code == 1
+    row = summary(out)["x.kfb"]
+    assert (row["status"], row["error"]) == ("not read", "KFBIO; export it [files-not-read]")
+    assert doubt.text in (out / "summary.html").read_text(encoding="utf-8")
+    assert record(out).not_read == {str(slides / "x.kfb"): "KFBIO; export it"}
+    assert record(out).warnings == (doubt,)
+    assert "x.kfb: not read: KFBIO" in (out / "run.log").read_text(encoding="utf-8")
+
+
+def test_another_scale_in_the_table_screens_that_slide_again(slides: Path, out: Path) -> None:
+    table = out.parent / "mpp.csv"
+
+    def screened(*rows: str) -> list[str]:
+        table.write_text("\n".join(["slide,mpp", *rows]))
+        os.utime(table, ns=(0, next(times)))
+        found = discover([slides], out, with_images=False, table=load_mpp_table(table))
+        screener = Screener()
+        what = BatchPlan(out=out, model=MODEL, settings=SETTINGS)
+        screen_batch(found.jobs, LocalEngine(screener, slots=1), what, Ears())
+        return screener.screened
+
+    times = iter(range(0, 10**9, 10**8))
+    assert len(screened("a.svs,0.25", "c.tif,0.5")) == 3
+    assert screened("a.svs,0.25", "c.tif,0.5") == []
+    assert screened("a.svs,0.3", "c.tif,0.5") == ["a.svs"]
+    assert screened("a.svs,0.3") == ["c.tif"]

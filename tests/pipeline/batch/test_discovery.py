@@ -6,6 +6,7 @@ import pytest
 
 from configs import ConfigError
 from pipeline.batch.discovery import Discovery, SlideJob, discover
+from pipeline.slides.mpp_table import load_mpp_table
 
 
 def touch(*paths: Path) -> None:
@@ -181,3 +182,31 @@ def test_a_missing_path_is_a_wrong_call(tmp_path: Path) -> None:
     touch(tmp_path / "a.svs")
     with pytest.raises(ConfigError, match="no such file or folder"):
         find(tmp_path, tmp_path / "missing")
+
+
+def test_what_looks_like_a_slide_and_is_not_read_is_known(tmp_path: Path) -> None:
+    touch(tmp_path / "a.svs", tmp_path / "b.kfb", tmp_path / "sub/c.svs.gz", tmp_path / "notes.txt")
+    touch(tmp_path / "d.vsi", tmp_path / "_d_/stack1/frame.ets", tmp_path / "e.zarr/0/0")
+    found = find(tmp_path)
+    assert [job.name for job in found.jobs] == ["a.svs"]
+    named = sorted(file.path.relative_to(tmp_path).as_posix() for file in found.not_read)
+    assert named == ["b.kfb", "d.vsi", "e.zarr", "sub/c.svs.gz"]
+    (doubt,) = found.doubts
+    assert doubt.code == "files-not-read"
+    assert doubt.text.startswith("4 files look like slides and are not read")
+
+
+def test_a_folder_of_nothing_that_is_read_names_it(tmp_path: Path) -> None:
+    touch(tmp_path / "b.kfb")
+    with pytest.raises(ConfigError, match=r"no slide that is read; 1 file .*b\.kfb \(KFBIO"):
+        find(tmp_path)
+
+
+def test_a_table_gives_slides_their_scale_and_makes_images_slides(tmp_path: Path) -> None:
+    touch(tmp_path / "s/a.svs", tmp_path / "s/b.svs", tmp_path / "s/c.png", tmp_path / "s/d.png")
+    (tmp_path / "mpp.csv").write_text("slide,mpp\na.svs,0.25\nc.png,0.5\ngone.svs,1\n")
+    table = load_mpp_table(tmp_path / "mpp.csv")
+    found = discover([tmp_path / "s"], tmp_path / "out", with_images=False, table=table)
+    assert {job.name: job.mpp for job in found.jobs} == {"a.svs": 0.25, "b.svs": None, "c.png": 0.5}
+    assert [doubt.code for doubt in found.doubts] == ["images-left-out", "mpp-table-unused"]
+    assert "1 of 3 rows name none of the slides: gone.svs" in found.doubts[1].text

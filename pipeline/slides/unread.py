@@ -1,0 +1,126 @@
+"""Files that look like slides and are of kinds that are not read: by their ending or their content.
+
+None of them may be passed over in silence: a folder with a scanner's own format in it would look as
+if all of it had been screened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.slides.readers.base import show
+from pipeline.slides.readers.tiff import MAGIC
+
+_EXPORT = "export it from the scanner's software as SVS, DICOM or pyramidal TIFF"
+
+_KINDS = {
+    ".kfb": ("KFBIO", _EXPORT),
+    ".kfbf": ("KFBIO, fluorescence", _EXPORT),
+    ".sdpc": ("SQRAY", _EXPORT),
+    ".sdpl": ("SQRAY", _EXPORT),
+    ".tmap": ("UNIC", _EXPORT),
+    ".mds": ("Motic", _EXPORT),
+    ".mdsx": ("Motic", _EXPORT),
+    ".isyntax": ("Philips iSyntax", "export it from Philips IMS as TIFF"),
+    ".i2syntax": ("Philips iSyntax", "export it from Philips IMS as TIFF"),
+    ".vsi": ("Olympus/Evident VSI", "convert it by Bio-Formats' bfconvert to OME-TIFF"),
+    ".ets": ("Olympus/Evident VSI, a part", "convert its .vsi by bfconvert to OME-TIFF"),
+    ".lif": ("Leica LIF", "convert it by Bio-Formats' bfconvert to OME-TIFF"),
+    ".nd2": ("Nikon ND2", "convert it by Bio-Formats' bfconvert to OME-TIFF"),
+    ".oir": ("Olympus OIR", "convert it by Bio-Formats' bfconvert to OME-TIFF"),
+    ".zvi": ("Zeiss ZVI", "convert it by Bio-Formats' bfconvert to OME-TIFF"),
+    ".lsm": ("Zeiss LSM", "convert it by Bio-Formats' bfconvert to OME-TIFF"),
+    ".jp2": ("JPEG 2000", "convert it to pyramidal TIFF"),
+    ".j2k": ("JPEG 2000", "convert it to pyramidal TIFF"),
+    ".jpx": ("JPEG 2000", "convert it to pyramidal TIFF"),
+    ".afi": ("Aperio fluorescence", "this is for stained slides under transmitted light"),
+    ".qptiff": ("PerkinElmer QPTIFF", "convert it by Bio-Formats' bfconvert to OME-TIFF"),
+    ".scnx": ("Leica", _EXPORT),
+    ".zarr": ("OME-Zarr", "convert it to OME-TIFF"),
+    ".dicomdir": ("DICOM directory", "name the folder of its DICOM files"),
+}
+"""Endings of formats of microscopes' makers, the format's name, and what would make it readable."""
+
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".tar", ".tgz")
+_UNFINISHED = (".crdownload", ".part", ".partial", ".download", ".filepart", ".tmp", ".opdownload")
+
+_DICOM = slice(128, 132)
+"""Where a DICOM file says that it is one."""
+
+
+@dataclass(frozen=True)
+class NotRead:
+    """A file that looks like a slide and isn't read.
+
+    Attributes:
+        path: the file, or the folder of a format that is one.
+        kind: what it seems to be.
+        remedy: what would make it readable.
+    """
+
+    path: Path
+    kind: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{show(self.path)}: not read: {self.kind}; {self.remedy}"
+
+
+def unread_ending(path: Path) -> NotRead | None:
+    """What a file or folder is by its ending, where that is of a format that isn't read."""
+    kind = _KINDS.get(path.suffix.lower())
+    return NotRead(path, *kind) if kind else None
+
+
+def recognise(path: Path, suffixes: frozenset[str]) -> NotRead | None:
+    """What a file is whose ending is none of those read; None where it doesn't look like a slide.
+
+    Args:
+        path: the file.
+        suffixes: endings of what is read, in lower case.
+    """
+    if by_ending := unread_ending(path):
+        return by_ending
+    endings = [suffix.lower() for suffix in path.suffixes]
+    last = endings[-1] if endings else ""
+    known = suffixes | set(_KINDS)
+    if last in _PACKED + _UNFINISHED and any(inner in known for inner in endings[:-1]):
+        if last in _PACKED:
+            return NotRead(path, f"a slide packed as {last}", "unpack it")
+        return NotRead(path, "a slide whose copying did not end", "copy it again")
+    return _by_content(path, last)
+
+
+def _by_content(path: Path, ending: str) -> NotRead | None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(_DICOM.stop)
+    except OSError:
+        return None  # not to be read by us, whatever it is
+    called = f"with the ending {ending}" if ending else "without an ending"
+    if start[_DICOM] == b"DICM":
+        return NotRead(path, f"DICOM {called}", "give its files the ending .dcm")
+    if start[:4] in MAGIC:
+        return NotRead(path, f"TIFF {called}", "give it the ending .tif if it is a slide")
+    return None
+
+
+def tell(files: Sequence[NotRead], most: int = 5) -> str:
+    """One sentence that counts files and names the first of each kind."""
+    by_kind: dict[tuple[str, str], list[Path]] = {}
+    for file in files:
+        by_kind.setdefault((file.kind, file.remedy), []).append(file.path)
+    kinds = []
+    for (kind, remedy), paths in by_kind.items():
+        names = ", ".join(show(path) for path in paths[:most])
+        more = f" and {len(paths) - most} more" if len(paths) > most else ""
+        kinds.append(f"{names}{more} ({kind}; {remedy})")
+    count = len(files)
+    what = (
+        "1 file looks like a slide and is"
+        if count == 1
+        else f"{count} files look like slides and are"
+    )
+    return f"{what} not read: {'; '.join(kinds)}"
