@@ -73,7 +73,8 @@ class Holder(StrictModel):
         command = " ".join(self.command)
         if len(command) > _MOST_SHOWN:
             command = f"{command[:_MOST_SHOWN]}…"
-        return f"process {self.pid} on {self.host}, since {self.since}: {command}"
+        text = f"process {self.pid} on {self.host}, since {self.since}: {command}"
+        return "".join(c if c.isprintable() else "?" for c in text)  # it comes from a file
 
 
 @contextmanager

@@ -113,6 +113,14 @@ def test_a_word_that_says_nothing_still_refuses(word: bytes | None, tmp_path: Pa
             pass
 
 
+def test_a_word_of_a_stranger_cannot_move_the_cursor(tmp_path: Path) -> None:
+    with hold(tmp_path, None, ["cytolibra", "\x1b[2J", "two\nlines", "bytes\udcff"]):
+        with pytest.raises(InUseError) as refusal, hold(tmp_path):
+            pass
+        assert str(refusal.value).isprintable()
+        assert "cytolibra ?[2J two?lines bytes\\udcff" in str(refusal.value)
+
+
 def test_a_command_of_thousands_of_slides_is_cut(tmp_path: Path) -> None:
     with hold(tmp_path, None, ["cytolibra", "screen", *map(str, range(5000))]):
         with pytest.raises(InUseError) as refusal, hold(tmp_path):
