@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -453,6 +454,21 @@ def test_where_nothing_can_be_read_the_reason_is_one_line(values, tmp_path, work
     with pytest.raises(ConfigError, match=r"[12].png: cannot be read as an image") as caught:
         run(values, tmp_path / "run", workers=workers)
     assert "Traceback" not in str(caught.value)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_run_that_fails_leaves_no_process_that_would_keep_it_from_ending(
+    values, tmp_path, monkeypatch
+):
+    def fail(*_):
+        assert multiprocessing.active_children()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(DetectionLearner, "training_step", fail)
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(values, tmp_path / "run", workers=1, steps=50)
+    assert multiprocessing.active_children() == []
+    del caught  # which has kept what was being iterated
 
 
 def test_too_many_unreadable_images_end_the_run(values, tmp_path):
