@@ -137,6 +137,11 @@ BATCHES: dict[str, Entry] = {
         "Rows of --mpp-table name none of the slides.",
         "Check their names: a slide is named by its file, with folders in front where needed.",
     ),
+    "no-lock": Entry(
+        "The file system of --out has no locks. The run goes on, but another one that is started "
+        "there would not be noticed.",
+        "See to it that nothing else writes there, or write to a local disk.",
+    ),
     "runtime-fallback": Entry(
         "The runtime or precision that would be taken first can't be had on this machine; the "
         "next best one runs.",
@@ -155,6 +160,11 @@ REFUSALS: dict[str, Entry] = {
     "strict": Entry(
         "--strict was given, and the slide has warnings.",
         "Mend what is warned of, or screen it without --strict.",
+    ),
+    "out-in-use": Entry(
+        "Another run is at work in the output folder. One run at a time has it, or one of each "
+        "--shard of one count.",
+        "Wait until it has ended, name another --out, or part the slides with --shard i/n.",
     ),
     "mpp-missing": Entry(
         "Neither the slide nor the user says how many µm a pixel is wide; it is never guessed.",

@@ -55,7 +55,11 @@ def build_app(called: str | None) -> typer.Typer:
 def main() -> None:
     """Runs the command line of this process."""
     called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
-    build_app(called)()
+    try:
+        build_app(called)()
+    except KeyboardInterrupt:  # while it was loaded
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ _INSTRUCTIONS = (
     *("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "avx_vnni"),
     *("amx_int8", "amx_bf16", "neon", "sve", "i8mm", "bf16"),
 )
+SAFE_OPENSLIDE = (4, 0, 1)
+"""The first version of the library without known holes."""
+
 _CODECS = ("JPEG8", "JPEG2K", "JPEGXL", "LZW", "DEFLATE", "ZSTD", "WEBP")
 
 
@@ -49,20 +53,36 @@ def _readers() -> Iterator[Fact]:
 
     from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
 
-    yield "openslide", openslide.__library_version__
+    yield "openslide", _openslide(openslide.__library_version__)
     codecs = [name for name in _CODECS if getattr(imagecodecs, name).available]
     yield "decoders", ", ".join(codecs).lower()
     yield "slides", " ".join(sorted(SLIDE_SUFFIXES))
     yield "with --mpp", " ".join(sorted(IMAGE_SUFFIXES))
 
 
+def _openslide(version: str) -> str:
+    """The version that is loaded, and what to do where it is one that a file can attack."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    if numbers >= SAFE_OPENSLIDE:
+        return version
+    safe = ".".join(map(str, SAFE_OPENSLIDE))
+    return (
+        f"{version}, older than {safe}: a crafted BIF file can write into its memory "
+        f"(CVE-2026-48977); pip install 'openslide-bin>={safe}', or update the system's"
+    )
+
+
 def _processor() -> Iterator[Fact]:
     import torch
+
+    from pipeline.network.precision import NO_BF16, computes_bf16, computes_int8
 
     found = torch.cpu.get_capabilities()
     yield "name", str(found.get("cpu_name") or platform.processor() or platform.machine())
     yield "cores", f"{os.cpu_count()} of the machine, {torch.get_num_threads()} threads for torch"
     yield "instructions", " ".join(name for name in _INSTRUCTIONS if found.get(name)) or "plain"
+    yield "bf16", "computed" if computes_bf16() else f"refused: {NO_BF16}"
+    yield "int8", "computed" if computes_int8() else "computed, more slowly: there is no VNNI"
 
 
 def _devices() -> Iterator[Fact]:

@@ -272,6 +272,8 @@ def _tell(result: BatchResult, out: Path) -> None:
     if result.warned:
         told.append(f"{result.warned} with warnings")
     typer.echo(f"{', '.join(told) or 'no slides in this shard'}; see {out / 'summary.html'}")
+    for doubt in result.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
     if result.strict and result.not_read:
         typer.echo("error: with --strict files that are not read are failures", err=True)
     if result.problem:

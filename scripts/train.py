@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich import get_console
+from rich.console import Console
 
 from configs import ConfigError, load_config
 
@@ -38,20 +43,39 @@ def train(
         found = lr_finder.find_lr(settings, out)
         console.print(f"optimiser.lr={found:.2g}; see {out / 'learning_rate.png'}")
         return
-    card = run_training(settings, out, _prepare_folder(out, resume), console)
+    _find_checkpoint(out, resume)  # a wrong call makes no folder
+    _make_folder(out)
+    with _alone(out, console):
+        card = run_training(settings, out, _find_checkpoint(out, resume), console)
     console.print(f"{card.name}: the best epoch is in {out / 'model'}; its figures on data.val:")
     for name, value in card.metrics.items():
         console.print(f"  {name:20} {value:.3f}")
 
 
-def _prepare_folder(out: Path, resume: bool) -> Path | None:
-    """Makes the run's folder; the checkpoint to go on from, or None for a fresh start."""
+@contextmanager
+def _alone(out: Path, console: Console) -> Iterator[None]:
+    """Keeps other trainings out of the run's folder; of one's several processes the first does."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from pipeline.batch.lock import hold
+
+    if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):
+        yield
+        return
+    todo = "wait until it has ended, or name another folder"
+    with hold(out, None, ("cytolibra", *sys.argv[1:]), todo) as doubts:
+        for doubt in doubts:
+            console.print(f"warning: {doubt}", markup=False, highlight=False, soft_wrap=True)
+        yield
+
+
+def _find_checkpoint(out: Path, resume: bool) -> Path | None:
+    """The checkpoint to go on from, or None for a fresh start."""
     checkpoint = out / "checkpoints" / "last.ckpt"
     if resume and not checkpoint.is_file():
         raise ConfigError(f"--resume: {checkpoint} is not there; start without --resume")
     if not resume and checkpoint.is_file():
         raise ConfigError(f"--out {out}: holds a run already; add --resume, or name another folder")
-    _make_folder(out)
     return checkpoint if resume else None
 
 

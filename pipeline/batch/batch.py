@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -38,6 +38,7 @@ from pipeline.batch.fingerprint import (
     save_fingerprint,
     stamp_files,
 )
+from pipeline.batch.lock import hold
 from pipeline.batch.output import load_report, prepare_output, publish
 from pipeline.batch.run_log import run_log
 from pipeline.batch.run_record import (
@@ -104,6 +105,7 @@ class BatchResult:
         not_read: number of files that look like slides and aren't read.
         strict: whether these count as failures.
         problem: what else went wrong, such as a summary that can't be written.
+        doubts: what a person should know of the output folder.
     """
 
     screened: int
@@ -115,6 +117,7 @@ class BatchResult:
     not_read: int = 0
     strict: bool = False
     problem: str | None = None
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -150,12 +153,18 @@ def screen_batch(
         listener: hears how it goes.
 
     Raises:
-        ConfigError: the output folder can't be used; nothing was started.
+        ConfigError: the output folder can't be used, or another run is at work there; nothing was
+            started.
     """
     with closing(engine):
         prepare_output(plan.out, jobs)
-        with run_log(plan.out / record_name(plan.shard, ".log")):
-            return _Batch(jobs, engine, plan, listener).run()
+        with (
+            hold(plan.out, plan.shard, plan.command) as doubts,
+            run_log(plan.out / record_name(plan.shard, ".log")),
+        ):
+            plan = replace(plan, doubts=(*plan.doubts, *doubts))
+            result = _Batch(jobs, engine, plan, listener).run()
+        return replace(result, doubts=doubts)
 
 
 def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJob]:
@@ -343,8 +352,9 @@ class _Batch:
             _log.warning("the record of the run can't be written: %s", error)
 
     def _end(self, status: str) -> None:
-        for attempt in self._running.values():  # cut short
-            self._note(attempt.job, status="pending")
+        for name, slide in self._record.slides.items():
+            if slide.status == "running":  # cut short
+                self._record.slides[name] = slide.model_copy(update={"status": "pending"})
         self._record = self._record.model_copy(update={"status": status, "ended": _now()})
         self._save()
         try:

@@ -1,7 +1,8 @@
 """Finding slides: which files are slides, which belong together, and what their results are called.
 
 A slide at ``FOLDER/a/b.svs`` under an argument FOLDER is called ``a/b.svs``, a slide that is an
-argument itself by its own name; its results go into a folder of that name below ``--out``.
+argument itself by its own name; its results go into a folder of that name below ``--out``. A slide
+in DICOM of several files is called by its series; see `pipeline.batch.series`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs import ConfigError, Doubt
+from pipeline.batch.series import DicomFiles, Series, is_dicom, sort_dicom
 from pipeline.slides.mpp_table import MppTable
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
@@ -98,14 +100,32 @@ class _Search:
         self._entered = {os.path.realpath(out)}
         self._suffixes = SLIDE_SUFFIXES | IMAGE_SUFFIXES if with_images else SLIDE_SUFFIXES
         self._table = table
-        self._series: dict[Path, dict[Path, str | None]] = {}
+        self._dicom: dict[Path, DicomFiles] = {}
         self.images_left_out = 0
         self.not_read: list[NotRead] = []
 
     def search(self, argument: Path) -> Iterator[SlideJob]:
         if os.path.isfile(argument):
-            return iter([SlideJob(argument, argument.name, self._companions(argument))])
+            return iter([self._named(argument)])
         return self._search_folder(argument, argument)
+
+    def _named(self, path: Path) -> SlideJob:
+        """The slide of a file that is an argument."""
+        series = self._dicom_beside(path).series.get(path) if is_dicom(path) else None
+        if series:
+            return _job_of(series, series.name)
+        return SlideJob(path, path.name, _companions(path))
+
+    def _dicom_beside(self, path: Path) -> DicomFiles:
+        """The DICOM files of a file's folder, looked at once however many of them are named."""
+        folder = path.parent
+        if folder not in self._dicom:
+            try:
+                files, _ = _list(folder)
+            except OSError:
+                files = [path]
+            self._dicom[folder] = sort_dicom(files)
+        return self._dicom[folder]
 
     def _search_folder(self, folder: Path, root: Path) -> Iterator[SlideJob]:
         if _is_seen(os.path.realpath(folder), self._entered):
@@ -127,11 +147,15 @@ class _Search:
 
     def _slides(self, files: Sequence[Path], root: Path) -> Iterator[SlideJob]:
         parts = {part for path in files for part in _parts(path)}
+        dicom = sort_dicom(path for path in files if _may_be_dicom(path))
         for path in files:
-            if path in parts:
+            if path in parts or path in dicom.indices:
                 continue
-            if _suffix(path) in self._suffixes or self._is_named_image(path):
-                yield SlideJob(path, _name(path, root), self._companions(path))
+            if series := dicom.series.get(path):
+                if path == series.files[0]:
+                    yield _job_of(series, _name(path.with_name(series.name), root))
+            elif _suffix(path) in self._suffixes or self._is_named_image(path):
+                yield SlideJob(path, _name(path, root), _companions(path))
             elif _suffix(path) in IMAGE_SUFFIXES:
                 self.images_left_out += 1
             elif not_read := recognise(path, SLIDE_SUFFIXES):
@@ -142,23 +166,25 @@ class _Search:
         known = self._table and _suffix(path) in IMAGE_SUFFIXES
         return bool(known and self._table and self._table.find(path) is not None)
 
-    def _companions(self, path: Path) -> tuple[Path, ...]:
-        """The other files that hold parts of a slide."""
-        if _suffix(path) == ".mrxs":
-            return tuple(sorted(p for p in path.with_suffix("").rglob("*") if p.is_file()))
-        if _suffix(path) == ".dcm":
-            return self._series_of(path)
-        return _parts(path)
 
-    def _series_of(self, path: Path) -> tuple[Path, ...]:
-        """The other DICOM files of a slide: those beside it of the same series."""
-        if path.parent not in self._series:
-            files = sorted(p for p in path.parent.iterdir() if _suffix(p) == ".dcm")
-            several = len(files) > 1
-            self._series[path.parent] = {p: _series_uid(p) if several else None for p in files}
-        series = self._series[path.parent]
-        own = series.get(path)
-        return tuple(p for p, uid in series.items() if own and uid == own and p != path)
+def _companions(path: Path) -> tuple[Path, ...]:
+    """The other files that hold parts of a slide."""
+    if _suffix(path) == ".mrxs":
+        return tuple(sorted(p for p in path.with_suffix("").rglob("*") if p.is_file()))
+    return _parts(path)
+
+
+def _may_be_dicom(path: Path) -> bool:
+    """Whether a file's ending leaves it open that it is DICOM, so that it is worth a look."""
+    return _suffix(path) not in (SLIDE_SUFFIXES | IMAGE_SUFFIXES) - {".dcm"}
+
+
+def _job_of(series: Series, name: str) -> SlideJob:
+    first, *others = series.files
+    problem = None
+    if damaged := series.damaged:
+        problem = f"{show(damaged)}: broken off; without it the slide lacks a part: copy it again"
+    return SlideJob(first, name, tuple(others), problem)
 
 
 def _list(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -212,16 +238,6 @@ def _parts(path: Path) -> tuple[Path, ...]:
     values = {line.partition("=")[2].strip() for line in lines}
     beside = [path.with_name(value) for value in values if value and Path(value).name == value]
     return tuple(sorted(part for part in beside if part.is_file() and part != path))
-
-
-def _series_uid(path: Path) -> str | None:
-    import openslide
-
-    try:
-        with openslide.OpenSlide(path) as slide:
-            return slide.properties.get("dicom.SeriesInstanceUID")
-    except (openslide.OpenSlideError, OSError):
-        return None
 
 
 def _doubts_of_files(search: _Search) -> Iterator[Doubt]:

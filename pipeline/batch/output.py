@@ -2,20 +2,29 @@
 
 A result is written into a hidden folder beside the others and moved to its place when it is
 complete. What a killed run left half written is swept away at the next start.
+
+On Linux a new result and an older one change places at once: whoever looks sees the one or the
+other. Elsewhere, and on file systems that can't do that, the older one is moved away first: for
+that instant there is none, and whoever finds none looks again. Of several writers of one result
+the last one wins, and none fails. Who reads a result file by file while it is replaced may get
+files of both; ``fingerprint.json`` tells them apart.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from configs import ConfigError
 from pipeline.batch.discovery import SlideJob
+from pipeline.batch.exchange import exchange
 from pipeline.reports.report import SlideReport
 from pipeline.reports.writers import HOST, PARTIAL, partial_name
 from pipeline.slides.readers.base import show
@@ -24,6 +33,12 @@ _REPORT = "report.json"
 
 _ABANDONED_S = 24 * 3600
 """Age of a half-written result, seconds, after which nobody writes it any more."""
+
+_TAKEN = {errno.EACCES} if os.name == "nt" else {errno.ENOTEMPTY, errno.EEXIST}
+"""What the system says where a folder is to be moved into the place of another."""
+
+_TURNS = 100
+"""Tries to get into a place that others get into all the time."""
 
 
 def prepare_output(out: Path, jobs: Iterable[SlideJob]) -> None:
@@ -39,6 +54,9 @@ def prepare_output(out: Path, jobs: Iterable[SlideJob]) -> None:
         probe.rmdir()
         _sweep(out)
         taken = next((out / job.name for job in jobs if not _is_free(out / job.name)), None)
+    except (FileExistsError, NotADirectoryError) as error:
+        problem = "a file, or a link to nothing, is in the way"
+        raise ConfigError(f"--out {show(out)}: can't be written: {problem}") from error
     except OSError as error:
         raise ConfigError(f"--out {show(out)}: can't be written: {error.strerror}") from error
     if taken:
@@ -61,7 +79,7 @@ def publish(out: Path, name: str, write: Callable[[Path], None]) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         _move(partial, place, out)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
 
 
 def load_report(folder: Path) -> SlideReport | None:
@@ -73,18 +91,54 @@ def load_report(folder: Path) -> SlideReport | None:
 
 
 def _move(partial: Path, place: Path, out: Path) -> None:
-    """Puts a folder in another's place; no system can replace a folder that is not empty."""
-    if not place.exists():
-        os.replace(partial, place)
-        return
+    """Puts a folder in a place; what stood there, if anything, is then in ``partial`` or gone.
+
+    Other writers may be at the same place at the same time: each turn that fails is one in which
+    another one has succeeded.
+    """
+    for turn in range(1, _TURNS + 1):
+        try:
+            os.replace(partial, place)
+            return
+        except OSError as error:  # no system replaces a folder that is not empty
+            if not _is_taken(error, place) or turn == _TURNS:
+                raise
+        if exchange(partial, place) or _displace(partial, place, out):
+            return
+
+
+def _is_taken(error: OSError, place: Path) -> bool:
+    """Whether a folder couldn't be moved because there is one, or a link to one, already."""
+    if error.errno == errno.ENOTDIR:
+        return place.is_symlink()
+    return error.errno in _TAKEN
+
+
+def _displace(partial: Path, place: Path, out: Path) -> bool:
+    """Moves away what is in a place, and a folder there; False where others were quicker."""
     old = out / partial_name()
-    os.replace(place, old)
+    try:
+        os.replace(place, old)
+    except FileNotFoundError:
+        return False
     try:
         os.replace(partial, place)
     except OSError:
-        os.replace(old, place)
+        if os.path.lexists(place):
+            _remove(old)
+            return False
+        with suppress(OSError):
+            os.replace(old, place)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder, or a link to one, if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _is_free(place: Path) -> bool:
@@ -101,8 +155,7 @@ def _is_free(place: Path) -> bool:
 def _sweep(out: Path) -> None:
     for path in out.glob(f"{PARTIAL}*"):
         if _is_abandoned(path):
-            shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -12,6 +12,7 @@ import platform
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,8 +24,21 @@ from pipeline.reports.report import SlideReport
 PARTIAL = ".partial-"
 """How names begin of what is being written."""
 
-HOST = re.sub(r"[^0-9A-Za-z.]+", "_", platform.node())
-"""This machine's name as it stands in partial names."""
+
+def _host() -> str:
+    """This machine's name, and on Linux its world of process numbers.
+
+    Containers may share a machine's name, but not its processes: a number that one does not know
+    may be at work in another.
+    """
+    name = platform.node()
+    with suppress(OSError):
+        name += f".{os.stat('/proc/self/ns/pid').st_ino}"
+    return re.sub(r"[^0-9A-Za-z.]+", "_", name)
+
+
+HOST = _host()
+"""Whose process numbers stand in partial names."""
 
 _CELL_NAMESPACE = uuid.UUID("6c1f0d0e-3a57-5e0b-9f0c-2f1d8f6b7a41")
 """Namespace of cells' UUIDs; never to be changed, so that a cell keeps its id."""

@@ -101,7 +101,9 @@ def _by_content(path: Path, ending: str) -> NotRead | None:
         return None  # not to be read by us, whatever it is
     called = f"with the ending {ending}" if ending else "without an ending"
     if start[_DICOM] == b"DICM":
-        return NotRead(path, f"DICOM {called}", "give its files the ending .dcm")
+        # Those of whole slide images are read whatever they are called.
+        kind = f"DICOM {called}, which holds no whole slide image"
+        return NotRead(path, kind, "copy it again if it should, or move it away")
     if start[:4] in MAGIC:
         return NotRead(path, f"TIFF {called}", "give it the ending .tif if it is a slide")
     return None

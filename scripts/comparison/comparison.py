@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import Field, PositiveFloat, model_validator
 from rich.console import Console
 
 from configs import ConfigError, StrictModel, validate
 from losses import LossConfig
+from pipeline.batch.lock import InUseError, hold
 from scripts.training.run import TrainSettings, run_training
 
 RESULT = "result.json"
@@ -193,13 +194,14 @@ def _make(settings: ComparisonSettings, run: Run, out: Path, console: Console) -
     folder = out / run.folder
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        # The system lets go of the lock when the process dies, however it dies.
-        with FileLock(folder / "lock", timeout=0):
+        with hold(folder, command=("cytolibra", *sys.argv[1:])) as doubts:
             if is_done(out, run):
                 return False
+            for doubt in doubts:
+                console.print(f"warning: {doubt}", markup=False, highlight=False, soft_wrap=True)
             console.print(f"[bold]{run.folder}[/bold]", highlight=False)
             _train(run_settings(settings, run), folder, console)
-    except Timeout:
+    except InUseError:
         return False
     return True
 

@@ -48,13 +48,25 @@ class CropLoader(DataLoader[Sample]):
 
     sampler: ShareSampler
     _served = 0
+    _batches: Any = None
 
     def __iter__(self) -> Any:
         self._served = self.sampler.start
-        for batch in super().__iter__():
+        self._batches = super().__iter__()
+        for batch in self._batches:
             self._served += 1
             yield batch
         self.sampler.start = 0
+
+    def close(self) -> None:
+        """Ends the processes that prepare crops, if they are still at it.
+
+        They heed no signal, and one that is left over keeps the run's process from ending: where a
+        run fails, what is kept of the failure keeps the batches too, and these their processes.
+        """
+        shut_down = getattr(self._batches, "_shutdown_workers", None)  # not where there are none
+        if shut_down is not None:
+            shut_down()
 
     def state_dict(self) -> dict[str, int]:
         """How many batches were served; Lightning keeps it in its checkpoints."""
@@ -93,6 +105,7 @@ class FieldsData(LightningDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than fields
         self.mpp, self.crops, self.augment, self.loop = mpp, crops, augment, loop
         self._train_images, self._val_images = images_of(train, cache), images_of(val)
+        self._loader: CropLoader | None = None
 
     def train_dataloader(self) -> CropLoader:
         """This epoch's crops; they depend on the seed and the epoch only, so resuming is exact."""
@@ -107,7 +120,8 @@ class FieldsData(LightningDataModule):
             loop.seed,
             self.trainer.current_epoch if self.trainer else 0,
         )
-        return CropLoader(
+        self.close()
+        self._loader = CropLoader(
             crops,
             loop.batch_size,
             sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks),
@@ -117,6 +131,12 @@ class FieldsData(LightningDataModule):
             # Else each epoch would draw from the run's own generator.
             generator=torch.Generator(),
         )
+        return self._loader
+
+    def close(self) -> None:
+        """Ends what still prepares crops, however the run ended."""
+        if self._loader is not None:
+            self._loader.close()
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Every validation field, whole; each process has its share."""

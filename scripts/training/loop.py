@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from configs import StrictModel
 from models.learning.callbacks import MetricsFile, WarmedUpEMA
 from models.learning.resuming import BestCheckpoint, LastCheckpoint, Patience, Tell
+from pipeline.network.precision import NO_BF16, computes_bf16
 from scripts.training.loggers import LoggerName, build_loggers
 
 NOISE = (
@@ -44,7 +45,7 @@ class LoopSettings(StrictModel):
         device: "auto", "cpu" or "gpu".
         devices: processes on this machine, one a GPU; torchrun's own number goes before it.
         nodes: machines.
-        precision: of the convolutions; "auto" takes bf16.
+        precision: of the convolutions; "auto" takes bf16 where the hardware computes it.
         ema: decay of the weights' moving average, which is what is judged and kept.
         monitor: the validation metric by which the best epoch is chosen.
         patience: ends the run after so many epochs that were no better; None: never.
@@ -78,12 +79,32 @@ class LoopSettings(StrictModel):
         """Steps of the optimiser in the whole run."""
         return self.epochs * math.ceil(self.steps / self.accumulate)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+        return self.device == "gpu" or (self.device == "auto" and torch.cuda.is_available())
+
     @model_validator(mode="after")
-    def _half_precision_has_a_gpu(self) -> LoopSettings:
-        on_gpu = self.device == "gpu" or (self.device == "auto" and torch.cuda.is_available())
-        if self.precision == "16-mixed" and not on_gpu:
-            raise ValueError("precision 16-mixed is for GPUs; on a CPU take bf16-mixed or 32-true")
+    def _precision_is_computed_here(self) -> LoopSettings:
+        if self.precision == "16-mixed" and not self.on_gpu:
+            raise ValueError("precision 16-mixed is for GPUs; on a CPU take auto or 32-true")
+        if self.precision == "bf16-mixed" and not self.on_gpu and not computes_bf16():
+            raise ValueError(f"precision bf16-mixed: {NO_BF16}; take auto or 32-true")
         return self
+
+
+def settled_precision(loop: LoopSettings) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """What "auto" comes to: bf16 where the hardware computes it, else fp32.
+
+    fp16, which older GPUs compute, is for those to choose who look after its narrow range.
+    """
+    if loop.precision != "auto":
+        return loop.precision
+    if loop.on_gpu:
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = computes_bf16()
+    return "bf16-mixed" if native else "32-true"
 
 
 BEST = Path("checkpoints", "best.ckpt")
@@ -127,7 +148,7 @@ def make_trainer(
         max_epochs=loop.epochs,
         accelerator=loop.device,
         **_processes(loop, in_parts),
-        precision="bf16-mixed" if loop.precision == "auto" else loop.precision,
+        precision=settled_precision(loop),
         accumulate_grad_batches=loop.accumulate,
         deterministic=loop.deterministic,
         callbacks=[RichProgressBar(leave=True), *kept],

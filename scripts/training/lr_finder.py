@@ -7,6 +7,7 @@ by step, and the loss tells when it is too much.
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from pathlib import Path
 
 from lightning.pytorch import seed_everything
@@ -51,7 +52,7 @@ def find_lr(settings: TrainSettings, out: Path, steps: int = 100) -> float:
         update={"steps": steps + 1, "epochs": 1, "ema": 0.0, "patience": None, "loggers": ()}
     )
     data = make_data(settings.model_copy(update={"loop": loop}), train, val)
-    with explained(loop, settings.data.crops.size) as running:
+    with explained(loop, settings.data.crops.size) as running, closing(data):
         trainer = running.trainer = make_trainer(loop, out, [], in_parts=learner.in_parts)
         finder = Tuner(trainer).lr_find(
             learner,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from contextlib import closing
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -165,12 +166,12 @@ def run_training(
             _write_settings(settings, out)
             log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
             _tell_start(settings, train_fields, val_fields, trainer, tell)
-        data = make_data(settings, train_fields, val_fields)
-        trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-        # The callback keeps the moving average as the checkpoint's weights.
-        best = torch.load(out / BEST, map_location="cpu", weights_only=False)
-        learner.load_state_dict(best["state_dict"])
-        trainer.validate(learner, datamodule=data, verbose=False)
+        with closing(make_data(settings, train_fields, val_fields)) as data:
+            trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+            # The callback keeps the moving average as the checkpoint's weights.
+            best = torch.load(out / BEST, map_location="cpu", weights_only=False)
+            learner.load_state_dict(best["state_dict"])
+            trainer.validate(learner, datamodule=data, verbose=False)
     card = _make_card(settings, train_fields, judge)
     if not trainer.is_global_zero:
         return card

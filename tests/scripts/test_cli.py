@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.run_record import SlideRecord
-from scripts.cli import SUMMARIES, build_app
+from scripts.cli import SUMMARIES, build_app, main
 from scripts.progress import BarProgress, show_progress
 
 SLIDE_FILES = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"}
@@ -290,6 +290,46 @@ def test_doctor_tells_readers_devices_disk_and_models() -> None:
     assert result.exit_code == 0
     for expected in ("openslide", "decoders", "instructions", "auto", "GiB", "models", ".svs"):
         assert expected in result.stdout
+
+
+def test_doctor_tells_what_this_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.network.precision.cpu_instructions", lambda: frozenset({"avx2"}))
+    told = CliRunner().invoke(build_app("doctor"), ["doctor"]).stdout
+    assert "refused: this CPU does not compute it (it has none of amx_bf16, avx512_bf16)" in told
+    assert "computed, more slowly: there is no VNNI" in told
+    everything = frozenset({"avx512_bf16", "avx512_vnni"})
+    monkeypatch.setattr("pipeline.network.precision.cpu_instructions", lambda: everything)
+    lines = CliRunner().invoke(build_app("doctor"), ["doctor"]).stdout.splitlines()
+    told_of = dict(line.split(maxsplit=1) for line in lines if len(line.split()) > 1)
+    assert (told_of["bf16"], told_of["int8"]) == ("computed", "computed")
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [("3.4.1", False), ("4.0.0", False), ("4.0.1", True), ("4.1.0", True), ("10.0", True)],
+)
+def test_doctor_tells_of_an_openslide_that_a_file_can_attack(
+    version: str, safe: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openslide.__library_version__", version)
+    told = CliRunner().invoke(build_app("doctor"), ["doctor"]).stdout
+    assert f"  openslide         {version}" in told
+    assert ("older than 4.0.1" in told) != safe
+    assert ("pip install 'openslide-bin>=4.0.1'" in told) != safe
+
+
+def test_ctrl_c_while_a_command_is_loaded_gives_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["cytolibra", "doctor"])
+    monkeypatch.setattr("scripts.cli._load", interrupt)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_models_are_listed_with_their_cards(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

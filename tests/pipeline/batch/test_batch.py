@@ -17,6 +17,7 @@ from configs import ConfigError, Doubt
 from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch, take_shard
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.lock import InUseError
 from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
 from pipeline.errors import SlideError
 from pipeline.reports import writers
@@ -279,6 +280,47 @@ def test_ctrl_c_keeps_what_is_finished(slides: Path, out: Path) -> None:
     assert screened_again(slides, out) == ["c.tif", "b.svs"]
 
 
+def test_ctrl_c_as_a_slide_begins_counts_it_among_those_not_reached(
+    slides: Path, out: Path
+) -> None:
+    class Interrupted(Ears):
+        def slide_started(self, job: SlideJob) -> None:
+            if job.name == "c.tif":
+                raise KeyboardInterrupt
+
+    result = run(slides, out, ears=Interrupted())
+    assert (result.exit_code, result.screened, result.pending) == (130, 1, 2)
+    assert record(out).slides["c.tif"].status == "pending"
+
+
+def test_a_second_batch_in_one_folder_is_a_wrong_call_and_starts_nothing(
+    slides: Path, out: Path
+) -> None:
+    def screen(path: Path) -> SlideReport:
+        second = Screener()
+        with pytest.raises(InUseError, match=r"cytolibra screen slides\).*\[out-in-use\]"):
+            run(slides, out, second, overwrite=True)
+        assert second.screened == []
+        return make_report(path)
+
+    command = ("cytolibra", "screen", "slides")
+    assert run(slides, out, screen, command=command) == BatchResult(3, 0, {}, 0, interrupted=False)
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_an_output_folder_without_locks_is_told_in_the_log_and_of_the_batch(
+    slides: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    result = run(slides, out)
+    assert result.exit_code == 0
+    assert [doubt.code for doubt in result.doubts] == ["no-lock"]
+    assert f"WARNING {result.doubts[0]}" in (out / "run.log").read_text()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent otherwise here")
 def test_sigterm_ends_a_batch_as_ctrl_c_does(slides: Path, out: Path) -> None:
     def screen(path: Path) -> SlideReport:
@@ -398,8 +440,9 @@ def test_output_that_cannot_be_used_is_a_wrong_call(slides: Path, tmp_path: Path
     file = tmp_path / "file"
     file.write_text("x")
     screen = Screener()
-    for place in (file, file / "below"):
-        with pytest.raises(ConfigError, match="can't be written"):
+    (tmp_path / "link").symlink_to("nowhere")
+    for place in (file, file / "below", tmp_path / "link"):
+        with pytest.raises(ConfigError, match="can't be written: a file, or a link to nothing"):
             run(slides, place, screen)
     assert screen.screened == []
 

@@ -2,10 +2,14 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from dicomseries import write_image
+from numpy.typing import NDArray
 
 from configs import ConfigError
 from pipeline.batch.discovery import Discovery, SlideJob, discover
+from pipeline.batch.series import DIRECTORY
 from pipeline.slides.mpp_table import load_mpp_table
 
 
@@ -13,6 +17,11 @@ def touch(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
+
+
+def gray(shade: int = 0) -> NDArray[np.uint8]:
+    """The pixels of a small picture."""
+    return np.full((64, 64, 3), 100 + shade, np.uint8)
 
 
 def find(*arguments: Path, out: Path | None = None, with_images: bool = False) -> Discovery:
@@ -139,10 +148,40 @@ def test_dicom_files_of_one_series_are_one_slide(tmp_path: Path, shared: Path) -
     assert uid in data
     (tmp_path / "c.dcm").write_bytes(data.replace(uid, uid[:-1] + b"9"))
     touch(tmp_path / "broken.dcm")
-    jobs = find(tmp_path).jobs
-    assert [job.name for job in jobs] == ["b0.dcm", "broken.dcm", "c.dcm"]
-    assert [p.name for p in jobs[0].companions] == ["b1.dcm"]
-    assert names(*sorted(tmp_path.glob("b?.dcm"))) == ["b0.dcm"]
+    jobs = {job.name: job for job in find(tmp_path).jobs}
+    series = f"series-1.3.6.1.4.1.5962.99.1.{uid.decode()}"
+    assert set(jobs) == {series, "broken.dcm", "c.dcm"}
+    assert [p.name for p in (jobs[series].path, *jobs[series].companions)] == ["b0.dcm", "b1.dcm"]
+    assert names(*sorted(tmp_path.glob("b?.dcm"))) == [series]
+
+
+def test_a_series_below_a_folder_is_called_by_folder_and_series(tmp_path: Path) -> None:
+    for number, name in enumerate(["IM02", "IM10", "1.2.840.10008.77"]):
+        write_image(tmp_path / "study/p1" / name, gray(number), 0.25, "1.2.840.1")
+    write_image(tmp_path / "study/p1/alone", gray(), 0.25, "1.2.840.2")
+    write_image(tmp_path / "study/DICOMDIR", gray(), 0.25, "1.2", sop_class=DIRECTORY)
+    write_image(
+        tmp_path / "study/p1/ct", gray(), 0.25, "1.3", sop_class="1.2.840.10008.5.1.4.1.1.2"
+    )
+    found = find(tmp_path / "study")
+    assert [job.name for job in found.jobs] == ["p1/alone", "p1/series-1.2.840.1"]
+    slide = found.jobs[1]
+    assert [p.name for p in (slide.path, *slide.companions)] == ["1.2.840.10008.77", "IM02", "IM10"]
+    assert [file.path.name for file in found.not_read] == ["ct"]
+    named = [tmp_path / "study/p1/IM10", tmp_path / "study/p1/IM02"]
+    assert names(*named) == ["series-1.2.840.1"]
+    assert names(tmp_path / "study/p1/alone") == ["alone"]
+
+
+def test_a_series_that_lacks_a_part_is_not_screened_without_it(tmp_path: Path) -> None:
+    """OpenSlide passes over a file whose header breaks off, were it the finest level."""
+    for name in ("a", "b"):
+        write_image(tmp_path / name, gray(), 0.25, "1.2.840.1")
+    whole = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(whole[: whole.index(b"\xe0\x7f\x10\x00")])
+    (job,) = find(tmp_path).jobs
+    assert job.problem is not None
+    assert job.problem.startswith(f"{tmp_path / 'a'}: broken off")
 
 
 def test_a_folder_that_cannot_be_read_is_a_problem_of_its_own(

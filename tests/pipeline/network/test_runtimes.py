@@ -168,11 +168,32 @@ def test_what_does_not_fit_is_refused(name, device, precision, message):
         build_runtime(lively(), name, device, precision)
 
 
-def test_bf16_is_never_quietly_fp32(monkeypatch):
+@pytest.mark.parametrize("name", ["auto", "openvino", "torch"])
+def test_a_cpu_that_does_not_compute_bf16_refuses_it_at_once(name, monkeypatch):
+    """By torch it took 263 s where fp32 took 6; OpenVINO quietly took fp32."""
+    monkeypatch.setattr(precisions, "cpu_instructions", lambda: frozenset({"avx2", "avx512_vnni"}))
+    message = r"precision bf16: .*none of amx_bf16, avx512_bf16\); use auto or fp32"
+    with pytest.raises(ConfigError, match=message):
+        build_runtime(lively(), name, "cpu", "bf16")
+    assert build_runtime(lively(), name, "cpu", "auto").precision == "fp32"
+
+
+def test_a_gpu_s_bf16_is_no_matter_of_the_cpu(monkeypatch):
     monkeypatch.setattr(precisions, "cpu_instructions", frozenset)
-    with pytest.raises(ConfigError, match="this CPU does not compute bf16"):
-        build_runtime(lively(), "openvino", "cpu", "bf16")
-    assert build_runtime(lively(), "auto", "cpu", "bf16").name == "torch"
+    assert find_precision("bf16", "cuda") == "bf16"
+
+
+@pytest.mark.parametrize("instructions", [{"amx_bf16"}, {"avx512_bf16"}])
+def test_a_cpu_that_computes_bf16_is_let_to(instructions, monkeypatch):
+    monkeypatch.setattr(precisions, "cpu_instructions", lambda: frozenset(instructions))
+    assert find_precision("bf16", "cpu", "torch") == "bf16"
+    assert find_precision("bf16", "cpu", "openvino") == "bf16"
+
+
+def test_int8_is_computed_without_instructions_for_it_too(monkeypatch):
+    monkeypatch.setattr(precisions, "cpu_instructions", lambda: frozenset({"avx2"}))
+    card = with_int8(lively(), int8=0.0).card
+    assert find_precision("int8", "cpu", "openvino", card) == "int8"
 
 
 BF16, VNNI = {"avx512_bf16", "avx512_vnni"}, {"avx512_vnni"}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -21,11 +22,12 @@ from data.crops.sampling import CropSettings
 from data.evaluation import load_cells
 from models.learning.callbacks import UnreadableError
 from models.learning.learner import DetectionLearner, NotFiniteError
+from pipeline.network import precision as precisions
 from scripts.slides import images_of
 from scripts.training import loggers, loop
 from scripts.training.failures import OutOfMemoryError
 from scripts.training.feeding import CropLoader, ShareSampler
-from scripts.training.loop import LoopSettings
+from scripts.training.loop import LoopSettings, settled_precision
 from scripts.training.run import TrainSettings, read_fields, run_training
 
 REPO = Path(__file__).resolve().parents[3]
@@ -105,6 +107,40 @@ def check_same_end(values, tmp_path):
     for name in figures:
         texts = [(tmp_path / folder / name).read_text() for folder in ("through", "halves")]
         assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("instructions", "settled"),
+    [
+        ({"avx512_bf16"}, "bf16-mixed"),
+        ({"amx_bf16"}, "bf16-mixed"),
+        ({"avx2", "avx512_vnni"}, "32-true"),
+    ],
+)
+def test_auto_takes_bf16_only_where_the_cpu_computes_it(
+    instructions, settled, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(precisions, "cpu_instructions", lambda: frozenset(instructions))
+    on_cpu = LoopSettings(device="cpu", loggers=())
+    assert loop.make_trainer(on_cpu, tmp_path, []).precision == settled
+    asked = {"device": "cpu", "precision": "bf16-mixed"}
+    if settled == "bf16-mixed":
+        assert settled_precision(validate(asked, LoopSettings, "test")) == "bf16-mixed"
+    else:
+        with pytest.raises(
+            ConfigError, match=r"bf16-mixed: this CPU does not compute it .*32-true"
+        ):
+            validate(asked, LoopSettings, "test")
+
+
+@pytest.mark.parametrize(("native", "settled"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_takes_bf16_only_where_the_gpu_computes_it(native, settled, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    monkeypatch.setattr(precisions, "cpu_instructions", frozenset)
+    assert settled_precision(LoopSettings()) == settled
+    for asked in ("bf16-mixed", "16-mixed", "32-true"):
+        assert settled_precision(LoopSettings(precision=asked)) == asked
 
 
 def test_a_run_killed_in_its_first_epoch_ends_as_one_that_ran_through(values, tmp_path):
@@ -418,6 +454,21 @@ def test_where_nothing_can_be_read_the_reason_is_one_line(values, tmp_path, work
     with pytest.raises(ConfigError, match=r"[12].png: cannot be read as an image") as caught:
         run(values, tmp_path / "run", workers=workers)
     assert "Traceback" not in str(caught.value)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_run_that_fails_leaves_no_process_that_would_keep_it_from_ending(
+    values, tmp_path, monkeypatch
+):
+    def fail(*_):
+        assert multiprocessing.active_children()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(DetectionLearner, "training_step", fail)
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(values, tmp_path / "run", workers=1, steps=50)
+    assert multiprocessing.active_children() == []
+    del caught  # which has kept what was being iterated
 
 
 def test_too_many_unreadable_images_end_the_run(values, tmp_path):

@@ -5,16 +5,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from rich.console import Console
+from typer.testing import CliRunner
 
 from configs import ConfigError, validate
 from data.evaluation import field_metrics, load_cells
 from models import load_detector
+from pipeline.batch.lock import hold
+from scripts.cli import build_app
 from scripts.evaluate import measure
 from scripts.training.plots import read_balance
 from scripts.training.run import TrainSettings, read_fields, run_training
@@ -176,6 +181,30 @@ def test_wrong_calls_get_one_line_and_exit_code_2(values, tmp_path):
         assert result.stderr.startswith("error: ")
         assert message in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_second_training_in_one_folder_is_told_who_is_at_work(values, tmp_path, monkeypatch):
+    config, out = tmp_path / "config.yaml", tmp_path / "run"
+    config.write_text(json.dumps(values))
+    out.mkdir()
+    arguments = ["train", "--config", str(config), "--out", str(out)]
+    ran = []
+    monkeypatch.setattr(
+        "scripts.training.run.run_training",
+        lambda *_: ran.append(1) or SimpleNamespace(name="mine", metrics={}),
+    )
+    with hold(out, command=("cytolibra", "train", "the", "first")):
+        told = CliRunner().invoke(build_app("train"), arguments)
+        assert told.exit_code == 2
+        assert "another run is at work there" in told.stderr
+        assert "cytolibra train the first); wait until it has ended" in told.stderr
+        assert "--shard" not in told.stderr
+        assert ran == []
+        monkeypatch.setattr(rank_zero_only, "rank", 1)  # a second process of the same training
+        assert CliRunner().invoke(build_app("train"), arguments).exit_code == 0
+        monkeypatch.undo()
+    assert ran == [1]
+    assert list(out.iterdir()) == []
 
 
 def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):

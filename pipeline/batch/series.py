@@ -1,0 +1,157 @@
+"""DICOM: which files of a folder are one slide, and what that slide is called.
+
+A slide is a series: a file for each level of its pyramid, for its label and its overview, all with
+one SeriesInstanceUID, in one folder. Which of them comes first says nothing about the slide, and
+there may be none yet of those that come tomorrow. So the results of a series of several files are
+called ``series-UID``: by what a picture archive calls it, and by nothing that may name a patient.
+The whole of a slide in one file is called as that file, like any other.
+
+Files are known by their content. Picture archives write them without an ending, or what looks
+like one is the last number of a UID.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+"""SOP class of whole slide images, the only one that is read."""
+
+DIRECTORY = "1.2.840.10008.1.3.10"
+"""Of the index of a medium, which is called DICOMDIR; it is passed over."""
+
+_MARK = slice(128, 132)
+"""Where a DICOM file says that it is one."""
+
+_SOP_CLASS, _SERIES_UID = 0x00080016, 0x0020000E
+_MEDIA_SOP_CLASS = 0x00020002
+_PIXELS = (0x7FE00001, 0x7FE00008, 0x7FE00009, 0x7FE00010)
+"""Pixels, or what stands right in front of them."""
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_LONGEST_UID = 64
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One slide in DICOM.
+
+    Attributes:
+        uid: its SeriesInstanceUID, as it stands in the files.
+        files: all of one folder, sorted by name; any of them opens the slide.
+    """
+
+    uid: str
+    files: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """What its results are called: the same whichever of several files are found first."""
+        if len(self.files) == 1:
+            return self.files[0].name
+        sane = _UID.fullmatch(self.uid) and len(self.uid) <= _LONGEST_UID
+        # Else it might lead to another folder; two that differ must not become one.
+        return f"series-{self.uid if sane else hashlib.sha256(self.uid.encode()).hexdigest()[:16]}"
+
+    @property
+    def damaged(self) -> Path | None:
+        """The first of several files whose header breaks off, if any.
+
+        OpenSlide passes over such a file, and the slide would lack a level, perhaps its finest.
+        """
+        if len(self.files) == 1:
+            return None  # which is opened, so that what is wrong with it shows
+        return next((path for path in self.files if not _reaches_pixels(path)), None)
+
+
+@dataclass(frozen=True)
+class DicomFiles:
+    """What the DICOM files of a folder are.
+
+    Attributes:
+        series: the slide that each file belongs to, by file.
+        indices: files that are only the index of a medium.
+    """
+
+    series: Mapping[Path, Series]
+    indices: frozenset[Path]
+
+
+def sort_dicom(files: Iterable[Path]) -> DicomFiles:
+    """Sorts files of one folder, any files, by series.
+
+    Files that are no DICOM, not to be read, of other kinds than whole slide images, or links to
+    others of them are left out: what may be a slide among them shows when it is opened.
+    """
+    by_uid: dict[str, list[Path]] = {}
+    indices, met = set(), set()
+    for path in sorted(files, key=lambda path: (path.is_symlink(), path.name)):
+        if (place := os.path.realpath(path)) in met:
+            continue  # a link to another one
+        met.add(place)
+        sop_class, uid = _identify(path) if is_dicom(path) else ("", "")
+        if sop_class == DIRECTORY:
+            indices.add(path)
+        elif sop_class == WHOLE_SLIDE and uid:
+            by_uid.setdefault(uid, []).append(path)
+    series = [Series(uid, tuple(sorted(paths))) for uid, paths in by_uid.items()]
+    return DicomFiles({path: one for one in series for path in one.files}, frozenset(indices))
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file says that it is DICOM; not where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MARK.stop)[_MARK] == b"DICM"
+    except OSError:
+        return False
+
+
+def _identify(path: Path) -> tuple[str, str]:
+    """SOP class and SeriesInstanceUID of a DICOM file; empty where it doesn't tell."""
+    found = _read(path, [_SOP_CLASS, _SERIES_UID], lambda tag, *_: tag > _SERIES_UID)
+    if found is None:
+        return "", ""
+    sop_class = found.get(_SOP_CLASS) or found.file_meta.get(_MEDIA_SOP_CLASS)
+    return _text(sop_class), _text(found.get(_SERIES_UID))
+
+
+def _reaches_pixels(path: Path) -> bool:
+    """Whether a file's header is whole: it goes on to where the pixels begin."""
+    reached = False
+
+    def stop(tag: int, *_: object) -> bool:
+        nonlocal reached
+        reached = tag in _PIXELS
+        return tag >= min(_PIXELS)
+
+    return _read(path, [_SOP_CLASS], stop) is not None and reached
+
+
+def _read(path: Path, tags: Sequence[int], stop: Callable[..., bool]) -> Any:
+    """Some elements of a DICOM file; None where it can't be read."""
+    from pydicom.filereader import read_partial  # takes a while to load: for DICOM only
+    from pydicom.tag import Tag
+
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of values that break the standard
+            return read_partial(file, stop_when=stop, specific_tags=[Tag(tag) for tag in tags])
+    except Exception as problem:  # of a damaged file pydicom raises whatever comes
+        _log.info("%s: its DICOM header can't be read: %r", path, problem)
+        return None
+
+
+def _text(element: object) -> str:
+    value = getattr(element, "value", None)
+    return str(value).strip(" \0") if value else ""
