@@ -110,13 +110,116 @@ BATCHES: dict[str, Entry] = {
 }
 """Of a batch as a whole."""
 
-ANNOTATIONS: dict[str, Entry] = {}
+ANNOTATIONS: dict[str, Entry] = {
+    "annotation-mpp": Entry(
+        "The annotation file, or a setting, states another µm per pixel than the image itself. The "
+        "image's own is used; where it carries none the file's, and that before the setting's.",
+        "Nothing, if the annotations were drawn by a tool that didn't know the scale. Else check "
+        "that they are of this image.",
+    ),
+    "annotation-mpp-used": Entry(
+        "The image carries no µm per pixel, and what the annotation tool noted down is used.",
+        "Check it, or give images that carry their scale.",
+    ),
+    "boxes-on-glass": Entry(
+        "A third or more of the annotated boxes that were looked at (up to some 50 of a set) hold "
+        "nothing but even background. They are used as they are.",
+        "Check that the annotations are of these images, in this frame and at this scale.",
+    ),
+    "boxes-outside": Entry(
+        "Some boxes lie wholly outside of their image, or of what was scanned of it. Those outside "
+        "of the image are left out; where it were more than half, they would be refused.",
+        "Check that the annotations are of this image, in this frame and at this scale.",
+    ),
+    "classes-contradict": Entry(
+        "Boxes of different classes lie at one place (intersection over union above 0.95). All are "
+        "kept.",
+        "Look at them in the annotation tool, and delete all but the right one.",
+    ),
+    "columns-several": Entry(
+        "Several columns of a table could be the class, the slide or the image, and they differ. "
+        "The first in the list of known names is used.",
+        "Rename or delete the column that isn't meant.",
+    ),
+    "corner-assumed": Entry(
+        "A table has x, y, width and height (or `bbox`), and doesn't say whether x and y are a "
+        "corner or the centre. They are taken for the top left corner, as COCO has it.",
+        "Call the columns left, top, width, height, or x_center, y_center, width, height.",
+    ),
+    "corners-swapped": Entry(
+        "Boxes have their right or lower corner before the left or upper one. They are turned round.",
+        "Nothing, if the tool draws like that. Else check the names of the columns.",
+    ),
+    "detections-read": Entry(
+        "The file is what `cytolibra screen` wrote: cells that a model found, not what a person "
+        "annotated. It is read all the same.",
+        "Don't train or evaluate on it before a person has gone through it.",
+    ),
+    "doubles-merged": Entry(
+        "Cells are drawn twice, at one place (intersection over union above 0.95) and of one class. "
+        "Each counts once.",
+        "Nothing. In QuPath a detection may lie beneath the annotation of the same cell.",
+    ),
+    "encoding-assumed": Entry(
+        "A table is no UTF-8 and doesn't tell its encoding. It is read as Windows' western one "
+        "(cp1252), which latin-1 is a part of.",
+        "Look whether names have their accents; else save the table as UTF-8.",
+    ),
+    "frame-qupath": Entry(
+        "The slide has bounds, to which QuPath crops it: annotations by QuPath count from their "
+        "corner, and are moved by as much.",
+        "Nothing, if QuPath opened the slide by OpenSlide. Else set `frame` to slide.",
+    ),
+    "objects-left-out": Entry(
+        "QuPath's tiles, TMA cores and the image itself are objects too, but no cells. They are left "
+        "out.",
+        "Nothing.",
+    ),
+    "outline-closed": Entry(
+        "Outlines were drawn open, with their ends close to each other (a quarter of what was drawn "
+        "or less). They are taken as closed; others are lines, and left out.",
+        "Nothing, if they go around cells.",
+    ),
+    "planes-merged": Entry(
+        "Cells are drawn on several focal planes: boxes of one class on different planes that "
+        "overlap by more than half (intersection over union). Each counts once, as drawn first.",
+        "Nothing.",
+    ),
+    "rows-without-cells": Entry(
+        "Rows of a table name an image and no place. They count as no cell; the image counts as "
+        "annotated.",
+        "Nothing, if the image has no cells.",
+    ),
+    "shapes-left-out": Entry(
+        "Lines, arrows, rulers and the like enclose nothing. They are left out.",
+        "Nothing, if none of them was meant as a cell.",
+    ),
+    "text-as-class": Entry(
+        "Some regions of a layer carry a text of their own, which goes before the layer's name as "
+        "their class; others don't.",
+        "If a text is a comment, map it to the class in the table of classes.",
+    ),
+    "z-left-out": Entry(
+        "Corners have a third number, which differs from corner to corner. It is left out: the "
+        "first two are x and y.",
+        "Nothing.",
+    ),
+}
 """Of annotations, as they are read."""
 
 WARNINGS: Mapping[str, Entry] = {**SLIDES, **BATCHES, **ANNOTATIONS}
 """What is warned of, by code."""
 
 REFUSALS: dict[str, Entry] = {
+    "boxes-elsewhere": Entry(
+        "More than half of the boxes of an image (of three or more), or of all, lie outside of it or "
+        "of what was scanned. They are of another image, at another scale or in another frame.",
+        "Give the right image. For slides with bounds, try the setting `frame`.",
+    ),
+    "geographic-crs": Entry(
+        "A GeoJSON file states a coordinate reference system: degrees or metres on the Earth.",
+        "Export it in pixels of the image, or take the member `crs` out if they are pixels.",
+    ),
     "strict": Entry(
         "--strict was given, and the slide has warnings.",
         "Mend what is warned of, or screen it without --strict.",

@@ -54,7 +54,10 @@ def slide_info(path: Path) -> ImageInfo | None:
         return image_info(path)
     with open_slide(path, mpp=1.0) as slide:  # 1.0 is for files that carry none
         mpp = slide.mpp if slide.mpp_source == "file" else None
-        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path))
+        scanned = slide.bounds.x, slide.bounds.y, slide.bounds.right, slide.bounds.bottom
+        whole = (0, 0, slide.size.width, slide.size.height)
+        bounds = None if scanned == whole else scanned
+        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path), bounds)
 
 
 def open_field(field: Field, cache: Path | None = None) -> FieldSlide | None:

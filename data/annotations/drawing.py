@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.annotations.images import ImageInfo
+from data.annotations.remarks import Remark
 
 Outline = tuple[NDArray[np.float64], ...]
 """Rings of corners (K, 2); inside is what an odd number of them surrounds, so holes are rings."""
 
 Placement = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Scale (2,) and offset (2,) that turn a file's coordinates into pixels: p * scale + offset."""
+
+Frame = Literal["slide", "bounds"]
+"""Where (0, 0) is: the corner of level 0, or of the part that was scanned, as QuPath has it."""
 
 CORNERS_OF_AN_ELLIPSE = 32
 
@@ -56,6 +60,10 @@ class Drawing:
         place: for coordinates that aren't pixels, turns the image's facts into their placement.
         declared: classes that the file lists, whether drawn or not, in its order.
         slide, patient: whose image it is, where the file says.
+        frame: where the coordinates begin on a slide that has bounds.
+        in_um: whether the coordinates are µm, not pixels.
+        mpp_by_the_way: whether ``mpp`` is the drawing tool's, not a statement about the image.
+        remarks: what was odd about it.
     """
 
     image: str
@@ -73,6 +81,10 @@ class Drawing:
     declared: tuple[str, ...] = ()
     slide: str = ""
     patient: str = ""
+    frame: Frame = "slide"
+    in_um: bool = False
+    mpp_by_the_way: bool = False
+    remarks: tuple[Remark, ...] = ()
 
 
 def draw(
@@ -86,6 +98,10 @@ def draw(
     declared: tuple[str, ...] = (),
     slide: str = "",
     patient: str = "",
+    frame: Frame = "slide",
+    in_um: bool = False,
+    mpp_by_the_way: bool = False,
+    remarks: Iterable[Remark] = (),
 ) -> Drawing:
     """Packs shapes into arrays; see `Drawing` for the arguments.
 
@@ -118,6 +134,10 @@ def draw(
         declared=declared,
         slide=slide,
         patient=patient,
+        frame=frame,
+        in_um=in_um,
+        mpp_by_the_way=mpp_by_the_way,
+        remarks=tuple(remarks),
     )
     _check(drawing)
     return drawing

@@ -27,12 +27,14 @@ class ImageInfo:
         width, height: in pixels, of level 0 for slides.
         mpp: µm per pixel, None where the file carries none.
         properties: the scanner's own, by OpenSlide's names.
+        bounds: left, top, right and bottom of what was scanned, where the file states it.
     """
 
     width: int
     height: int
     mpp: float | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+    bounds: tuple[int, int, int, int] | None = None
 
 
 InfoOf = Callable[[Path], ImageInfo | None]

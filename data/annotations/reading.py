@@ -12,18 +12,24 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED, ClassTable
+from data.annotations.doubles import overlapping, repeated
 from data.annotations.drawing import Drawing
 from data.annotations.formats import Source, read_sources
 from data.annotations.groups import with_groups
 from data.annotations.images import ImageFolder, ImageInfo, InfoOf, image_info
 from data.annotations.placing import Placed, ignored_areas, place
+from data.annotations.remarks import Remark, doubts_of
 from data.annotations.settings import AnnotationSettings
+from data.annotations.suspicion import Outside, check_outside, find_outside
 from data.fields.fieldset import Field, FieldSet
 
 _THIN = "boxes at most 1 px wide or high"
 _BEYOND = "boxes outside of the image"
 _LINES = "lines and other shapes that enclose nothing"
 _MISSING = "images that are not there"
+_SAME = 0.95
+"""Intersection over union from which on two boxes are one place, drawn twice."""
+
 _UNWANTED = f"shapes whose class is mapped to {DROP}"
 
 
@@ -49,7 +55,8 @@ def read_fields(
     Raises:
         ConfigError: a file is missing, damaged or of no known format; names a class that is not
             known, or an image that isn't there or doesn't fit; an image is annotated twice; a
-            mark has no size; or there are no annotations at all.
+            mark has no size; most boxes lie outside of their image; or there are no annotations
+            at all.
     """
     settings = settings or AnnotationSettings()
     arguments = [annotations] if isinstance(annotations, Path) else annotations
@@ -65,7 +72,9 @@ def read_fields(
     if settings.groups:
         fields = with_groups(fields, settings.groups)
     settler.dropped[_MISSING] = sum(len(source.drawings) for source in sources) - len(fields)
-    return FieldSet(all_classes, fields, tuple(_notes(sources, settler.dropped, others)))
+    remarks = [*settler.remarks, *check_outside(settler.outside)]
+    notes = tuple(_notes(sources, settler.dropped, others))
+    return FieldSet(all_classes, fields, notes, doubts_of(remarks))
 
 
 def read_coco(path: Path, images: Path, classes: Sequence[str] | None = None) -> FieldSet:
@@ -93,24 +102,36 @@ class _Located:
 
 @dataclass(frozen=True)
 class _Settler:
-    """Turns drawings into fields, and counts what it drops."""
+    """Turns drawings into fields, and counts what it drops and what is odd."""
 
     table: ClassTable
     classes: tuple[str, ...]
     settings: AnnotationSettings
     info_of: InfoOf
     dropped: Counter[str] = field(default_factory=Counter)
+    remarks: list[tuple[Path, Remark]] = field(default_factory=list)
+    outside: list[Outside] = field(default_factory=list)
 
     def settle(self, one: _Located) -> Field:
         drawing = one.drawing
+        targets = np.array([self.table.target(name) or "" for name in drawing.names], object)
+        targets[drawing.crowd] = IGNORE
         try:
-            placed = place(drawing, self._info(drawing, one.image), self.settings)
+            if np.any(drawing.marks & (targets == REGION)):
+                raise ConfigError("a region is marked by a point only, which encloses nothing")
+            info = self._info(drawing, one.image)
+            placed = place(drawing, info, self.settings)
         except ConfigError as error:
             raise ConfigError(f"{one.path}: {drawing.image}: {error}") from error
         self.dropped[_LINES] += drawing.left_out
-        targets = np.array([self.table.target(name) or "" for name in drawing.names], object)
-        targets[drawing.crowd] = IGNORE
-        field = self._field(one.image or Path(drawing.image), placed, targets)
+        for remark in (*drawing.remarks, *placed.remarks):
+            self.remarks.append((one.path, remark))
+        cells = ~np.isin(targets, [IGNORE, REGION, DROP])
+        outside = find_outside(one.path, drawing, placed, cells, info, self.settings)
+        self.outside.append(outside)
+        kept = self._kept(placed, targets)
+        kept[np.flatnonzero(kept)[self._doubles(one.path, placed.boxes[kept], targets[kept])]] = False
+        field = self._field(one.image or Path(drawing.image), placed, targets, kept)
         return replace(field, slide=drawing.slide, patient=drawing.patient)
 
     def _info(self, drawing: Drawing, image: Path | None) -> ImageInfo:
@@ -127,8 +148,28 @@ class _Settler:
             )
         return info
 
-    def _field(self, image: Path, placed: Placed, targets: NDArray[np.object_]) -> Field:
-        cells = self._kept(placed, targets)
+    def _doubles(
+        self, path: Path, boxes: NDArray[np.float64], targets: NDArray[np.object_]
+    ) -> NDArray[np.bool_]:
+        """Which cells (N,) repeat one of their class; tells of them, and of other classes there."""
+        pairs = overlapping(boxes, _SAME)
+        alike = targets[pairs[:, 0]] == targets[pairs[:, 1]]
+        again = repeated(len(boxes), pairs[alike])
+        if again.any():
+            text = "{count} cells are drawn twice, at one place and of one class; each counts once"
+            self.remarks.append((path, Remark("doubles-merged", text, int(again.sum()))))
+        if not alike.all():
+            text = "{count} pairs of boxes at one place are of different classes; all are kept"
+            self.remarks.append((path, Remark("classes-contradict", text, int((~alike).sum()))))
+        return again
+
+    def _field(
+        self,
+        image: Path,
+        placed: Placed,
+        targets: NDArray[np.object_],
+        cells: NDArray[np.bool_],
+    ) -> Field:
         ignored = ignored_areas(placed, targets)
         middles = (ignored[:, :2] + ignored[:, 2:]) / 2
         boxes = np.concatenate([placed.clipped(placed.boxes[cells]), ignored])
