@@ -100,7 +100,7 @@ def read_sources(arguments: Sequence[Path], format: str) -> tuple[list[Source], 
         if name:
             sources.append(Source(path, name, read_drawings(path, name, content)))
         elif named:
-            raise ConfigError(f"{path}: {_wrong_kind(format)}")
+            raise ConfigError(f"{path}: {_wrong_kind(format)}{_seen(content)}")
         else:
             others.append(path)
     if not sources:
@@ -116,9 +116,15 @@ def read_drawings(path: Path, format: str, content: Content) -> tuple[Drawing, .
     """
     try:
         return tuple(FORMATS[format].read(path, content))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ConfigError(f"{path}: not as {format} has it: {missing}") from error
+
+
+def _seen(content: Content) -> str:
+    """What a text of no known format begins with: a table whose header is missing, most often."""
+    first = next(iter(content.splitlines()), "") if isinstance(content, str) else ""
+    return f"; its first line is {first[:200]!r}" if first.strip() else ""
 
 
 def _wrong_kind(format: str) -> str:

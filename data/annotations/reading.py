@@ -240,8 +240,14 @@ def _located(
         if image is None and images.is_given:
             if skip_missing:
                 continue
-            raise ConfigError(f"{drawing.image}: no such file, though {path} names it")
+            raise ConfigError(f"{drawing.image}: no such file, though {path} names it{_how(path, drawing)}")
         yield _Located(path, drawing, image)
+
+
+def _how(path: Path, drawing: Drawing) -> str:
+    """A hint where it is only by its own name that a file names an image."""
+    by_itself = drawing.image and path.name.lower().startswith(drawing.image.lower())
+    return " by its own name; call it as the image is called" if by_itself else ""
 
 
 def _check_images(located: Sequence[_Located]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,9 @@ from configs import ConfigError
 from data.annotations.drawing import Drawing, Placement
 from data.annotations.images import ImageInfo
 from data.annotations.remarks import Remark
-from data.annotations.settings import AnnotationSettings
+
+if TYPE_CHECKING:
+    from data.annotations.settings import AnnotationSettings
 
 SANE_MPP = (0.05, 5.0)
 """Finest and coarsest µm per pixel that a microscope gives; the pipeline's own limits."""

@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,6 +183,16 @@ def number(text: str, mark: str = ".") -> float:
     digits = re.fullmatch(r"[+-]?[\d.,'’ \u00a0\u202f]+", text)
     hint = "; write it without marks for thousands" if digits and text[-1].isdigit() else ""
     raise ValueError(f"{text[:40]!r} is no number{hint}")
+
+
+def numbers(texts: Sequence[str]) -> list[float]:
+    """Numbers that belong together; see `decimal_mark` and `number`.
+
+    Raises:
+        ValueError: one is none, or it can't be told what a comma means.
+    """
+    mark = decimal_mark(texts)
+    return [number(text, mark) for text in texts]
 
 
 def _first_line(text: str) -> str:
