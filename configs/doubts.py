@@ -131,11 +131,6 @@ ANNOTATIONS: dict[str, Entry] = {
         "of the image are left out; where it were more than half, they would be refused.",
         "Check that the annotations are of this image, in this frame and at this scale.",
     ),
-    "classes-contradict": Entry(
-        "Boxes of different classes lie at one place (intersection over union above 0.95). All are "
-        "kept.",
-        "Look at them in the annotation tool, and delete all but the right one.",
-    ),
     "columns-several": Entry(
         "Several columns of a table could be the class, the slide or the image, and they differ. "
         "The first in the list of known names is used.",
@@ -147,18 +142,14 @@ ANNOTATIONS: dict[str, Entry] = {
         "Call the columns left, top, width, height, or x_center, y_center, width, height.",
     ),
     "corners-swapped": Entry(
-        "Boxes have their right or lower corner before the left or upper one. They are turned round.",
-        "Nothing, if the tool draws like that. Else check the names of the columns.",
+        "The corners of boxes stand in the wrong order, or a width or height is negative. They are "
+        "put in order.",
+        "Nothing, if the boxes are right; look at some.",
     ),
     "detections-read": Entry(
         "The file is what `cytolibra screen` wrote: cells that a model found, not what a person "
         "annotated. It is read all the same.",
         "Don't train or evaluate on it before a person has gone through it.",
-    ),
-    "doubles-merged": Entry(
-        "Cells are drawn twice, at one place (intersection over union above 0.95) and of one class. "
-        "Each counts once.",
-        "Nothing. In QuPath a detection may lie beneath the annotation of the same cell.",
     ),
     "encoding-assumed": Entry(
         "A table is no UTF-8 and doesn't tell its encoding. It is read as Windows' western one "
@@ -170,14 +161,9 @@ ANNOTATIONS: dict[str, Entry] = {
         "corner, and are moved by as much.",
         "Nothing, if QuPath opened the slide by OpenSlide. Else set `frame` to slide.",
     ),
-    "objects-left-out": Entry(
-        "QuPath's tiles, TMA cores and the image itself are objects too, but no cells. They are left "
-        "out.",
-        "Nothing.",
-    ),
     "outline-closed": Entry(
-        "Outlines were drawn open, with their ends close to each other (a quarter of what was drawn "
-        "or less). They are taken as closed; others are lines, and left out.",
+        "Outlines were drawn open, with their ends close to each other (up to a quarter of what was "
+        "drawn). They are taken as closed; others are lines, and left out.",
         "Nothing, if they go around cells.",
     ),
     "planes-merged": Entry(
@@ -191,13 +177,19 @@ ANNOTATIONS: dict[str, Entry] = {
         "Nothing, if the image has no cells.",
     ),
     "shapes-left-out": Entry(
-        "Lines, arrows, rulers and the like enclose nothing. They are left out.",
-        "Nothing, if none of them was meant as a cell.",
+        "Shapes that enclose nothing or can't be told, such as lines, skeletons and empty masks, "
+        "are no cells, and are left out.",
+        "Draw a box, an outline or a point where a cell is meant.",
     ),
     "text-as-class": Entry(
         "Some regions of a layer carry a text of their own, which goes before the layer's name as "
         "their class; others don't.",
         "If a text is a comment, map it to the class in the table of classes.",
+    ),
+    "tiles-left-out": Entry(
+        "QuPath's tiles, TMA cores and the image itself are objects too, but no cells. They are "
+        "left out.",
+        "Nothing.",
     ),
     "z-left-out": Entry(
         "Corners have a third number, which differs from corner to corner. It is left out: the "
@@ -212,8 +204,8 @@ WARNINGS: Mapping[str, Entry] = {**SLIDES, **BATCHES, **ANNOTATIONS}
 
 REFUSALS: dict[str, Entry] = {
     "boxes-elsewhere": Entry(
-        "More than half of the boxes of an image (of three or more), or of all, lie outside of it or "
-        "of what was scanned. They are of another image, at another scale or in another frame.",
+        "More than half of the boxes of an image (of three or more), or of all, lie outside of it "
+        "or of what was scanned. They are of another image, at another scale or in another frame.",
         "Give the right image. For slides with bounds, try the setting `frame`.",
     ),
     "geographic-crs": Entry(

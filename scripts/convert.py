@@ -59,13 +59,20 @@ def convert(
     mpp: Annotated[
         float | None, typer.Option(help="µm per pixel of images that carry none.")
     ] = None,
+    frame: Annotated[
+        str,
+        typer.Option(
+            help="Where coordinates begin on slides with bounds: slide, bounds, or auto (of QuPath "
+            "bounds, of others slide)."
+        ),
+    ] = "auto",
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Pass over images that are not there.")
     ] = False,
 ) -> None:
     """Converts annotations of many formats to COCO."""
-    from data.annotations import AnnotationSettings, read_fields
-    from scripts.slides import slide_info
+    from data.annotations import AnnotationSettings
+    from scripts.slides import read_annotated
 
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
         raise ConfigError(f"--out {out}: is what is to be converted; name another file")
@@ -74,11 +81,12 @@ def convert(
         "classes": _read_table(classes or []),
         "point_size": point_size,
         "mpp": mpp,
+        "frame": frame,
         "skip_missing": skip_missing,
     }
     settings = validate(values, AnnotationSettings, "options")
     roots = _existing(images or [])
-    fields = read_fields(inputs, roots, None, settings, slide_info)
+    fields = read_annotated(inputs, roots, None, settings)
     _write(fields, roots, out)
     _tell(fields, out)
 

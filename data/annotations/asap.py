@@ -7,7 +7,6 @@ a slide, whatever its bounds.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from data.annotations.classes import UNCLASSIFIED
 from data.annotations.drawing import Drawing, Shape, draw, mark, nothing, outline
 from data.annotations.files import Content, own_name
-from data.annotations.remarks import Remark
 from data.fields.sheets import number, numbers
 
 SUFFIXES = (".xml",)
@@ -33,14 +31,8 @@ def matches(path: Path, content: Content) -> bool:
 
 def read(path: Path, content: Content) -> Iterator[Drawing]:
     """What the file draws on the image of its name."""
-    found = content.findall("Annotations/Annotation")
-    lines = Counter(kind for one in found if (kind := _kind(one)) not in _OUTLINES + _MARKS)
-    remarks = [
-        Remark("shapes-left-out", f"left out {{count}} shapes of type {kind}, which enclose nothing", count)
-        for kind, count in lines.items()
-    ]
-    shapes = (shape for one in found for shape in _shapes(one))
-    yield draw(own_name(path, SUFFIXES), shapes, remarks=remarks)
+    found = content.iterfind("Annotations/Annotation")
+    yield draw(own_name(path, SUFFIXES), (shape for one in found for shape in _shapes(one)))
 
 
 def _kind(annotation: Element) -> str:
@@ -56,7 +48,7 @@ def _shapes(annotation: Element) -> Iterator[Shape]:
     elif kind in _OUTLINES:
         yield outline(name, _points(annotation))
     else:
-        yield nothing(name)
+        yield nothing(name, f"annotations of type {kind}")
 
 
 def _points(annotation: Element) -> NDArray[np.float64]:

@@ -38,8 +38,8 @@ PLACES = {
 """Names of columns that say where a cell is, by their meaning, without signs and units."""
 
 OTHERS = {
-    "image": "image imagename imagefilename imagepath imageid imagefile filename file path filepath "
-    "img imgname slidename",
+    "image": "image imagename imagefilename imagepath imageid imagefile filename file path "
+    "filepath img imgname slidename",
     "slide": "slide slideid wsi",
     "patient": "patient patientid case caseid",
     "class": "class classname classification label labelname category categoryname bethesda "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +117,22 @@ def read_drawings(path: Path, format: str, content: Content) -> tuple[Drawing, .
     """
     try:
         return tuple(FORMATS[format].read(path, content))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ConfigError(f"{path}: not as {format} has it: {missing}") from error
+    except _FAULTS as error:
+        raise ConfigError(f"{path}: not as {format} has it: {_in_words(error)}") from error
+
+
+_FAULTS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
+           csv.Error)  # fmt: skip
+"""What a wrong file may make a reader raise."""
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong, for people: Python's own words for a wrong type mean nothing to them."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, ValueError | csv.Error):
+        return str(error)
+    return "something in it is of another kind, or elsewhere, than in this format"
 
 
 def _seen(content: Content) -> str:

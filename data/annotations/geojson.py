@@ -13,7 +13,7 @@ geometries the polygons are one object; one cell on several focal planes is one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,9 @@ from configs import ConfigError
 from configs.doubts import with_code
 from data.annotations.classes import UNCLASSIFIED
 from data.annotations.doubles import overlapping, repeated
-from data.annotations.drawing import Drawing, Shape, draw, mark, nothing, outline
+from data.annotations.drawing import Drawing, Remark, Shape, draw, mark, nothing, outline
 from data.annotations.files import Content, own_name
 from data.annotations.own import screened_slide
-from data.annotations.remarks import Remark
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz")
 
@@ -60,13 +59,21 @@ def read(path: Path, content: Content) -> Iterator[Drawing]:
     for number, feature in enumerate(_features(content), 1):
         try:
             found.add(feature)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            IndexError,
+            OverflowError,
+        ) as error:
             missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"feature {number}: {missing}") from error
     own = screened_slide(path)
     told = [Remark("detections-read", "these cells were found by a model")] if own else []
     name = own or own_name(path, SUFFIXES)
-    yield draw(name, found.cells(), frame="bounds", remarks=(*told, *found.remarks()))
+    remarks = Counter(told) + found.remarks()
+    yield draw(name, found.cells(), frame="bounds", remarks=remarks)
 
 
 @dataclass
@@ -77,14 +84,12 @@ class _Found:
         shapes: in the order of the file.
         planes: of each shape, z, c and t of its focal plane.
         left_out: kinds of objects that are no cells.
-        lines: kinds of geometry that enclose nothing.
         deep: corners that have a third number, which isn't that of others.
     """
 
     shapes: list[Shape] = field(default_factory=list)
     planes: list[tuple[int, int, int]] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
-    lines: Counter[str] = field(default_factory=Counter)
     heights: set[float] = field(default_factory=set)
     deep: int = 0
 
@@ -110,20 +115,18 @@ class _Found:
         """The shapes, one cell on several focal planes once."""
         return [s for s, again in zip(self.shapes, self._repeats(), strict=True) if not again]
 
-    def remarks(self) -> Iterator[Remark]:
-        """What was odd."""
+    def remarks(self) -> Counter[Remark]:
+        """What was odd, and how often."""
+        found: Counter[Remark] = Counter()
         for kind, count in self.left_out.items():
-            text = f"left out {{count}} objects of type {kind}, which are no cells"
-            yield Remark("objects-left-out", text, count)
-        for kind, count in self.lines.items():
-            text = f"left out {{count}} shapes of type {kind}, which enclose nothing"
-            yield Remark("shapes-left-out", text, count)
+            text = f"objects of type {kind} are no cells, and are left out"
+            found[Remark("tiles-left-out", text)] = count
         if len(self.heights) > 1:
-            text = "{count} corners have a third number, which was left out"
-            yield Remark("z-left-out", text, self.deep)
-        if merged := int(self._repeats().sum()):
-            text = "{count} boxes lie on another focal plane over one of their class: the same cell"
-            yield Remark("planes-merged", text, merged)
+            text = "corners have a third number, which is left out"
+            found[Remark("z-left-out", text)] = self.deep
+        text = "boxes on another focal plane, over one of their class, are the same cell"
+        found[Remark("planes-merged", text)] = int(self._repeats().sum())
+        return found
 
     def _repeats(self) -> NDArray[np.bool_]:
         """Which shapes (N,) are a cell that was drawn before, on another focal plane."""
@@ -149,10 +152,8 @@ class _Found:
         elif points:
             yield from (mark(name, *point) for point in points)
         elif not lines:
-            lines = ["no geometry"]
-        self.lines.update(lines)
-        if not rings and not points:
-            yield nothing(name)
+            lines = ["features without a geometry"]
+        yield from (nothing(name, kind) for kind in lines)
 
     def _middle(self, geometry: Any) -> Position | None:
         """The middle of a nucleus, where there is one."""
@@ -193,7 +194,7 @@ class _Found:
         if kind == "MultiPoint":
             return [], list(self._positions(coordinates)), []
         if kind in ("LineString", "MultiLineString"):
-            return [], [], [kind]
+            return [], [], ["lines"]
         raise ValueError(f"a geometry of type {kind!r}")
 
     def _rings(self, coordinates: list[Any]) -> list[Position]:

@@ -16,6 +16,7 @@ from configs import ConfigError
 
 _NO_IMAGES = frozenset(
     {".json", ".geojson", ".xml", ".ndpa", ".txt", ".csv", ".tsv", ".gz", ".yaml", ".yml", ".names"}
+    | {".annotations"}
 )
 
 

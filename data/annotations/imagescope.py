@@ -1,10 +1,10 @@
 """Aperio ImageScope's XML: layers (``Annotation``) of regions in level-0 pixels.
 
-The class is a region's ``Text`` where it has one, else its layer's ``Name`` or description. ``Type``
-is 0 for outlines, 1 for rectangles, 2 for ellipses, whose two vertices are corners of the box around
-them; 3 and above are arrows, rulers and the like. A region with ``NegativeROA="1"`` is a hole of the
-regions of its layer that it lies in; elsewhere it is cut out of the analysis: to be ignored. HALO writes
-the same with ``Type="Polygon"``, and ``V`` for vertices.
+The class is a region's ``Text`` where it has one, else its layer's ``Name`` or description.
+``Type`` is 0 for outlines, 1 for rectangles, 2 for ellipses, whose two vertices are corners of the
+box around them; 3 and above are arrows, rulers and the like. A region with ``NegativeROA="1"`` is a
+hole of the regions of its layer that it lies in; elsewhere it is cut out of the analysis: to be
+ignored. HALO writes the same with ``Type="Polygon"``, and ``V`` for vertices.
 
 ``MicronsPerPixel`` is what ImageScope knew of the slide, 1 where it knew nothing: the slide's own
 scale goes before it.
@@ -12,7 +12,6 @@ scale goes before it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.annotations.classes import UNCLASSIFIED
-from data.annotations.drawing import Drawing, Shape, draw, nothing, outline
+from data.annotations.drawing import Drawing, Remark, Shape, draw, nothing, outline
 from data.annotations.files import Content, own_name
-from data.annotations.remarks import Remark
 from data.fields.sheets import number, numbers
 
 SUFFIXES = (".xml", ".annotations")
@@ -33,7 +31,7 @@ UNKNOWN_MPP = 1.0
 """What ImageScope writes for images whose scale it doesn't know."""
 
 _OUTLINES = {"0", "1", "2", "polygon", "rectangle", "ellipse"}
-_KINDS = {"3": "arrow", "4": "ruler"}
+_KINDS = {"3": "arrows", "4": "rulers"}
 
 
 def matches(path: Path, content: Content) -> bool:
@@ -146,20 +144,20 @@ def _with_holes(regions: Sequence[_Region]) -> Iterator[Shape]:
         if number_ in inside:
             continue
         if not len(region.corners):
-            yield nothing(region.name)
+            yield nothing(region.name, _KINDS.get(region.kind, f"regions of type {region.kind}"))
         else:
-            rings = (region.corners, *holes.get(number_, [])) if len(region.corners) > 2 else (region.corners,)
+            rings = (
+                (region.corners, *holes.get(number_, []))
+                if len(region.corners) > 2
+                else (region.corners,)
+            )
             yield outline(region.name, *rings, crowd=region.negative)
 
 
 def _remarks(regions: Sequence[_Region]) -> Iterator[Remark]:
-    left_out = Counter(region.kind for region in regions if not len(region.corners))
-    for kind, count in left_out.items():
-        named = _KINDS.get(kind, kind)
-        text = f"left out {{count}} shapes of type {named}, which enclose nothing"
-        yield Remark("shapes-left-out", text, count)
     drawn = [region for region in regions if len(region.corners) and not region.negative]
     layers = {region.layer for region in drawn if not region.has_text}
     mixed = [region for region in drawn if region.has_text and region.layer in layers]
-    for name, count in Counter(region.name for region in mixed).items():
-        yield Remark("text-as-class", f"{{count}} regions are called {name!r} by their own text", count)
+    for region in mixed:
+        text = f"regions beside others of their layer are called {region.name!r} by their own text"
+        yield Remark("text-as-class", text)

@@ -13,7 +13,6 @@ lines.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -35,16 +34,21 @@ from data.annotations.drawing import (
 )
 from data.annotations.files import Content, own_name
 from data.annotations.images import ImageInfo
-from data.annotations.remarks import Remark
 from data.annotations.scaling import axis_mpp
 from data.fields.sheets import number
 
 SUFFIXES = (".ndpa",)
 
 WIDEST_GAP = 0.25
-"""Distance of the ends of an open outline, as a share of what was drawn, up to which it is closed."""
+"""Distance of the ends of an open outline, as a share of its length, up to which it is closed."""
 
 _AXES = ("X", "Y")
+_KINDS = {
+    "freehand": "open lines",
+    "linearmeasure": "rulers",
+    "pointer": "arrows",
+    "": "bare views",
+}
 
 
 def matches(path: Path, content: Content) -> bool:
@@ -56,16 +60,7 @@ def matches(path: Path, content: Content) -> bool:
 def read(path: Path, content: Content) -> Iterator[Drawing]:
     """What the file draws on the slide of its name."""
     views = content.findall("ndpviewstate")
-    lines = Counter(_kind(view) for view in views if _is_line(view))
-    remarks = [
-        Remark("shapes-left-out", f"left out {{count}} shapes of type {kind}, which enclose nothing", count)
-        for kind, count in lines.items()
-    ]
-    if closed := sum(_is_open(view) and not _is_line(view) for view in views):
-        text = "{count} outlines were drawn open, with their ends close: taken as closed"
-        remarks.append(Remark("outline-closed", text, closed))
-    shapes = [_shape(view) for view in views]
-    yield draw(own_name(path, SUFFIXES), shapes, place=place, remarks=remarks)
+    yield draw(own_name(path, SUFFIXES), [_shape(view) for view in views], place=place)
 
 
 def place(info: ImageInfo) -> Placement:
@@ -97,19 +92,24 @@ def _shape(view: Element) -> Shape:
     name = (view.findtext("title") or "").strip() or UNCLASSIFIED
     drawn, kind = view.find("annotation"), _kind(view)
     if drawn is None or _is_line(view):
-        return nothing(name)
+        return nothing(name, _KINDS.get(kind, f"drawings of type {kind}"))
     if kind == "pin":
         return mark(name, *_point(drawn))
     if kind == "circle":
         radius = _number(drawn, "radius")
         return ellipse(name, _point(drawn), (radius, radius))
-    return outline(name, _points(drawn))
+    shape = outline(name, _points(drawn))
+    if not _is_open(view):
+        return shape
+    return shape.remarked(
+        "outline-closed", "outlines drawn open, with their ends close, are closed"
+    )
 
 
 def _kind(view: Element) -> str:
     """The type of what a view shows."""
     drawn = view.find("annotation")
-    return "views without a drawing" if drawn is None else (drawn.get("type") or "no type").strip()
+    return "" if drawn is None else (drawn.get("type") or "unknown").strip()
 
 
 def _is_open(view: Element) -> bool:

@@ -21,4 +21,6 @@ def screened_slide(path: Path) -> str | None:
         stated = report["slide"]["path"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return PurePosixPath(stated.replace("\\", "/")).name or None if isinstance(stated, str) else None
+    return (
+        PurePosixPath(stated.replace("\\", "/")).name or None if isinstance(stated, str) else None
+    )

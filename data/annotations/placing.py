@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from configs import ConfigError
 from data.annotations.areas import covering, outside
 from data.annotations.classes import IGNORE, REGION
-from data.annotations.drawing import Drawing, Outline
+from data.annotations.drawing import Drawing, Outline, Remark
 from data.annotations.images import ImageInfo
-from data.annotations.remarks import Remark
 from data.annotations.scaling import placement, settle_mpp
 from data.annotations.settings import AnnotationSettings
 

@@ -12,24 +12,19 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED, ClassTable
-from data.annotations.doubles import overlapping, repeated
 from data.annotations.drawing import Drawing
 from data.annotations.formats import Source, read_sources
 from data.annotations.groups import with_groups
 from data.annotations.images import ImageFolder, ImageInfo, InfoOf, image_info
+from data.annotations.log import Log
 from data.annotations.placing import Placed, ignored_areas, place
-from data.annotations.remarks import Remark, doubts_of
 from data.annotations.settings import AnnotationSettings
 from data.annotations.suspicion import Outside, check_outside, find_outside
 from data.fields.fieldset import Field, FieldSet
 
 _THIN = "boxes at most 1 px wide or high"
 _BEYOND = "boxes outside of the image"
-_LINES = "lines and other shapes that enclose nothing"
 _MISSING = "images that are not there"
-_SAME = 0.95
-"""Intersection over union from which on two boxes are one place, drawn twice."""
-
 _UNWANTED = f"shapes whose class is mapped to {DROP}"
 
 
@@ -67,14 +62,15 @@ def read_fields(
     all_classes = table.all_classes(names, list(declared))
     located = list(_located(sources, ImageFolder(images), settings.skip_missing))
     _check_images(located)
-    settler = _Settler(table, all_classes, settings, info_of)
+    log = Log()
+    settler = _Settler(table, all_classes, settings, info_of, log)
     fields = tuple(settler.settle(one) for one in located)
+    check_outside(settler.outside, log)
     if settings.groups:
         fields = with_groups(fields, settings.groups)
     settler.dropped[_MISSING] = sum(len(source.drawings) for source in sources) - len(fields)
-    remarks = [*settler.remarks, *check_outside(settler.outside)]
     notes = tuple(_notes(sources, settler.dropped, others))
-    return FieldSet(all_classes, fields, notes, doubts_of(remarks))
+    return FieldSet(all_classes, fields, notes, tuple(log.doubts()))
 
 
 def read_coco(path: Path, images: Path, classes: Sequence[str] | None = None) -> FieldSet:
@@ -102,36 +98,33 @@ class _Located:
 
 @dataclass(frozen=True)
 class _Settler:
-    """Turns drawings into fields, and counts what it drops and what is odd."""
+    """Turns drawings into fields, and counts what it drops."""
 
     table: ClassTable
     classes: tuple[str, ...]
     settings: AnnotationSettings
     info_of: InfoOf
+    log: Log
     dropped: Counter[str] = field(default_factory=Counter)
-    remarks: list[tuple[Path, Remark]] = field(default_factory=list)
     outside: list[Outside] = field(default_factory=list)
 
     def settle(self, one: _Located) -> Field:
         drawing = one.drawing
-        targets = np.array([self.table.target(name) or "" for name in drawing.names], object)
-        targets[drawing.crowd] = IGNORE
         try:
-            if np.any(drawing.marks & (targets == REGION)):
-                raise ConfigError("a region is marked by a point only, which encloses nothing")
             info = self._info(drawing, one.image)
             placed = place(drawing, info, self.settings)
         except ConfigError as error:
             raise ConfigError(f"{one.path}: {drawing.image}: {error}") from error
-        self.dropped[_LINES] += drawing.left_out
-        for remark in (*drawing.remarks, *placed.remarks):
-            self.remarks.append((one.path, remark))
+        self.log.drawing(drawing, one.path)
+        for remark in placed.remarks:
+            self.log.add(*remark, one.path)
+        targets = np.array([self.table.target(name) or "" for name in drawing.names], object)
+        targets[drawing.crowd] = IGNORE
+        if np.any(drawing.marks & (targets == REGION)):
+            raise ConfigError(f"{one.path}: {drawing.image}: a region is only a point: no outline")
         cells = ~np.isin(targets, [IGNORE, REGION, DROP])
-        outside = find_outside(one.path, drawing, placed, cells, info, self.settings)
-        self.outside.append(outside)
-        kept = self._kept(placed, targets)
-        kept[np.flatnonzero(kept)[self._doubles(one.path, placed.boxes[kept], targets[kept])]] = False
-        field = self._field(one.image or Path(drawing.image), placed, targets, kept)
+        self.outside.append(find_outside(one.path, drawing, placed, cells, info, self.settings))
+        field = self._field(one.image or Path(drawing.image), placed, targets)
         return replace(field, slide=drawing.slide, patient=drawing.patient)
 
     def _info(self, drawing: Drawing, image: Path | None) -> ImageInfo:
@@ -148,28 +141,8 @@ class _Settler:
             )
         return info
 
-    def _doubles(
-        self, path: Path, boxes: NDArray[np.float64], targets: NDArray[np.object_]
-    ) -> NDArray[np.bool_]:
-        """Which cells (N,) repeat one of their class; tells of them, and of other classes there."""
-        pairs = overlapping(boxes, _SAME)
-        alike = targets[pairs[:, 0]] == targets[pairs[:, 1]]
-        again = repeated(len(boxes), pairs[alike])
-        if again.any():
-            text = "{count} cells are drawn twice, at one place and of one class; each counts once"
-            self.remarks.append((path, Remark("doubles-merged", text, int(again.sum()))))
-        if not alike.all():
-            text = "{count} pairs of boxes at one place are of different classes; all are kept"
-            self.remarks.append((path, Remark("classes-contradict", text, int((~alike).sum()))))
-        return again
-
-    def _field(
-        self,
-        image: Path,
-        placed: Placed,
-        targets: NDArray[np.object_],
-        cells: NDArray[np.bool_],
-    ) -> Field:
+    def _field(self, image: Path, placed: Placed, targets: NDArray[np.object_]) -> Field:
+        cells = self._kept(placed, targets)
         ignored = ignored_areas(placed, targets)
         middles = (ignored[:, :2] + ignored[:, 2:]) / 2
         boxes = np.concatenate([placed.clipped(placed.boxes[cells]), ignored])
@@ -240,14 +213,8 @@ def _located(
         if image is None and images.is_given:
             if skip_missing:
                 continue
-            raise ConfigError(f"{drawing.image}: no such file, though {path} names it{_how(path, drawing)}")
+            raise ConfigError(f"{drawing.image}: no such file, though {path} names it")
         yield _Located(path, drawing, image)
-
-
-def _how(path: Path, drawing: Drawing) -> str:
-    """A hint where it is only by its own name that a file names an image."""
-    by_itself = drawing.image and path.name.lower().startswith(drawing.image.lower())
-    return " by its own name; call it as the image is called" if by_itself else ""
 
 
 def _check_images(located: Sequence[_Located]) -> None:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import ConfigError
-from data.annotations.drawing import Drawing, Placement
+from data.annotations.drawing import Drawing, Placement, Remark
 from data.annotations.images import ImageInfo
-from data.annotations.remarks import Remark
 
 if TYPE_CHECKING:
     from data.annotations.settings import AnnotationSettings
@@ -84,9 +83,7 @@ def placement(
     if frame == "slide" or info.bounds is None or not any(info.bounds[:2]):
         return (scale, np.zeros(2)), []
     x, y = info.bounds[:2]
-    text = (
-        f"(0, 0) is taken for the corner of what was scanned, as QuPath has it: moved by {x}, {y} px"
-    )
+    text = f"(0, 0) is taken for the corner of what was scanned (bounds): moved by {x}, {y} px"
     return (scale, np.array([x, y], np.float64)), [Remark("frame-qupath", text)]
 
 

@@ -12,8 +12,8 @@ from configs import ConfigError
 from configs.doubts import with_code
 from data.annotations.drawing import Drawing
 from data.annotations.images import ImageInfo
+from data.annotations.log import Log
 from data.annotations.placing import Placed, place
-from data.annotations.remarks import Remark
 from data.annotations.settings import AnnotationSettings
 
 MOST_OUTSIDE = 0.5
@@ -46,11 +46,6 @@ class Outside:
         """Whether these can hardly be annotations of this image."""
         return self.count > MOST_OUTSIDE * self.of
 
-    def remark(self) -> Remark:
-        """For a set that is read all the same."""
-        text = f"{self.count} of {self.of} boxes lie outside of the image, or of what was scanned"
-        return Remark("boxes-outside", text)
-
 
 def find_outside(
     path: Path,
@@ -75,8 +70,8 @@ def find_outside(
     return Outside(found.path, found.image, found.count, found.of, hint)
 
 
-def check_outside(found: list[Outside]) -> list[tuple[Path, Remark]]:
-    """What is to be told of boxes outside, by file.
+def check_outside(found: list[Outside], log: Log) -> None:
+    """Takes note of boxes outside.
 
     Raises:
         ConfigError: more than `MOST_OUTSIDE` of one image, or of all.
@@ -85,7 +80,9 @@ def check_outside(found: list[Outside]) -> list[tuple[Path, Remark]]:
     whole = Outside(Path(), "", sum(one.count for one in found), sum(one.of for one in found))
     if several or whole.is_too_many:
         raise _refusal((several or [one for one in found if one.count])[0])
-    return [(one.path, one.remark()) for one in found if one.count]
+    text = f"of {whole.of} boxes lie outside of their image, or of what was scanned of it"
+    for one in found:
+        log.add("boxes-outside", text, one.path, one.count)
 
 
 def _refusal(one: Outside) -> ConfigError:

@@ -2,8 +2,8 @@
 
 `columns` says what columns mean, `data.fields.sheets` how spreadsheets write tables. Without a
 column for the image all rows are of the image of the file's own name; of ``cells.csv``, as
-``cytolibra screen`` writes it, of the slide that the ``report.json`` beside it names. QuPath's table
-of measurements counts from the corner of a slide's bounds, as QuPath's GeoJSON does.
+``cytolibra screen`` writes it, of the slide that the ``report.json`` beside it names. QuPath's
+table of measurements counts from the corner of a slide's bounds, as QuPath's GeoJSON does.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from data.annotations.classes import UNCLASSIFIED
 from data.annotations.columns import names_places, understand
-from data.annotations.drawing import Drawing, Shape, box, draw, mark, nothing
+from data.annotations.drawing import Drawing, Remark, Shape, box, draw, mark, nothing
 from data.annotations.files import TABLES, Content, own_name
 from data.annotations.own import screened_slide
-from data.annotations.remarks import Remark
 from data.fields.sheets import Sheet, decimal_mark, number, parse_sheet
 
 SUFFIXES = TABLES
@@ -58,7 +57,7 @@ def read(path: Path, content: Content) -> Iterator[Drawing]:
     shapes = table.shapes()
     remarks = table.remarks()
     if own:
-        remarks.append(Remark("detections-read", "these cells were found by a model"))
+        remarks[Remark("detections-read", "cells were found by a model, not by a person")] = 1
     for image, rows in table.images(own or own_name(path, SUFFIXES)).items():
         yield draw(
             image,
@@ -71,7 +70,7 @@ def read(path: Path, content: Content) -> Iterator[Drawing]:
             in_um=table.columns.in_um,
             remarks=remarks,
         )
-        remarks = []  # of the file, and told with its first image
+        remarks = Counter()  # of the file, and told with its first image
 
 
 class _Table:
@@ -88,7 +87,9 @@ class _Table:
     def images(self, own: str) -> dict[str, list[int]]:
         """The rows of each image, in the order of the file; ``own`` where no row names one."""
         columns = self.columns.all_of("image") or self.columns.all_of("slide")
-        names = [_DEFUSED.sub("", self._text(row, columns[0])) if columns else "" for row in self._rows]
+        names = [
+            _DEFUSED.sub("", self._text(row, columns[0])) if columns else "" for row in self._rows
+        ]
         if any(names) and not all(names):
             raise ValueError(f"{self._line(names.index(''))}: no image is named")
         rows: dict[str, list[int]] = defaultdict(list)
@@ -129,27 +130,30 @@ class _Table:
             if np.isnan(values).any() or (self.columns.is_qupath and _is_no_cell(kind)):
                 found.append(None)
             elif self.columns.is_qupath and rois is not None and _is_line(self._text(row, rois)):
-                found.append(nothing(name))
+                found.append(nothing(name, "lines"))
             elif self.columns.kind == "point":
                 found.append(mark(name, *values[:2]))
             else:
                 found.append(box(name, values))
         return found
 
-    def remarks(self) -> list[Remark]:
-        """What was odd about the file."""
-        found = [Remark(doubt.code, doubt.text) for doubt in self._sheet.doubts]
+    def remarks(self) -> Counter[Remark]:
+        """What was odd about the file, and how often."""
+        found = Counter(Remark(doubt.code, doubt.text) for doubt in self._sheet.doubts)
         shown = ", ".join(self._name(meaning) for meaning in self.columns.places)
         if self.columns.kind in ("assumed corner", "text"):
             text = f"{shown}: x and y are taken for the top left corner of a box"
-            found.append(Remark("corner-assumed", text))
-        if self.columns.kind == "corners" and (swapped := int(self._are_swapped.sum())):
-            found.append(Remark("corners-swapped", f"{{count}} boxes ({shown}) turned round", swapped))
-        if empty := int(np.isnan(self._values).all(1).sum()):
-            found.append(Remark("rows-without-cells", "{count} rows name no place of a cell", empty))
+            found[Remark("corner-assumed", text)] = 1
+        if self.columns.kind == "corners":
+            text = f"boxes whose corners ({shown}) stand in the wrong order are turned round"
+            found[Remark("corners-swapped", text)] = int(self._are_swapped.sum())
+        text = "rows name no place, and are no cells"
+        found[Remark("rows-without-cells", text)] = int(np.isnan(self._values).all(1).sum())
         if self.columns.is_qupath:
-            found += self._objects_left_out()
-        return found + [r for meaning in ("class", "image", "slide") for r in self._several(meaning)]
+            found.update(self._left_out())
+        found.update(self._several("class"))
+        found.update(self._several("image"))
+        return +found
 
     def size(self, rows: Sequence[int]) -> tuple[float, float] | None:
         """Width and height of the image that some rows are of, where they say."""
@@ -258,20 +262,20 @@ class _Table:
             if even and (places <= extents).all():
                 names = f"{self._name('width')} and {self._name('height')}"
                 raise ValueError(
-                    f"{names} are the same in all rows of an image, and all places lie within them: "
-                    "they seem to be the image's; call them image_width and image_height if so"
+                    f"{names} are the same in all rows of an image, and all places lie within "
+                    "them: they seem to be the image's; call them image_width and image_height if so"
                 )
 
     def _check_within(self) -> None:
-        """Refuses boxes that must be corners, as they would reach beyond the image that is stated."""
+        """Refuses boxes that reach beyond the image whose size is stated: they may be corners."""
         for rows in self.images("").values():
             size = self.size(rows)
             beyond = self._boxes[rows, 2:] > np.array(size or np.inf) + 1
             if beyond.any():
                 row = rows[int(np.flatnonzero(beyond.any(1))[0])]
                 raise ValueError(
-                    f"{self._line(row)}: {self._name('bbox')} as x, y, width, height reaches beyond "
-                    "the image; if these are corners, give them as x_min, y_min, x_max, y_max"
+                    f"{self._line(row)}: {self._name('bbox')} as x, y, width, height reaches "
+                    "beyond the image; if these are corners, give them as x_min, y_min, x_max, y_max"
                 )
 
     def _numbers(self, meaning: str, column: int | None = None) -> NDArray[np.float64]:
@@ -328,19 +332,12 @@ class _Table:
                 text = f"the {meaning} is taken from the column {names[0]}, not from {names[1]}"
                 yield Remark("columns-several", text)
 
-    def _objects_left_out(self) -> Iterator[Remark]:
-        types, rois = self.columns.first("object_type"), self.columns.first("roi")
-        if types is not None:
-            kinds = Counter(self._text(c, types) for c in self._rows)
-            for kind, count in kinds.items():
-                if _is_no_cell(kind):
-                    text = f"left out {{count}} objects of type {kind}, which are no cells"
-                    yield Remark("objects-left-out", text, count)
-        if rois is not None:
-            for kind, count in Counter(self._text(c, rois) for c in self._rows).items():
-                if _is_line(kind):
-                    text = f"left out {{count}} shapes of type {kind}, which enclose nothing"
-                    yield Remark("shapes-left-out", text, count)
+    def _left_out(self) -> Iterator[Remark]:
+        column = self.columns.first("object_type")
+        for kind in [] if column is None else [self._text(row, column) for row in self._rows]:
+            if _is_no_cell(kind):
+                text = f"objects of type {kind} are no cells, and are left out"
+                yield Remark("tiles-left-out", text)
 
     def _name(self, meaning: str) -> str:
         column = self.columns.first(meaning)

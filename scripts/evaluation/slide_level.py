@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from data.evaluation.slide_metrics import (
     proportion,
     threshold_for,
 )
+from data.fields.sheets import Sheet, numbers, read_sheet
 from data.fields.splits import stratify
 from pipeline.cells.classes import find_category
 from pipeline.geometry import Detections
@@ -37,6 +38,8 @@ FEWEST = 10
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """L2 penalties a slide that cross-validation chooses from."""
+
+_SIDES = ("x_min", "y_min", "x_max", "y_max")
 
 _POSITIVE = {"1", "true", "positive", "abnormal", "yes"}
 _NEGATIVE = {"0", "false", "negative", "normal", "no"}
@@ -85,11 +88,12 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
     by_name: dict[str, set[str]] = defaultdict(set)
     for name in found:
         for alias in (name, Path(name).name, Path(name).stem):
-            by_name[alias].add(name)
+            by_name[normalize("NFC", alias)].add(name)
     outcomes: dict[str, tuple[bool, str]] = {}
     missing = []
-    for row in _read_rows(labels):
-        matches = by_name.get(row["slide"], set())
+    sheet = _read_labels(labels)
+    for line, row in sheet.records():
+        matches = by_name.get(normalize("NFC", row["slide"]), set())
         if len(matches) > 1:
             raise ConfigError(f"{labels}: {row['slide']} may be {' or '.join(sorted(matches))}")
         if not matches:
@@ -97,8 +101,12 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
             continue
         name = next(iter(matches))
         if name in outcomes:
-            raise ConfigError(f"{labels}: {name} has two labels")
-        outcomes[name] = is_positive(row["label"], positive_from), row.get("patient") or name
+            raise ConfigError(f"{labels}: line {line}: {name} has two labels")
+        try:
+            positive = is_positive(row["label"], positive_from)
+        except ConfigError as error:
+            raise ConfigError(f"{labels}: line {line}: {error}") from error
+        outcomes[name] = positive, normalize("NFC", row.get("patient", "")) or name
     if not outcomes:
         raise ConfigError(f"{labels}: names none of the {len(found)} slides in {reports}")
     names = sorted(outcomes)
@@ -106,7 +114,8 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
     _check_one_model([report for report, _ in read], reports)
     _, groups = np.unique([outcomes[name][1] for name in names], return_inverse=True)
     unlabelled = sorted(set(found) - set(outcomes))
-    notes = [
+    notes = [f"{labels}: {doubt}" for doubt in sheet.doubts]
+    notes += [
         f"{len(rest)} slides {what}: {', '.join(rest[:5])}{', …' if len(rest) > 5 else ''}"
         for what, rest in (("with a label have no report", missing), ("have no label", unlabelled))
         if rest
@@ -354,31 +363,36 @@ def _report_files(reports: Path) -> list[Path]:
     return found
 
 
-def _read_rows(labels: Path) -> list[dict[str, str]]:
+def _read_labels(labels: Path) -> Sheet:
     try:
-        with labels.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"--labels {labels}: can't be read: {error}") from error
-    if not rows or not {"slide", "label"} <= set(rows[0]):
+        sheet = read_sheet(labels)
+    except ConfigError as error:
+        raise ConfigError(f"--labels {error}") from error
+    names = [name.lower() for name in sheet.header]
+    if not sheet.rows or not {"slide", "label"} <= set(names):
         raise ConfigError(f"--labels {labels}: needs the columns slide and label")
-    return rows
+    for column in ("slide", "label", "patient"):
+        if names.count(column) > 1:
+            raise ConfigError(f"--labels {labels}: has the column {column} twice")
+    return sheet
 
 
 def _read_report(path: Path) -> tuple[SlideReport, Detections]:
     try:
         report = SlideReport.model_validate_json(path.read_text(encoding="utf-8"))
-        with (path.parent / "cells.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValidationError) as error:
+        rows = [row for _, row in read_sheet(path.parent / "cells.csv").records()]
+        names = [c.name for c in report.model.classes]
+        values = numbers([row[key] for row in rows for key in (*_SIDES, "score")])
+        table = np.array(values, np.float64).reshape(-1, 5)
+        labels = np.array([_label(names, row["class"]) for row in rows], np.int64)
+    except (OSError, ValidationError, KeyError, ValueError, ConfigError) as error:
         raise ConfigError(f"{path.parent}: is no complete result of cytolibra screen") from error
-    names = [c.name for c in report.model.classes]
-    sides = ("x_min", "y_min", "x_max", "y_max")
-    return report, Detections(
-        np.array([[float(row[side]) for side in sides] for row in rows]).reshape(-1, 4),
-        np.array([float(row["score"]) for row in rows], np.float32),
-        np.array([names.index(row["class"]) for row in rows], np.int64),
-    )
+    return report, Detections(table[:, :4], table[:, 4].astype(np.float32), labels)
+
+
+def _label(names: list[str], name: str) -> int:
+    """A class's label; names that begin like a formula are written with an apostrophe."""
+    return names.index(name if name in names else name.removeprefix("'"))
 
 
 def _check_one_model(reports: Sequence[SlideReport], folder: Path) -> None:
