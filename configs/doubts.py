@@ -162,8 +162,8 @@ ANNOTATIONS: dict[str, Entry] = {
         "Nothing, if QuPath opened the slide by OpenSlide. Else set `frame` to slide.",
     ),
     "outline-closed": Entry(
-        "Outlines were drawn open, with their ends close to each other (up to a quarter of what was "
-        "drawn). They are taken as closed; others are lines, and left out.",
+        "Outlines were drawn open, with their ends close to each other (up to a quarter of their "
+        "length). They are taken as closed; others are lines, and left out.",
         "Nothing, if they go around cells.",
     ),
     "planes-merged": Entry(

@@ -80,12 +80,12 @@ class Column(NamedTuple):
 
     Attributes:
         meaning: a key of `PLACES` or `OTHERS`.
-        index: of the column.
+        number: of the column, from 0.
         in_um: whether it is in µm, not pixels.
     """
 
     meaning: str
-    index: int
+    number: int
     in_um: bool
 
 
@@ -110,7 +110,7 @@ class Columns:
     def all_of(self, meaning: str) -> list[int]:
         """Columns of a meaning; of a place only those in the unit that holds."""
         return [
-            column.index
+            column.number
             for column in self.known
             if column.meaning == meaning and (meaning in OTHERS or column.in_um == self.in_um)
         ]
@@ -172,13 +172,13 @@ def _known(header: Sequence[str]) -> tuple[Column, ...]:
     """The columns that are known, those of one meaning in the order of their names above."""
     names = [_plain(name) for name in header]
     found = []
-    for index, name in enumerate(names):
+    for number, name in enumerate(names):
         with_unit = _UNITS.fullmatch(name)
         in_um = False
         if name not in _BY_NAME and with_unit:
             name, in_um = with_unit[1], not with_unit[2].startswith("p")
         if name in _BY_NAME:
-            found.append((_ORDER[name], Column(_meaning(name, names), index, in_um)))
+            found.append((_ORDER[name], Column(_meaning(name, names), number, in_um)))
     return tuple(column for _, column in sorted(found))
 
 

@@ -178,7 +178,9 @@ class _Found:
         if kind == "GeometryCollection":
             if depth > _DEEPEST:
                 raise ValueError("collections lie too deep in each other")
-            rings, points, lines = [], [], []
+            rings: list[Position] = []
+            points: list[Position] = []
+            lines: list[str] = []
             for part in _sequence(geometry["geometries"]):
                 found = self._parts(_mapping(part, "geometry"), depth + 1)
                 rings, points, lines = rings + found[0], points + found[1], lines + found[2]

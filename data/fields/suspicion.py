@@ -88,7 +88,7 @@ def _look(
     low, high = (box[:2] - margin).clip(0), np.minimum(box[2:] + margin, size)
     sides = high - low
     width, height = np.ceil(sides / max(sides.max() / SIDE, 1)).astype(int).tolist()
-    left, top, right, bottom = (*low.tolist(), *high.tolist())
+    (left, top), (right, bottom) = low.tolist(), high.tolist()
     return images.crop(index, (max(width, 1), max(height, 1)), (left, top, right, bottom))
 
 
