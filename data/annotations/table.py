@@ -91,12 +91,13 @@ class _Places:
     @property
     def are_missing(self) -> NDArray[np.bool_]:
         """(N,) rows that name no place."""
-        return np.isnan(self.values).all(axis=1)
+        return np.asarray(np.isnan(self.values).all(axis=1))
 
     @property
     def are_swapped(self) -> NDArray[np.bool_]:
         """(N,) boxes whose second corner isn't the lower right one."""
-        return np.any(self.boxes[:, 2:] < self.boxes[:, :2], axis=1)
+        x0, y0, x1, y1 = self.boxes.T
+        return np.asarray((x1 < x0) | (y1 < y0))
 
     def size(self, members: Sequence[int]) -> tuple[float, float] | None:
         """Width and height of the image that some rows are of, where they say."""
@@ -231,9 +232,8 @@ def _remarks(rows: Rows, places: _Places) -> Counter[Remark]:
     found[Remark("rows-without-cells", text)] = int(places.are_missing.sum())
     if rows.columns.is_qupath:
         for kind in filter(_is_no_cell, rows.texts("object_type")):
-            found[
-                Remark("tiles-left-out", f"objects of type {kind} are no cells, and left out")
-            ] += 1
+            text = f"objects of type {kind} are no cells, and are left out"
+            found[Remark("tiles-left-out", text)] += 1
     found.update([*rows.several("class"), *rows.several("image")])
     return +found
 
