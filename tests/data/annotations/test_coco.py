@@ -53,12 +53,14 @@ def test_a_box_without_area_is_left_out_and_told(coco):
     ("change", "message"),
     [
         (lambda c: c.pop("categories"), "categories missing"),
-        (lambda c: c["images"][0].pop("width"), "'width' is missing"),
         (lambda c: c["images"][0].update(file_name="gone.png"), "no such file"),
-        (lambda c: c["annotations"][0].update(category_id=9), "category_id 9 is not among"),
+        (
+            lambda c: c["annotations"][0].update(category_id=9),
+            "annotation 1 has the category_id 9, which is not among",
+        ),
         (lambda c: c["annotations"][0].update(image_id=9), "image_id 9: no such image"),
         (lambda c: c["images"].clear(), "lists no images"),
-        (lambda c: c["categories"][0].pop("name"), "'name' is missing"),
+        (lambda c: c["categories"][0].pop("name"), "name of category 1 is missing"),
     ],
 )
 def test_refuses_what_is_broken(coco, change, message):
