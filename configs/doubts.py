@@ -274,6 +274,11 @@ REFUSALS: dict[str, Entry] = {
         "Give --images the folder that the names are relative to; skip_missing passes over the "
         "images that are somewhere else.",
     ),
+    "yolo-ambiguous": Entry(
+        "Lines of YOLO labels have more than five numbers, which may be outlines or boxes with "
+        "keypoints: all lines together allow both.",
+        "Say which: yolo: polygons or pose, --yolo; or kpt_shape in the set's YAML file.",
+    ),
     "too-coarse": Entry(
         "The slide is coarser than the model by more than 2 times.",
         "Take a model for this scale; --set tiler.allow_coarse=true screens it all the same.",

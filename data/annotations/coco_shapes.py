@@ -53,7 +53,7 @@ def _box(name: str, stated: Boxes) -> Shape:
     if (extent < 0).any():
         return shape.remarked(
             "corners-swapped",
-            "boxes with a negative width or height, measured from their far corner",
+            "boxes with a negative width or height are measured from their far corner",
         )
     return shape
 
@@ -67,7 +67,9 @@ def _compared(shape: Shape, drawn: Shape | None) -> Shape:
     union = (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - shared
     if shared >= _ALIKE * union:
         return shape
-    return shape.remarked("box-outline-differ", "boxes that lie elsewhere than their outlines")
+    return shape.remarked(
+        "box-outline-differ", "boxes lie elsewhere than their outlines; the boxes hold"
+    )
 
 
 def _drawn(

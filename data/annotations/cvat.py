@@ -105,7 +105,7 @@ def _box(name: str, drawn: Element, what: str) -> Shape:
     shape = box(name, [left, top, right, bottom])
     if right < left or bottom < top:
         return shape.remarked(
-            "corners-swapped", "boxes whose top left lies beyond the other corner"
+            "corners-swapped", "boxes whose maximum is less than their minimum are turned round"
         )
     return shape
 
@@ -119,7 +119,7 @@ def _mask(name: str, drawn: Element, what: str) -> Shape:
         found = box_of_rows(runs, int(width), int(height))
     except ValueError:
         return frame.remarked(
-            "mask-frame", "masks whose runs don't fill their frame, which is taken"
+            "mask-frame", "masks whose runs don't fill their frame are taken as all of it"
         )
     if found is None:
         return nothing(name, "empty masks")

@@ -95,7 +95,9 @@ def _one_of(parts: list[Shape]) -> Shape:
     )
     if any(part.crowd for part in parts):
         shape = shape.ignored(DIFFICULT)
-    return shape.remarked("parts-grouped", "cells made of several shapes with one group_id")
+    return shape.remarked(
+        "parts-grouped", "shapes of one label and group_id are taken together as one cell"
+    )
 
 
 def _shapes(drawn: Mapping[str, Any], what: str) -> Iterator[Shape]:

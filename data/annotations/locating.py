@@ -19,10 +19,10 @@ from data.annotations.names import Match, plain_path
 from data.annotations.settings import AnnotationSettings
 
 _OVERLOOKED = {
-    "image-capitals": "images whose names differ in capitals from the annotations'",
-    "image-other-ending": "images that have another ending than the annotations say",
-    "image-other-folder": "images that lie in a folder of another name than the annotations say",
-    "image-by-own-name": "images that the annotations name otherwise, found by the file's own name",
+    "image-capitals": "images whose names differ in capitals from the annotations' are taken",
+    "image-other-ending": "images with another ending than the annotations say are taken",
+    "image-other-folder": "images in a folder of another name than the annotations say are taken",
+    "image-by-own-name": "images called like their file, which names another one, are taken",
 }
 
 

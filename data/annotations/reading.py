@@ -194,7 +194,10 @@ def _known_names(sources: Sequence[Source], table: ClassTable, crowds_are_cells:
         counts.update(n for n, crowd in zip(drawing.names, ignored, strict=True) if not crowd)
     if not any(len(drawing.names) for _, drawing in _drawings(sources)):
         places = ", ".join(str(source.path) for source in sources[:3])
-        raise ConfigError(f"{places}: there are no annotations")
+        left_out = sum((Counter(drawing.left_out) for _, drawing in _drawings(sources)), Counter())
+        listed = ", ".join(f"{kind} ({count})" for kind, count in left_out.items())
+        but = f" but for what is no cell: {listed}" if listed else ""
+        raise ConfigError(f"{places}: there are no annotations{but}")
     unknown = sorted(name for name in counts if table.target(name) is None)
     if unknown:
         raise ConfigError(_tell_unknown(unknown, counts, table))

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_LARGEST = 1e12
+"""Beyond it numbers are no places, and products of them overflow."""
+
 _YES, _NO = ("1", "true", "yes", "1.0"), ("", "0", "false", "no", "0.0", "none", "null")
 
 
@@ -49,6 +52,8 @@ def as_number(value: object, what: str) -> float:
         raise ValueError(f"{what} is {shown(value)}, not a number") from error
     if not math.isfinite(number):
         raise ValueError(f"{what} is {shown(value)}, not a finite number")
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{what} is {shown(value)}, which is no place on an image")
     return number
 
 

@@ -69,10 +69,13 @@ def _box(drawn: Element, name: str, what: str) -> Shape:
     (x0, x1), (y0, y1) = sorted((left, right)), sorted((top, bottom))
     shape = box(name, [x0 - 1, y0 - 1, x1, y1])
     if (x0, y0) != (left, top):
-        shape = shape.remarked("corners-swapped", "boxes whose maximum is less than their minimum")
+        shape = shape.remarked(
+            "corners-swapped", "boxes whose maximum is less than their minimum are turned round"
+        )
     if min(x0, y0) == 0:
         shape = shape.remarked(
-            "counted-from-zero", "boxes with a corner at 0, though VOC counts pixels from 1"
+            "counted-from-zero",
+            "boxes with a corner at 0 are read as VOC's, which counts pixels from 1",
         )
     return shape
 
@@ -114,5 +117,5 @@ def _rated(shape: Shape, drawn: Element) -> Shape:
     if word.casefold() in _NO:
         return shape
     return shape.remarked(
-        "difficult-unclear", f"objects with difficult = {shown(word)}: taken as no"
+        "difficult-unclear", f"objects with difficult = {shown(word)} are taken as not difficult"
     )

@@ -90,11 +90,12 @@ def _shape(row: Row, layout: Layout, names: Mapping[int, str]) -> Shape:
     name = names.get(row.number, str(row.number))
     places, keypoints, confidence = layout.parts(row)
     shape = outline(name, places.reshape(-1, 2)) if len(places) > 4 else _box(name, places)
-    if keypoints:
-        shape = shape.remarked("keypoints", "boxes with keypoints, which are left out")
-    if confidence:
+    if keypoints is not None:
+        shape = shape.remarked("keypoints", "keypoints behind boxes are left out")
+    if confidence is not None:
         shape = shape.remarked(
-            "predictions", "lines with a confidence, as a detector writes them, taken as they are"
+            "predictions",
+            "lines with a confidence, as a detector writes them, are taken as annotations",
         )
     return shape
 

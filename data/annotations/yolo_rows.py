@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.doubts import with_code
+
 _SLACK = 0.01
 """By how much shares may lie outside of 0 to 1, as Ultralytics allows."""
 
@@ -144,8 +146,11 @@ def layout_of(
             "so many keypoints"
         )
     raise ValueError(
-        f"{_at(longer[0])} behind the class may be an outline or a box with keypoints; say which: "
-        "yolo: polygons or pose (--yolo), or kpt_shape in the YAML file of the classes"
+        with_code(
+            f"{_at(longer[0])} behind the class may be an outline or a box with keypoints; say "
+            "which: yolo: polygons or pose (--yolo), or kpt_shape in the YAML file of the classes",
+            "yolo-ambiguous",
+        )
     )
 
 

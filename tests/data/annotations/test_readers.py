@@ -245,7 +245,7 @@ class TestCvat:
         ]
         told = [str(doubt) for doubt in found.doubts]
         assert told == [
-            "masks whose runs don't fill their frame, which is taken (annotations.xml) "
+            "masks whose runs don't fill their frame are taken as all of it (annotations.xml) "
             "[mask-frame]",
             "polylines are no cells, and are left out (annotations.xml) [shapes-left-out]",
             "tags of whole images are no cells, and are left out (annotations.xml) "
