@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from data.annotations import (
     labelme,
     ndpa,
     table,
+    via,
     voc,
     yolo,
 )
@@ -50,6 +51,7 @@ FORMATS: dict[str, Format] = {
     "imagescope": imagescope,
     "ndpa": ndpa,
     "labelme": labelme,
+    "via": via,
     "cvat": cvat,
     "voc": voc,
     "cric": cric,
@@ -59,6 +61,9 @@ FORMATS: dict[str, Format] = {
 """By name, in the order in which a file is tried."""
 
 AUTO = "auto"
+
+ONE_IMAGE = frozenset({"geojson", "asap", "imagescope", "ndpa", "labelme", "voc", "yolo"})
+"""Formats of one file an image."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,15 @@ class Source:
     drawings: tuple[Drawing, ...]
 
 
-def read_sources(arguments: Sequence[Path], format: str) -> tuple[list[Source], list[Path]]:
+def read_sources(
+    arguments: Sequence[Path], format: str, yolo_rows: str = AUTO
+) -> tuple[list[Source], list[Path]]:
     """Reads files, folders and globs.
 
     Args:
         arguments: where annotations are.
         format: a name in `FORMATS`, or "auto": each file is told by its content.
+        yolo_rows: what YOLO's longer lines are; see `yolo.reader_of`.
 
     Returns:
         What was read, and the files in folders and globs that are no annotations.
@@ -92,13 +100,16 @@ def read_sources(arguments: Sequence[Path], format: str) -> tuple[list[Source], 
     """
     chosen = FORMATS if format == AUTO else {format: FORMATS[format]}
     suffixes = {suffix for reader in chosen.values() for suffix in reader.SUFFIXES}
-    sources, others = [], []
+    sources, others, labels = [], [], {}
     for path, named in find_files(arguments, suffixes):
         if path.name in yolo.CLASS_FILES and not named:
             continue
         content = load(path)
         name = next((n for n, reader in chosen.items() if reader.matches(path, content)), None)
-        if name:
+        if name == "yolo":  # what its lines mean, all of them tell together
+            labels[path] = content
+            sources.append(Source(path, name, ()))
+        elif name:
             sources.append(Source(path, name, read_drawings(path, name, content)))
         elif named:
             raise ConfigError(f"{path}: {_wrong_kind(format)}{_seen(content)}")
@@ -106,17 +117,36 @@ def read_sources(arguments: Sequence[Path], format: str) -> tuple[list[Source], 
             others.append(path)
     if not sources:
         raise ConfigError(f"{', '.join(map(str, arguments))}: {_wrong_kind(format)}")
+    if labels:
+        read = yolo.reader_of(list(labels.items()), yolo_rows)
+        sources = [
+            replace(one, drawings=read_drawings(one.path, one.format, labels[one.path], read))
+            if one.path in labels
+            else one
+            for one in sources
+        ]
     return sources, others
 
 
-def read_drawings(path: Path, format: str, content: Content) -> tuple[Drawing, ...]:
+def read_drawings(
+    path: Path,
+    format: str,
+    content: Content,
+    read: Callable[[Path, Content], Iterator[Drawing]] | None = None,
+) -> tuple[Drawing, ...]:
     """What a file of a known format draws.
+
+    Args:
+        path: the file.
+        format: its name in `FORMATS`.
+        content: what it holds.
+        read: reads it; by default the format's ``read``.
 
     Raises:
         ConfigError: it isn't as that format has it.
     """
     try:
-        return tuple(FORMATS[format].read(path, content))
+        return tuple((read or FORMATS[format].read)(path, content))
     except _FAULTS as error:
         raise ConfigError(f"{path}: not as {format} has it: {_in_words(error)}") from error
 

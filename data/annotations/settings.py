@@ -26,6 +26,13 @@ class AnnotationSettings(StrictModel):
         groups: a CSV file that tells for each ``image`` its ``slide`` or ``patient``, or both.
         skip_missing: passes over images that aren't there, so that one file may serve several
             folders of images, such as those to train on and to validate on.
+        crowds: what many cells under one mark, COCO's ``iscrowd``, are: "ignore", neither cell
+            nor background, or "cells", a cell each, as of tools that call every mask a crowd.
+        unlabelled: what images without a label file are, where YOLO's label files lie in a folder:
+            "negative", fields without cells, as Ultralytics has it, or "left-out"; "auto":
+            negative, unless more images have none than have one.
+        yolo: what lines of more than five numbers are: "polygons", or "pose", boxes with
+            keypoints; "auto": as all lines together tell, else an error.
     """
 
     format: str = AUTO
@@ -35,6 +42,9 @@ class AnnotationSettings(StrictModel):
     frame: Literal["auto", "slide", "bounds"] = "auto"
     groups: Path | None = None
     skip_missing: bool = False
+    crowds: Literal["ignore", "cells"] = "ignore"
+    unlabelled: Literal["auto", "negative", "left-out"] = "auto"
+    yolo: Literal["auto", "polygons", "pose"] = "auto"
 
     @field_validator("format")
     @classmethod

@@ -113,9 +113,8 @@ class _Places:
         Raises:
             ValueError: names line and columns.
         """
-        rows, placed = self._rows, self.values[~self.are_missing]
-        if len(placed) and not rows.columns.in_um and placed.min() >= 0 and 0 < placed.max() <= 1:
-            raise ValueError("all places lie within 0 and 1; are they shares? give them in pixels")
+        rows = self._rows
+        self._check_shares()
         if self._kind == "text":
             self._check_within()
         else:
@@ -172,6 +171,14 @@ class _Places:
         stated = np.array([self._rows.numbers("width"), self._rows.numbers("height")]).T
         extent = np.abs(self.boxes[:, 2:] - self.boxes[:, :2])
         return not bool((np.abs(stated - extent) <= 1.01).all())
+
+    def _check_shares(self) -> None:
+        """Refuses points that must be shares of the image; boxes are judged with all formats'."""
+        placed = self.values[~self.are_missing]
+        if self._kind != "point" or self._rows.columns.in_um or not len(placed):
+            return
+        if placed.min() >= 0 and 0 < placed.max() <= 1:
+            raise ValueError("all places lie within 0 and 1; are they shares? give them in pixels")
 
     def _check_extent(self) -> None:
         """Refuses what is the image's size in the place of the box's."""

@@ -183,6 +183,8 @@ class TestSizes:
 
     def test_shares_are_refused(self, folder):
         with pytest.raises(ConfigError, match="are they shares"):
+            read(folder, "image,class,x_center,y_center\na.png,HSIL,0.5,0.25\n", point_size=20)
+        with pytest.raises(ConfigError, match="seem to be shares of the image"):
             read(folder, "image,class,x_center,y_center,w,h\na.png,HSIL,0.5,0.5,0.1,0.2\n")
 
     def test_a_negative_size_is_refused(self, folder):
