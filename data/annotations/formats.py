@@ -161,7 +161,7 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"{error} is missing"
     if isinstance(error, ValueError | csv.Error):
-        return str(error)
+        return " ".join(str(error).split())  # what it quotes may have lines of its own
     return "something in it is of another kind, or elsewhere, than in this format"
 
 

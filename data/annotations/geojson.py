@@ -13,7 +13,7 @@ geometries the polygons are one object; one cell on several focal planes is one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from data.annotations.doubles import overlapping, repeated
 from data.annotations.drawing import Drawing, Remark, Shape, draw, mark, nothing, outline
 from data.annotations.files import Content, own_name
 from data.annotations.own import screened_slide
+from data.annotations.values import as_list, as_record, shown
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz")
 
@@ -99,13 +100,13 @@ class _Found:
         Raises:
             ValueError, TypeError, KeyError: it isn't as GeoJSON has it.
         """
-        properties = _mapping(feature.get("properties") or {}, "properties")
+        properties = as_record(feature.get("properties") or {}, "properties")
         kind = _kind_of(feature, properties)
         if kind in _NO_CELLS:
             self.left_out[kind] += 1
             return
         name = _class_of(properties)
-        geometry = _mapping(feature.get("geometry") or {}, "geometry")
+        geometry = as_record(feature.get("geometry") or {}, "geometry")
         nucleus = self._middle(feature.get("nucleusGeometry"))
         shapes = list(self._shapes(name, geometry, nucleus))
         self.shapes += shapes
@@ -159,7 +160,7 @@ class _Found:
         """The middle of a nucleus, where there is one."""
         if not geometry:
             return None
-        rings, points, _ = self._parts(_mapping(geometry, "nucleusGeometry"))
+        rings, points, _ = self._parts(as_record(geometry, "nucleusGeometry"))
         if not rings and not points:
             return None
         corners = np.concatenate([*rings, *(np.reshape(point, (1, 2)) for point in points)])
@@ -181,15 +182,15 @@ class _Found:
             rings: list[Position] = []
             points: list[Position] = []
             lines: list[str] = []
-            for part in _sequence(geometry["geometries"]):
-                found = self._parts(_mapping(part, "geometry"), depth + 1)
+            for part in as_list(geometry["geometries"], "geometries"):
+                found = self._parts(as_record(part, "geometry"), depth + 1)
                 rings, points, lines = rings + found[0], points + found[1], lines + found[2]
             return rings, points, lines
-        coordinates = _sequence(geometry["coordinates"])
+        coordinates = as_list(geometry["coordinates"], "coordinates")
         if kind == "Polygon":
             return self._rings(coordinates), [], []
         if kind == "MultiPolygon":
-            polygons = [self._rings(_sequence(polygon)) for polygon in coordinates]
+            polygons = [self._rings(as_list(polygon, "a polygon")) for polygon in coordinates]
             return [ring for polygon in polygons for ring in polygon], [], []
         if kind == "Point":
             return [], list(self._positions([coordinates])) if coordinates else [], []
@@ -197,13 +198,13 @@ class _Found:
             return [], list(self._positions(coordinates)), []
         if kind in ("LineString", "MultiLineString"):
             return [], [], ["lines"]
-        raise ValueError(f"a geometry of type {kind!r}")
+        raise ValueError(f"a geometry of type {shown(kind)}")
 
-    def _rings(self, coordinates: list[Any]) -> list[Position]:
-        rings = [self._positions(_sequence(ring)) for ring in coordinates]
+    def _rings(self, coordinates: Sequence[Any]) -> list[Position]:
+        rings = [self._positions(as_list(ring, "a ring")) for ring in coordinates]
         return [ring for ring in rings if len(ring)]
 
-    def _positions(self, positions: list[Any]) -> Position:
+    def _positions(self, positions: Sequence[Any]) -> Position:
         """Positions (K, 2); what is behind x and y is counted."""
         try:
             found = np.array(positions)
@@ -215,13 +216,13 @@ class _Found:
             return found.astype(np.float64)
         return self._mixed(positions)
 
-    def _mixed(self, positions: list[Any]) -> Position:
+    def _mixed(self, positions: Sequence[Any]) -> Position:
         for position in positions:
             numbers = isinstance(position, list) and all(
                 isinstance(value, int | float) and not isinstance(value, bool) for value in position
             )
             if not numbers or len(position) < 2:
-                raise ValueError(f"{str(position)[:60]} is no position: x, y")
+                raise ValueError(f"{shown(position)} is no position: x, y")
             if len(position) > 2:
                 self.deep += 1
             self.heights.add(float(position[2]) if len(position) > 2 else 0.0)
@@ -236,13 +237,13 @@ def _features(content: Content, depth: int = 0) -> Iterator[Mapping[str, Any]]:
         for one in content:
             yield from _features(one, depth + 1)
         return
-    kind = _mapping(content, "a feature").get("type")
+    kind = as_record(content, "a feature").get("type")
     if kind == "FeatureCollection":
-        yield from _features(_sequence(content["features"]), depth + 1)
+        yield from _features(as_list(content["features"], "features"), depth + 1)
     elif kind == "Feature":
         yield content
     else:
-        raise ValueError(f"{str(kind)[:40]!r} stands where a Feature should")
+        raise ValueError(f"type is {shown(kind)}, not Feature")
 
 
 def _check_crs(path: Path, content: Content) -> None:
@@ -267,26 +268,14 @@ def _class_of(properties: Mapping[str, Any]) -> str:
     given = properties.get("classification") or {}
     if isinstance(given, str):
         return given
-    names = _mapping(given, "classification").get("names") or [given.get("name") or UNCLASSIFIED]
+    names = as_record(given, "classification").get("names") or [given.get("name") or UNCLASSIFIED]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"classification is {str(given)[:60]}: no name")
+        raise ValueError(f"classification is {shown(given)}, which has no name")
     return ": ".join(names)
 
 
 def _plane(geometry: Mapping[str, Any]) -> tuple[int, int, int]:
     """z, channel and time of a geometry; 0 and -1 (all channels) where nothing is stated."""
-    plane = _mapping(geometry.get("plane") or {}, "plane")
+    plane = as_record(geometry.get("plane") or {}, "plane")
     z, channel, time = (plane.get(key, default) for key, default in (("z", 0), ("c", -1), ("t", 0)))
     return int(z), int(channel), int(time)
-
-
-def _mapping(value: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{what} is {str(value)[:40]!r}")
-    return value
-
-
-def _sequence(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{str(value)[:40]!r} stands where a list should")
-    return value
