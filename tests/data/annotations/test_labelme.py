@@ -78,6 +78,22 @@ def test_shapes_of_one_group_and_label_are_one_cell(tmp_path):
     assert [doubt.code for doubt in found.doubts] == ["parts-grouped"]
 
 
+def test_a_point_within_a_group_belongs_to_its_cell(tmp_path):
+    parts = [
+        shape("HSIL", [(30, 40)], "point") | {"group_id": 1},
+        shape("HSIL", [(10, 20), (50, 60)]) | {"group_id": 1},
+        shape("HSIL", [(130, 140)], "point") | {"group_id": 2},
+        shape("HSIL", [(230, 140)], "point") | {"group_id": 2},
+    ]
+    boxes = read(tmp_path, *parts).fields[0].boxes.tolist()
+    assert boxes == [[10, 20, 50, 60], [110, 120, 150, 160], [210, 120, 250, 160]]
+
+
+def test_a_blank_label_is_no_class(tmp_path):
+    with pytest.raises(ConfigError, match=r"unclassified \(1\) have no class"):
+        read(tmp_path, shape(" ", SQUARE, "polygon"))
+
+
 def test_difficult_cells_are_ignored(tmp_path):
     found = read(tmp_path, shape("HSIL", SQUARE, "polygon") | {"difficult": True})
     assert found.fields[0].crowd.tolist() == [True]

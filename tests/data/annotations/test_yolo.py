@@ -98,6 +98,15 @@ class TestKeypoints:
         assert found.fields[0].boxes.tolist() == [BOX]
         assert codes(found) == ["keypoints"]
 
+    def test_of_two_or_three_numbers_a_point_the_box_is_the_same(self, folder):
+        """Both may be meant by 10 numbers: three points, or two that are seen."""
+        text = "0 0.5 0.5 0.1 0.1 0.48 0.49 1 0.5 0.5 1\n"
+        assert boxes(folder, text, yolo="pose") == [BOX]
+
+    def test_pixels_are_told_as_such(self, folder):
+        with pytest.raises(ConfigError, match="line 1: 100 is not within 0 to 1: these are pixels"):
+            read(folder, "0 100 100 200 100 200 300\n")
+
     def test_a_box_that_would_lie_beyond_the_image_is_an_outline(self, folder):
         """As a box the first would be 0.82 wide about 0.8: all lines must be of one kind."""
         far, near = "0 0.8 0.8 0.82 0.8 0.82 0.9", "0 0.1 0.1 0.2 0.1 0.2 0.3"
@@ -144,6 +153,22 @@ class TestNames:
         found = read(folder, "3 0.5 0.5 0.1 0.1\n")
         assert found.classes == ("3",)
         assert codes(found) == ["class-numbers"]
+
+    @pytest.mark.parametrize(
+        ("yaml", "message"),
+        [
+            ("names: [HSIL", "not valid YAML"),
+            ("names: HSIL", "names is 'HSIL', neither a list nor a mapping"),
+            ("names: [HSIL, [SCC]]", r"a name among names is \['SCC'\], not text"),
+        ],
+    )
+    def test_a_broken_yaml_file_is_told(self, folder, yaml, message):
+        with pytest.raises(ConfigError, match=rf"data\.yaml: {message}"):
+            read(folder, "0 0.5 0.5 0.1 0.1\n", yaml=yaml)
+
+    def test_a_file_further_above_is_not_looked_at(self, folder):
+        write_text(folder / "other.yaml", "{{ a template }}: [")
+        assert read(folder, "0 0.5 0.5 0.1 0.1\n").classes == ("HSIL", "NILM")
 
     def test_a_key_that_is_no_number_is_told(self, folder):
         with pytest.raises(ConfigError, match=r"data\.yaml: names: 'one' is no number of a class"):
