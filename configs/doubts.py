@@ -121,6 +121,11 @@ ANNOTATIONS: dict[str, Entry] = {
         "The image carries no µm per pixel, and what the annotation tool noted down is used.",
         "Check it, or give images that carry their scale.",
     ),
+    "annotations-not-read": Entry(
+        "Files beside annotations are called like images, but hold nothing of a known format. They "
+        "are passed over, and their images are left out: they may have cells.",
+        "Look at these files: a comma for a point or a note in a line is enough.",
+    ),
     "box-outline-differ": Entry(
         "An annotation has a box and an outline or mask that lie elsewhere (less than half of them "
         "is shared). The box holds.",

@@ -141,11 +141,13 @@ class ImageFolder:
     @cached_property
     def _roots_of(self) -> dict[Path, Path]:
         """The root that each image lies below, by the image."""
-        found: dict[Path, Path] = {}
-        for root in self._roots:
-            for path in _walk(root):
-                found.setdefault(path, root)
-        return found
+        pairs = [(path, root) for root in self._roots for path in _walk(root)]
+        if len(self._roots) == 1:
+            return dict(pairs)
+        found: dict[str, tuple[Path, Path]] = {}  # roots may overlap, each written in its own way
+        for path, root in pairs:
+            found.setdefault(os.path.realpath(path), (path, root))
+        return dict(found.values())
 
     @cached_property
     def _files(self) -> list[Path]:

@@ -72,18 +72,21 @@ def _together(found: list[tuple[str, list[Shape]]]) -> Iterator[Shape]:
     parts: dict[tuple[str, str], list[Shape]] = {}
     for group, shapes in found:
         for shape in shapes:
-            if group and _encloses(shape):
+            if group and shape.rings:
                 parts.setdefault((group, shape.name), []).append(shape)
-    for group, shapes in found:
+    cells = {key: members for key, members in parts.items() if any(map(_encloses, members))}
+    whole = {id(shape): key for key, members in cells.items() for shape in members}
+    for _, shapes in found:
         for shape in shapes:
-            if not (group and _encloses(shape)):
+            key = whole.get(id(shape))
+            if key is None:  # several points are no parts of one cell
                 yield shape
-            elif (members := parts.pop((group, shape.name), None)) is not None:
-                yield _one_of(members)
+            elif key in cells:
+                yield _one_of(cells.pop(key))
 
 
 def _encloses(shape: Shape) -> bool:
-    return bool(shape.rings) and len(shape.rings[0]) > 1
+    return len(shape.rings[0]) > 1
 
 
 def _one_of(parts: list[Shape]) -> Shape:
@@ -102,7 +105,8 @@ def _one_of(parts: list[Shape]) -> Shape:
 
 def _shapes(drawn: Mapping[str, Any], what: str) -> Iterator[Shape]:
     label = drawn.get("label")
-    name = as_text(label, f"the label of {what}") if label not in (None, "") else UNCLASSIFIED
+    is_blank = label is None or (isinstance(label, str) and not label.strip())
+    name = UNCLASSIFIED if is_blank else as_text(label, f"the label of {what}")
     points = as_points(drawn.get("points"), f"a point of {what} ({name})")
     kind = drawn.get("shape_type") or "polygon"
     difficult = as_flag(drawn.get("difficult"), f"difficult of {what}")

@@ -26,6 +26,12 @@ _OVERLOOKED = {
 }
 
 
+_NOT_READ = "files called like an image are of no format that is known; their images are left out"
+
+_LONGEST = 200
+"""Letters of a name that are shown."""
+
+
 @dataclass(frozen=True)
 class Located:
     """What a file draws, and the image's file, None where images are taken as stated."""
@@ -79,7 +85,7 @@ def unlabelled(
     if all(path.is_file() or not _is_many(path) for path in arguments):
         return []
     known = {one.image for one in located if one.image}
-    unread = {own_name(path, (path.suffix.lower(),)).casefold() for path in others}
+    unread = {own_name(path, (path.suffix.lower(),)).casefold(): path for path in others}
     rest: dict[bool, list[Path]] = {}
     for is_yolo in (True, False):
         own = [
@@ -88,8 +94,10 @@ def unlabelled(
             if one.image and one.format in ONE_IMAGE and (one.format == "yolo") is is_yolo
         ]
         found = [image for image in images.unnamed(own) if image not in known]
+        known.update(found)
         rest[is_yolo] = [image for image in found if image.stem.casefold() not in unread]
-        known.update(rest[is_yolo])
+        for image in set(found) - set(rest[is_yolo]):
+            log.add("annotations-not-read", _NOT_READ, unread[image.stem.casefold()])
     for image in rest[False]:
         log.add(
             "images-without-annotations",
@@ -151,7 +159,8 @@ def _match(
 
 
 def _tell_missing(source: Source, drawing: Drawing, images: ImageFolder) -> str:
-    text = f"{drawing.image}: no such file, though {source.path} names it"
+    name = drawing.image if len(drawing.image) < _LONGEST else drawing.image[:_LONGEST] + "…"
+    text = f"{name}: no such file, though {source.path} names it"
     if near := images.near(drawing.image):
         shown = ", ".join(map(str, near[:3])) + (", …" if len(near) > 3 else "")
         text += (

@@ -64,7 +64,9 @@ class Plausibility:
 
 
 def _check_shares(path: Path, boxes: Boxes, sizes: Boxes) -> None:
-    if (boxes[:, 2:] <= _FIRST_PIXELS).all() and (sizes > 10 * _FIRST_PIXELS).all():
+    start, end = boxes[:, :2], boxes[:, 2:]
+    within = (start >= -1).all() and (end <= _FIRST_PIXELS).all()  # VOC counts from 1
+    if within and (end > start).all(1).any() and (sizes > 10 * _FIRST_PIXELS).all():
         raise ConfigError(
             with_code(
                 f"{path}: all boxes lie within the first two pixels of their images: they seem to "

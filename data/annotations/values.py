@@ -59,10 +59,24 @@ def as_number(value: object, what: str) -> float:
 
 def as_numbers(value: object, what: str, count: int | None = None) -> NDArray[np.float64]:
     """Finite numbers (N,), of which there are ``count`` where that is given."""
-    numbers = np.array([as_number(one, what) for one in as_list(value, what)], np.float64)
+    given = as_list(value, what)
+    numbers = _plain(given)
+    if numbers is None:
+        numbers = np.array([as_number(one, what) for one in given], np.float64)
     if count is not None and len(numbers) != count:
         raise ValueError(f"{what} has {len(numbers)} numbers, not {count}: {shown(value)}")
     return numbers
+
+
+def _plain(given: Sequence[Any]) -> NDArray[np.float64] | None:
+    """The common case at once: outlines have very many corners; None for all others."""
+    if not set(map(type, given)) <= {int, float}:
+        return None
+    try:
+        numbers = np.array(given, np.float64)
+    except OverflowError:
+        return None
+    return numbers if (np.abs(numbers) <= _LARGEST).all() else None
 
 
 def as_points(value: object, what: str) -> NDArray[np.float64]:

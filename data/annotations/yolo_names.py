@@ -12,9 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from configs import ConfigError, load_yaml
+from configs import ConfigError
 from data.annotations.drawing import Remark
-from data.annotations.values import shown
+from data.annotations.values import as_text, shown
 
 CLASS_FILES = ("classes.txt", "obj.names")
 
@@ -38,29 +38,33 @@ def class_names(folder: Path) -> ClassNames:
     """What is known of the classes of the labels in a folder.
 
     Raises:
-        ConfigError: a file of them can't be read, or isn't as it should be.
+        ConfigError: the nearest file of them can't be read, or isn't as it should be.
     """
-    found = list(_found(folder))
-    if not found:
-        return ClassNames()
-    first, names = found[0][0], found[0][1].names
-    remarks = list(found[0][1].remarks)
+    for place in (folder, folder.parent, folder.parent.parent):
+        if found := list(_found(place)):
+            return _agreed(found)
+    return ClassNames()
+
+
+def _agreed(found: list[tuple[Path, ClassNames]]) -> ClassNames:
+    """Of the files in one folder the first, with a remark where another one says otherwise."""
+    first, chosen = found[0]
+    remarks = list(chosen.remarks)
     for path, other in found[1:]:
-        if path.parent == first.parent and other.names != names:
+        if other.names != chosen.names:
             text = f"{first.name} and {path.name} name other classes: {first.name} holds"
             remarks.append(Remark("class-files-differ", text))
     keypoints = next((one.keypoints for _, one in found if one.keypoints), None)
-    return ClassNames(names, keypoints, tuple(remarks))
+    return ClassNames(chosen.names, keypoints, tuple(remarks))
 
 
-def _found(folder: Path) -> Iterator[tuple[Path, ClassNames]]:
-    for place in (folder, folder.parent, folder.parent.parent):
-        for name in CLASS_FILES:
-            if (place / name).is_file():
-                yield place / name, _listed(place / name)
-        for path in sorted([*place.glob("*.yaml"), *place.glob("*.yml")]):
-            if names := _from_yaml(path):
-                yield path, names
+def _found(place: Path) -> Iterator[tuple[Path, ClassNames]]:
+    for name in CLASS_FILES:
+        if (place / name).is_file():
+            yield place / name, _listed(place / name)
+    for path in sorted([*place.glob("*.yaml"), *place.glob("*.yml")]):
+        if names := _from_yaml(path):
+            yield path, names
 
 
 def _listed(path: Path) -> ClassNames:
@@ -74,14 +78,16 @@ def _listed(path: Path) -> ClassNames:
 def _from_yaml(path: Path) -> ClassNames | None:
     """Ultralytics' ``names``, a list or a mapping; None where it is another YAML file."""
     try:
-        content = load_yaml(path)
-    except (ConfigError, yaml.YAMLError):
+        content = yaml.safe_load(path.read_bytes())
+    except (OSError, yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    given = content.get("names") if isinstance(content, dict) else None
+    if not given:
         return None
-    given = content.get("names")
-    if not isinstance(given, list | dict) or not given:
-        return None
+    if not isinstance(given, list | dict):
+        raise ConfigError(f"{path}: names is {shown(given)}, neither a list nor a mapping")
     pairs = enumerate(given) if isinstance(given, list) else given.items()
-    names = {_number(path, key): str(name) for key, name in pairs}
+    names = {_number(path, key): _name(path, name) for key, name in pairs}
     count, remarks = content.get("nc"), []
     if isinstance(count, int) and count != len(names):
         text = f"{path.name} says nc: {count}, but names {len(names)} classes: the names hold"
@@ -93,6 +99,13 @@ def _number(path: Path, key: object) -> int:
     if isinstance(key, bool) or not str(key).strip().isdecimal():
         raise ConfigError(f"{path}: names: {shown(key)} is no number of a class")
     return int(str(key))
+
+
+def _name(path: Path, name: object) -> str:
+    try:
+        return as_text(name, f"{path}: a name among names")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _keypoints(path: Path, shape: object) -> tuple[int, int] | None:

@@ -137,10 +137,13 @@ def layout_of(
         return Layout(keypoints[1], 4 + keypoints[0] * keypoints[1])
     found = [Layout(size) for size in (3, 2) if _are_poses(longer, rows, size)]
     outlines = wish == "auto" and all(_may_be_outline(row) for row in longer)
-    if len(found) + outlines == 1:
-        return found[0] if found else Layout()
-    if not found and not outlines:
+    if found and not outlines:
+        return found[0]  # of two or three numbers a point: the box is the same
+    if outlines and not found:
+        return Layout()
+    if not found:
         odd = next((row for row in longer if not _may_be_outline(row)), longer[0])
+        _shares(odd, odd.values[:4])
         raise ValueError(
             f"{_at(odd)} behind the class are neither an outline nor, as in all lines, a box with "
             "so many keypoints"
@@ -161,8 +164,8 @@ def _at(row: Row) -> str:
 
 def _may_be_outline(row: Row) -> bool:
     """Whether a line may be corners, and a confidence if there is a number more."""
-    rest = row.values[len(row.values) - len(row.values) % 2 :]
-    return bool(((rest >= 0) & (rest <= 1)).all())
+    end = len(row.values) - len(row.values) % 2
+    return bool(_are_shares(row.values[:end]).all() and _are_shares(row.values[end:], 0).all())
 
 
 def _are_poses(longer: Sequence[Row], rows: Sequence[Row], size: int) -> bool:
@@ -175,20 +178,27 @@ def _are_poses(longer: Sequence[Row], rows: Sequence[Row], size: int) -> bool:
 
 
 def _may_be_pose(values: Values, size: int) -> bool:
-    """Whether a box lies on the image, and keypoints that are seen lie in it."""
+    """Whether a box and its keypoints lie on the image."""
     center, half = values[:2], values[2:4] / 2
     if (center - half < -_SLACK).any() or (center + half > 1 + _SLACK).any():
         return False
     points = values[4:].reshape(-1, size)
+    if not _are_shares(points[:, :2]).all():
+        return False
     return size == 2 or bool(np.isin(points[:, 2], _VISIBLE).all())
 
 
 def _shares(row: Row, values: Values) -> Values:
-    wrong = values[~((values >= -_SLACK) & (values <= 1 + _SLACK))]
+    wrong = values[~_are_shares(values)]
     if not len(wrong):
         return values
     meant = "these are pixels, not shares" if (wrong > 2).any() else "these are not shares"
     raise ValueError(f"line {row.line}: {wrong[0]:g} is not within 0 to 1: {meant} of the image")
+
+
+def _are_shares(values: Values, slack: float = _SLACK) -> NDArray[np.bool_]:
+    """Which numbers lie within 0 to 1."""
+    return (values >= -slack) & (values <= 1 + slack)
 
 
 def _confidence(row: Row, values: Values) -> float | None:

@@ -253,8 +253,8 @@ class TestImagesWithoutAnnotations:
         write_text(labels / "c.txt", "0 0,5 0,5 0,1 0,1\n")
         found = self.read(labels)
         assert len(found.fields) == 2
-        assert codes(found) == []
-        assert any("passed over 1 file" in note for note in found.notes)
+        assert codes(found) == ["annotations-not-read"]
+        assert found.doubts[0].text.endswith("left out (c.txt)")
 
     def test_single_files_say_nothing_of_other_images(self, labels):
         found = read_fields(labels / "a.txt", [labels.parent / "images"])

@@ -42,6 +42,12 @@ def test_shares_of_the_image_are_no_pixels(folder, writer):
         read_fields(writer(folder, NAME, cells), [folder])
 
 
+@pytest.mark.parametrize("box", [(0, 0, 0, 0), (-1, -1, -1, -1)])
+def test_boxes_that_stand_for_none_are_no_shares(folder, box):
+    found = read_fields(write_boxes(folder, box), [folder])
+    assert found.class_counts() == [0]
+
+
 def test_one_slip_at_the_corner_does_not_make_shares_of_all(folder):
     cells = [("HSIL", 0, 0, 1, 1), ("HSIL", 100, 120, 180, 190)]
     assert read_fields(write_coco(folder, NAME, cells), [folder]).class_counts() == [1]
