@@ -7,6 +7,7 @@ Names are compared without case and signs (``X min`` is ``x_min``). A unit may s
 - a corner with width and height; ``x`` and ``y`` with width and height are taken for one;
 - the centre with width and height;
 - ``bbox``, a text ``[x, y, width, height]``, as COCO and Kaggle have it;
+- a point with a radius or diameter;
 - a point alone, which stands for a box of one size.
 """
 
@@ -18,7 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Kind = Literal["corners", "corner", "assumed corner", "centre", "text", "point"]
+Kind = Literal[
+    "corners", "corner", "assumed corner", "centre", "text", "radius", "diameter", "point"
+]
 
 PLACES = {
     "left": "xmin minx left x0 x1 xtl upperleftx bboxxmin bboxx1 bboxleft",
@@ -33,7 +36,10 @@ PLACES = {
     "nucleus_y": "nucleusy ynucleus",
     "width": "width w boxwidth bboxwidth bboxw",
     "height": "height h boxheight bboxheight bboxh",
+    "radius": "radius r",
+    "diameter": "diameter",
     "bbox": "bbox boundingbox box",
+    "further corner": "x3 y3",
 }
 """Names of columns that say where a cell is, by their meaning, without signs and units."""
 
@@ -60,6 +66,10 @@ KINDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("centre", ("x_center", "y_center", "width", "height")),
     ("assumed corner", ("x", "y", "width", "height")),
     ("text", ("bbox",)),
+    ("radius", ("x_center", "y_center", "radius")),
+    ("radius", ("x", "y", "radius")),
+    ("diameter", ("x_center", "y_center", "diameter")),
+    ("diameter", ("x", "y", "diameter")),
     ("point", ("x_center", "y_center")),
     ("point", ("x", "y")),
     ("point", ("nucleus_x", "nucleus_y")),
@@ -150,7 +160,9 @@ def understand(header: Sequence[str]) -> Columns:
         if found is None:
             continue
         kind, places = found
-        extents = {c.meaning for c in known} & {"width", "height"}
+        if "further corner" in there:
+            raise ValueError(f"{_shown(header)}: outlines of more than two corners aren't read")
+        extents = {c.meaning for c in known} & {"width", "height", "radius", "diameter"}
         if kind == "point" and extents and not in_um:
             raise ValueError(
                 f"{_shown(header)}: there is a point, and {' and '.join(sorted(extents))} that "

@@ -32,6 +32,10 @@ _LARGEST = 10_000_000
 """Pixels along a side beyond which there is no image."""
 
 
+_FARTHEST = 1e12
+"""Coordinates, in pixels or nm, beyond which there is no slide."""
+
+
 class Remark(NamedTuple):
     """Something odd about a shape or an image, and the rule by which it was settled.
 
@@ -243,6 +247,8 @@ def _whole(size: tuple[float, float] | None) -> tuple[int, int] | None:
 def _check(drawing: Drawing) -> None:
     if not (np.isfinite(drawing.boxes).all() and np.isfinite(drawing.nuclei).all()):
         raise ValueError("a coordinate is not a finite number")
+    if len(drawing.boxes) and np.abs(drawing.boxes).max() > _FARTHEST:
+        raise ValueError(f"a coordinate is {np.abs(drawing.boxes).max():g}, no place on an image")
     if drawing.size and min(drawing.size) < 1:
         raise ValueError(f"an image of {drawing.size[0]}x{drawing.size[1]} pixels")
     if drawing.mpp is not None and not 0 < drawing.mpp < float("inf"):

@@ -28,7 +28,7 @@ from data.annotations.doubles import overlapping, repeated
 from data.annotations.drawing import Drawing, Remark, Shape, draw, mark, nothing, outline
 from data.annotations.files import Content, own_name
 from data.annotations.own import screened_slide
-from data.annotations.values import as_list, as_record, shown
+from data.annotations.values import as_list, as_number, as_record, shown
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz")
 
@@ -265,7 +265,7 @@ def _kind_of(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
 
 
 def _class_of(properties: Mapping[str, Any]) -> str:
-    given = properties.get("classification") or {}
+    given = properties.get("classification") or _plain_class(properties)
     if isinstance(given, str):
         return given
     names = as_record(given, "classification").get("names") or [given.get("name") or UNCLASSIFIED]
@@ -274,8 +274,17 @@ def _class_of(properties: Mapping[str, Any]) -> str:
     return ": ".join(names)
 
 
+def _plain_class(properties: Mapping[str, Any]) -> str:
+    """The class where it stands as other tools write it; QuPath's objects say what they are."""
+    if "classification" in properties or "objectType" in properties:
+        return UNCLASSIFIED
+    found = [properties.get(key) for key in ("class", "label", "category")]
+    return next((name for name in found if isinstance(name, str) and name), UNCLASSIFIED)
+
+
 def _plane(geometry: Mapping[str, Any]) -> tuple[int, int, int]:
     """z, channel and time of a geometry; 0 and -1 (all channels) where nothing is stated."""
     plane = as_record(geometry.get("plane") or {}, "plane")
-    z, channel, time = (plane.get(key, default) for key, default in (("z", 0), ("c", -1), ("t", 0)))
-    return int(z), int(channel), int(time)
+    stated = [plane.get(key, default) for key, default in (("z", 0), ("c", -1), ("t", 0))]
+    z, channel, time = (int(as_number(value, "plane")) for value in stated)
+    return z, channel, time

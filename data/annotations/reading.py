@@ -211,7 +211,8 @@ def _known_names(sources: Sequence[Source], table: ClassTable, crowds_are_cells:
         raise ConfigError(f"{places}: there are no annotations{but}")
     unknown = sorted(name for name in counts if table.target(name) is None)
     if unknown:
-        raise ConfigError(_tell_unknown(unknown, counts, table))
+        files = [path for path, one in _drawings(sources) if not set(unknown).isdisjoint(one.names)]
+        raise ConfigError(f"{files[0]}: {_tell_unknown(unknown, counts, table)}")
     return list(counts)
 
 

@@ -126,11 +126,11 @@ class Rows:
             raise ValueError(f"{self.line(row)}: {error}") from error
 
     def _numbers(self, column: int) -> NDArray[np.float64]:
-        found = np.full(len(self), np.nan)
+        found, mark = np.full(len(self), np.nan), self.mark
         for row in range(len(self)):
             text = self._cell(row, column)
             try:
-                found[row] = number(text, self.mark) if text else np.nan
+                found[row] = number(text, mark) if text else np.nan
             except ValueError as error:
                 name = self.sheet.header[column]
                 raise ValueError(f"{self.line(row)}: {name}: {error}") from error

@@ -55,7 +55,8 @@ def find_outside(
     info: ImageInfo,
     settings: AnnotationSettings,
 ) -> Outside:
-    """Counts the boxes of cells (N,) that lie outside."""
+    """Counts the boxes of cells (N,) that lie outside; of 1 px they stand for none, in some tools."""
+    cells = cells & ((placed.boxes[:, 2:] - placed.boxes[:, :2]) > 1).all(axis=1)
     outside = cells & placed.are_elsewhere()
     found = Outside(path, drawing.image, int(outside.sum()), int(cells.sum()))
     if not found.is_too_many or drawing.place or info.bounds is None or not any(info.bounds[:2]):

@@ -31,6 +31,9 @@ _MANY = 3
 """Rows of an image from which on places that all lie within one width and height show that these
 are the image's."""
 
+_ROUNDED = 1.01
+"""Pixels by which a centre may lie off the middle of its box: both may be rounded."""
+
 _NO_CELLS = ("tile", "tma", "root", "image")  # how QuPath's types of objects begin
 _LINES = ("line", "polyline", "arrow")  # of QuPath's ROI
 
@@ -126,6 +129,7 @@ class _Places:
                 raise ValueError(f"{rows.line(int(negative.argmax()))}: a size is negative")
         if self._kind in ("assumed corner", "centre"):
             self._check_extent()
+        self._check_middle()
 
     def _in_columns(self) -> NDArray[np.float64]:
         places = self._rows.columns.places
@@ -157,7 +161,9 @@ class _Places:
         if self._kind == "corners":
             return self.values
         low, extent = self.values[:, :2], self.values[:, 2:]
-        if self._kind == "centre":
+        if self._kind in ("radius", "diameter"):
+            extent = np.repeat(extent * (2 if self._kind == "radius" else 1), 2, axis=1)
+        if self._kind in ("centre", "radius", "diameter"):
             low = low - extent / 2
         return np.hstack([low, low + extent])
 
@@ -179,6 +185,17 @@ class _Places:
             return
         if placed.min() >= 0 and 0 < placed.max() <= 1:
             raise ValueError("all places lie within 0 and 1; are they shares? give them in pixels")
+
+    def _check_middle(self) -> None:
+        """Refuses a centre that isn't the middle of the box that corners give."""
+        if self._kind not in ("corners", "corner"):
+            return
+        stated = np.array([self._rows.numbers("x_center"), self._rows.numbers("y_center")]).T
+        off = np.abs((self.boxes[:, :2] + self.boxes[:, 2:]) / 2 - stated) > _ROUNDED
+        if off.any():
+            row = int(off.any(1).argmax())
+            names = f"{self._rows.name('x_center')}, {self._rows.name('y_center')}"
+            raise ValueError(f"{self._rows.line(row)}: {names} are not the middle of the box")
 
     def _check_extent(self) -> None:
         """Refuses what is the image's size in the place of the box's."""

@@ -221,6 +221,16 @@ class TestQupath:
         one["properties"]["measurements"] = [{"name": "probability", "value": 0.4}]
         assert read(folder, one, classes={name: "x"}).class_counts() == [1]
 
+    @pytest.mark.parametrize("key", ["class", "label", "category"])
+    def test_other_tools_have_the_class_among_the_properties(self, folder, key):
+        one = feature("", [RING]) | {"properties": {"id": 7, key: "HSIL"}}
+        assert read(folder, one).classes == ("HSIL",)
+
+    @pytest.mark.parametrize("z", ["a", None, 1e999, []])
+    def test_a_plane_that_is_no_number_is_told(self, folder, z):
+        with pytest.raises(ConfigError, match="feature 1: plane is"):
+            read(folder, on_plane(z))
+
     @pytest.mark.parametrize("classification", [["HSIL"], 3, {"names": [1]}, {"name": 7}])
     def test_a_classification_that_is_no_name_is_told(self, folder, classification):
         one = feature("", [RING])

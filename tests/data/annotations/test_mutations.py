@@ -115,7 +115,7 @@ def test_a_changed_file_is_read_or_refused_in_words(format, tmp_path):
         for settings in (AnnotationSettings(format=format, point_size=10), AnnotationSettings()):
             message = outcome(path, settings)
             refused += bool(message)
-            assert not message or re.search(rf"{path.name}|no class|map them", message)
+            assert not message or path.name in message
             assert not PYTHONS.search(message), message
             assert len(message.splitlines()) <= 1, message
     assert refused > ROUNDS / 8

@@ -53,6 +53,7 @@ class TestColumns:
             ("x_um,y_um,w_um,h_um", [50, 60, 40, 35], ["corner-assumed"]),
             ("x,y,width,height", [100, 120, 80, 70], ["corner-assumed"]),
             ("x_max,x_min,y_min,y_max", [100, 180, 190, 120], ["corners-swapped"]),
+            ("xmin,ymin,xmax,ymax,x_center,y_center", [*BOX, 140, 155], []),
         ],
     )
     def test_places_are_told_by_names(self, folder, header, values, told):
@@ -68,6 +69,22 @@ class TestColumns:
             )
             assert boxes(found) == [[130, 145, 150, 165]]
             assert codes(found) == []
+
+    @pytest.mark.parametrize("header", ["x,y,radius", "diameter,Y,X", "cx,cy,r", "x_um,y_um,r_um"])
+    def test_a_point_with_a_radius_is_a_box(self, folder, header):
+        numbers = {"diameter,Y,X": "50,155,140", "x_um,y_um,r_um": "70,77.5,12.5"}
+        row = numbers.get(header, "140,155,25")
+        found = read(folder, f"image,class,{header}\na.png,HSIL,{row}\n", mpp=0.5)
+        assert boxes(found) == [[115, 130, 165, 180]]
+
+    def test_a_centre_that_is_not_the_middle_of_its_box_is_refused(self, folder):
+        for header, box in [
+            ("xmin,ymin,xmax,ymax", "100,120,180,190"),
+            ("left,top,w,h", "1,2,8,6"),
+        ]:
+            text = f"image,class,{header},x_center,y_center\na.png,HSIL,{box},130,155\n"
+            with pytest.raises(ConfigError, match="line 2: x_center, y_center are not the middle"):
+                read(folder, text)
 
     def test_pixels_go_before_micrometres(self, folder):
         text = "image,class,x_um,y_um,x,y\na.png,HSIL,1,2,140,155\n"
@@ -92,6 +109,7 @@ class TestColumns:
             ("x_um,y,w,h", "don't tell where a cell is"),
             ("x,y,width_um,height_um", "that don't belong to it"),
             ("x,y,width,note", "width that don't belong to it"),
+            ("x1,y1,x2,y2,x3,y3,x4,y4", "outlines of more than two corners"),
         ],
     )
     def test_places_that_are_not_whole_are_told_by_their_columns(self, folder, header, message):
