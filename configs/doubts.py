@@ -150,13 +150,232 @@ BATCHES: dict[str, Entry] = {
 }
 """Of a batch as a whole."""
 
-ANNOTATIONS: dict[str, Entry] = {}
+ANNOTATIONS: dict[str, Entry] = {
+    "annotation-mpp": Entry(
+        "The annotation file, or a setting, states another µm per pixel than the image itself. The "
+        "image's own is used; where it carries none the file's, and that before the setting's.",
+        "Nothing, if the annotations were drawn by a tool that didn't know the scale. Else check "
+        "that they are of this image.",
+    ),
+    "annotation-mpp-used": Entry(
+        "The image carries no µm per pixel, and what the annotation tool noted down is used.",
+        "Check it, or give images that carry their scale.",
+    ),
+    "annotations-not-read": Entry(
+        "Files beside annotations are called like images, but hold nothing of a known format. They "
+        "are passed over, and their images are left out: they may have cells.",
+        "Look at these files: a comma for a point or a note in a line is enough.",
+    ),
+    "box-outline-differ": Entry(
+        "An annotation has a box and an outline or mask that lie elsewhere (less than half of them "
+        "is shared). The box holds.",
+        "Look at these annotations; take away whichever is wrong.",
+    ),
+    "boxes-on-glass": Entry(
+        "A third or more of the annotated boxes that were looked at (up to some 50 of a set) hold "
+        "nothing but even background. They are used as they are.",
+        "Check that the annotations are of these images, in this frame and at this scale.",
+    ),
+    "boxes-outside": Entry(
+        "Some boxes lie wholly outside of their image, or of what was scanned of it. Those outside "
+        "of the image are left out; where it were more than half, they would be refused.",
+        "Check that the annotations are of this image, in this frame and at this scale.",
+    ),
+    "category-twice": Entry(
+        "Several categories of a COCO file have the same name. They are one class.",
+        "Nothing, if they mean the same. Else give them different names.",
+    ),
+    "category-unused": Entry(
+        "A category of a COCO file only stands above others (their supercategory), and no "
+        "annotation is of it. It is no class.",
+        "Nothing.",
+    ),
+    "cells-of-two-classes": Entry(
+        "Cells of different classes have exactly the same box. Each is taken as a cell.",
+        "Look at them, and take away the class that is wrong.",
+    ),
+    "cells-twice": Entry(
+        "Cells of one class have exactly the same box. Each counts, as the file has it.",
+        "Take the doubles out of the file: a detector can find a cell only once.",
+    ),
+    "class-attribute": Entry(
+        "Regions of a VIA file have several attributes. The one whose name means a class is taken.",
+        "If another one is the class, call it class.",
+    ),
+    "class-count": Entry(
+        "The YAML file of a YOLO set says a number of classes (nc) that its names don't have. The "
+        "names hold.",
+        "Mend nc or names.",
+    ),
+    "class-files-differ": Entry(
+        "Several files beside YOLO labels name the classes differently. classes.txt goes before "
+        "obj.names, that before YAML files.",
+        "Take away the ones that don't belong to these labels.",
+    ),
+    "class-numbers": Entry(
+        "No file says what the numbers of YOLO's classes mean. The numbers are taken as names.",
+        "Put classes.txt or the set's YAML file beside the labels, or up to two folders above.",
+    ),
+    "classes-alike": Entry(
+        "Names of classes differ in capitals or blanks only. They are different classes.",
+        "If they are one, map them in the table of classes (classes, --classes OLD=NEW).",
+    ),
+    "columns-several": Entry(
+        "Several columns of a table could be the class, the slide or the image, and they differ. "
+        "The first in the list of known names is used.",
+        "Rename or delete the column that isn't meant.",
+    ),
+    "corner-assumed": Entry(
+        "A table has x, y, width and height (or `bbox`), and doesn't say whether x and y are a "
+        "corner or the centre. They are taken for the top left corner, as COCO has it.",
+        "Call the columns left, top, width, height, or x_center, y_center, width, height.",
+    ),
+    "corners-swapped": Entry(
+        "The corners of boxes stand in the wrong order, or a width or height is negative. They are "
+        "put in order.",
+        "Nothing, if the boxes are right; look at some.",
+    ),
+    "counted-from-zero": Entry(
+        "Boxes of a VOC file begin at 0, though VOC counts pixels from 1. They are read as VOC's: "
+        "one pixel further to the top left.",
+        "Nothing; it is one pixel.",
+    ),
+    "crowds-ignored": Entry(
+        "The annotations mark crowds of cells, or objects as difficult. Their places are ignored: "
+        "neither cells nor background.",
+        "If your tool calls every mask a crowd, read them as cells: crowds: cells, --crowds cells.",
+    ),
+    "detections-read": Entry(
+        "The file is what `cytolibra screen` wrote: cells that a model found, not what a person "
+        "annotated. It is read all the same.",
+        "Don't train or evaluate on it before a person has gone through it.",
+    ),
+    "difficult-unclear": Entry(
+        "An object of a VOC file is difficult neither yes (1, true, yes) nor no. It is taken as "
+        "not difficult.",
+        "Write 0 or 1.",
+    ),
+    "encoding-assumed": Entry(
+        "A table is no UTF-8 and doesn't tell its encoding. It is read as Windows' western one "
+        "(cp1252), which latin-1 is a part of.",
+        "Look whether names have their accents; else save the table as UTF-8.",
+    ),
+    "frame-qupath": Entry(
+        "The slide has bounds, to which QuPath crops it: annotations by QuPath count from their "
+        "corner, and are moved by as much.",
+        "Nothing, if QuPath opened the slide by OpenSlide. Else set `frame` to slide.",
+    ),
+    "ids-mixed": Entry(
+        "Ids of a COCO file are numbers in one place and text in another. Text that is a plain "
+        "number is that number.",
+        "Nothing; or mend the tool that wrote it.",
+    ),
+    "image-by-own-name": Entry(
+        "The image that an annotation file names isn't there; one with the annotation file's own "
+        "name is, and is taken.",
+        "Nothing, if images were renamed together with their annotations.",
+    ),
+    "image-capitals": Entry(
+        "The name of an image differs in capitals from that in the annotations. It is taken, as "
+        "no other is called so.",
+        "Nothing.",
+    ),
+    "image-other-ending": Entry(
+        "The annotations name an image with another ending (.jpg for .png). As both are plain "
+        "images and no other is called so, it is taken.",
+        "Nothing, if images were converted and kept their size.",
+    ),
+    "image-other-folder": Entry(
+        "The annotations name a folder that the one of the image is not called, where it is the "
+        "folder given as --images or says nothing (images). The image is taken.",
+        "Nothing, if this is the folder that was annotated. Images of different slides often have "
+        "the same names.",
+    ),
+    "images-without-annotations": Entry(
+        "Images lie beside annotated ones and have no annotation file. They are left aside: "
+        "nobody says whether they have cells.",
+        "Annotate them, or give those without cells an empty annotation file.",
+    ),
+    "images-without-cells": Entry(
+        "A file that lists all images of a task has some without any shape. They are taken as "
+        "fields without cells: all of them is background.",
+        "Make sure that the task was finished; take images that nobody looked at out of the file.",
+    ),
+    "images-without-labels": Entry(
+        "Images lie beside labelled ones and have no YOLO label file. By YOLO's own rule they are "
+        "fields without cells, unless more have none than have one; then they are left out.",
+        "Set unlabelled (--unlabelled) to negative or left-out; unannotated cells that are taken "
+        "as background spoil training.",
+    ),
+    "keypoints": Entry(
+        "Lines of YOLO labels are boxes with keypoints. The boxes are taken.",
+        "Nothing.",
+    ),
+    "mask-frame": Entry(
+        "The runs of a CVAT mask don't fill its frame. The frame is taken as the box.",
+        "Look at these cells; export the task again.",
+    ),
+    "outline-closed": Entry(
+        "Outlines were drawn open, with their ends close to each other (up to a quarter of their "
+        "length). They are taken as closed; others are lines, and left out.",
+        "Nothing, if they go around cells.",
+    ),
+    "parts-grouped": Entry(
+        "Shapes of one label with the same group_id in a Labelme file are parts of one cell, which "
+        "has the box around all of them.",
+        "If they are cells of their own, take the group_id away.",
+    ),
+    "planes-merged": Entry(
+        "Cells are drawn on several focal planes: boxes of one class on different planes that "
+        "overlap by more than half (intersection over union). Each counts once, as drawn first.",
+        "Nothing.",
+    ),
+    "predictions": Entry(
+        "YOLO labels have a confidence in each line, as a detector writes them. They are taken as "
+        "annotations, and the confidence is left aside.",
+        "Make sure that a person looked at them: a detector's output is no truth.",
+    ),
+    "rows-without-cells": Entry(
+        "Rows of a table name an image and no place. They count as no cell; the image counts as "
+        "annotated.",
+        "Nothing, if the image has no cells.",
+    ),
+    "shapes-left-out": Entry(
+        "Shapes that enclose nothing or can't be told, such as lines, skeletons and empty masks, "
+        "are no cells, and are left out.",
+        "Draw a box, an outline or a point where a cell is meant.",
+    ),
+    "text-as-class": Entry(
+        "Some regions of a layer carry a text of their own, which goes before the layer's name as "
+        "their class; others don't.",
+        "If a text is a comment, map it to the class in the table of classes.",
+    ),
+    "tiles-left-out": Entry(
+        "QuPath's tiles, TMA cores and the image itself are objects too, but no cells. They are "
+        "left out.",
+        "Nothing.",
+    ),
+    "z-left-out": Entry(
+        "Corners have a third number, which differs from corner to corner. It is left out: the "
+        "first two are x and y.",
+        "Nothing.",
+    ),
+}
 """Of annotations, as they are read."""
 
 WARNINGS: Mapping[str, Entry] = {**SLIDES, **BATCHES, **ANNOTATIONS}
 """What is warned of, by code."""
 
 REFUSALS: dict[str, Entry] = {
+    "boxes-elsewhere": Entry(
+        "More than half of the boxes of an image (of three or more), or of all, lie outside of it "
+        "or of what was scanned. They are of another image, at another scale or in another frame.",
+        "Give the right image. For slides with bounds, try the setting `frame`.",
+    ),
+    "geographic-crs": Entry(
+        "A GeoJSON file states a coordinate reference system: degrees or metres on the Earth.",
+        "Export it in pixels of the image, or take the member `crs` out if they are pixels.",
+    ),
     "strict": Entry(
         "--strict was given, and the slide has warnings.",
         "Mend what is warned of, or screen it without --strict.",
@@ -173,6 +392,26 @@ REFUSALS: dict[str, Entry] = {
     "mpp-oblong": Entry(
         "The slide states different scales in x and y: it can't be measured.",
         "If the file is wrong, overrule it by --mpp-override or --mpp-table.",
+    ),
+    "boxes-are-corners": Entry(
+        "Boxes that should be x, y, width and height reach over the border of their images, while "
+        "all of them fit as x_min, y_min, x_max and y_max.",
+        "Write widths and heights: x_max - x_min, y_max - y_min.",
+    ),
+    "boxes-are-shares": Entry(
+        "All boxes lie within the first two pixels of their images: they seem to be shares of it.",
+        "Multiply them by the width and height of the image.",
+    ),
+    "image-not-there": Entry(
+        "Annotations name an image that isn't there. One of the same name in another folder is "
+        "another image.",
+        "Give --images the folder that the names are relative to; skip_missing passes over the "
+        "images that are somewhere else.",
+    ),
+    "yolo-ambiguous": Entry(
+        "Lines of YOLO labels have more than five numbers, which may be outlines or boxes with "
+        "keypoints: all lines together allow both.",
+        "Say which: yolo: polygons or pose, --yolo; or kpt_shape in the set's YAML file.",
     ),
     "too-coarse": Entry(
         "The slide is coarser than the model by more than 2 times.",

@@ -42,7 +42,7 @@ def convert(
         str,
         typer.Option(
             help="The format to read: auto, coco, geojson (QuPath), asap, imagescope, ndpa, "
-            "labelme, cvat, voc, cric, csv or yolo."
+            "labelme, via, cvat, voc, cric, csv or yolo."
         ),
     ] = "auto",
     classes: Annotated[
@@ -59,13 +59,42 @@ def convert(
     mpp: Annotated[
         float | None, typer.Option(help="µm per pixel of images that carry none.")
     ] = None,
+    frame: Annotated[
+        str,
+        typer.Option(
+            help="Where coordinates begin on slides with bounds: slide, bounds, or auto (of QuPath "
+            "bounds, of others slide)."
+        ),
+    ] = "auto",
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Pass over images that are not there.")
     ] = False,
+    crowds: Annotated[
+        str,
+        typer.Option(help="What COCO's crowds are: ignore (no cells, no background) or cells."),
+    ] = "ignore",
+    unlabelled: Annotated[
+        str,
+        typer.Option(
+            help="What images without a YOLO label file are: negative (fields without cells), "
+            "left-out, or auto: negative, unless most have none."
+        ),
+    ] = "auto",
+    yolo: Annotated[
+        str,
+        typer.Option(
+            help="What YOLO's lines of more than five numbers are: polygons, pose (boxes with "
+            "keypoints), or auto."
+        ),
+    ] = "auto",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write nothing if there are warnings; exit code 2.")
+    ] = False,
 ) -> None:
     """Converts annotations of many formats to COCO."""
-    from data.annotations import AnnotationSettings, read_fields
-    from scripts.slides import slide_info
+    from data.annotations import AnnotationSettings
+    from scripts.slides import read_annotated
+    from scripts.telling import refuse_doubts, tell_doubts
 
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
         raise ConfigError(f"--out {out}: is what is to be converted; name another file")
@@ -74,13 +103,20 @@ def convert(
         "classes": _read_table(classes or []),
         "point_size": point_size,
         "mpp": mpp,
+        "frame": frame,
         "skip_missing": skip_missing,
+        "crowds": crowds,
+        "unlabelled": unlabelled,
+        "yolo": yolo,
     }
     settings = validate(values, AnnotationSettings, "options")
     roots = _existing(images or [])
-    fields = read_fields(inputs, roots, None, settings, slide_info)
+    fields = read_annotated(inputs, roots, None, settings)
+    if strict:
+        refuse_doubts(fields)
     _write(fields, roots, out)
     _tell(fields, out)
+    tell_doubts(fields)
 
 
 def _read_table(entries: Sequence[str]) -> dict[str, str]:

@@ -51,6 +51,7 @@ def stats(
     """Draws what annotated fields hold, with a sheet of random tiles: look before you train."""
     from data.fields.statistics import describe_classes
     from scripts.data_page import write_page
+    from scripts.telling import tell_doubts
 
     fields = _read(annotations, images, classes, groups, mpp)
     described = describe_classes(fields)
@@ -65,6 +66,7 @@ def stats(
     for note in fields.notes:
         Console().print(note, markup=False, soft_wrap=True)
     Console().print(f"Pictures: {out / 'stats.html'}", soft_wrap=True)
+    tell_doubts(fields)
 
 
 @data.command()
@@ -89,6 +91,7 @@ def split(
 ) -> None:
     """Splits annotated fields, each class as evenly as what belongs together allows."""
     from data.fields.splits import save_split, split_fields
+    from scripts.telling import tell_doubts
 
     if by not in ("patient", "slide", "field"):
         raise ConfigError(f"--by {by}: patient, slide or field")
@@ -109,6 +112,7 @@ def split(
         f"{out}; in a configuration: data.train.split={out}, data.train.part={next(iter(found))}",
         soft_wrap=True,
     )
+    tell_doubts(fields)
 
 
 def _read(
@@ -139,6 +143,7 @@ def _facts(fields: FieldSet, described: list[ClassStatistics]) -> dict[str, obje
         "slides": len({field.slide for field in fields.fields if field.slide}),
         "patients": len({field.patient for field in fields.fields if field.patient}),
         "ignored_areas": sum(int(field.crowd.sum()) for field in fields.fields),
+        "warnings": [doubt.model_dump() for doubt in fields.doubts],
         "classes": {
             one.name: {
                 "cells": one.cells,

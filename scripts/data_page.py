@@ -77,7 +77,7 @@ def write_page(
         "dataset.html",
         title=f"{sum(one.cells for one in described):,} cells on {len(fields.fields):,} images",
         classes=described,
-        notes=fields.notes,
+        notes=(*fields.notes, *map(str, fields.doubts)),
         colors=colors,
         pictures=pictures,
         tiles=draw_tiles(fields, tile, samples, np.random.default_rng(seed)),

@@ -107,6 +107,7 @@ def evaluate(
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.files import name_outputs, write_outputs
     from scripts.evaluation.thresholds import check_writable, read_targets, save_thresholds
+    from scripts.telling import tell_doubts
 
     options = {"device": device, "name": runtime, "precision": precision}
     settings = validate(options, RuntimeSettings, "options")
@@ -117,12 +118,14 @@ def evaluate(
     draws = draw(fields, by, level)
     evidence, ran = _find(loaded, settings, fields)
     figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **ran}}
+    figures["warnings"] = [doubt.model_dump() for doubt in fields.doubts]
     if against:
         figures["against"] = _compare(evidence, against, settings, draws)
     chosen, problem = _choose(evidence, targets, draws, data.name)
     figures |= {"operating": chosen.figures} if chosen else {}
     write_outputs(name_outputs(out), evidence, images, figures)
     _tell(figures, fields.notes, name_outputs(out).page)
+    tell_doubts(fields)
     if problem:
         raise problem
     if chosen:

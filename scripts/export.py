@@ -88,10 +88,13 @@ def _read_fields(
     data: Path | None, images: Path | None, detector: DenseDetector
 ) -> FieldSet | None:
     from data.annotations import read_coco
+    from scripts.telling import tell_doubts
 
     if data is None or images is None:
         return None
-    return read_coco(data, images, detector.config.classes)
+    fields = read_coco(data, images, detector.config.classes)
+    tell_doubts(fields)
+    return fields
 
 
 def _read_tiles(

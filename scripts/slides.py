@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,19 +15,27 @@ from configs import ConfigError, CytoLibraError
 from data.annotations import AnnotationSettings, ImageInfo, image_info, read_fields
 from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError
+from data.fields.suspicion import glass_doubts
 from pipeline.geometry import Size
 from pipeline.slides.slide import IMAGE_SUFFIXES, Slide, open_slide
 from pipeline.tiles.foreground import foreground_mask
 
 
 def read_annotated(
-    annotations: Path,
-    images: Path,
+    annotations: Path | Sequence[Path],
+    images: Path | Sequence[Path],
     classes: tuple[str, ...] | None,
     settings: AnnotationSettings | None = None,
 ) -> FieldSet:
-    """Annotated slides and images; see `data.annotations.read_fields`."""
-    return read_fields(annotations, [images], classes, settings, slide_info)
+    """Annotated slides and images, and whether their boxes hold anything.
+
+    See `data.annotations.read_fields` and `data.fields.suspicion.glass_doubts`; without images
+    there is nothing to look at.
+    """
+    roots = [images] if isinstance(images, Path) else images
+    fields = read_fields(annotations, roots, classes, settings, slide_info)
+    told = glass_doubts(fields, open_field) if roots else ()
+    return replace(fields, doubts=(*fields.doubts, *told))
 
 
 def images_of(fields: FieldSet, cache: Path | None = None) -> FieldImages:
@@ -54,7 +64,10 @@ def slide_info(path: Path) -> ImageInfo | None:
         return image_info(path)
     with open_slide(path, mpp=1.0) as slide:  # 1.0 is for files that carry none
         mpp = slide.mpp if slide.mpp_source == "file" else None
-        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path))
+        scanned = slide.bounds.x, slide.bounds.y, slide.bounds.right, slide.bounds.bottom
+        whole = (0, 0, slide.size.width, slide.size.height)
+        bounds = None if scanned == whole else scanned
+        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path), bounds)
 
 
 def open_field(field: Field, cache: Path | None = None) -> FieldSlide | None:

@@ -15,18 +15,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from configs import ConfigError, CytoLibraError
+from data.annotations import read_coco
 from data.synth import (
     CLASSES,
     MAX_CELLS_PER_MM2,
     Layout,
     NamedSource,
     Scene,
+    annotated_fields,
     lay_out,
-    read_fields,
     write_broken,
     write_slide,
     write_truth,
 )
+from scripts.telling import tell_doubts
 
 DEFAULT_MPP = 0.25
 _MAX_SIDE = 500_000
@@ -147,7 +149,9 @@ def _mosaics(
         raise ConfigError("--fields needs --images DIR, the folder of the fields' images")
     if mpp is not None:
         _check_range("--mpp", mpp, 0.05, 5.0)
-    classes, fields = read_fields(path, images)
+    found = read_coco(path, images)
+    tell_doubts(found)
+    classes, fields = found.classes, annotated_fields(found)
     if not layout.fill and slides > len(fields):
         raise ConfigError(f"--slides {slides}: {path} has only {len(fields)} fields")
     sources = []

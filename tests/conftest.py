@@ -45,6 +45,15 @@ def shared() -> Path:
 
 
 @pytest.fixture
+def crowded(coco):
+    """The same with the first cell as a crowd."""
+    content = json.loads(coco[0].read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    coco[0].write_text(json.dumps(content))
+    return coco
+
+
+@pytest.fixture
 def coco(tmp_path):
     """Two fields at 0.25 µm/px with a dark square on each cell; (json path, images folder)."""
     images = tmp_path / "images"

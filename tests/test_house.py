@@ -45,7 +45,7 @@ FLOORS = {
         {"batch"},
     ],
     "scripts": [
-        {"slides", "progress"},
+        {"slides", "progress", "telling"},
         {"training", "evaluation"},
         {"comparison"},
     ],

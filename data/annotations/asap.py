@@ -1,7 +1,8 @@
 """ASAP's XML: annotations in level-0 pixels, grouped; the group is the class.
 
 After the files of CAMELYON16 and ASAP's own writer (``XmlRepository.cpp``): types Polygon, Spline,
-Rectangle, Dot and PointSet; an annotation in no group has ``PartOfGroup="None"``.
+Rectangle, Dot and PointSet; an annotation in no group has ``PartOfGroup="None"``. ASAP shows all of
+a slide, whatever its bounds.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.annotations.classes import UNCLASSIFIED
 from data.annotations.drawing import Drawing, Shape, draw, mark, nothing, outline
 from data.annotations.files import Content, own_name
+from data.tables import number, numbers
 
 SUFFIXES = (".xml",)
+
+_OUTLINES, _MARKS = ("polygon", "spline", "rectangle"), ("dot", "pointset")
 
 
 def matches(path: Path, content: Content) -> bool:
@@ -28,16 +35,28 @@ def read(path: Path, content: Content) -> Iterator[Drawing]:
     yield draw(own_name(path, SUFFIXES), (shape for one in found for shape in _shapes(one)))
 
 
+def _kind(annotation: Element) -> str:
+    return annotation.attrib["Type"].strip().lower()
+
+
 def _shapes(annotation: Element) -> Iterator[Shape]:
-    group = annotation.get("PartOfGroup", "None")
+    group = (annotation.get("PartOfGroup") or "None").strip()
     name = UNCLASSIFIED if group == "None" else group
-    corners = annotation.findall("Coordinates/Coordinate")
-    corners.sort(key=lambda corner: float(corner.attrib["Order"]))
-    points = [(float(corner.attrib["X"]), float(corner.attrib["Y"])) for corner in corners]
-    kind = annotation.attrib["Type"]
-    if kind in ("Dot", "PointSet"):
-        yield from (mark(name, x, y) for x, y in points)
-    elif kind in ("Polygon", "Spline", "Rectangle"):
-        yield outline(name, points)
+    kind = _kind(annotation)
+    if kind in _MARKS:
+        yield from (mark(name, *point) for point in _points(annotation))
+    elif kind in _OUTLINES:
+        yield outline(name, _points(annotation))
     else:
-        yield nothing(name)
+        yield nothing(name, f"annotations of type {kind}")
+
+
+def _points(annotation: Element) -> NDArray[np.float64]:
+    """Corners (K, 2) in their order."""
+    try:
+        corners = annotation.findall("Coordinates/Coordinate")
+        corners.sort(key=lambda corner: number(corner.attrib["Order"]))
+        texts = [corner.attrib[axis].strip() for corner in corners for axis in ("X", "Y")]
+        return np.array(numbers(texts), np.float64).reshape(-1, 2)
+    except ValueError as error:
+        raise ValueError(f"annotation {annotation.get('Name', '')}: {error}") from error

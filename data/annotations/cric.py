@@ -18,6 +18,7 @@ import numpy as np
 from data.annotations.drawing import Drawing, Placement, Shape, draw, mark
 from data.annotations.files import Content
 from data.annotations.images import ImageInfo
+from data.annotations.values import as_list, as_number, as_record, as_text
 
 SUFFIXES = (".json",)
 
@@ -44,10 +45,12 @@ def matches(path: Path, content: Content) -> bool:
 
 def read(path: Path, content: Content) -> Iterator[Drawing]:
     """What the file draws, image by image."""
-    for record in content:
+    for number, one in enumerate(content, 1):
+        record = as_record(one, f"image {number}")
+        cells = as_list(record["classifications"], f"image {number}: classifications")
         yield draw(
-            record["image_name"],
-            [_shape(cell) for cell in record["classifications"]],
+            as_text(record["image_name"], f"image {number}: image_name"),
+            [_shape(as_record(cell, f"image {number}: a cell")) for cell in cells],
             size=FRAME,
             mpp=MPP,
             mark_um=CELL_UM,
@@ -62,5 +65,6 @@ def place(info: ImageInfo) -> Placement:
 
 
 def _shape(cell: Mapping[str, Any]) -> Shape:
-    name = cell["bethesda_system"]
-    return mark(CLASSES.get(name, name), cell["nucleus_x"], cell["nucleus_y"])
+    name = as_text(cell["bethesda_system"], "bethesda_system")
+    x, y = (as_number(cell[key], key) for key in ("nucleus_x", "nucleus_y"))
+    return mark(CLASSES.get(name, name), x, y)

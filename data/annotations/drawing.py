@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data.annotations.classes import UNCLASSIFIED
 from data.annotations.images import ImageInfo
 
 Outline = tuple[NDArray[np.float64], ...]
@@ -17,7 +20,32 @@ Outline = tuple[NDArray[np.float64], ...]
 Placement = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Scale (2,) and offset (2,) that turn a file's coordinates into pixels: p * scale + offset."""
 
+Frame = Literal["slide", "bounds"]
+"""Where (0, 0) is: the corner of level 0, or of the part that was scanned, as QuPath has it."""
+
 CORNERS_OF_AN_ELLIPSE = 32
+
+CROWD, DIFFICULT, EXCLUDED = "crowd", "difficult", "excluded"
+"""Why a file wants a shape to be ignored: many cells at once; too hard; no part of the analysis."""
+
+_LARGEST = 10_000_000
+"""Pixels along a side beyond which there is no image."""
+
+
+_FARTHEST = 1e12
+"""Coordinates, in pixels or nm, beyond which there is no slide."""
+
+
+class Remark(NamedTuple):
+    """Something odd about a shape or an image, and the rule by which it was settled.
+
+    Attributes:
+        code: of `configs.doubts`.
+        text: what is told, before how often it happened.
+    """
+
+    code: str
+    text: str
 
 
 class Shape(NamedTuple):
@@ -29,12 +57,26 @@ class Shape(NamedTuple):
             an arrow or whatever else can be no cell.
         crowd: whether the file says that it is to be ignored.
         nucleus: x, y, where the file says where it is.
+        kind: what it is, of one that can be no cell.
+        why: why it is to be ignored, if it is.
+        remarks: what was odd about it.
     """
 
     name: str
     rings: Outline
     crowd: bool = False
     nucleus: ArrayLike | None = None
+    kind: str = ""
+    why: str = EXCLUDED
+    remarks: tuple[Remark, ...] = ()
+
+    def ignored(self, why: str) -> Shape:
+        """The same shape, to be ignored for a reason."""
+        return self._replace(crowd=True, why=why)
+
+    def remarked(self, code: str, text: str) -> Shape:
+        """The same shape with a remark."""
+        return self._replace(remarks=(*self.remarks, Remark(code, text)))
 
 
 @dataclass(frozen=True)
@@ -49,13 +91,19 @@ class Drawing:
         marks: (N,) bool, single points.
         crowd: (N,) bool, what the file itself wants ignored.
         outlines: of the shapes that are more than a box, by their index.
-        left_out: shapes that can be no cell, such as lines.
+        whys: (N,) why each is to be ignored, if it is.
+        left_out: how many shapes of each kind can be no cell, such as lines.
+        remarks: what was odd, and how often.
+        own_name: the image that the file's own name means, where that may do for the one it names.
         size: width and height in pixels, where the file says.
         mpp: µm per unit of the coordinates, where the file says.
         mark_um: side in µm of the box that a mark stands for, where the format says.
         place: for coordinates that aren't pixels, turns the image's facts into their placement.
         declared: classes that the file lists, whether drawn or not, in its order.
         slide, patient: whose image it is, where the file says.
+        frame: where the coordinates begin on a slide that has bounds.
+        in_um: whether the coordinates are µm, not pixels.
+        mpp_by_the_way: whether ``mpp`` is the drawing tool's, not a statement about the image.
     """
 
     image: str
@@ -65,7 +113,10 @@ class Drawing:
     marks: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
     outlines: dict[int, Outline] = field(default_factory=dict)
-    left_out: int = 0
+    whys: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    remarks: Mapping[Remark, int] = field(default_factory=dict)
+    own_name: str = ""
     size: tuple[int, int] | None = None
     mpp: float | None = None
     mark_um: float | None = None
@@ -73,6 +124,15 @@ class Drawing:
     declared: tuple[str, ...] = ()
     slide: str = ""
     patient: str = ""
+    frame: Frame = "slide"
+    in_um: bool = False
+    mpp_by_the_way: bool = False
+
+    def is_ignored(self, crowds_are_cells: bool) -> NDArray[np.bool_]:
+        """Which shapes (N,) the file wants ignored; crowds, where they are cells, it doesn't."""
+        if not crowds_are_cells:
+            return self.crowd
+        return self.crowd & (np.array(self.whys, object) != CROWD)
 
 
 def draw(
@@ -86,6 +146,11 @@ def draw(
     declared: tuple[str, ...] = (),
     slide: str = "",
     patient: str = "",
+    own_name: str = "",
+    remarks: Iterable[Remark] = (),
+    frame: Frame = "slide",
+    in_um: bool = False,
+    mpp_by_the_way: bool = False,
 ) -> Drawing:
     """Packs shapes into arrays; see `Drawing` for the arguments.
 
@@ -104,20 +169,26 @@ def draw(
     ]
     drawing = Drawing(
         image=image,
-        names=tuple(shape.name.strip() for shape in drawn),
+        names=tuple(clean_name(shape.name) for shape in drawn),
         boxes=boxes,
         nuclei=np.array(nuclei, np.float64).reshape(len(drawn), 2),
         marks=np.array([len(shape.rings[0]) == 1 for shape in drawn], bool),
         crowd=np.array([shape.crowd for shape in drawn], bool),
         outlines={i: s.rings for i, s in enumerate(drawn) if len(s.rings[0]) > 2},
-        left_out=len(shapes) - len(drawn),
+        whys=tuple(shape.why for shape in drawn),
+        left_out=Counter(shape.kind for shape in shapes if not shape.rings),
+        remarks=Counter(remark for s in shapes for remark in s.remarks) + Counter(remarks),
+        own_name=own_name,
         size=_whole(size),
         mpp=mpp,
         mark_um=mark_um,
         place=place,
-        declared=declared,
+        declared=tuple(map(clean_name, declared)),
         slide=slide,
         patient=patient,
+        frame=frame,
+        in_um=in_um,
+        mpp_by_the_way=mpp_by_the_way,
     )
     _check(drawing)
     return drawing
@@ -154,21 +225,30 @@ def turn(corners: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
     return corners @ np.array([[cos, sin], [-sin, cos]])
 
 
-def nothing(name: str) -> Shape:
+def nothing(name: str, kind: str = "lines") -> Shape:
     """A line, an arrow, a ruler: drawn, yet no cell."""
-    return Shape(name, ())
+    return Shape(name, (), kind=kind)
+
+
+def clean_name(name: str) -> str:
+    """A class's name with letters composed, as letters that look the same are."""
+    return unicodedata.normalize("NFC", name).strip() or UNCLASSIFIED
 
 
 def _whole(size: tuple[float, float] | None) -> tuple[int, int] | None:
     """A size as integers; some tools write 0 where they don't know it."""
     if size is None or not all(size):
         return None
+    if not all(float(side).is_integer() and abs(side) <= _LARGEST for side in size):
+        raise ValueError(f"an image of {size[0]}x{size[1]} pixels")
     return int(size[0]), int(size[1])
 
 
 def _check(drawing: Drawing) -> None:
     if not (np.isfinite(drawing.boxes).all() and np.isfinite(drawing.nuclei).all()):
         raise ValueError("a coordinate is not a finite number")
+    if len(drawing.boxes) and np.abs(drawing.boxes).max() > _FARTHEST:
+        raise ValueError(f"a coordinate is {np.abs(drawing.boxes).max():g}, no place on an image")
     if drawing.size and min(drawing.size) < 1:
         raise ValueError(f"an image of {drawing.size[0]}x{drawing.size[1]} pixels")
     if drawing.mpp is not None and not 0 < drawing.mpp < float("inf"):

@@ -14,11 +14,15 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from configs import ConfigError
+from data.tables import decode, encoding_of
 
 Content: TypeAlias = Any
 """Parsed JSON, the root `Element` of XML, or text."""
 
 _XML_MARKS = (b"<", b"\xff\xfe<", b"\xfe\xff\0<", b"\xef\xbb\xbf<")
+TABLES = (".csv", ".tsv")
+"""Endings, in lower case, of tables: spreadsheets write them in encodings that they don't tell."""
+
 _GZIP = b"\x1f\x8b"
 
 
@@ -79,11 +83,20 @@ def load(path: Path) -> Content:
     start = data.lstrip()[:4]
     if start.startswith(_XML_MARKS):
         return parse_xml(path, data)
+    text = _decode(path, data)
+    return _parse_json(path, text) if text.lstrip()[:1] in ("{", "[") else text
+
+
+def _decode(path: Path, data: bytes) -> str:
+    """Text in UTF-8, or UTF-16 that says so; only of tables, which tell nothing, it is assumed."""
     try:
-        text = data.decode("utf-8-sig")
+        if path.suffix.lower() in TABLES:
+            return decode(data)
+        return data.decode("utf-8-sig" if encoding_of(data) == "utf-8" else encoding_of(data))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not text in UTF-8: {error}") from error
-    return _parse_json(path, text) if text.lstrip()[:1] in ("{", "[") else text
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _unzipped(path: Path) -> bytes:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,9 +12,11 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from configs import ConfigError
+from data.annotations.names import HERE, PLAIN_SUFFIXES, Match, NameIndex, is_below, plain_path
 
 _NO_IMAGES = frozenset(
     {".json", ".geojson", ".xml", ".ndpa", ".txt", ".csv", ".tsv", ".gz", ".yaml", ".yml", ".names"}
+    | {".annotations"}
 )
 
 
@@ -27,12 +28,14 @@ class ImageInfo:
         width, height: in pixels, of level 0 for slides.
         mpp: µm per pixel, None where the file carries none.
         properties: the scanner's own, by OpenSlide's names.
+        bounds: left, top, right and bottom of what was scanned, where the file states it.
     """
 
     width: int
     height: int
     mpp: float | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+    bounds: tuple[int, int, int, int] | None = None
 
 
 InfoOf = Callable[[Path], ImageInfo | None]
@@ -77,18 +80,38 @@ class ImageFolder:
         Raises:
             ConfigError: several images could be meant.
         """
-        wanted = PurePosixPath(name.replace("\\", "/"))
-        for root in self._roots:
-            if wanted.name and os.path.isfile(root / wanted):
-                return root / wanted
-        for known, key in ((self._by_name, wanted.name), (self._by_stem, wanted.name)):
-            found = known.get(key, [])
-            if len(found) > 1:
-                places = ", ".join(map(str, sorted(found)))
-                raise ConfigError(f"{name}: several images could be meant: {places}")
-            if found:
-                return found[0]
-        return None
+        match = self.match(name)
+        return match.image if match else None
+
+    def match(self, name: str, folder: PurePosixPath = HERE) -> Match | None:
+        """The image of a name, and what had to be overlooked to find it; see `names.NameIndex`.
+
+        Args:
+            name: a path, a URL, a file's name or its stem, as the annotations have it.
+            folder: where the file that has this name for itself lies within the annotations.
+
+        Raises:
+            ConfigError: several images could be meant.
+        """
+        if as_it_is := self._at((folder / name).as_posix() if folder.parts else name):
+            return Match(as_it_is)
+        return self._index.match(name, folder)
+
+    def near(self, name: str) -> list[Path]:
+        """Images that are called alike but lie in another folder, or have another ending."""
+        return self._index.near(name)
+
+    def unnamed(self, found: Sequence[Path]) -> list[Path]:
+        """Plain images in the folders where some were found that are not among these."""
+        named = set(found)
+        folders = {image.parent for image in named}
+        return [
+            image
+            for image in self._files
+            if image.parent in folders
+            and image.suffix.lower() in PLAIN_SUFFIXES
+            and image not in named
+        ]
 
     def name_of(self, image: Path) -> str:
         """The image's path relative to its root, with forward slashes, as COCO wants it."""
@@ -97,28 +120,50 @@ class ImageFolder:
                 return image.relative_to(root).as_posix()
         return image.name if self._roots else image.as_posix()
 
-    @cached_property
-    def _by_name(self) -> dict[str, list[Path]]:
-        return _grouped(self._files, lambda path: path.name)
+    def _at(self, name: str) -> Path | None:
+        """The image at just this path below one of the roots.
+
+        Raises:
+            ConfigError: several roots have one.
+        """
+        ways = dict.fromkeys((plain_path(name), name) if is_below(name) else (plain_path(name),))
+        places = [root / way for root in self._roots for way in ways if way]
+        found = [place for place in places if os.path.isfile(place)]
+        one = {os.path.realpath(place): place for place in reversed(found)}
+        if len(one) > 1:
+            raise ConfigError(f"{name}: several images could be meant: {_listed(one.values())}")
+        return found[0] if found else None
 
     @cached_property
-    def _by_stem(self) -> dict[str, list[Path]]:
-        return _grouped(self._files, lambda path: path.stem)
+    def _index(self) -> NameIndex:
+        return NameIndex([(path, self._roots_of[path]) for path in self._files])
+
+    @cached_property
+    def _roots_of(self) -> dict[Path, Path]:
+        """The root that each image lies below, by the image."""
+        pairs = [(path, root) for root in self._roots for path in _walk(root)]
+        if len(self._roots) == 1:
+            return dict(pairs)
+        found: dict[str, tuple[Path, Path]] = {}  # roots may overlap, each written in its own way
+        for path, root in pairs:
+            found.setdefault(os.path.realpath(path), (path, root))
+        return dict(found.values())
 
     @cached_property
     def _files(self) -> list[Path]:
-        files = {path for root in self._roots for path in _walk(root)}
-        return sorted(path for path in files if path.suffix.lower() not in _NO_IMAGES)
+        return sorted(path for path in self._roots_of if path.suffix.lower() not in _NO_IMAGES)
 
 
 def _walk(root: Path) -> list[Path]:
     if not root.is_dir():
         return [root]
-    return [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
+    return [
+        Path(folder, name)
+        for folder, _, names in os.walk(root)
+        for name in names
+        if not name.startswith(".")
+    ]
 
 
-def _grouped(paths: Sequence[Path], key: Callable[[Path], str]) -> dict[str, list[Path]]:
-    groups: dict[str, list[Path]] = defaultdict(list)
-    for path in paths:
-        groups[key(path)].append(path)
-    return dict(groups)
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join(map(str, sorted(paths)))

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from configs import ConfigError
 from data.annotations.areas import covering, outside
 from data.annotations.classes import IGNORE, REGION
-from data.annotations.drawing import Drawing, Outline
+from data.annotations.drawing import Drawing, Outline, Remark
 from data.annotations.images import ImageInfo
+from data.annotations.scaling import placement, settle_mpp
 from data.annotations.settings import AnnotationSettings
 
 Boxes = NDArray[np.float64]
@@ -28,6 +29,8 @@ class Placed:
         boxes: (N, 4) xyxy, not clipped.
         nuclei: (N, 2).
         outlines: of the shapes that are more than a box, by their index.
+        scanned: (4,) xyxy of what was scanned; all of the image where nobody says.
+        remarks: how scale and frame were settled, where that was odd.
     """
 
     size: NDArray[np.int64]
@@ -35,6 +38,8 @@ class Placed:
     boxes: Boxes
     nuclei: NDArray[np.float64]
     outlines: dict[int, Outline]
+    scanned: NDArray[np.int64]
+    remarks: tuple[Remark, ...] = ()
 
     def clipped(self, boxes: Boxes) -> Boxes:
         """The parts of boxes that lie on the image."""
@@ -43,6 +48,11 @@ class Placed:
     def are_beyond(self) -> NDArray[np.bool_]:
         """Which boxes lie wholly outside of the image."""
         beyond = (self.boxes[:, 2:] <= 0) | (self.boxes[:, :2] >= self.size)
+        return np.any(beyond, axis=1)
+
+    def are_elsewhere(self) -> NDArray[np.bool_]:
+        """Which boxes lie wholly outside of what was scanned."""
+        beyond = (self.boxes[:, 2:] <= self.scanned[:2]) | (self.boxes[:, :2] >= self.scanned[2:])
         return np.any(beyond, axis=1)
 
     def are_thin(self) -> NDArray[np.bool_]:
@@ -60,14 +70,15 @@ class Placed:
 def place(drawing: Drawing, info: ImageInfo, settings: AnnotationSettings) -> Placed:
     """Lays a drawing on its image.
 
-    The file's own µm per pixel goes before the image's, and that before the settings'.
+    The image's own µm per pixel goes before the file's, and that before the settings'.
 
     Raises:
         ConfigError: the image's facts don't suffice, or a mark has no size.
     """
-    scale, offset = drawing.place(info) if drawing.place else (np.ones(2), np.zeros(2))
-    stated = drawing.mpp / float(scale.mean()) if drawing.mpp else None
-    mpp = stated or info.mpp or settings.mpp
+    resized = float(drawing.place(info)[0].mean()) if drawing.place else 1.0
+    stated = drawing.mpp / resized if drawing.mpp else None
+    mpp, told = settle_mpp(drawing, stated, info, settings)
+    (scale, offset), moved = placement(drawing, info, mpp, settings)
     boxes = drawing.boxes * np.tile(scale, 2) + np.tile(offset, 2)
     if drawing.marks.any():
         half = _mark_side(drawing, settings, mpp) / 2
@@ -78,6 +89,8 @@ def place(drawing: Drawing, info: ImageInfo, settings: AnnotationSettings) -> Pl
         boxes=boxes,
         nuclei=drawing.nuclei * scale + offset,
         outlines={i: tuple(r * scale + offset for r in o) for i, o in drawing.outlines.items()},
+        scanned=np.array(info.bounds or (0, 0, info.width, info.height)),
+        remarks=(*told, *moved),
     )
 
 

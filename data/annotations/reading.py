@@ -12,19 +12,28 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED, ClassTable
-from data.annotations.drawing import Drawing
+from data.annotations.drawing import Drawing, clean_name
 from data.annotations.formats import Source, read_sources
 from data.annotations.groups import with_groups
 from data.annotations.images import ImageFolder, ImageInfo, InfoOf, image_info
+from data.annotations.locating import Located, locate, unlabelled
+from data.annotations.log import Log
 from data.annotations.placing import Placed, ignored_areas, place
+from data.annotations.plausible import Plausibility, repeated
 from data.annotations.settings import AnnotationSettings
+from data.annotations.suspicion import Outside, check_outside, find_outside
 from data.fields.fieldset import Field, FieldSet
 
 _THIN = "boxes at most 1 px wide or high"
 _BEYOND = "boxes outside of the image"
-_LINES = "lines and other shapes that enclose nothing"
 _MISSING = "images that are not there"
 _UNWANTED = f"shapes whose class is mapped to {DROP}"
+_TWICE = "cells have the box and the class of another one; each counts"
+_SEVERAL = "boxes stand there in several classes; each counts"
+_UNFINISHED = "images that are listed without any shape count as fields without cells"
+
+MAY_BE_UNFINISHED = frozenset({"cvat", "via"})
+"""Formats that list all images of a task, whether someone got to them or not."""
 
 
 def read_fields(
@@ -49,23 +58,32 @@ def read_fields(
     Raises:
         ConfigError: a file is missing, damaged or of no known format; names a class that is not
             known, or an image that isn't there or doesn't fit; an image is annotated twice; a
-            mark has no size; or there are no annotations at all.
+            mark has no size; most boxes lie outside of their image; or there are no annotations
+            at all.
     """
     settings = settings or AnnotationSettings()
     arguments = [annotations] if isinstance(annotations, Path) else annotations
-    sources, others = read_sources(arguments, settings.format)
-    table = ClassTable(settings.classes, None if classes is None else tuple(classes))
-    names = _known_names(sources, table)
+    sources, others = read_sources(arguments, settings.format, settings.yolo)
+    renamed = {clean_name(name): target for name, target in settings.classes.items()}
+    table = ClassTable(renamed, None if classes is None else tuple(classes))
+    names = _known_names(sources, table, settings.crowds == "cells")
     declared = dict.fromkeys(n for _, drawing in _drawings(sources) for n in drawing.declared)
     all_classes = table.all_classes(names, list(declared))
-    located = list(_located(sources, ImageFolder(images), settings.skip_missing))
-    _check_images(located)
-    settler = _Settler(table, all_classes, settings, info_of)
+    log = Log()
+    found = ImageFolder(images)
+    located = locate(sources, found, settings, log)
+    missing = sum(len(source.drawings) for source in sources) - len(located)
+    located += unlabelled(located, arguments, others, found, settings, log)
+    settler = _Settler(table, all_classes, settings, info_of, log)
     fields = tuple(settler.settle(one) for one in located)
+    settler.plausibility.check()
+    check_outside(settler.outside, log)
     if settings.groups:
         fields = with_groups(fields, settings.groups)
-    settler.dropped[_MISSING] = sum(len(source.drawings) for source in sources) - len(fields)
-    return FieldSet(all_classes, fields, tuple(_notes(sources, settler.dropped, others)))
+    settler.dropped[_MISSING] = missing
+    log.classes_alike(all_classes)
+    notes = tuple(_notes(sources, settler.dropped, others))
+    return FieldSet(all_classes, fields, notes, tuple(log.doubts()))
 
 
 def read_coco(path: Path, images: Path, classes: Sequence[str] | None = None) -> FieldSet:
@@ -83,15 +101,6 @@ def read_coco(path: Path, images: Path, classes: Sequence[str] | None = None) ->
 
 
 @dataclass(frozen=True)
-class _Located:
-    """What a file draws, and the image's file, None where images are taken as stated."""
-
-    path: Path
-    drawing: Drawing
-    image: Path | None
-
-
-@dataclass(frozen=True)
 class _Settler:
     """Turns drawings into fields, and counts what it drops."""
 
@@ -99,18 +108,37 @@ class _Settler:
     classes: tuple[str, ...]
     settings: AnnotationSettings
     info_of: InfoOf
+    log: Log
     dropped: Counter[str] = field(default_factory=Counter)
+    plausibility: Plausibility = field(default_factory=Plausibility)
+    outside: list[Outside] = field(default_factory=list)
 
-    def settle(self, one: _Located) -> Field:
+    def settle(self, one: Located) -> Field:
         drawing = one.drawing
         try:
-            placed = place(drawing, self._info(drawing, one.image), self.settings)
+            info = self._info(drawing, one.image)
+            placed = place(drawing, info, self.settings)
         except ConfigError as error:
             raise ConfigError(f"{one.path}: {drawing.image}: {error}") from error
-        self.dropped[_LINES] += drawing.left_out
+        self.log.drawing(drawing, one.path)
+        for remark in placed.remarks:
+            self.log.add(*remark, one.path)
+        self.plausibility.add(one, placed)
         targets = np.array([self.table.target(name) or "" for name in drawing.names], object)
-        targets[drawing.crowd] = IGNORE
-        field = self._field(one.image or Path(drawing.image), placed, targets)
+        crowds_are_cells = self.settings.crowds == "cells"
+        targets[drawing.is_ignored(crowds_are_cells)] = IGNORE
+        if np.any(drawing.marks & (targets == REGION)):
+            raise ConfigError(f"{one.path}: {drawing.image}: a region is only a point: no outline")
+        self.log.ignored(drawing, placed, one.path, crowds_are_cells)
+        if one.format in MAY_BE_UNFINISHED and not drawing.names and not drawing.left_out:
+            self.log.add("images-without-cells", _UNFINISHED, one.path)
+        drawn = ~np.isin(targets, [IGNORE, REGION, DROP])
+        self.outside.append(find_outside(one.path, drawing, placed, drawn, info, self.settings))
+        cells = self._kept(placed, targets)
+        twice, several = repeated(placed.boxes[cells], targets[cells])
+        self.log.add("cells-twice", _TWICE, one.path, twice)
+        self.log.add("cells-of-two-classes", _SEVERAL, one.path, several)
+        field = self._field(one.image or Path(drawing.image), placed, targets, cells)
         return replace(field, slide=drawing.slide, patient=drawing.patient)
 
     def _info(self, drawing: Drawing, image: Path | None) -> ImageInfo:
@@ -127,8 +155,13 @@ class _Settler:
             )
         return info
 
-    def _field(self, image: Path, placed: Placed, targets: NDArray[np.object_]) -> Field:
-        cells = self._kept(placed, targets)
+    def _field(
+        self,
+        image: Path,
+        placed: Placed,
+        targets: NDArray[np.object_],
+        cells: NDArray[np.bool_],
+    ) -> Field:
         ignored = ignored_areas(placed, targets)
         middles = (ignored[:, :2] + ignored[:, 2:]) / 2
         boxes = np.concatenate([placed.clipped(placed.boxes[cells]), ignored])
@@ -160,7 +193,7 @@ def _drawings(sources: Iterable[Source]) -> Iterator[tuple[Path, Drawing]]:
     return ((source.path, drawing) for source in sources for drawing in source.drawings)
 
 
-def _known_names(sources: Sequence[Source], table: ClassTable) -> list[str]:
+def _known_names(sources: Sequence[Source], table: ClassTable, crowds_are_cells: bool) -> list[str]:
     """The names that were drawn, but for what files want ignored anyway.
 
     Raises:
@@ -168,13 +201,18 @@ def _known_names(sources: Sequence[Source], table: ClassTable) -> list[str]:
     """
     counts: Counter[str] = Counter()
     for _, drawing in _drawings(sources):
-        counts.update(n for n, crowd in zip(drawing.names, drawing.crowd, strict=True) if not crowd)
+        ignored = drawing.is_ignored(crowds_are_cells)
+        counts.update(n for n, crowd in zip(drawing.names, ignored, strict=True) if not crowd)
     if not any(len(drawing.names) for _, drawing in _drawings(sources)):
         places = ", ".join(str(source.path) for source in sources[:3])
-        raise ConfigError(f"{places}: there are no annotations")
+        left_out = sum((Counter(drawing.left_out) for _, drawing in _drawings(sources)), Counter())
+        listed = ", ".join(f"{kind} ({count})" for kind, count in left_out.items())
+        but = f" but for what is no cell: {listed}" if listed else ""
+        raise ConfigError(f"{places}: there are no annotations{but}")
     unknown = sorted(name for name in counts if table.target(name) is None)
     if unknown:
-        raise ConfigError(_tell_unknown(unknown, counts, table))
+        files = [path for path, one in _drawings(sources) if not set(unknown).isdisjoint(one.names)]
+        raise ConfigError(f"{files[0]}: {_tell_unknown(unknown, counts, table)}")
     return list(counts)
 
 
@@ -188,34 +226,6 @@ def _tell_unknown(unknown: list[str], counts: Counter[str], table: ClassTable) -
         f"{listed}{among}{hint}; map them in the table of classes, such as {example}, "
         f"or to {IGNORE}, {REGION} or {DROP}"
     )
-
-
-def _located(
-    sources: Sequence[Source], images: ImageFolder, skip_missing: bool
-) -> Iterator[_Located]:
-    """Drawings with their images; without those that aren't there, if these may be skipped."""
-    for path, drawing in _drawings(sources):
-        image = images.find(drawing.image)
-        if image is None and images.is_given:
-            if skip_missing:
-                continue
-            raise ConfigError(f"{drawing.image}: no such file, though {path} names it")
-        yield _Located(path, drawing, image)
-
-
-def _check_images(located: Sequence[_Located]) -> None:
-    """Refuses a set without images, and one that has an image twice."""
-    if not located:
-        raise ConfigError("none of the images that the annotations name is there")
-    seen: dict[Path, Path] = {}
-    for one in located:
-        image = one.image or Path(one.drawing.image)
-        if image in seen:
-            raise ConfigError(
-                f"{image}: is annotated in {seen[image]} and again in {one.path}; "
-                "cells would count twice: read one of them"
-            )
-        seen[image] = one.path
 
 
 def _notes(

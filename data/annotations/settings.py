@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field as Option
 from pydantic import field_validator
@@ -20,17 +21,30 @@ class AnnotationSettings(StrictModel):
             no class: ``ignore``, ``region`` (exhaustively annotated), ``drop``.
         point_size: side in µm of the box that a mark stands for.
         mpp: µm per pixel of images that carry none.
+        frame: where coordinates begin on a slide that has bounds: at the corner of the "slide" (its
+            level 0), of the "bounds" (what was scanned), or "auto": as the format has it.
         groups: a CSV file that tells for each ``image`` its ``slide`` or ``patient``, or both.
         skip_missing: passes over images that aren't there, so that one file may serve several
             folders of images, such as those to train on and to validate on.
+        crowds: what many cells under one mark, COCO's ``iscrowd``, are: "ignore", neither cell
+            nor background, or "cells", a cell each, as of tools that call every mask a crowd.
+        unlabelled: what images without a label file are, where YOLO's label files lie in a folder:
+            "negative", fields without cells, as Ultralytics has it, or "left-out"; "auto":
+            negative, unless more images have none than have one.
+        yolo: what lines of more than five numbers are: "polygons", or "pose", boxes with
+            keypoints; "auto": as all lines together tell, else an error.
     """
 
     format: str = AUTO
     classes: dict[str, str] = Option(default_factory=dict)
     point_size: float | None = Option(None, gt=0)
     mpp: float | None = Option(None, ge=0.05, le=5)
+    frame: Literal["auto", "slide", "bounds"] = "auto"
     groups: Path | None = None
     skip_missing: bool = False
+    crowds: Literal["ignore", "cells"] = "ignore"
+    unlabelled: Literal["auto", "negative", "left-out"] = "auto"
+    yolo: Literal["auto", "polygons", "pose"] = "auto"
 
     @field_validator("format")
     @classmethod

@@ -70,7 +70,8 @@ class FieldSet:
 
     def class_counts(self) -> list[int]:
         """Number of cells of each class, in the order of the classes."""
-        labels = np.concatenate([f.labels[~f.crowd] for f in self.fields])
+        none = np.zeros(0, np.int64)
+        labels = np.concatenate([none, *(f.labels[~f.crowd] for f in self.fields)])
         return np.bincount(labels, minlength=len(self.classes)).tolist()
 
 

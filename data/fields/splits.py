@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from data.fields.fieldset import Field, FieldSet, Grouping
+from data.tables import read_sheet
 
 COLUMNS = ("part", "image", "slide", "patient")
 
@@ -209,11 +210,7 @@ def _counts(fields: FieldSet, members: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _read_split(path: Path) -> dict[str, str]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path}: can't be read as a split: {error}") from error
-    if not rows or not {"part", "image"} <= set(rows[0]):
+    rows = read_sheet(path).records()
+    if not rows or not {"part", "image"} <= set(rows[0][1]):
         raise ConfigError(f"{path}: a split has the columns part and image")
-    return {row["image"]: row["part"] for row in rows}
+    return {row["image"]: row["part"] for _, row in rows}

@@ -2,7 +2,7 @@
 
 from data.synth.criteria import CLASSES
 from data.synth.folder import write_broken, write_slide
-from data.synth.mosaic import Layout, Mosaic, lay_out, read_fields
+from data.synth.mosaic import Layout, Mosaic, annotated_fields, lay_out, read_fields
 from data.synth.scene import MAX_CELLS_PER_MM2, Scene, draw_field
 from data.synth.truth import NamedSource, write_truth
 
@@ -13,6 +13,7 @@ __all__ = [
     "Mosaic",
     "NamedSource",
     "Scene",
+    "annotated_fields",
     "draw_field",
     "lay_out",
     "read_fields",

@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs import ConfigError
 from data.annotations import read_coco
-from data.fields.fieldset import Field
+from data.fields.fieldset import Field, FieldSet
 from data.resample import resample
 from data.synth.noise import CAMERA, field_over, texture, window
 from data.synth.region import Region
@@ -52,7 +52,16 @@ def read_fields(path: Path, images: Path) -> tuple[tuple[str, ...], list[Annotat
         ConfigError: as `data.annotations.read_coco`; or a field says no mpp.
     """
     fields = read_coco(path, images)
-    return fields.classes, [_annotated(field) for field in fields.fields]
+    return fields.classes, annotated_fields(fields)
+
+
+def annotated_fields(fields: FieldSet) -> list[AnnotatedField]:
+    """What a mosaic needs of fields that were read.
+
+    Raises:
+        ConfigError: a field says no mpp.
+    """
+    return [_annotated(field) for field in fields.fields]
 
 
 def _annotated(field: Field) -> AnnotatedField:

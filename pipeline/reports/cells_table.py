@@ -5,9 +5,8 @@ Columns are only ever added behind the others.
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -15,17 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import ConfigError
+from data.tables import Sheet, number, read_sheet
 from pipeline.cells.classes import CellClass, abnormal_scores
 from pipeline.geometry import Detections
 from pipeline.reports.report import SlideReport
-from pipeline.reports.tables import (
-    CsvFormat,
-    defuse,
-    format_in_force,
-    read_number,
-    read_table,
-    write_csv,
-)
+from pipeline.reports.tables import CsvFormat, defuse, format_in_force, write_csv
 from pipeline.slides.readers.base import reason
 
 CELL_COLUMNS = (
@@ -126,27 +119,41 @@ def read_cells(path: Path, classes: Sequence[CellClass]) -> Detections:
     Raises:
         ConfigError: it can't be read, or is none.
     """
-    try:
-        rows = read_table(path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path}: can't be read: {reason(error)}") from error
+    sheet = read_sheet(path)
     labels = {defuse(c.name): label for label, c in enumerate(classes)}
     columns = score_columns(classes)
-    told = bool(rows) and all(rows[0].get(name) for name in columns)
+    of_all = None
     try:
-        boxes = _numbers(rows, _SIDES)
-        scores = _numbers(rows, ["score"])[:, 0].astype(np.float32)
-        named = np.array([labels[row["class"]] for row in rows], np.int64)
-        of_all = _numbers(rows, columns).astype(np.float32) if told else None
-    except (KeyError, ValueError) as error:
+        boxes = _numbers(sheet, _SIDES)
+        scores = _numbers(sheet, ["score"])[:, 0].astype(np.float32)
+        names = _column(sheet, "class")
+        if strangers := set(names) - set(labels):
+            raise ValueError(f"no class is called {min(strangers)}")
+        named = np.array([labels[name] for name in names], np.int64)
+        if set(columns) <= set(sheet.header) and all(_column(sheet, columns[0])):
+            of_all = _numbers(sheet, columns).astype(np.float32)
+    except ValueError as error:
         raise ConfigError(f"{path}: is no cells.csv of this model: {reason(error)}") from error
     return Detections(boxes, scores, named, of_all)
 
 
-def _numbers(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> NDArray[np.float64]:
-    """(N, columns), all finite."""
-    values = [[read_number(row[name]) for name in names] for row in rows]
-    numbers = np.array(values, np.float64).reshape(-1, len(names))
+def _column(sheet: Sheet, name: str) -> list[str]:
+    """The cells of one column; those that a short row lacks are empty."""
+    if name not in sheet.header:
+        raise ValueError(f"there is no column {name}")
+    place = sheet.header.index(name)
+    return [row[place] if place < len(row) else "" for row in sheet.rows]
+
+
+def _numbers(sheet: Sheet, names: Sequence[str]) -> NDArray[np.float64]:
+    """(N, columns), all finite; what this program writes has no marks for thousands."""
+    numbers = np.empty((len(sheet.rows), len(names)))
+    for place, name in enumerate(names):
+        texts = [text.replace(",", ".") for text in _column(sheet, name)]
+        try:
+            numbers[:, place] = list(map(float, texts))
+        except ValueError:
+            numbers[:, place] = list(map(number, texts))  # slower, and says which is none
     if not np.isfinite(numbers).all():
         raise ValueError("not all numbers are finite")
     return numbers

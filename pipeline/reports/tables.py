@@ -7,7 +7,6 @@ import locale
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TextIO
 
 from pydantic import JsonValue
@@ -99,28 +98,6 @@ def write_csv(
     # "\r\n" makes the writer quote text with either of the two, of which readers end a row.
     writer = csv.writer(_Lines(stream), delimiter=csv_format.delimiter, lineterminator="\r\n")
     writer.writerows([_cell(value, csv_format) for value in row] for row in rows)
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV of any of these formats, as text; cells that a short row lacks are empty.
-
-    Raises:
-        OSError, UnicodeDecodeError, csv.Error: it can't be read.
-    """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = file.readline()
-        file.seek(0)
-        delimiter = max(",;\t", key=header.count)
-        return list(csv.DictReader(file, delimiter=delimiter, restval=""))
-
-
-def read_number(text: str) -> float:
-    """A number of a table, whatever its decimal mark.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return float(text.replace(",", "."))
 
 
 def defuse(text: str) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path, PurePath, PureWindowsPath
 
 from configs import ConfigError
-from data.tables import read_table
+from data.tables import number, read_sheet
 from pipeline.slides.mpp import SANE_MPP, is_sane
 from pipeline.slides.readers.base import show
 
@@ -101,24 +101,23 @@ def _load(path: Path, stamp: int) -> MppTable:
 
 def _read_rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
     """The line and the two values of each row."""
-    table = read_table(path)
-    names = [name.lower() for name in table.header]
+    sheet = read_sheet(path)
+    names = [name.lower() for name in sheet.header]
     missing = [name for name in COLUMNS if names.count(name) != 1]
     if missing:
         raise ConfigError(
             f"{show(path)}: needs one column {' and one '.join(missing)}; it has "
-            f"{', '.join(table.header)}"
+            f"{', '.join(sheet.header)}"
         )
-    slide, mpp = (names.index(name) for name in COLUMNS)
-    for line, row in table.rows:
-        yield line, (row[slide], row[mpp])
+    for line, record in sheet.records():
+        yield line, (record["slide"], record["mpp"])
 
 
 def _parse(text: str, place: str) -> float:
     try:
-        mpp = float(text.replace(",", "."))
-    except ValueError:
-        raise ConfigError(f"{place}: {text!r} is no number of µm per pixel") from None
+        mpp = number(text, "," if "," in text else ".")  # nobody parts thousands of µm
+    except ValueError as error:
+        raise ConfigError(f"{place}: µm per pixel: {error}") from None
     if not is_sane(mpp):
         low, high = SANE_MPP
         raise ConfigError(f"{place}: {mpp:g} must be {low:g} to {high:g} µm per pixel")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,12 @@ from data.evaluation.slide_metrics import (
     threshold_for,
 )
 from data.fields.splits import stratify
+from data.tables import Sheet, read_sheet
 from pipeline.cells.classes import find_category
 from pipeline.geometry import Detections
 from pipeline.reports.cells_table import read_cells
 from pipeline.reports.report import SlideReport
 from pipeline.reports.slide_rule import Share, SlideRule, feature_names, slide_features
-from pipeline.reports.tables import read_table
 
 FEWEST = 10
 """Slides of either outcome below which nothing can be fitted."""
@@ -87,11 +87,12 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
     by_name: dict[str, set[str]] = defaultdict(set)
     for name in found:
         for alias in (name, Path(name).name, Path(name).stem):
-            by_name[alias].add(name)
+            by_name[normalize("NFC", alias)].add(name)
     outcomes: dict[str, tuple[bool, str]] = {}
     missing = []
-    for row in _read_rows(labels):
-        matches = by_name.get(row["slide"], set())
+    sheet = _read_labels(labels)
+    for line, row in sheet.records():
+        matches = by_name.get(normalize("NFC", row["slide"]), set())
         if len(matches) > 1:
             raise ConfigError(f"{labels}: {row['slide']} may be {' or '.join(sorted(matches))}")
         if not matches:
@@ -99,8 +100,12 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
             continue
         name = next(iter(matches))
         if name in outcomes:
-            raise ConfigError(f"{labels}: {name} has two labels")
-        outcomes[name] = is_positive(row["label"], positive_from), row.get("patient") or name
+            raise ConfigError(f"{labels}: line {line}: {name} has two labels")
+        try:
+            positive = is_positive(row["label"], positive_from)
+        except ConfigError as error:
+            raise ConfigError(f"{labels}: line {line}: {error}") from error
+        outcomes[name] = positive, normalize("NFC", row.get("patient", "")) or name
     if not outcomes:
         raise ConfigError(f"{labels}: names none of the {len(found)} slides in {reports}")
     names = sorted(outcomes)
@@ -108,7 +113,8 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
     _check_one_model([report for report, _ in read], reports)
     _, groups = np.unique([outcomes[name][1] for name in names], return_inverse=True)
     unlabelled = sorted(set(found) - set(outcomes))
-    notes = [
+    notes = [f"{labels}: {doubt}" for doubt in sheet.doubts]
+    notes += [
         f"{len(rest)} slides {what}: {', '.join(rest[:5])}{', …' if len(rest) > 5 else ''}"
         for what, rest in (("with a label have no report", missing), ("have no label", unlabelled))
         if rest
@@ -356,14 +362,18 @@ def _report_files(reports: Path) -> list[Path]:
     return found
 
 
-def _read_rows(labels: Path) -> list[dict[str, str]]:
+def _read_labels(labels: Path) -> Sheet:
     try:
-        rows = read_table(labels)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"--labels {labels}: can't be read: {error}") from error
-    if not rows or not {"slide", "label"} <= set(rows[0]):
+        sheet = read_sheet(labels)
+    except ConfigError as error:
+        raise ConfigError(f"--labels {error}") from error
+    names = [name.lower() for name in sheet.header]
+    if not sheet.rows or not {"slide", "label"} <= set(names):
         raise ConfigError(f"--labels {labels}: needs the columns slide and label")
-    return rows
+    for column in ("slide", "label", "patient"):
+        if names.count(column) > 1:
+            raise ConfigError(f"--labels {labels}: has the column {column} twice")
+    return sheet
 
 
 def _read_report(path: Path) -> tuple[SlideReport, Detections]:

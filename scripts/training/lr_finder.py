@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from configs import ConfigError
 from models import build_detector, with_class_counts
 from models.learning.learner import DetectionLearner
+from scripts.telling import tell_doubts
 from scripts.training.failures import explained
 from scripts.training.judge import Judge
 from scripts.training.loop import make_trainer
@@ -40,6 +41,7 @@ def find_lr(settings: TrainSettings, out: Path, steps: int = 100) -> float:
         ConfigError: data or weights are missing or wrong, or no rate stands out.
     """
     train, val = read_fields(settings)
+    tell_doubts(train, val)
     model = with_class_counts(settings.model, train.class_counts())
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(model)

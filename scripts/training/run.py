@@ -41,6 +41,7 @@ from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.resuming import Tell
 from pipeline.reports.report import software_versions
 from scripts.slides import read_annotated
+from scripts.telling import tell_doubts
 from scripts.training.failures import explained
 from scripts.training.feeding import FieldsData
 from scripts.training.judge import THRESHOLD_RULE, Judge, check_monitor
@@ -253,6 +254,7 @@ def _tell_start(
     tell(_describe(settings, train, val))
     for note in (*train.notes, *val.notes):
         tell(note)
+    tell_doubts(train, val)
 
 
 def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:

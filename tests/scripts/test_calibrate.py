@@ -2,6 +2,7 @@
 
 import csv
 import json
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -145,6 +146,61 @@ def test_what_is_left_out_is_told(screened):
     slides = read_labelled(screened / "out", screened / "labels.csv", None)
     assert any("gone.svs" in note for note in slides.notes)
     assert any("have no label" in note for note in slides.notes)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_labels_as_a_spreadsheet_writes_them(tmp_path, encoding, form):
+    """Semicolons, a mark at the start or latin letters; names composed or not, here or there."""
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    labels = {"é 1.svs": "HSIL", "Ü 2.svs": "NILM", "ß 3.svs": "negative"}
+    for name in labels:
+        write_slide(tmp_path / "out" / normalize(other, name), [("HSIL", 0.9)])
+    form = "NFC" if encoding == "cp1252" else form  # which has no letters in parts
+    rows = [f"{normalize(form, name)};{label};Müller" for name, label in labels.items()]
+    text = "\r\n".join(["sep=;", "Slide;Label;Patient", *rows, ";;", ""])
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    slides = read_labelled(tmp_path / "out", tmp_path / "labels.csv", None)
+    found = dict(
+        zip((normalize("NFC", name) for name in slides.names), slides.positive, strict=True)
+    )
+    assert found == {"é 1.svs": True, "Ü 2.svs": False, "ß 3.svs": False}
+    assert slides.groups.tolist() == [0, 0, 0]
+    assert any("[encoding-assumed]" in note for note in slides.notes) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("slide,label\n0.svs,HSIL\n1.svs,perhaps\n", "line 3: label 'perhaps'"),
+        ("slide,label\n0.svs,HSIL\n1.svs\n", "line 3: label ''"),
+        ("slide,label\n0.svs,HSIL\n0.svs,NILM\n", r"line 3: .* has two labels"),
+        ("slide,label,label\n0.svs,HSIL,NILM\n", "has the column label twice"),
+        ("slide,label\n0.svs,HSIL,x\n", "line 2: 3 cells, where the header has 2"),
+        ("", "is empty"),
+    ],
+)
+def test_a_label_that_cannot_be_read_is_named_by_its_line(tmp_path, rows, message):
+    for name in ("0.svs", "1.svs"):
+        write_slide(tmp_path / "out" / name, [("HSIL", 0.9)])
+    (tmp_path / "labels.csv").write_text(rows)
+    with pytest.raises(ConfigError, match=message):
+        read_labelled(tmp_path / "out", tmp_path / "labels.csv", None)
+
+
+def test_cells_as_a_spreadsheet_has_them_are_read(tmp_path):
+    write_slide(tmp_path / "out" / "0.svs", [("HSIL", 0.9)])
+    (tmp_path / "labels.csv").write_text("slide,label\n0.svs,HSIL\n")
+    cells = tmp_path / "out" / "0.svs" / "cells.csv"
+    header = ";".join(["class", "score", *SIDES])
+    cells.write_text(f"{header}\nHSIL;0,8750;1,50;2,25;30,00;40,00\n", encoding="utf-8-sig")
+    (found,) = read_labelled(tmp_path / "out", tmp_path / "labels.csv", None).cells
+    assert found.boxes.tolist() == [[1.5, 2.25, 30, 40]]
+    assert found.scores.tolist() == [0.875]
+    for broken in ("HSIL;x;1;2;3;4", "none;0,5;1;2;3;4", "HSIL;0,5;1;2"):
+        cells.write_text(f"{header}\n{broken}\n")
+        with pytest.raises(ConfigError, match=r"0\.svs/cells\.csv: is no cells\.csv of this model"):
+            read_labelled(tmp_path / "out", tmp_path / "labels.csv", None)
 
 
 def evaluate(*arguments):

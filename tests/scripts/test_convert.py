@@ -15,6 +15,7 @@ from annotationfiles import (
     corners,
     feature,
     write_asap,
+    write_coco,
     write_json,
     write_labelme,
     write_ndpa,
@@ -150,3 +151,59 @@ def test_a_broken_slide_is_told(tmp_path):
     write_text(tmp_path / "a.svs", "no slide")
     path = write_asap(tmp_path, "a.svs")
     assert "a.svs: not a slide" in fails(path, "--images", tmp_path, "--out", tmp_path / "o.json")
+
+
+class TestDoubts:
+    """Of COCO with a crowd beside its cells."""
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        path = write_coco(tmp_path, NAME)
+        content = json.loads(path.read_text("utf-8"))
+        content["annotations"][0]["iscrowd"] = 1
+        return write_json(path, content)
+
+    def test_are_told_on_stderr_with_their_code(self, path, images, tmp_path):
+        out = tmp_path / "out.json"
+        result = call(path, "--images", images, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert result.stderr == (
+            "warning: crowds are ignored: neither cells nor background (crowds: cells takes them "
+            "as cells) (instances.json) [crowds-ignored]\n"
+        )
+        assert f"{out}: 3 cells on 1 images, 1 ignored areas" in result.stdout
+
+    def test_strict_writes_nothing(self, path, images, tmp_path):
+        out = tmp_path / "out.json"
+        result = call(path, "--images", images, "--out", out, "--strict")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("error: --strict: nothing was written, as there are warn")
+        assert result.stderr.endswith("[crowds-ignored]\n")
+        assert not out.exists()
+        plain = write_coco(tmp_path, NAME)
+        assert call(plain, "--images", images, "--out", out, "--strict").exit_code == 0
+
+    def test_crowds_may_be_cells(self, path, images, tmp_path):
+        out = tmp_path / "out.json"
+        result = call(path, "--images", images, "--out", out, "--crowds", "cells", "--strict")
+        assert result.exit_code == 0, result.output
+        assert [one["iscrowd"] for one in json.loads(out.read_text())["annotations"]] == [0] * 4
+        result = call(path, "--images", images, "--out", out, "--crowds", "people")
+        assert result.exit_code == 2
+        assert "crowds = 'people'" in result.stderr
+
+    def test_yolos_settings_are_options(self, tmp_path):
+        for name in "ab":
+            Image.new("RGB", (400, 300)).save(tmp_path / f"{name}.png")
+        write_text(tmp_path / "labels" / "classes.txt", "HSIL\n")
+        write_text(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.1 0.1 0.48 0.49\n")
+        out = tmp_path / "out.json"
+        there = [tmp_path / "labels", "--images", tmp_path, "--out", out]
+        assert "[yolo-ambiguous]" in call(*there).stderr
+        result = call(*there, "--yolo", "pose", "--unlabelled", "left-out")
+        assert result.exit_code == 0, result.output
+        content = json.loads(out.read_text())
+        assert [one["bbox"] for one in content["annotations"]] == [[180, 135, 40, 30]]
+        assert len(content["images"]) == 1
+        assert call(*there, "--yolo", "pose").exit_code == 0
+        assert len(json.loads(out.read_text())["images"]) == 2

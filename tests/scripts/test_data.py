@@ -75,3 +75,15 @@ def test_a_table_tells_whose_the_images_are(coco, tmp_path):
     groups.write_text("image,patient\n1.png,Müller\n", encoding="utf-8")
     result = call("split", coco[0], "--images", coco[1], "--out", out, *options)
     assert "does not name 2.png" in result.output
+
+
+def test_what_was_odd_is_told_and_written(crowded, tmp_path):
+    out = tmp_path / "stats"
+    result = call("stats", crowded[0], "--images", crowded[1], "--out", out, "--samples", 1)
+    assert result.exit_code == 0, result.output
+    (told,) = json.loads((out / "stats.json").read_text())["warnings"]
+    assert told["code"] == "crowds-ignored"
+    assert result.stderr == f"warning: {told['text']} [crowds-ignored]\n"
+    assert "[crowds-ignored]" in (out / "stats.html").read_text()
+    split = call("split", crowded[0], "--images", crowded[1], "--out", tmp_path / "s.csv")
+    assert (split.exit_code, split.stderr) == (0, result.stderr)

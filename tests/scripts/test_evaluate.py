@@ -69,6 +69,13 @@ def test_writes_figures_page_and_detections(model, coco, tmp_path):
     assert "interval: 90%" in " ".join(output.split())
 
 
+def test_tells_what_was_ignored(model, crowded, tmp_path):
+    output = call(model, crowded, "--out", tmp_path)
+    (told,) = json.loads((tmp_path / "metrics.json").read_text())["warnings"]
+    assert told["code"] == "crowds-ignored"
+    assert f"warning: {told['text']} [crowds-ignored]" in output
+
+
 def test_a_name_that_ends_in_json_is_that_of_the_metrics(model, coco, tmp_path, monkeypatch):
     call(model, coco, "--out", tmp_path / "a" / "night.json")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from annotationfiles import CELLS, HEIGHT, MPP, WIDTH, WRITERS
 from rich.console import Console
@@ -128,6 +129,62 @@ def test_one_broken_tile_spoils_the_crops_that_show_it_and_no_others(slide, tmp_
         for _, target in crops_of(fields, images_of(fields), 40, around_cells=0.0)
     ]
     assert sum(told) < 20  # all of them where the survey gives up
+
+
+def write_scn(path, pixels, corner, size):
+    """A slide by Leica, of whose area only a part was scanned, at 0.25 µm/px."""
+    width, height = size
+    views = [(0, 0, width, height, 128, 96), (*corner, *pixels.shape[1::-1], *pixels.shape[1::-1])]
+    images = "".join(
+        f'<image name="i{i}" uuid="urn:uuid:{i}"><creationDate>2020-01-01T00:00:00Z</creationDate>'
+        f'<device model="m" version="1"/><pixels sizeX="{px}" sizeY="{py}">'
+        f'<dimension sizeX="{px}" sizeY="{py}" r="0" ifd="{i}"/></pixels>'
+        f'<view sizeX="{w * 250}" sizeY="{h * 250}" offsetX="{x * 250}" offsetY="{y * 250}" '
+        'spacingZ="0"/><scanSettings><objectiveSettings><objective>40</objective>'
+        "</objectiveSettings><illuminationSettings><numericalAperture>0.4</numericalAperture>"
+        "<illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings>"
+        "</image>"
+        for i, (x, y, w, h, px, py) in enumerate(views)
+    )
+    xml = (
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" '
+        f'uuid="urn:uuid:8"><collection name="c" uuid="urn:uuid:9" sizeX="{width * 250}" '
+        f'sizeY="{height * 250}">{images}</collection></scn>'
+    )
+    kind = {"photometric": "rgb", "compression": "jpeg", "tile": (256, 256), "metadata": None}
+    scale = {"resolution": (4e4, 4e4), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path, bigtiff=True) as out:
+        out.write(np.full((96, 128, 3), 235, np.uint8), description=xml, **kind)
+        out.write(pixels, **kind, **scale)
+    return path
+
+
+def test_what_was_drawn_in_qupath_lies_on_the_cells_of_a_slide_with_bounds(tmp_path):
+    pixels = np.full((HEIGHT, WIDTH, 3), 235, np.uint8)
+    for _, left, top, right, bottom in CELLS:
+        pixels[top:bottom, left:right] = 70
+    slide = write_scn(tmp_path / "a.scn", pixels, (512, 384), (2048, 1536))
+    place = WRITERS["geojson"](tmp_path / "x", slide.name)
+    fields = read_annotated(place, tmp_path, CLASSES, TABLE)
+    (field,) = fields.fields
+    expected = [[x0 + 512, y0 + 384, x1 + 512, y1 + 384] for _, x0, y0, x1, y1 in CELLS]
+    assert field.boxes.tolist() == expected
+    assert [doubt.code for doubt in fields.doubts] == ["frame-qupath"]
+    images = images_of(fields)
+    for left, top, right, bottom in field.boxes.tolist():
+        inner = (left + 8, top + 8, right - 8, bottom - 8)
+        assert images.crop(0, (16, 16), inner).mean() == pytest.approx(70, abs=6)
+
+
+def test_boxes_in_the_wrong_frame_are_told_as_they_lie_on_glass(tmp_path):
+    pixels = np.full((HEIGHT, WIDTH, 3), 235, np.uint8)
+    for _, left, top, right, bottom in CELLS:
+        pixels[top:bottom, left:right] = 70
+    slide = write_scn(tmp_path / "a.scn", pixels, (110, 10), (2048, 1536))
+    place = WRITERS["geojson"](tmp_path / "x", slide.name)
+    settings = TABLE.model_copy(update={"frame": "slide"})
+    told = [doubt.code for doubt in read_annotated(place, tmp_path, CLASSES, settings).doubts]
+    assert "boxes-on-glass" in told
 
 
 def test_a_slide_that_cannot_be_read_is_named(slide, tmp_path):

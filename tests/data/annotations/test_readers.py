@@ -82,7 +82,8 @@ class TestGeojson:
         line = feature("HSIL", [[0, 0], [90, 90]], "LineString")
         found = read(write_features(folder, line, feature("HSIL", [corners(CELL)])), folder)
         assert found.class_counts() == [1]
-        assert "left out 1 lines and other shapes that enclose nothing" in found.notes
+        assert [doubt.code for doubt in found.doubts] == ["shapes-left-out"]
+        assert found.doubts[0].text == "lines are no cells, and are left out (a.geojson)"
 
     def test_shapes_without_a_class_need_one(self, folder):
         one = feature("HSIL", [closed(corners(CELL))])
@@ -242,7 +243,14 @@ class TestCvat:
             [10.5, 20, 70, 90],
             [5, 6, 35, 26],
         ]
-        assert "left out 1 lines" in found.notes[1]
+        told = [str(doubt) for doubt in found.doubts]
+        assert told == [
+            "masks whose runs don't fill their frame are taken as all of it (annotations.xml) "
+            "[mask-frame]",
+            "polylines are no cells, and are left out (annotations.xml) [shapes-left-out]",
+            "tags of whole images are no cells, and are left out (annotations.xml) "
+            "[shapes-left-out]",
+        ]
 
     @pytest.mark.parametrize("degrees", [0, 30, 90, 201.5])
     def test_turned_shapes_are_the_boxes_around_them(self, folder, degrees):

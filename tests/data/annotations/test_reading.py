@@ -175,7 +175,7 @@ class TestImages:
             ("x/a.png", "x/a.png"),
             ("a.png", "x/a.png"),
             ("a", "x/a.png"),
-            ("elsewhere/a.png", "x/a.png"),
+            ("elsewhere/a.png", None),
             ("..\\pictures\\a.png", "x/a.png"),
             ("b 1", "y/b 1.svs"),
             ("b", "y/b.ndpi"),

@@ -34,3 +34,7 @@ def test_a_field_belongs_to_the_next_smaller_thing_that_is_known():
     ]
     named = field([], slide="s", patient="p")
     assert [named.group(by) for by in ("slide", "patient")] == ["s", "p"]
+
+
+def test_a_set_without_fields_has_no_cells():
+    assert FieldSet(("A", "B"), ()).class_counts() == [0, 0]

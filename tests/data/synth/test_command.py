@@ -96,6 +96,18 @@ def test_fields_are_dealt_out_to_the_slides(tmp_path):
         assert float(opened.properties["openslide.mpp-x"]) == pytest.approx(0.3)
 
 
+def test_what_is_odd_about_the_fields_is_told(tmp_path):
+    fields = write_fields(tmp_path)
+    content = json.loads(fields.read_text())
+    content["annotations"][0]["bbox"] = None
+    content["annotations"][0]["segmentation"] = [[20, 20, 60, 20, 60, 60]]
+    content["annotations"][1]["iscrowd"] = 1
+    fields.write_text(json.dumps(content))
+    result = call("--out", tmp_path / "out", "--fields", fields, "--images", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "[crowds-ignored]" in result.stderr
+
+
 def test_fields_fill_every_slide(tmp_path):
     fields = write_fields(tmp_path)
     arguments = ["--fields", fields, "--images", tmp_path, "--fill", "--size", "1600x1200"]

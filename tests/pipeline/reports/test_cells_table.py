@@ -127,11 +127,11 @@ def test_a_model_without_abnormal_classes_has_no_abnormal_cells() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"id,class\n1,HSIL\n", "is no cells.csv of this model"),
-        (HEAD.encode() + b"1,HPV,true,0.5,1,2,3,4\n", "is no cells.csv of this model"),
-        (HEAD.encode() + b"1,HSIL,true,0.5,1,2\n", "is no cells.csv of this model"),
+        (b"id,class\n1,HSIL\n", "is no cells.csv of this model: there is no column x_min"),
+        (HEAD.encode() + b"1,HPV,true,0.5,1,2,3,4\n", "this model: no class is called HPV"),
+        (HEAD.encode() + b"1,HSIL,true,0.5,1,2\n", "this model: '' is no number"),
         (HEAD.encode() + b"1,HSIL,true,nan,1,2,3,4\n", "not all numbers are finite"),
-        (HEAD.encode() + "1,HSIL,Prüfling".encode("cp1252"), "can't be read"),
+        (HEAD.encode() + b"1,HSIL,\0\1", "can't be read: not text"),
     ],
 )
 def test_what_is_no_table_of_cells_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

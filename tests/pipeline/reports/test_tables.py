@@ -14,8 +14,6 @@ from pipeline.reports.tables import (
     ReportSettings,
     defuse,
     format_in_force,
-    read_number,
-    read_table,
     write_csv,
 )
 
@@ -33,13 +31,13 @@ def test_the_dialects() -> None:
 
 @pytest.mark.parametrize("chosen", [PLAIN, COMMA, POINT])
 @given(st.lists(st.tuples(texts, st.floats(allow_nan=False), st.integers()), min_size=1))
-def test_what_was_written_is_read_back(tmp_path_factory, chosen, rows) -> None:
+def test_what_was_written_is_read_back(chosen, rows) -> None:
     stream = io.StringIO()
     write_csv(stream, [("text", "number", "count"), *rows], chosen)
-    path = tmp_path_factory.getbasetemp() / "table.csv"
-    path.write_bytes((chosen.start(stream.getvalue()) + stream.getvalue()).encode())
-    back = read_table(path)
-    assert [(r["text"], read_number(r["number"]), int(r["count"])) for r in back] == [
+    written = (chosen.start(stream.getvalue()) + stream.getvalue()).encode()
+    back = io.StringIO(written.decode("utf-8-sig"), newline="")
+    _, *found = csv.reader(back, delimiter=chosen.delimiter)
+    assert [(text, float(n.replace(",", ".")), int(count)) for text, n, count in found] == [
         (defuse(text), number, count) for text, number, count in rows
     ]
 

@@ -47,10 +47,10 @@ def test_rows_that_mean_no_slide_are_known(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (["a.svs,wide"], r"line 2: a\.svs: 'wide' is no number"),
-        (["a.svs,"], r"line 2: a\.svs: '' is no number"),
+        (["a.svs,wide"], r"line 2: a\.svs: µm per pixel: 'wide' is no number"),
+        (["a.svs,"], r"line 2: a\.svs: µm per pixel: '' is no number"),
         (["a.svs,0.25", "b.svs,40"], r"line 3: b\.svs: 40 must be 0\.05 to 5"),
-        (["a.svs,nan"], r"line 2: a\.svs: nan must be"),
+        (["a.svs,nan"], r"line 2: a\.svs: µm per pixel: 'nan' is no number"),
         (["a.svs,0.25", "./a.svs,0.5"], r"line 3: \./a\.svs is there twice"),
         ([" ,0.25"], "line 2: names no slide"),
         ([], "has no rows"),

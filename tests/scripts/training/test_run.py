@@ -22,7 +22,7 @@ from pipeline.batch.lock import hold
 from scripts.cli import build_app
 from scripts.evaluate import measure
 from scripts.training.plots import read_balance
-from scripts.training.run import TrainSettings, read_fields, run_training
+from scripts.training.run import TrainSettings, _tell_start, read_fields, run_training
 
 CLASSES = ["NILM", "HSIL"]
 
@@ -110,6 +110,19 @@ def test_a_loss_that_goes_by_frequencies_gets_the_counts_of_the_training_cells(v
     assert load_detector(tmp_path / "run" / "model").config.loss.class_counts == (1, 2)
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["model"]["loss"]["class_counts"] == [1, 2]
+
+
+def test_tells_once_what_was_odd_about_both_sides(values, crowded, capsys):
+    settings = validate(values, TrainSettings, "test")
+    place = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer = SimpleNamespace(world_size=1, strategy=place, precision="32-true")
+    said = []
+    _tell_start(settings, *read_fields(settings), trainer, said.append)
+    assert capsys.readouterr().err == (
+        "warning: crowds are ignored: neither cells nor background (crowds: cells takes them as "
+        f"cells) ({crowded[0].name}) [crowds-ignored]\n"
+    )
+    assert said[-1] == "read 1 file as coco"
 
 
 def test_the_same_image_on_both_sides_is_refused(values, tmp_path):

@@ -1,0 +1,30 @@
+"""Telling people what was odd about annotations: one way for all commands that read them."""
+
+from __future__ import annotations
+
+import typer
+
+from configs import ConfigError, Doubt
+from data.fields.fieldset import FieldSet
+
+
+def tell_doubts(*sets: FieldSet) -> None:
+    """Writes each doubt about sets once to stderr, a line each: ``warning: TEXT [code]``."""
+    for doubt in doubts_of(*sets):
+        typer.echo(f"warning: {doubt}", err=True)
+
+
+def refuse_doubts(fields: FieldSet) -> None:
+    """Turns doubts into an error, for ``--strict``.
+
+    Raises:
+        ConfigError: there are any; names all.
+    """
+    if fields.doubts:
+        listed = "; ".join(map(str, fields.doubts))
+        raise ConfigError(f"--strict: nothing was written, as there are warnings: {listed}")
+
+
+def doubts_of(*sets: FieldSet) -> list[Doubt]:
+    """What is odd about sets, each once: those to train on and to validate on may share it."""
+    return list(dict.fromkeys(doubt for fields in sets for doubt in fields.doubts))
