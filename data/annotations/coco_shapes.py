@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data.annotations.drawing import CROWD, DIFFICULT, NEGATIVE, Shape, box, nothing, outline
 from data.annotations.runs import box_of_columns, runs_of_text
-from data.annotations.values import as_flag, as_list, as_number, as_numbers, as_points
+from data.annotations.values import as_flag, as_list, as_number, as_numbers, as_points, shown
 
 _ALIKE = 0.5
 """Intersection over union of box and outline below which they contradict each other."""
@@ -45,6 +45,20 @@ def shape_of(
     else:
         shape = _compared(_box(name, stated), drawn)
     return _flagged(shape._replace(nucleus=_nucleus(annotation, what)), annotation, what)
+
+
+def mask_size(annotations: Iterable[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Width and height of the image that the first mask is of; None without masks.
+
+    Raises:
+        ValueError: a mask has no size.
+    """
+    for one in annotations:
+        if isinstance(mask := one.get("segmentation"), Mapping) and mask:
+            where = f"the size of the mask of annotation {shown(one.get('id'))}"
+            height, width = as_numbers(mask.get("size"), where, 2).tolist()
+            return width, height
+    return None
 
 
 def _box(name: str, stated: Boxes) -> Shape:
