@@ -77,6 +77,43 @@ SLIDES: dict[str, Entry] = {
         "that the model looks for are not in it. By more than 2 times it is refused.",
         "Scan with a stronger objective, or take a model for this scale.",
     ),
+    "exif-turned": Entry(
+        "EXIF says that the camera was held otherwise. The picture is turned as every viewer and "
+        "annotation tool shows it, for screening and training alike.",
+        "Nothing, if you see it like that too. Annotate it as it is shown.",
+    ),
+    "first-picture": Entry(
+        "The file holds several pictures, such as an animation or a preview. The first is read.",
+        "If another one is meant, save it as a file of its own.",
+    ),
+    "printing-inks": Entry(
+        "The picture is stored in printing inks (CMYK). It is turned into RGB without a profile, "
+        "so its colours are near to what the camera saw, no more.",
+        "Export it as RGB from where it comes from.",
+    ),
+    "all-transparent": Entry(
+        "All of the picture is transparent. Transparent is where nothing was scanned, so it is "
+        "read as white.",
+        "If a viewer shows cells, save it without transparency.",
+    ),
+    "grey": Entry(
+        "The slide is grey; each value is taken for red, green and blue. The models learned from "
+        "stained cells in colour, and what they find here was never judged.",
+        "Scan it in colour.",
+    ),
+    "bit-depth": Entry(
+        "More bits a sample are stored than the camera had, and the file does not say how many, "
+        "or says otherwise than its pixels show. The smallest depth of a camera that holds the "
+        "values is taken where glass comes near to its white.",
+        "Compare the report's picture with the slide. If it is too bright or too dark, save the "
+        "slide with 8 bits a sample.",
+    ),
+    "depth-unclear": Entry(
+        "More than 8 bits a sample are stored, and by what the file says of them the slide is "
+        "dark. It may have fewer bits than it seems; it is not brightened by a guess.",
+        "If the report's picture is dark, save the slide with 8 bits a sample, or state the bits "
+        "that are used (SignificantBits in OME-XML, MaxSampleValue in TIFF).",
+    ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
         "Copy the file again, or scan the slide again.",
@@ -128,6 +165,12 @@ REFUSALS: dict[str, Entry] = {
     "mpp-oblong": Entry(
         "The slide states different scales in x and y: it can't be measured.",
         "If the file is wrong, overrule it by --mpp-override or --mpp-table.",
+    ),
+    "exif-size": Entry(
+        "The annotations state the size of the picture as it is stored, but EXIF has it turned "
+        "as it is shown. Whether they were drawn on the one or the other can't be told.",
+        "Turn the picture for good (as `exiftran -a` or `magick -auto-orient` do) and annotate "
+        "that; or, if they were drawn on what is shown, exchange the stated width and height.",
     ),
     "too-coarse": Entry(
         "The slide is coarser than the model by more than 2 times.",

@@ -13,8 +13,9 @@ from configs import ConfigError, CytoLibraError
 from data.annotations import AnnotationSettings, ImageInfo, image_info, read_fields
 from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError
+from data.pixels.plain import is_picture
 from pipeline.geometry import Size
-from pipeline.slides.slide import IMAGE_SUFFIXES, Slide, open_slide
+from pipeline.slides.slide import Slide, open_slide
 from pipeline.tiles.foreground import foreground_mask
 
 
@@ -50,11 +51,12 @@ def slide_info(path: Path) -> ImageInfo | None:
         SlideError: it can't be opened.
         ConfigError: it is no image.
     """
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if _is_picture(path):
         return image_info(path)
     with open_slide(path, mpp=1.0) as slide:  # 1.0 is for files that carry none
         mpp = slide.mpp if slide.mpp_source == "file" else None
-        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path))
+        doubts = tuple(one for one in slide.doubts if not one.code.startswith("mpp-"))
+        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path), doubts=doubts)
 
 
 def open_field(field: Field, cache: Path | None = None) -> FieldSlide | None:
@@ -67,7 +69,7 @@ def open_field(field: Field, cache: Path | None = None) -> FieldSlide | None:
     Raises:
         ImageError: it can't be opened.
     """
-    if field.image.suffix.lower() in IMAGE_SUFFIXES:
+    if _is_picture(field.image):
         return None
     try:
         return FieldSlide(open_slide(field.image, field.mpp, cache))
@@ -100,6 +102,14 @@ class FieldSlide:
     def close(self) -> None:
         """Gives back the file."""
         self._slide.close()
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file is a plain image, by its content as for screening, whatever it is called."""
+    try:
+        return is_picture(path)
+    except OSError:  # opening it as a slide says what is wrong
+        return False
 
 
 def _check_folder(cache: Path) -> None:

@@ -27,7 +27,7 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"resample", "evaluation"},
+        {"resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},

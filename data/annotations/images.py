@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
+from data.pixels.orientation import UPRIGHT
+from data.pixels.plain import PictureError, is_picture, picture_head
 
 _NO_IMAGES = frozenset(
     {".json", ".geojson", ".xml", ".ndpa", ".txt", ".csv", ".tsv", ".gz", ".yaml", ".yml", ".names"}
@@ -27,12 +29,16 @@ class ImageInfo:
         width, height: in pixels, of level 0 for slides.
         mpp: µm per pixel, None where the file carries none.
         properties: the scanner's own, by OpenSlide's names.
+        stored: width and height before EXIF's turn; None where there is none.
+        doubts: what is odd about the pixels, and how it was settled.
     """
 
     width: int
     height: int
     mpp: float | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+    stored: tuple[int, int] | None = None
+    doubts: tuple[Doubt, ...] = ()
 
 
 InfoOf = Callable[[Path], ImageInfo | None]
@@ -40,20 +46,36 @@ InfoOf = Callable[[Path], ImageInfo | None]
 
 
 def image_info(path: Path) -> ImageInfo | None:
-    """The size of a plain image; None where it is too large to be one, as slides are.
+    """The size of a plain image as it is shown; None where it is too large, as slides are.
 
     Raises:
         ConfigError: the file is no image.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
-            with Image.open(path) as image:
-                return ImageInfo(*image.size)
-    except Image.DecompressionBombError:
-        return None
+        if not is_picture(path):
+            return _other_info(path)
+        head = picture_head(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
+    except PictureError as error:
+        if error.too_large:
+            return None
+        raise ConfigError(f"{path}: {error}") from error
+    turned = head.stored if head.orientation != UPRIGHT else None
+    return ImageInfo(*head.size, stored=turned, doubts=head.doubts)
+
+
+def _other_info(path: Path) -> ImageInfo | None:
+    """The size of a picture that is none of the plain ones, such as a small TIFF, as stored."""
+    try:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path) as image,
+        ):
+            tags = getattr(image, "tag_v2", {})  # Pillow alone turns TIFF
+            return ImageInfo(tags.get(256, image.width), tags.get(257, image.height))
+    except Image.DecompressionBombError:
+        return None
 
 
 class ImageFolder:

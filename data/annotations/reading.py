@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
+from configs.doubts import with_code
 from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED, ClassTable
 from data.annotations.drawing import Drawing
 from data.annotations.formats import Source, read_sources
@@ -65,7 +66,8 @@ def read_fields(
     if settings.groups:
         fields = with_groups(fields, settings.groups)
     settler.dropped[_MISSING] = sum(len(source.drawings) for source in sources) - len(fields)
-    return FieldSet(all_classes, fields, tuple(_notes(sources, settler.dropped, others)))
+    notes = tuple(_notes(sources, settler.dropped, others))
+    return FieldSet(all_classes, fields, notes, tuple(_of_images(settler.doubts)))
 
 
 def read_coco(path: Path, images: Path, classes: Sequence[str] | None = None) -> FieldSet:
@@ -93,13 +95,14 @@ class _Located:
 
 @dataclass(frozen=True)
 class _Settler:
-    """Turns drawings into fields, and counts what it drops."""
+    """Turns drawings into fields; counts what it drops, and keeps what is odd about images."""
 
     table: ClassTable
     classes: tuple[str, ...]
     settings: AnnotationSettings
     info_of: InfoOf
     dropped: Counter[str] = field(default_factory=Counter)
+    doubts: list[tuple[Path, Doubt]] = field(default_factory=list)
 
     def settle(self, one: _Located) -> Field:
         drawing = one.drawing
@@ -116,12 +119,16 @@ class _Settler:
     def _info(self, drawing: Drawing, image: Path | None) -> ImageInfo:
         """What is known of the image: by itself, else by the file."""
         info = self.info_of(image) if image else None
+        if image and info:
+            self.doubts.extend((image, doubt) for doubt in info.doubts)
         stated = drawing.size
         if info is None and stated is None:
             raise ConfigError("the size of the image isn't known; say where the images are")
         if info is None or stated is None:
             return info or ImageInfo(*stated)  # type: ignore[misc]
         if not drawing.place and stated != (info.width, info.height):
+            if stated == info.stored:
+                raise ConfigError(_tell_turned(info))
             raise ConfigError(
                 f"is {info.width}x{info.height} px, but was annotated as {stated[0]}x{stated[1]}"
             )
@@ -190,6 +197,19 @@ def _tell_unknown(unknown: list[str], counts: Counter[str], table: ClassTable) -
     )
 
 
+def _tell_turned(info: ImageInfo) -> str:
+    text = (
+        f"was annotated as {_sides(info.stored)} px, as it is stored, but EXIF has it turned: it "
+        f"is shown and read as {_sides((info.width, info.height))} px; turn the picture for good "
+        "and annotate that"
+    )
+    return with_code(text, "exif-size")
+
+
+def _sides(size: tuple[int, int] | None) -> str:
+    return "x".join(map(str, size or ()))
+
+
 def _located(
     sources: Sequence[Source], images: ImageFolder, skip_missing: bool
 ) -> Iterator[_Located]:
@@ -216,6 +236,16 @@ def _check_images(located: Sequence[_Located]) -> None:
                 "cells would count twice: read one of them"
             )
         seen[image] = one.path
+
+
+def _of_images(doubts: Sequence[tuple[Path, Doubt]]) -> Iterator[Doubt]:
+    """One doubt for all images that share it."""
+    shared: dict[tuple[str, str], list[Path]] = {}
+    for path, doubt in doubts:
+        shared.setdefault((doubt.code, doubt.text), []).append(path)
+    for (code, text), paths in shared.items():
+        more = f" and {len(paths) - 3} more images" if len(paths) > 3 else ""
+        yield Doubt(code=code, text=f"{', '.join(str(p) for p in paths[:3])}{more}: {text}")
 
 
 def _notes(

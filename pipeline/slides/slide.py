@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from data.pixels.plain import is_picture
 from data.resample import LARGE, ROOM, SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
@@ -18,7 +19,7 @@ from pipeline.slides.mpp import GivenMpp, Scale, check_mpp_argument, settle_mpp
 from pipeline.slides.readers.base import Level, Reader, UnsupportedError, plain, show
 from pipeline.slides.readers.cached import CachedReader
 from pipeline.slides.readers.direct import open_vendor
-from pipeline.slides.readers.image import ImageReader, is_image
+from pipeline.slides.readers.image import ImageReader
 from pipeline.slides.readers.tiff import MAGIC, TiffReader, find_truncation
 from pipeline.slides.readers.vendor import VendorReader, detect_vendor
 
@@ -312,7 +313,7 @@ def _readers_for(path: Path) -> list[Callable[[Path], Reader]]:
         return [open_vendor, TiffReader] if is_tiff else [VendorReader]
     if is_tiff:
         return [TiffReader]
-    if is_image(path):
+    if is_picture(path):
         return [ImageReader]
     raise SlideError(f"{show(path)}: not a slide or image of a format that is known")
 
