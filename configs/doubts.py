@@ -114,6 +114,25 @@ SLIDES: dict[str, Entry] = {
         "If the report's picture is dark, save the slide with 8 bits a sample, or state the bits "
         "that are used (SignificantBits in OME-XML, MaxSampleValue in TIFF).",
     ),
+    "channels-as-rgb": Entry(
+        "The file does not say what its three channels are. They are read as red, green and blue, "
+        "in their order.",
+        "If the report's picture has other colours than the slide, export it as RGB.",
+    ),
+    "extra-sample": Entry(
+        "Each pixel has a fourth sample, and the file does not say what it is. It is left out.",
+        "If parts that were never scanned come out black, export the slide without it.",
+    ),
+    "orientation-unused": Entry(
+        "The TIFF has a tag that wants it turned. Slides are read as they are stored, as slide "
+        "viewers and their annotations have them.",
+        "Nothing, unless it is a photo: save that turned for good.",
+    ),
+    "colour-misstated": Entry(
+        "What the file says of how colours are stored (RGB or YCbCr) differs from what its JPEGs "
+        "say of themselves, by their markers or coarser colours. The JPEGs are believed.",
+        "Compare the report's picture with the slide. Tell whoever made the file.",
+    ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
         "Copy the file again, or scan the slide again.",
@@ -165,6 +184,16 @@ REFUSALS: dict[str, Entry] = {
     "mpp-oblong": Entry(
         "The slide states different scales in x and y: it can't be measured.",
         "If the file is wrong, overrule it by --mpp-override or --mpp-table.",
+    ),
+    "channels": Entry(
+        "The slide's channels are not grey or RGB, with opacity or without: those of fluorescence, "
+        "say. Which would be red, green and blue is not guessed.",
+        "Export it as RGB of 8 bits a sample.",
+    ),
+    "colour-contradiction": Entry(
+        "The file says otherwise than its frames do how colours are stored (RGB or YCbCr), and it "
+        "can't be read here so that they come out right.",
+        "Export the slide anew, or as TIFF.",
     ),
     "exif-size": Entry(
         "The annotations state the size of the picture as it is stored, but EXIF has it turned "

@@ -6,8 +6,8 @@ comes out nearly black.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ CAMERAS = (8, 10, 12, 14)
 GLASS = 0.6
 """Share of a depth's white which glass reaches where that depth is believed from the data alone:
 exposures put it at 0.7 to 0.95, and the next smaller depth ends at 0.25 of this one."""
+
+FAINT = 0.3
+"""Likewise of what cells reach where 0 is white."""
 
 DARK = 0.5
 """Share of white which glass doesn't reach where the depth is in doubt."""
@@ -56,8 +59,21 @@ class Depth:
         return f"{self.bits} of {self.stored}" if self.bits != self.stored else str(self.bits)
 
 
+class _Seen(NamedTuple):
+    """What tells a depth: how far something reaches, and what share of white it should at least."""
+
+    value: float
+    least: float
+    what: str
+
+
 def settle_depth(
-    sample: Samples, stored: int, stated: int | None = None, may_be_scaled: bool = False
+    sample: Samples,
+    stored: int,
+    stated: int | None = None,
+    *,
+    may_be_scaled: bool = False,
+    inverted: bool = False,
 ) -> Depth:
     """Settles a picture's depth by what the file says, else by what its pixels show.
 
@@ -72,40 +88,44 @@ def settle_depth(
         stated: bits that the file says are used.
         may_be_scaled: whether the file's format wants them scaled up to what is stored, so that
             values above what is stated contradict nothing.
+        inverted: whether 0 is white. Glass is of no help then; cells must be dark enough instead.
     """
     if stored <= 8 or not sample.size:
         return Depth(min(stated or stored, stored), stored)
     top = float(np.quantile(sample, _TOP))
-    glass = float(np.quantile(sample.max(axis=1), _BRIGHT))
+    seen = _Seen(top, FAINT, "cells") if inverted else _Seen(_glass(sample), GLASS, "glass")
     says_something = stated is not None and stated < stored
     if stated is not None and says_something and top < 1 << stated:
-        return _told(Depth(stated, stored), glass)
+        return _told(Depth(stated, stored), seen)
     wrong = says_something and not may_be_scaled
     said = f"the file says {stated} bits, but " if wrong else ""
     for bits in CAMERAS:
         white = (1 << bits) - 1
         if top <= white and bits < stored:
-            if glass < GLASS * white:
+            if seen.value < seen.least * white:
                 break
             told = (
-                f"{stored} bits a sample are stored; {said}values reach {top:,.0f}, glass "
-                f"{glass:,.0f}: read as {bits} bits, {white:,} is white"
+                f"{stored} bits a sample are stored; {said}values reach {top:,.0f}, {seen.what} "
+                f"{seen.value:,.0f}: read as {bits} bits, {white:,} is white"
             )
             return Depth(bits, stored, "data", (Doubt(code="bit-depth", text=told),))
-    depth = _told(Depth(stored, stored, "data" if wrong else "file"), glass)
+    depth = _told(Depth(stored, stored, "data" if wrong else "file"), seen)
     if wrong and not depth.doubts:
         told = f"{said}values reach {top:,.0f}: read as {stored} bits"
         return Depth(stored, stored, "data", (Doubt(code="bit-depth", text=told),))
     return depth
 
 
-def _told(depth: Depth, glass: float) -> Depth:
-    """The same, with a doubt where the picture is dark by it."""
-    if glass >= DARK * depth.white:
+def _glass(sample: Samples) -> float:
+    return float(np.quantile(sample.max(axis=1), _BRIGHT))
+
+
+def _told(depth: Depth, seen: _Seen) -> Depth:
+    """The same, with a doubt where the values leave most of it unused."""
+    if seen.value >= min(DARK, seen.least) * depth.white:
         return depth
     told = (
-        f"its brightest places reach {glass:,.0f} of {depth.white:,} ({depth} bits): the slide is "
-        "dark, or its bit depth is not what it seems"
+        f"{seen.what} reaches {seen.value:,.0f} of {depth.white:,} ({depth} bits): "
+        "it is so by its scanner, or its bit depth is not what it seems"
     )
-    doubt = Doubt(code="depth-unclear", text=told)
-    return Depth(depth.bits, depth.stored, depth.source, (*depth.doubts, doubt))
+    return replace(depth, doubts=(*depth.doubts, Doubt(code="depth-unclear", text=told)))

@@ -207,7 +207,9 @@ def _deep(path: Path, png: _PngChunks) -> tuple[Pixels, Depth, bool]:
         colors, alpha = samples[..., :-1], to_8_bit(samples[..., -1:], 65535)
     seen = colors if alpha is None else colors[alpha[..., 0] > 0]
     seen = seen.reshape(-1, colors.shape[2])
-    depth = settle_depth(seen[:: max(1, len(seen) // _SAMPLE)], 16, png.significant, True)
+    depth = settle_depth(
+        seen[:: max(1, len(seen) // _SAMPLE)], 16, png.significant, may_be_scaled=True
+    )
     pixels = to_8_bit(colors, depth.white)
     if alpha is not None:
         pixels = lay_on_white(pixels, alpha)

@@ -21,8 +21,8 @@ def to_8_bit(samples: Samples, white: int) -> Pixels:
         samples: of any shape, uint8 or uint16.
         white: the value of white.
     """
-    if white == 255 and samples.dtype == np.uint8:
-        return samples
+    if white == 255:
+        return samples if samples.dtype == np.uint8 else np.minimum(samples, 255).astype(np.uint8)
     if samples.dtype == np.uint16:
         return _table(white)[samples]
     scaled = np.minimum(samples, white).astype(np.uint32) * 255 + white // 2

@@ -18,6 +18,7 @@ from pipeline.geometry import Rect, Size
 from pipeline.slides.mpp import GivenMpp, Scale, check_mpp_argument, settle_mpp
 from pipeline.slides.readers.base import Level, Reader, UnsupportedError, plain, show
 from pipeline.slides.readers.cached import CachedReader
+from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.direct import open_vendor
 from pipeline.slides.readers.image import ImageReader
 from pipeline.slides.readers.tiff import MAGIC, TiffReader, find_truncation
@@ -309,6 +310,8 @@ def _readers_for(path: Path) -> list[Callable[[Path], Reader]]:
     vendor = detect_vendor(path)
     if vendor == "generic-tiff":
         return [TiffReader, VendorReader]
+    if vendor == "dicom":
+        return [open_dicom]
     if vendor:
         return [open_vendor, TiffReader] if is_tiff else [VendorReader]
     if is_tiff:

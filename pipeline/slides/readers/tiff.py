@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import struct
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
 
+from configs import Doubt
+from data.pixels.depth import Depth, settle_depth
+from data.pixels.samples import as_rgb, lay_on_white, to_8_bit
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
 from pipeline.slides.readers.base import (
-    WHITE,
+    Fact,
     Header,
     Reader,
     UnsupportedError,
@@ -25,6 +29,7 @@ from pipeline.slides.readers.base import (
     reason,
     show,
 )
+from pipeline.slides.readers.colors import believe_markers, told
 from pipeline.slides.readers.segments import (
     SHARED,
     Page,
@@ -40,6 +45,9 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is rais
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF in both byte orders."""
+
+SAMPLED_SEGMENTS, SAMPLED_PIXELS = 24, 2**16
+"""How many tiles or strips of the coarsest level show how deep samples are, and pixels of each."""
 
 LARGEST_SEGMENT = 2**30
 """Bytes of one decoded tile or strip; a larger one makes a file that can't be read in parts."""
@@ -97,35 +105,46 @@ class TiffReader(Reader):
         problem, unsupported = _problem(series), tiff_tags.color_problem(series.keyframe)
         if problem:
             raise SlideError(f"{show(self._path)}: {problem}")
+        mixture = tiff_tags.sample_problem(series.keyframe)
+        if mixture:
+            raise SlideError(f"{show(self._path)}: {mixture}; export it as RGB", "channels")
         if unsupported:
             raise UnsupportedError(f"{show(self._path)}: {unsupported}")
-        white = tiff_tags.white_level(self._file, index)
         lock = threading.Lock()
-        levels = [
-            _TiffLevel(level, white, lock, self._judge) for level in _pyramid(series, self._file)
-        ]
+        levels = [_TiffLevel(level, lock, self._judge) for level in _pyramid(series, self._file)]
+        depth = levels[-1].depth(tiff_tags.stated_bits(self._file, index))
+        for level in levels:
+            level.white = depth.white
         header = Header(
             format="ome-tiff" if self._file.is_ome else "tiff",
             levels=levels_of(tuple(level.size for level in levels)),
             mpp=tiff_tags.mpp(self._file, index),
+            facts=tuple(_depth_facts(depth)),
+            doubts=(*levels[0].doubts(), *depth.doubts),
         )
         return levels, header
 
 
 class _TiffLevel:
-    """One level of a TIFF: its pages (one, or one a channel) and their segments."""
+    """One level of a TIFF: its pages (one, or one a channel) and their segments.
 
-    def __init__(
-        self, series: TiffPageSeries, white: int, lock: threading.Lock, judge: _Judge
-    ) -> None:
+    Attributes:
+        size: in pixels.
+        white: the value of white; that of all stored bits until it is set.
+    """
+
+    def __init__(self, series: TiffPageSeries, lock: threading.Lock, judge: _Judge) -> None:
         self.size = _size(series)
         self._page: TiffPage = series.keyframe
         self._segments = [
             Segments(page, self._page, SHARED, lock) for page in series.pages if page is not None
         ]
+        self._misstated = [believe_markers(segments) for segments in self._segments]
         alone = len(self._segments) == 1
         self._shrunk = shrunk_jpegs(self._segments[0]) if alone else {}
-        self._white = white
+        self._palette = tiff_tags.palette(self._page)
+        self._bits = tiff_tags.stored_bits(self._page)
+        self.white = (1 << self._bits) - 1
         self._lock = lock
         self._judge = judge
 
@@ -138,9 +157,54 @@ class _TiffLevel:
         """Reads (height, width, 3) RGB, transparent pixels laid on white."""
         if shrink > 1:  # 8 bits of RGB
             return np.asarray(self._collect(self._shrunk[shrink], region)[0], np.uint8)
+        samples = self._read_samples(region)
+        if self._palette is not None:
+            return np.asarray(self._palette[samples[..., 0]])
+        return _to_rgb(to_8_bit(samples, self.white), self._page)
+
+    def depth(self, stated: int | None) -> Depth:
+        """How deep its samples are, by what the file says of them and what some tiles show.
+
+        Args:
+            stated: bits that are used, where the file says so.
+        """
+        bits = self._bits
+        if bits <= 8 or self._palette is not None:
+            return Depth(bits, bits)
+        parts = [part for part in map(self._look_at, self._spread()) if part is not None]
+        sample = np.concatenate(parts) if parts else np.zeros((0, 3), self._page.dtype)
+        inverted = self._page.photometric == PHOTOMETRIC.MINISWHITE
+        return settle_depth(sample, bits, stated, inverted=inverted)
+
+    def doubts(self) -> Iterator[Doubt]:
+        """What is odd about how its samples are stored."""
+        yield from tiff_tags.sample_doubts(self._page, len(self._segments))
+        for stated in self._misstated:
+            if stated:
+                yield told(stated, "the TIFF")
+
+    def _spread(self) -> list[Rect]:
+        """The places of a few segments, evenly spread over those that are not empty."""
+        segments = self._segments[0]
+        counts = np.asarray(segments.page.databytecounts)
+        stored = np.flatnonzero(counts[: len(counts) // self._page.shaped[0]])
+        chosen = np.linspace(0, len(stored) - 1, min(len(stored), SAMPLED_SEGMENTS))
+        return [segments.place(int(stored[round(at)]))[1] for at in chosen.tolist()]
+
+    def _look_at(self, region: Rect) -> Samples | None:
+        """Some colours (N, samples) of a region; None where it can't be read."""
+        try:
+            samples = self._read_samples(region)
+        except Exception:  # each codec has errors of its own; reading the place will tell
+            return None
+        colors = tiff_tags.color_count(self._page) if samples.shape[2] < 3 else 3
+        step = math.ceil(region.area / SAMPLED_PIXELS)
+        return samples[..., :colors].reshape(-1, colors)[::step]
+
+    def _read_samples(self, region: Rect) -> Samples:
+        """Samples (height, width, samples) as stored, of all pages."""
         planes = [self._read_page(segments, region) for segments in self._segments]
-        samples = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
-        return _to_rgb(_to_8_bit(samples, self._white), self._page)
+        return np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
 
     def _read_page(self, segments: Segments, region: Rect) -> Samples:
         """Samples (height, width, samples of the page) of one page."""
@@ -157,9 +221,7 @@ class _TiffLevel:
         """Pastes together (separate samples, height, width, contiguous samples)."""
         separate, _, _, _, contiguous = self._page.shaped
         shape = (separate, region.height, region.width, contiguous)
-        canvas = np.full(shape, self._white, self._page.dtype)
-        if self._page.photometric == PHOTOMETRIC.MINISWHITE:
-            canvas[:] = 0
+        canvas = np.full(shape, self._unscanned, self._page.dtype)
         for index in segments.touching(region):
             pixels = segments.get(index, partial(self._decode, segments))
             if pixels is None:  # a sparse file leaves out what was never scanned
@@ -169,6 +231,13 @@ class _TiffLevel:
             if common:
                 crop(canvas[plane], common, region)[:] = crop(pixels, common, here)
         return canvas
+
+    @property
+    def _unscanned(self) -> int:
+        """The sample of white, which stands for what was never scanned."""
+        if self._palette is not None:
+            return int(self._palette.astype(int).sum(axis=1).argmax())
+        return 0 if self._page.photometric == PHOTOMETRIC.MINISWHITE else self.white
 
     def _decode(self, segments: Segments, index: int) -> Samples | None:
         """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
@@ -280,6 +349,12 @@ def _shows_smaller(level: TiffPageSeries, finest: TiffPageSeries) -> bool:
     return size.width < full.width and abs(height - size.height) <= 1.5
 
 
+def _depth_facts(depth: Depth) -> Iterator[Fact]:
+    """The depth, where it isn't what all slides have."""
+    if depth.stored != 8:
+        yield Fact(name="bit depth", value=str(depth), source=depth.source)
+
+
 def _size(series: TiffPageSeries) -> Size:
     sizes = dict(zip(series.axes, series.shape, strict=True))
     return Size(int(sizes.get("X", 0)), int(sizes.get("Y", 0)))
@@ -290,31 +365,13 @@ def _segment_bytes(page: TiffPage) -> int:
     return width * height * page.shaped[4] * (page.dtype or np.dtype(np.uint8)).itemsize
 
 
-def _to_8_bit(samples: Samples, white: int) -> NDArray[np.uint8]:
-    if white == 255:
-        return samples.astype(np.uint8, copy=False)
-    scaled = np.minimum(samples, white).astype(np.uint32) * 255 + white // 2
-    return (scaled // white).astype(np.uint8)
-
-
 def _to_rgb(samples: NDArray[np.uint8], page: TiffPage) -> NDArray[np.uint8]:
-    """(H, W, 3) of grey or RGB samples, any alpha among them laid on white."""
-    colors = 3 if samples.shape[2] >= 3 else 1
+    """(H, W, 3) of grey or RGB samples of 8 bits, any alpha among them laid on white."""
+    colors = tiff_tags.color_count(page) if samples.shape[2] < 3 else 3
     pixels = samples[..., :colors]
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         pixels = 255 - pixels
     kind = tiff_tags.alpha_kind(page)
     if kind and samples.shape[2] > colors:
-        pixels = _lay_on_white(pixels, samples[..., colors : colors + 1], kind)
-    if colors == 1:
-        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-    return np.ascontiguousarray(pixels)
-
-
-def _lay_on_white(
-    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], kind: str
-) -> NDArray[np.uint8]:
-    opacity = alpha.astype(np.float32) / 255
-    shown = pixels if kind == "associated" else pixels * opacity
-    laid = np.rint(shown + np.asarray(WHITE[0]) * (1 - opacity))
-    return np.minimum(laid, 255).astype(np.uint8)
+        pixels = lay_on_white(pixels, samples[..., colors : colors + 1], kind == "associated")
+    return as_rgb(pixels)
