@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -29,8 +31,9 @@ def orientation_of(exif: bytes | None) -> int:
         return UPRIGHT
     try:
         tags = Image.Exif()
-        tags.load(exif if exif.startswith(_HEAD) else _HEAD + exif)
-        value = tags.get(_ORIENTATION)
+        with warnings.catch_warnings(action="ignore"):
+            tags.load(exif if exif.startswith(_HEAD) else _HEAD + exif)
+            value = tags.get(_ORIENTATION)
     except Exception:  # damaged EXIF fails in many ways; the picture is none the worse for it
         return UPRIGHT
     return value if isinstance(value, int) and value in TURNS else UPRIGHT

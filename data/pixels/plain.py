@@ -115,7 +115,7 @@ def read_picture(path: Path) -> Picture:
         if png and png.bits == 16:
             pixels, depth, clear = _deep(path, png)
         else:
-            pixels, clear = _shallow(image)
+            pixels, clear = _shallow(image, png)
             depth = Depth(8, 8)
     doubts = (*head.doubts, *depth.doubts)
     if clear:
@@ -171,11 +171,11 @@ def _head(image: Image.Image, png: _PngChunks | None) -> PictureHead:
         size=turned_size(*image.size, orientation),
         stored=image.size,
         orientation=orientation,
-        doubts=tuple(_head_doubts(image, orientation)),
+        doubts=tuple(_head_doubts(image, orientation, png)),
     )
 
 
-def _head_doubts(image: Image.Image, orientation: int) -> Iterator[Doubt]:
+def _head_doubts(image: Image.Image, orientation: int, png: _PngChunks | None) -> Iterator[Doubt]:
     if orientation != UPRIGHT:
         text = f"EXIF says how it is held: {TURNS[orientation]}, as viewers show it"
         yield Doubt(code="exif-turned", text=text)
@@ -185,14 +185,17 @@ def _head_doubts(image: Image.Image, orientation: int) -> Iterator[Doubt]:
     if image.mode == "CMYK":
         text = "is stored in printing inks (CMYK): its colours are near to what was seen, no more"
         yield Doubt(code="printing-inks", text=text)
-    if image.mode in ("1", "L", "LA", "I;16"):
+    if png.grey if png else image.mode in ("1", "L"):
         yield Doubt(code="grey", text="is grey; the model was trained on colours")
 
 
-def _shallow(image: Image.Image) -> tuple[Pixels, bool]:
+def _shallow(image: Image.Image, png: _PngChunks | None) -> tuple[Pixels, bool]:
     """RGB of at most 8 bits a sample, and whether all of it is transparent."""
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB")), False
+    if png and png.grey and png.bits in (2, 4):  # Pillow scales the values, but not this one
+        image.load()
+        image.info["transparency"] *= 255 // ((1 << png.bits) - 1)
     samples = np.asarray(image.convert("RGBA"))
     alpha = samples[..., 3:]
     return lay_on_white(samples[..., :3], alpha), not alpha.any()
@@ -221,19 +224,20 @@ class _PngChunks:
 
     Attributes:
         bits: stored a sample.
+        grey: whether it has no colours.
         significant: bits that the camera had, where the file says.
         exif: None without.
     """
 
     def __init__(self, path: Path) -> None:
-        self.bits = 8
+        self.bits, self.grey = 8, False
         self.significant: int | None = None
         self.exif: bytes | None = None
         with path.open("rb") as file:
             file.seek(len(_PNG))
             for kind, content in _chunks(file):
-                if kind == b"IHDR" and len(content) > 8:
-                    self.bits = content[8]
+                if kind == b"IHDR" and len(content) > 9:
+                    self.bits, self.grey = content[8], content[9] in (0, 4)
                 elif kind == b"sBIT" and content:
                     self.significant = max(content)
                 elif kind == b"eXIf":

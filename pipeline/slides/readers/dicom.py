@@ -8,6 +8,7 @@ markers, or their pixels show it. All other DICOM stays with OpenSlide.
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from pipeline.slides.readers.base import Reader, reason, show
 from pipeline.slides.readers.colors import NAMES, decode_jpeg, other, told
 from pipeline.slides.readers.segments import SHARED, Samples, crop
 from pipeline.slides.readers.vendor import VendorReader
+
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # OpenSlide says what is wrong
 
 _JPEG = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 _JPEG_2000 = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"})
@@ -52,6 +55,12 @@ _START = 2**16
 
 _NO_INSTANCE = (OSError, AttributeError, ValueError, TypeError, EOFError)
 """What pydicom raises of files that lack what a slide has, or are damaged."""
+
+FULL, SPARSE = "TILED_FULL", "TILED_SPARSE"
+"""Layouts of frames: all tiles in order, as where nothing is said, or each with its place."""
+
+_PER_FRAME = b"\x00\x52\x30\x92"
+"""The tag of what is said of each frame."""
 
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
@@ -98,12 +107,16 @@ def open_dicom(path: Path) -> Reader:
 
     Raises:
         UnsupportedError: OpenSlide does not open it.
-        SlideError: colours would come out wrong, and can't be read here either.
+        SlideError: colours would come out wrong, and can't be read here either; or OpenSlide would
+            crash.
     """
+    try:
+        instances = _instances(path)
+    except SlideError as error:
+        raise SlideError(f"{show(path)}: {error.text}") from error
     vendor = VendorReader(path)
     levels: list[DicomLevel | None] = []
     try:
-        instances = _instances(path)
         for facts in vendor.header.levels:
             alike = [one for one in instances if one.size == facts.size]
             levels.append(_corrected(alike))
@@ -309,16 +322,20 @@ def _transforms(data: bytes) -> bool | None:
 
 
 def _instances(path: Path) -> list[Instance]:
-    """The files of a slide, which lie in one folder and name one series, that may be affected."""
+    """The files of a slide, which lie in one folder and name one series, that may be affected.
+
+    Raises:
+        SlideError: one of them would have OpenSlide crash.
+    """
     try:
         series, instance = _read_instance(path)
-    except _NO_INSTANCE:  # OpenSlide opened it, so it is one of a kind that is unknown here
+    except _NO_INSTANCE:  # OpenSlide says what is wrong
         return []
     found = [instance]
-    for other_file in sorted(set(path.parent.iterdir()) - {path}):
+    for beside in sorted(set(path.parent.iterdir()) - {path}):
         try:
-            if _may_name(other_file, series):
-                its_series, instance = _read_instance(other_file)
+            if _may_name(beside, series):
+                its_series, instance = _read_instance(beside, series)
                 found.append(instance if its_series == series else None)
         except _NO_INSTANCE:
             continue
@@ -334,33 +351,56 @@ def _may_name(path: Path, series: str) -> bool:
     return start[128:132] == b"DICM" and series.encode() in start
 
 
-def _read_instance(path: Path) -> tuple[str, Instance | None]:
+def _read_instance(path: Path, wanted: str = "") -> tuple[str, Instance | None]:
     """The series of a file, and the file; None for one whose colours can't be misstated.
+
+    Args:
+        path: the file.
+        wanted: the only series whose files are looked at closely; by default the file's own.
 
     Raises:
         _NO_INSTANCE: it is no file of a slide.
+        SlideError: it would have OpenSlide crash.
     """
-    from pydicom import dcmread  # takes a third of a second
-    from pydicom.errors import InvalidDicomError
-
     with path.open("rb") as file:
-        try:
-            header: Any = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
-        except InvalidDicomError as error:
-            raise ValueError(reason(error)) from error
-        pixels = file.tell()
+        header, pixels = _read_header(file)
+        series = str(header.SeriesInstanceUID)
+        layout = str(header.get("DimensionOrganizationType") or FULL)
+        if series == (wanted or series) and layout == SPARSE and not _is_placed(file, pixels):
+            text = f"{path.name} does not say where its frames lie ({SPARSE}); export it anew"
+            raise SlideError(text)
     syntax = str(header.file_meta.TransferSyntaxUID)
     colored = header.get("SamplesPerPixel") == 3 and header.get("BitsAllocated") == 8
     if not colored or syntax not in _JPEG | _JPEG_2000:
-        return str(header.SeriesInstanceUID), None
+        return series, None
     size = Size(int(header.TotalPixelMatrixColumns), int(header.TotalPixelMatrixRows))
     tile, frames = Size(int(header.Columns), int(header.Rows)), int(header.get("NumberOfFrames", 1))
     tiles = -(-size.width // tile.width) * -(-size.height // tile.height)
-    full = header.get("DimensionOrganizationType") == "TILED_FULL" or tiles == 1
-    in_order = full and frames == tiles
+    in_order = layout == FULL and frames == tiles
     photometric = str(header.PhotometricInterpretation)
-    instance = Instance(path, size, tile, syntax, photometric, frames, in_order, pixels)
-    return str(header.SeriesInstanceUID), instance
+    return series, Instance(path, size, tile, syntax, photometric, frames, in_order, pixels)
+
+
+def _read_header(file: BinaryIO) -> tuple[Any, int]:
+    """What `_TAGS` say in a file, and where its pixels begin.
+
+    Raises:
+        _NO_INSTANCE: it is no DICOM, or damaged.
+    """
+    from pydicom import config, dcmread  # takes a third of a second
+    from pydicom.errors import InvalidDicomError
+
+    config.settings.reading_validation_mode = config.IGNORE  # its warnings would reach the terminal
+    try:
+        header = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+    except InvalidDicomError as error:
+        raise ValueError(reason(error)) from error
+    return header, file.tell()
+
+
+def _is_placed(file: BinaryIO, pixels: int) -> bool:
+    """Whether a file has places for each of its frames before its pixels."""
+    return _PER_FRAME in _bytes_at(file, 0, pixels)
 
 
 def _first_fragment(file: BinaryIO, instance: Instance) -> bytes:
