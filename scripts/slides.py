@@ -15,7 +15,7 @@ from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError
 from data.pixels.plain import is_picture
 from pipeline.geometry import Size
-from pipeline.slides.slide import Slide, open_slide
+from pipeline.slides.slide import SLIDE_SUFFIXES, Slide, open_slide
 from pipeline.tiles.foreground import foreground_mask
 
 
@@ -105,9 +105,12 @@ class FieldSlide:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether a file is a plain image, by its content as for screening, whatever it is called."""
+    """Whether a file is a plain image, by its content as for screening.
+
+    One that is called like a slide is left to whoever opens slides, to read or to refuse.
+    """
     try:
-        return is_picture(path)
+        return path.suffix.lower() not in SLIDE_SUFFIXES and is_picture(path)
     except OSError:  # opening it as a slide says what is wrong
         return False
 

@@ -126,6 +126,6 @@ def _told(depth: Depth, seen: _Seen) -> Depth:
         return depth
     told = (
         f"{seen.what} reaches {seen.value:,.0f} of {depth.white:,} ({depth} bits): "
-        "it is so by its scanner, or its bit depth is not what it seems"
+        "the slide is dark, or its bit depth is not what it seems"
     )
     return replace(depth, doubts=(*depth.doubts, Doubt(code="depth-unclear", text=told)))

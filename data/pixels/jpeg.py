@@ -18,6 +18,7 @@ class JpegHead:
 
     Attributes:
         precision: bits a sample.
+        size: width and height.
         components: what each is called, in order.
         sampling: of each, four bits for across and four for down.
         jfif: whether it has the marker of JFIF, whose colours are YCbCr.
@@ -25,6 +26,7 @@ class JpegHead:
     """
 
     precision: int
+    size: tuple[int, int]
     components: tuple[int, ...]
     sampling: tuple[int, ...]
     jfif: bool
@@ -79,4 +81,6 @@ def _head(frame: bytes, jfif: bool, transform: int | None) -> JpegHead | None:
     if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
         return None
     components = frame[6 : 6 + 3 * frame[5]]
-    return JpegHead(frame[0], tuple(components[::3]), tuple(components[1::3]), jfif, transform)
+    size = int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
+    names, sampling = tuple(components[::3]), tuple(components[1::3])
+    return JpegHead(frame[0], size, names, sampling, jfif, transform)

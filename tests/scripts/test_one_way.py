@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 from slidefiles import picture, resolution_tags
 
+from configs import CytoLibraError
 from data.fields.statistics import describe_classes
 from pipeline.geometry import Rect
 from pipeline.slides.slide import open_slide
@@ -97,12 +98,6 @@ KINDS = {
         0,
     ),
     "palette.tif": (indexed_tiff, COLORS[PALETTE], 0),
-    "a tiff called.png": (lambda p: tiff(p, IMAGE), IMAGE, 0),
-    "a picture called.tif": (
-        lambda p: Image.fromarray(IMAGE).save(p, format="PNG"),
-        IMAGE,
-        0,
-    ),
 }
 
 
@@ -149,3 +144,21 @@ def test_training_tells_what_screening_tells(tmp_path, name, codes):
     fields = read_annotated(annotate(tmp_path, name), tmp_path, None)
     assert [doubt.code for doubt in fields.doubts] == codes
     assert all(name in doubt.text for doubt in fields.doubts)
+
+
+@pytest.mark.parametrize("name", ["a tiff called.png", "a picture called.tif"])
+def test_a_file_of_a_wrong_name_is_read_by_both_or_refused_by_both(tmp_path, name):
+    if name.endswith("png"):
+        tiff(tmp_path / name, IMAGE)
+    else:
+        Image.fromarray(IMAGE).save(tmp_path / name, format="PNG")
+    try:
+        with open_slide(tmp_path / name, 0.25) as slide:
+            screened = slide.read_level(0, Rect(0, 0, 80, 60))
+    except CytoLibraError as error:
+        refusal = str(error).split(":")[1]
+        with pytest.raises(CytoLibraError, match=refusal):
+            images_of(read_annotated(annotate(tmp_path, name), tmp_path, None)).whole(0, (80, 60))
+    else:
+        fields = read_annotated(annotate(tmp_path, name), tmp_path, None)
+        np.testing.assert_array_equal(images_of(fields).whole(0, (80, 60)), screened)

@@ -8,9 +8,11 @@ markers, or their pixels show it. All other DICOM stays with OpenSlide.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import struct
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -52,9 +54,6 @@ _TAGS = (
 )
 _START = 2**16
 """Bytes within which a file names its series."""
-
-_NO_INSTANCE = (OSError, AttributeError, ValueError, TypeError, EOFError)
-"""What pydicom raises of files that lack what a slide has, or are damaged."""
 
 FULL, SPARSE = "TILED_FULL", "TILED_SPARSE"
 """Layouts of frames: all tiles in order, as where nothing is said, or each with its place."""
@@ -206,7 +205,9 @@ class DicomLevel:
     def _tile(self, index: int) -> Samples:
         try:
             pixels = SHARED.get((self, index), lambda: self._decode(index))
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # each codec has errors of its own
+            if self._file.closed:
+                raise
             name = show(self._instance.path)
             raise ReadError(f"{name}: frame {index + 1}: {reason(error)}") from error
         assert pixels is not None
@@ -270,8 +271,9 @@ def _by_pixels(file: BinaryIO, instance: Instance) -> tuple[Space, Doubt]:
         f"the DICOM header says {instance.photometric}, but its frames of JPEG 2000 have no such "
         "transform"
     )
-    samples = np.concatenate([_decode(data, instance, "rgb") for data in _some(file, instance)])
-    samples = samples.reshape(-1, 3)
+    samples = _samples_of(file, instance)
+    if samples is None:
+        raise _refusal(Doubt(code="colour-misstated", text=text), "its frames are damaged")
     luminous = _brightest(samples, samples[:, 0])
     chroma = np.quantile(luminous[:, 1:], (0.1, 0.9), axis=0)
     space: Space
@@ -286,6 +288,15 @@ def _by_pixels(file: BinaryIO, instance: Instance) -> tuple[Space, Doubt]:
     return space, Doubt(code="colour-misstated", text=text)
 
 
+def _samples_of(file: BinaryIO, instance: Instance) -> NDArray[np.uint8] | None:
+    """Pixels (N, 3), as they are stored, of some frames; None where none of them can be read."""
+    parts = []
+    for data in _some(file, instance):
+        with contextlib.suppress(Exception):  # each codec has errors of its own
+            parts.append(_decode(data, instance, "rgb").reshape(-1, 3))
+    return np.concatenate(parts) if parts else None
+
+
 def _brightest(samples: NDArray[np.uint8], by: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The brightest twentieth of samples (N, 3)."""
     return samples[by >= np.quantile(by, 0.95)]
@@ -297,11 +308,32 @@ def _refusal(doubt: Doubt, why: str) -> SlideError:
 
 
 def _decode(data: bytes, instance: Instance, space: Space) -> NDArray[np.uint8]:
-    """A frame's pixels (H, W, 3), RGB."""
+    """A frame's pixels (H, W, 3), RGB.
+
+    Raises:
+        ValueError: it has not the size that it should, of which no room is made.
+        Exception: of any type; each codec has errors of its own.
+    """
+    if instance.syntax in _JPEG:
+        head = jpeg_head(data)
+        size = head.size if head else None
+    else:
+        size = _codestream_size(data)
+    if size != (instance.tile.width, instance.tile.height):
+        raise ValueError(f"it is of {size} px, not {instance.tile}")
     if instance.syntax in _JPEG:
         return decode_jpeg(data, space)
     samples = np.asarray(imagecodecs.jpeg2k_decode(data))
     return _from_ycbcr(samples) if space == "ycbcr" else samples
+
+
+def _codestream_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a codestream of JPEG 2000; None where it does not say."""
+    at = data.find(b"\xff\x4f\xff\x51") + 8  # past both markers, length and capabilities
+    if at < 8 or at + 16 > len(data):
+        return None
+    right, bottom, left, top = struct.unpack(">4I", data[at : at + 16])
+    return right - left, bottom - top
 
 
 def _from_ycbcr(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -329,7 +361,9 @@ def _instances(path: Path) -> list[Instance]:
     """
     try:
         series, instance = _read_instance(path)
-    except _NO_INSTANCE:  # OpenSlide says what is wrong
+    except SlideError:
+        raise
+    except Exception:  # pydicom promises no type; OpenSlide says what is wrong
         return []
     found = [instance]
     for beside in sorted(set(path.parent.iterdir()) - {path}):
@@ -337,7 +371,9 @@ def _instances(path: Path) -> list[Instance]:
             if _may_name(beside, series):
                 its_series, instance = _read_instance(beside, series)
                 found.append(instance if its_series == series else None)
-        except _NO_INSTANCE:
+        except SlideError:
+            raise
+        except Exception:  # likewise
             continue
     return [one for one in found if one]
 
@@ -359,7 +395,7 @@ def _read_instance(path: Path, wanted: str = "") -> tuple[str, Instance | None]:
         wanted: the only series whose files are looked at closely; by default the file's own.
 
     Raises:
-        _NO_INSTANCE: it is no file of a slide.
+        Exception: of any type; it is no file of a slide.
         SlideError: it would have OpenSlide crash.
     """
     with path.open("rb") as file:
@@ -385,16 +421,13 @@ def _read_header(file: BinaryIO) -> tuple[Any, int]:
     """What `_TAGS` say in a file, and where its pixels begin.
 
     Raises:
-        _NO_INSTANCE: it is no DICOM, or damaged.
+        Exception: of any type; it is no DICOM, or damaged.
     """
     from pydicom import config, dcmread  # takes a third of a second
-    from pydicom.errors import InvalidDicomError
 
     config.settings.reading_validation_mode = config.IGNORE  # its warnings would reach the terminal
-    try:
+    with warnings.catch_warnings(action="ignore"):
         header = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
-    except InvalidDicomError as error:
-        raise ValueError(reason(error)) from error
     return header, file.tell()
 
 

@@ -112,9 +112,9 @@ class TiffReader(Reader):
             raise UnsupportedError(f"{show(self._path)}: {unsupported}")
         lock = threading.Lock()
         levels = [_TiffLevel(level, lock, self._judge) for level in _pyramid(series, self._file)]
-        depth = levels[-1].depth(tiff_tags.stated_bits(self._file, index))
+        depth, opaque = levels[-1].depth(tiff_tags.stated_bits(self._file, index))
         for level in levels:
-            level.white = depth.white
+            level.white, level.opaque = depth.white, opaque
         header = Header(
             format="ome-tiff" if self._file.is_ome else "tiff",
             levels=levels_of(tuple(level.size for level in levels)),
@@ -131,6 +131,7 @@ class _TiffLevel:
     Attributes:
         size: in pixels.
         white: the value of white; that of all stored bits until it is set.
+        opaque: likewise of full opacity.
     """
 
     def __init__(self, series: TiffPageSeries, lock: threading.Lock, judge: _Judge) -> None:
@@ -144,7 +145,7 @@ class _TiffLevel:
         self._shrunk = shrunk_jpegs(self._segments[0]) if alone else {}
         self._palette = tiff_tags.palette(self._page)
         self._bits = tiff_tags.stored_bits(self._page)
-        self.white = (1 << self._bits) - 1
+        self.white = self.opaque = (1 << self._bits) - 1
         self._lock = lock
         self._judge = judge
 
@@ -160,21 +161,27 @@ class _TiffLevel:
         samples = self._read_samples(region)
         if self._palette is not None:
             return np.asarray(self._palette[samples[..., 0]])
-        return _to_rgb(to_8_bit(samples, self.white), self._page)
+        return _to_rgb(samples, self._page, self.white, self.opaque)
 
-    def depth(self, stated: int | None) -> Depth:
-        """How deep its samples are, by what the file says of them and what some tiles show.
+    def depth(self, stated: int | None) -> tuple[Depth, int]:
+        """How deep its colours are, by what the file says of them and what some tiles show.
 
         Args:
             stated: bits that are used, where the file says so.
+
+        Returns:
+            The depth, and the value of full opacity: of all stored bits where any is above white.
         """
         bits = self._bits
         if bits <= 8 or self._palette is not None:
-            return Depth(bits, bits)
+            return Depth(bits, bits), self.opaque
         parts = [part for part in map(self._look_at, self._spread()) if part is not None]
         sample = np.concatenate(parts) if parts else np.zeros((0, 3), self._page.dtype)
+        colors = _color_count(sample, self._page)
         inverted = self._page.photometric == PHOTOMETRIC.MINISWHITE
-        return settle_depth(sample, bits, stated, inverted=inverted)
+        depth = settle_depth(sample[:, :colors], bits, stated, inverted=inverted)
+        highest = int(sample[:, colors:].max(initial=0))
+        return depth, depth.white if highest <= depth.white else self.opaque
 
     def doubts(self) -> Iterator[Doubt]:
         """What is odd about how its samples are stored."""
@@ -192,14 +199,13 @@ class _TiffLevel:
         return [segments.place(int(stored[round(at)]))[1] for at in chosen.tolist()]
 
     def _look_at(self, region: Rect) -> Samples | None:
-        """Some colours (N, samples) of a region; None where it can't be read."""
+        """Some pixels (N, samples) of a region; None where it can't be read."""
         try:
             samples = self._read_samples(region)
         except Exception:  # each codec has errors of its own; reading the place will tell
             return None
-        colors = tiff_tags.color_count(self._page) if samples.shape[2] < 3 else 3
         step = math.ceil(region.area / SAMPLED_PIXELS)
-        return samples[..., :colors].reshape(-1, colors)[::step]
+        return samples.reshape(-1, samples.shape[2])[::step]
 
     def _read_samples(self, region: Rect) -> Samples:
         """Samples (height, width, samples) as stored, of all pages."""
@@ -242,7 +248,7 @@ class _TiffLevel:
     def _decode(self, segments: Segments, index: int) -> Samples | None:
         """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
         pixels, doubtful = segments.decode_warily(index)
-        if doubtful:
+        if doubtful and self._bits == 8:  # OpenSlide reads no more
             _, place = self._segments[0].place(index)
             self._judge.check(self.size, place)
         return pixels
@@ -319,7 +325,7 @@ def _problem(series: TiffPageSeries) -> str | None:
     if None in series.pages:
         return "lacks some of its pages"
     if page.dtype not in (np.uint8, np.uint16):
-        return f"pixels of type {page.dtype} are no slide's; 8 or 16 bits a sample are read"
+        return f"pixels of type {page.dtype} are no slide's; export it with 8 or 16 bits a sample"
     if _segment_bytes(page) > LARGEST_SEGMENT and not page.is_memmappable:
         return "is one piece too large to hold in memory; convert it to a tiled TIFF"
     return None
@@ -365,13 +371,19 @@ def _segment_bytes(page: TiffPage) -> int:
     return width * height * page.shaped[4] * (page.dtype or np.dtype(np.uint8)).itemsize
 
 
-def _to_rgb(samples: NDArray[np.uint8], page: TiffPage) -> NDArray[np.uint8]:
-    """(H, W, 3) of grey or RGB samples of 8 bits, any alpha among them laid on white."""
-    colors = tiff_tags.color_count(page) if samples.shape[2] < 3 else 3
-    pixels = samples[..., :colors]
+def _to_rgb(samples: Samples, page: TiffPage, white: int, opaque: int) -> NDArray[np.uint8]:
+    """(H, W, 3) of grey or RGB samples, any alpha among them laid on white."""
+    colors = _color_count(samples, page)
+    pixels = to_8_bit(samples[..., :colors], white)
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         pixels = 255 - pixels
     kind = tiff_tags.alpha_kind(page)
-    if kind and samples.shape[2] > colors:
-        pixels = lay_on_white(pixels, samples[..., colors : colors + 1], kind == "associated")
+    if kind and samples.shape[-1] > colors:
+        alpha = to_8_bit(samples[..., colors : colors + 1], opaque)
+        pixels = lay_on_white(pixels, alpha, kind == "associated")
     return as_rgb(pixels)
+
+
+def _color_count(samples: Samples, page: TiffPage) -> int:
+    """How many of the samples, of one page or a page for each, are colours."""
+    return tiff_tags.color_count(page) if samples.shape[-1] < 3 else 3

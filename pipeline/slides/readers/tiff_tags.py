@@ -44,8 +44,15 @@ def color_problem(page: TiffPage) -> str | None:
     if page.photometric == PHOTOMETRIC.PALETTE and page.samplesperpixel == 1:
         return None if page.colormap is not None else "its palette is missing"
     if page.photometric not in _PLAIN_COLORS and page.compression not in RGB_CODECS:
-        return f"its colours are stored in a way that is not read ({page.photometric!r})"
+        return f"its colours are stored as {_name(page.photometric)}; export it as RGB"
     return None
+
+
+def _name(photometric: int) -> str:
+    try:
+        return PHOTOMETRIC(photometric).name
+    except ValueError:
+        return f"kind {photometric}"
 
 
 def alpha_kind(page: TiffPage) -> Literal["associated", "unassociated"] | None:

@@ -21,7 +21,7 @@ def encode(space, **options):
 def test_markers_of_jfif_say_ycbcr(subsampling):
     head = jpeg_head(encode("ycbcr", subsampling=subsampling))
     assert (head.jfif, head.transform, head.space) == (True, None, "ycbcr")
-    assert (head.precision, head.components) == (8, (1, 2, 3))
+    assert (head.precision, head.size, head.components) == (8, (64, 48), (1, 2, 3))
 
 
 def test_markers_of_adobe_say_rgb_by_transform_0():

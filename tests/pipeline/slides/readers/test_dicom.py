@@ -12,6 +12,7 @@ from slidefiles import halved, picture
 
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect
+from pipeline.slides.readers import dicom
 from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.vendor import VendorReader
 from pipeline.slides.slide import open_slide
@@ -178,6 +179,34 @@ def test_a_damaged_frame_spoils_its_own_region_only(tmp_path):
     assert np.abs(reader.read(0, Rect(0, 0, 200, 64)) - IMAGE[:64].astype(int)).mean() < 3
     with pytest.raises(ReadError, match=r"a\.dcm: frame 7"):
         reader.read(0, Rect(130, 70, 20, 20))
+
+
+def test_frames_that_claim_to_be_huge_get_no_room(tmp_path):
+    frames = jpegs_2000(ycbcr(GLASS), transform=False)
+    sizes = frames[3].index(b"\xff\x4f\xff\x51") + 8
+    frames[3] = frames[3][:sizes] + b"\0\1\0\0\0\1\0\0" + frames[3][sizes + 8 :]
+    path = write_dicom(tmp_path / "a.dcm", GLASS, photometric="YBR_ICT", frames=frames)
+    reader = open_dicom(path)
+    with pytest.raises(ReadError, match=r"frame 4: it is of \(65536, 65536\) px"):
+        reader.read(0, WHOLE)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_damaged_headers_are_told_or_left_to_openslide(tmp_path, seed):
+    path = write_dicom(tmp_path / "a.dcm", IMAGE, photometric="RGB", frames=jpegs(IMAGE, "ycbcr"))
+    sound, draw = path.read_bytes(), np.random.default_rng(seed)
+    for _ in range(15):
+        data = bytearray(sound)
+        for at in draw.integers(132, 1500, 5).tolist():
+            data[at] = int(draw.integers(256))
+        path.write_bytes(bytes(data))
+        try:
+            for instance in dicom._instances(path):
+                level = dicom._corrected([instance])
+                if level:
+                    level.close()
+        except SlideError:
+            continue
 
 
 def test_closed_reader_does_not_read(tmp_path):
