@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections import defaultdict
@@ -14,7 +15,7 @@ from PIL import Image
 
 from configs import ConfigError, Doubt
 from data.pixels.orientation import UPRIGHT
-from data.pixels.plain import PictureError, is_picture, picture_head
+from data.pixels.plain import PictureError, is_picture, picture_head, read_picture
 
 _NO_IMAGES = frozenset(
     {".json", ".geojson", ".xml", ".ndpa", ".txt", ".csv", ".tsv", ".gz", ".yaml", ".yml", ".names"}
@@ -48,6 +49,8 @@ InfoOf = Callable[[Path], ImageInfo | None]
 def image_info(path: Path) -> ImageInfo | None:
     """The size of a plain image as it is shown; None where it is too large, as slides are.
 
+    Nothing is decoded, but for more than 8 bits a sample: their depth shows in the pixels alone.
+
     Raises:
         ConfigError: the file is no image.
     """
@@ -61,8 +64,12 @@ def image_info(path: Path) -> ImageInfo | None:
         if error.too_large:
             return None
         raise ConfigError(f"{path}: {error}") from error
+    doubts = head.doubts
+    if head.bits > 8:
+        with contextlib.suppress(PictureError):  # whoever trains on it passes it over, and tells
+            doubts = read_picture(path).doubts
     turned = head.stored if head.orientation != UPRIGHT else None
-    return ImageInfo(*head.size, stored=turned, doubts=head.doubts)
+    return ImageInfo(*head.size, stored=turned, doubts=doubts)
 
 
 def _other_info(path: Path) -> ImageInfo | None:

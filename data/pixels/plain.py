@@ -53,6 +53,7 @@ class PictureHead:
         size: width and height as it is shown.
         stored: width and height as it is stored.
         orientation: EXIF's; what is stored is turned by it.
+        bits: stored a sample; more than 8 need a look at the pixels to be sure of their depth.
         doubts: what is odd about it.
     """
 
@@ -60,6 +61,7 @@ class PictureHead:
     size: tuple[int, int]
     stored: tuple[int, int]
     orientation: int
+    bits: int
     doubts: tuple[Doubt, ...]
 
 
@@ -171,6 +173,7 @@ def _head(image: Image.Image, png: _PngChunks | None) -> PictureHead:
         size=turned_size(*image.size, orientation),
         stored=image.size,
         orientation=orientation,
+        bits=png.bits if png else 8,
         doubts=tuple(_head_doubts(image, orientation, png)),
     )
 

@@ -133,6 +133,7 @@ def test_screening_training_and_figures_read_the_same_pixels(tmp_path, name):
     [
         ("turned.png", ["exif-turned"]),
         ("12 of 16.tif", ["bit-depth"]),
+        ("12 of 16.png", ["bit-depth"]),
         ("grey.png", ["grey"]),
         ("rgb.png", []),
     ],
