@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
+from tifffile import PHOTOMETRIC, TiffFile, TiffPage
 
+from configs import Doubt
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
+from pipeline.slides.readers.areas import Area, AreasReader
 from pipeline.slides.readers.base import (
     WHITE,
+    Fact,
     Header,
     Reader,
     UnsupportedError,
@@ -25,6 +29,8 @@ from pipeline.slides.readers.base import (
     reason,
     show,
 )
+from pipeline.slides.readers.pictures import Contents, Found, Pages, Picture, contents, full_pictures
+from pipeline.slides.readers.planes import Plane, best_plane
 from pipeline.slides.readers.segments import (
     SHARED,
     Page,
@@ -46,9 +52,13 @@ LARGEST_SEGMENT = 2**30
 
 
 class TiffReader(Reader):
-    """A TIFF file: the largest image in it, with its pyramid where it has one.
+    """A TIFF file: its specimen areas, each in its best focal plane and with its pyramid.
 
     Only the tiles or strips that a region needs are read and decoded.
+
+    Raises:
+        SlideError: it is damaged, or what it holds can't be read as one slide.
+        UnsupportedError: another reader may know its colours.
     """
 
     library = "tifffile"
@@ -56,18 +66,95 @@ class TiffReader(Reader):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._judge = _Judge(path)
+        self._file = open_file(path)
         try:
-            self._file = TiffFile(path)
-        except Exception as error:  # tifffile promises no type for what a broken file causes
-            raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
-        try:
-            self._levels, self.header = self._parse()
+            self._image = self._parse()
         except SlideError:
             self._file.close()
             raise
         except Exception as error:
             self._file.close()
             raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+        self.header = self._image.header
+
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return self._image.shrinks(level)
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """See `Reader.read`."""
+        return self._image.read(level, region, shrink)
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._judge.close()
+        self._file.close()
+
+    def _parse(self) -> Reader:
+        if not self._file.series:
+            raise SlideError(
+                f"{show(self._path)}: truncated or damaged TIFF: no image is left in it"
+            )
+        images: dict[Picture, Reader] = {}
+
+        def image_of(picture: Picture) -> Reader:
+            if picture not in images:
+                images[picture] = self._image_of(picture)
+            return images[picture]
+
+        try:
+            found = contents(self._file, image_of)
+            areas = [
+                Area(_plane_of(area, image_of), area.planes[0].name, area.planes[0].corner)
+                for area in found.areas
+            ]
+            image = AreasReader(areas) if len(areas) > 1 else areas[0].reader
+        except SlideError as error:
+            if error.code:
+                raise SlideError(f"{show(self._path)}: {error.text}", error.code) from error
+            raise
+        image.header = _with_left_out(image.header, found)
+        return image
+
+    def _image_of(self, picture: Picture) -> TiffImage:
+        finest = picture.levels[0]
+        problem, unsupported = _problem(finest), tiff_tags.color_problem(finest.keyframe)
+        if problem:
+            raise SlideError(f"{show(self._path)}: {problem}")
+        if unsupported:
+            raise UnsupportedError(f"{show(self._path)}: {unsupported}")
+        white = tiff_tags.white_level(self._file, picture.index)
+        # OpenSlide knows the first image only, and tells levels by their sizes.
+        is_first = finest.pages[0] is not None and finest.pages[0].index == 0
+        judge = self._judge if is_first or len(self._file.series) == 1 else None
+        header = Header(
+            format="ome-tiff" if self._file.is_ome else "tiff",
+            levels=levels_of(tuple(level.size for level in picture.levels)),
+            mpp=picture.mpp,
+        )
+        return TiffImage(self._path, picture.levels, header, white, judge)
+
+
+class TiffImage(Reader):
+    """One image of an open TIFF, at all its sizes; whoever opened the file closes it.
+
+    Args:
+        path: of the file.
+        levels: finest first.
+        header: with as many levels.
+        white: the sample value of white.
+        judge: of pieces that are in doubt; None where nobody else reads this image.
+    """
+
+    library = "tifffile"
+
+    def __init__(
+        self, path: Path, levels: Sequence[Pages], header: Header, white: int, judge: _Judge | None
+    ) -> None:
+        lock = threading.Lock()
+        self._path = path
+        self._levels = [_TiffLevel(level, white, lock, judge) for level in levels]
+        self.header = header
 
     def shrinks(self, level: int) -> tuple[int, ...]:
         """See `Reader.shrinks`."""
@@ -85,40 +172,15 @@ class TiffReader(Reader):
 
     def close(self) -> None:
         """See `Reader.close`."""
-        self._judge.close()
-        self._file.close()
-
-    def _parse(self) -> tuple[list[_TiffLevel], Header]:
-        if not self._file.series:
-            raise SlideError(
-                f"{show(self._path)}: truncated or damaged TIFF: no image is left in it"
-            )
-        index, series = max(enumerate(self._file.series), key=lambda item: _size(item[1]).area)
-        problem, unsupported = _problem(series), tiff_tags.color_problem(series.keyframe)
-        if problem:
-            raise SlideError(f"{show(self._path)}: {problem}")
-        if unsupported:
-            raise UnsupportedError(f"{show(self._path)}: {unsupported}")
-        white = tiff_tags.white_level(self._file, index)
-        lock = threading.Lock()
-        levels = [
-            _TiffLevel(level, white, lock, self._judge) for level in _pyramid(series, self._file)
-        ]
-        header = Header(
-            format="ome-tiff" if self._file.is_ome else "tiff",
-            levels=levels_of(tuple(level.size for level in levels)),
-            mpp=tiff_tags.mpp(self._file, index),
-        )
-        return levels, header
 
 
 class _TiffLevel:
     """One level of a TIFF: its pages (one, or one a channel) and their segments."""
 
     def __init__(
-        self, series: TiffPageSeries, white: int, lock: threading.Lock, judge: _Judge
+        self, series: Pages, white: int, lock: threading.Lock, judge: _Judge | None
     ) -> None:
-        self.size = _size(series)
+        self.size = series.size
         self._page: TiffPage = series.keyframe
         self._segments = [
             Segments(page, self._page, SHARED, lock) for page in series.pages if page is not None
@@ -173,7 +235,7 @@ class _TiffLevel:
     def _decode(self, segments: Segments, index: int) -> Samples | None:
         """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
         pixels, doubtful = segments.decode_warily(index)
-        if doubtful:
+        if doubtful and self._judge:
             _, place = self._segments[0].place(index)
             self._judge.check(self.size, place)
         return pixels
@@ -209,11 +271,83 @@ class _Judge:
                 self._vendor.close()
 
 
+def open_file(path: Path) -> TiffFile:
+    """Opens a TIFF.
+
+    tifffile takes whatever ends in .ndpi for Hamamatsu's TIFF with offsets of 64 bits, in which
+    not all of them are written: where that leads nowhere, it is TIFF as any.
+
+    Raises:
+        SlideError: it is damaged.
+    """
+    try:
+        try:
+            return TiffFile(path)
+        except Exception:  # tifffile promises no type for what a broken file causes
+            return TiffFile(path, is_ndpi=False)
+    except Exception as error:
+        raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+
+
+def open_plain(path: Path) -> Reader:
+    """Opens a TIFF of no vendor; by OpenSlide if it alone knows the colours.
+
+    OpenSlide then has to show the same: the one image that the file holds, in its size.
+
+    Raises:
+        SlideError: see `TiffReader`.
+    """
+    try:
+        return TiffReader(path)
+    except UnsupportedError as refusal:
+        size = _only_size(path)
+        try:
+            vendor = VendorReader(path)
+        except UnsupportedError:
+            raise refusal from None
+        if vendor.header.levels[0].size == size:
+            return vendor
+        vendor.close()
+        raise
+
+
+def _only_size(path: Path) -> Size | None:
+    """The size of the only image that is no smaller version of another; None for several."""
+    with open_file(path) as file:
+        sizes = [picture.size for picture in full_pictures(file)]
+    return sizes[0] if len(sizes) == 1 else None
+
+
+def _plane_of(area: Found, image_of: Callable[[Picture], Reader]) -> Reader:
+    """The best-focused of an area's planes."""
+    count = len(area.planes)
+    names = [f"plane {number} of {count}" for number in range(1, count + 1)]
+    return best_plane(
+        [Plane(image_of(p), name) for p, name in zip(area.planes, names, strict=True)]
+    )
+
+
+def _with_left_out(header: Header, found: Contents) -> Header:
+    """A header that says which images of the file are no part of the slide."""
+    facts = tuple(
+        Fact(name="image left out", value=f"{picture}: {why}", source="file")
+        for picture, why in found.left_out
+    )
+    doubts = tuple(
+        Doubt(
+            code="image-left-out",
+            text=f"the file holds another large image ({picture}), which was left out: {why}",
+        )
+        for picture, why in found.told
+    )
+    return replace(header, facts=(*header.facts, *facts), doubts=(*header.doubts, *doubts))
+
+
 def find_truncation(path: Path) -> str | None:
     """Says whether a TIFF's tiles or directories lie beyond its end; None where all is there."""
     size = path.stat().st_size
     try:
-        with TiffFile(path) as file:
+        with open_file(path) as file:
             end = max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
     except Exception:  # whoever opens it says what is wrong
         return None
@@ -239,13 +373,10 @@ def _end(page: Page) -> int:
     return max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
 
 
-def _problem(series: TiffPageSeries) -> str | None:
-    """Why a series can't be read as a slide, or None."""
+def _problem(series: Pages) -> str | None:
+    """Why an image can't be read as a slide, or None."""
     page = series.keyframe
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    one_picture = set(sizes) in ({"Y", "X"}, {"Y", "X", "S"})
-    three_channels = set(sizes) == {"C", "Y", "X"} and sizes["C"] == 3
-    if not one_picture and not three_channels:
+    if not series.is_picture:
         return f"holds a stack of images (axes {series.axes}), not one slide"
     if None in series.pages:
         return "lacks some of its pages"
@@ -254,35 +385,6 @@ def _problem(series: TiffPageSeries) -> str | None:
     if _segment_bytes(page) > LARGEST_SEGMENT and not page.is_memmappable:
         return "is one piece too large to hold in memory; convert it to a tiled TIFF"
     return None
-
-
-def _pyramid(finest: TiffPageSeries, file: TiffFile) -> list[TiffPageSeries]:
-    """The image itself and what shows it smaller, finest first.
-
-    tifffile lists as levels only those whose factors are all alike; the others are images of
-    their own, marked as reduced.
-    """
-    reduced = [
-        level
-        for series in file.series
-        for level in series.levels
-        if level.keyframe.is_reduced and _shows_smaller(level, finest)
-    ]
-    return [finest, *sorted(reduced, key=lambda level: _size(level).width, reverse=True)]
-
-
-def _shows_smaller(level: TiffPageSeries, finest: TiffPageSeries) -> bool:
-    """Whether the samples are of one kind, and the sides of one ratio but for rounding."""
-    if level.axes != finest.axes or level.dtype != finest.dtype:
-        return False
-    size, full = _size(level), _size(finest)
-    height = full.height * size.width / full.width
-    return size.width < full.width and abs(height - size.height) <= 1.5
-
-
-def _size(series: TiffPageSeries) -> Size:
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    return Size(int(sizes.get("X", 0)), int(sizes.get("Y", 0)))
 
 
 def _segment_bytes(page: TiffPage) -> int:

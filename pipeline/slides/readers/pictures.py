@@ -1,0 +1,380 @@
+"""Which pictures a TIFF holds: specimen areas, focal planes of one, levels, labels and overviews.
+
+The largest image that is not called a label or an overview is an area. What is marked as reduced
+belongs to the image before it. Of the others
+
+* images that are called labels, macros, overviews and the like are left out, and so are those that
+  are coarser by `OVERVIEW` times and more, far smaller than an area (`SMALL`), or show an area at a
+  smaller size;
+* images of equal size that show one place up to focus are its focal planes (`focus.same_place`),
+  as are those of an axis Z;
+* all others are specimen areas, if they are of one scale and one kind of pixels; else the file is
+  refused, for nobody knows what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
+
+from pipeline.errors import SlideError
+from pipeline.geometry import Size
+from pipeline.slides.readers import tiff_tags
+from pipeline.slides.readers.base import Reader
+from pipeline.slides.readers.focus import same_place
+from pipeline.slides.readers.segments import Page
+
+STACKS = "ZI"
+"""Axes along which a file may hold several pictures: focal planes, and pages without a name."""
+
+NOT_AREAS = frozenset(
+    "label labels macro overview thumbnail thumb map barcode preview navigator".split()
+)
+"""Words in names of images that are no specimen areas."""
+
+OVERVIEW = 4.0
+"""How much coarser than an area an overview of it is at least."""
+
+SMALL = 1 / 10
+"""Share of the largest area's pixels below which an image whose scale is not its own is no area."""
+
+LARGE = 1 / 4
+"""Share of the largest area's pixels above which an image that is left out is told of."""
+
+ONE_SCALE = 0.05
+"""Relative difference of two mpp up to which they are one scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """One level of a picture: the pages that hold it, one, or one a channel.
+
+    Attributes:
+        axes: of ``shape``, as tifffile names them.
+        shape: of the whole level.
+        keyframe: the page whose tags say how the pixels are stored.
+        pages: None for one that is missing.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    keyframe: TiffPage
+    pages: tuple[Page | None, ...]
+
+    @property
+    def size(self) -> Size:
+        """In pixels."""
+        sizes = dict(zip(self.axes, self.shape, strict=True))
+        return Size(int(sizes.get("X", 0)), int(sizes.get("Y", 0)))
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is one picture in grey or in colours."""
+        sizes = dict(zip(self.axes, self.shape, strict=True))
+        three_channels = set(sizes) == {"C", "Y", "X"} and sizes["C"] == 3
+        return three_channels or set(sizes) in ({"Y", "X"}, {"Y", "X", "S"})
+
+
+@dataclass(slots=True, eq=False)
+class Picture:
+    """One image of a TIFF, in one focal plane, at all its sizes.
+
+    Attributes:
+        index: of its series, which OME-XML calls an Image.
+        name: as the file calls it; may be empty.
+        levels: finest first.
+        mpp: as stated for it, in x and y; None where nothing is.
+        corner: of the stage, in µm; None where not stated.
+    """
+
+    index: int
+    name: str
+    levels: list[Pages]
+    mpp: tuple[float, float] | None
+    corner: tuple[float, float] | None
+
+    @property
+    def size(self) -> Size:
+        """Of its finest level."""
+        return self.levels[0].size
+
+    def __str__(self) -> str:
+        called = f'"{self.name}", ' if self.name else ""
+        return f"{called}{self.size.width} x {self.size.height} px"
+
+
+@dataclass(slots=True, eq=False)
+class Found:
+    """One specimen area: its focal planes, which are one picture mostly."""
+
+    planes: list[Picture]
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a TIFF holds.
+
+    Attributes:
+        areas: in the order of the file.
+        left_out: images that are no areas, each with the reason.
+        told: those of them that are as large as an area.
+    """
+
+    areas: list[Found]
+    left_out: list[tuple[Picture, str]] = field(default_factory=list)
+    told: list[tuple[Picture, str]] = field(default_factory=list)
+
+
+def contents(file: TiffFile, open_picture: Callable[[Picture], Reader]) -> Contents:
+    """Sorts the pictures of a TIFF.
+
+    Args:
+        file: with one series or more.
+        open_picture: gives a picture's pixels; asked only where a file holds several images.
+
+    Raises:
+        SlideError: there are several areas which can't be joined.
+    """
+    found = _found(file)
+    candidates = [one for one in found if not _is_named_aside(one.planes[0])] or found
+    largest = max(candidates, key=lambda one: one.planes[0].size.area)
+    return _Sorting(largest, open_picture).sort(found)
+
+
+class _Sorting:
+    """The sorting of one file's images, by comparing them with its largest area."""
+
+    def __init__(self, largest: Found, open_picture: Callable[[Picture], Reader]) -> None:
+        self._largest = largest
+        self._main = largest.planes[0]
+        self._open = open_picture
+        self._opened: dict[Picture, Reader] = {}
+        self._result = Contents([])
+
+    def sort(self, found: Sequence[Found]) -> Contents:
+        if len(found) > 1:
+            self._reader(self._main)  # what is wrong with it comes first
+        for one in found:
+            picture = one.planes[0]
+            aside = None if one is self._largest else self._aside(picture)
+            if aside:
+                self._leave_out(picture, aside)
+            elif not (one is not self._largest and self._belongs(one)):
+                self._result.areas.append(one)
+        return self._result
+
+    def _aside(self, picture: Picture) -> str | None:
+        """Why an image is no area, by what the file says of it; None where it may be one."""
+        if _is_named_aside(picture):
+            return "called so"
+        if picture.levels[0].keyframe.is_reduced:
+            return "marked as reduced"
+        ratio = self._coarser(picture)
+        if ratio and ratio >= OVERVIEW:
+            return "an overview by its scale"
+        states_its_own = ratio and self._is_ome(picture) and abs(ratio - 1) <= ONE_SCALE
+        if self._share(picture) < SMALL and not states_its_own:
+            return "far smaller"
+        return None
+
+    def _belongs(self, one: Found) -> bool:
+        """Whether an image shows what an area shows, which then gains planes.
+
+        Raises:
+            SlideError: it shows something else, and can't be joined.
+        """
+        picture = one.planes[0]
+        problem = self._kind_problem(picture)
+        if problem:
+            self._refuse(picture, problem)
+        if self._is_copy(picture):
+            self._leave_out(picture, "shows the same, smaller")
+            return True
+        problem = self._scale_problem(picture)
+        if problem:
+            self._refuse(picture, problem)
+        for area in [self._largest, *self._result.areas]:
+            of_one_size = area.planes[0].size == picture.size
+            if of_one_size and self._show_one_place(area.planes[0], picture):
+                area.planes.extend(one.planes)
+                return True
+        return False
+
+    def _kind_problem(self, picture: Picture) -> str | None:
+        """Why an image's pixels can't be joined to the largest area's, or None."""
+        own, main = picture.levels[0], self._main.levels[0]
+        if _kind(own) != _kind(main):
+            return "their pixels are of different kinds"
+        try:
+            self._reader(picture)
+        except SlideError as error:
+            return error.text.partition(": ")[2] or error.text
+        return None
+
+    def _scale_problem(self, picture: Picture) -> str | None:
+        ratio = self._coarser(picture)
+        if ratio is None and (picture.mpp or self._main.mpp):
+            return "only one of them states its scale"
+        tags = [_resolution(one.levels[0]) for one in (picture, self._main)]
+        if (ratio and abs(ratio - 1) > ONE_SCALE) or (not self._is_ome(picture) and len(set(tags)) > 1):
+            return "they are of different scales"
+        return None
+
+    def _is_copy(self, picture: Picture) -> bool:
+        """Whether it shows the largest area at a smaller size."""
+        own, main = picture.levels[0], self._main.levels[0]
+        return shows_smaller(own, main) and self._show_one_place(self._main, picture)
+
+    def _show_one_place(self, one: Picture, other: Picture) -> bool:
+        return same_place(self._reader(one), self._reader(other))
+
+    def _reader(self, picture: Picture) -> Reader:
+        if picture not in self._opened:
+            self._opened[picture] = self._open(picture)
+        return self._opened[picture]
+
+    def _coarser(self, picture: Picture) -> float | None:
+        """By how much an image is coarser than the largest area, as far as that is stated."""
+        if not picture.mpp or not self._main.mpp:
+            return None
+        ratios = np.abs(np.array(picture.mpp) / np.array(self._main.mpp))
+        return float(np.sqrt(ratios.prod()))
+
+    def _share(self, picture: Picture) -> float:
+        return picture.size.area / self._main.size.area
+
+    def _is_ome(self, picture: Picture) -> bool:
+        return bool(picture.levels[0].keyframe.parent.is_ome)
+
+    def _leave_out(self, picture: Picture, why: str) -> None:
+        self._result.left_out.append((picture, why))
+        is_known = why in ("marked as reduced", "shows the same, smaller")
+        if self._share(picture) >= LARGE and not is_known:
+            self._result.told.append((picture, why))
+
+    def _refuse(self, picture: Picture, why: str) -> None:
+        raise SlideError(
+            f"holds several images that may each be a specimen area ({self._main}; {picture}), but "
+            f"{why}; export each as a file of its own",
+            "several-areas",
+        )
+
+
+def shows_smaller(level: Pages, finest: Pages) -> bool:
+    """Whether the samples are of one kind, and the sides of one ratio but for rounding."""
+    if level.axes != finest.axes or level.keyframe.dtype != finest.keyframe.dtype:
+        return False
+    size, full = level.size, finest.size
+    height = full.height * size.width / full.width
+    return size.width < full.width and abs(height - size.height) <= 1.5
+
+
+def full_pictures(file: TiffFile) -> list[Picture]:
+    """The images that are no smaller version of another, every focal plane for itself."""
+    return [picture for one in _found(file) for picture in one.planes]
+
+
+def _found(file: TiffFile) -> list[Found]:
+    """The images that are no smaller version of another, with their pyramids."""
+    every = [one for index, series in enumerate(file.series) for one in _split(file, index, series)]
+    largest = max(every, key=lambda one: one.planes[0].size.area)
+    whole = [
+        one
+        for one in every
+        if one is largest or not one.planes[0].levels[0].keyframe.is_reduced
+    ]
+    for one in every:
+        if one not in whole and not _attach(one.planes[0], whole):
+            whole.append(one)
+    for one in whole:
+        for picture in one.planes:
+            picture.levels[1:] = sorted(picture.levels[1:], key=lambda p: -p.size.width)
+    return whole
+
+
+def _attach(reduced: Picture, whole: Sequence[Found]) -> bool:
+    """Gives a reduced image to the one before it that it shows, else to the first that it may.
+
+    An image of several planes has no use for the reduced version of one.
+    """
+    fitting = [one for one in whole if shows_smaller(reduced.levels[0], one.planes[0].levels[0])]
+    if not fitting:
+        return False
+    at = reduced.levels[0].keyframe.index
+    before = [one for one in fitting if one.planes[0].levels[0].keyframe.index < at]
+    owner = (before or fitting[:1])[-1]
+    if len(owner.planes) == 1:
+        owner.planes[0].levels.extend(reduced.levels)
+    return True
+
+
+def _split(file: TiffFile, index: int, series: TiffPageSeries) -> list[Found]:
+    """The images of a series: one, or as many as it has pages without a name."""
+    finest, *coarser = (_pictures(level) for level in series.levels)
+    levels = [
+        [parts[0]] + [level[n] for level in coarser if len(level) == len(finest)]
+        for n, parts in enumerate(zip(finest, strict=True))
+    ]
+    reduced = [
+        [part, *(p for p in rest if p.keyframe.is_reduced and shows_smaller(p, part))]
+        for part, *rest in levels
+    ]
+    pictures = [
+        Picture(
+            index,
+            _name(series, parts[0]),
+            parts,
+            tiff_tags.mpp(file, index),
+            tiff_tags.stage_corner(file, index, _page(parts[0])),
+        )
+        for parts in reduced
+    ]
+    if "Z" in series.axes:
+        return [Found(pictures)]
+    return [Found([picture]) for picture in pictures]
+
+
+def _pictures(series: TiffPageSeries) -> list[Pages]:
+    """A level's pictures along an axis of `STACKS`; all of it as one where there is none."""
+    axes, shape = str(series.axes), tuple(int(side) for side in series.shape)
+    pages = tuple(series.pages)
+    whole = Pages(axes, shape, series.keyframe, pages)
+    paged = next((n for n in range(len(shape)) if np.prod(shape[:n]) == len(pages)), None)
+    stack = next((axis for axis in STACKS if paged and axis in axes[:paged]), None)
+    if whole.is_picture or stack is None:
+        return [whole]
+    along = axes.index(stack)
+    places = np.moveaxis(np.arange(len(pages)).reshape(shape[:paged]), along, 0)
+    rest = axes[:along] + axes[along + 1 :], shape[:along] + shape[along + 1 :]
+    parts = [Pages(*rest, series.keyframe, tuple(pages[i] for i in p.ravel())) for p in places]
+    return parts if parts[0].is_picture else [whole]
+
+
+def _page(pages: Pages) -> TiffPage:
+    """The first page with all its tags."""
+    first = next((page for page in pages.pages if page is not None), pages.keyframe)
+    return first.aspage() if isinstance(first, TiffFrame) else first
+
+
+def _name(series: TiffPageSeries, pages: Pages) -> str:
+    named = series.name or _page(pages).tags.valueof("PageName") or ""
+    return " ".join(str(named).split())
+
+
+def _is_named_aside(picture: Picture) -> bool:
+    return not NOT_AREAS.isdisjoint(re.split(r"[\W_\d]+", picture.name.lower()))
+
+
+def _kind(pages: Pages) -> tuple[Any, ...]:
+    page = pages.keyframe
+    return pages.axes, page.dtype, page.samplesperpixel, page.photometric == 0
+
+
+def _resolution(pages: Pages) -> tuple[Any, ...]:
+    tags = _page(pages).tags
+    return tuple(tags.valueof(f"{axis}Resolution") for axis in ("X", "Y"))
