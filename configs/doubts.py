@@ -78,9 +78,9 @@ SLIDES: dict[str, Entry] = {
         "Scan with a stronger objective, or take a model for this scale.",
     ),
     "ending-differs": Entry(
-        "The file is a plain image, but of another kind than its ending says. It is read as what "
-        "it is.",
-        "Nothing; or rename the file.",
+        "The file is a plain image of another kind than its ending says, or ends in .svs and is a "
+        "TIFF without Aperio's tags. It is read as what it is.",
+        "Rename the file; of an .svs check where its tags were lost.",
     ),
     "areas-joined": Entry(
         "The file holds several specimen areas of one scale. They are screened as one slide: laid "

@@ -22,7 +22,7 @@ from pipeline.slides.readers.base import Fact, Header, Level, Reader, plain
 from pipeline.slides.readers.segments import SHRINKS
 
 GAP = 1024
-"""Level-0 pixels between areas in a row: wider than any cell, so that none is seen with a neighbour."""
+"""Level-0 pixels between areas in a row: wider than any cell, so that none is seen with another's."""
 
 FARTHEST = 2**20
 """Level-0 pixels between areas at most, a few glass slides long. Areas that are said to lie farther
@@ -65,9 +65,10 @@ class AreasReader(Reader):
         SlideError: their positions overlap.
     """
 
+    library = "tifffile"
+
     def __init__(self, areas: Sequence[Area]) -> None:
         self._readers = [area.reader for area in areas]
-        self.library = self._readers[0].library
         downsamples = _common_downsamples(self._readers)
         mpp = self._readers[0].header.mpp
         by_stage = _by_stage(areas, mpp) if mpp else None
@@ -169,7 +170,11 @@ def _by_stage(areas: Sequence[Area], mpp: tuple[float, float]) -> list[Rect] | N
     corners = [area.corner for area in areas if area.corner]
     stated = np.array(corners, float).reshape(-1, 2)
     # Writers who know no positions state the same one for all.
-    if len(stated) < len(areas) or not np.isfinite(stated).all() or not np.ptp(stated, axis=0).any():
+    if (
+        len(stated) < len(areas)
+        or not np.isfinite(stated).all()
+        or not np.ptp(stated, axis=0).any()
+    ):
         return None
     with np.errstate(divide="ignore", over="ignore"):
         offsets = (stated - stated.min(axis=0)) / np.abs(mpp)

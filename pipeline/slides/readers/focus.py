@@ -1,7 +1,7 @@
 """Pictures of one place: whether two show it, and which of several is sharpest.
 
-Both are judged by a few regions in which the first picture has something to show, so that a slide of
-any size costs some dozens of decoded tiles. Slides of one focal plane never come here.
+Both are judged by a few regions in which the first picture has something to show, so that a slide
+of any size costs some dozens of decoded tiles. Slides of one focal plane never come here.
 """
 
 from __future__ import annotations
@@ -124,9 +124,7 @@ def _grid(size: Size) -> list[Rect]:
     return [Rect(int(x), int(y), width, height) for y in ys for x in xs]
 
 
-def _sharpness(
-    planes: Sequence[Reader], level: int, place: Rect
-) -> NDArray[np.float64] | None:
+def _sharpness(planes: Sequence[Reader], level: int, place: Rect) -> NDArray[np.float64] | None:
     """Of each plane at one place; None where a plane can't be read."""
     values = []
     for plane in planes:
@@ -145,7 +143,7 @@ def _sharpness(
 def _pair(
     one: Reader, other: Reader, place: Rect
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Merged pixels of two pictures at a place, around their means; None where one can't be read."""
+    """Merged pixels of two pictures, around their means; None where one can't be read."""
     sizes = [reader.header.levels[0].size for reader in (one, other)]
     merged = max(1, place.width // MERGED), max(1, place.height // MERGED)
     parts = []

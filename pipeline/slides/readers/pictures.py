@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
+from tifffile import RESUNIT, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from pipeline.errors import SlideError
 from pipeline.geometry import Size
@@ -33,7 +33,7 @@ STACKS = "ZI"
 """Axes along which a file may hold several pictures: focal planes, and pages without a name."""
 
 NOT_AREAS = frozenset(
-    "label labels macro overview thumbnail thumb map barcode preview navigator".split()
+    ("label", "labels", "macro", "overview", "thumbnail", "thumb", "map", "barcode", "preview")
 )
 """Words in names of images that are no specimen areas."""
 
@@ -220,8 +220,8 @@ class _Sorting:
         ratio = self._coarser(picture)
         if ratio is None and (picture.mpp or self._main.mpp):
             return "only one of them states its scale"
-        tags = [_resolution(one.levels[0]) for one in (picture, self._main)]
-        if (ratio and abs(ratio - 1) > ONE_SCALE) or (not self._is_ome(picture) and len(set(tags)) > 1):
+        by_tags = None if self._is_ome(picture) else _by_tags(picture, self._main)
+        if any(value and abs(value - 1) > ONE_SCALE for value in (ratio, by_tags)):
             return "they are of different scales"
         return None
 
@@ -284,9 +284,7 @@ def _found(file: TiffFile) -> list[Found]:
     every = [one for index, series in enumerate(file.series) for one in _split(file, index, series)]
     largest = max(every, key=lambda one: one.planes[0].size.area)
     whole = [
-        one
-        for one in every
-        if one is largest or not one.planes[0].levels[0].keyframe.is_reduced
+        one for one in every if one is largest or not one.planes[0].levels[0].keyframe.is_reduced
     ]
     for one in every:
         if one not in whole and not _attach(one.planes[0], whole):
@@ -375,6 +373,9 @@ def _kind(pages: Pages) -> tuple[Any, ...]:
     return pages.axes, page.dtype, page.samplesperpixel, page.photometric == 0
 
 
-def _resolution(pages: Pages) -> tuple[Any, ...]:
-    tags = _page(pages).tags
-    return tuple(tags.valueof(f"{axis}Resolution") for axis in ("X", "Y"))
+def _by_tags(picture: Picture, main: Picture) -> float | None:
+    """By how much a page is coarser than another by its own tags, which a series doesn't compare."""
+    finer, own = (
+        _page(one.levels[0]).get_resolution(RESUNIT.MICROMETER) for one in (main, picture)
+    )
+    return finer[0] / own[0] if finer[0] and own[0] else None

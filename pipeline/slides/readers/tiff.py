@@ -29,7 +29,14 @@ from pipeline.slides.readers.base import (
     reason,
     show,
 )
-from pipeline.slides.readers.pictures import Contents, Found, Pages, Picture, contents, full_pictures
+from pipeline.slides.readers.pictures import (
+    Contents,
+    Found,
+    Pages,
+    Picture,
+    contents,
+    full_pictures,
+)
 from pipeline.slides.readers.planes import Plane, best_plane
 from pipeline.slides.readers.segments import (
     SHARED,

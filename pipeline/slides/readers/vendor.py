@@ -25,6 +25,9 @@ from pipeline.slides.readers.base import (
     show,
 )
 
+GENERIC = "generic-tiff"
+"""What OpenSlide calls a tiled TIFF of no vendor."""
+
 
 class VendorReader(Reader):
     """A file that OpenSlide opens.
