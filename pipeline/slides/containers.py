@@ -27,6 +27,7 @@ from pipeline.slides.readers.direct import open_vendor
 from pipeline.slides.readers.image import ImageReader, is_image
 from pipeline.slides.readers.tiff import MAGIC, TiffReader, find_truncation, open_plain
 from pipeline.slides.readers.vendor import GENERIC, VendorReader, detect_vendor
+from pipeline.slides.readers.vendor_planes import open_best_plane
 
 
 class Promise(NamedTuple):
@@ -251,7 +252,9 @@ def _unknown(path: Path, content: Content) -> SlideError:
 
 def _open_of_vendor(path: Path, content: Content) -> Reader:
     try:
-        return open_vendor(path) if content.is_tiff else VendorReader(path)
+        if not content.is_tiff:
+            return VendorReader(path)
+        return open_best_plane(path, content.vendor or "") or open_vendor(path)
     except UnsupportedError as refusal:
         raise SlideError(refusal.text, "vendor-refused") from refusal
 

@@ -21,8 +21,8 @@ from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import Fact, Header, Level, Reader, plain
 from pipeline.slides.readers.segments import SHRINKS
 
-GAP = 1024
-"""Level-0 pixels between areas in a row: wider than any cell, so that none is seen with another's."""
+GAP = 512
+"""Level-0 pixels between areas in a row at least: wider than any cell."""
 
 FARTHEST = 2**20
 """Level-0 pixels between areas at most, a few glass slides long. Areas that are said to lie farther

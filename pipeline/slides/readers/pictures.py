@@ -374,7 +374,7 @@ def _kind(pages: Pages) -> tuple[Any, ...]:
 
 
 def _by_tags(picture: Picture, main: Picture) -> float | None:
-    """By how much a page is coarser than another by its own tags, which a series doesn't compare."""
+    """By how much a page is coarser than another by its own tags; a series doesn't compare them."""
     finer, own = (
         _page(one.levels[0]).get_resolution(RESUNIT.MICROMETER) for one in (main, picture)
     )

@@ -54,6 +54,9 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is rais
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF in both byte orders."""
 
+NDPI_FORMAT = 65420
+"""Tag by which Hamamatsu's files are known."""
+
 LARGEST_SEGMENT = 2**30
 """Bytes of one decoded tile or strip; a larger one makes a file that can't be read in parts."""
 
@@ -125,7 +128,7 @@ class TiffReader(Reader):
 
     def _image_of(self, picture: Picture) -> TiffImage:
         finest = picture.levels[0]
-        problem, unsupported = _problem(finest), tiff_tags.color_problem(finest.keyframe)
+        problem, unsupported = problem_of(finest), tiff_tags.color_problem(finest.keyframe)
         if problem:
             raise SlideError(f"{show(self._path)}: {problem}")
         if unsupported:
@@ -281,19 +284,32 @@ class _Judge:
 def open_file(path: Path) -> TiffFile:
     """Opens a TIFF.
 
-    tifffile takes whatever ends in .ndpi for Hamamatsu's TIFF with offsets of 64 bits, in which
-    not all of them are written: where that leads nowhere, it is TIFF as any.
+    tifffile goes by the ending for whether offsets have 64 bits in what calls itself a TIFF of 32,
+    as Hamamatsu writes it; here the content says so, as it does to OpenSlide.
 
     Raises:
         SlideError: it is damaged.
     """
     try:
-        try:
-            return TiffFile(path)
-        except Exception:  # tifffile promises no type for what a broken file causes
-            return TiffFile(path, is_ndpi=False)
-    except Exception as error:
+        return TiffFile(path, is_ndpi=_has_long_offsets(path))
+    except Exception as error:  # tifffile promises no type for what a broken file causes
         raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+
+
+def _has_long_offsets(path: Path) -> bool:
+    """Whether Hamamatsu's tags stand where an offset of 64 bits leads to."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if len(head) < 12 or head[:4] != MAGIC[0]:
+            return False
+        (offset,) = struct.unpack("<Q", head[4:])
+        if offset >= path.stat().st_size:
+            return False
+        file.seek(offset)
+        (count,) = struct.unpack("<H", file.read(2).ljust(2, b"\0"))
+        entries = file.read(12 * count)
+    tags = (entries[at : at + 2] for at in range(0, len(entries), 12))
+    return struct.pack("<H", NDPI_FORMAT) in tags
 
 
 def open_plain(path: Path) -> Reader:
@@ -380,7 +396,7 @@ def _end(page: Page) -> int:
     return max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
 
 
-def _problem(series: Pages) -> str | None:
+def problem_of(series: Pages) -> str | None:
     """Why an image can't be read as a slide, or None."""
     page = series.keyframe
     if not series.is_picture:

@@ -1,0 +1,242 @@
+"""Focal planes of Hamamatsu's and Aperio's TIFF, of which OpenSlide shows one, or mixes them.
+
+OpenSlide opens the NDPI pages of the nominal plane, z = 0, and passes over all others; of Aperio's
+pages it makes levels, whatever their focus. Here pages are taken plane by plane, by the tags in
+which these vendors state them, and those of the best-focused plane are read. A file of one plane is
+left to whoever reads it else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import TiffFile, TiffPage
+
+from pipeline.errors import SlideError
+from pipeline.geometry import Rect
+from pipeline.slides.readers import tiff_tags
+from pipeline.slides.readers.base import Header, Reader, levels_of, show
+from pipeline.slides.readers.focus import sharpest
+from pipeline.slides.readers.pictures import Pages, shows_smaller
+from pipeline.slides.readers.planes import with_plane
+from pipeline.slides.readers.segments import segment_size
+from pipeline.slides.readers.tiff import TiffImage, open_file, problem_of
+from pipeline.slides.readers.vendor import VendorReader
+
+NDPI_LENS, NDPI_FOCUS = 65421, 65424
+"""Hamamatsu's tags: magnification of a page, negative for macro and map; its focus in nm."""
+
+CHEAP_PIECE = 64 * 2**20
+"""Bytes of one decoded tile or strip up to which planes are compared by it. The page of a large
+NDPI without a list of restart markers is one piece: there a coarser level is compared."""
+
+Planes = Mapping[float, Sequence[Pages]]
+"""The levels of each focal plane, finest first, by its z in µm."""
+
+
+class PlaneReader(Reader):
+    """One focal plane of a vendor's TIFF.
+
+    Args:
+        image: its pixels.
+        file: where they lie; closed with the reader.
+        header: of the slide.
+    """
+
+    library = "tifffile"
+
+    def __init__(self, image: TiffImage, file: TiffFile, header: Header) -> None:
+        self.header = header
+        self._image = image
+        self._file = file
+
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return self._image.shrinks(level)
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """See `Reader.read`."""
+        return self._image.read(level, region, shrink)
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._file.close()
+
+
+def open_best_plane(path: Path, vendor: str) -> Reader | None:
+    """The best-focused plane of a vendor's TIFF; None for a file of one plane.
+
+    Args:
+        path: of the file.
+        vendor: as OpenSlide names it.
+
+    Raises:
+        UnsupportedError: OpenSlide refuses the file.
+        SlideError: its planes can't be told apart or decoded.
+    """
+    if vendor not in ("hamamatsu", "aperio"):
+        return None
+    file = open_file(path)
+    try:
+        planes = _planes_of_ndpi(file) if vendor == "hamamatsu" else _planes_of_aperio(file)
+        if len(planes) < 2:
+            reader = None
+        elif vendor == "hamamatsu":
+            reader = _open_ndpi(path, file, planes)
+        else:
+            reader = _open_aperio(path, file, planes)
+    except BaseException:
+        file.close()
+        raise
+    if not isinstance(reader, PlaneReader):
+        file.close()
+    return reader
+
+
+def _open_ndpi(path: Path, file: TiffFile, planes: Planes) -> Reader:
+    """The nominal plane by OpenSlide, unless another one is sharper."""
+    nominal = VendorReader(path)
+    names = [_name(z) for z in planes]
+    first = list(planes).index(0.0) if 0.0 in planes else 0
+    level = _cheap_level(planes)
+    if level is None or _problem(planes):
+        nominal.header = with_plane(nominal.header, names, first, measured=False)
+        return nominal
+    images = _images(path, planes, nominal.header)
+    found = sharpest(images, level, first)
+    if found.index == first:
+        nominal.header = with_plane(nominal.header, names, first, measured=found.measured)
+        return nominal
+    nominal.close()
+    image = images[found.index]
+    return PlaneReader(image, file, with_plane(image.header, names, found.index, measured=True))
+
+
+def _open_aperio(path: Path, file: TiffFile, planes: Planes) -> Reader:
+    """A plane by its pages: OpenSlide takes those of all planes for levels of one."""
+    problem = _problem(planes)
+    level = _cheap_level(planes)
+    if problem or level is None:
+        raise SlideError(
+            f"{show(path)}: holds {len(planes)} focal planes, and can't be read: "
+            f"{problem or 'its pages are one piece each'}; export the plane in focus",
+            "planes-unreadable",
+        )
+    first = list(planes).index(0.0) if 0.0 in planes else 0
+    stated = _aperio_numbers(next(iter(planes.values()))[0].keyframe.description)
+    mpp = stated.get("MPP")
+    header = Header(
+        format="aperio",
+        levels=(),
+        mpp=None if mpp is None else (mpp, mpp),
+        objective=stated.get("AppMag"),
+    )
+    images = _images(path, planes, header)
+    found = sharpest(images, level, first)
+    image = images[found.index]
+    names = [_name(z) for z in planes]
+    return PlaneReader(
+        image, file, with_plane(image.header, names, found.index, measured=found.measured)
+    )
+
+
+def _planes_of_ndpi(file: TiffFile) -> Planes:
+    pages: dict[float, list[TiffPage]] = defaultdict(list)
+    for page in file.pages:
+        whole = page.aspage()
+        if (whole.tags.valueof(NDPI_LENS) or 0) > 0:
+            pages[(whole.tags.valueof(NDPI_FOCUS) or 0) / 1000].append(whole)
+    return _common(pages)
+
+
+def _planes_of_aperio(file: TiffFile) -> Planes:
+    pages: dict[float, list[TiffPage]] = defaultdict(list)
+    for page in file.pages:
+        whole = page.aspage()
+        if whole.is_tiled and whole.description.startswith("Aperio"):
+            offset = _aperio_numbers(whole.description).get("OffsetZ", 0.0)
+            pages[offset].append(whole)
+    return _common(pages)
+
+
+def _common(pages: Mapping[float, Sequence[TiffPage]]) -> Planes:
+    """The planes that have the finest level, each with the levels that all of these have."""
+    if len(pages) < 2:
+        return {}
+    by_size = {
+        z: {(page.imagewidth, page.imagelength): _as_level(page) for page in reversed(each)}
+        for z, each in pages.items()
+    }
+    finest = max(size for sizes in by_size.values() for size in sizes)
+    full = {z: sizes for z, sizes in sorted(by_size.items()) if finest in sizes}
+    shared = set.intersection(*(set(sizes) for sizes in full.values()))
+    return {
+        z: [sizes[finest]]
+        + [
+            sizes[size]
+            for size in sorted(shared, reverse=True)
+            if shows_smaller(sizes[size], sizes[finest])
+        ]
+        for z, sizes in full.items()
+    }
+
+
+def _as_level(page: TiffPage) -> Pages:
+    return Pages(page.axes, tuple(page.shape), page, (page,))
+
+
+def _images(path: Path, planes: Planes, header: Header) -> list[TiffImage]:
+    return [
+        TiffImage(
+            path,
+            levels,
+            replace(header, levels=levels_of(tuple(level.size for level in levels))),
+            white=255,
+            judge=None,
+        )
+        for levels in planes.values()
+    ]
+
+
+def _problem(planes: Planes) -> str | None:
+    """Why the levels of some plane can't be decoded here, or None."""
+    for levels in planes.values():
+        for level in levels:
+            if level.keyframe.dtype != np.uint8:
+                return f"its pixels are of type {level.keyframe.dtype}"
+            problem = problem_of(level) or tiff_tags.color_problem(level.keyframe)
+            if problem:
+                return problem
+    return None
+
+
+def _cheap_level(planes: Planes) -> int | None:
+    """The finest level whose pieces are quickly decoded; None where there is none."""
+    levels = next(iter(planes.values()))
+    for number, level in enumerate(levels):
+        width, height = segment_size(level.keyframe)
+        if width * height * 3 <= CHEAP_PIECE:
+            return number
+    return None
+
+
+def _aperio_numbers(description: str) -> dict[str, float]:
+    """What Aperio states behind bars, such as ``|MPP = 0.25|OffsetZ = -2``, as far as numbers."""
+    pairs = re.findall(r"\|\s*([^|=]+?)\s*=\s*([-+\d.eE]+)\s*(?=\||$)", description)
+    numbers = {}
+    for name, value in pairs:
+        try:
+            numbers[name] = float(value)
+        except ValueError:
+            continue
+    return numbers
+
+
+def _name(z: float) -> str:
+    return f"z = {z:g} µm"
