@@ -247,16 +247,29 @@ def _check_companions(path: Path, suffix: str) -> None:
 
 def _unknown(path: Path, content: Content) -> SlideError:
     called = f" ({content.name})" if content.name else ""
-    return SlideError(f"{show(path)}: not a slide or image of a format that is known{called}")
+    copy_it = "; copy it again, with all its files" if path.suffix.lower() in _VENDORS else ""
+    return SlideError(
+        f"{show(path)}: not a slide or image of a format that is known{called}{copy_it}"
+    )
 
 
 def _open_of_vendor(path: Path, content: Content) -> Reader:
+    """A vendor's slide; what OpenSlide refuses stays refused, with its reason.
+
+    Raises:
+        SlideError: it does.
+    """
     try:
         if not content.is_tiff:
             return VendorReader(path)
         return open_best_plane(path, content.vendor or "") or open_vendor(path)
     except UnsupportedError as refusal:
-        raise SlideError(refusal.text, "vendor-refused") from refusal
+        if "FocalPlanes" in refusal.text:  # DICOM's attribute of that name
+            todo, code = "export the focal plane that is in focus", "planes-unreadable"
+        else:
+            todo = "copy it again, with all its files, or export it as a pyramidal TIFF"
+            code = "vendor-refused"
+        raise SlideError(f"{refusal.text}; {todo}", code) from refusal
 
 
 def _promised(suffix: str) -> str:

@@ -210,10 +210,26 @@ def _problem(planes: Planes) -> str | None:
         for level in levels:
             if level.keyframe.dtype != np.uint8:
                 return f"its pixels are of type {level.keyframe.dtype}"
-            problem = problem_of(level) or tiff_tags.color_problem(level.keyframe)
+            problem = (
+                problem_of(level)
+                or tiff_tags.color_problem(level.keyframe)
+                or _restarts_problem(level.keyframe)
+            )
             if problem:
                 return problem
     return None
+
+
+def _restarts_problem(page: TiffPage) -> str | None:
+    """Why an NDPI page can't be decoded from one restart marker to the next, or None.
+
+    tifffile takes the parts between markers for tiles: they have to divide the rows.
+    """
+    if page.jpegheader is None:
+        return None
+    width, height = segment_size(page)
+    parts = -(-page.imagewidth // width) * -(-page.imagelength // height)
+    return None if len(page.dataoffsets) == parts else "its restart markers don't divide its rows"
 
 
 def _cheap_level(planes: Planes) -> int | None:
