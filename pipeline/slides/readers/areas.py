@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import Doubt
+from configs import Doubt, StrictModel
 from pipeline.errors import SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import Fact, Header, Level, Reader, plain
@@ -30,6 +31,9 @@ apart lie in a row: such positions are no stage's, or the scale is none."""
 
 COARSEST_STEP = 256
 """Level-0 pixels to whose multiples areas are moved at most; coarser levels are left out."""
+
+
+Told = TypeVar("Told", bound=StrictModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +125,29 @@ class AreasReader(Reader):
             Level(Size(whole.width // downsample, whole.height // downsample), downsample)
             for downsample in downsamples
         )
-        seen = dict.fromkeys(fact for area in areas for fact in area.reader.header.facts)
-        told = dict.fromkeys(doubt for area in areas for doubt in area.reader.header.doubts)
+        headers = [reader.header for reader in self._readers]
+        facts = _of_areas([header.facts for header in headers], "name")
+        doubts = _of_areas([header.doubts for header in headers], "text")
+        names = [area.name for area in areas]
         return replace(
             first,
             levels=levels,
             bounds=bounds,
-            facts=(*area_facts([area.name for area in areas], self.places), *seen),
-            doubts=(
-                joined([area.name for area in areas], self.places, stated=stated),
-                *told,
-            ),
+            facts=(*area_facts(names, self.places), *facts),
+            doubts=(joined(names, self.places, stated=stated), *doubts),
         )
+
+
+def _of_areas(each: Sequence[Sequence[Told]], field: str) -> list[Told]:
+    """What is told of the areas: once if all say it, else with the area's number."""
+    shared = [item for item in each[0] if all(item in others for others in each)]
+    own = [
+        item.model_copy(update={field: f"area {number}: {getattr(item, field)}"})
+        for number, items in enumerate(each, 1)
+        for item in items
+        if item not in shared
+    ]
+    return [*shared, *own]
 
 
 def area_facts(names: Sequence[str], places: Sequence[Rect]) -> tuple[Fact, ...]:

@@ -81,13 +81,18 @@ def sharpest(planes: Sequence[Reader], level: int = 0, first: int = 0) -> Sharpe
     return Sharpest(best, measured=True)
 
 
-def same_place(one: Reader, other: Reader) -> bool:
+def same_place(one: Reader, other: Reader, places: Sequence[Rect] | None = None) -> bool:
     """Whether two pictures show the same, up to focus and scale; False where they show nothing.
 
     Each region is compared around its own mean: two round preparations look alike from afar, but
     not their cells.
+
+    Args:
+        one: a picture.
+        other: another one, as large or smaller.
+        places: the `telling_places` of the first, if known.
     """
-    places = telling_places(one)
+    places = telling_places(one) if places is None else places
     pairs = [pair for place in places if (pair := _pair(one, other, place)) is not None]
     if not pairs:
         return False

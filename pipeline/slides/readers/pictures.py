@@ -23,10 +23,10 @@ import numpy as np
 from tifffile import RESUNIT, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from pipeline.errors import SlideError
-from pipeline.geometry import Size
+from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
 from pipeline.slides.readers.base import Reader
-from pipeline.slides.readers.focus import same_place
+from pipeline.slides.readers.focus import same_place, telling_places
 from pipeline.slides.readers.segments import Page
 
 STACKS = "ZI"
@@ -45,6 +45,9 @@ SMALL = 1 / 10
 
 LARGE = 1 / 4
 """Share of the largest area's pixels above which an image that is left out is told of."""
+
+MOST = 64
+"""Specimen areas in a file at most; more pages that differ are no glass slide's."""
 
 ONE_SCALE = 0.05
 """Relative difference of two mpp up to which they are one scale."""
@@ -154,6 +157,7 @@ class _Sorting:
         self._main = largest.planes[0]
         self._open = open_picture
         self._opened: dict[Picture, Reader] = {}
+        self._places: dict[Picture, list[Rect]] = {}
         self._result = Contents([])
 
     def sort(self, found: Sequence[Found]) -> Contents:
@@ -164,9 +168,14 @@ class _Sorting:
             aside = None if one is self._largest else self._aside(picture)
             if aside:
                 self._leave_out(picture, aside)
-            elif not (one is not self._largest and self._belongs(one)):
+            elif one is self._largest or not self._belongs(one):
                 self._result.areas.append(one)
+                self._check_count(picture)
         return self._result
+
+    def _check_count(self, picture: Picture) -> None:
+        if len(self._result.areas) > MOST:
+            self._refuse(picture, f"they are more than {MOST}")
 
     def _aside(self, picture: Picture) -> str | None:
         """Why an image is no area, by what the file says of it; None where it may be one."""
@@ -231,7 +240,10 @@ class _Sorting:
         return shows_smaller(own, main) and self._show_one_place(self._main, picture)
 
     def _show_one_place(self, one: Picture, other: Picture) -> bool:
-        return same_place(self._reader(one), self._reader(other))
+        reader = self._reader(one)
+        if one not in self._places:
+            self._places[one] = telling_places(reader)
+        return same_place(reader, self._reader(other), self._places[one])
 
     def _reader(self, picture: Picture) -> Reader:
         if picture not in self._opened:

@@ -48,7 +48,7 @@ def with_plane(header: Header, names: Sequence[str], index: int, *, measured: bo
     others = [name for other, name in enumerate(names) if other != index]
     fact = Fact(
         name="focal plane",
-        value=f"{names[index]}, of {len(names)}",
+        value=f"{names[index]}, one of {len(names)}",
         source="data" if measured else "file",
     )
     why = "the best-focused one by its pixels" if measured else "the one that the file puts first"

@@ -343,8 +343,7 @@ def _only_size(path: Path) -> Size | None:
 
 def _plane_of(area: Found, image_of: Callable[[Picture], Reader]) -> Reader:
     """The best-focused of an area's planes."""
-    count = len(area.planes)
-    names = [f"plane {number} of {count}" for number in range(1, count + 1)]
+    names = [f"plane {number}" for number in range(1, len(area.planes) + 1)]
     return best_plane(
         [Plane(image_of(p), name) for p, name in zip(area.planes, names, strict=True)]
     )

@@ -160,7 +160,7 @@ def _with_planes(header: Header, properties: Mapping[str, str]) -> Header:
     count = _plane_count(properties)
     if count < 2:
         return header
-    names = [f"plane {number} of {count}" for number in range(1, count + 1)]
+    names = [f"plane {number}" for number in range(1, count + 1)]
     return with_plane(header, names, 0, measured=False)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffPage
+from tifffile import COMPRESSION, TiffFile, TiffPage
 
 from pipeline.errors import SlideError
 from pipeline.geometry import Rect
@@ -212,12 +212,22 @@ def _problem(planes: Planes) -> str | None:
                 return f"its pixels are of type {level.keyframe.dtype}"
             problem = (
                 problem_of(level)
-                or tiff_tags.color_problem(level.keyframe)
+                or _colors_problem(level.keyframe)
                 or _restarts_problem(level.keyframe)
             )
             if problem:
                 return problem
     return None
+
+
+def _colors_problem(page: TiffPage) -> str | None:
+    """Why the colours of a page can't be decoded here, or None.
+
+    Aperio's YCbCr in JPEG 2000 may call itself RGB, and tifffile leaves it as it is.
+    """
+    if page.compression == COMPRESSION.APERIO_JP2000_YCBC:
+        return "its colours are stored in a way that is not read (YCbCr in JPEG 2000)"
+    return tiff_tags.color_problem(page)
 
 
 def _restarts_problem(page: TiffPage) -> str | None:
