@@ -30,12 +30,15 @@ COARSE = 32
 """Coarsest downsample at which it is told where there is something."""
 
 SAME = 0.5
-"""Correlation of two pictures above which they show one place. Cells in and out of focus have 0.8
-and more once pixels are merged; other cells under the same light 0.2 and less."""
+"""Correlation of two pictures above which they show one place. Fields of real cells have 0.88 and
+more with themselves, blurred by up to 16 px (standard deviation), and 0.2 and less with others."""
 
 MERGED = 16
 """Side, in level-0 pixels, of what is merged before two pictures are correlated: blur of that width
 doesn't matter then."""
+
+FEWEST = 16
+"""Merged pixels a side at least, of small pictures: of few values chance would decide."""
 
 FLAT = 1.0
 """Standard deviation, in levels of 255, below which a region shows nothing."""
@@ -150,7 +153,7 @@ def _pair(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """Merged pixels of two pictures, around their means; None where one can't be read."""
     sizes = [reader.header.levels[0].size for reader in (one, other)]
-    merged = max(1, place.width // MERGED), max(1, place.height // MERGED)
+    merged = tuple(max(side // MERGED, min(side, FEWEST)) for side in (place.width, place.height))
     parts = []
     for reader, size in zip((one, other), sizes, strict=True):
         region = _within(_scaled(place, size.width / sizes[0].width), size)
