@@ -160,14 +160,18 @@ def area_facts(names: Sequence[str], places: Sequence[Rect]) -> tuple[Fact, ...]
 
 def joined(names: Sequence[str], places: Sequence[Rect], *, stated: bool) -> Doubt:
     """That a slide is made of several areas, and where they lie."""
-    how = "at the places that the file states" if stated else "in a row, as it states no places"
+    how = (
+        "at the places that the file states"
+        if stated
+        else "in a row, as it states no places that can be used"
+    )
     each = "; ".join(
         f"area {number}: {_describe(name, place)}"
         for number, (name, place) in enumerate(zip(names, places, strict=True), 1)
     )
     return Doubt(
         code="areas-joined",
-        text=f"{len(places)} specimen areas of the file are screened as one slide, {how} ({each})",
+        text=f"{len(places)} specimen areas of the file are screened as one slide, {how}: {each}",
     )
 
 

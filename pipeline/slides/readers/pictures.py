@@ -14,9 +14,10 @@ belongs to the image before it. Of the others
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,10 @@ SMALL = 1 / 10
 
 LARGE = 1 / 4
 """Share of the largest area's pixels above which an image that is left out is told of."""
+
+MARKED = "marked as reduced or as a mask"
+SAME_SMALLER = "shows the same, smaller"
+"""Reasons to leave an image out that leave no doubt."""
 
 MOST = 64
 """Specimen areas in a file at most; more pages that differ are no glass slide's."""
@@ -93,6 +98,7 @@ class Picture:
         levels: finest first.
         mpp: as stated for it, in x and y; None where nothing is.
         corner: of the stage, in µm; None where not stated.
+        likely: what by its size may be a level, of this picture or of another one.
     """
 
     index: int
@@ -100,6 +106,7 @@ class Picture:
     levels: list[Pages]
     mpp: tuple[float, float] | None
     corner: tuple[float, float] | None
+    likely: list[Pages] = field(default_factory=list)
 
     @property
     def size(self) -> Size:
@@ -161,6 +168,7 @@ class _Sorting:
         self._result = Contents([])
 
     def sort(self, found: Sequence[Found]) -> Contents:
+        self._settle_levels([picture for one in found for picture in one.planes])
         if len(found) > 1:
             self._reader(self._main)  # what is wrong with it comes first
         for one in found:
@@ -173,6 +181,31 @@ class _Sorting:
                 self._check_count(picture)
         return self._result
 
+    def _settle_levels(self, pictures: Sequence[Picture]) -> None:
+        """Gives each likely level to the picture that it shows, whose size alone says little."""
+        for proposed in pictures:
+            for level in proposed.likely:
+                others = [one for one in pictures if one is not proposed]
+                owner = next((o for o in (proposed, *others) if self._is_level_of(level, o)), None)
+                if owner:
+                    owner.levels.append(level)
+                else:
+                    left_out = replace(proposed, levels=[level], likely=[])
+                    self._leave_out(left_out, MARKED)
+        for picture in pictures:
+            picture.levels[1:] = sorted(picture.levels[1:], key=lambda p: -p.size.width)
+
+    def _is_level_of(self, level: Pages, picture: Picture) -> bool:
+        finest = picture.levels[0]
+        known = {pages.size for pages in picture.levels}
+        if level.size in known or not shows_smaller(level, finest):
+            return False
+        alone, smaller = (replace(picture, levels=[pages], likely=[]) for pages in (finest, level))
+        try:
+            return self._show_one_place(alone, smaller)
+        except SlideError:  # can't be read
+            return False
+
     def _check_count(self, picture: Picture) -> None:
         if len(self._result.areas) > MOST:
             self._refuse(picture, f"they are more than {MOST}")
@@ -181,8 +214,9 @@ class _Sorting:
         """Why an image is no area, by what the file says of it; None where it may be one."""
         if _is_named_aside(picture):
             return "called so"
-        if picture.levels[0].keyframe.is_reduced:
-            return "marked as reduced"
+        keyframe = picture.levels[0].keyframe
+        if keyframe.is_reduced or keyframe.is_mask:
+            return MARKED
         ratio = self._coarser(picture)
         if ratio and ratio >= OVERVIEW:
             return "an overview by its scale"
@@ -202,7 +236,7 @@ class _Sorting:
         if problem:
             self._refuse(picture, problem)
         if self._is_copy(picture):
-            self._leave_out(picture, "shows the same, smaller")
+            self._leave_out(picture, SAME_SMALLER)
             return True
         problem = self._scale_problem(picture)
         if problem:
@@ -227,7 +261,7 @@ class _Sorting:
 
     def _scale_problem(self, picture: Picture) -> str | None:
         ratio = self._coarser(picture)
-        if ratio is None and (picture.mpp or self._main.mpp):
+        if ratio is None and (_sane(picture.mpp) or _sane(self._main.mpp)):
             return "only one of them states its scale"
         by_tags = None if self._is_ome(picture) else _by_tags(picture, self._main)
         if any(value and abs(value - 1) > ONE_SCALE for value in (ratio, by_tags)):
@@ -252,10 +286,8 @@ class _Sorting:
 
     def _coarser(self, picture: Picture) -> float | None:
         """By how much an image is coarser than the largest area, as far as that is stated."""
-        if not picture.mpp or not self._main.mpp:
-            return None
-        ratios = np.abs(np.array(picture.mpp) / np.array(self._main.mpp))
-        return float(np.sqrt(ratios.prod()))
+        own, main = (_sane(one.mpp) for one in (picture, self._main))
+        return None if own is None or main is None else own / main
 
     def _share(self, picture: Picture) -> float:
         return picture.size.area / self._main.size.area
@@ -265,7 +297,7 @@ class _Sorting:
 
     def _leave_out(self, picture: Picture, why: str) -> None:
         self._result.left_out.append((picture, why))
-        is_known = why in ("marked as reduced", "shows the same, smaller")
+        is_known = why in (MARKED, SAME_SMALLER)
         if self._share(picture) >= LARGE and not is_known:
             self._result.told.append((picture, why))
 
@@ -298,51 +330,80 @@ def _found(file: TiffFile) -> list[Found]:
     whole = [
         one for one in every if one is largest or not one.planes[0].levels[0].keyframe.is_reduced
     ]
-    for one in every:
-        if one not in whole and not _attach(one.planes[0], whole):
-            whole.append(one)
-    for one in whole:
-        for picture in one.planes:
-            picture.levels[1:] = sorted(picture.levels[1:], key=lambda p: -p.size.width)
-    return whole
+    reduced = [one for one in every if one not in whole]
+    whole.extend([one for one in reduced if not _attach(one.planes[0], whole)])
+    return sorted(whole, key=lambda one: _order(one.planes[0], is_ome=bool(file.is_ome)))
+
+
+def _order(picture: Picture, *, is_ome: bool) -> tuple[int, ...]:
+    """Where an image comes in its file: OME-XML's order of Images, else that of pages."""
+    tree = tuple(int(index) for index in _page(picture.levels[0]).treeindex)
+    return (picture.index, *tree) if is_ome else tree
 
 
 def _attach(reduced: Picture, whole: Sequence[Found]) -> bool:
-    """Gives a reduced image to the one before it that it shows, else to the first that it may.
+    """Gives a reduced image to the one that it fits, of several to the last one before it.
 
     An image of several planes has no use for the reduced version of one.
     """
     fitting = [one for one in whole if shows_smaller(reduced.levels[0], one.planes[0].levels[0])]
     if not fitting:
         return False
-    at = reduced.levels[0].keyframe.index
-    before = [one for one in fitting if one.planes[0].levels[0].keyframe.index < at]
+    at = _page(reduced.levels[0]).index
+    before = [one for one in fitting if _page(one.planes[0].levels[0]).index < at]
     owner = (before or fitting[:1])[-1]
     if len(owner.planes) == 1:
-        owner.planes[0].levels.extend(reduced.levels)
+        picture = owner.planes[0]
+        (picture.levels if len(fitting) == 1 else picture.likely).extend(reduced.levels)
     return True
 
 
 def _split(file: TiffFile, index: int, series: TiffPageSeries) -> list[Found]:
-    """The images of a series: one, or as many as it has pages without a name."""
+    """The images of a series: one, or as many as it has pages without a name.
+
+    tifffile counts among the levels of a series what has a fitting size, whether it is marked as
+    reduced or not: what is not is looked at by itself.
+    """
     finest, *coarser = (_pictures(level) for level in series.levels)
     levels = [
         [parts[0]] + [level[n] for level in coarser if len(level) == len(finest)]
         for n, parts in enumerate(zip(finest, strict=True))
     ]
-    reduced = [
+    pyramids = [
         [part, *(p for p in rest if p.keyframe.is_reduced and shows_smaller(p, part))]
         for part, *rest in levels
     ]
+    if len(pyramids) > 1 and "Z" not in series.axes:  # pages of one size, in whatever order
+        likely, pyramids = [parts[1:] for parts in pyramids], [parts[:1] for parts in pyramids]
+    else:
+        likely = [[] for _ in pyramids]
+    unmarked = [level for level in coarser if not level[0].keyframe.is_reduced]
+    mpp = tiff_tags.mpp(file, index)
+    found = _as_found(file, index, series, pyramids, mpp)
+    for one, levels_of_it in zip(found, likely, strict=False):
+        one.planes[0].likely.extend(levels_of_it)
+    for level in unmarked:  # OME-XML says nothing of what is no Image
+        own = None if file.is_ome else mpp
+        found.extend(_as_found(file, index, series, [[pages] for pages in level], own))
+    return found
+
+
+def _as_found(
+    file: TiffFile,
+    index: int,
+    series: TiffPageSeries,
+    pyramids: Sequence[list[Pages]],
+    mpp: tuple[float, float] | None,
+) -> list[Found]:
     pictures = [
         Picture(
             index,
-            _name(series, parts[0]),
-            parts,
-            tiff_tags.mpp(file, index),
-            tiff_tags.stage_corner(file, index, _page(parts[0])),
+            _name(series, levels[0]),
+            levels,
+            mpp,
+            tiff_tags.stage_corner(file, index, _page(levels[0])),
         )
-        for parts in reduced
+        for levels in pyramids
     ]
     if "Z" in series.axes:
         return [Found(pictures)]
@@ -378,6 +439,13 @@ def _name(series: TiffPageSeries, pages: Pages) -> str:
 
 def _is_named_aside(picture: Picture) -> bool:
     return not NOT_AREAS.isdisjoint(re.split(r"[\W_\d]+", picture.name.lower()))
+
+
+def _sane(mpp: tuple[float, float] | None) -> float | None:
+    """A scale as one number, the mean of both sides'; None where it is nonsense."""
+    if mpp is None or not all(math.isfinite(side) and side > 0 for side in mpp):
+        return None
+    return math.sqrt(mpp[0] * mpp[1])
 
 
 def _kind(pages: Pages) -> tuple[Any, ...]:

@@ -121,6 +121,23 @@ class TestAreas:
             shown = reader.read(0, Rect(1024 // shrink, 0, *size), shrink)
             np.testing.assert_array_equal(shown, wanted)
 
+    def test_of_half_the_size(self, tmp_path):
+        half = picture(200, 150, seed=8)
+        reader = TiffReader(write_pages(tmp_path / "a.tif", ONE, half))
+        assert codes(reader) == ["areas-joined"]
+        assert_shows(reader, half, x=1024)
+
+    def test_levels_out_of_order_stay_with_what_they_show(self, tmp_path):
+        small = {"subfiletype": 1}
+        pages = ONE, (halved(ONE), small), SMALL, (halved(SMALL), small), TWO, (halved(TWO), small)
+        for order in (range(6), (0, 2, 4, 5, 3, 1), (1, 3, 5, 0, 2, 4), (5, 0, 3, 2, 1, 4)):
+            path = write_pages(tmp_path / "a.tif", *(pages[n] for n in order))
+            reader = TiffReader(path)
+            assert [level.downsample for level in reader.header.levels] == [1, 2]
+            for level in range(2):
+                for image, x in ((ONE, 0), (SMALL, 1024), (TWO, 1792)):
+                    assert_shows(reader, halved(image, level), x=x >> level, level=level)
+
     def test_that_state_no_scale_have_one(self, tmp_path):
         keys = {"resolution": None, "resolutionunit": None}
         reader = TiffReader(write_pages(tmp_path / "a.tif", ONE, TWO, **keys))
