@@ -8,10 +8,12 @@ left to whoever reads it else.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,8 @@ from tifffile import COMPRESSION, TiffFile, TiffPage
 from pipeline.errors import SlideError
 from pipeline.geometry import Rect
 from pipeline.slides.readers import tiff_tags
-from pipeline.slides.readers.base import Header, Reader, levels_of, show
-from pipeline.slides.readers.focus import sharpest
+from pipeline.slides.readers.base import Header, Reader, levels_of, reason, show
+from pipeline.slides.readers.focus import Sharpest, sharpest
 from pipeline.slides.readers.pictures import Pages, shows_smaller
 from pipeline.slides.readers.planes import with_plane
 from pipeline.slides.readers.segments import segment_size
@@ -36,8 +38,35 @@ CHEAP_PIECE = 64 * 2**20
 """Bytes of one decoded tile or strip up to which planes are compared by it. The page of a large
 NDPI without a list of restart markers is one piece: there a coarser level is compared."""
 
-Planes = Mapping[float, Sequence[Pages]]
-"""The levels of each focal plane, finest first, by its z in µm."""
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """The focal planes of a file.
+
+    Attributes:
+        full: those that have the finest level; the levels of each, finest first, by its z in µm.
+        coarse: the z of those that have coarser levels only, and can't be read.
+    """
+
+    full: Mapping[float, Sequence[Pages]]
+    coarse: Sequence[float]
+
+    def __len__(self) -> int:
+        return len(self.full) + len(self.coarse)
+
+    @property
+    def names(self) -> list[str]:
+        """For people, the full ones first."""
+        return [
+            *(f"z = {z:g} µm" for z in self.full),
+            *(f"z = {z:g} µm (coarser only)" for z in self.coarse),
+        ]
+
+    @property
+    def nominal(self) -> int | None:
+        """Index of z = 0 among the names; None where it isn't there."""
+        every = [*self.full, *self.coarse]
+        return every.index(0.0) if 0.0 in every else None
 
 
 class PlaneReader(Reader):
@@ -82,9 +111,12 @@ def open_best_plane(path: Path, vendor: str) -> Reader | None:
     """
     if vendor not in ("hamamatsu", "aperio"):
         return None
-    file = open_file(path)
     try:
-        planes = _planes_of_ndpi(file) if vendor == "hamamatsu" else _planes_of_aperio(file)
+        file = open_file(path)
+    except SlideError:  # OpenSlide says what is wrong
+        return None
+    try:
+        planes = _planes(file, vendor)
         if len(planes) < 2:
             reader = None
         elif vendor == "hamamatsu":
@@ -99,37 +131,34 @@ def open_best_plane(path: Path, vendor: str) -> Reader | None:
     return reader
 
 
+def _planes(file: TiffFile, vendor: str) -> Planes:
+    """The planes of a file; none where its tags can't be read, whatever OpenSlide makes of it."""
+    try:
+        return _planes_of_ndpi(file) if vendor == "hamamatsu" else _planes_of_aperio(file)
+    except Exception:  # tifffile promises no type for what a broken file causes
+        return Planes({}, ())
+
+
 def _open_ndpi(path: Path, file: TiffFile, planes: Planes) -> Reader:
     """The nominal plane by OpenSlide, unless another one is sharper."""
-    nominal = VendorReader(path)
-    names = [_name(z) for z in planes]
-    first = list(planes).index(0.0) if 0.0 in planes else 0
-    level = _cheap_level(planes)
-    if level is None or _problem(planes):
-        nominal.header = with_plane(nominal.header, names, first, measured=False)
-        return nominal
-    images = _images(path, planes, nominal.header)
-    found = sharpest(images, level, first)
-    if found.index == first:
-        nominal.header = with_plane(nominal.header, names, first, measured=found.measured)
-        return nominal
-    nominal.close()
-    image = images[found.index]
-    return PlaneReader(image, file, with_plane(image.header, names, found.index, measured=True))
+    vendor = VendorReader(path)
+    nominal = planes.nominal or 0
+    found = Sharpest(nominal, measured=False)
+    images: list[TiffImage] = []
+    if nominal < len(planes.full):
+        with contextlib.suppress(SlideError):  # not decodable here
+            images, level = _decodable(path, planes, vendor.header)
+            found = sharpest(images, level, nominal)
+    if found.index == nominal:
+        vendor.header = with_plane(vendor.header, planes.names, nominal, measured=found.measured)
+        return vendor
+    vendor.close()
+    return _of_image(images[found.index], file, planes, found)
 
 
 def _open_aperio(path: Path, file: TiffFile, planes: Planes) -> Reader:
     """A plane by its pages: OpenSlide takes those of all planes for levels of one."""
-    problem = _problem(planes)
-    level = _cheap_level(planes)
-    if problem or level is None:
-        raise SlideError(
-            f"{show(path)}: holds {len(planes)} focal planes, and can't be read: "
-            f"{problem or 'its pages are one piece each'}; export the plane in focus",
-            "planes-unreadable",
-        )
-    first = list(planes).index(0.0) if 0.0 in planes else 0
-    stated = _aperio_numbers(next(iter(planes.values()))[0].keyframe.description)
+    stated = _aperio_numbers(next(iter(planes.full.values()))[0].keyframe.description)
     mpp = stated.get("MPP")
     header = Header(
         format="aperio",
@@ -137,13 +166,16 @@ def _open_aperio(path: Path, file: TiffFile, planes: Planes) -> Reader:
         mpp=None if mpp is None else (mpp, mpp),
         objective=stated.get("AppMag"),
     )
-    images = _images(path, planes, header)
-    found = sharpest(images, level, first)
-    image = images[found.index]
-    names = [_name(z) for z in planes]
-    return PlaneReader(
-        image, file, with_plane(image.header, names, found.index, measured=found.measured)
-    )
+    images, level = _decodable(path, planes, header)
+    nominal = planes.nominal or 0
+    found = sharpest(images, level, nominal if nominal < len(images) else 0)
+    return _of_image(images[found.index], file, planes, found)
+
+
+def _of_image(image: TiffImage, file: TiffFile, planes: Planes, found: Sharpest) -> PlaneReader:
+    measured = found.measured and len(planes.full) > 1
+    header = with_plane(image.header, planes.names, found.index, measured=measured)
+    return PlaneReader(image, file, header)
 
 
 def _planes_of_ndpi(file: TiffFile) -> Planes:
@@ -166,29 +198,50 @@ def _planes_of_aperio(file: TiffFile) -> Planes:
 
 
 def _common(pages: Mapping[float, Sequence[TiffPage]]) -> Planes:
-    """The planes that have the finest level, each with the levels that all of these have."""
-    if len(pages) < 2:
-        return {}
+    """The planes of some pages; full ones have the levels that all of these have."""
     by_size = {
         z: {(page.imagewidth, page.imagelength): _as_level(page) for page in reversed(each)}
-        for z, each in pages.items()
+        for z, each in sorted(pages.items())
     }
-    finest = max(size for sizes in by_size.values() for size in sizes)
-    full = {z: sizes for z, sizes in sorted(by_size.items()) if finest in sizes}
+    if len(by_size) < 2:
+        return Planes({}, tuple(by_size))
+    finest = max((size for sizes in by_size.values() for size in sizes), key=math.prod)
+    full = {z: sizes for z, sizes in by_size.items() if finest in sizes}
     shared = set.intersection(*(set(sizes) for sizes in full.values()))
-    return {
-        z: [sizes[finest]]
-        + [
+    levels = {
+        z: [
             sizes[size]
             for size in sorted(shared, reverse=True)
-            if shows_smaller(sizes[size], sizes[finest])
+            if size == finest or shows_smaller(sizes[size], sizes[finest])
         ]
         for z, sizes in full.items()
     }
+    return Planes(levels, [z for z in by_size if z not in full])
 
 
 def _as_level(page: TiffPage) -> Pages:
     return Pages(page.axes, tuple(page.shape), page, (page,))
+
+
+def _decodable(path: Path, planes: Planes, header: Header) -> tuple[list[TiffImage], int]:
+    """The planes' pixels, and the level on which they are compared.
+
+    Raises:
+        SlideError: they can't be decoded here.
+    """
+    try:
+        problem, level = _problem(planes), _cheap_level(planes)
+        images = [] if problem or level is None else _images(path, planes, header)
+    except Exception as error:  # of tags that make no sense
+        problem, level, images = reason(error), None, []
+    if not images or level is None:
+        why = problem or "their pages are one large piece each"
+        raise SlideError(
+            f"{show(path)}: holds {len(planes)} focal planes that can't be told apart: {why}; "
+            "export the one that is in focus",
+            "planes-unreadable",
+        )
+    return images, level
 
 
 def _images(path: Path, planes: Planes, header: Header) -> list[TiffImage]:
@@ -200,13 +253,13 @@ def _images(path: Path, planes: Planes, header: Header) -> list[TiffImage]:
             white=255,
             judge=None,
         )
-        for levels in planes.values()
+        for levels in planes.full.values()
     ]
 
 
 def _problem(planes: Planes) -> str | None:
     """Why the levels of some plane can't be decoded here, or None."""
-    for levels in planes.values():
+    for levels in planes.full.values():
         for level in levels:
             if level.keyframe.dtype != np.uint8:
                 return f"its pixels are of type {level.keyframe.dtype}"
@@ -244,7 +297,7 @@ def _restarts_problem(page: TiffPage) -> str | None:
 
 def _cheap_level(planes: Planes) -> int | None:
     """The finest level whose pieces are quickly decoded; None where there is none."""
-    levels = next(iter(planes.values()))
+    levels = next(iter(planes.full.values()))
     for number, level in enumerate(levels):
         width, height = segment_size(level.keyframe)
         if width * height * 3 <= CHEAP_PIECE:
@@ -257,12 +310,6 @@ def _aperio_numbers(description: str) -> dict[str, float]:
     pairs = re.findall(r"\|\s*([^|=]+?)\s*=\s*([-+\d.eE]+)\s*(?=\||$)", description)
     numbers = {}
     for name, value in pairs:
-        try:
+        with contextlib.suppress(ValueError):
             numbers[name] = float(value)
-        except ValueError:
-            continue
-    return numbers
-
-
-def _name(z: float) -> str:
-    return f"z = {z:g} µm"
+    return {name: number for name, number in numbers.items() if math.isfinite(number)}

@@ -227,6 +227,12 @@ class TestAperio:
             assert named(slide) == "z = 3 µm, one of 2"
             assert [level.downsample for level in slide.levels] == [1]  # none of another focus
 
+    def test_a_plane_that_has_coarser_levels_only(self, tmp_path):
+        order = [(0, SHARP, 0), (2, BLURRED, 1)]
+        with open_slide(write_aperio_planes(tmp_path / "a.svs", {}, order)) as slide:
+            assert [level.downsample for level in slide.levels] == [1]
+            assert slide.doubts[0].text.endswith("not looked at: z = 2 µm (coarser only)")
+
     @pytest.mark.parametrize("z", [None, 0, 2])
     def test_one_plane_is_left_alone(self, tmp_path, z):
         with open_slide(write_aperio_planes(tmp_path / "a.svs", {z: SHARP})) as slide:
