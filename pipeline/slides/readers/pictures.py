@@ -99,6 +99,7 @@ class Picture:
         mpp: as stated for it, in x and y; None where nothing is.
         corner: of the stage, in µm; None where not stated.
         likely: what by its size may be a level, of this picture or of another one.
+        found: those levels that were given to it for what they show, up to focus.
     """
 
     index: int
@@ -107,6 +108,7 @@ class Picture:
     mpp: tuple[float, float] | None
     corner: tuple[float, float] | None
     likely: list[Pages] = field(default_factory=list)
+    found: list[Pages] = field(default_factory=list)
 
     @property
     def size(self) -> Size:
@@ -179,6 +181,9 @@ class _Sorting:
             elif one is self._largest or not self._belongs(one):
                 self._result.areas.append(one)
                 self._check_count(picture)
+        for area in self._result.areas:
+            if len(area.planes) > 1:  # levels of which plane, nobody knows
+                area.planes = [_without_found(picture) for picture in area.planes]
         return self._result
 
     def _settle_levels(self, pictures: Sequence[Picture]) -> None:
@@ -189,8 +194,9 @@ class _Sorting:
                 owner = next((o for o in (proposed, *others) if self._is_level_of(level, o)), None)
                 if owner:
                     owner.levels.append(level)
+                    owner.found.append(level)
                 else:
-                    left_out = replace(proposed, levels=[level], likely=[])
+                    left_out = replace(proposed, levels=[level], likely=[], found=[])
                     self._leave_out(left_out, MARKED)
         for picture in pictures:
             picture.levels[1:] = sorted(picture.levels[1:], key=lambda p: -p.size.width)
@@ -200,7 +206,9 @@ class _Sorting:
         known = {pages.size for pages in picture.levels}
         if level.size in known or not shows_smaller(level, finest):
             return False
-        alone, smaller = (replace(picture, levels=[pages], likely=[]) for pages in (finest, level))
+        alone, smaller = (
+            replace(picture, levels=[pages], likely=[], found=[]) for pages in (finest, level)
+        )
         try:
             return self._show_one_place(alone, smaller)
         except SlideError:  # can't be read
@@ -439,6 +447,14 @@ def _name(series: TiffPageSeries, pages: Pages) -> str:
 
 def _is_named_aside(picture: Picture) -> bool:
     return not NOT_AREAS.isdisjoint(re.split(r"[\W_\d]+", picture.name.lower()))
+
+
+def _without_found(picture: Picture) -> Picture:
+    """The picture without the levels that were found for it."""
+    if not picture.found:
+        return picture
+    levels = [level for level in picture.levels if level not in picture.found]
+    return replace(picture, levels=levels, likely=[], found=[])
 
 
 def _sane(mpp: tuple[float, float] | None) -> float | None:

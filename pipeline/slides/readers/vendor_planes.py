@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,7 +116,7 @@ def open_best_plane(path: Path, vendor: str) -> Reader | None:
     except SlideError:  # OpenSlide says what is wrong
         return None
     try:
-        planes = _planes(file, vendor)
+        planes = _planes(path, file, vendor)
         if len(planes) < 2:
             reader = None
         elif vendor == "hamamatsu":
@@ -131,10 +131,12 @@ def open_best_plane(path: Path, vendor: str) -> Reader | None:
     return reader
 
 
-def _planes(file: TiffFile, vendor: str) -> Planes:
+def _planes(path: Path, file: TiffFile, vendor: str) -> Planes:
     """The planes of a file; none where its tags can't be read, whatever OpenSlide makes of it."""
     try:
-        return _planes_of_ndpi(file) if vendor == "hamamatsu" else _planes_of_aperio(file)
+        return _planes_of_ndpi(file) if vendor == "hamamatsu" else _planes_of_aperio(path, file)
+    except SlideError:
+        raise
     except Exception:  # tifffile promises no type for what a broken file causes
         return Planes({}, ())
 
@@ -187,13 +189,22 @@ def _planes_of_ndpi(file: TiffFile) -> Planes:
     return _common(pages)
 
 
-def _planes_of_aperio(file: TiffFile) -> Planes:
+def _planes_of_aperio(path: Path, file: TiffFile) -> Planes:
     pages: dict[float, list[TiffPage]] = defaultdict(list)
     for page in file.pages:
         whole = page.aspage()
         if whole.is_tiled and whole.description.startswith("Aperio"):
             offset = _aperio_numbers(whole.description).get("OffsetZ", 0.0)
             pages[offset].append(whole)
+    for each in pages.values():
+        sizes = Counter((page.imagewidth, page.imagelength) for page in each)
+        size, count = max(sizes.items(), key=lambda item: math.prod(item[0]))
+        if count > 1:
+            raise SlideError(
+                f"{show(path)}: holds {count} images of its full size, {size[0]} x "
+                f"{size[1]} px, and doesn't say what they are; export each as a file of its own",
+                "several-areas",
+            )
     return _common(pages)
 
 

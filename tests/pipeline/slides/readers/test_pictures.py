@@ -356,6 +356,13 @@ class TestPlanes:
         assert facts(reader)["area 1: focal plane"] == "plane 2, one of 2"
         assert facts(reader)["area 2: focal plane"] == "plane 1, one of 2"
 
+    def test_levels_of_another_plane_are_not_taken(self, tmp_path):
+        small = {"subfiletype": 1}
+        pages = blurred(ONE), ONE, (halved(blurred(ONE)), small)
+        reader = TiffReader(write_pages(tmp_path / "a.tif", *pages))
+        assert len(reader.header.levels) == 1
+        assert_shows(reader, ONE)
+
     def test_that_are_equally_sharp(self, tmp_path):
         reader = TiffReader(write_pages(tmp_path / "a.tif", ONE, ONE))
         assert facts(reader)["focal plane"] == "plane 1, one of 2"

@@ -233,6 +233,12 @@ class TestAperio:
             assert [level.downsample for level in slide.levels] == [1]
             assert slide.doubts[0].text.endswith("not looked at: z = 2 µm (coarser only)")
 
+    def test_two_full_images_without_a_word(self, tmp_path):
+        order = [(None, SHARP, 0), (None, picture(512, 384, seed=2), 0), (None, SHARP, 1)]
+        with pytest.raises(SlideError, match=r"a\.svs: holds 2 images of its full size") as caught:
+            open_slide(write_aperio_planes(tmp_path / "a.svs", {}, order))
+        assert caught.value.code == "several-areas"
+
     @pytest.mark.parametrize("z", [None, 0, 2])
     def test_one_plane_is_left_alone(self, tmp_path, z):
         with open_slide(write_aperio_planes(tmp_path / "a.svs", {z: SHARP})) as slide:
