@@ -133,6 +133,27 @@ SLIDES: dict[str, Entry] = {
         "say of themselves, by their markers or coarser colours. The JPEGs are believed.",
         "Compare the report's picture with the slide. Tell whoever made the file.",
     ),
+    "ending-differs": Entry(
+        "The file is a plain image of another kind than its ending says, or ends in .svs and is a "
+        "TIFF without Aperio's tags. It is read as what it is.",
+        "Rename the file; of an .svs check where its tags were lost.",
+    ),
+    "areas-joined": Entry(
+        "The file holds several specimen areas of one scale. They are screened as one slide: laid "
+        "out as the file states their places, else in a row; the facts of the report say where "
+        "each lies, in level-0 pixels of that slide.",
+        "To look at a cell in the file's own image, subtract the place of its area.",
+    ),
+    "image-left-out": Entry(
+        "The file holds another image of an area's size that by its name or its scale is a label, "
+        "a macro or an overview. It was not screened.",
+        "If it is a specimen area, export it as a file of its own.",
+    ),
+    "focal-planes": Entry(
+        "The file holds several focal planes. One is read, the best-focused where their pixels "
+        "can be compared; cells that are in focus in another may be missed.",
+        "Look through the planes where it matters, or scan with extended focus.",
+    ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
         "Copy the file again, or scan the slide again.",
@@ -200,6 +221,30 @@ REFUSALS: dict[str, Entry] = {
         "as it is shown. Whether they were drawn on the one or the other can't be told.",
         "Turn the picture for good (as `exiftran -a` or `magick -auto-orient` do) and annotate "
         "that; or, if they were drawn on what is shown, exchange the stated width and height.",
+    ),
+    "ending-contradicted": Entry(
+        "The content of the file is not what its ending promises, as with a preview that is left "
+        "of a slide. Nobody knows whether it is the slide.",
+        "Copy the slide again, with all its files; rename the file if it is what its content says.",
+    ),
+    "data-missing": Entry(
+        "The file is only the head of a slide, whose pixels lie in other files that are missing or "
+        "not read.",
+        "Copy the slide's data folder beside it, under the same name, or export it as a TIFF.",
+    ),
+    "vendor-refused": Entry(
+        "The format was recognised, and its reader refuses the file. No other reader is tried, as "
+        "it might show a part of the slide or another picture.",
+        "Copy the file again, or export it from the scanner's software as a pyramidal TIFF.",
+    ),
+    "several-areas": Entry(
+        "The file holds several images that may each be a specimen area, but of different scales "
+        "or kinds of pixels, or at places that overlap: they can't be joined.",
+        "Export each as a file of its own.",
+    ),
+    "planes-unreadable": Entry(
+        "The file holds several focal planes which can't be told apart or decoded.",
+        "Export the plane that is in focus as a file of its own.",
     ),
     "too-coarse": Entry(
         "The slide is coarser than the model by more than 2 times.",

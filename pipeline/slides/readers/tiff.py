@@ -6,13 +6,14 @@ import logging
 import math
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
+from tifffile import PHOTOMETRIC, TiffFile, TiffPage
 
 from configs import Doubt
 from data.pixels.depth import Depth, settle_depth
@@ -20,6 +21,7 @@ from data.pixels.samples import as_rgb, lay_on_white, to_8_bit
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
+from pipeline.slides.readers.areas import Area, AreasReader
 from pipeline.slides.readers.base import (
     Fact,
     Header,
@@ -30,6 +32,15 @@ from pipeline.slides.readers.base import (
     show,
 )
 from pipeline.slides.readers.colors import believe_markers, told
+from pipeline.slides.readers.pictures import (
+    Contents,
+    Found,
+    Pages,
+    Picture,
+    contents,
+    full_pictures,
+)
+from pipeline.slides.readers.planes import Plane, best_plane
 from pipeline.slides.readers.segments import (
     SHARED,
     Page,
@@ -49,14 +60,21 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SAMPLED_SEGMENTS, SAMPLED_PIXELS = 24, 2**16
 """How many tiles or strips of the coarsest level show how deep samples are, and pixels of each."""
 
+NDPI_FORMAT = 65420
+"""Tag by which Hamamatsu's files are known."""
+
 LARGEST_SEGMENT = 2**30
 """Bytes of one decoded tile or strip; a larger one makes a file that can't be read in parts."""
 
 
 class TiffReader(Reader):
-    """A TIFF file: the largest image in it, with its pyramid where it has one.
+    """A TIFF file: its specimen areas, each in its best focal plane and with its pyramid.
 
     Only the tiles or strips that a region needs are read and decoded.
+
+    Raises:
+        SlideError: it is damaged, or what it holds can't be read as one slide.
+        UnsupportedError: another reader may know its colours.
     """
 
     library = "tifffile"
@@ -64,18 +82,110 @@ class TiffReader(Reader):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._judge = _Judge(path)
+        self._file = open_file(path)
         try:
-            self._file = TiffFile(path)
-        except Exception as error:  # tifffile promises no type for what a broken file causes
-            raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
-        try:
-            self._levels, self.header = self._parse()
+            self._image = self._parse()
         except SlideError:
             self._file.close()
             raise
         except Exception as error:
             self._file.close()
             raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+        self.header = self._image.header
+
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return self._image.shrinks(level)
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """See `Reader.read`."""
+        return self._image.read(level, region, shrink)
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._judge.close()
+        self._file.close()
+
+    def _parse(self) -> Reader:
+        if not self._file.series:
+            raise SlideError(
+                f"{show(self._path)}: truncated or damaged TIFF: no image is left in it"
+            )
+        images: dict[Picture, Reader] = {}
+
+        def image_of(picture: Picture) -> Reader:
+            if picture not in images:
+                images[picture] = self._image_of(picture)
+            return images[picture]
+
+        try:
+            found = contents(self._file, image_of)
+            areas = [
+                Area(_plane_of(area, image_of), area.planes[0].name, area.planes[0].corner)
+                for area in found.areas
+            ]
+            image = AreasReader(areas) if len(areas) > 1 else areas[0].reader
+        except SlideError as error:
+            if error.code:
+                raise SlideError(f"{show(self._path)}: {error.text}", error.code) from error
+            raise
+        image.header = _with_left_out(image.header, found)
+        return image
+
+    def _image_of(self, picture: Picture) -> TiffImage:
+        finest = picture.levels[0]
+        problem, unsupported = problem_of(finest), tiff_tags.color_problem(finest.keyframe)
+        if problem:
+            raise SlideError(f"{show(self._path)}: {problem}")
+        mixture = tiff_tags.sample_problem(finest.keyframe)
+        if mixture:
+            raise SlideError(f"{mixture}; export it as RGB", "channels")
+        if unsupported:
+            raise UnsupportedError(f"{show(self._path)}: {unsupported}")
+        stated = tiff_tags.stated_bits(self._file, picture.index)
+        # OpenSlide knows the first image only, and tells levels by their sizes.
+        is_first = finest.pages[0] is not None and finest.pages[0].index == 0
+        judge = self._judge if is_first or len(self._file.series) == 1 else None
+        header = Header(
+            format="ome-tiff" if self._file.is_ome else "tiff",
+            levels=levels_of(tuple(level.size for level in picture.levels)),
+            mpp=picture.mpp,
+        )
+        return TiffImage(self._path, picture.levels, header, stated, judge)
+
+
+class TiffImage(Reader):
+    """One image of an open TIFF, at all its sizes; whoever opened the file closes it.
+
+    Args:
+        path: of the file.
+        levels: finest first.
+        header: with as many levels; told what is odd about the samples.
+        stated: bits a sample that are used, where the file says so.
+        judge: of pieces that are in doubt; None where nobody else reads this image.
+    """
+
+    library = "tifffile"
+
+    def __init__(
+        self,
+        path: Path,
+        levels: Sequence[Pages],
+        header: Header,
+        stated: int | None,
+        judge: _Judge | None,
+    ) -> None:
+        lock = threading.Lock()
+        self._path = path
+        self._levels = [_TiffLevel(level, lock, judge) for level in levels]
+        depth, opaque = self._levels[-1].depth(stated)
+        for level in self._levels:
+            level.white, level.opaque = depth.white, opaque
+        self.header = replace(
+            header,
+            facts=(*header.facts, *_depth_facts(depth)),
+            doubts=(*header.doubts, *self._levels[0].doubts(), *depth.doubts),
+        )
 
     def shrinks(self, level: int) -> tuple[int, ...]:
         """See `Reader.shrinks`."""
@@ -93,36 +203,6 @@ class TiffReader(Reader):
 
     def close(self) -> None:
         """See `Reader.close`."""
-        self._judge.close()
-        self._file.close()
-
-    def _parse(self) -> tuple[list[_TiffLevel], Header]:
-        if not self._file.series:
-            raise SlideError(
-                f"{show(self._path)}: truncated or damaged TIFF: no image is left in it"
-            )
-        index, series = max(enumerate(self._file.series), key=lambda item: _size(item[1]).area)
-        problem, unsupported = _problem(series), tiff_tags.color_problem(series.keyframe)
-        if problem:
-            raise SlideError(f"{show(self._path)}: {problem}")
-        mixture = tiff_tags.sample_problem(series.keyframe)
-        if mixture:
-            raise SlideError(f"{show(self._path)}: {mixture}; export it as RGB", "channels")
-        if unsupported:
-            raise UnsupportedError(f"{show(self._path)}: {unsupported}")
-        lock = threading.Lock()
-        levels = [_TiffLevel(level, lock, self._judge) for level in _pyramid(series, self._file)]
-        depth, opaque = levels[-1].depth(tiff_tags.stated_bits(self._file, index))
-        for level in levels:
-            level.white, level.opaque = depth.white, opaque
-        header = Header(
-            format="ome-tiff" if self._file.is_ome else "tiff",
-            levels=levels_of(tuple(level.size for level in levels)),
-            mpp=tiff_tags.mpp(self._file, index),
-            facts=tuple(_depth_facts(depth)),
-            doubts=(*levels[0].doubts(), *depth.doubts),
-        )
-        return levels, header
 
 
 class _TiffLevel:
@@ -134,8 +214,8 @@ class _TiffLevel:
         opaque: likewise of full opacity.
     """
 
-    def __init__(self, series: TiffPageSeries, lock: threading.Lock, judge: _Judge) -> None:
-        self.size = _size(series)
+    def __init__(self, series: Pages, lock: threading.Lock, judge: _Judge | None) -> None:
+        self.size = series.size
         self._page: TiffPage = series.keyframe
         self._segments = [
             Segments(page, self._page, SHARED, lock) for page in series.pages if page is not None
@@ -248,7 +328,7 @@ class _TiffLevel:
     def _decode(self, segments: Segments, index: int) -> Samples | None:
         """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
         pixels, doubtful = segments.decode_warily(index)
-        if doubtful and self._bits == 8:  # OpenSlide reads no more
+        if doubtful and self._judge and self._bits == 8:  # OpenSlide reads no more
             _, place = self._segments[0].place(index)
             self._judge.check(self.size, place)
         return pixels
@@ -284,11 +364,95 @@ class _Judge:
                 self._vendor.close()
 
 
+def open_file(path: Path) -> TiffFile:
+    """Opens a TIFF.
+
+    tifffile goes by the ending for whether offsets have 64 bits in what calls itself a TIFF of 32,
+    as Hamamatsu writes it; here the content says so, as it does to OpenSlide.
+
+    Raises:
+        SlideError: it is damaged.
+    """
+    try:
+        return TiffFile(path, is_ndpi=_has_long_offsets(path))
+    except Exception as error:  # tifffile promises no type for what a broken file causes
+        raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+
+
+def _has_long_offsets(path: Path) -> bool:
+    """Whether Hamamatsu's tags stand where an offset of 64 bits leads to."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if len(head) < 12 or head[:4] != MAGIC[0]:
+            return False
+        (offset,) = struct.unpack("<Q", head[4:])
+        if offset >= path.stat().st_size:
+            return False
+        file.seek(offset)
+        (count,) = struct.unpack("<H", file.read(2).ljust(2, b"\0"))
+        entries = file.read(12 * count)
+    tags = (entries[at : at + 2] for at in range(0, len(entries), 12))
+    return struct.pack("<H", NDPI_FORMAT) in tags
+
+
+def open_plain(path: Path) -> Reader:
+    """Opens a TIFF of no vendor; by OpenSlide if it alone knows the colours.
+
+    OpenSlide then has to show the same: the one image that the file holds, in its size.
+
+    Raises:
+        SlideError: see `TiffReader`.
+    """
+    try:
+        return TiffReader(path)
+    except UnsupportedError as refusal:
+        size = _only_size(path)
+        try:
+            vendor = VendorReader(path)
+        except UnsupportedError:
+            raise refusal from None
+        if vendor.header.levels[0].size == size:
+            return vendor
+        vendor.close()
+        raise
+
+
+def _only_size(path: Path) -> Size | None:
+    """The size of the only image that is no smaller version of another; None for several."""
+    with open_file(path) as file:
+        sizes = [picture.size for picture in full_pictures(file)]
+    return sizes[0] if len(sizes) == 1 else None
+
+
+def _plane_of(area: Found, image_of: Callable[[Picture], Reader]) -> Reader:
+    """The best-focused of an area's planes."""
+    names = [f"plane {number}" for number in range(1, len(area.planes) + 1)]
+    return best_plane(
+        [Plane(image_of(p), name) for p, name in zip(area.planes, names, strict=True)]
+    )
+
+
+def _with_left_out(header: Header, found: Contents) -> Header:
+    """A header that says which images of the file are no part of the slide."""
+    facts = tuple(
+        Fact(name="image left out", value=f"{picture}: {why}", source="file")
+        for picture, why in found.left_out
+    )
+    doubts = tuple(
+        Doubt(
+            code="image-left-out",
+            text=f"the file holds another large image ({picture}), which was left out: {why}",
+        )
+        for picture, why in found.told
+    )
+    return replace(header, facts=(*header.facts, *facts), doubts=(*header.doubts, *doubts))
+
+
 def find_truncation(path: Path) -> str | None:
     """Says whether a TIFF's tiles or directories lie beyond its end; None where all is there."""
     size = path.stat().st_size
     try:
-        with TiffFile(path) as file:
+        with open_file(path) as file:
             end = max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
     except Exception:  # whoever opens it says what is wrong
         return None
@@ -314,13 +478,10 @@ def _end(page: Page) -> int:
     return max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
 
 
-def _problem(series: TiffPageSeries) -> str | None:
-    """Why a series can't be read as a slide, or None."""
+def problem_of(series: Pages) -> str | None:
+    """Why an image can't be read as a slide, or None."""
     page = series.keyframe
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    one_picture = set(sizes) in ({"Y", "X"}, {"Y", "X", "S"})
-    three_channels = set(sizes) == {"C", "Y", "X"} and sizes["C"] == 3
-    if not one_picture and not three_channels:
+    if not series.is_picture:
         return f"holds a stack of images (axes {series.axes}), not one slide"
     if None in series.pages:
         return "lacks some of its pages"
@@ -331,39 +492,10 @@ def _problem(series: TiffPageSeries) -> str | None:
     return None
 
 
-def _pyramid(finest: TiffPageSeries, file: TiffFile) -> list[TiffPageSeries]:
-    """The image itself and what shows it smaller, finest first.
-
-    tifffile lists as levels only those whose factors are all alike; the others are images of
-    their own, marked as reduced.
-    """
-    reduced = [
-        level
-        for series in file.series
-        for level in series.levels
-        if level.keyframe.is_reduced and _shows_smaller(level, finest)
-    ]
-    return [finest, *sorted(reduced, key=lambda level: _size(level).width, reverse=True)]
-
-
-def _shows_smaller(level: TiffPageSeries, finest: TiffPageSeries) -> bool:
-    """Whether the samples are of one kind, and the sides of one ratio but for rounding."""
-    if level.axes != finest.axes or level.dtype != finest.dtype:
-        return False
-    size, full = _size(level), _size(finest)
-    height = full.height * size.width / full.width
-    return size.width < full.width and abs(height - size.height) <= 1.5
-
-
 def _depth_facts(depth: Depth) -> Iterator[Fact]:
     """The depth, where it isn't what all slides have."""
     if depth.stored != 8:
         yield Fact(name="bit depth", value=str(depth), source=depth.source)
-
-
-def _size(series: TiffPageSeries) -> Size:
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    return Size(int(sizes.get("X", 0)), int(sizes.get("Y", 0)))
 
 
 def _segment_bytes(page: TiffPage) -> int:

@@ -160,11 +160,56 @@ def _ome_mpp(pixels: dict[str, str]) -> tuple[float, float] | None:
     return x, y
 
 
+def stage_corner(file: TiffFile, index: int, page: TiffPage) -> tuple[float, float] | None:
+    """Where the stage had an image's top left corner, in µm in x and y; None where not stated.
+
+    OME-XML says so of a plane or of an image, other files in tags. Numbers without a unit of length
+    say nothing.
+    """
+    if file.is_ome:
+        return _ome_corner(file, index)
+    x, y = (_length(page, f"{axis}Position") for axis in "XY")
+    return None if x is None or y is None else (x, y)
+
+
+def _length(page: TiffPage, tag: str) -> float | None:
+    """A rational number of inches or centimetres, in µm."""
+    value, unit = page.tags.valueof(tag), page.resolutionunit
+    if value is None or unit not in (RESUNIT.INCH, RESUNIT.CENTIMETER):
+        return None
+    above, below = value
+    per = 25400.0 if unit == RESUNIT.INCH else 10000.0
+    return above / below * per if below else None
+
+
+def _ome_corner(file: TiffFile, index: int) -> tuple[float, float] | None:
+    image = _ome_image(file, index)
+    if image is None:
+        return None
+    plane, label = image.find("{*}Pixels/{*}Plane"), image.find("{*}StageLabel")
+    for element, names in ((plane, ("PositionX", "PositionY")), (label, ("X", "Y"))):
+        if element is not None:
+            stated = element.attrib
+            try:
+                x, y = (float(stated[n]) * _MICROMETRES[stated[f"{n}Unit"]] for n in names)
+            except (KeyError, ValueError):
+                continue
+            return x, y
+    return None
+
+
 def _ome_pixels(file: TiffFile, index: int) -> dict[str, str]:
     """Attributes of the OME-XML's Pixels element of a series; empty where there is none."""
+    image = _ome_image(file, index)
+    pixels = None if image is None else image.find("{*}Pixels")
+    return {} if pixels is None else pixels.attrib
+
+
+def _ome_image(file: TiffFile, index: int) -> ElementTree.Element | None:
+    """The OME-XML's Image element of a series."""
     try:
         root = ElementTree.fromstring(file.ome_metadata or "")
     except ElementTree.ParseError:
-        return {}
-    pixels = root.findall("{*}Image/{*}Pixels")
-    return pixels[index].attrib if index < len(pixels) else {}
+        return None
+    images = [image for image in root.findall("{*}Image") if image.find("{*}Pixels") is not None]
+    return images[index] if index < len(images) else None
