@@ -23,6 +23,12 @@ from data.pixels.samples import Pixels, Samples, as_rgb, lay_on_white, to_8_bit
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """What is read, by Pillow's names."""
 
+PRINTING_INKS = Doubt(
+    code="printing-inks",
+    text="is stored in printing inks (CMYK): its colours are near to what was seen, no more",
+)
+"""Of plain images and TIFF alike."""
+
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _HEAD = 2**16
@@ -186,8 +192,7 @@ def _head_doubts(image: Image.Image, orientation: int, png: _PngChunks | None) -
         text = f"holds {image.n_frames} pictures; the first one is read"  # type: ignore[attr-defined]
         yield Doubt(code="first-picture", text=text)
     if image.mode == "CMYK":
-        text = "is stored in printing inks (CMYK): its colours are near to what was seen, no more"
-        yield Doubt(code="printing-inks", text=text)
+        yield PRINTING_INKS
     if png.grey if png else image.mode in ("1", "L"):
         yield Doubt(code="grey", text="is grey; the model was trained on colours")
 

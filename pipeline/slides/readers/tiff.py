@@ -17,6 +17,7 @@ from tifffile import PHOTOMETRIC, TiffFile, TiffPage
 
 from configs import Doubt
 from data.pixels.depth import Depth, settle_depth
+from data.pixels.plain import PRINTING_INKS
 from data.pixels.samples import as_rgb, lay_on_white, to_8_bit
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
@@ -406,22 +407,30 @@ def open_plain(path: Path) -> Reader:
     try:
         return TiffReader(path)
     except UnsupportedError as refusal:
-        size = _only_size(path)
+        size, inks = _only_image(path)
         try:
             vendor = VendorReader(path)
         except UnsupportedError:
             raise refusal from None
         if vendor.header.levels[0].size == size:
+            vendor.header = replace(vendor.header, doubts=(*vendor.header.doubts, *inks))
             return vendor
         vendor.close()
         raise
 
 
-def _only_size(path: Path) -> Size | None:
-    """The size of the only image that is no smaller version of another; None for several."""
+def _only_image(path: Path) -> tuple[Size | None, tuple[Doubt, ...]]:
+    """The size of the only image that is no smaller version of another, and whether it is in inks.
+
+    No size for several images.
+    """
     with open_file(path) as file:
-        sizes = [picture.size for picture in full_pictures(file)]
-    return sizes[0] if len(sizes) == 1 else None
+        pictures = full_pictures(file)
+        if len(pictures) != 1:
+            return None, ()
+        photometric = pictures[0].levels[0].keyframe.photometric
+    inks = (PRINTING_INKS,) if photometric == PHOTOMETRIC.SEPARATED else ()
+    return pictures[0].size, inks
 
 
 def _plane_of(area: Found, image_of: Callable[[Picture], Reader]) -> Reader:

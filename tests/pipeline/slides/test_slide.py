@@ -96,6 +96,7 @@ class TestOpening:
         with open_slide(path) as slide:
             assert slide.format == "generic-tiff"
             np.testing.assert_array_equal(slide.read_level(0, WHOLE), 255 - IMAGE)
+            assert [doubt.code for doubt in slide.doubts] == ["printing-inks"]
 
     @pytest.mark.parametrize("name", ["zellen über.tif", "a b\tc.tif", "new\nline.tif", "🔬.tif"])
     def test_names(self, tmp_path, name):
