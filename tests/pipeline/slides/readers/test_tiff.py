@@ -309,6 +309,24 @@ def test_depth_of_a_camera_by_what_the_pixels_show(tmp_path, bits, kind, layout)
     assert "bit-depth" in codes(path)
 
 
+@pytest.mark.parametrize("opaque", [4095, 65535])
+def test_opacity_has_a_depth_of_its_own(tmp_path, opaque):
+    alpha = np.full(IMAGE.shape[:2], opaque, np.uint16)
+    alpha[:, :100] = round(opaque * 0.4)
+    stored = np.dstack([deep(12), alpha])
+    path = write_flat(tmp_path / "a.tif", stored, extrasamples=["unassalpha"], tile=(64, 64))
+    share = alpha[..., None] / opaque
+    assert_shows(path, np.rint(GLASS * share + 255 * (1 - share)), tolerance=1)
+
+
+def test_jpeg_of_12_bits_is_not_judged_by_who_reads_8(tmp_path):
+    path = tmp_path / "a.tif"
+    coded = {"bitspersample": 12, "outcolorspace": "RGB", "level": 100}
+    write_flat(path, deep(12), tile=(64, 64), compression="jpeg", compressionargs=coded)
+    assert_shows(path, GLASS, tolerance=2)
+    assert TiffReader(path).header.facts[0].value == "12"
+
+
 def test_a_tag_of_the_largest_value_says_the_depth(tmp_path):
     path = tmp_path / "a.tif"
     write_flat(path, deep(12) // 4, extratags=[(281, 3, 3, (4095, 4095, 4095), True)])
