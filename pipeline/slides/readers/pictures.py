@@ -196,8 +196,7 @@ class _Sorting:
                     owner.levels.append(level)
                     owner.found.append(level)
                 else:
-                    left_out = replace(proposed, levels=[level], likely=[], found=[])
-                    self._leave_out(left_out, MARKED)
+                    self._leave_out(_alone(proposed, level), MARKED)
         for picture in pictures:
             picture.levels[1:] = sorted(picture.levels[1:], key=lambda p: -p.size.width)
 
@@ -206,9 +205,7 @@ class _Sorting:
         known = {pages.size for pages in picture.levels}
         if level.size in known or not shows_smaller(level, finest):
             return False
-        alone, smaller = (
-            replace(picture, levels=[pages], likely=[], found=[]) for pages in (finest, level)
-        )
+        alone, smaller = (_alone(picture, pages) for pages in (finest, level))
         try:
             return self._show_one_place(alone, smaller)
         except SlideError:  # can't be read
@@ -447,6 +444,11 @@ def _name(series: TiffPageSeries, pages: Pages) -> str:
 
 def _is_named_aside(picture: Picture) -> bool:
     return not NOT_AREAS.isdisjoint(re.split(r"[\W_\d]+", picture.name.lower()))
+
+
+def _alone(picture: Picture, pages: Pages) -> Picture:
+    """A picture of one level."""
+    return replace(picture, levels=[pages], likely=[], found=[])
 
 
 def _without_found(picture: Picture) -> Picture:
