@@ -28,7 +28,8 @@ from pipeline.slides.readers.focus import Sharpest, sharpest
 from pipeline.slides.readers.pictures import Pages, shows_smaller
 from pipeline.slides.readers.planes import with_plane
 from pipeline.slides.readers.segments import segment_size
-from pipeline.slides.readers.tiff import TiffImage, open_file, problem_of
+from pipeline.slides.readers.tiff import TiffImage, problem_of
+from pipeline.slides.readers.tiff_file import open_file
 from pipeline.slides.readers.vendor import VendorReader
 
 NDPI_LENS, NDPI_FOCUS = 65421, 65424

@@ -21,7 +21,8 @@ from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import UnsupportedError
 from pipeline.slides.readers.segments import SegmentCache
-from pipeline.slides.readers.tiff import TiffReader, find_truncation
+from pipeline.slides.readers.tiff import TiffReader
+from pipeline.slides.readers.tiff_file import find_truncation
 from pipeline.slides.readers.vendor import VendorReader
 
 IMAGE = picture(333, 217)
