@@ -310,7 +310,7 @@ def _with_left_out(header: Header, found: Contents) -> Header:
     )
     doubts = tuple(
         Doubt(
-            code="image-left-out",
+            code="picture-left-out",
             text=f"the file holds another large image ({picture}), which was left out: {why}",
         )
         for picture, why in found.told
