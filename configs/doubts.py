@@ -144,7 +144,7 @@ SLIDES: dict[str, Entry] = {
         "each lies, in level-0 pixels of that slide.",
         "To look at a cell in the file's own image, subtract the place of its area.",
     ),
-    "image-left-out": Entry(
+    "picture-left-out": Entry(
         "The file holds another image of an area's size that by its name or its scale is a label, "
         "a macro or an overview. It was not screened.",
         "If it is a specimen area, export it as a file of its own.",

@@ -27,7 +27,8 @@ from pipeline.slides.readers.base import Reader, UnsupportedError, show
 from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.direct import open_vendor
 from pipeline.slides.readers.image import ImageReader
-from pipeline.slides.readers.tiff import MAGIC, TiffReader, find_truncation, open_plain
+from pipeline.slides.readers.tiff import TiffReader, open_plain
+from pipeline.slides.readers.tiff_file import MAGIC, find_truncation
 from pipeline.slides.readers.vendor import GENERIC, VendorReader, detect_vendor
 from pipeline.slides.readers.vendor_planes import open_best_plane
 

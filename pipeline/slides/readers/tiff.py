@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC, TiffFile, TiffPage
+from tifffile import PHOTOMETRIC, TiffPage
 
 from configs import Doubt
 from data.pixels.depth import Depth, settle_depth
@@ -33,36 +31,22 @@ from pipeline.slides.readers.base import (
     show,
 )
 from pipeline.slides.readers.colors import believe_markers, told
-from pipeline.slides.readers.pictures import (
-    Contents,
-    Found,
-    Pages,
-    Picture,
-    contents,
-    full_pictures,
-)
+from pipeline.slides.readers.contents import Contents, contents
+from pipeline.slides.readers.pictures import Pages, Picture, Scene, full_pictures
 from pipeline.slides.readers.planes import Plane, best_plane
 from pipeline.slides.readers.segments import (
     SHARED,
-    Page,
     Samples,
     Segments,
     crop,
     segment_size,
     shrunk_jpegs,
 )
+from pipeline.slides.readers.tiff_file import open_file
 from pipeline.slides.readers.vendor import VendorReader
-
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised as SlideError
-
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""First bytes of TIFF and BigTIFF in both byte orders."""
 
 SAMPLED_SEGMENTS, SAMPLED_PIXELS = 24, 2**16
 """How many tiles or strips of the coarsest level show how deep samples are, and pixels of each."""
-
-NDPI_FORMAT = 65420
-"""Tag by which Hamamatsu's files are known."""
 
 LARGEST_SEGMENT = 2**30
 """Bytes of one decoded tile or strip; a larger one makes a file that can't be read in parts."""
@@ -127,7 +111,7 @@ class TiffReader(Reader):
             ]
             image = AreasReader(areas) if len(areas) > 1 else areas[0].reader
         except SlideError as error:
-            if error.code:
+            if error.code and not error.text.startswith(show(self._path)):
                 raise SlideError(f"{show(self._path)}: {error.text}", error.code) from error
             raise
         image.header = _with_left_out(image.header, found)
@@ -365,37 +349,6 @@ class _Judge:
                 self._vendor.close()
 
 
-def open_file(path: Path) -> TiffFile:
-    """Opens a TIFF.
-
-    tifffile goes by the ending for whether offsets have 64 bits in what calls itself a TIFF of 32,
-    as Hamamatsu writes it; here the content says so, as it does to OpenSlide.
-
-    Raises:
-        SlideError: it is damaged.
-    """
-    try:
-        return TiffFile(path, is_ndpi=_has_long_offsets(path))
-    except Exception as error:  # tifffile promises no type for what a broken file causes
-        raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
-
-
-def _has_long_offsets(path: Path) -> bool:
-    """Whether Hamamatsu's tags stand where an offset of 64 bits leads to."""
-    with path.open("rb") as file:
-        head = file.read(12)
-        if len(head) < 12 or head[:4] != MAGIC[0]:
-            return False
-        (offset,) = struct.unpack("<Q", head[4:])
-        if offset >= path.stat().st_size:
-            return False
-        file.seek(offset)
-        (count,) = struct.unpack("<H", file.read(2).ljust(2, b"\0"))
-        entries = file.read(12 * count)
-    tags = (entries[at : at + 2] for at in range(0, len(entries), 12))
-    return struct.pack("<H", NDPI_FORMAT) in tags
-
-
 def open_plain(path: Path) -> Reader:
     """Opens a TIFF of no vendor; by OpenSlide if it alone knows the colours.
 
@@ -433,7 +386,7 @@ def _only_image(path: Path) -> tuple[Size | None, tuple[Doubt, ...]]:
     return pictures[0].size, inks
 
 
-def _plane_of(area: Found, image_of: Callable[[Picture], Reader]) -> Reader:
+def _plane_of(area: Scene, image_of: Callable[[Picture], Reader]) -> Reader:
     """The best-focused of an area's planes."""
     names = [f"plane {number}" for number in range(1, len(area.planes) + 1)]
     return best_plane(
@@ -449,42 +402,12 @@ def _with_left_out(header: Header, found: Contents) -> Header:
     )
     doubts = tuple(
         Doubt(
-            code="image-left-out",
+            code="picture-left-out",
             text=f"the file holds another large image ({picture}), which was left out: {why}",
         )
         for picture, why in found.told
     )
     return replace(header, facts=(*header.facts, *facts), doubts=(*header.doubts, *doubts))
-
-
-def find_truncation(path: Path) -> str | None:
-    """Says whether a TIFF's tiles or directories lie beyond its end; None where all is there."""
-    size = path.stat().st_size
-    try:
-        with open_file(path) as file:
-            end = max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
-    except Exception:  # whoever opens it says what is wrong
-        return None
-    return f"it ends at byte {size:,}, but names byte {end:,}" if end > size else None
-
-
-def _all_pages(file: TiffFile) -> Iterator[Page]:
-    for page in file.pages:
-        yield page
-        yield from page.pages or ()
-
-
-def _next_directory(file: TiffFile) -> int:
-    """Where the next directory, which could not be read, has its first entry; 0 for none."""
-    form, handle = file.tiff, file.filehandle
-    handle.seek(file.pages.next_page_offset or 0)
-    (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
-    return int(offset + form.tagnosize) if offset else 0
-
-
-def _end(page: Page) -> int:
-    """First byte behind a page's pixels."""
-    return max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
 
 
 def problem_of(series: Pages) -> str | None:

@@ -37,7 +37,7 @@ MOST_PLANES = 1000
 """A count of focal planes as large is nonsense."""
 
 _MIRAX = "mirax.HIERARCHICAL."
-_ZEISS_PLANES = "zeiss.Information.Image.SizeZ"
+_PLANE_COUNTS = ("ventana.Z-layers", "zeiss.Information.Image.SizeZ", "hamamatsu.NoLayers")
 
 
 class VendorReader(Reader):
@@ -166,7 +166,7 @@ def _with_planes(header: Header, properties: Mapping[str, str]) -> Header:
 
 def _plane_count(properties: Mapping[str, str]) -> int:
     """How many focal planes a vendor's own properties name."""
-    stated = [_number(properties, name) for name in ("ventana.Z-layers", _ZEISS_PLANES)]
+    stated = [_number(properties, name) for name in _PLANE_COUNTS]
     number = 0
     while name := properties.get(f"{_MIRAX}HIER_{number}_NAME"):
         if "focus" in name.lower():

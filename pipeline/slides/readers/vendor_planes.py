@@ -1,9 +1,9 @@
-"""Focal planes of Hamamatsu's and Aperio's TIFF, of which OpenSlide shows one, or mixes them.
+"""Focal planes of vendors' TIFF, of which OpenSlide shows one, or mixes them.
 
 OpenSlide opens the NDPI pages of the nominal plane, z = 0, and passes over all others; of Aperio's
 pages it makes levels, whatever their focus. Here pages are taken plane by plane, by the tags in
-which these vendors state them, and those of the best-focused plane are read. A file of one plane is
-left to whoever reads it else.
+which these vendors state them, and those of the best-focused plane are read. Of Leica's OpenSlide
+shows z = 0, which is told. A file of one plane is left to whoever reads it else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from pipeline.slides.readers.focus import Sharpest, sharpest
 from pipeline.slides.readers.pictures import Pages, shows_smaller
 from pipeline.slides.readers.planes import with_plane
 from pipeline.slides.readers.segments import segment_size
-from pipeline.slides.readers.tiff import TiffImage, open_file, problem_of
+from pipeline.slides.readers.tiff import TiffImage, problem_of
+from pipeline.slides.readers.tiff_file import open_file
 from pipeline.slides.readers.vendor import VendorReader
 
 NDPI_LENS, NDPI_FOCUS = 65421, 65424
@@ -109,26 +110,27 @@ def open_best_plane(path: Path, vendor: str) -> Reader | None:
         UnsupportedError: OpenSlide refuses the file.
         SlideError: its planes can't be told apart or decoded.
     """
-    if vendor not in ("hamamatsu", "aperio"):
+    if vendor not in ("hamamatsu", "aperio", "leica"):
         return None
     try:
         file = open_file(path)
     except SlideError:  # OpenSlide says what is wrong
         return None
+    reader: Reader | None = None
     try:
+        if vendor == "leica":
+            return _open_leica(path, file)
         planes = _planes(path, file, vendor)
         if len(planes) < 2:
-            reader = None
-        elif vendor == "hamamatsu":
+            return None
+        if vendor == "hamamatsu":
             reader = _open_ndpi(path, file, planes)
         else:
             reader = _open_aperio(path, file, planes)
-    except BaseException:
-        file.close()
-        raise
-    if not isinstance(reader, PlaneReader):
-        file.close()
-    return reader
+        return reader
+    finally:
+        if not isinstance(reader, PlaneReader):
+            file.close()
 
 
 def _planes(path: Path, file: TiffFile, vendor: str) -> Planes:
@@ -172,6 +174,22 @@ def _open_aperio(path: Path, file: TiffFile, planes: Planes) -> Reader:
     nominal = planes.nominal or 0
     found = sharpest(images, level, nominal if nominal < len(images) else 0)
     return _of_image(images[found.index], file, planes, found)
+
+
+def _open_leica(path: Path, file: TiffFile) -> Reader | None:
+    """The plane that OpenSlide shows, and what the file says of others; None for one plane."""
+    try:
+        description = file.pages.first.description
+    except Exception:  # tifffile promises no type for what a broken file causes
+        return None
+    stated = re.findall(r"<(?:\w+:)?dimension\b[^>]*\bz\s*=\s*[\"'](\d{1,4})[\"']", description)
+    planes = sorted({int(z) for z in stated})
+    if len(planes) < 2:
+        return None
+    reader = VendorReader(path)
+    names = [f"plane z = {z}" for z in planes]
+    reader.header = with_plane(reader.header, names, 0, measured=False)
+    return reader
 
 
 def _of_image(image: TiffImage, file: TiffFile, planes: Planes, found: Sharpest) -> PlaneReader:

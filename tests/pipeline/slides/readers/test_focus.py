@@ -73,7 +73,7 @@ class TestSharpest:
                 Counting.pixels += region.area
                 return super().read(level, region, shrink)
 
-        image = np.tile(picture(500, 500), (8, 8, 1))
+        image = np.tile(picture(250, 250), (12, 12, 1))
         reader = Counting(image, levels=5)
         assert sharpest([reader, reader]).measured
         assert Counting.pixels < 2 * PLACES * 512**2 + GRID**2 * 32**2 + 1

@@ -21,7 +21,8 @@ from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import UnsupportedError
 from pipeline.slides.readers.segments import SegmentCache
-from pipeline.slides.readers.tiff import TiffReader, find_truncation
+from pipeline.slides.readers.tiff import TiffReader
+from pipeline.slides.readers.tiff_file import find_truncation
 from pipeline.slides.readers.vendor import VendorReader
 
 IMAGE = picture(333, 217)
@@ -447,23 +448,6 @@ def test_memory_depends_on_the_region_not_on_the_file(tmp_path):
     tracemalloc.stop()
     assert shown[0, 0, 0] == 3 * 8 + 3
     assert peak < 2 * 2**20  # the level is 12 MiB
-
-
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95, 0.999])
-def test_truncated_file_is_found_out(tmp_path, share):
-    path = write_pyramid(tmp_path / "a.tif", IMAGE)
-    assert find_truncation(path) is None
-    data = path.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
-    assert f"ends at byte {int(share * len(data)):,}" in find_truncation(path)
-
-
-def test_lost_directory_is_found_out(tmp_path):
-    path = write_pyramid(tmp_path / "a.tif", IMAGE)
-    with tifffile.TiffFile(path) as file:
-        last = file.pages[2].offset
-    path.write_bytes(path.read_bytes()[:last])
-    assert f"names byte {last + 2:,}" in find_truncation(path)
 
 
 @pytest.mark.parametrize("junk", [b"", b"\0" * 400, b"\xff" * 400, bytes(range(256)) * 2])

@@ -11,7 +11,7 @@ from slidefiles import MPP, cut, encode_tile, halved, picture, write_aperio
 
 from pipeline.errors import SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.readers.tiff import open_file
+from pipeline.slides.readers.tiff_file import open_file
 from pipeline.slides.readers.vendor import VendorReader
 from pipeline.slides.slide import open_slide
 

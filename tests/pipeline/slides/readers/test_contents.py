@@ -275,7 +275,7 @@ class TestNoAreas:
         reader = TiffReader(write_ome(tmp_path / "a.ome.tif", *images))
         assert reader.header.levels[0].size == Size(400, 300)
         assert_shows(reader, ONE)
-        assert codes(reader) == ["image-left-out"]  # it is as large as an area
+        assert codes(reader) == ["picture-left-out"]  # it is as large as an area
         assert facts(reader)["image left out"] == f'"{name}", 200 x 260 px: called so'
 
     def test_label_larger_than_the_slide(self, tmp_path):
