@@ -108,6 +108,83 @@ SLIDES: dict[str, Entry] = {
         "nuclei absorb red: red and blue may be swapped.",
         "Look at the slide; if nuclei are brown, export it again with the channels in order.",
     ),
+    "exif-turned": Entry(
+        "EXIF says that the camera was held otherwise. The picture is turned as every viewer and "
+        "annotation tool shows it, for screening and training alike.",
+        "Nothing, if you see it like that too. Annotate it as it is shown.",
+    ),
+    "first-picture": Entry(
+        "The file holds several pictures, such as an animation or a preview. The first is read.",
+        "If another one is meant, save it as a file of its own.",
+    ),
+    "printing-inks": Entry(
+        "The picture is stored in printing inks (CMYK). It is turned into RGB without a profile, "
+        "so its colours are near to what the camera saw, no more.",
+        "Export it as RGB from where it comes from.",
+    ),
+    "all-transparent": Entry(
+        "All of the picture is transparent. Transparent is where nothing was scanned, so it is "
+        "read as white.",
+        "If a viewer shows cells, save it without transparency.",
+    ),
+    "grey": Entry(
+        "The slide is grey; each value is taken for red, green and blue. The models learned from "
+        "stained cells in colour, and what they find here was never judged.",
+        "Scan it in colour.",
+    ),
+    "bit-depth": Entry(
+        "More bits a sample are stored than the camera had, and the file does not say how many, "
+        "or says otherwise than its pixels show. The smallest depth of a camera that holds the "
+        "values is taken where glass comes near to its white.",
+        "Compare the report's picture with the slide. If it is too bright or too dark, save the "
+        "slide with 8 bits a sample.",
+    ),
+    "depth-unclear": Entry(
+        "More than 8 bits a sample are stored, and by what the file says of them the slide is "
+        "dark. It may have fewer bits than it seems; it is not brightened by a guess.",
+        "If the report's picture is dark, save the slide with 8 bits a sample, or state the bits "
+        "that are used (SignificantBits in OME-XML, MaxSampleValue in TIFF).",
+    ),
+    "channels-as-rgb": Entry(
+        "The file does not say what its three channels are. They are read as red, green and blue, "
+        "in their order.",
+        "If the report's picture has other colours than the slide, export it as RGB.",
+    ),
+    "extra-sample": Entry(
+        "Each pixel has a fourth sample, and the file does not say what it is. It is left out.",
+        "If parts that were never scanned come out black, export the slide without it.",
+    ),
+    "orientation-unused": Entry(
+        "The TIFF has a tag that wants it turned. Slides are read as they are stored, as slide "
+        "viewers and their annotations have them.",
+        "Nothing, unless it is a photo: save that turned for good.",
+    ),
+    "colour-misstated": Entry(
+        "What the file says of how colours are stored (RGB or YCbCr) differs from what its JPEGs "
+        "say of themselves, by their markers or coarser colours. The JPEGs are believed.",
+        "Compare the report's picture with the slide. Tell whoever made the file.",
+    ),
+    "ending-differs": Entry(
+        "The file is a plain image of another kind than its ending says, or ends in .svs and is a "
+        "TIFF without Aperio's tags. It is read as what it is.",
+        "Rename the file; of an .svs check where its tags were lost.",
+    ),
+    "areas-joined": Entry(
+        "The file holds several specimen areas of one scale. They are screened as one slide: laid "
+        "out as the file states their places, else in a row; the facts of the report say where "
+        "each lies, in level-0 pixels of that slide.",
+        "To look at a cell in the file's own image, subtract the place of its area.",
+    ),
+    "picture-left-out": Entry(
+        "The file holds another image of an area's size that by its name or its scale is a label, "
+        "a macro or an overview. It was not screened.",
+        "If it is a specimen area, export it as a file of its own.",
+    ),
+    "focal-planes": Entry(
+        "The file holds several focal planes. One is read, the best-focused where their pixels "
+        "can be compared; cells that are in focus in another may be missed.",
+        "Look through the planes where it matters, or scan with extended focus.",
+    ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
         "Copy the file again, or scan the slide again.",
@@ -412,6 +489,50 @@ REFUSALS: dict[str, Entry] = {
         "Lines of YOLO labels have more than five numbers, which may be outlines or boxes with "
         "keypoints: all lines together allow both.",
         "Say which: yolo: polygons or pose, --yolo; or kpt_shape in the set's YAML file.",
+    ),
+    "channels": Entry(
+        "The slide's channels are not grey or RGB, with opacity or without: those of fluorescence, "
+        "say. Which would be red, green and blue is not guessed.",
+        "Export it as RGB of 8 bits a sample.",
+    ),
+    "colour-contradiction": Entry(
+        "The file says otherwise than its frames do how colours are stored (RGB or YCbCr), and it "
+        "can't be read here so that they come out right.",
+        "Export the slide anew, or as TIFF.",
+    ),
+    "exif-size": Entry(
+        "The annotations state the size of the picture as it is stored, but EXIF has it turned "
+        "as it is shown. Whether they were drawn on the one or the other can't be told.",
+        "Turn the picture for good (as `exiftran -a` or `magick -auto-orient` do) and annotate "
+        "that; or, if they were drawn on what is shown, exchange the stated width and height.",
+    ),
+    "ending-contradicted": Entry(
+        "The content of the file is not what its ending promises, as with a preview that is left "
+        "of a slide. Nobody knows whether it is the slide.",
+        "Copy the slide again, with all its files; rename the file if it is what its content says.",
+    ),
+    "data-missing": Entry(
+        "The file is only the head of a slide, whose pixels lie in other files that are missing or "
+        "not read.",
+        "Copy the slide's data folder beside it, under the same name, or export it as a TIFF.",
+    ),
+    "vendor-refused": Entry(
+        "The format was recognised, and its reader refuses the file. No other reader is tried, as "
+        "it might show a part of the slide or another picture.",
+        "Copy the file again, or export it from the scanner's software as a pyramidal TIFF.",
+    ),
+    "several-areas": Entry(
+        "The file holds several images that may each be a specimen area, but of different scales "
+        "or kinds of pixels, or at places that overlap: they can't be joined.",
+        "Export each as a file of its own.",
+    ),
+    "planes-unreadable": Entry(
+        "The file holds several focal planes which can't be told apart or decoded.",
+        "Export the plane that is in focus as a file of its own.",
+    ),
+    "kind-not-read": Entry(
+        "The file's ending is that of a scanner's own format which is not read.",
+        "Export it as SVS, DICOM, pyramidal TIFF or OME-TIFF.",
     ),
     "too-coarse": Entry(
         "The slide is coarser than the model by more than 2 times.",

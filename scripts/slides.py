@@ -16,8 +16,9 @@ from data.annotations import AnnotationSettings, ImageInfo, image_info, read_fie
 from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError
 from data.fields.suspicion import glass_doubts
+from data.pixels.plain import is_picture
 from pipeline.geometry import Size
-from pipeline.slides.slide import IMAGE_SUFFIXES, Slide, open_slide
+from pipeline.slides.slide import SLIDE_SUFFIXES, Slide, open_slide
 from pipeline.tiles.foreground import foreground_mask
 
 
@@ -60,14 +61,20 @@ def slide_info(path: Path) -> ImageInfo | None:
         SlideError: it can't be opened.
         ConfigError: it is no image.
     """
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if _is_picture(path):
         return image_info(path)
     with open_slide(path, mpp=1.0) as slide:  # 1.0 is for files that carry none
         mpp = slide.mpp if slide.mpp_source == "file" else None
         scanned = slide.bounds.x, slide.bounds.y, slide.bounds.right, slide.bounds.bottom
-        whole = (0, 0, slide.size.width, slide.size.height)
-        bounds = None if scanned == whole else scanned
-        return ImageInfo(slide.size.width, slide.size.height, mpp, _properties(path), bounds)
+        size = slide.size
+        return ImageInfo(
+            size.width,
+            size.height,
+            mpp,
+            _properties(path),
+            bounds=None if scanned == (0, 0, size.width, size.height) else scanned,
+            doubts=tuple(one for one in slide.doubts if not one.code.startswith("mpp-")),
+        )
 
 
 def open_field(field: Field, cache: Path | None = None) -> FieldSlide | None:
@@ -80,7 +87,7 @@ def open_field(field: Field, cache: Path | None = None) -> FieldSlide | None:
     Raises:
         ImageError: it can't be opened.
     """
-    if field.image.suffix.lower() in IMAGE_SUFFIXES:
+    if _is_picture(field.image):
         return None
     try:
         return FieldSlide(open_slide(field.image, field.mpp, cache))
@@ -113,6 +120,17 @@ class FieldSlide:
     def close(self) -> None:
         """Gives back the file."""
         self._slide.close()
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file is a plain image, by its content as for screening.
+
+    One that is called like a slide is left to whoever opens slides, to read or to refuse.
+    """
+    try:
+        return path.suffix.lower() not in SLIDE_SUFFIXES and is_picture(path)
+    except OSError:  # opening it as a slide says what is wrong
+        return False
 
 
 def _check_folder(cache: Path) -> None:

@@ -27,7 +27,7 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"tables", "resample", "evaluation"},
+        {"tables", "resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,8 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
 from data.annotations.names import HERE, PLAIN_SUFFIXES, Match, NameIndex, is_below, plain_path
+from data.pixels.orientation import UPRIGHT
+from data.pixels.plain import PictureError, is_picture, picture_head, read_picture
 
 _NO_IMAGES = frozenset(
     {".json", ".geojson", ".xml", ".ndpa", ".txt", ".csv", ".tsv", ".gz", ".yaml", ".yml", ".names"}
@@ -29,6 +32,8 @@ class ImageInfo:
         mpp: µm per pixel, None where the file carries none.
         properties: the scanner's own, by OpenSlide's names.
         bounds: left, top, right and bottom of what was scanned, where the file states it.
+        stored: width and height before EXIF's turn; None where there is none.
+        doubts: what is odd about the pixels, and how it was settled.
     """
 
     width: int
@@ -36,6 +41,8 @@ class ImageInfo:
     mpp: float | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
     bounds: tuple[int, int, int, int] | None = None
+    stored: tuple[int, int] | None = None
+    doubts: tuple[Doubt, ...] = ()
 
 
 InfoOf = Callable[[Path], ImageInfo | None]
@@ -43,20 +50,42 @@ InfoOf = Callable[[Path], ImageInfo | None]
 
 
 def image_info(path: Path) -> ImageInfo | None:
-    """The size of a plain image; None where it is too large to be one, as slides are.
+    """The size of a plain image as it is shown; None where it is too large, as slides are.
+
+    Nothing is decoded, but for more than 8 bits a sample: their depth shows in the pixels alone.
 
     Raises:
         ConfigError: the file is no image.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
-            with Image.open(path) as image:
-                return ImageInfo(*image.size)
-    except Image.DecompressionBombError:
-        return None
+        if not is_picture(path):
+            return _other_info(path)
+        head = picture_head(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
+    except PictureError as error:
+        if error.too_large:
+            return None
+        raise ConfigError(f"{path}: {error}") from error
+    doubts = head.doubts
+    if head.bits > 8:
+        with contextlib.suppress(PictureError):  # whoever trains on it passes it over, and tells
+            doubts = read_picture(path).doubts
+    turned = head.stored if head.orientation != UPRIGHT else None
+    return ImageInfo(*head.size, stored=turned, doubts=doubts)
+
+
+def _other_info(path: Path) -> ImageInfo | None:
+    """The size of a picture that is none of the plain ones, such as a small TIFF, as stored."""
+    try:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path) as image,
+        ):
+            tags = getattr(image, "tag_v2", {})  # Pillow alone turns TIFF
+            return ImageInfo(tags.get(256, image.width), tags.get(257, image.height))
+    except Image.DecompressionBombError:
+        return None
 
 
 class ImageFolder:

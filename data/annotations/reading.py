@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import ConfigError
+from configs.doubts import with_code
 from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED, ClassTable
 from data.annotations.drawing import Drawing, clean_name
 from data.annotations.formats import Source, read_sources
@@ -102,7 +103,7 @@ def read_coco(path: Path, images: Path, classes: Sequence[str] | None = None) ->
 
 @dataclass(frozen=True)
 class _Settler:
-    """Turns drawings into fields, and counts what it drops."""
+    """Turns drawings into fields; counts what it drops, and keeps what is odd about images."""
 
     table: ClassTable
     classes: tuple[str, ...]
@@ -144,12 +145,17 @@ class _Settler:
     def _info(self, drawing: Drawing, image: Path | None) -> ImageInfo:
         """What is known of the image: by itself, else by the file."""
         info = self.info_of(image) if image else None
+        if image and info:
+            for doubt in info.doubts:
+                self.log.add(doubt.code, doubt.text, image)
         stated = drawing.size
         if info is None and stated is None:
             raise ConfigError("the size of the image isn't known; say where the images are")
         if info is None or stated is None:
             return info or ImageInfo(*stated)  # type: ignore[misc]
         if not drawing.place and stated != (info.width, info.height):
+            if stated == info.stored:
+                raise ConfigError(_tell_turned(info))
             raise ConfigError(
                 f"is {info.width}x{info.height} px, but was annotated as {stated[0]}x{stated[1]}"
             )
@@ -226,6 +232,19 @@ def _tell_unknown(unknown: list[str], counts: Counter[str], table: ClassTable) -
         f"{listed}{among}{hint}; map them in the table of classes, such as {example}, "
         f"or to {IGNORE}, {REGION} or {DROP}"
     )
+
+
+def _tell_turned(info: ImageInfo) -> str:
+    text = (
+        f"was annotated as {_sides(info.stored)} px, as it is stored, but EXIF has it turned: it "
+        f"is shown and read as {_sides((info.width, info.height))} px; turn the picture for good "
+        "and annotate that"
+    )
+    return with_code(text, "exif-size")
+
+
+def _sides(size: tuple[int, int] | None) -> str:
+    return "x".join(map(str, size or ()))
 
 
 def _notes(

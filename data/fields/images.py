@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from configs import ConfigError
 from data.fields.fieldset import Field
 from data.fields.places import Survey, survey_of
+from data.pixels.plain import PictureError, read_picture
 from data.resample import resample
 
 Pixels = NDArray[np.uint8]
@@ -196,10 +196,9 @@ class FieldImages:
 
 def _decode(path: Path) -> Pixels:
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ImageError(path, f"cannot be read as an image: {error}") from error
+        return read_picture(path).pixels
+    except PictureError as error:
+        raise ImageError(path, str(error)) from error
 
 
 def _image_error(text: str, path: Path) -> ImageError:

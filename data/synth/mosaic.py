@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from configs import ConfigError
 from data.annotations import read_coco
 from data.fields.fieldset import Field, FieldSet
+from data.pixels.plain import PictureError, read_picture
 from data.resample import resample
 from data.synth.noise import CAMERA, field_over, texture, window
 from data.synth.region import Region
@@ -231,10 +231,9 @@ def load_field(path: Path, own: tuple[int, int], wanted: tuple[int, int]) -> NDA
         ConfigError: the image can't be read, or has not the size that its annotations say.
     """
     try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read as an image: {error}") from error
+        pixels = read_picture(path).pixels
+    except PictureError as error:
+        raise ConfigError(f"{path}: {error}") from error
     height, width = pixels.shape[:2]
     if (width, height) != own:
         raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,24 +14,12 @@ from numpy.typing import NDArray
 from data.resample import LARGE, ROOM, SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
+from pipeline.slides.containers import IMAGE_SUFFIXES, SLIDE_SUFFIXES, open_container
 from pipeline.slides.mpp import GivenMpp, Scale, check_mpp_argument, settle_mpp
-from pipeline.slides.readers.base import Level, Reader, UnsupportedError, plain, show
+from pipeline.slides.readers.base import Level, Reader, plain, show
 from pipeline.slides.readers.cached import CachedReader
-from pipeline.slides.readers.direct import open_vendor
-from pipeline.slides.readers.image import ImageReader, is_image
-from pipeline.slides.readers.tiff import MAGIC, TiffReader, find_truncation
-from pipeline.slides.readers.vendor import VendorReader, detect_vendor
 
 __all__ = ["IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
-
-_VENDORS = {".svs", ".svslide", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".czi", ".dcm"}
-_TIFF = {".tif", ".tiff", ".btf", ".tf8"}
-
-SLIDE_SUFFIXES = frozenset(_VENDORS | _TIFF)
-"""Suffixes, in lower case, of files that may be slides and carry their scale."""
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-"""Suffixes, in lower case, of plain images, which are slides where ``--mpp`` is given."""
 
 LEVEL_TOLERANCE = 1.02
 """A level this much coarser than wanted is read: it loses little and spares many pixels."""
@@ -252,13 +240,13 @@ def open_slide(path: Path, mpp: float | GivenMpp | None = None, cache: Path | No
         cache: a folder that keeps what was decoded; see `CachedReader`.
 
     Raises:
-        SlideError: the file is missing, unreadable, no slide, truncated or damaged, or nobody
-            knows its mpp; one line that begins with the file.
+        SlideError: the file is missing, unreadable, no slide, not what its ending promises,
+            truncated or damaged, or nobody knows its mpp; one line that begins with the file.
         ConfigError: ``mpp`` is absurd.
     """
     given = mpp if isinstance(mpp, GivenMpp) else GivenMpp(mpp)
     check_mpp_argument(given.gap)
-    reader = _open_reader(path)
+    reader = open_container(path)
     if cache is not None:
         reader = CachedReader(reader, path, cache)
     try:
@@ -283,52 +271,6 @@ def _sources(reader: Reader) -> list[Source]:
         for shrink in reader.shrinks(source.level)
     ]
     return sorted(shrunk + as_they_are, key=lambda source: source.downsample)
-
-
-def _open_reader(path: Path) -> Reader:
-    refusals = []
-    for reader in _readers_for(path):
-        try:
-            return reader(path)
-        except UnsupportedError as refusal:
-            refusals.append(refusal)
-    raise refusals[0]
-
-
-def _readers_for(path: Path) -> list[Callable[[Path], Reader]]:
-    """The readers that may open a file, best first.
-
-    tifffile comes first for TIFF of no vendor: it sees pyramids in SubIFDs and the scale of
-    OME-TIFF, which OpenSlide does not, and its pixels of coarser levels are exact.
-    """
-    is_tiff = _first_bytes(path) in MAGIC
-    truncation = find_truncation(path) if is_tiff else None
-    if truncation:
-        raise SlideError(f"{show(path)}: truncated: {truncation}; copy it again")
-    vendor = detect_vendor(path)
-    if vendor == "generic-tiff":
-        return [TiffReader, VendorReader]
-    if vendor:
-        return [open_vendor, TiffReader] if is_tiff else [VendorReader]
-    if is_tiff:
-        return [TiffReader]
-    if is_image(path):
-        return [ImageReader]
-    raise SlideError(f"{show(path)}: not a slide or image of a format that is known")
-
-
-def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            first = file.read(4)
-    except FileNotFoundError:
-        raise SlideError(f"{show(path)}: no such file") from None
-    except OSError as error:
-        problem = "is a folder" if path.is_dir() else f"can't be read: {error.strerror}"
-        raise SlideError(f"{show(path)}: {problem}") from error
-    if not first:
-        raise SlideError(f"{show(path)}: is empty")
-    return first
 
 
 def _blocks(area: Rect, side: float) -> Iterator[Rect]:

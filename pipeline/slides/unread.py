@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.slides.readers.base import show
-from pipeline.slides.readers.tiff import MAGIC
+from pipeline.slides.readers.tiff_file import MAGIC
 
 _EXPORT = "export it from the scanner's software as SVS, DICOM or pyramidal TIFF"
 

@@ -23,6 +23,10 @@ BLOCK = 512
 """Side of a block in pixels of its level: 786 kB on the disk."""
 
 
+DECODING = 2
+"""Raised when readers come to decode some file to other pixels: older blocks are made anew."""
+
+
 class CachedReader(Reader):
     """A reader that keeps what another one decoded; any number of processes may share a folder.
 
@@ -84,7 +88,7 @@ class CachedReader(Reader):
 def _identity(path: Path, library: str) -> str:
     """What tells a slide from all others, and from what its file was before a change."""
     facts = path.stat()
-    text = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{library}"
+    text = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{library}|{DECODING}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

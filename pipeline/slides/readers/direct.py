@@ -2,12 +2,15 @@
 
 OpenSlide decodes and paints a tile anew for nearly every region that touches it. Here a region is
 pasted together from whole decoded tiles, which neighbouring regions share. No pixel differs: what
-OpenSlide would draw otherwise than by copying tiles, it draws itself.
+OpenSlide would draw otherwise than by copying tiles, it draws itself. Only colours that the file
+misstates come otherwise than by OpenSlide: as the JPEGs say.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import PLANARCONFIG, TiffFile, TiffPage
 
+from configs import Doubt
+from data.pixels.jpeg import Space
+from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
-from pipeline.slides.readers.base import Reader
+from pipeline.slides.readers.base import Reader, reason, show
+from pipeline.slides.readers.colors import believe_markers, misread, misstated, told
 from pipeline.slides.readers.segments import (
     SHARED,
     Samples,
@@ -30,6 +37,13 @@ from pipeline.slides.readers.vendor import VendorReader
 
 VENDORS = frozenset({"aperio", "philips"})
 """Vendors each of whose levels is one page, its tiles side by side."""
+
+SMOOTHED = 8.0
+"""Levels of 255 by which a tile may differ, in the mean, from what OpenSlide makes of it where it
+interpolates. Colours that are misread differ by tens."""
+
+BY_MARKERS = frozenset({"hamamatsu"})
+"""Vendors whose JPEGs OpenSlide reads as they say themselves, whatever the tags say."""
 
 
 class DirectReader(Reader):
@@ -46,7 +60,9 @@ class DirectReader(Reader):
     def __init__(
         self, vendor: VendorReader, file: TiffFile, levels: list[DirectLevel | None]
     ) -> None:
-        self.header = vendor.header
+        told_once = dict.fromkeys(told for tiles in levels if tiles for told in tiles.doubts())
+        doubts = (*vendor.header.doubts, *told_once)
+        self.header = replace(vendor.header, doubts=doubts)
         self._vendor = vendor
         self._file = file
         self._levels = levels
@@ -69,9 +85,13 @@ class DirectReader(Reader):
 
 
 class DirectLevel:
-    """One level, read as OpenSlide reads it."""
+    """One level, read as OpenSlide reads it, but for colours that the file misstates.
+
+    OpenSlide believes the tag; here the JPEGs' own markers are believed (`colors.py`).
+    """
 
     def __init__(self, vendor: VendorReader, number: int, segments: Segments) -> None:
+        self.misstated = believe_markers(segments)
         self._vendor = vendor
         self._number = number
         self._segments = segments
@@ -100,33 +120,51 @@ class DirectLevel:
                 crop(canvas, common, region)[:] = part
         return canvas
 
-    def agrees(self) -> bool:
-        """Whether OpenSlide shows the same, by the tile that says most and by the last one."""
+    def agrees(self, tolerance: float) -> bool:
+        """Whether OpenSlide shows the same, by the tile that says most and by the last one.
+
+        Args:
+            tolerance: levels of 255 by which they may differ in the mean.
+        """
         counts = np.asarray(self._segments.page.databytecounts)
         tiles = {int(counts.argmax()), int(np.flatnonzero(counts)[-1])} if counts.any() else set()
-        return all(self._agrees_on(index) for index in tiles)
+        return all(self._agrees_on(index, tolerance) for index in tiles)
 
-    def _agrees_on(self, index: int) -> bool:
+    def doubts(self) -> Iterator[Doubt]:
+        """What a person should know of its colours."""
+        if self.misstated:
+            yield told(self.misstated, "the TIFF")
+
+    def _agrees_on(self, index: int, tolerance: float) -> bool:
         try:
             decoded = self._segments.decode(index)
+            if self.misstated:  # what OpenSlide takes them for
+                decoded = misread(self._segments, index, self.misstated)
             shown = self._ask(index)
         except Exception:  # whatever is wrong with it, OpenSlide says it best
             return False
-        return decoded is not None and np.array_equal(
-            decoded[: len(shown), : shown.shape[1]], shown
-        )
+        if decoded is None:
+            return False
+        difference = decoded[: len(shown), : shown.shape[1]].astype(np.int16) - shown
+        return bool(np.abs(difference).mean() <= tolerance)
 
     def _decode(self, shrink: int, index: int) -> Samples | None:
         """A tile's pixels, by OpenSlide where there is any doubt."""
         segments = self._by_shrink[shrink]
         try:
             pixels, doubtful = segments.decode_warily(index)
-        except Exception:  # each codec has errors of its own
+        except Exception as error:  # each codec has errors of its own
+            if self.misstated:
+                name = self._segments.page.parent.filehandle.name
+                raise ReadError(f"{name}: level {self._number}: {reason(error)}") from error
             return self._ask_for(index, shrink)
         if pixels is None:
             return None
         doubtful = doubtful or pixels.shape[:2] != segments.shape
-        return self._ask_for(index, shrink) if doubtful else pixels
+        if not doubtful:
+            return pixels
+        judged = self._ask_for(index, shrink)
+        return pixels if self.misstated and pixels.shape == judged.shape else judged
 
     def _ask_for(self, index: int, shrink: int) -> Samples:
         shown = self._ask(index)
@@ -143,31 +181,55 @@ def open_vendor(path: Path) -> Reader:
         UnsupportedError: OpenSlide does not open it.
     """
     vendor = VendorReader(path)
-    if vendor.header.format not in VENDORS:
+    if vendor.header.format in BY_MARKERS:
         return vendor
     try:
         file = TiffFile(path)
     except Exception:  # tifffile promises no type for what a file may cause
         return vendor
+    levels: list[DirectLevel | None] = []
     try:
-        levels = _levels(vendor, file)
+        denied = _denied(file)
+        if vendor.header.format in VENDORS:
+            levels = _levels(vendor, file)
     except Exception:  # likewise
-        levels = []
+        denied = []
+    corrected = [tiles for tiles in levels if tiles and tiles.misstated]
+    if len(denied) > len(corrected):
+        file.close()
+        vendor.close()
+        text = f"{told(denied[0], 'the TIFF').text}, which can't be done on all levels"
+        todo = "export the slide anew, or as TIFF of no vendor"
+        raise SlideError(f"{show(path)}: {text}; {todo}", "colour-contradiction")
     if any(levels):
         return DirectReader(vendor, file, levels)
     file.close()
     return vendor
 
 
+def _tiled(file: TiffFile) -> list[TiffPage]:
+    return [page for page in file.pages if isinstance(page, TiffPage) and page.is_tiled]
+
+
+def _denied(file: TiffFile) -> list[Space]:
+    """What tags say of colours, of the pages whose JPEGs deny it."""
+    lock = threading.Lock()
+    found = (misstated(Segments(page, page, SHARED, lock)) for page in _tiled(file))
+    return [stated for stated in found if stated]
+
+
 def _levels(vendor: VendorReader, file: TiffFile) -> list[DirectLevel | None]:
     """What is to be decoded here; None for the levels that stay with OpenSlide."""
-    pages = [page for page in file.pages if isinstance(page, TiffPage) and page.is_tiled]
+    pages = _tiled(file)
     levels: list[DirectLevel | None] = [None] * len(vendor.header.levels)
     lock = threading.Lock()
     for number, page in enumerate(pages[: len(levels)]):
-        if _is_plain(page) and _is_copied(vendor, number, pages):
-            level = DirectLevel(vendor, number, Segments(page, page, SHARED, lock))
-            levels[number] = level if level.agrees() else None
+        if not _is_plain(page) or not _is_whole(vendor, number, pages):
+            continue
+        level = DirectLevel(vendor, number, Segments(page, page, SHARED, lock))
+        copied = vendor.downsamples[number].is_integer()
+        if (copied or level.misstated) and level.agrees(0.0 if copied else SMOOTHED):
+            levels[number] = level
     return levels
 
 
@@ -181,15 +243,13 @@ def _is_plain(page: TiffPage) -> bool:
     )
 
 
-def _is_copied(vendor: VendorReader, number: int, pages: list[TiffPage]) -> bool:
-    """Whether OpenSlide copies the tiles of a level as they are.
+def _is_whole(vendor: VendorReader, number: int, pages: list[TiffPage]) -> bool:
+    """Whether OpenSlide makes a level of its own tiles alone.
 
-    It interpolates where the downsample is no whole number, and fills in from the finer level
-    what is missing on a coarser one or above it.
+    It fills in from the finer level what is missing on a coarser one or above it. Where the
+    downsample is a whole number too, it copies the tiles; else it interpolates.
     """
     page, size = pages[number], vendor.header.levels[number].size
-    return (
-        Size(page.imagewidth, page.imagelength) == size
-        and vendor.downsamples[number].is_integer()
-        and (number == 0 or all(all(above.databytecounts) for above in pages[: number + 1]))
+    return Size(page.imagewidth, page.imagelength) == size and (
+        number == 0 or all(all(above.databytecounts) for above in pages[: number + 1])
     )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import struct
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC, TiffFile, TiffPage, TiffPageSeries
+from tifffile import PHOTOMETRIC, TiffPage
 
+from configs import Doubt
+from data.pixels.depth import Depth, settle_depth
+from data.pixels.plain import PRINTING_INKS
+from data.pixels.samples import as_rgb, lay_on_white, to_8_bit
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
+from pipeline.slides.readers.areas import Area, AreasReader
 from pipeline.slides.readers.base import (
-    WHITE,
+    Fact,
     Header,
     Reader,
     UnsupportedError,
@@ -25,30 +30,36 @@ from pipeline.slides.readers.base import (
     reason,
     show,
 )
+from pipeline.slides.readers.colors import believe_markers, told
+from pipeline.slides.readers.contents import Contents, contents
+from pipeline.slides.readers.pictures import Pages, Picture, Scene, full_pictures
+from pipeline.slides.readers.planes import Plane, best_plane
 from pipeline.slides.readers.segments import (
     SHARED,
-    Page,
     Samples,
     Segments,
     crop,
     segment_size,
     shrunk_jpegs,
 )
+from pipeline.slides.readers.tiff_file import open_file
 from pipeline.slides.readers.vendor import VendorReader
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised as SlideError
-
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""First bytes of TIFF and BigTIFF in both byte orders."""
+SAMPLED_SEGMENTS, SAMPLED_PIXELS = 24, 2**16
+"""How many tiles or strips of the coarsest level show how deep samples are, and pixels of each."""
 
 LARGEST_SEGMENT = 2**30
 """Bytes of one decoded tile or strip; a larger one makes a file that can't be read in parts."""
 
 
 class TiffReader(Reader):
-    """A TIFF file: the largest image in it, with its pyramid where it has one.
+    """A TIFF file: its specimen areas, each in its best focal plane and with its pyramid.
 
     Only the tiles or strips that a region needs are read and decoded.
+
+    Raises:
+        SlideError: it is damaged, or what it holds can't be read as one slide.
+        UnsupportedError: another reader may know its colours.
     """
 
     library = "tifffile"
@@ -56,18 +67,110 @@ class TiffReader(Reader):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._judge = _Judge(path)
+        self._file = open_file(path)
         try:
-            self._file = TiffFile(path)
-        except Exception as error:  # tifffile promises no type for what a broken file causes
-            raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
-        try:
-            self._levels, self.header = self._parse()
+            self._image = self._parse()
         except SlideError:
             self._file.close()
             raise
         except Exception as error:
             self._file.close()
             raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+        self.header = self._image.header
+
+    def shrinks(self, level: int) -> tuple[int, ...]:
+        """See `Reader.shrinks`."""
+        return self._image.shrinks(level)
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """See `Reader.read`."""
+        return self._image.read(level, region, shrink)
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._judge.close()
+        self._file.close()
+
+    def _parse(self) -> Reader:
+        if not self._file.series:
+            raise SlideError(
+                f"{show(self._path)}: truncated or damaged TIFF: no image is left in it"
+            )
+        images: dict[Picture, Reader] = {}
+
+        def image_of(picture: Picture) -> Reader:
+            if picture not in images:
+                images[picture] = self._image_of(picture)
+            return images[picture]
+
+        try:
+            found = contents(self._file, image_of)
+            areas = [
+                Area(_plane_of(area, image_of), area.planes[0].name, area.planes[0].corner)
+                for area in found.areas
+            ]
+            image = AreasReader(areas) if len(areas) > 1 else areas[0].reader
+        except SlideError as error:
+            if error.code and not error.text.startswith(show(self._path)):
+                raise SlideError(f"{show(self._path)}: {error.text}", error.code) from error
+            raise
+        image.header = _with_left_out(image.header, found)
+        return image
+
+    def _image_of(self, picture: Picture) -> TiffImage:
+        finest = picture.levels[0]
+        problem, unsupported = problem_of(finest), tiff_tags.color_problem(finest.keyframe)
+        if problem:
+            raise SlideError(f"{show(self._path)}: {problem}")
+        mixture = tiff_tags.sample_problem(finest.keyframe)
+        if mixture:
+            raise SlideError(f"{mixture}; export it as RGB", "channels")
+        if unsupported:
+            raise UnsupportedError(f"{show(self._path)}: {unsupported}")
+        stated = tiff_tags.stated_bits(self._file, picture.index)
+        # OpenSlide knows the first image only, and tells levels by their sizes.
+        is_first = finest.pages[0] is not None and finest.pages[0].index == 0
+        judge = self._judge if is_first or len(self._file.series) == 1 else None
+        header = Header(
+            format="ome-tiff" if self._file.is_ome else "tiff",
+            levels=levels_of(tuple(level.size for level in picture.levels)),
+            mpp=picture.mpp,
+        )
+        return TiffImage(self._path, picture.levels, header, stated, judge)
+
+
+class TiffImage(Reader):
+    """One image of an open TIFF, at all its sizes; whoever opened the file closes it.
+
+    Args:
+        path: of the file.
+        levels: finest first.
+        header: with as many levels; told what is odd about the samples.
+        stated: bits a sample that are used, where the file says so.
+        judge: of pieces that are in doubt; None where nobody else reads this image.
+    """
+
+    library = "tifffile"
+
+    def __init__(
+        self,
+        path: Path,
+        levels: Sequence[Pages],
+        header: Header,
+        stated: int | None,
+        judge: _Judge | None,
+    ) -> None:
+        lock = threading.Lock()
+        self._path = path
+        self._levels = [_TiffLevel(level, lock, judge) for level in levels]
+        depth, opaque = self._levels[-1].depth(stated)
+        for level in self._levels:
+            level.white, level.opaque = depth.white, opaque
+        self.header = replace(
+            header,
+            facts=(*header.facts, *_depth_facts(depth)),
+            doubts=(*header.doubts, *self._levels[0].doubts(), *depth.doubts),
+        )
 
     def shrinks(self, level: int) -> tuple[int, ...]:
         """See `Reader.shrinks`."""
@@ -85,47 +188,29 @@ class TiffReader(Reader):
 
     def close(self) -> None:
         """See `Reader.close`."""
-        self._judge.close()
-        self._file.close()
-
-    def _parse(self) -> tuple[list[_TiffLevel], Header]:
-        if not self._file.series:
-            raise SlideError(
-                f"{show(self._path)}: truncated or damaged TIFF: no image is left in it"
-            )
-        index, series = max(enumerate(self._file.series), key=lambda item: _size(item[1]).area)
-        problem, unsupported = _problem(series), tiff_tags.color_problem(series.keyframe)
-        if problem:
-            raise SlideError(f"{show(self._path)}: {problem}")
-        if unsupported:
-            raise UnsupportedError(f"{show(self._path)}: {unsupported}")
-        white = tiff_tags.white_level(self._file, index)
-        lock = threading.Lock()
-        levels = [
-            _TiffLevel(level, white, lock, self._judge) for level in _pyramid(series, self._file)
-        ]
-        header = Header(
-            format="ome-tiff" if self._file.is_ome else "tiff",
-            levels=levels_of(tuple(level.size for level in levels)),
-            mpp=tiff_tags.mpp(self._file, index),
-        )
-        return levels, header
 
 
 class _TiffLevel:
-    """One level of a TIFF: its pages (one, or one a channel) and their segments."""
+    """One level of a TIFF: its pages (one, or one a channel) and their segments.
 
-    def __init__(
-        self, series: TiffPageSeries, white: int, lock: threading.Lock, judge: _Judge
-    ) -> None:
-        self.size = _size(series)
+    Attributes:
+        size: in pixels.
+        white: the value of white; that of all stored bits until it is set.
+        opaque: likewise of full opacity.
+    """
+
+    def __init__(self, series: Pages, lock: threading.Lock, judge: _Judge | None) -> None:
+        self.size = series.size
         self._page: TiffPage = series.keyframe
         self._segments = [
             Segments(page, self._page, SHARED, lock) for page in series.pages if page is not None
         ]
+        self._misstated = [believe_markers(segments) for segments in self._segments]
         alone = len(self._segments) == 1
         self._shrunk = shrunk_jpegs(self._segments[0]) if alone else {}
-        self._white = white
+        self._palette = tiff_tags.palette(self._page)
+        self._bits = tiff_tags.stored_bits(self._page)
+        self.white = self.opaque = (1 << self._bits) - 1
         self._lock = lock
         self._judge = judge
 
@@ -138,9 +223,59 @@ class _TiffLevel:
         """Reads (height, width, 3) RGB, transparent pixels laid on white."""
         if shrink > 1:  # 8 bits of RGB
             return np.asarray(self._collect(self._shrunk[shrink], region)[0], np.uint8)
+        samples = self._read_samples(region)
+        if self._palette is not None:
+            return np.asarray(self._palette[samples[..., 0]])
+        return _to_rgb(samples, self._page, self.white, self.opaque)
+
+    def depth(self, stated: int | None) -> tuple[Depth, int]:
+        """How deep its colours are, by what the file says of them and what some tiles show.
+
+        Args:
+            stated: bits that are used, where the file says so.
+
+        Returns:
+            The depth, and the value of full opacity: of all stored bits where any is above white.
+        """
+        bits = self._bits
+        if bits <= 8 or self._palette is not None:
+            return Depth(bits, bits), self.opaque
+        parts = [part for part in map(self._look_at, self._spread()) if part is not None]
+        sample = np.concatenate(parts) if parts else np.zeros((0, 3), self._page.dtype)
+        colors = _color_count(sample, self._page)
+        inverted = self._page.photometric == PHOTOMETRIC.MINISWHITE
+        depth = settle_depth(sample[:, :colors], bits, stated, inverted=inverted)
+        highest = int(sample[:, colors:].max(initial=0))
+        return depth, depth.white if highest <= depth.white else self.opaque
+
+    def doubts(self) -> Iterator[Doubt]:
+        """What is odd about how its samples are stored."""
+        yield from tiff_tags.sample_doubts(self._page, len(self._segments))
+        for stated in self._misstated:
+            if stated:
+                yield told(stated, "the TIFF")
+
+    def _spread(self) -> list[Rect]:
+        """The places of a few segments, evenly spread over those that are not empty."""
+        segments = self._segments[0]
+        counts = np.asarray(segments.page.databytecounts)
+        stored = np.flatnonzero(counts[: len(counts) // self._page.shaped[0]])
+        chosen = np.linspace(0, len(stored) - 1, min(len(stored), SAMPLED_SEGMENTS))
+        return [segments.place(int(stored[round(at)]))[1] for at in chosen.tolist()]
+
+    def _look_at(self, region: Rect) -> Samples | None:
+        """Some pixels (N, samples) of a region; None where it can't be read."""
+        try:
+            samples = self._read_samples(region)
+        except Exception:  # each codec has errors of its own; reading the place will tell
+            return None
+        step = math.ceil(region.area / SAMPLED_PIXELS)
+        return samples.reshape(-1, samples.shape[2])[::step]
+
+    def _read_samples(self, region: Rect) -> Samples:
+        """Samples (height, width, samples) as stored, of all pages."""
         planes = [self._read_page(segments, region) for segments in self._segments]
-        samples = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
-        return _to_rgb(_to_8_bit(samples, self._white), self._page)
+        return np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
 
     def _read_page(self, segments: Segments, region: Rect) -> Samples:
         """Samples (height, width, samples of the page) of one page."""
@@ -157,9 +292,7 @@ class _TiffLevel:
         """Pastes together (separate samples, height, width, contiguous samples)."""
         separate, _, _, _, contiguous = self._page.shaped
         shape = (separate, region.height, region.width, contiguous)
-        canvas = np.full(shape, self._white, self._page.dtype)
-        if self._page.photometric == PHOTOMETRIC.MINISWHITE:
-            canvas[:] = 0
+        canvas = np.full(shape, self._unscanned, self._page.dtype)
         for index in segments.touching(region):
             pixels = segments.get(index, partial(self._decode, segments))
             if pixels is None:  # a sparse file leaves out what was never scanned
@@ -170,10 +303,17 @@ class _TiffLevel:
                 crop(canvas[plane], common, region)[:] = crop(pixels, common, here)
         return canvas
 
+    @property
+    def _unscanned(self) -> int:
+        """The sample of white, which stands for what was never scanned."""
+        if self._palette is not None:
+            return int(self._palette.astype(int).sum(axis=1).argmax())
+        return 0 if self._page.photometric == PHOTOMETRIC.MINISWHITE else self.white
+
     def _decode(self, segments: Segments, index: int) -> Samples | None:
         """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
         pixels, doubtful = segments.decode_warily(index)
-        if doubtful:
+        if doubtful and self._judge and self._bits == 8:  # OpenSlide reads no more
             _, place = self._segments[0].place(index)
             self._judge.check(self.size, place)
         return pixels
@@ -209,80 +349,85 @@ class _Judge:
                 self._vendor.close()
 
 
-def find_truncation(path: Path) -> str | None:
-    """Says whether a TIFF's tiles or directories lie beyond its end; None where all is there."""
-    size = path.stat().st_size
+def open_plain(path: Path) -> Reader:
+    """Opens a TIFF of no vendor; by OpenSlide if it alone knows the colours.
+
+    OpenSlide then has to show the same: the one image that the file holds, in its size.
+
+    Raises:
+        SlideError: see `TiffReader`.
+    """
     try:
-        with TiffFile(path) as file:
-            end = max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
-    except Exception:  # whoever opens it says what is wrong
-        return None
-    return f"it ends at byte {size:,}, but names byte {end:,}" if end > size else None
+        return TiffReader(path)
+    except UnsupportedError as refusal:
+        size, inks = _only_image(path)
+        try:
+            vendor = VendorReader(path)
+        except UnsupportedError:
+            raise refusal from None
+        if vendor.header.levels[0].size == size:
+            vendor.header = replace(vendor.header, doubts=(*vendor.header.doubts, *inks))
+            return vendor
+        vendor.close()
+        raise
 
 
-def _all_pages(file: TiffFile) -> Iterator[Page]:
-    for page in file.pages:
-        yield page
-        yield from page.pages or ()
+def _only_image(path: Path) -> tuple[Size | None, tuple[Doubt, ...]]:
+    """The size of the only image that is no smaller version of another, and whether it is in inks.
+
+    No size for several images.
+    """
+    with open_file(path) as file:
+        pictures = full_pictures(file)
+        if len(pictures) != 1:
+            return None, ()
+        photometric = pictures[0].levels[0].keyframe.photometric
+    inks = (PRINTING_INKS,) if photometric == PHOTOMETRIC.SEPARATED else ()
+    return pictures[0].size, inks
 
 
-def _next_directory(file: TiffFile) -> int:
-    """Where the next directory, which could not be read, has its first entry; 0 for none."""
-    form, handle = file.tiff, file.filehandle
-    handle.seek(file.pages.next_page_offset or 0)
-    (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
-    return int(offset + form.tagnosize) if offset else 0
+def _plane_of(area: Scene, image_of: Callable[[Picture], Reader]) -> Reader:
+    """The best-focused of an area's planes."""
+    names = [f"plane {number}" for number in range(1, len(area.planes) + 1)]
+    return best_plane(
+        [Plane(image_of(p), name) for p, name in zip(area.planes, names, strict=True)]
+    )
 
 
-def _end(page: Page) -> int:
-    """First byte behind a page's pixels."""
-    return max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+def _with_left_out(header: Header, found: Contents) -> Header:
+    """A header that says which images of the file are no part of the slide."""
+    facts = tuple(
+        Fact(name="image left out", value=f"{picture}: {why}", source="file")
+        for picture, why in found.left_out
+    )
+    doubts = tuple(
+        Doubt(
+            code="picture-left-out",
+            text=f"the file holds another large image ({picture}), which was left out: {why}",
+        )
+        for picture, why in found.told
+    )
+    return replace(header, facts=(*header.facts, *facts), doubts=(*header.doubts, *doubts))
 
 
-def _problem(series: TiffPageSeries) -> str | None:
-    """Why a series can't be read as a slide, or None."""
+def problem_of(series: Pages) -> str | None:
+    """Why an image can't be read as a slide, or None."""
     page = series.keyframe
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    one_picture = set(sizes) in ({"Y", "X"}, {"Y", "X", "S"})
-    three_channels = set(sizes) == {"C", "Y", "X"} and sizes["C"] == 3
-    if not one_picture and not three_channels:
+    if not series.is_picture:
         return f"holds a stack of images (axes {series.axes}), not one slide"
     if None in series.pages:
         return "lacks some of its pages"
     if page.dtype not in (np.uint8, np.uint16):
-        return f"pixels of type {page.dtype} are no slide's; 8 or 16 bits a sample are read"
+        return f"pixels of type {page.dtype} are no slide's; export it with 8 or 16 bits a sample"
     if _segment_bytes(page) > LARGEST_SEGMENT and not page.is_memmappable:
         return "is one piece too large to hold in memory; convert it to a tiled TIFF"
     return None
 
 
-def _pyramid(finest: TiffPageSeries, file: TiffFile) -> list[TiffPageSeries]:
-    """The image itself and what shows it smaller, finest first.
-
-    tifffile lists as levels only those whose factors are all alike; the others are images of
-    their own, marked as reduced.
-    """
-    reduced = [
-        level
-        for series in file.series
-        for level in series.levels
-        if level.keyframe.is_reduced and _shows_smaller(level, finest)
-    ]
-    return [finest, *sorted(reduced, key=lambda level: _size(level).width, reverse=True)]
-
-
-def _shows_smaller(level: TiffPageSeries, finest: TiffPageSeries) -> bool:
-    """Whether the samples are of one kind, and the sides of one ratio but for rounding."""
-    if level.axes != finest.axes or level.dtype != finest.dtype:
-        return False
-    size, full = _size(level), _size(finest)
-    height = full.height * size.width / full.width
-    return size.width < full.width and abs(height - size.height) <= 1.5
-
-
-def _size(series: TiffPageSeries) -> Size:
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    return Size(int(sizes.get("X", 0)), int(sizes.get("Y", 0)))
+def _depth_facts(depth: Depth) -> Iterator[Fact]:
+    """The depth, where it isn't what all slides have."""
+    if depth.stored != 8:
+        yield Fact(name="bit depth", value=str(depth), source=depth.source)
 
 
 def _segment_bytes(page: TiffPage) -> int:
@@ -290,31 +435,19 @@ def _segment_bytes(page: TiffPage) -> int:
     return width * height * page.shaped[4] * (page.dtype or np.dtype(np.uint8)).itemsize
 
 
-def _to_8_bit(samples: Samples, white: int) -> NDArray[np.uint8]:
-    if white == 255:
-        return samples.astype(np.uint8, copy=False)
-    scaled = np.minimum(samples, white).astype(np.uint32) * 255 + white // 2
-    return (scaled // white).astype(np.uint8)
-
-
-def _to_rgb(samples: NDArray[np.uint8], page: TiffPage) -> NDArray[np.uint8]:
+def _to_rgb(samples: Samples, page: TiffPage, white: int, opaque: int) -> NDArray[np.uint8]:
     """(H, W, 3) of grey or RGB samples, any alpha among them laid on white."""
-    colors = 3 if samples.shape[2] >= 3 else 1
-    pixels = samples[..., :colors]
+    colors = _color_count(samples, page)
+    pixels = to_8_bit(samples[..., :colors], white)
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         pixels = 255 - pixels
     kind = tiff_tags.alpha_kind(page)
-    if kind and samples.shape[2] > colors:
-        pixels = _lay_on_white(pixels, samples[..., colors : colors + 1], kind)
-    if colors == 1:
-        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-    return np.ascontiguousarray(pixels)
+    if kind and samples.shape[-1] > colors:
+        alpha = to_8_bit(samples[..., colors : colors + 1], opaque)
+        pixels = lay_on_white(pixels, alpha, kind == "associated")
+    return as_rgb(pixels)
 
 
-def _lay_on_white(
-    pixels: NDArray[np.uint8], alpha: NDArray[np.uint8], kind: str
-) -> NDArray[np.uint8]:
-    opacity = alpha.astype(np.float32) / 255
-    shown = pixels if kind == "associated" else pixels * opacity
-    laid = np.rint(shown + np.asarray(WHITE[0]) * (1 - opacity))
-    return np.minimum(laid, 255).astype(np.uint8)
+def _color_count(samples: Samples, page: TiffPage) -> int:
+    """How many of the samples, of one page or a page for each, are colours."""
+    return tiff_tags.color_count(page) if samples.shape[-1] < 3 else 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
+from pipeline.slides.readers.areas import area_facts, joined
 from pipeline.slides.readers.base import (
     WHITE,
     Color,
@@ -24,6 +27,17 @@ from pipeline.slides.readers.base import (
     reason,
     show,
 )
+from pipeline.slides.readers.planes import with_plane
+
+GENERIC = "generic-tiff"
+"""What OpenSlide calls a tiled TIFF of no vendor."""
+
+
+MOST_PLANES = 1000
+"""A count of focal planes as large is nonsense."""
+
+_MIRAX = "mirax.HIERARCHICAL."
+_PLANE_COUNTS = ("ventana.Z-layers", "zeiss.Information.Image.SizeZ", "hamamatsu.NoLayers")
 
 
 class VendorReader(Reader):
@@ -108,7 +122,7 @@ def _open(path: Path) -> openslide.OpenSlide:
 def _header(handle: openslide.OpenSlide) -> Header:
     properties = handle.properties
     sizes = tuple(Size(*dimensions) for dimensions in handle.level_dimensions)
-    return Header(
+    header = Header(
         format=properties[openslide.PROPERTY_NAME_VENDOR],
         levels=levels_of(sizes),
         mpp=_mpp(properties),
@@ -116,6 +130,49 @@ def _header(handle: openslide.OpenSlide) -> Header:
         background=_background(properties),
         bounds=_bounds(properties, sizes[0]),
     )
+    return _with_planes(_with_areas(header, properties), properties)
+
+
+def _with_areas(header: Header, properties: Mapping[str, str]) -> Header:
+    """Tells of several areas, which OpenSlide lays out as the file states it."""
+    places: list[Rect] = []
+    while (stated := [_number(properties, name) for name in _region(len(places))]) and (
+        None not in stated
+    ):
+        places.append(Rect(*(int(value) for value in stated if value is not None)))
+    if len(places) < 2:
+        return header
+    names = [""] * len(places)
+    return replace(
+        header,
+        facts=(*header.facts, *area_facts(names, places)),
+        doubts=(*header.doubts, joined(names, places, stated=True)),
+    )
+
+
+def _region(number: int) -> list[str]:
+    sides = ("x", "y", "width", "height")
+    return [f"openslide.region[{number}].{side}" for side in sides]
+
+
+def _with_planes(header: Header, properties: Mapping[str, str]) -> Header:
+    """Tells of focal planes of which OpenSlide shows the first."""
+    count = _plane_count(properties)
+    if count < 2:
+        return header
+    names = [f"plane {number}" for number in range(1, count + 1)]
+    return with_plane(header, names, 0, measured=False)
+
+
+def _plane_count(properties: Mapping[str, str]) -> int:
+    """How many focal planes a vendor's own properties name."""
+    stated = [_number(properties, name) for name in _PLANE_COUNTS]
+    number = 0
+    while name := properties.get(f"{_MIRAX}HIER_{number}_NAME"):
+        if "focus" in name.lower():
+            stated.append(_number(properties, f"{_MIRAX}HIER_{number}_COUNT"))
+        number += 1
+    return int(max((count for count in stated if count and count < MOST_PLANES), default=1))
 
 
 def _mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:
@@ -148,6 +205,7 @@ def _bounds(properties: Mapping[str, str], size: Size) -> Rect | None:
 
 def _number(properties: Mapping[str, str], name: str) -> float | None:
     try:
-        return float(properties[name])
+        number = float(properties[name])
     except (KeyError, ValueError):
         return None
+    return number if math.isfinite(number) else None

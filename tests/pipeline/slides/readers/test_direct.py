@@ -212,12 +212,6 @@ def test_philips(tmp_path):
     assert_shows_what_openslide_shows(path)
 
 
-def test_colours_that_the_tags_misstate_stay_with_openslide(tmp_path):
-    kind = {"photometric": "rgb", "outcolorspace": "ycbcr"}
-    path = write_aperio(tmp_path / "a.svs", IMAGE, **kind)
-    assert isinstance(open_vendor(path), VendorReader)
-
-
 def test_a_decoder_that_differs_is_not_used(tmp_path, monkeypatch):
     path = write_aperio(tmp_path / "a.svs", IMAGE)
     real = Segments.decode

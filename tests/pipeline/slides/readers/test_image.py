@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 from slidefiles import picture, truncate, write_image
 
+from data.pixels.plain import is_picture
 from pipeline.errors import SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.readers.image import ImageReader, is_image
+from pipeline.slides.readers.image import ImageReader
 
 IMAGE = picture(100, 70)
 WHOLE = Rect(0, 0, 100, 70)
@@ -18,7 +19,7 @@ WHOLE = Rect(0, 0, 100, 70)
 )
 def test_formats(tmp_path, suffix, name):
     path = write_image(tmp_path / f"a.{suffix}", IMAGE)
-    assert is_image(path)
+    assert is_picture(path)
     reader = ImageReader(path)
     assert reader.header.format == name
     assert reader.header.levels[0].size == Size(100, 70)
@@ -64,7 +65,7 @@ def test_readers_can_not_change_each_others_pixels(tmp_path):
 def test_image_that_pillow_calls_large_is_read_without_a_word(tmp_path, monkeypatch, recwarn):
     path = write_image(tmp_path / "a.png", IMAGE)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7000 - 1)
-    assert is_image(path)
+    assert is_picture(path)
     np.testing.assert_array_equal(ImageReader(path).read(0, WHOLE), IMAGE)
     assert not recwarn
 
@@ -72,7 +73,7 @@ def test_image_that_pillow_calls_large_is_read_without_a_word(tmp_path, monkeypa
 def test_image_that_pillow_calls_a_bomb_is_refused_with_a_way_out(tmp_path, monkeypatch):
     path = write_image(tmp_path / "a.png", IMAGE)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7000 // 2 - 1)
-    assert is_image(path)
+    assert is_picture(path)
     with pytest.raises(SlideError, match=r"a\.png: too large.*tiled TIFF"):
         ImageReader(path)
 
@@ -87,4 +88,4 @@ def test_truncated_image(tmp_path, suffix, share):
 
 def test_other_files_are_no_images(tmp_path):
     (tmp_path / "a.png").write_text("no picture")
-    assert not is_image(tmp_path / "a.png")
+    assert not is_picture(tmp_path / "a.png")

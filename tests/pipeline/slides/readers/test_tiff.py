@@ -21,7 +21,8 @@ from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import UnsupportedError
 from pipeline.slides.readers.segments import SegmentCache
-from pipeline.slides.readers.tiff import TiffReader, find_truncation
+from pipeline.slides.readers.tiff import TiffReader
+from pipeline.slides.readers.tiff_file import find_truncation
 from pipeline.slides.readers.vendor import VendorReader
 
 IMAGE = picture(333, 217)
@@ -197,6 +198,188 @@ def test_what_is_no_slide_is_refused(tmp_path, stored, options, problem):
         TiffReader(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(
+    ("stored", "options"),
+    [
+        (np.dstack([GREY[..., :2]]), {"photometric": "minisblack", "planarconfig": "contig"}),
+        (np.dstack([IMAGE, IMAGE, IMAGE[..., 0]]), {"photometric": "rgb"}),
+        (np.dstack([IMAGE, IMAGE[..., :2]]), {"photometric": "rgb"}),
+        (np.dstack([IMAGE, IMAGE[..., 0]]), {"photometric": "minisblack"}),
+    ],
+    ids=["2", "7", "5", "4 without colours"],
+)
+def test_channels_that_are_no_picture_are_refused(tmp_path, stored, options):
+    options = {"planarconfig": "contig", "tile": (64, 64), **options}
+    tifffile.imwrite(tmp_path / "a.tif", stored, **options)
+    with pytest.raises(SlideError, match=r"a\.tif: holds \d channels.*export") as refusal:
+        TiffReader(tmp_path / "a.tif")
+    assert refusal.value.code == "channels"
+
+
+def codes(path):
+    return [doubt.code for doubt in TiffReader(path).header.doubts]
+
+
+_GREY_ALPHA = {
+    "photometric": "minisblack",
+    "planarconfig": "contig",
+    "extrasamples": ["unassalpha"],
+}
+
+
+@pytest.mark.parametrize(
+    ("stored", "options", "expected"),
+    [
+        (IMAGE, {}, []),
+        (IMAGE[..., 0], {}, ["grey"]),
+        (np.dstack([IMAGE[..., :1], IMAGE[..., :1] | 255]), _GREY_ALPHA, ["grey"]),
+        (np.dstack([IMAGE, IMAGE[..., 0]]), {"extrasamples": ["unassalpha"]}, []),
+        (np.dstack([IMAGE, IMAGE[..., 0]]), {"extrasamples": ["unspecified"]}, ["extra-sample"]),
+        (IMAGE, {"photometric": "minisblack", "planarconfig": "contig"}, ["channels-as-rgb"]),
+        (IMAGE, {"extratags": [(274, 3, 1, 6, True)]}, ["orientation-unused"]),
+        (IMAGE, {"extratags": [(274, 3, 1, 1, True)]}, []),
+    ],
+    ids=["rgb", "grey", "grey, alpha", "alpha", "extra", "channels", "turned", "upright"],
+)
+def test_what_is_odd_about_samples_is_told(tmp_path, stored, options, expected):
+    path = write_flat(tmp_path / "a.tif", stored, **options)
+    assert codes(path) == expected
+
+
+def test_pages_of_channels_are_told(tmp_path):
+    planes = np.moveaxis(IMAGE, 2, 0).copy()
+    tifffile.imwrite(tmp_path / "a.ome.tif", planes, metadata={"axes": "CYX"})
+    assert_shows(tmp_path / "a.ome.tif", IMAGE)
+    assert codes(tmp_path / "a.ome.tif") == ["channels-as-rgb"]
+
+
+PALETTE = np.random.default_rng(1).integers(0, 65536, (3, 256), dtype=np.uint16)
+
+
+@pytest.mark.parametrize("small", [False, True], ids=["16 bits", "8 bits"])
+@pytest.mark.parametrize("layout", [{"tile": (64, 64), "compression": "deflate"}, {"rows": 13}])
+def test_palettes(tmp_path, small, layout):
+    colors = PALETTE // 257 if small else PALETTE
+    path = tmp_path / "a.tif"
+    write_flat(path, IMAGE[..., 0], photometric="palette", colormap=colors, **layout)
+    expected = np.rint(colors / (1 if small else 257)).T.astype(int)
+    assert_shows(path, expected[IMAGE[..., 0]])
+
+
+def test_what_was_never_scanned_is_the_lightest_of_a_palette(tmp_path):
+    colors = PALETTE.copy()
+    colors[:, 77] = 65535
+    tiles = [IMAGE[:64, :64, 0].copy(), None]
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        (None if tile is None else tile for tile in tiles),
+        shape=(64, 128),
+        dtype=np.uint8,
+        tile=(64, 64),
+        photometric="palette",
+        colormap=colors,
+        compression="deflate",
+    )
+    shown = TiffReader(tmp_path / "a.tif").read(0, Rect(0, 0, 128, 64))
+    assert (shown[:, 64:] == 255).all()
+
+
+GLASS = np.where(IMAGE > 110, 240, IMAGE).astype(np.uint8)
+
+
+def deep(bits):
+    return np.rint(GLASS / 255 * ((1 << bits) - 1)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("layout", [{"tile": (64, 64), "compression": "deflate"}, {"rows": 13}])
+@pytest.mark.parametrize("kind", ["rgb", "grey", "planes", "white is 0"])
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_depth_of_a_camera_by_what_the_pixels_show(tmp_path, bits, kind, layout):
+    stored, expected, options = deep(bits), GLASS, {}
+    if kind in ("grey", "white is 0"):
+        stored, expected = stored[..., 0], np.repeat(GLASS[..., :1], 3, axis=2)
+    if kind == "planes":
+        stored, options = np.moveaxis(stored, 2, 0).copy(), {"planarconfig": "separate"}
+    if kind == "white is 0":
+        stored, options = (1 << bits) - 1 - stored, {"photometric": "miniswhite"}
+    path = write_flat(tmp_path / "a.tif", stored, **layout, **options)
+    assert_shows(path, expected)
+    header = TiffReader(path).header
+    (fact,) = header.facts
+    assert (fact.name, fact.value, fact.source) == ("bit depth", f"{bits} of 16", "data")
+    assert "bit-depth" in codes(path)
+
+
+@pytest.mark.parametrize("opaque", [4095, 65535])
+def test_opacity_has_a_depth_of_its_own(tmp_path, opaque):
+    alpha = np.full(IMAGE.shape[:2], opaque, np.uint16)
+    alpha[:, :100] = round(opaque * 0.4)
+    stored = np.dstack([deep(12), alpha])
+    path = write_flat(tmp_path / "a.tif", stored, extrasamples=["unassalpha"], tile=(64, 64))
+    share = alpha[..., None] / opaque
+    assert_shows(path, np.rint(GLASS * share + 255 * (1 - share)), tolerance=1)
+
+
+def test_jpeg_of_12_bits_is_not_judged_by_who_reads_8(tmp_path):
+    path = tmp_path / "a.tif"
+    coded = {"bitspersample": 12, "outcolorspace": "RGB", "level": 100}
+    write_flat(path, deep(12), tile=(64, 64), compression="jpeg", compressionargs=coded)
+    assert_shows(path, GLASS, tolerance=2)
+    assert TiffReader(path).header.facts[0].value == "12"
+
+
+def test_a_tag_of_the_largest_value_says_the_depth(tmp_path):
+    path = tmp_path / "a.tif"
+    write_flat(path, deep(12) // 4, extratags=[(281, 3, 3, (4095, 4095, 4095), True)])
+    (fact,) = TiffReader(path).header.facts
+    assert (fact.value, fact.source) == ("12 of 16", "file")
+    shown = TiffReader(path).read(0, WHOLE)
+    assert np.abs(shown * 4.0 - GLASS).max() <= 4  # dark as it is, not stretched
+    assert codes(path) == ["depth-unclear"]
+
+
+def test_depth_that_ome_misstates_is_contradicted_by_the_pixels(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    stated = {"axes": "YXS", "SignificantBits": 10}
+    tifffile.imwrite(path, deep(12), photometric="rgb", metadata=stated)
+    assert_shows(path, GLASS)
+    assert codes(path) == ["bit-depth"]
+
+
+def test_darkish_16_bits_stay_what_they_are_and_are_told(tmp_path):
+    path = write_flat(tmp_path / "a.tif", GLASS.astype(np.uint16) * 100)
+    assert_shows(path, np.rint(GLASS * (100 / 257)))
+    assert codes(path) == ["depth-unclear"]
+
+
+def test_a_pyramid_has_one_depth_and_tiles_never_scanned_do_not_count(tmp_path):
+    path, image = tmp_path / "a.tif", deep(12)
+    tiles = [image[:64, :64].copy(), None, image[64:128, 64:128].copy()]
+    with tifffile.TiffWriter(path) as writer:
+        for level, count in ((0, 3), (1, 2)):
+            writer.write(
+                iter(tiles[:count]),
+                shape=(64, 64 * count, 3),
+                dtype=np.uint16,
+                tile=(64, 64),
+                photometric="rgb",
+                compression="deflate",
+                subfiletype=level,
+            )
+    reader = TiffReader(path)
+    assert reader.header.facts[0].value == "12 of 16"
+    np.testing.assert_array_equal(reader.read(0, Rect(0, 0, 64, 64)), GLASS[:64, :64])
+    assert (reader.read(0, Rect(64, 0, 64, 64)) == 255).all()
+
+
+def test_a_broken_tile_does_not_hide_the_depth(tmp_path):
+    path = write_flat(tmp_path / "a.tif", deep(12), tile=(64, 64), compression="deflate")
+    break_tiles(path, [3])
+    reader = TiffReader(path)
+    assert reader.header.facts[0].value == "12 of 16"
+    np.testing.assert_array_equal(reader.read(0, Rect(0, 0, 64, 64)), GLASS[:64, :64])
+
+
 def test_colours_that_another_reader_may_know(tmp_path):
     cmyk = np.dstack([IMAGE, IMAGE[..., 0]])
     tifffile.imwrite(tmp_path / "a.tif", cmyk, photometric="separated", tile=(64, 64))
@@ -265,23 +448,6 @@ def test_memory_depends_on_the_region_not_on_the_file(tmp_path):
     tracemalloc.stop()
     assert shown[0, 0, 0] == 3 * 8 + 3
     assert peak < 2 * 2**20  # the level is 12 MiB
-
-
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95, 0.999])
-def test_truncated_file_is_found_out(tmp_path, share):
-    path = write_pyramid(tmp_path / "a.tif", IMAGE)
-    assert find_truncation(path) is None
-    data = path.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
-    assert f"ends at byte {int(share * len(data)):,}" in find_truncation(path)
-
-
-def test_lost_directory_is_found_out(tmp_path):
-    path = write_pyramid(tmp_path / "a.tif", IMAGE)
-    with tifffile.TiffFile(path) as file:
-        last = file.pages[2].offset
-    path.write_bytes(path.read_bytes()[:last])
-    assert f"names byte {last + 2:,}" in find_truncation(path)
 
 
 @pytest.mark.parametrize("junk", [b"", b"\0" * 400, b"\xff" * 400, bytes(range(256)) * 2])
