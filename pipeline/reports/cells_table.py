@@ -127,9 +127,12 @@ def read_cells(path: Path, classes: Sequence[CellClass]) -> Detections:
         ConfigError: it can't be read, or is none.
     """
     try:
-        rows = read_table(path)
+        found, rows = read_table(path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path}: can't be read: {reason(error)}") from error
+    lacking = [name for name in ("class", "score", *_SIDES) if name not in found]
+    if lacking:
+        raise ConfigError(f"{path}: is no cells.csv: it has no column {lacking[0]}")
     labels = {defuse(c.name): label for label, c in enumerate(classes)}
     columns = score_columns(classes)
     told = bool(rows) and all(rows[0].get(name) for name in columns)

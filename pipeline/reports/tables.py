@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, NamedTuple, TextIO
 
 from pydantic import JsonValue
 
@@ -101,8 +101,20 @@ def write_csv(
     writer.writerows([_cell(value, csv_format) for value in row] for row in rows)
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV of any of these formats, as text; cells that a short row lacks are empty.
+class Table(NamedTuple):
+    """What was read of a table, as text.
+
+    Attributes:
+        columns: their names.
+        rows: by column; what a short row lacks is empty.
+    """
+
+    columns: Sequence[str]
+    rows: list[dict[str, str]]
+
+
+def read_table(path: Path) -> Table:
+    """Reads a CSV of any of these formats.
 
     Raises:
         OSError, UnicodeDecodeError, csv.Error: it can't be read.
@@ -111,7 +123,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
         header = file.readline()
         file.seek(0)
         delimiter = max(",;\t", key=header.count)
-        return list(csv.DictReader(file, delimiter=delimiter, restval=""))
+        reader = csv.DictReader(file, delimiter=delimiter, restval="")
+        rows = list(reader)
+        return Table(reader.fieldnames or (), rows)
 
 
 def read_number(text: str) -> float:

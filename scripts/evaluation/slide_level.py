@@ -358,10 +358,10 @@ def _report_files(reports: Path) -> list[Path]:
 
 def _read_rows(labels: Path) -> list[dict[str, str]]:
     try:
-        rows = read_table(labels)
+        columns, rows = read_table(labels)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"--labels {labels}: can't be read: {error}") from error
-    if not rows or not {"slide", "label"} <= set(rows[0]):
+    if not rows or not {"slide", "label"} <= set(columns):
         raise ConfigError(f"--labels {labels}: needs the columns slide and label")
     return rows
 

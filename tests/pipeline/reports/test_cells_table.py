@@ -127,7 +127,8 @@ def test_a_model_without_abnormal_classes_has_no_abnormal_cells() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"id,class\n1,HSIL\n", "is no cells.csv of this model"),
+        (b"", "it has no column class"),
+        (b"id,class\n1,HSIL\n", "it has no column score"),
         (HEAD.encode() + b"1,HPV,true,0.5,1,2,3,4\n", "is no cells.csv of this model"),
         (HEAD.encode() + b"1,HSIL,true,0.5,1,2\n", "is no cells.csv of this model"),
         (HEAD.encode() + b"1,HSIL,true,nan,1,2,3,4\n", "not all numbers are finite"),

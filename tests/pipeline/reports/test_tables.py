@@ -38,7 +38,8 @@ def test_what_was_written_is_read_back(tmp_path_factory, chosen, rows) -> None:
     write_csv(stream, [("text", "number", "count"), *rows], chosen)
     path = tmp_path_factory.getbasetemp() / "table.csv"
     path.write_bytes((chosen.start(stream.getvalue()) + stream.getvalue()).encode())
-    back = read_table(path)
+    columns, back = read_table(path)
+    assert list(columns) == ["text", "number", "count"]
     assert [(r["text"], read_number(r["number"]), int(r["count"])) for r in back] == [
         (defuse(text), number, count) for text, number, count in rows
     ]
