@@ -3,7 +3,7 @@
 Three frames meet in this project:
 
 * **level 0**: the slide's finest pixels, origin at its top left. Everything that is reported
-  is in this frame.
+  is in this frame; cells.geojson alone has its origin at the slide's bounds.
 * **level**: pixels of one pyramid level; a level-0 coordinate divided by the level's downsample.
 * **model plane**: the slide resampled to the detector's mpp. The tile grid lives here, so that
   every tile has the same integer size; a level-0 coordinate divided by ``downsample``.

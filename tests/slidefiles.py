@@ -253,3 +253,42 @@ def _quality(compression: str) -> dict[str, object]:
     if compression != "jpeg":
         return {}
     return {"compressionargs": {"level": 95, "outcolorspace": "RGB"}}
+
+
+SCN = """<?xml version="1.0"?>
+<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" uuid="urn:uuid:0">
+<collection name="c" uuid="urn:uuid:1" sizeX="{width}" sizeY="{height}">
+{images}</collection></scn>"""
+
+SCN_IMAGE = """<image name="{name}" uuid="urn:uuid:{name}"><creationDate>2020-01-01</creationDate>
+<device model="m" version="1"/>
+<pixels sizeX="{across}" sizeY="{down}"><dimension sizeX="{across}" sizeY="{down}" r="0"
+ifd="{ifd}"/></pixels>
+<view sizeX="{width}" sizeY="{height}" offsetX="{x}" offsetY="{y}" spacingZ="0"/>
+<scanSettings><objectiveSettings><objective>{power}</objective></objectiveSettings>
+<illuminationSettings><illuminationSource>brightfield</illuminationSource></illuminationSettings>
+</scanSettings></image>
+"""
+
+
+def write_scn(
+    path: Path,
+    image: NDArray[np.uint8],
+    origin: tuple[int, int],
+    size: tuple[int, int],
+    mpp: float = MPP,
+) -> Path:
+    """A Leica slide of ``size`` of which ``image`` was scanned, its corner at ``origin`` (px)."""
+    nm = round(mpp * 1000)
+    down, across = image.shape[:2]
+    shape = {"width": size[0] * nm, "height": size[1] * nm}
+    macro = SCN_IMAGE.format(name="macro", across=128, down=96, ifd=0, x=0, y=0, power=0.6, **shape)
+    scan = {"x": origin[0] * nm, "y": origin[1] * nm, "width": across * nm, "height": down * nm}
+    main = SCN_IMAGE.format(name="main", across=across, down=down, ifd=1, power=40, **scan)
+    kind = {"photometric": "rgb", "compression": "jpeg", "tile": (256, 256), "metadata": None}
+    kind["compressionargs"] = {"level": 98}
+    with tifffile.TiffWriter(path, bigtiff=True) as out:
+        xml = SCN.format(images=macro + main, **shape)
+        out.write(np.full((96, 128, 3), 230, np.uint8), description=xml, **kind)
+        out.write(image, resolution=(1e7 / nm,) * 2, resolutionunit="CENTIMETER", **kind)
+    return path

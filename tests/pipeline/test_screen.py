@@ -1,9 +1,12 @@
 """One slide from file to report, with a detector that finds dark squares."""
 
+import csv
+import json
+
 import numpy as np
 import pytest
 from blobs import CLASSES, BlobDetector, blob_slide
-from slidefiles import break_tiles, write_aperio, write_image, write_pyramid
+from slidefiles import break_tiles, write_aperio, write_image, write_pyramid, write_scn
 
 from data.synth import draw_field
 from models import ModelCard, ModelFileError, build_detector
@@ -236,3 +239,29 @@ def test_a_slide_without_warnings_passes_strict(tmp_path):
     assert "strict" not in report.settings
     fact = report.slide.facts[0]
     assert (fact.name, fact.value, fact.source) == ("mpp", "0.25 µm per pixel", "file")
+
+
+def test_a_slide_scanned_in_part_tells_each_file_s_frame(tmp_path):
+    """QuPath shows the scanned part alone, its corner as the origin: there its cells must lie."""
+    centers, origin = [(100, 200), (700, 500)], (512, 384)
+    image = blob_slide((1024, 768), centers, [1, 0])
+    path = write_scn(tmp_path / "part.scn", image, origin, (4096, 3072))
+    report = screen_slide(path, BlobDetector(), settings())
+    write_reports(report, tmp_path)
+    assert report.slide.bounds == (512, 384, 1024, 768)
+    (fact,) = [fact for fact in report.slide.facts if fact.name == "frame"]
+    assert "1024 x 768 px at (512, 384) of 4096 x 3072" in fact.value
+    collection = json.loads((tmp_path / "cells.geojson").read_text(encoding="utf-8"))
+    rings = [feature["geometry"]["coordinates"][0][:4] for feature in collection["features"]]
+    np.testing.assert_allclose(np.mean(rings, axis=1), centers, atol=2)
+    with (tmp_path / "cells.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    whole = [(float(row["x_center"]), float(row["y_center"])) for row in rows]
+    np.testing.assert_allclose(whole, np.add(centers, origin), atol=2)
+    assert float(rows[0]["x_um"]) == pytest.approx(whole[0][0] * 0.25, abs=0.01)
+
+
+def test_a_slide_that_was_scanned_whole_has_no_bounds_to_tell(slide):
+    report = screen_slide(slide, BlobDetector(), settings())
+    assert report.slide.bounds is None
+    assert "frame" not in {fact.name for fact in report.slide.facts}

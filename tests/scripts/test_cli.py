@@ -1,3 +1,4 @@
+import csv
 import importlib
 import io
 import json
@@ -145,6 +146,29 @@ def test_flags_reach_the_settings_before_anything_else(screen: Call, tmp_path: P
     assert run["settings"]["threshold"] == 0.4
     assert run["settings"]["max_unread"] == 0.3
     assert run["model"]["threshold"] == {"NILM": 0.4, "HSIL": 0.4}
+
+
+def test_tables_for_excel_are_written_anew_and_told(screen: Call, tmp_path: Path) -> None:
+    """Results of two dialects never lie mixed in one folder: the dialect is part of the recipe."""
+    out = tmp_path / "out"
+    assert screen("--csv", "excel-comma").exit_code == 0
+    for table in (out / "summary.csv", next(out.rglob("cells.csv"))):
+        assert table.read_bytes().startswith(b"\xef\xbb\xbf")
+        header, *rows = table.read_text(encoding="utf-8-sig").splitlines()
+        assert header.count(";") > 10
+        assert all(row.count(";") >= header.count(";") for row in rows)
+    (row, *_) = csv.DictReader(
+        (out / "summary.csv").read_text(encoding="utf-8-sig").splitlines(), delimiter=";"
+    )
+    assert row["mpp"] == "0,5"
+    report = json.loads(next(out.rglob("report.json")).read_text(encoding="utf-8"))
+    assert report["settings"]["reports"] == {"csv": "excel-comma"}
+    plain = screen()
+    assert "done before" not in plain.output
+    assert (out / "summary.csv").read_text(encoding="utf-8").startswith("slide,path,")
+    wrong = screen("--set", "reports.csv=word")
+    assert wrong.exit_code == 2
+    assert_one_line(wrong, "reports.csv")
 
 
 def test_the_runtime_is_chosen_told_and_part_of_the_recipe(screen: Call, tmp_path: Path) -> None:

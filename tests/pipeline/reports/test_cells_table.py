@@ -127,6 +127,7 @@ def test_a_model_without_abnormal_classes_has_no_abnormal_cells() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"", "can't be read: is empty"),
         (b"id,class\n1,HSIL\n", "is no cells.csv of this model: there is no column x_min"),
         (HEAD.encode() + b"1,HPV,true,0.5,1,2,3,4\n", "this model: no class is called HPV"),
         (HEAD.encode() + b"1,HSIL,true,0.5,1,2\n", "this model: '' is no number"),
