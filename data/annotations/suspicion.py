@@ -55,7 +55,7 @@ def find_outside(
     info: ImageInfo,
     settings: AnnotationSettings,
 ) -> Outside:
-    """Counts the boxes of cells (N,) that lie outside; of 1 px they stand for none, in some tools."""
+    """Counts the boxes of cells (N,) that lie outside; those of 1 px stand for none at all."""
     cells = cells & ((placed.boxes[:, 2:] - placed.boxes[:, :2]) > 1).all(axis=1)
     outside = cells & placed.are_elsewhere()
     found = Outside(path, drawing.image, int(outside.sum()), int(cells.sum()))
