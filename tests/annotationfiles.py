@@ -186,6 +186,24 @@ def write_labelme(folder: Path, image: str, cells=CELLS) -> Path:
     return write_json(folder / f"{Path(image).stem}.json", content)
 
 
+def write_via(folder: Path, image: str, cells=CELLS) -> Path:
+    regions = [
+        {
+            "shape_attributes": {
+                "name": "rect",
+                "x": x0,
+                "y": y0,
+                "width": x1 - x0,
+                "height": y1 - y0,
+            },
+            "region_attributes": {"class": name},
+        }
+        for name, x0, y0, x1, y1 in cells
+    ]
+    record = {"filename": image, "size": -1, "regions": regions, "file_attributes": {}}
+    return write_json(folder / "via_region_data.json", {f"{image}-1": record})
+
+
 def write_cvat(folder: Path, image: str, cells=CELLS, more="") -> Path:
     boxes = "".join(
         f'<box label={quoteattr(name)} source="manual" occluded="0" xtl="{x0}.00" ytl="{y0}.00" '
@@ -267,6 +285,7 @@ WRITERS = {
     "imagescope": write_imagescope,
     "ndpa": write_ndpa,
     "labelme": write_labelme,
+    "via": write_via,
     "cvat": write_cvat,
     "voc": write_voc,
     "csv": write_csv,

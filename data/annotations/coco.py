@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from data.annotations.coco_shapes import shape_of
+from data.annotations.coco_shapes import mask_size, shape_of
 from data.annotations.drawing import Drawing, Remark, draw
 from data.annotations.files import Content
 from data.annotations.values import as_list, as_number, as_record, as_text, shown
@@ -58,7 +58,7 @@ def read(path: Path, content: Content) -> Iterator[Drawing]:
     for record in images:
         key = _key(record["id"], "an id")
         what = f"image {shown(record['id'])}"
-        size = _size(record, what)
+        size = _size(record, what) or mask_size(by_image.get(key, []))
         yield draw(
             _file_name(record, what),
             [

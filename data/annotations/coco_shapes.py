@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.annotations.drawing import CROWD, DIFFICULT, Shape, box, nothing, outline
+from data.annotations.drawing import CROWD, DIFFICULT, NEGATIVE, Shape, box, nothing, outline
 from data.annotations.runs import box_of_columns, runs_of_text
-from data.annotations.values import as_flag, as_list, as_number, as_numbers, as_points
+from data.annotations.values import as_flag, as_list, as_number, as_numbers, as_points, shown
 
 _ALIKE = 0.5
 """Intersection over union of box and outline below which they contradict each other."""
@@ -47,14 +47,25 @@ def shape_of(
     return _flagged(shape._replace(nucleus=_nucleus(annotation, what)), annotation, what)
 
 
+def mask_size(annotations: Iterable[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Width and height of the image that the first mask is of; None without masks.
+
+    Raises:
+        ValueError: a mask has no size.
+    """
+    for one in annotations:
+        if isinstance(mask := one.get("segmentation"), Mapping) and mask:
+            where = f"the size of the mask of annotation {shown(one.get('id'))}"
+            height, width = as_numbers(mask.get("size"), where, 2).tolist()
+            return width, height
+    return None
+
+
 def _box(name: str, stated: Boxes) -> Shape:
     corner, extent = stated[:2], stated[2:]
     shape = box(name, [*corner, *(corner + extent)])
     if (extent < 0).any():
-        return shape.remarked(
-            "corners-swapped",
-            "boxes with a negative width or height are measured from their far corner",
-        )
+        return shape.remarked("corners-swapped", NEGATIVE)
     return shape
 
 
@@ -62,10 +73,7 @@ def _compared(shape: Shape, drawn: Shape | None) -> Shape:
     """A box, with a remark where the outline is another one."""
     if drawn is None or not drawn.rings:
         return shape
-    one, other = _ends(shape), _ends(drawn)
-    shared = (np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])).clip(0).prod()
-    union = (one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - shared
-    if shared >= _ALIKE * union:
+    if _overlap(*_ends(shape), *_ends(drawn)) >= _ALIKE:
         return shape
     return shape.remarked(
         "box-outline-differ", "boxes lie elsewhere than their outlines; the boxes hold"
@@ -137,6 +145,20 @@ def _nucleus(annotation: Mapping[str, Any], what: str) -> Boxes | None:
     return None if given is None else as_numbers(given, f"the nucleus of {what}", 2)
 
 
-def _ends(shape: Shape) -> Boxes:
-    corners = np.concatenate(shape.rings)
-    return np.concatenate([corners.min(0), corners.max(0)])
+def _ends(shape: Shape) -> tuple[list[float], list[float]]:
+    """The least and the largest x and y of a shape."""
+    corners = shape.rings[0] if len(shape.rings) == 1 else np.concatenate(shape.rings)
+    return corners.min(0).tolist(), corners.max(0).tolist()
+
+
+def _overlap(
+    start: list[float], end: list[float], other_start: list[float], other_end: list[float]
+) -> float:
+    """Intersection over union of two boxes; 1 for boxes without area."""
+    shared = own = others = 1.0
+    for low, high, other_low, other_high in zip(start, end, other_start, other_end, strict=True):
+        shared *= max(0.0, min(high, other_high) - max(low, other_low))
+        own *= high - low
+        others *= other_high - other_low
+    union = own + others - shared
+    return shared / union if union > 0 else 1.0

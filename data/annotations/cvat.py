@@ -83,7 +83,11 @@ def _shapes(drawn: Element, what: str) -> Iterator[Shape]:
     elif drawn.tag == "box":
         yield _box(name, drawn, what)
     elif drawn.tag == "polygon":
-        yield outline(name, _points(drawn, what))
+        points = _points(drawn, what)
+        is_outline = len(points) > 2
+        yield (
+            outline(name, points) if is_outline else nothing(name, "polygons of one or two corners")
+        )
     elif drawn.tag == "points":
         yield from (mark(name, x, y) for x, y in _points(drawn, what))
     elif drawn.tag == "ellipse":

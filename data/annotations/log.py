@@ -42,6 +42,8 @@ class Log:
     def ignored(self, drawing: Drawing, placed: Placed, path: Path, crowds_are_cells: bool) -> None:
         """Takes note of what a file itself wants ignored: each place once."""
         is_ignored, whys = drawing.is_ignored(crowds_are_cells), np.array(drawing.whys, object)
+        if not is_ignored.any():
+            return
         for why, text in _IGNORED.items():
             places = placed.boxes[is_ignored & (whys == why)]
             self.add("crowds-ignored", text, path, len(np.unique(places, axis=0)))

@@ -20,6 +20,7 @@ import numpy as np
 
 from data.annotations.classes import UNCLASSIFIED
 from data.annotations.drawing import (
+    NEGATIVE,
     Drawing,
     Remark,
     Shape,
@@ -188,7 +189,8 @@ def _shape(shape: Record, name: str, what: str) -> Shape:
     kind = shape.get("name")
     if kind == "rect":
         x, y, width, height = _numbers(shape, what, "x", "y", "width", "height")
-        return box(name, [x, y, x + width, y + height])
+        drawn = box(name, [x, y, x + width, y + height])
+        return drawn.remarked("corners-swapped", NEGATIVE) if min(width, height) < 0 else drawn
     if kind == "circle":
         x, y, radius = _numbers(shape, what, "cx", "cy", "r")
         return ellipse(name, (x, y), (radius, radius))

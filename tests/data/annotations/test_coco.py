@@ -220,6 +220,13 @@ class TestOddFiles:
         with pytest.raises(ConfigError, match=rf"c\.json: not as coco has it: .*{message}"):
             self.read(tmp_path, base)
 
+    def test_a_mask_of_another_size_than_the_image_is_told(self, base, tmp_path):
+        mask = {"size": [10, 10], "counts": [50, 50]}
+        base["images"][0] = {"id": 1, "file_name": "a.png"}
+        base["annotations"][0] |= {"bbox": None, "segmentation": mask}
+        with pytest.raises(ConfigError, match="is 200x150 px, but was annotated as 10x10"):
+            self.read(tmp_path, base)
+
     def test_results_are_no_annotations(self, tmp_path):
         result = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.9}]
         with pytest.raises(ConfigError, match="these are detections"):

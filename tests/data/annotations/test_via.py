@@ -109,6 +109,13 @@ def test_lines_are_left_out_and_told(writer, folder):
     assert found.doubts[0].text.startswith("polylines are no cells")
 
 
+def test_negative_extents_are_told(folder):
+    shape = {"name": "rect", "x": 50, "y": 60, "width": -40, "height": -40}
+    found = read(write_plain(folder, [(shape, {"class": "HSIL"})]), folder)
+    assert found.fields[0].boxes.tolist() == [[10, 20, 50, 60]]
+    assert "corners-swapped" in [doubt.code for doubt in found.doubts]
+
+
 def test_the_only_attribute_is_the_class_whatever_it_is_called(folder):
     found = read(write_plain(folder, [(REGIONS[0][0], {"Zelltyp": "HSIL"})]), folder)
     assert found.classes == ("HSIL",)
