@@ -34,10 +34,10 @@ def with_groups(fields: Sequence[Field], table: Path) -> tuple[Field, ...]:
             several things of it, or names by one row several images.
     """
     try:
-        rows = read_sheet(table).records()
+        rows = [row for _, row in read_sheet(table).records()]
     except ConfigError as error:
         raise ConfigError(f"groups: {error}") from error
-    if not rows or "image" not in rows[0][1] or not {"slide", "patient"} & set(rows[0][1]):
+    if not rows or "image" not in rows[0] or not {"slide", "patient"} & set(rows[0]):
         raise ConfigError(f"groups: {table}: needs the column image, and slide or patient or both")
     by_name: dict[str, list[tuple[tuple[str, ...], Row]]] = defaultdict(list)
     for _, row in rows:

@@ -35,7 +35,7 @@ NAME = "Präparat 7 (α).png"
 def images(tmp_path):
     folder = tmp_path / "die Bilder"
     folder.mkdir()
-    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / NAME)
+    Image.effect_noise((WIDTH, HEIGHT), 90).convert("RGB").save(folder / NAME)  # no glass
     return folder
 
 
@@ -139,6 +139,19 @@ def test_wrong_calls_are_told_in_one_line(images, tmp_path):
     ]:
         assert message in fails(*arguments)
     assert not out.exists()
+
+
+def test_boxes_that_hold_nothing_are_told_and_the_frame_can_be_chosen(tmp_path):
+    Image.new("RGB", (WIDTH, HEIGHT), "white").save(tmp_path / "a.png")
+    path = WRITERS["geojson"](tmp_path / "labels", "a.png")
+    for frame in ("auto", "slide", "bounds"):
+        result = call(path, "--images", tmp_path, "--out", tmp_path / "o.json", "--frame", frame)
+        assert result.exit_code == 0, result.output
+        assert "4 of 4 boxes that were looked at hold nothing but even background" in result.stderr
+        assert "[boxes-on-glass]" in result.stderr
+    result = call(path, "--images", tmp_path, "--out", tmp_path / "o.json", "--frame", "level-0")
+    assert result.exit_code == 2
+    assert "frame" in str(result.exception or "") + result.output
 
 
 def test_an_ndpa_needs_its_ndpi(images, tmp_path):
