@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from configs import StrictModel
 from models.learning.callbacks import MetricsFile, WarmedUpEMA
@@ -79,18 +79,20 @@ class LoopSettings(StrictModel):
         """Steps of the optimiser in the whole run."""
         return self.epochs * math.ceil(self.steps / self.accumulate)
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether it runs on a GPU."""
-        return self.device == "gpu" or (self.device == "auto" and torch.cuda.is_available())
-
-    @model_validator(mode="after")
-    def _precision_is_computed_here(self) -> LoopSettings:
-        if self.precision == "16-mixed" and not self.on_gpu:
+    @field_validator("precision")
+    @classmethod
+    def _is_computed_here(cls, precision: str, info: ValidationInfo) -> str:
+        on_gpu = _is_gpu(info.data.get("device", "auto"))
+        if precision == "16-mixed" and not on_gpu:
             raise ValueError("precision 16-mixed is for GPUs; on a CPU take auto or 32-true")
-        if self.precision == "bf16-mixed" and not self.on_gpu and not computes_bf16():
+        if precision == "bf16-mixed" and not on_gpu and not computes_bf16():
             raise ValueError(f"precision bf16-mixed: {NO_BF16}; take auto or 32-true")
-        return self
+        return precision
+
+
+def _is_gpu(device: str) -> bool:
+    """Whether a run on this device, "auto", "cpu" or "gpu", runs on a GPU."""
+    return device == "gpu" or (device == "auto" and torch.cuda.is_available())
 
 
 def settled_precision(loop: LoopSettings) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
@@ -100,7 +102,7 @@ def settled_precision(loop: LoopSettings) -> Literal["32-true", "bf16-mixed", "1
     """
     if loop.precision != "auto":
         return loop.precision
-    if loop.on_gpu:
+    if _is_gpu(loop.device):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         native = computes_bf16()
