@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from configs import CytoLibraError
-from configs.doubts import REFUSALS, with_code
+from configs.codes import REFUSALS
+from configs.doubts import with_code
 
 
 class SlideError(CytoLibraError):
@@ -11,7 +12,7 @@ class SlideError(CytoLibraError):
 
     Args:
         text: one line that says what is wrong and what to do.
-        code: a key of `configs.doubts.REFUSALS` where a rule refuses it; shown behind the text.
+        code: a key of `configs.codes.REFUSALS` where a rule refuses it; shown behind the text.
 
     Attributes:
         code: the same; empty where the file is just damaged, gone or of no known kind.

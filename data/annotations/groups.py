@@ -40,7 +40,7 @@ def with_groups(fields: Sequence[Field], table: Path) -> tuple[Field, ...]:
     if not rows or "image" not in rows[0] or not {"slide", "patient"} & set(rows[0]):
         raise ConfigError(f"groups: {table}: needs the column image, and slide or patient or both")
     by_name: dict[str, list[tuple[tuple[str, ...], Row]]] = defaultdict(list)
-    for _, row in rows:
+    for row in rows:
         if parts := _parts(PurePosixPath(plain_path(row["image"] or ""))):
             by_name[parts[-1]].append((parts, row))
     found = [_row_of(field, by_name, table) for field in fields]

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from configs import Doubt
-from configs.doubts import ANNOTATIONS, BATCHES, PAGE, REFUSALS, SLIDES, WARNINGS, page
+from configs.codes import ANNOTATIONS, BATCHES, REFUSALS, SLIDES, WARNINGS
+from configs.doubts import PAGE, page
 from pipeline.errors import SlideError
 
 

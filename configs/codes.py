@@ -1,0 +1,507 @@
+"""Every code of a warning or a refusal: what it means, and what to do about it.
+
+Codes are stable: programs and people look for them. A new one goes into the table of what it is of;
+``docs/warnings.md`` is made of them by ``make docs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """What a code stands for.
+
+    Attributes:
+        means: what was seen, and by which rule it was settled.
+        todo: what a person does about it.
+    """
+
+    means: str
+    todo: str
+
+
+SLIDES: dict[str, Entry] = {
+    "mpp-overruled": Entry(
+        "The slide's own µm per pixel differs from what --mpp-override or the table says. The "
+        "latter is used.",
+        "Nothing, if you meant it. Else take the slide out of the table.",
+    ),
+    "mpp-argument-unused": Entry(
+        "--mpp was given, but the slide states another, sane scale, which is used.",
+        "If the slide's own scale is wrong, overrule it by --mpp-override or --mpp-table.",
+    ),
+    "mpp-absurd": Entry(
+        "The slide states a scale that no microscope gives (outside of 0.05 to 5 µm per pixel). "
+        "What the user gave is used.",
+        "Check that the scale that you gave is this scanner's.",
+    ),
+    "mpp-coarse": Entry(
+        "The slide is coarser than the model by more than 1.3 times: it is enlarged, and details "
+        "that the model looks for are not in it. By more than 2 times it is refused.",
+        "Scan with a stronger objective, or take a model for this scale.",
+    ),
+    "too-dark": Entry(
+        "The slide does not look like a stained smear under transmitted light: on the overview its "
+        "clear parts are darker than 170 of 255, or half of it is darker than 90. It may be black, "
+        "inverted, or scanned with too little light.",
+        "Look at the slide, and scan it again.",
+    ),
+    "tinted-glass": Entry(
+        "The slide does not look like a stained smear under transmitted light: the clear parts of "
+        "its overview are tinted; their red, green and blue differ by more than 60 of 255.",
+        "Check the scanner's white balance, and scan it again.",
+    ),
+    "no-glass": Entry(
+        "The slide does not look like a smear: no empty glass is to be seen on its overview "
+        "(asked of slides of at least 10 mm²).",
+        "Look at the slide: it may be overstained, or no cytology.",
+    ),
+    "hardly-any-cells": Entry(
+        "Less than a thousandth of the scanned area has anything on it (asked of slides of at "
+        "least 10 mm²).",
+        "Look at the slide. If it has cells, screen with --set foreground.enabled=false.",
+    ),
+    "out-of-focus": Entry(
+        "At most of nine places with cells, fine details (0.5 to 1 µm) are missing against coarse "
+        "ones (1 to 2 µm), as in a field blurred by 1 µm.",
+        "Scan the slide again; cells on it are missed and misjudged.",
+    ),
+    "colours-swapped": Entry(
+        "The densest parts of the slide absorb more blue than red against the rest, where stained "
+        "nuclei absorb red: red and blue may be swapped.",
+        "Look at the slide; if nuclei are brown, export it again with the channels in order.",
+    ),
+    "exif-turned": Entry(
+        "EXIF says that the camera was held otherwise. The picture is turned as every viewer and "
+        "annotation tool shows it, for screening and training alike.",
+        "Nothing, if you see it like that too. Annotate it as it is shown.",
+    ),
+    "first-picture": Entry(
+        "The file holds several pictures, such as an animation or a preview. The first is read.",
+        "If another one is meant, save it as a file of its own.",
+    ),
+    "printing-inks": Entry(
+        "The picture is stored in printing inks (CMYK). It is turned into RGB without a profile, "
+        "so its colours are near to what the camera saw, no more.",
+        "Export it as RGB from where it comes from.",
+    ),
+    "all-transparent": Entry(
+        "All of the picture is transparent. Transparent is where nothing was scanned, so it is "
+        "read as white.",
+        "If a viewer shows cells, save it without transparency.",
+    ),
+    "grey": Entry(
+        "The slide is grey; each value is taken for red, green and blue. The models learned from "
+        "stained cells in colour, and what they find here was never judged.",
+        "Scan it in colour.",
+    ),
+    "bit-depth": Entry(
+        "More bits a sample are stored than the camera had, and the file does not say how many, "
+        "or says otherwise than its pixels show. The smallest depth of a camera that holds the "
+        "values is taken where glass comes near to its white.",
+        "Compare the report's picture with the slide. If it is too bright or too dark, save the "
+        "slide with 8 bits a sample.",
+    ),
+    "depth-unclear": Entry(
+        "More than 8 bits a sample are stored, and by what the file says of them the slide is "
+        "dark. It may have fewer bits than it seems; it is not brightened by a guess.",
+        "If the report's picture is dark, save the slide with 8 bits a sample, or state the bits "
+        "that are used (SignificantBits in OME-XML, MaxSampleValue in TIFF).",
+    ),
+    "channels-as-rgb": Entry(
+        "The file does not say what its three channels are. They are read as red, green and blue, "
+        "in their order.",
+        "If the report's picture has other colours than the slide, export it as RGB.",
+    ),
+    "extra-sample": Entry(
+        "Each pixel has a fourth sample, and the file does not say what it is. It is left out.",
+        "If parts that were never scanned come out black, export the slide without it.",
+    ),
+    "orientation-unused": Entry(
+        "The TIFF has a tag that wants it turned. Slides are read as they are stored, as slide "
+        "viewers and their annotations have them.",
+        "Nothing, unless it is a photo: save that turned for good.",
+    ),
+    "colour-misstated": Entry(
+        "What the file says of how colours are stored (RGB or YCbCr) differs from what its JPEGs "
+        "say of themselves, by their markers or coarser colours. The JPEGs are believed.",
+        "Compare the report's picture with the slide. Tell whoever made the file.",
+    ),
+    "ending-differs": Entry(
+        "The file is a plain image of another kind than its ending says, or ends in .svs and is a "
+        "TIFF without Aperio's tags. It is read as what it is.",
+        "Rename the file; of an .svs check where its tags were lost.",
+    ),
+    "areas-joined": Entry(
+        "The file holds several specimen areas of one scale. They are screened as one slide: laid "
+        "out as the file states their places, else in a row; the facts of the report say where "
+        "each lies, in level-0 pixels of that slide.",
+        "To look at a cell in the file's own image, subtract the place of its area.",
+    ),
+    "picture-left-out": Entry(
+        "The file holds another image of an area's size that by its name or its scale is a label, "
+        "a macro or an overview. It was not screened.",
+        "If it is a specimen area, export it as a file of its own.",
+    ),
+    "focal-planes": Entry(
+        "The file holds several focal planes. One is read, the best-focused where their pixels "
+        "can be compared; cells that are in focus in another may be missed.",
+        "Look through the planes where it matters, or scan with extended focus.",
+    ),
+    "unread-area": Entry(
+        "Part of the slide could not be read, and was not screened; see area.unread.",
+        "Copy the file again, or scan the slide again.",
+    ),
+    "nothing-screened": Entry(
+        "No cells were seen on the overview: nothing was screened.",
+        "Look at the slide. If it has cells, screen with --set foreground.enabled=false.",
+    ),
+    "uncoded": Entry(
+        "A warning from a report that an earlier version wrote, which had no codes.",
+        "Screen the slide again.",
+    ),
+}
+"""Of slides, as they are opened and screened."""
+
+BATCHES: dict[str, Entry] = {
+    "files-not-read": Entry(
+        "Files that look like slides, by their ending or their content, are of kinds that are not "
+        "read. Each is named with what would read it.",
+        "Export them as a format that is read (see the README), or move them away.",
+    ),
+    "images-left-out": Entry(
+        "Plain images in folders carry no scale, and were left out.",
+        "Give their scale with --mpp or --mpp-table if they are slides.",
+    ),
+    "mpp-table-unused": Entry(
+        "Rows of --mpp-table name none of the slides.",
+        "Check their names: a slide is named by its file, with folders in front where needed.",
+    ),
+    "no-lock": Entry(
+        "The file system of --out has no locks. The run goes on, but another one that is started "
+        "there would not be noticed.",
+        "See to it that nothing else writes there, or write to a local disk.",
+    ),
+    "runtime-fallback": Entry(
+        "The runtime or precision that would be taken first can't be had on this machine; the "
+        "next best one runs.",
+        "Nothing, but for speed. `cytolibra doctor` tells what this machine can run.",
+    ),
+}
+"""Of a batch as a whole."""
+
+ANNOTATIONS: dict[str, Entry] = {
+    "annotation-mpp": Entry(
+        "The annotation file, or a setting, states another µm per pixel than the image itself. The "
+        "image's own is used; where it carries none the file's, and that before the setting's.",
+        "Nothing, if the annotations were drawn by a tool that didn't know the scale. Else check "
+        "that they are of this image.",
+    ),
+    "annotation-mpp-used": Entry(
+        "The image carries no µm per pixel, and what the annotation tool noted down is used.",
+        "Check it, or give images that carry their scale.",
+    ),
+    "annotations-not-read": Entry(
+        "Files beside annotations are called like images, but hold nothing of a known format. They "
+        "are passed over, and their images are left out: they may have cells.",
+        "Look at these files: a comma for a point or a note in a line is enough.",
+    ),
+    "box-outline-differ": Entry(
+        "An annotation has a box and an outline or mask that lie elsewhere (less than half of them "
+        "is shared). The box holds.",
+        "Look at these annotations; take away whichever is wrong.",
+    ),
+    "boxes-on-glass": Entry(
+        "A third or more of the annotated boxes that were looked at (up to some 50 of a set) hold "
+        "nothing but even background. They are used as they are.",
+        "Check that the annotations are of these images, in this frame and at this scale.",
+    ),
+    "boxes-outside": Entry(
+        "Some boxes lie wholly outside of their image, or of what was scanned of it. Those outside "
+        "of the image are left out; where it were more than half, they would be refused.",
+        "Check that the annotations are of this image, in this frame and at this scale.",
+    ),
+    "category-twice": Entry(
+        "Several categories of a COCO file have the same name. They are one class.",
+        "Nothing, if they mean the same. Else give them different names.",
+    ),
+    "category-unused": Entry(
+        "A category of a COCO file only stands above others (their supercategory), and no "
+        "annotation is of it. It is no class.",
+        "Nothing.",
+    ),
+    "cells-of-two-classes": Entry(
+        "Cells of different classes have exactly the same box. Each is taken as a cell.",
+        "Look at them, and take away the class that is wrong.",
+    ),
+    "cells-twice": Entry(
+        "Cells of one class have exactly the same box. Each counts, as the file has it.",
+        "Take the doubles out of the file: a detector can find a cell only once.",
+    ),
+    "class-attribute": Entry(
+        "Regions of a VIA file have several attributes. The one whose name means a class is taken.",
+        "If another one is the class, call it class.",
+    ),
+    "class-count": Entry(
+        "The YAML file of a YOLO set says a number of classes (nc) that its names don't have. The "
+        "names hold.",
+        "Mend nc or names.",
+    ),
+    "class-files-differ": Entry(
+        "Several files beside YOLO labels name the classes differently. classes.txt goes before "
+        "obj.names, that before YAML files.",
+        "Take away the ones that don't belong to these labels.",
+    ),
+    "class-numbers": Entry(
+        "No file says what the numbers of YOLO's classes mean. The numbers are taken as names.",
+        "Put classes.txt or the set's YAML file beside the labels, or up to two folders above.",
+    ),
+    "classes-alike": Entry(
+        "Names of classes differ in capitals or blanks only. They are different classes.",
+        "If they are one, map them in the table of classes (classes, --classes OLD=NEW).",
+    ),
+    "columns-several": Entry(
+        "Several columns of a table could be the class, the slide or the image, and they differ. "
+        "The first in the list of known names is used.",
+        "Rename or delete the column that isn't meant.",
+    ),
+    "corner-assumed": Entry(
+        "A table has x, y, width and height (or `bbox`), and doesn't say whether x and y are a "
+        "corner or the centre. They are taken for the top left corner, as COCO has it.",
+        "Call the columns left, top, width, height, or x_center, y_center, width, height.",
+    ),
+    "corners-swapped": Entry(
+        "The corners of boxes stand in the wrong order, or a width or height is negative. They are "
+        "put in order.",
+        "Nothing, if the boxes are right; look at some.",
+    ),
+    "counted-from-zero": Entry(
+        "Boxes of a VOC file begin at 0, though VOC counts pixels from 1. They are read as VOC's: "
+        "one pixel further to the top left.",
+        "Nothing; it is one pixel.",
+    ),
+    "crowds-ignored": Entry(
+        "The annotations mark crowds of cells, or objects as difficult. Their places are ignored: "
+        "neither cells nor background.",
+        "If your tool calls every mask a crowd, read them as cells: crowds: cells, --crowds cells.",
+    ),
+    "detections-read": Entry(
+        "The file is what `cytolibra screen` wrote: cells that a model found, not what a person "
+        "annotated. It is read all the same.",
+        "Don't train or evaluate on it before a person has gone through it.",
+    ),
+    "difficult-unclear": Entry(
+        "An object of a VOC file is difficult neither yes (1, true, yes) nor no. It is taken as "
+        "not difficult.",
+        "Write 0 or 1.",
+    ),
+    "encoding-assumed": Entry(
+        "A table is no UTF-8 and doesn't tell its encoding. It is read as Windows' western one "
+        "(cp1252), which latin-1 is a part of.",
+        "Look whether names have their accents; else save the table as UTF-8.",
+    ),
+    "frame-qupath": Entry(
+        "The slide has bounds, to which QuPath crops it: annotations by QuPath count from their "
+        "corner, and are moved by as much.",
+        "Nothing, if QuPath opened the slide by OpenSlide. Else set `frame` to slide.",
+    ),
+    "ids-mixed": Entry(
+        "Ids of a COCO file are numbers in one place and text in another. Text that is a plain "
+        "number is that number.",
+        "Nothing; or mend the tool that wrote it.",
+    ),
+    "image-by-own-name": Entry(
+        "The image that an annotation file names isn't there; one with the annotation file's own "
+        "name is, and is taken.",
+        "Nothing, if images were renamed together with their annotations.",
+    ),
+    "image-capitals": Entry(
+        "The name of an image differs in capitals from that in the annotations. It is taken, as "
+        "no other is called so.",
+        "Nothing.",
+    ),
+    "image-other-ending": Entry(
+        "The annotations name an image with another ending (.jpg for .png). As both are plain "
+        "images and no other is called so, it is taken.",
+        "Nothing, if images were converted and kept their size.",
+    ),
+    "image-other-folder": Entry(
+        "The annotations name a folder that the one of the image is not called, where it is the "
+        "folder given as --images or says nothing (images). The image is taken.",
+        "Nothing, if this is the folder that was annotated. Images of different slides often have "
+        "the same names.",
+    ),
+    "images-without-annotations": Entry(
+        "Images lie beside annotated ones and have no annotation file. They are left aside: "
+        "nobody says whether they have cells.",
+        "Annotate them, or give those without cells an empty annotation file.",
+    ),
+    "images-without-cells": Entry(
+        "A file that lists all images of a task has some without any shape. They are taken as "
+        "fields without cells: all of them is background.",
+        "Make sure that the task was finished; take images that nobody looked at out of the file.",
+    ),
+    "images-without-labels": Entry(
+        "Images lie beside labelled ones and have no YOLO label file. By YOLO's own rule they are "
+        "fields without cells, unless more have none than have one; then they are left out.",
+        "Set unlabelled (--unlabelled) to negative or left-out; unannotated cells that are taken "
+        "as background spoil training.",
+    ),
+    "keypoints": Entry(
+        "Lines of YOLO labels are boxes with keypoints. The boxes are taken.",
+        "Nothing.",
+    ),
+    "mask-frame": Entry(
+        "The runs of a CVAT mask don't fill its frame. The frame is taken as the box.",
+        "Look at these cells; export the task again.",
+    ),
+    "outline-closed": Entry(
+        "Outlines were drawn open, with their ends close to each other (up to a quarter of their "
+        "length). They are taken as closed; others are lines, and left out.",
+        "Nothing, if they go around cells.",
+    ),
+    "parts-grouped": Entry(
+        "Shapes of one label with the same group_id in a Labelme file are parts of one cell, which "
+        "has the box around all of them.",
+        "If they are cells of their own, take the group_id away.",
+    ),
+    "planes-merged": Entry(
+        "Cells are drawn on several focal planes: boxes of one class on different planes that "
+        "overlap by more than half (intersection over union). Each counts once, as drawn first.",
+        "Nothing.",
+    ),
+    "predictions": Entry(
+        "YOLO labels have a confidence in each line, as a detector writes them. They are taken as "
+        "annotations, and the confidence is left aside.",
+        "Make sure that a person looked at them: a detector's output is no truth.",
+    ),
+    "rows-without-cells": Entry(
+        "Rows of a table name an image and no place. They count as no cell; the image counts as "
+        "annotated.",
+        "Nothing, if the image has no cells.",
+    ),
+    "shapes-left-out": Entry(
+        "Shapes that enclose nothing or can't be told, such as lines, skeletons and empty masks, "
+        "are no cells, and are left out.",
+        "Draw a box, an outline or a point where a cell is meant.",
+    ),
+    "text-as-class": Entry(
+        "Some regions of a layer carry a text of their own, which goes before the layer's name as "
+        "their class; others don't.",
+        "If a text is a comment, map it to the class in the table of classes.",
+    ),
+    "tiles-left-out": Entry(
+        "QuPath's tiles, TMA cores and the image itself are objects too, but no cells. They are "
+        "left out.",
+        "Nothing.",
+    ),
+    "z-left-out": Entry(
+        "Corners have a third number, which differs from corner to corner. It is left out: the "
+        "first two are x and y.",
+        "Nothing.",
+    ),
+}
+"""Of annotations, as they are read."""
+
+REFUSALS: dict[str, Entry] = {
+    "boxes-elsewhere": Entry(
+        "More than half of the boxes of an image (of three or more), or of all, lie outside of it "
+        "or of what was scanned. They are of another image, at another scale or in another frame.",
+        "Give the right image. For slides with bounds, try the setting `frame`.",
+    ),
+    "geographic-crs": Entry(
+        "A GeoJSON file states a coordinate reference system: degrees or metres on the Earth.",
+        "Export it in pixels of the image, or take the member `crs` out if they are pixels.",
+    ),
+    "strict": Entry(
+        "--strict was given, and the slide has warnings.",
+        "Mend what is warned of, or screen it without --strict.",
+    ),
+    "out-in-use": Entry(
+        "Another run is at work in the output folder. One run at a time has it, or one of each "
+        "--shard of one count.",
+        "Wait until it has ended, name another --out, or part the slides with --shard i/n.",
+    ),
+    "mpp-missing": Entry(
+        "Neither the slide nor the user says how many µm a pixel is wide; it is never guessed.",
+        "Give it with --mpp, or one a slide with --mpp-table.",
+    ),
+    "mpp-oblong": Entry(
+        "The slide states different scales in x and y: it can't be measured.",
+        "If the file is wrong, overrule it by --mpp-override or --mpp-table.",
+    ),
+    "boxes-are-corners": Entry(
+        "Boxes that should be x, y, width and height reach over the border of their images, while "
+        "all of them fit as x_min, y_min, x_max and y_max.",
+        "Write widths and heights: x_max - x_min, y_max - y_min.",
+    ),
+    "boxes-are-shares": Entry(
+        "All boxes lie within the first two pixels of their images: they seem to be shares of it.",
+        "Multiply them by the width and height of the image.",
+    ),
+    "image-not-there": Entry(
+        "Annotations name an image that isn't there. One of the same name in another folder is "
+        "another image.",
+        "Give --images the folder that the names are relative to; skip_missing passes over the "
+        "images that are somewhere else.",
+    ),
+    "yolo-ambiguous": Entry(
+        "Lines of YOLO labels have more than five numbers, which may be outlines or boxes with "
+        "keypoints: all lines together allow both.",
+        "Say which: yolo: polygons or pose, --yolo; or kpt_shape in the set's YAML file.",
+    ),
+    "channels": Entry(
+        "The slide's channels are not grey or RGB, with opacity or without: those of fluorescence, "
+        "say. Which would be red, green and blue is not guessed.",
+        "Export it as RGB of 8 bits a sample.",
+    ),
+    "colour-contradiction": Entry(
+        "The file says otherwise than its frames do how colours are stored (RGB or YCbCr), and it "
+        "can't be read here so that they come out right.",
+        "Export the slide anew, or as TIFF.",
+    ),
+    "exif-size": Entry(
+        "The annotations state the size of the picture as it is stored, but EXIF has it turned "
+        "as it is shown. Whether they were drawn on the one or the other can't be told.",
+        "Turn the picture for good (as `exiftran -a` or `magick -auto-orient` do) and annotate "
+        "that; or, if they were drawn on what is shown, exchange the stated width and height.",
+    ),
+    "ending-contradicted": Entry(
+        "The content of the file is not what its ending promises, as with a preview that is left "
+        "of a slide. Nobody knows whether it is the slide.",
+        "Copy the slide again, with all its files; rename the file if it is what its content says.",
+    ),
+    "data-missing": Entry(
+        "The file is only the head of a slide, whose pixels lie in other files that are missing or "
+        "not read.",
+        "Copy the slide's data folder beside it, under the same name, or export it as a TIFF.",
+    ),
+    "vendor-refused": Entry(
+        "The format was recognised, and its reader refuses the file. No other reader is tried, as "
+        "it might show a part of the slide or another picture.",
+        "Copy the file again, or export it from the scanner's software as a pyramidal TIFF.",
+    ),
+    "several-areas": Entry(
+        "The file holds several images that may each be a specimen area, but of different scales "
+        "or kinds of pixels, or at places that overlap: they can't be joined.",
+        "Export each as a file of its own.",
+    ),
+    "planes-unreadable": Entry(
+        "The file holds several focal planes which can't be told apart or decoded.",
+        "Export the plane that is in focus as a file of its own.",
+    ),
+    "kind-not-read": Entry(
+        "The file's ending is that of a scanner's own format which is not read.",
+        "Export it as SVS, DICOM, pyramidal TIFF or OME-TIFF.",
+    ),
+    "too-coarse": Entry(
+        "The slide is coarser than the model by more than 2 times.",
+        "Take a model for this scale; --set tiler.allow_coarse=true screens it all the same.",
+    ),
+}
+"""What is refused, by code."""
+
+WARNINGS: Mapping[str, Entry] = {**SLIDES, **BATCHES, **ANNOTATIONS}
+"""What is warned of, by code."""
