@@ -121,12 +121,12 @@ def test_a_lower_threshold_hides_no_abnormal_cell(seed, ones, others, balance):
         assert (overlaps > 0.5).any(), (box, after)
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0.05, 1))
-def test_below_the_model_s_own_thresholds_abnormal_cells_are_only_added(seed, share):
+@given(st.integers(0, 2**32 - 1), st.tuples(*[score] * 4))
+def test_below_the_model_s_own_thresholds_abnormal_cells_are_only_added(seed, shares):
     """Not even their boxes change: what is added has the lesser margin."""
     found = crowd(seed)
     own = {tuple(box) for box in abnormal_boxes(screened(found, BALANCE)).tolist()}
-    lower = {tuple(box) for box in abnormal_boxes(screened(found, BALANCE * share)).tolist()}
+    lower = {tuple(box) for box in abnormal_boxes(screened(found, BALANCE * shares)).tolist()}
     assert own <= lower
 
 
