@@ -74,7 +74,9 @@ def read(path: Path, content: Content) -> Iterator[Drawing]:
     told = [Remark("detections-read", "these cells were found by a model")] if own else []
     name = own or own_name(path, SUFFIXES)
     remarks = Counter(told) + found.remarks()
-    yield draw(name, found.cells(), frame="bounds", remarks=remarks)
+    # What `screen` wrote before it knew of QuPath's frame names none: it lies in the slide's.
+    older = own is not None and isinstance(content, dict) and "frame" not in content
+    yield draw(name, found.cells(), frame="slide" if older else "bounds", remarks=remarks)
 
 
 @dataclass

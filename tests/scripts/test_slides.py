@@ -1,14 +1,15 @@
 """Slides are trained on and judged directly, whatever format their annotations have."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 from annotationfiles import CELLS, HEIGHT, MPP, WIDTH, WRITERS
+from blobs import BlobDetector, blob_slide
 from rich.console import Console
-from slidefiles import break_tiles, write_pyramid
+from slidefiles import break_tiles, write_pyramid, write_scn
 
 from configs import ConfigError, validate
 from data.annotations import AnnotationSettings
@@ -19,6 +20,9 @@ from data.fields.images import ImageError
 from data.fields.regions import cut_fields
 from models import load_detector
 from pipeline.network.detector import RuntimeSettings, TileDetector
+from pipeline.reports.writers import write_reports
+from pipeline.screen import screen_slide
+from pipeline.settings import ScreenSettings
 from scripts.evaluate import measure
 from scripts.slides import images_of, read_annotated
 from scripts.training.run import TrainSettings, run_training
@@ -131,34 +135,6 @@ def test_one_broken_tile_spoils_the_crops_that_show_it_and_no_others(slide, tmp_
     assert sum(told) < 20  # all of them where the survey gives up
 
 
-def write_scn(path, pixels, corner, size):
-    """A slide by Leica, of whose area only a part was scanned, at 0.25 µm/px."""
-    width, height = size
-    views = [(0, 0, width, height, 128, 96), (*corner, *pixels.shape[1::-1], *pixels.shape[1::-1])]
-    images = "".join(
-        f'<image name="i{i}" uuid="urn:uuid:{i}"><creationDate>2020-01-01T00:00:00Z</creationDate>'
-        f'<device model="m" version="1"/><pixels sizeX="{px}" sizeY="{py}">'
-        f'<dimension sizeX="{px}" sizeY="{py}" r="0" ifd="{i}"/></pixels>'
-        f'<view sizeX="{w * 250}" sizeY="{h * 250}" offsetX="{x * 250}" offsetY="{y * 250}" '
-        'spacingZ="0"/><scanSettings><objectiveSettings><objective>40</objective>'
-        "</objectiveSettings><illuminationSettings><numericalAperture>0.4</numericalAperture>"
-        "<illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings>"
-        "</image>"
-        for i, (x, y, w, h, px, py) in enumerate(views)
-    )
-    xml = (
-        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" '
-        f'uuid="urn:uuid:8"><collection name="c" uuid="urn:uuid:9" sizeX="{width * 250}" '
-        f'sizeY="{height * 250}">{images}</collection></scn>'
-    )
-    kind = {"photometric": "rgb", "compression": "jpeg", "tile": (256, 256), "metadata": None}
-    scale = {"resolution": (4e4, 4e4), "resolutionunit": "CENTIMETER"}
-    with tifffile.TiffWriter(path, bigtiff=True) as out:
-        out.write(np.full((96, 128, 3), 235, np.uint8), description=xml, **kind)
-        out.write(pixels, **kind, **scale)
-    return path
-
-
 def test_what_was_drawn_in_qupath_lies_on_the_cells_of_a_slide_with_bounds(tmp_path):
     pixels = np.full((HEIGHT, WIDTH, 3), 235, np.uint8)
     for _, left, top, right, bottom in CELLS:
@@ -194,3 +170,27 @@ def test_a_slide_that_cannot_be_read_is_named(slide, tmp_path):
     with pytest.raises(ImageError, match=r"a b\.tif") as refusal:
         images_of(fields).crop(0, (200, 200), (0, 0, 200, 200))
     assert refusal.value.path == broken
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_what_a_screening_found_on_a_slide_scanned_in_part_is_read_back(tmp_path, older):
+    """cells.geojson lies in QuPath's frame, older ones in the whole slide's; cells.csv in that."""
+    image = blob_slide((1024, 768), [(100, 200), (700, 500)], [1, 0])
+    path = write_scn(tmp_path / "part.scn", image, (512, 384), (4096, 3072))
+    settings = ScreenSettings.model_validate({"foreground": {"enabled": False}})
+    report = screen_slide(path, BlobDetector(), settings)
+    folder = tmp_path / "out" / "part.scn"
+    folder.mkdir(parents=True)
+    write_reports(report, folder)
+    cells = report.cells.boxes
+    if older:
+        geojson = json.loads((folder / "cells.geojson").read_text(encoding="utf-8"))
+        del geojson["frame"]
+        for feature in geojson["features"]:
+            ring = np.add(feature["geometry"]["coordinates"], (512, 384))
+            feature["geometry"]["coordinates"] = ring.tolist()
+        (folder / "cells.geojson").write_text(json.dumps(geojson), encoding="utf-8")
+    for name in ("cells.geojson", "cells.csv"):
+        (field,) = read_annotated(folder / name, path, CLASSES).fields
+        found = field.boxes[np.lexsort(field.boxes.T)]
+        np.testing.assert_allclose(found, cells[np.lexsort(cells.T)], atol=0.02)
