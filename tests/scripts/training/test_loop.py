@@ -451,7 +451,7 @@ def test_what_could_not_be_read_changes_no_other_crop(values, tmp_path):
 def test_where_nothing_can_be_read_the_reason_is_one_line(values, tmp_path, workers):
     break_image(values, "1.png")
     break_image(values, "2.png")
-    with pytest.raises(ConfigError, match=r"[12].png: cannot be read as an image") as caught:
+    with pytest.raises(ConfigError, match=r"[12].png: damaged or truncated image") as caught:
         run(values, tmp_path / "run", workers=workers)
     assert "Traceback" not in str(caught.value)
     assert multiprocessing.active_children() == []
