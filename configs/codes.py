@@ -150,6 +150,11 @@ SLIDES: dict[str, Entry] = {
         "can be compared; cells that are in focus in another may be missed.",
         "Look through the planes where it matters, or scan with extended focus.",
     ),
+    "bounds-beyond": Entry(
+        "The scanned area that the file states reaches beyond the slide. What lies on the slide is "
+        "screened; all of it, where nothing of the area does.",
+        "Look whether the report's picture shows all of the specimen.",
+    ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
         "Copy the file again, or scan the slide again.",

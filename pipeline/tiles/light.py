@@ -23,11 +23,13 @@ class Light:
             is nearly as clear.
         middle: brightness that half of the pixels exceed.
         tint: greatest difference between the mean red, green and blue of the bright pixels.
+        colour: difference of red, green and blue that one pixel in ten thousand exceeds.
     """
 
     bright: float
     middle: float
     tint: float
+    colour: float
 
 
 def measure_light(pixels: NDArray[np.uint8]) -> Light | None:
@@ -38,4 +40,6 @@ def measure_light(pixels: NDArray[np.uint8]) -> Light | None:
     brightness = pixels @ _LUMINANCE
     middle, bright = np.percentile(brightness, [50, 95])
     clear = pixels[brightness >= bright].mean(axis=0)
-    return Light(float(bright), float(middle), float(clear.max() - clear.min()))
+    spread = pixels.max(axis=1).astype(np.int16) - pixels.min(axis=1)
+    colour = float(np.percentile(spread, 99.99))
+    return Light(float(bright), float(middle), float(clear.max() - clear.min()), colour)

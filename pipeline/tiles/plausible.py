@@ -9,7 +9,7 @@ with the fault, each field alone:
 
 - brightness of the clear parts 228 to 255, of half of the picture 125 to 253; at half of the light
   116 to 127, inverted 62 to 233 and 5 to 95;
-- tint of the clear parts 0 to 34;
+- tint of the clear parts 0 to 34; of colour one pixel in a hundred at least 31;
 - sharpness 0.40 to 0.75; blurred by 1 µm (sigma) 0.19 to 0.26, by 0.5 µm, which the eye hardly
   sees, 0.30 to 0.48;
 - colour of nuclei -0.18 to 0.29, the middle of nine fields -0.04 to 0.16; with red and blue swapped
@@ -39,6 +39,9 @@ LEAST_BRIGHT, LEAST_MIDDLE = 170, 90
 
 MOST_TINT = 60
 """Greatest difference of red, green and blue in the clear parts."""
+
+LEAST_COLOUR = 6
+"""Difference of red, green and blue, 0..255, that one pixel in ten thousand has at least."""
 
 LEAST_SHARP = 0.28
 """Sharpness below which more than half of the places looked at must not lie; see `sharpness`."""
@@ -81,6 +84,7 @@ def find_implausible(slide: Slide, foreground: Foreground) -> list[Doubt]:
         foreground: where its cells are, with the light of its overview.
     """
     doubts = [*_of_light(foreground.light), *_of_area(slide, foreground)]
+    doubts += _of_colour(slide, foreground)
     if any(doubt.code == "too-dark" for doubt in doubts):
         return doubts  # focus and colour of what is dark say nothing
     samples = [s for pixels in _places(slide, foreground) if (s := measure(pixels))]
@@ -153,6 +157,14 @@ def _of_light(light: Light | None) -> Iterator[Doubt]:
             f"its clear parts are tinted: red, green and blue differ by {light.tint:.0f} of 255 "
             f"(expected: at most {MOST_TINT})",
         )
+
+
+def _of_colour(slide: Slide, foreground: Foreground) -> Iterator[Doubt]:
+    """Tells of a grey slide that is stored in colours; one stored in grey is told by its reader."""
+    light = foreground.light
+    known = any(doubt.code == "grey" for doubt in slide.doubts)
+    if light and light.colour < LEAST_COLOUR and foreground.mask.any() and not known:
+        yield Doubt(code="grey", text="its red, green and blue are alike: it is grey")
 
 
 def _of_area(slide: Slide, foreground: Foreground) -> Iterator[Doubt]:

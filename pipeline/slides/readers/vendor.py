@@ -13,6 +13,7 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from configs import Doubt
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.areas import area_facts, joined
@@ -129,6 +130,7 @@ def _header(handle: openslide.OpenSlide) -> Header:
         objective=_number(properties, openslide.PROPERTY_NAME_OBJECTIVE_POWER),
         background=_background(properties),
         bounds=_bounds(properties, sizes[0]),
+        doubts=tuple(_doubts_of_bounds(properties, sizes[0])),
     )
     return _with_planes(_with_areas(header, properties), properties)
 
@@ -193,14 +195,31 @@ def _background(properties: Mapping[str, str]) -> Color:
 
 
 def _bounds(properties: Mapping[str, str], size: Size) -> Rect | None:
+    stated = _stated_bounds(properties)
+    return stated and stated.intersection(Rect(0, 0, size.width, size.height))
+
+
+def _stated_bounds(properties: Mapping[str, str]) -> Rect | None:
     names = ("X", "Y", "WIDTH", "HEIGHT")
     values = [
         _number(properties, getattr(openslide, f"PROPERTY_NAME_BOUNDS_{name}")) for name in names
     ]
     if None in values:
         return None
-    stated = Rect(*(int(value) for value in values if value is not None))
-    return stated.intersection(Rect(0, 0, size.width, size.height))
+    return Rect(*(int(value) for value in values if value is not None))
+
+
+def _doubts_of_bounds(properties: Mapping[str, str], size: Size) -> Iterator[Doubt]:
+    """Tells of a scanned area that reaches beyond the slide, or lies outside of it."""
+    stated, bounds = _stated_bounds(properties), _bounds(properties, size)
+    if stated and stated != bounds:
+        whole = f"{size.width} x {size.height} px"
+        done = "what lies on it is screened" if bounds else "all of it is screened"
+        text = (
+            f"its scanned area, {stated.width} x {stated.height} px at ({stated.x}, {stated.y}), "
+            f"reaches beyond the slide of {whole}: {done}"
+        )
+        yield Doubt(code="bounds-beyond", text=text)
 
 
 def _number(properties: Mapping[str, str], name: str) -> float | None:

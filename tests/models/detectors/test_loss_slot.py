@@ -75,7 +75,12 @@ def test_every_loss_trains_every_detector(detector, loss):
         assert all(value.isfinite() for value in losses.values())
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
     with torch.no_grad():
-        assert set(model.eval()([torch.rand(3, 64, 64)])[0]) == {"boxes", "labels", "scores", "class_scores"}
+        assert set(model.eval()([torch.rand(3, 64, 64)])[0]) == {
+            "boxes",
+            "labels",
+            "scores",
+            "class_scores",
+        }
 
 
 def batch():

@@ -38,6 +38,7 @@ def test_a_smear_in_focus_is_no_doubt(drawn):
         (lambda image: 255 - image, "too-dark"),
         (lambda image: (image * 0.4).astype(np.uint8), "too-dark"),
         (lambda image: (image * [1.0, 0.9, 0.6]).astype(np.uint8), "tinted-glass"),
+        (lambda image: np.repeat(image[..., 1:2], 3, axis=2), "grey"),
         (lambda image: blurred(image, 1.5), "out-of-focus"),
         (lambda image: blurred(image, 3), "out-of-focus"),
     ],
@@ -97,7 +98,7 @@ def large(share):
     slide = array_slide(np.full((1000, 1000, 3), 240, np.uint8), mpp=4.0)
     mask = np.zeros((1000, 1000), bool)
     mask.reshape(-1)[: round(share * mask.size)] = True
-    return find_implausible(slide, Foreground(mask, 1.0, Light(240, 240, 0)))
+    return find_implausible(slide, Foreground(mask, 1.0, Light(240, 240, 0, 90)))
 
 
 @pytest.mark.parametrize(
@@ -116,4 +117,5 @@ def test_light_is_measured_as_it_falls():
     assert light.middle == pytest.approx(100)
     assert light.bright == pytest.approx(0.299 * 250 + 0.587 * 240 + 0.114 * 230)
     assert light.tint == pytest.approx(20)
+    assert light.colour == pytest.approx(20)
     assert measure_light(pixels[:0]) is None

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,8 +171,7 @@ def test_evaluation_of_a_trained_model_covers_every_class(values, tmp_path, coco
 
 
 def call(*arguments):
-    command = [sys.executable, "-m", "scripts", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return CliRunner().invoke(build_app("train"), list(map(str, arguments)))
 
 
 def test_wrong_calls_get_one_line_and_exit_code_2(values, tmp_path):
@@ -190,7 +187,7 @@ def test_wrong_calls_get_one_line_and_exit_code_2(values, tmp_path):
         (["--config", config, "--out", config / "a"], "can't be made"),
     ]:
         result = call("train", *arguments)
-        assert result.returncode == 2, result.stderr
+        assert result.exit_code == 2, result.stderr
         assert result.stderr.startswith("error: ")
         assert message in result.stderr
         assert "Traceback" not in result.stderr

@@ -58,6 +58,7 @@ def test_header_of_a_scanner(tmp_path, properties):
     assert header.objective == 40
     assert header.background == (0xF0, 0xE1, 0xD2)
     assert header.bounds == Rect(10, 20, 200, 100)
+    assert header.doubts == ()
 
 
 def test_bounds_end_with_the_slide(tmp_path, properties):
@@ -68,6 +69,7 @@ def test_bounds_end_with_the_slide(tmp_path, properties):
     }
     header = VendorReader(write_pyramid(tmp_path / "a.tif", IMAGE)).header
     assert header.bounds == Rect(300, 0, 33, 94)
+    assert [doubt.code for doubt in header.doubts] == ["bounds-beyond"]
 
 
 def test_magnification_never_becomes_mpp(tmp_path, properties):
