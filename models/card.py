@@ -43,6 +43,51 @@ class GraphFacts(StrictModel):
     calibration: str = ""
 
 
+class RateFacts(StrictModel):
+    """How often what is no abnormal cell is reported as one; see `data.evaluation.Rate`.
+
+    Attributes:
+        per_mm2: false alarms a mm².
+        between: variance of the rate between slides, over its mean's square.
+        within: the same between fields of one slide.
+        units: number of fields or slides that it was seen on.
+        slides: of how many slides these are, as far as that is known.
+        mm2: their area.
+        found: false alarms on them.
+        unit_mm2: their mean area, weighted by area.
+        confused: of true abnormal cells outside of this group, the share that is reported in it.
+    """
+
+    per_mm2: float = Field(ge=0)
+    between: float = Field(gt=0)
+    within: float = Field(ge=0)
+    units: int = Field(ge=1)
+    slides: int = Field(ge=1)
+    mm2: float = Field(gt=0)
+    found: int = Field(ge=0)
+    unit_mm2: float = Field(gt=0)
+    confused: float = Field(0.0, ge=0, le=1)
+
+
+class FalseAlarms(StrictModel):
+    """What a model reports by chance, and what these figures hold for.
+
+    Attributes:
+        groups: by name: each abnormal class, "low grade" and "high grade" where the model has
+            several classes of one, and "abnormal".
+        unit: what varies: fields, or slides that are known to be normal.
+        data: what it was measured on.
+        thresholds: the model's, by class, with which these figures hold.
+        sha256: of the model's weights; empty in the model's own card.
+    """
+
+    groups: dict[str, RateFacts]
+    unit: Literal["field", "slide"]
+    data: str
+    thresholds: dict[str, float]
+    sha256: str = ""
+
+
 class ModelCard(StrictModel):
     """The sidecar: what a model is, what it saw, how good it is, and what it must not be used for.
 
@@ -63,6 +108,7 @@ class ModelCard(StrictModel):
         ap_cost: for each reduced precision the average precision that it loses against fp32, by
             the metric's name; a gain is negative.
         ap_cost_data: what that was measured on.
+        false_alarms: what is reported by chance; None where nobody measured it.
     """
 
     format: Literal["cytolibra-model-1"] = "cytolibra-model-1"
@@ -81,6 +127,7 @@ class ModelCard(StrictModel):
     graphs: dict[GraphKind, GraphFacts] = Field(default_factory=dict)
     ap_cost: dict[str, dict[str, float]] = Field(default_factory=dict)
     ap_cost_data: str = ""
+    false_alarms: FalseAlarms | None = None
 
     @model_validator(mode="after")
     def _one_threshold_a_class(self) -> ModelCard:

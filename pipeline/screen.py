@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from pydantic import JsonValue
 
-from configs import Doubt
-from models.card import ModelCard
+from configs import ConfigError, Doubt
+from models.card import FalseAlarms, ModelCard
 from pipeline.cells.classes import CellClass
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
 from pipeline.network.detector import TileDetector, own_thresholds
+from pipeline.reports.expectation import load_negatives, version_of, why_not
 from pipeline.reports.pictures import take_pictures
 from pipeline.reports.report import (
     ModelFacts,
@@ -277,6 +278,7 @@ def _report(
         timing=clock.total(),
         pictures=pictures,
         triage=settings.triage,
+        alarms=alarms_in_force(settings, detector.card),
     )
 
 
@@ -316,11 +318,16 @@ def in_force(settings: ScreenSettings, detector: TileDetector) -> InForce:
     """What is in force where this detector screens with these settings.
 
     Raises:
-        ConfigError: the slide rule is for another model, or the tiles are too small for its cells.
+        ConfigError: slide rule or negatives are for another model or other thresholds, or the tiles
+            are too small for its cells.
     """
     facts = describe_model(detector)
     if settings.triage.rule:
         load_rule(settings.triage.rule).check(facts.sha256, facts.threshold, facts.classes)
+    if settings.triage.negatives:
+        alarms = load_negatives(settings.triage.negatives)
+        if problem := why_not(alarms, facts.threshold, facts.sha256):
+            raise ConfigError(f"--negatives {settings.triage.negatives}: {problem}")
     return InForce(facts, settings_in_force(settings, detector), detector.runtime.fallback)
 
 
@@ -335,9 +342,16 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     values["runtime"] |= in_force | {"precision": runtime.precision}
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
+    values["triage"]["negatives"] = version_of(alarms_in_force(settings, detector.card))
     values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values
+
+
+def alarms_in_force(settings: ScreenSettings, card: ModelCard) -> FalseAlarms | None:
+    """How many false alarms to expect: by the lab's own normal slides, else by the model's card."""
+    negatives = settings.triage.negatives
+    return load_negatives(negatives) if negatives else card.false_alarms
 
 
 def settle_tiler(settings: ScreenSettings, card: ModelCard) -> TilerSettings:

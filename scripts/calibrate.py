@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,16 +24,34 @@ def calibrate(
         Path, typer.Argument(metavar="REPORTS", help="Folder that cytolibra screen wrote.")
     ],
     labels: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="CSV",
             help="Columns slide, label and, if it may be, patient. A label is a category of the "
             "Bethesda System, or positive or negative.",
         ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The rule that is written.")] = Path(
-        "slide_rule.json"
-    ),
+    ] = None,
+    negatives: Annotated[
+        bool,
+        typer.Option(
+            "--negatives",
+            help="All slides are known to be normal: measure false alarms on them instead.",
+        ),
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_PATH",
+            help="With --negatives: the model that screened them, for how it confuses grades.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What is written. Default: slide_rule.json, or false_alarms.json.",
+        ),
+    ] = None,
     sensitivity: Annotated[
         float, typer.Option(help="Share of positive slides to be found.")
     ] = 0.95,
@@ -47,7 +66,42 @@ def calibrate(
 
     Few features (counts and best scores of abnormal cells), weights that are never negative,
     figures by cross-validation. cytolibra screen --rule FILE uses it.
+
+    With --negatives: how many false alarms the model raises a mm² on normal slides of your own;
+    ten suffice for a start. cytolibra screen --negatives FILE suggests nothing that these explain.
     """
+    if negatives:
+        _measure_negatives(reports, labels, positive, model, out or Path("false_alarms.json"))
+        return
+    if labels is None:
+        raise ConfigError("give --labels, the slides' outcomes; or --negatives for normal slides")
+    _fit_rule(reports, labels, positive, sensitivity, folds, seed, out or Path("slide_rule.json"))
+
+
+def _measure_negatives(
+    reports: Path, labels: Path | None, positive: str | None, model: str | None, out: Path
+) -> None:
+    from models.card import find_model, read_card
+    from scripts.evaluation.false_alarms import false_alarm_figures
+    from scripts.evaluation.negatives import own_figures, read_negatives
+    from scripts.evaluation.table import false_alarm_table
+
+    known = read_card(find_model(model)).false_alarms if model else own_figures(reports)
+    alarms = read_negatives(reports, labels, positive, known)
+    _write({out: alarms.model_dump_json(indent=2) + "\n"})
+    Console().print(false_alarm_table(false_alarm_figures(alarms)))
+    Console().print(f"{alarms.data}: {out}", soft_wrap=True)
+
+
+def _fit_rule(
+    reports: Path,
+    labels: Path,
+    positive: str | None,
+    sensitivity: float,
+    folds: int,
+    seed: int,
+    out: Path,
+) -> None:
     from scripts.evaluation.slide_level import fit_rule, read_labelled
 
     if not 0 < sensitivity <= 1:
@@ -56,16 +110,26 @@ def calibrate(
     meaning = f"{positive} and more severe" if positive else "any abnormal category"
     rule, scores = fit_rule(slides, sensitivity, meaning, folds, seed)
     picture = out.with_suffix(".svg")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(rule.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        picture.write_text(_draw(scores, slides.positive, rule), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--out {out}: can't be written: {error.strerror}") from error
+    drawn = _draw(scores, slides.positive, rule)
+    _write({out: rule.model_dump_json(indent=2) + "\n", picture: drawn})
     for note in slides.notes:
         typer.echo(note)
     Console().print(_table(rule))
     Console().print(f"{out}; its ROC curve: {picture}", soft_wrap=True)
+
+
+def _write(texts: Mapping[Path, str]) -> None:
+    """Writes files.
+
+    Raises:
+        ConfigError: one can't be written.
+    """
+    for path, text in texts.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--out {path}: can't be written: {error.strerror}") from error
 
 
 def _table(rule: SlideRule) -> Table:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from data.fields.fieldset import Field, FieldSet
     from data.fields.images import Pixels
     from models import DenseDetector
+    from models.card import FalseAlarms
     from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
     from scripts.evaluation.thresholds import Chosen, Target
@@ -59,6 +60,14 @@ def evaluate(
     save_model: Annotated[
         Path | None, typer.Option(help="Folder for a copy of the model with these thresholds.")
     ] = None,
+    write_false_alarms: Annotated[
+        bool,
+        typer.Option(
+            "--write-false-alarms",
+            help="Write the false alarms a mm² into the model's model.json, by which a report "
+            "tells what is more than chance. With new thresholds they are written anew anyway.",
+        ),
+    ] = False,
     against: Annotated[
         str | None,
         typer.Option(
@@ -104,6 +113,12 @@ def evaluate(
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
     from scripts.evaluation.evidence import draw
+    from scripts.evaluation.false_alarms import (
+        check_card_writable,
+        false_alarm_figures,
+        measure_false_alarms,
+    )
+    from scripts.evaluation.false_alarms import write_false_alarms as write_alarms
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.files import name_outputs, write_outputs
     from scripts.evaluation.thresholds import check_writable, read_targets, save_thresholds
@@ -114,6 +129,8 @@ def evaluate(
     loaded = load_detector(model)
     targets = read_targets(at_sensitivity or [], at_precision or [], loaded.config)
     check_writable(loaded, bool(targets), write_thresholds, save_model)
+    if write_false_alarms:
+        check_card_writable(loaded.folder)
     fields = _read_fields(loaded, data, images)
     draws = draw(fields, by, level)
     evidence, ran = _find(loaded, settings, fields)
@@ -123,14 +140,35 @@ def evaluate(
         figures["against"] = _compare(evidence, against, settings, draws)
     chosen, problem = _choose(evidence, targets, draws, data.name)
     figures |= {"operating": chosen.figures} if chosen else {}
+    alarms = _false_alarms(evidence, data.name, None)
+    figures |= {"false_alarms": false_alarm_figures(alarms)} if alarms else {}
     write_outputs(name_outputs(out), evidence, images, figures)
     _tell(figures, fields.notes, name_outputs(out).page)
     tell_doubts(fields)
     if problem:
         raise problem
+    if write_false_alarms:
+        alarms = measure_false_alarms(evidence, data.name)  # says what is missing
+        assert loaded.card is not None
+        assert loaded.folder is not None
+        write_alarms(loaded.card, loaded.folder, alarms)
+        typer.echo(f"False alarms written: {loaded.folder}")
     if chosen:
-        for folder in save_thresholds(loaded, chosen, write_thresholds, save_model):
+        new = _false_alarms(evidence, data.name, dict(chosen.thresholds))
+        for folder in save_thresholds(loaded, chosen, new, write_thresholds, save_model):
             typer.echo(f"Thresholds written: {folder}")
+
+
+def _false_alarms(
+    evidence: Evidence, data: str, thresholds: dict[str, float] | None
+) -> FalseAlarms | None:
+    """What is reported by chance; None where these fields can't tell."""
+    from scripts.evaluation.false_alarms import measure_false_alarms
+
+    try:
+        return measure_false_alarms(evidence, data, thresholds)
+    except ConfigError:
+        return None
 
 
 def _judge_slides(
@@ -245,12 +283,19 @@ def _choose(
 
 
 def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
-    from scripts.evaluation.table import against_table, figures_table, operating_table
+    from scripts.evaluation.table import (
+        against_table,
+        false_alarm_table,
+        figures_table,
+        operating_table,
+    )
 
     console = Console()
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
     console.print(figures_table(figures, figures["settings"]["model"]))
+    if "false_alarms" in figures:
+        console.print(false_alarm_table(figures["false_alarms"]))
     if "operating" in figures:
         console.print(operating_table(figures["operating"]))
     if "against" in figures:

@@ -109,6 +109,13 @@ Rule = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Slide rule of cytolibra calibrate: which are suspicious."),
 ]
+Negatives = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="False alarms on normal slides of your own, by cytolibra calibrate --negatives.",
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -141,6 +148,7 @@ def screen(
     strict: Strict = False,
     shard: ShardText = None,
     rule: Rule = None,
+    negatives: Negatives = None,
     engine: Annotated[
         EngineName, typer.Option(help="This machine, or a cluster by Ray (an extra).")
     ] = EngineName.local,
@@ -176,6 +184,7 @@ def screen(
         "runtime.device": device,
         "runtime.precision": precision,
         "triage.rule": rule,
+        "triage.negatives": negatives,
         "reports.csv": csv.value if csv else None,
     }
     settings = _read_settings(config, set_ or (), flags)

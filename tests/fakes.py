@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from configs import Doubt
+from models.card import FalseAlarms, RateFacts
 from pipeline.cells.classes import CellClass
 from pipeline.geometry import Detections, Rect
 from pipeline.reports.pictures import Pictures
@@ -33,6 +34,34 @@ MODEL = ModelFacts(
 )
 
 
+GROUPS = (*(c.name for c in CLASSES if c.abnormal), "high grade", "low grade", "abnormal")
+
+
+def make_alarms(per_mm2: float = 0.1, confused: float = 0.0, **rates: float) -> FalseAlarms:
+    """Figures of false alarms: a rate for all groups, others by name, with little spread."""
+
+    def facts(name: str) -> RateFacts:
+        rate = rates.get(name.replace("-", "_").replace(" ", "_"), per_mm2)
+        return RateFacts(
+            per_mm2=rate,
+            between=0.05,
+            within=0.0,
+            units=30,
+            slides=30,
+            mm2=300.0,
+            found=round(rate * 300),
+            unit_mm2=10.0,
+            confused=0.0 if name == "abnormal" else confused,
+        )
+
+    return FalseAlarms(
+        groups={name: facts(name) for name in GROUPS},
+        unit="slide",
+        data="30 made-up slides",
+        thresholds=dict(MODEL.threshold),
+    )
+
+
 def make_cells(count: int, seed: int = 0, classes: int = len(CLASSES)) -> Detections:
     """Random cells on a slide of 4000 x 3000 level-0 pixels."""
     rng = np.random.default_rng(seed)
@@ -58,6 +87,7 @@ def make_report(
     unread: tuple[tuple[float, float, float, float], ...] = (),
     warnings: tuple[str, ...] = (),  # sentences, of any code
     pictures: Pictures | None = None,
+    alarms: FalseAlarms | None = None,  # by default hardly any
     bounds: tuple[int, int, int, int] | None = None,
     csv: str = "plain",
 ) -> SlideReport:
@@ -86,4 +116,5 @@ def make_report(
         warnings=[Doubt(code="uncoded", text=text) for text in warnings],
         timing={"tiles": 1.23456},
         pictures=pictures,
+        alarms=alarms or make_alarms(),
     )

@@ -55,6 +55,12 @@ BETHESDA = (
     Category("adenocarcinoma", "adenocarcinoma", 8, (60, 40, 110)),
 )
 
+ABNORMAL = "abnormal"
+"""All abnormal classes together."""
+
+_GRADES = {"high grade": ("ASC-H", "HSIL", "SCC"), "low grade": ("ASC-US", "LSIL")}
+"""Squamous categories by grade, the more severe first."""
+
 _NORMAL_COLORS: tuple[Color, ...] = ((0, 140, 110), (80, 130, 90), (0, 130, 150))
 _ABNORMAL_COLORS: tuple[Color, ...] = (
     (208, 28, 40),
@@ -68,6 +74,24 @@ _ABNORMAL_COLORS: tuple[Color, ...] = (
 def find_category(name: str) -> Category | None:
     """The Bethesda category that a class name stands for, however it is spelled, or None."""
     return _BY_SPELLING.get(_spelling(name))
+
+
+def group_by_grade(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:
+    """Groups of classes that can be told with more certainty than each of them.
+
+    Returns:
+        Indices of "high grade" and "low grade", where the model has several classes of one, and of
+        "abnormal", all of them.
+    """
+    of_grade: dict[str, list[int]] = {grade: [] for grade in _GRADES}
+    for index, cell_class in enumerate(classes):
+        category = find_category(cell_class.name)
+        for grade, names in _GRADES.items():
+            if cell_class.abnormal and category and category.name in names:
+                of_grade[grade].append(index)
+    abnormal = tuple(index for index, c in enumerate(classes) if c.abnormal)
+    grades = {grade: tuple(members) for grade, members in of_grade.items() if len(members) > 1}
+    return grades | ({ABNORMAL: abnormal} if abnormal else {})
 
 
 def order_by_severity(classes: Sequence[CellClass]) -> list[int]:

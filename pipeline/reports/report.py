@@ -17,8 +17,10 @@ import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 
 from configs import Doubt, StrictModel
+from models.card import FalseAlarms
 from pipeline.cells.classes import CellClass, is_abnormal
 from pipeline.geometry import Boxes, Detections, Rect, Size
+from pipeline.reports.expectation import Expectation, expect_cells, why_not
 from pipeline.reports.pictures import Pictures
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
 from pipeline.slides.readers.base import Fact
@@ -117,6 +119,9 @@ class SlideReport(_Part):
         ge=0, description="all cells by screened area; null where nothing was screened"
     )
     suggestion: Suggestion
+    expectation: Expectation | None = Field(
+        None, description="found against expected by chance; null where that is not known"
+    )
     adequacy: Literal["not_assessed"] = "not_assessed"
     warnings: tuple[Doubt, ...] = Field(description="what a person should know, by stable codes")
     timing: dict[str, float] = Field(description="seconds by stage")
@@ -236,6 +241,7 @@ def build_report(
     timing: Mapping[str, float],
     pictures: Pictures | None = None,
     triage: TriageSettings | None = None,
+    alarms: FalseAlarms | None = None,
 ) -> SlideReport:
     """Counts the cells, suggests a category and puts the report together.
 
@@ -249,10 +255,17 @@ def build_report(
         timing: seconds by stage.
         pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
         triage: settings of the suggestion; None for the defaults.
+        alarms: what the model reports by chance, where that is known.
     """
     names = [c.name for c in model.classes]
     numbers = np.bincount(cells.labels, minlength=len(names)).tolist()
     counts = dict(zip(names, numbers, strict=True))
+    unknown = why_not(alarms, model.threshold, model.sha256)
+    expectation = (
+        expect_cells(counts, model.classes, alarms, area.screened_mm2)
+        if alarms and not unknown
+        else None
+    )
     report = SlideReport(
         slide=slide,
         model=model,
@@ -261,7 +274,8 @@ def build_report(
         counts=counts,
         abnormal_cells=int(is_abnormal(cells, model.classes).sum()),
         cells_per_mm2=round(len(cells) / area.screened_mm2, 3) if area.screened_mm2 else None,
-        suggestion=suggest_by_cells(cells, model.classes, triage),
+        suggestion=suggest_by_cells(cells, model.classes, expectation or unknown or "", triage),
+        expectation=expectation,
         warnings=tuple(warnings),
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
         software=software_versions(),

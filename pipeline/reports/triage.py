@@ -1,29 +1,37 @@
 """From a slide's cells to a suggested category of the Bethesda System: a rule, not a diagnosis.
 
-By itself the rule is uncalibrated: no set of slides with known outcome stands behind it. It errs
-towards review, as one cell at or above its class's threshold is enough by default; ``min_cells``
-asks for more. With a rule of `cytolibra calibrate` it also says whether the slide is suspicious.
-It never calls a slide negative.
+A class is suggested where more of it was found than the model reports by chance in so much area;
+where no single class stands out, its grade is, or that there are abnormal cells at all. Without
+figures of the model's false alarms nothing is suggested. With a rule of `cytolibra calibrate` it is
+also said whether the slide is suspicious. It never calls a slide negative.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from configs import StrictModel
-from pipeline.cells.classes import CellClass, order_by_severity
+from pipeline.cells.classes import ABNORMAL, CellClass, group_by_grade, order_by_severity
 from pipeline.geometry import Detections
+from pipeline.reports.expectation import Expectation, Finding
 from pipeline.reports.slide_rule import load_rule
 
-RULE_VERSION = "1"
+RULE_VERSION = "2"
 NO_CELLS = "no cells above threshold"
 NO_ABNORMAL_CELLS = "no abnormal cells above threshold"
+BY_CHANCE = "no more than the false alarms expected"
+UNGRADED = "abnormal cells, of no certain grade"
+NO_FIGURES = "abnormal cells above threshold; no category, as false alarms are unknown"
 BELOW_RULE = "below the slide rule's threshold"
-TOO_FEW_CELLS = "abnormal cells above threshold, too few to suggest a category"
+
+
+Level = Literal["class", "grade", "abnormal"]
+"""How much of a finding is certain: its class, low or high grade, or that it is abnormal."""
 
 
 class TriageSettings(StrictModel):
@@ -35,14 +43,20 @@ class TriageSettings(StrictModel):
         description="cells at or above threshold that a class needs to be suggested",
     )
     rule: Path | None = Field(default=None, description="a file of `cytolibra calibrate`")
+    negatives: Path | None = Field(
+        default=None, description="a file of `cytolibra calibrate --negatives`"
+    )
 
 
 class Suggestion(StrictModel):
     """A suggested category, with the rule that led to it."""
 
-    category: str = Field(description="a class of the model, or why none is suggested")
+    category: str = Field(description="a class or a grade, or why none is suggested")
     rule: str = Field(description="the rule in words")
     version: str = Field(description="version of the rule")
+    level: Level | None = Field(
+        default=None, description="how fine the category is; null where none is suggested"
+    )
     score: float | None = Field(
         default=None, description="how suspicious the slide is, by a calibrated rule; else null"
     )
@@ -52,13 +66,17 @@ class Suggestion(StrictModel):
 
 
 def suggest_by_cells(
-    cells: Detections, classes: Sequence[CellClass], settings: TriageSettings | None = None
+    cells: Detections,
+    classes: Sequence[CellClass],
+    expectation: Expectation | str,
+    settings: TriageSettings | None = None,
 ) -> Suggestion:
     """What `suggest` says and, where there is a calibrated rule, whether that is suspicious.
 
     Args:
         cells: at or above threshold; labels index the classes.
         classes: the model's.
+        expectation: found against expected, or why that is not known.
         settings: None for the defaults.
 
     Raises:
@@ -67,48 +85,95 @@ def suggest_by_cells(
     settings = settings or TriageSettings()
     numbers = np.bincount(cells.labels, minlength=len(classes)).tolist()
     counts = {c.name: count for c, count in zip(classes, numbers, strict=True)}
-    plain = suggest(counts, classes, settings)
+    plain = suggest(counts, classes, expectation, settings)
     if settings.rule is None:
         return plain
     rule = load_rule(settings.rule)
     score = rule.score(cells, classes)
     suspicious = score >= rule.threshold
+    level = plain.level if suspicious else None
     shown = f"slide score {score:.3f}, suspicious from {rule.threshold:.3f} on"
     return Suggestion(
         category=plain.category if suspicious else BELOW_RULE,
         rule=f"{shown}; calibrated on {rule.slides} slides for a sensitivity of {rule.wanted:.0%}; "
-        f"category: {plain.rule.partition(';')[0]}",
+        f"category: {plain.rule}",
         version=rule.version,
+        level=level,
         score=round(score, 4),
         suspicious=suspicious,
     )
 
 
 def suggest(
-    counts: Mapping[str, int], classes: Sequence[CellClass], settings: TriageSettings | None = None
+    counts: Mapping[str, int],
+    classes: Sequence[CellClass],
+    expectation: Expectation | str,
+    settings: TriageSettings | None = None,
 ) -> Suggestion:
-    """Suggests the most severe abnormal class that has at least ``min_cells`` cells.
+    """Suggests the most severe class, else grade, of which there is more than chance would have.
 
     Args:
         counts: cells at or above threshold by class name; absent names count as 0.
         classes: the model's classes; `pipeline.cells.classes.order_by_severity` ranks them.
-        settings: the rule's one number; None for its default.
+        expectation: found against expected, or why that is not known.
+        settings: None for the defaults.
     """
     settings = settings or TriageSettings()
-    rule = (
-        f"most severe abnormal class with at least {settings.min_cells} "
-        f"{'cell' if settings.min_cells == 1 else 'cells'} at or above threshold; "
-        "not calibrated on slides with known outcome"
-    )
-    category = _choose(counts, classes, settings.min_cells)
-    return Suggestion(category=category, rule=rule, version=RULE_VERSION)
+    if not any(counts.get(c.name, 0) for c in classes if c.abnormal):
+        category = NO_ABNORMAL_CELLS if any(counts.values()) else NO_CELLS
+        return _suggestion(category, "no cell of an abnormal class reaches its threshold")
+    if isinstance(expectation, str):
+        return _suggestion(NO_FIGURES, expectation)
+    groups = expectation.groups
+    for name in _names(classes):
+        finding = groups.get(name)
+        if finding and finding.is_more and finding.found >= settings.min_cells:
+            category = UNGRADED if name == ABNORMAL else name
+            return _suggestion(
+                category, _explain(name, finding, counts, classes), _level(name, classes)
+            )
+    whole = groups.get(ABNORMAL)
+    return _suggestion(BY_CHANCE, _numbers("abnormal cells", whole) if whole else "")
 
 
-def _choose(counts: Mapping[str, int], classes: Sequence[CellClass], min_cells: int) -> str:
-    abnormal = [classes[i].name for i in order_by_severity(classes) if classes[i].abnormal]
-    for name in abnormal:
-        if counts.get(name, 0) >= min_cells:
-            return name
-    if any(counts.get(name, 0) for name in abnormal):
-        return TOO_FEW_CELLS
-    return NO_ABNORMAL_CELLS if any(counts.values()) else NO_CELLS
+def _suggestion(category: str, rule: str, level: Level | None = None) -> Suggestion:
+    return Suggestion(category=category, rule=rule, version=RULE_VERSION, level=level)
+
+
+def _level(name: str, classes: Sequence[CellClass]) -> Level:
+    if name in (c.name for c in classes):
+        return "class"
+    return "abnormal" if name == ABNORMAL else "grade"
+
+
+def _names(classes: Sequence[CellClass]) -> list[str]:
+    """What may be suggested, the most severe first and the finest of it."""
+    grades = group_by_grade(classes)
+    order = [classes[i].name for i in order_by_severity(classes) if classes[i].abnormal]
+    last = {
+        max((order.index(classes[i].name) for i in members), default=0): grade
+        for grade, members in grades.items()
+        if grade != ABNORMAL
+    }
+    names = []
+    for rank, name in enumerate(order):
+        names.append(name)
+        if rank in last:  # a grade comes behind the last of its classes
+            names.append(last[rank])
+    return [*names, ABNORMAL]
+
+
+def _explain(
+    name: str, finding: Finding, counts: Mapping[str, int], classes: Sequence[CellClass]
+) -> str:
+    what = f"{name} cells" if name in (c.name for c in classes) else f"cells of {name}"
+    text = _numbers(f"{name} cells" if name == ABNORMAL else what, finding)
+    members = [classes[i].name for i in group_by_grade(classes).get(name, ())]
+    if members:
+        most = max(members, key=lambda member: counts.get(member, 0))
+        text += f"; of its classes {most} most often, none of them beyond doubt"
+    return text
+
+
+def _numbers(what: str, finding: Finding) -> str:
+    return f"{what}: found {finding.found}, expected by chance {finding.low} to {finding.high}"

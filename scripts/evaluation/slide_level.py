@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,21 +25,17 @@ from data.evaluation.slide_metrics import (
     threshold_for,
 )
 from data.fields.splits import stratify
-from data.tables import Sheet, read_sheet
-from pipeline.cells.classes import find_category
 from pipeline.geometry import Detections
 from pipeline.reports.cells_table import read_cells
 from pipeline.reports.report import SlideReport
 from pipeline.reports.slide_rule import Share, SlideRule, feature_names, slide_features
+from scripts.evaluation.labels import read_labels
 
 FEWEST = 10
 """Slides of either outcome below which nothing can be fitted."""
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """L2 penalties a slide that cross-validation chooses from."""
-
-_POSITIVE = {"1", "true", "positive", "abnormal", "yes"}
-_NEGATIVE = {"0", "false", "negative", "normal", "no"}
 
 
 @dataclass(frozen=True)
@@ -75,78 +69,40 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
 
     Args:
         reports: what ``cytolibra screen`` wrote.
-        labels: CSV with the columns slide, label and, if it may be, patient; a slide is called by
-            its path below the folder, its file's name, or that without extension.
+        labels: see `read_labels`.
         positive_from: the least severe category that counts as positive; None: any but normal.
 
     Raises:
         ConfigError: a file can't be read, a label is not known, a name fits no slide or several,
             or the reports were made with different models.
     """
-    found = {path.parent.relative_to(reports).as_posix(): path for path in _report_files(reports)}
-    by_name: dict[str, set[str]] = defaultdict(set)
-    for name in found:
-        for alias in (name, Path(name).name, Path(name).stem):
-            by_name[normalize("NFC", alias)].add(name)
-    outcomes: dict[str, tuple[bool, str]] = {}
-    missing = []
-    sheet = _read_labels(labels)
-    for line, row in sheet.records():
-        matches = by_name.get(normalize("NFC", row["slide"]), set())
-        if len(matches) > 1:
-            raise ConfigError(f"{labels}: {row['slide']} may be {' or '.join(sorted(matches))}")
-        if not matches:
-            missing.append(row["slide"])
-            continue
-        name = next(iter(matches))
-        if name in outcomes:
-            raise ConfigError(f"{labels}: line {line}: {name} has two labels")
-        try:
-            positive = is_positive(row["label"], positive_from)
-        except ConfigError as error:
-            raise ConfigError(f"{labels}: line {line}: {error}") from error
-        outcomes[name] = positive, normalize("NFC", row.get("patient", "")) or name
-    if not outcomes:
+    found = find_reports(reports)
+    told = read_labels(found, labels, positive_from)
+    if not told.outcomes:
         raise ConfigError(f"{labels}: names none of the {len(found)} slides in {reports}")
-    names = sorted(outcomes)
-    read = [_read_report(found[name]) for name in names]
-    _check_one_model([report for report, _ in read], reports)
-    _, groups = np.unique([outcomes[name][1] for name in names], return_inverse=True)
-    unlabelled = sorted(set(found) - set(outcomes))
-    notes = [f"{labels}: {doubt}" for doubt in sheet.doubts]
+    names = sorted(told.outcomes)
+    read = [_read_result(found[name]) for name in names]
+    check_one_model([report for report, _ in read], reports)
+    patients = [told.outcomes[name].patient for name in names]
+    _, groups = np.unique(patients, return_inverse=True)
+    unlabelled = sorted(set(found) - set(told.outcomes))
+    notes = [f"{labels}: {doubt}" for doubt in told.doubts]
     notes += [
         f"{len(rest)} slides {what}: {', '.join(rest[:5])}{', …' if len(rest) > 5 else ''}"
-        for what, rest in (("with a label have no report", missing), ("have no label", unlabelled))
+        for what, rest in (
+            ("with a label have no report", told.missing),
+            ("have no label", unlabelled),
+        )
         if rest
     ]
     return LabelledSlides(
         names=tuple(names),
         reports=tuple(report for report, _ in read),
         cells=tuple(cells for _, cells in read),
-        positive=np.array([outcomes[name][0] for name in names]),
+        positive=np.array([told.outcomes[name].is_positive for name in names]),
         groups=groups,
         notes=tuple(notes),
     )
-
-
-def is_positive(label: str, positive_from: str | None) -> bool:
-    """Whether a label, a category or a word, counts as positive.
-
-    Raises:
-        ConfigError: it is not known.
-    """
-    word = label.strip().lower()
-    if word in _POSITIVE | _NEGATIVE:
-        return word in _POSITIVE
-    category = find_category(label.strip())
-    if category is None:
-        raise ConfigError(
-            f"label {label!r}: neither a category of the Bethesda System, nor positive or negative"
-        )
-    least = find_category(positive_from) if positive_from else None
-    if positive_from and least is None:
-        raise ConfigError(f"--positive {positive_from}: no category of the Bethesda System")
-    return category.severity >= (least.severity if least else 1)
 
 
 @dataclass(frozen=True)
@@ -355,36 +311,41 @@ def _share(estimate: Estimate) -> Share:
     )
 
 
-def _report_files(reports: Path) -> list[Path]:
+def find_reports(reports: Path) -> dict[str, Path]:
+    """The ``report.json`` of each slide in a folder, by the slide's name below it.
+
+    Raises:
+        ConfigError: there are none.
+    """
     found = sorted(reports.rglob("report.json")) if reports.is_dir() else []
     if not found:
         raise ConfigError(f"{reports}: there are no reports of cytolibra screen")
-    return found
+    return {path.parent.relative_to(reports).as_posix(): path for path in found}
 
 
-def _read_labels(labels: Path) -> Sheet:
+def read_report(path: Path) -> SlideReport:
+    """A slide's report, without its cells.
+
+    Raises:
+        ConfigError: it is none, or not whole.
+    """
     try:
-        sheet = read_sheet(labels)
-    except ConfigError as error:
-        raise ConfigError(f"--labels {error}") from error
-    names = [name.lower() for name in sheet.header]
-    if not sheet.rows or not {"slide", "label"} <= set(names):
-        raise ConfigError(f"--labels {labels}: needs the columns slide and label")
-    for column in ("slide", "label", "patient"):
-        if names.count(column) > 1:
-            raise ConfigError(f"--labels {labels}: has the column {column} twice")
-    return sheet
-
-
-def _read_report(path: Path) -> tuple[SlideReport, Detections]:
-    try:
-        report = SlideReport.model_validate_json(path.read_text(encoding="utf-8"))
+        return SlideReport.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
         raise ConfigError(f"{path.parent}: is no complete result of cytolibra screen") from error
+
+
+def _read_result(path: Path) -> tuple[SlideReport, Detections]:
+    report = read_report(path)
     return report, read_cells(path.parent / "cells.csv", report.model.classes)
 
 
-def _check_one_model(reports: Sequence[SlideReport], folder: Path) -> None:
+def check_one_model(reports: Sequence[SlideReport], folder: Path) -> None:
+    """Makes sure that reports were made with one model and one set of thresholds.
+
+    Raises:
+        ConfigError: they weren't.
+    """
     made = {(r.model.sha256, tuple(sorted(r.model.threshold.items()))) for r in reports}
     if len(made) > 1:
         raise ConfigError(

@@ -38,6 +38,21 @@ def _table(title: str, *headings: str) -> Table:
     return table
 
 
+def false_alarm_table(alarms: Figures) -> Table:
+    """How often what is no abnormal cell is reported as one."""
+    area = f"in {alarms['in_mm2']:g} mm²"
+    table = _table("False alarms at the thresholds", "", "found", "a mm²", area, "confused")
+    for name, entry in alarms["groups"].items():
+        low, high = entry["expected"]
+        told = str(entry["found"]), show(entry["per_mm2"], 1), f"{low} to {high}"
+        table.add_row(name, *told, show(entry["confused"]))
+    table.caption = (
+        f"{area}: expected of another {alarms['unit']} of that area, 95%. confused: share of the "
+        "other abnormal cells that is called so"
+    )
+    return table
+
+
 def operating_table(operating: Figures) -> Table:
     """Thresholds that were asked for, and what they give."""
     headings = ("", "wanted", "score", "sens.", "interval", "prec.", "interval")

@@ -19,7 +19,7 @@ from data.evaluation import (
     threshold_for_sensitivity,
 )
 from models import DenseDetector, DetectorConfig, ModelCard
-from models.card import SIDECAR, WEIGHTS, ZOO, save_card
+from models.card import SIDECAR, WEIGHTS, ZOO, FalseAlarms, save_card
 from models.storage.graphs import FILES
 from scripts.evaluation.evidence import Draws, Evidence
 from scripts.evaluation.figures import rates
@@ -200,9 +200,21 @@ def check_writable(
 
 
 def save_thresholds(
-    detector: DenseDetector, chosen: Chosen, write: bool, copy: Path | None
+    detector: DenseDetector,
+    chosen: Chosen,
+    alarms: FalseAlarms | None,
+    write: bool,
+    copy: Path | None,
 ) -> list[Path]:
     """Writes the thresholds into the model's sidecar, or into that of a copy, or both.
+
+    Args:
+        detector: the model.
+        chosen: the thresholds.
+        alarms: what is reported by chance with them, where that is known; what was known for the
+            old ones holds no more.
+        write: whether the model's own sidecar is written.
+        copy: a folder for a copy of the model.
 
     Returns:
         The folders that have them.
@@ -212,7 +224,11 @@ def save_thresholds(
     """
     assert detector.card is not None
     assert detector.folder is not None
-    new = {"thresholds": dict(chosen.thresholds), "threshold_rule": chosen.rule}
+    new = {
+        "thresholds": dict(chosen.thresholds),
+        "threshold_rule": chosen.rule,
+        "false_alarms": alarms,
+    }
     card = detector.card.model_copy(update=new)
     folders = [folder for folder in (detector.folder if write else None, copy) if folder]
     for folder in folders:

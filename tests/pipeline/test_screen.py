@@ -8,14 +8,18 @@ import pytest
 from blobs import CLASSES, BlobDetector, blob_slide
 from slidefiles import break_tiles, write_aperio, write_image, write_pyramid, write_scn
 
+from configs import ConfigError
 from data.synth import draw_field
 from models import ModelCard, ModelFileError, build_detector
+from models.card import FalseAlarms, RateFacts
 from pipeline.errors import SlideError
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from pipeline.network.devices import find_device
 from pipeline.network.precision import find_precision
+from pipeline.reports.expectation import version_of
+from pipeline.reports.triage import BY_CHANCE, NO_FIGURES
 from pipeline.reports.writers import write_reports
-from pipeline.screen import screen_slide
+from pipeline.screen import in_force, screen_slide
 from pipeline.settings import ScreenSettings
 
 SIZE = (1500, 1100)
@@ -54,7 +58,8 @@ def test_finds_every_cell_once_wherever_the_seams_fall(slide, scattered):
         assert np.abs(np.array(found) - expected).max() <= 2
     assert report.counts == {name: labels.count(i) for i, name in enumerate(CLASSES)}
     assert report.abnormal_cells == labels.count(1)
-    assert report.suggestion.category == "HSIL"
+    assert report.suggestion.category == NO_FIGURES
+    assert "does not know how many false alarms" in report.suggestion.rule
     assert report.area.screened_mm2 == pytest.approx(1500 * 1100 * 0.25**2 / 1e6)
 
 
@@ -265,3 +270,56 @@ def test_a_slide_that_was_scanned_whole_has_no_bounds_to_tell(slide):
     report = screen_slide(slide, BlobDetector(), settings())
     assert report.slide.bounds is None
     assert "frame" not in {fact.name for fact in report.slide.facts}
+
+
+def with_figures(per_mm2):
+    """The detector, whose card says how often it calls what is normal HSIL."""
+    spread = {"between": 0.05, "within": 0.0, "units": 30, "slides": 30}
+    rate = RateFacts(per_mm2=per_mm2, mm2=300.0, found=0, unit_mm2=10.0, **spread)
+    detector = BlobDetector()
+    alarms = FalseAlarms(
+        groups={"HSIL": rate, "abnormal": rate},
+        unit="slide",
+        data="made up",
+        thresholds=detector.card.thresholds,
+    )
+    detector.card = detector.card.model_copy(update={"false_alarms": alarms})
+    return detector, alarms
+
+
+def test_a_category_is_suggested_where_more_was_found_than_chance_has(slide, scattered):
+    abnormal = scattered[1].count(1)
+    mm2 = 1500 * 1100 * 0.25**2 / 1e6
+    few, many = with_figures(1.0)[0], with_figures(abnormal / mm2)[0]
+    report = screen_slide(slide, few, settings())
+    assert (report.suggestion.category, report.suggestion.level) == ("HSIL", "class")
+    assert report.expectation.groups["HSIL"].found == abnormal
+    report = screen_slide(slide, many, settings())
+    assert (report.suggestion.category, report.suggestion.level) == (BY_CHANCE, None)
+    finding = report.expectation.groups["HSIL"]
+    assert finding.low < abnormal < finding.high
+
+
+def test_a_lab_s_own_normal_slides_go_before_the_model_s_figures(tmp_path, slide, scattered):
+    detector, alarms = with_figures(1.0)
+    rate = alarms.groups["HSIL"].model_copy(update={"per_mm2": 1e5})
+    own = alarms.model_copy(update={"groups": {"HSIL": rate, "abnormal": rate}})
+    path = tmp_path / "negatives.json"
+    path.write_text(own.model_dump_json())
+    chosen = settings(triage={"negatives": path})
+    report = screen_slide(slide, detector, chosen)
+    assert report.suggestion.category == BY_CHANCE
+    assert report.settings["triage"]["negatives"] == version_of(own)
+    assert in_force(settings(), detector).settings["triage"]["negatives"] == version_of(alarms)
+
+
+def test_negatives_of_another_model_or_other_thresholds_are_a_wrong_call(tmp_path):
+    detector, alarms = with_figures(1.0)
+    path = tmp_path / "negatives.json"
+    path.write_text(alarms.model_copy(update={"sha256": "other"}).model_dump_json())
+    with pytest.raises(ConfigError, match="measured with another model"):
+        in_force(settings(triage={"negatives": path}), detector)
+    path = tmp_path / "more.json"
+    path.write_text(alarms.model_copy(update={"thresholds": {"HSIL": 0.9}}).model_dump_json())
+    with pytest.raises(ConfigError, match="other thresholds"):
+        in_force(settings(triage={"negatives": path}), detector)

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from configs import ConfigError
 from pipeline.reports.slide_rule import load_rule
 from scripts.cli import build_app
-from scripts.evaluation.slide_level import fit_rule, is_positive, judge, read_labelled
+from scripts.evaluation.labels import is_positive
+from scripts.evaluation.slide_level import fit_rule, judge, read_labelled
 
 SIDES = ("x_min", "y_min", "x_max", "y_max")
 

@@ -69,6 +69,14 @@ def test_writes_figures_page_and_detections(model, coco, tmp_path):
     assert "interval: 90%" in " ".join(output.split())
 
 
+def test_too_few_fields_say_nothing_of_false_alarms(model, coco, tmp_path):
+    before = (model / "model.json").read_bytes()
+    output = call(model, coco, "--out", tmp_path, "--write-false-alarms", code=2)
+    assert "false alarms: 2 fields or slides say nothing about their spread" in output
+    assert (tmp_path / "metrics.json").is_file()
+    assert (model / "model.json").read_bytes() == before
+
+
 def test_tells_what_was_ignored(model, crowded, tmp_path):
     output = call(model, crowded, "--out", tmp_path)
     (told,) = json.loads((tmp_path / "metrics.json").read_text())["warnings"]

@@ -27,7 +27,7 @@ from pipeline.reports.writers import write_reports, write_whole
 
 CONTRACT = (
     "schema_version status slide model settings area counts abnormal_cells cells_per_mm2 "
-    "suggestion adequacy warnings timing software notice"
+    "suggestion expectation adequacy warnings timing software notice"
 )
 
 
@@ -61,7 +61,7 @@ def test_written_report_fits_the_schema_and_the_contract(tmp_path: Path, count: 
     )
     assert " ".join(report["model"]) == "name sha256 classes mpp threshold"
     assert " ".join(report["area"]) == "slide_mm2 screened_mm2 skipped_share unread_mm2 unread"
-    assert " ".join(report["suggestion"]) == "category rule version score suspicious"
+    assert " ".join(report["suggestion"]) == "category rule version level score suspicious"
     assert report["status"] == "complete"
     assert report["adequacy"] == "not_assessed"
     assert report["notice"] == NOTICE

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fakes import make_alarms
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from configs import ConfigError
 from pipeline.cells.classes import CellClass
 from pipeline.geometry import Detections
+from pipeline.reports.expectation import expect_cells
 from pipeline.reports.slide_rule import SlideRule, feature_names, load_rule, slide_features
 from pipeline.reports.triage import BELOW_RULE, TriageSettings, suggest_by_cells
 
@@ -44,6 +46,12 @@ def cells(*found):
     )
     boxes = np.zeros((len(found), 4))
     return Detections(boxes, np.array(scores, np.float32), np.array(labels, np.int64))
+
+
+def expected(**counts):
+    """Counts set against hardly any false alarms."""
+    named = {name.replace("_", "-"): count for name, count in counts.items()}
+    return expect_cells(named, CLASSES, make_alarms(per_mm2=0.001), 1.0)
 
 
 found = st.lists(
@@ -111,14 +119,16 @@ def test_the_report_tells_score_rule_and_whether_it_is_suspicious(tmp_path):
     path = tmp_path / "rule.json"
     path.write_text(rule().model_dump_json())
     settings = TriageSettings(rule=path)
-    calm = suggest_by_cells(cells((1, 0.2)), CLASSES, settings)
+    calm = suggest_by_cells(cells((1, 0.2)), CLASSES, expected(ASC_US=1), settings)
     assert (calm.category, calm.suspicious) == (BELOW_RULE, False)
-    alarmed = suggest_by_cells(cells((1, 0.2), *[(2, 0.95)] * 6), CLASSES, settings)
+    alarmed = suggest_by_cells(
+        cells((1, 0.2), *[(2, 0.95)] * 6), CLASSES, expected(ASC_US=1, HSIL=6), settings
+    )
     assert (alarmed.category, alarmed.suspicious) == ("HSIL", True)
     assert alarmed.score > 0.5 > calm.score
     assert alarmed.version == rule().version
     assert "calibrated on 100 slides for a sensitivity of 95%" in alarmed.rule
-    plain = suggest_by_cells(cells((1, 0.2)), CLASSES)
+    plain = suggest_by_cells(cells((1, 0.2)), CLASSES, expected(ASC_US=1))
     assert (plain.category, plain.score, plain.suspicious) == ("ASC-US", None, None)
 
 

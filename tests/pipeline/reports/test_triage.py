@@ -1,20 +1,41 @@
 import itertools
 
 import pytest
-from fakes import CLASSES
+from fakes import CLASSES, make_alarms
 
-from pipeline.cells.classes import CellClass, class_colors, find_category, order_by_severity
+from pipeline.cells.classes import (
+    CellClass,
+    class_colors,
+    find_category,
+    group_by_grade,
+    order_by_severity,
+)
+from pipeline.reports.expectation import Expectation, expect_cells
 from pipeline.reports.triage import (
+    BY_CHANCE,
     NO_ABNORMAL_CELLS,
     NO_CELLS,
-    TOO_FEW_CELLS,
+    NO_FIGURES,
+    UNGRADED,
+    Suggestion,
     TriageSettings,
     suggest,
 )
 
+AREA = 10.0
+"""Square millimetres that were screened."""
+
 
 def classes(**abnormal: bool) -> list[CellClass]:
     return [CellClass(name=name, abnormal=flag) for name, flag in abnormal.items()]
+
+
+def expected(counts: dict[str, int], **figures: float) -> Expectation:
+    return expect_cells(counts, CLASSES, make_alarms(**figures), AREA)
+
+
+def suggested(counts: dict[str, int], **figures: float) -> Suggestion:
+    return suggest(counts, CLASSES, expected(counts, **figures))
 
 
 @pytest.mark.parametrize(
@@ -22,46 +43,89 @@ def classes(**abnormal: bool) -> list[CellClass]:
     [
         ({}, NO_CELLS),
         ({"NILM": 5000}, NO_ABNORMAL_CELLS),
-        ({"NILM": 5000, "ASC-US": 1}, "ASC-US"),
-        ({"LSIL": 90, "ASC-H": 1}, "ASC-H"),
-        ({"HSIL": 1, "LSIL": 90, "ASC-H": 7}, "HSIL"),
-        ({"SCC": 1, "HSIL": 30}, "SCC"),
+        ({"NILM": 5000, "ASC-US": 9}, "ASC-US"),
+        ({"LSIL": 90, "ASC-H": 9}, "ASC-H"),
+        ({"HSIL": 9, "LSIL": 90, "ASC-H": 7}, "HSIL"),
+        ({"SCC": 9, "HSIL": 30}, "SCC"),
     ],
 )
-def test_most_severe_class_with_a_cell_is_suggested(counts: dict[str, int], category: str) -> None:
-    assert suggest(counts, CLASSES).category == category
-
-
-@pytest.mark.parametrize(
-    ("counts", "category"),
-    [
-        ({"SCC": 2, "HSIL": 3}, "HSIL"),
-        ({"SCC": 3, "HSIL": 3}, "SCC"),
-        ({"SCC": 2, "HSIL": 1, "NILM": 50}, TOO_FEW_CELLS),
-    ],
-)
-def test_a_class_needs_the_least_number_of_cells(counts: dict[str, int], category: str) -> None:
-    suggestion = suggest(counts, CLASSES, TriageSettings(min_cells=3))
+def test_the_most_severe_class_beyond_chance_is_suggested(
+    counts: dict[str, int], category: str
+) -> None:
+    suggestion = suggested(counts)
     assert suggestion.category == category
-    assert "at least 3 cells" in suggestion.rule
+    assert suggestion.level == ("class" if category in (c.name for c in CLASSES) else None)
+
+
+def test_what_chance_explains_is_no_category() -> None:
+    counts = {"SCC": 1, "HSIL": 4, "LSIL": 3, "NILM": 900}
+    suggestion = suggested(counts, per_mm2=1.0, SCC=0.2, abnormal=1.2)
+    assert suggestion.category == BY_CHANCE
+    low, high = (expected(counts, per_mm2=1.2).groups["abnormal"].low, 0)
+    finding = expected(counts, per_mm2=1.0, SCC=0.2, abnormal=1.2).groups["abnormal"]
+    low, high = finding.low, finding.high
+    assert low < 8 <= high
+    assert suggestion.rule == f"abnormal cells: found 8, expected by chance {low} to {high}"
+
+
+def test_a_slide_full_of_one_grade_does_not_make_the_next() -> None:
+    counts = {"LSIL": 200, "HSIL": 20, "SCC": 2}
+    assert suggested(counts, confused=0.0).category == "HSIL"
+    assert suggested(counts, confused=0.15).category == "LSIL"
+
+
+def test_a_grade_is_suggested_where_its_classes_are_confused() -> None:
+    counts = {"HSIL": 14, "ASC-H": 12}
+    suggestion = suggest(
+        counts, CLASSES, expected(counts, HSIL=2.0, ASC_H=2.0, SCC=2.0, high_grade=0.5)
+    )
+    assert (suggestion.category, suggestion.level) == ("high grade", "grade")
+    assert "of its classes HSIL most often" in suggestion.rule
+
+
+def test_abnormal_is_suggested_where_no_grade_is_certain() -> None:
+    counts = {"HSIL": 14, "LSIL": 14}
+    figures = {"per_mm2": 2.0, "abnormal": 0.5}
+    suggestion = suggested(counts, **figures)
+    assert (suggestion.category, suggestion.level) == (UNGRADED, "abnormal")
+
+
+def test_without_figures_nothing_is_suggested_and_it_says_why() -> None:
+    suggestion = suggest({"SCC": 40}, CLASSES, "nobody measured it")
+    assert (suggestion.category, suggestion.rule) == (NO_FIGURES, "nobody measured it")
+    assert suggest({"NILM": 40}, CLASSES, "nobody measured it").category == NO_ABNORMAL_CELLS
+
+
+def test_a_class_needs_the_least_number_of_cells() -> None:
+    counts = {"SCC": 9, "HSIL": 30}
+    settings = TriageSettings(min_cells=10)
+    assert suggest(counts, CLASSES, expected(counts), settings).category == "HSIL"
 
 
 def test_the_order_of_the_model_s_classes_does_not_matter_to_bethesda() -> None:
-    counts = {"ASC-H": 1, "LSIL": 4}
+    counts = {"ASC-H": 9, "LSIL": 9}
     for order in itertools.permutations(CLASSES[:4]):
-        assert suggest(counts, order).category == "ASC-H"
+        figures = expect_cells(counts, order, make_alarms(), AREA)
+        assert suggest(counts, order, figures).category == "ASC-H"
+
+
+def test_grades_are_groups_of_several_classes() -> None:
+    names = {
+        grade: [CLASSES[i].name for i in members]
+        for grade, members in group_by_grade(CLASSES).items()
+    }
+    assert names == {
+        "high grade": ["ASC-H", "HSIL", "SCC"],
+        "low grade": ["ASC-US", "LSIL"],
+        "abnormal": ["ASC-US", "LSIL", "ASC-H", "HSIL", "SCC"],
+    }
+    assert group_by_grade(classes(normal=False, odd=True)) == {"abnormal": (1,)}
+    assert group_by_grade(classes(normal=False)) == {}
 
 
 def test_spelling_of_bethesda_names_does_not_matter() -> None:
     assert find_category("asc_us") is find_category("ASCUS") is find_category("ASC-US")
     assert find_category("koilocyte") is None
-
-
-def test_unknown_names_go_by_their_flags_and_order() -> None:
-    named = classes(normal=False, odd=True, worse=True)
-    assert suggest({"normal": 9, "odd": 5, "worse": 1}, named).category == "worse"
-    assert suggest({"normal": 9, "odd": 5}, named).category == "odd"
-    assert suggest({"normal": 9}, named).category == NO_ABNORMAL_CELLS
 
 
 def test_unknown_abnormal_names_rank_below_those_of_bethesda() -> None:
@@ -71,11 +135,10 @@ def test_unknown_abnormal_names_rank_below_those_of_bethesda() -> None:
 
 
 def test_wording_never_calls_a_slide_negative_nor_diagnoses() -> None:
-    for counts in ({}, {"NILM": 3}, {"HSIL": 1}):
-        text = suggest(counts, CLASSES).model_dump_json().lower()
+    for counts in ({}, {"NILM": 3}, {"HSIL": 1}, {"HSIL": 90}):
+        text = suggested(counts).model_dump_json().lower()
         assert "negative" not in text
         assert "diagnos" not in text
-        assert "not calibrated" in text
 
 
 def test_each_class_of_bethesda_has_its_own_color() -> None:

@@ -1,0 +1,277 @@
+"""Found against expected: how many cells of each class a screened area holds by chance.
+
+A detector reports abnormal cells on normal slides, too, and takes one grade for another. How often
+is measured (by `evaluate` on annotated fields, by `calibrate --negatives` on normal slides) and
+kept: in the model's card, or in a file of the lab's own. What a slide holds is set against it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from configs import ConfigError, StrictModel
+from data.evaluation import Mistakes, Rate, expect, fit_rate, share_between
+from models.card import FalseAlarms, RateFacts
+from pipeline.cells.classes import ABNORMAL, CellClass, group_by_grade
+
+LEVEL = 0.95
+"""Of the intervals."""
+
+_SAME = 1e-3
+"""Thresholds that differ by less are the same."""
+
+
+class Finding(StrictModel):
+    """What was found of a class or a group of classes, and what was to be expected by chance."""
+
+    found: int = Field(ge=0)
+    expected: float = Field(ge=0, description="false alarms, and cells of other grades named so")
+    low: int = Field(ge=0, description="a slide without such cells has at least so many")
+    high: int = Field(ge=0, description="and at most so many")
+
+    @property
+    def is_more(self) -> bool:
+        """Whether chance does not explain it."""
+        return self.found > self.high
+
+
+class Expectation(StrictModel):
+    """Found against expected, and what the latter rests on."""
+
+    groups: dict[str, Finding] = Field(description="by class, by grade, and abnormal as a whole")
+    level: float = Field(description="of the intervals")
+    basis: str = Field(description="what false alarms were measured on")
+
+
+def describe_mistakes(
+    mistakes: Mistakes,
+    mm2: NDArray[np.float64],
+    classes: Sequence[CellClass],
+    *,
+    data: str,
+    thresholds: Mapping[str, float],
+    slides: Sequence[str] = (),
+) -> FalseAlarms:
+    """Turns counts on annotated fields into what a model's card says.
+
+    Args:
+        mistakes: of the fields.
+        mm2: (N,) their areas.
+        classes: the model's.
+        data: what the fields are called.
+        thresholds: with which they were reported.
+        slides: (N,) which slide each field is of, where that is known.
+
+    Raises:
+        ValueError: there are too few fields, or no abnormal class.
+    """
+    return FalseAlarms(
+        groups=_rates(mistakes.false_alarms, mm2, classes, mistakes.confused, slides),
+        unit="field",
+        data=data,
+        thresholds=dict(thresholds),
+    )
+
+
+def describe_negatives(
+    counts: NDArray[np.int64],
+    mm2: NDArray[np.float64],
+    classes: Sequence[CellClass],
+    *,
+    known: FalseAlarms | None,
+    data: str,
+    thresholds: Mapping[str, float],
+    sha256: str,
+) -> FalseAlarms:
+    """The same from slides that are known to be normal.
+
+    Args:
+        counts: (N, C) cells of each class on each slide.
+        mm2: (N,) what of it was screened.
+        classes: the model's.
+        known: the model's own figures, for how it confuses grades, which normal slides can't show.
+        data: what the slides are called.
+        thresholds: with which they were screened.
+        sha256: of the model's weights.
+
+    Raises:
+        ValueError: there are too few slides, or no abnormal class.
+    """
+    groups = _rates(counts, mm2, classes, None, ())
+    if known:
+        groups = {
+            name: rate.model_copy(update={"confused": known.groups[name].confused})
+            for name, rate in groups.items()
+            if name in known.groups
+        }
+    return FalseAlarms(
+        groups=groups, unit="slide", data=data, thresholds=dict(thresholds), sha256=sha256
+    )
+
+
+def expect_cells(
+    counts: Mapping[str, int],
+    classes: Sequence[CellClass],
+    alarms: FalseAlarms,
+    screened_mm2: float,
+) -> Expectation:
+    """Sets what was found against what chance would have.
+
+    Of a class or grade chance has its false alarms, and its share of the abnormal cells beyond all
+    false alarms, as if they were of other classes: so a slide full of LSIL does not make a SCC.
+
+    Args:
+        counts: cells at or above threshold by class.
+        classes: the model's.
+        alarms: what it reports by chance.
+        screened_mm2: the area looked at.
+    """
+    members = _members(classes)
+    found = {
+        name: sum(counts.get(classes[i].name, 0) for i in indices)
+        for name, indices in members.items()
+    }
+    by_chance = {
+        name: expect(rate_of(facts), screened_mm2, LEVEL)
+        for name, facts in alarms.groups.items()
+        if name in members
+    }
+    whole = found.get(ABNORMAL, 0)
+    beyond = max(0.0, whole - by_chance[ABNORMAL].mean) if ABNORMAL in by_chance else 0.0
+    groups = {}
+    for name, chance in by_chance.items():
+        confused = alarms.groups[name].confused * beyond
+        groups[name] = Finding(
+            found=found[name],
+            expected=round(chance.mean + confused, 2),
+            low=chance.low,
+            high=chance.high + _most(confused),
+        )
+    basis = f"{alarms.data}; spread between {alarms.unit}s"
+    return Expectation(groups=groups, level=LEVEL, basis=basis)
+
+
+@lru_cache(maxsize=4)
+def load_negatives(path: Path) -> FalseAlarms:
+    """Reads a file of ``cytolibra calibrate --negatives``.
+
+    Raises:
+        ConfigError: it can't be read, or is none.
+    """
+    try:
+        return FalseAlarms.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"--negatives {path}: can't be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ConfigError(
+            f"--negatives {path}: is no file of cytolibra calibrate --negatives"
+        ) from error
+
+
+def version_of(alarms: FalseAlarms | None) -> str | None:
+    """A short hash of figures, by which results made with others are told from these."""
+    if alarms is None:
+        return None
+    return hashlib.sha256(alarms.model_dump_json().encode()).hexdigest()[:12]
+
+
+def why_not(
+    alarms: FalseAlarms | None, thresholds: Mapping[str, float], sha256: str | None
+) -> str | None:
+    """Why figures of false alarms say nothing here; None where they do.
+
+    Args:
+        alarms: the figures.
+        thresholds: in force, by class.
+        sha256: of the model's weights.
+    """
+    if alarms is None:
+        return (
+            "the model does not know how many false alarms it raises; measure it with cytolibra "
+            "evaluate --write-false-alarms, or with cytolibra calibrate --negatives"
+        )
+    if alarms.sha256 and alarms.sha256 != sha256:
+        return "the false alarms of normal slides were measured with another model"
+    differ = [
+        name
+        for name, value in thresholds.items()
+        if abs(alarms.thresholds.get(name, -1.0) - value) > _SAME
+    ]
+    if differ:
+        return (
+            "how many false alarms to expect is known for other thresholds than those in force "
+            f"({', '.join(differ)})"
+        )
+    return None
+
+
+def _members(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:
+    """Indices of each abnormal class by itself, of each grade, and of all abnormal ones."""
+    single = {c.name: (index,) for index, c in enumerate(classes) if c.abnormal}
+    return single | group_by_grade(classes)
+
+
+def _rates(
+    counts: NDArray[np.int64],
+    mm2: NDArray[np.float64],
+    classes: Sequence[CellClass],
+    confused: NDArray[np.int64] | None,
+    slides: Sequence[str],
+) -> dict[str, RateFacts]:
+    members = _members(classes)
+    if not members:
+        raise ValueError("the model has no abnormal class")
+    totals = {name: counts[:, list(indices)].sum(axis=1) for name, indices in members.items()}
+    # Single classes have too few false alarms to tell what slides share.
+    share = share_between(totals[ABNORMAL], mm2, slides)
+    return {
+        name: _facts(fit_rate(totals[name], mm2, slides, share), confused, indices)
+        for name, indices in members.items()
+    }
+
+
+def _facts(rate: Rate, confused: NDArray[np.int64] | None, indices: tuple[int, ...]) -> RateFacts:
+    share = 0.0
+    if confused is not None:
+        others = np.setdiff1d(np.arange(len(confused)), indices)
+        rows = confused[others]
+        share = float(rows[:, list(indices)].sum() / max(rows.sum(), 1))
+    return RateFacts(
+        per_mm2=round(rate.per_mm2, 4),
+        between=round(rate.between, 4),
+        within=round(rate.within, 4),
+        units=rate.units,
+        slides=rate.slides,
+        mm2=round(rate.mm2, 4),
+        found=rate.found,
+        unit_mm2=round(rate.unit_mm2, 4),
+        confused=round(share, 4),
+    )
+
+
+def rate_of(facts: RateFacts) -> Rate:
+    """A card's facts as what `data.evaluation.expect` takes."""
+    return Rate(
+        per_mm2=facts.per_mm2,
+        between=facts.between,
+        within=facts.within,
+        units=facts.units,
+        slides=facts.slides,
+        mm2=facts.mm2,
+        found=facts.found,
+        unit_mm2=facts.unit_mm2,
+    )
+
+
+def _most(mean: float) -> int:
+    """What a Poisson number of this mean stays below, but for half of what is beyond `LEVEL`."""
+    from scipy.stats import poisson
+
+    return int(poisson.ppf((1 + LEVEL) / 2, mean)) if mean > 0 else 0

@@ -1,0 +1,151 @@
+"""What a model reports by chance, from its evidence on annotated fields, and into its card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import ConfigError
+from data.evaluation import FEW_UNITS, FieldCells, Mistakes, count_mistakes, expect
+from data.fields.fieldset import FieldSet
+from models.card import ZOO, FalseAlarms, ModelCard, save_card
+from models.config import DetectorConfig
+from pipeline.cells.classes import CellClass
+from pipeline.reports.expectation import LEVEL, describe_mistakes, rate_of
+from scripts.evaluation.evidence import Evidence, finite
+
+SHOWN_MM2 = 10.0
+"""Area for which the table tells how many false alarms to expect."""
+
+
+def measure_false_alarms(
+    evidence: Evidence, data: str, thresholds: dict[str, float] | None = None
+) -> FalseAlarms:
+    """False alarms a mm² at the operating thresholds, and how grades are confused.
+
+    Args:
+        evidence: on annotated fields.
+        data: what they are called.
+        thresholds: others than the evidence's.
+
+    Raises:
+        ConfigError: a field's scale is unknown, there are too few, or no class is abnormal.
+    """
+    names = list(evidence.classes)
+    if thresholds:
+        evidence = replace(evidence, thresholds=np.array([thresholds[name] for name in names]))
+    if evidence.mm2 is None:
+        raise ConfigError("false alarms a mm² need the scale of every field; set mpp")
+    values = [round(float(value), 4) for value in evidence.thresholds]
+    return describe_fields(
+        evidence.truth,
+        evidence.reported,
+        evidence.mm2,
+        evidence.card.detector,
+        data=data,
+        thresholds=dict(zip(names, values, strict=True)),
+        slides=slides_of(evidence.fields),
+    )
+
+
+def slides_of(fields: FieldSet) -> list[str]:
+    """Which slide each field is of; empty where that isn't known of all."""
+    slides = [field.slide for field in fields.fields]
+    return slides if all(slides) else []
+
+
+def describe_fields(
+    truth: Sequence[FieldCells],
+    reported: Sequence[FieldCells],
+    mm2: NDArray[np.float64],
+    config: DetectorConfig,
+    *,
+    data: str,
+    thresholds: dict[str, float],
+    slides: Sequence[str] = (),
+) -> FalseAlarms:
+    """What is reported by chance, from annotated fields.
+
+    Chance is what a normal slide holds: where there are enough fields without an abnormal cell,
+    these alone count. Around marked abnormal cells lie some that nobody marked.
+
+    Args:
+        truth: the cells of each field.
+        reported: what a screening reports of each.
+        mm2: (N,) the fields' areas.
+        config: of the detector.
+        data: what the fields are called.
+        thresholds: with which they were reported.
+        slides: (N,) which slide each field is of, where that is known.
+
+    Raises:
+        ConfigError: there are too few fields, or no class is abnormal.
+    """
+    flags = np.array(config.is_abnormal)
+    classes = [
+        CellClass(name=name, abnormal=bool(abnormal))
+        for name, abnormal in zip(config.classes, flags, strict=True)
+    ]
+    mistakes = count_mistakes(truth, reported, config.is_abnormal)
+    normal = np.array([not flags[cells.labels[~cells.crowd]].any() for cells in truth], bool)
+    if normal.sum() >= FEW_UNITS:
+        kind, used = "fields without an abnormal cell", normal
+    else:
+        kind, used = "fields, most with abnormal cells", np.ones(len(truth), bool)
+    told = f"{data}: {used.sum()} {kind}, {mm2[used].sum():.2f} mm²"
+    try:
+        return describe_mistakes(
+            Mistakes(mistakes.false_alarms[used], mistakes.confused),
+            mm2[used],
+            classes,
+            data=told,
+            thresholds=thresholds,
+            slides=[slide for slide, one in zip(slides, used, strict=True) if one]
+            if slides
+            else (),
+        )
+    except ValueError as error:
+        raise ConfigError(f"false alarms: {error}") from error
+
+
+def false_alarm_figures(alarms: FalseAlarms) -> dict[str, Any]:
+    """The same for metrics.json and the table, with what `SHOWN_MM2` hold by chance."""
+    groups = {}
+    for name, facts in alarms.groups.items():
+        expected = expect(rate_of(facts), SHOWN_MM2, LEVEL)
+        groups[name] = {
+            "found": facts.found,
+            "per_mm2": finite(facts.per_mm2),
+            "between": finite(facts.between),
+            "within": finite(facts.within),
+            "confused": finite(facts.confused),
+            "expected": [expected.low, expected.high],
+        }
+    return {"data": alarms.data, "unit": alarms.unit, "in_mm2": SHOWN_MM2, "groups": groups}
+
+
+def check_card_writable(folder: Path | None) -> None:
+    """Refuses to change a shipped model.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if folder is not None and folder.is_relative_to(ZOO):
+        raise ConfigError("--write-false-alarms: a shipped model stays as it is; copy its folder")
+
+
+def write_false_alarms(card: ModelCard, folder: Path, alarms: FalseAlarms) -> None:
+    """Writes them into a model's sidecar.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    try:
+        save_card(card.model_copy(update={"false_alarms": alarms}), folder)
+    except OSError as error:
+        raise ConfigError(f"{folder}: can't be written: {error.strerror}") from error

@@ -1,0 +1,110 @@
+"""Slides with known outcome: a table of labels, matched with the names of slides."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from unicodedata import normalize
+
+from configs import ConfigError, Doubt
+from data.tables import Sheet, read_sheet
+from pipeline.cells.classes import find_category
+
+_POSITIVE = {"1", "true", "positive", "abnormal", "yes"}
+_NEGATIVE = {"0", "false", "negative", "normal", "no"}
+
+
+class Outcome(NamedTuple):
+    """What is known of a slide; ``patient`` is the slide's own name where nobody says."""
+
+    is_positive: bool
+    patient: str
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a table says.
+
+    Attributes:
+        outcomes: by the slide's name.
+        missing: rows that name none of the slides.
+        doubts: what was odd about the table.
+    """
+
+    outcomes: dict[str, Outcome]
+    missing: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
+
+
+def read_labels(names: Iterable[str], labels: Path, positive_from: str | None) -> Labels:
+    """Matches a CSV of labels with slides.
+
+    Args:
+        names: of slides, as their results' folders are called.
+        labels: CSV with the columns slide, label and, if it may be, patient; a slide is called by
+            its path below the folder, its file's name, or that without extension.
+        positive_from: the least severe category that counts as positive; None: any but normal.
+
+    Raises:
+        ConfigError: it can't be read, a label is not known, or a name fits several slides.
+    """
+    by_name: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        for alias in (name, Path(name).name, Path(name).stem):
+            by_name[normalize("NFC", alias)].add(name)
+    outcomes: dict[str, Outcome] = {}
+    missing = []
+    sheet = _read_sheet(labels)
+    for line, row in sheet.records():
+        matches = by_name.get(normalize("NFC", row["slide"]), set())
+        if len(matches) > 1:
+            raise ConfigError(f"{labels}: {row['slide']} may be {' or '.join(sorted(matches))}")
+        if not matches:
+            missing.append(row["slide"])
+            continue
+        name = next(iter(matches))
+        if name in outcomes:
+            raise ConfigError(f"{labels}: line {line}: {name} has two labels")
+        try:
+            positive = is_positive(row["label"], positive_from)
+        except ConfigError as error:
+            raise ConfigError(f"{labels}: line {line}: {error}") from error
+        outcomes[name] = Outcome(positive, normalize("NFC", row.get("patient", "")) or name)
+    return Labels(outcomes, tuple(missing), sheet.doubts)
+
+
+def is_positive(label: str, positive_from: str | None) -> bool:
+    """Whether a label, a category or a word, counts as positive.
+
+    Raises:
+        ConfigError: it is not known.
+    """
+    word = label.strip().lower()
+    if word in _POSITIVE | _NEGATIVE:
+        return word in _POSITIVE
+    category = find_category(label.strip())
+    if category is None:
+        raise ConfigError(
+            f"label {label!r}: neither a category of the Bethesda System, nor positive or negative"
+        )
+    least = find_category(positive_from) if positive_from else None
+    if positive_from and least is None:
+        raise ConfigError(f"--positive {positive_from}: no category of the Bethesda System")
+    return category.severity >= (least.severity if least else 1)
+
+
+def _read_sheet(labels: Path) -> Sheet:
+    try:
+        sheet = read_sheet(labels)
+    except ConfigError as error:
+        raise ConfigError(f"--labels {error}") from error
+    names = [name.lower() for name in sheet.header]
+    if not sheet.rows or not {"slide", "label"} <= set(names):
+        raise ConfigError(f"--labels {labels}: needs the columns slide and label")
+    for column in ("slide", "label", "patient"):
+        if names.count(column) > 1:
+            raise ConfigError(f"--labels {labels}: has the column {column} twice")
+    return sheet

@@ -1,0 +1,111 @@
+"""False alarms on slides that are known to be normal, of a lab's own scanner and stain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import ConfigError
+from data.evaluation import FEW_UNITS, expect, fit_rate
+from models.card import FalseAlarms, list_models
+from pipeline.reports.expectation import describe_negatives, why_not
+from pipeline.reports.report import SlideReport
+from scripts.evaluation.labels import read_labels
+from scripts.evaluation.slide_level import check_one_model, find_reports, read_report
+
+OUTLYING_LEVEL, OUTLYING_TIMES = 0.999, 3.0
+"""A slide is far from the others if it has more than they would hold at this level, and so many
+times their rate."""
+
+
+def read_negatives(
+    reports: Path, labels: Path | None, positive_from: str | None, known: FalseAlarms | None
+) -> FalseAlarms:
+    """Estimates false alarms from the reports of normal slides.
+
+    Args:
+        reports: what ``cytolibra screen`` wrote of them.
+        labels: CSV of slide and label; every slide must be known to be negative then.
+        positive_from: the least severe category that counts as positive; None: any but normal.
+        known: the model's own figures, for how it confuses grades.
+
+    Raises:
+        ConfigError: there are too few slides, they were screened with different models or
+            thresholds, or some can't be normal: by their label, or as their counts lie far out.
+    """
+    found = {name: read_report(path) for name, path in find_reports(reports).items()}
+    if labels:
+        _check_labels(found, labels, positive_from)
+    made = list(found.values())
+    if len(made) < FEW_UNITS:
+        raise ConfigError(
+            f"{reports}: {len(made)} normal slides say too little; {FEW_UNITS} are the least, ten "
+            "suffice for a start"
+        )
+    check_one_model(made, reports)
+    model = made[0].model
+    counts = np.array([[report.counts[c.name] for c in model.classes] for report in made])
+    mm2 = np.array([report.area.screened_mm2 for report in made])
+    _check_areas(list(found), mm2)
+    _check_outliers(list(found), np.array([report.abnormal_cells for report in made]), mm2)
+    usable = known if known and not why_not(known, model.threshold, model.sha256) else None
+    return describe_negatives(
+        counts,
+        mm2,
+        model.classes,
+        known=usable,
+        data=f"{len(made)} normal slides of {reports.name or reports}, {mm2.sum():.1f} mm²",
+        thresholds=model.threshold,
+        sha256=model.sha256 or "",
+    )
+
+
+def own_figures(reports: Path) -> FalseAlarms | None:
+    """The figures of the shipped model that screened slides; None where it was another one."""
+    model = read_report(next(iter(find_reports(reports).values()))).model
+    cards = (card for card in list_models() if card.name == model.name)
+    for card in cards:
+        weights = {card.sha256, *(graph.sha256 for graph in card.graphs.values())}
+        if model.sha256 in weights:
+            return card.false_alarms
+    return None
+
+
+def _check_labels(found: dict[str, SlideReport], labels: Path, positive_from: str | None) -> None:
+    outcomes = read_labels(found, labels, positive_from).outcomes
+    positive = sorted(name for name, outcome in outcomes.items() if outcome.is_positive)
+    if positive:
+        raise ConfigError(
+            f"{labels}: {', '.join(positive[:5])} {'are' if len(positive) > 1 else 'is'} no "
+            "normal slide; take it out of the folder of negatives"
+        )
+    unknown = sorted(set(found) - set(outcomes))
+    if unknown:
+        raise ConfigError(f"{labels}: does not say whether {unknown[0]} is normal")
+
+
+def _check_areas(names: Sequence[str], mm2: NDArray[np.float64]) -> None:
+    empty = [name for name, area in zip(names, mm2, strict=True) if area <= 0]
+    if empty:
+        raise ConfigError(f"{empty[0]}: nothing of it was screened; take it out of the folder")
+
+
+def _check_outliers(
+    names: Sequence[str], abnormal: NDArray[np.int64], mm2: NDArray[np.float64]
+) -> None:
+    """Refuses slides that hold far more than all the others would have them hold."""
+    if len(names) <= FEW_UNITS:
+        return
+    for index, name in enumerate(names):
+        others = np.arange(len(names)) != index
+        rate = fit_rate(abnormal[others], mm2[others])
+        expected = expect(rate, float(mm2[index]), OUTLYING_LEVEL)
+        if abnormal[index] > max(expected.high, OUTLYING_TIMES * expected.mean):
+            raise ConfigError(
+                f"{name}: has {abnormal[index]} abnormal cells where the other slides make "
+                f"{expected.low} to {expected.high} likely; look at it, and take it out of the "
+                "folder if it is no normal slide"
+            )

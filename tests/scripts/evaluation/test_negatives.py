@@ -1,0 +1,103 @@
+"""False alarms on normal slides, as a lab would measure them."""
+
+import json
+
+import numpy as np
+import pytest
+from fakes import MODEL, make_alarms, make_report
+from typer.testing import CliRunner
+
+from configs import ConfigError
+from pipeline.reports.expectation import load_negatives
+from scripts.cli import build_app
+from scripts.evaluation.negatives import read_negatives
+
+
+def write_slide(folder, hsil, mm2=10.0, threshold=0.3):
+    """A result of screening with so many cells called HSIL."""
+    folder.mkdir(parents=True)
+    report = make_report().model_dump(mode="json")
+    report["counts"] = dict.fromkeys(report["counts"], 0) | {"HSIL": hsil, "NILM": 500}
+    report["abnormal_cells"] = hsil
+    report["area"]["screened_mm2"] = mm2
+    report["model"]["threshold"] = dict.fromkeys(report["model"]["threshold"], threshold)
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+@pytest.fixture
+def normal(tmp_path):
+    """Ten normal slides with some twenty false alarms each."""
+    counts = np.random.default_rng(0).poisson(20, 10).tolist()
+    for number, count in enumerate(counts):
+        write_slide(tmp_path / "out" / f"{number}.svs", count)
+    return tmp_path, counts
+
+
+def call(*arguments):
+    return CliRunner().invoke(build_app("calibrate"), ["calibrate", *map(str, arguments)])
+
+
+def test_normal_slides_say_what_to_expect(normal):
+    folder, counts = normal
+    out = folder / "figures" / "alarms.json"
+    result = call(folder / "out", "--negatives", "--out", out)
+    assert result.exit_code == 0, result.output
+    alarms = load_negatives(out)
+    assert (alarms.unit, alarms.sha256) == ("slide", MODEL.sha256)
+    assert alarms.groups["HSIL"].found == sum(counts)
+    assert alarms.groups["HSIL"].per_mm2 == pytest.approx((sum(counts) + 0.5) / 100, abs=1e-3)
+    assert alarms.groups["LSIL"].found == 0
+    assert alarms.data == "10 normal slides of out, 100.0 mm²"
+    assert "False alarms at the thresholds" in result.output
+
+
+def test_the_model_s_confusions_are_kept(normal):
+    folder, _ = normal
+    known = make_alarms(confused=0.25).model_copy(update={"sha256": ""})
+    alarms = read_negatives(folder / "out", None, None, known)
+    assert alarms.groups["HSIL"].confused == 0.25
+
+
+def test_fewer_than_five_are_refused(tmp_path):
+    for number in range(4):
+        write_slide(tmp_path / "out" / f"{number}.svs", 20)
+    result = call(tmp_path / "out", "--negatives", "--out", tmp_path / "a.json")
+    assert result.exit_code == 2
+    assert "4 normal slides say too little" in result.stderr
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_a_slide_far_from_the_others_is_named(normal):
+    folder, _ = normal
+    write_slide(folder / "out" / "odd.svs", 400)
+    with pytest.raises(ConfigError, match=r"odd\.svs: has 400 abnormal cells where the other"):
+        read_negatives(folder / "out", None, None, None)
+
+
+def test_a_slide_that_is_labelled_abnormal_is_named(normal):
+    folder, _ = normal
+    labels = folder / "labels.csv"
+    rows = [f"{number}.svs,{'HSIL' if number == 3 else 'NILM'}" for number in range(10)]
+    labels.write_text("\n".join(["slide,label", *rows]))
+    with pytest.raises(ConfigError, match=r"3\.svs is no normal slide"):
+        read_negatives(folder / "out", labels, None, None)
+    labels.write_text("\n".join(["slide,label", *rows[:3]]))
+    with pytest.raises(ConfigError, match=r"does not say whether 3\.svs is normal"):
+        read_negatives(folder / "out", labels, None, None)
+
+
+def test_slides_of_other_thresholds_and_empty_ones_are_refused(normal):
+    folder, _ = normal
+    write_slide(folder / "out" / "empty.svs", 0, mm2=0.0)
+    with pytest.raises(ConfigError, match=r"empty\.svs: nothing of it was screened"):
+        read_negatives(folder / "out", None, None, None)
+    write_slide(folder / "out" / "other.svs", 20, threshold=0.4)
+    with pytest.raises(ConfigError, match="different models or thresholds"):
+        read_negatives(folder / "out", None, None, None)
+
+
+def test_without_labels_there_is_no_rule(normal):
+    folder, _ = normal
+    result = call(folder / "out")
+    assert result.exit_code == 2
+    assert "--labels" in result.stderr
