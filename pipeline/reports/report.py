@@ -36,6 +36,9 @@ NOTICE: Notice = get_args(Notice)[0]
 
 SCHEMA = Path(__file__).parent / "schema" / "report.schema.json"
 
+_NO_SMEAR = frozenset({"too-dark", "tinted-glass", "grey"})
+"""Warnings of pictures on which the model's own figures say nothing."""
+
 _SOFTWARE = (
     "cytolibra",
     "torch",
@@ -260,7 +263,8 @@ def build_report(
     names = [c.name for c in model.classes]
     numbers = np.bincount(cells.labels, minlength=len(names)).tolist()
     counts = dict(zip(names, numbers, strict=True))
-    unknown = why_not(alarms, model.threshold, model.sha256)
+    warnings = tuple(warnings)
+    unknown = _no_smear(warnings) or why_not(alarms, model.threshold, model.sha256)
     expectation = (
         expect_cells(counts, model.classes, alarms, area.screened_mm2)
         if alarms and not unknown
@@ -276,13 +280,19 @@ def build_report(
         cells_per_mm2=round(len(cells) / area.screened_mm2, 3) if area.screened_mm2 else None,
         suggestion=suggest_by_cells(cells, model.classes, expectation or unknown or "", triage),
         expectation=expectation,
-        warnings=tuple(warnings),
+        warnings=warnings,
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
         software=software_versions(),
     )
     report._cells = cells
     report._pictures = pictures or Pictures()
     return report
+
+
+def _no_smear(warnings: Iterable[Doubt]) -> str | None:
+    """Why a picture is none of which chance is known; None where it is one."""
+    doubts = [doubt.text for doubt in warnings if doubt.code in _NO_SMEAR]
+    return f"it is no picture that the model knows: {doubts[0]}" if doubts else None
 
 
 def software_versions() -> dict[str, str]:

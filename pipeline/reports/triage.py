@@ -26,7 +26,7 @@ NO_CELLS = "no cells above threshold"
 NO_ABNORMAL_CELLS = "no abnormal cells above threshold"
 BY_CHANCE = "no more than the false alarms expected"
 UNGRADED = "abnormal cells, of no certain grade"
-NO_FIGURES = "abnormal cells above threshold; no category, as false alarms are unknown"
+NO_CATEGORY = "abnormal cells above threshold, no category"
 BELOW_RULE = "below the slide rule's threshold"
 
 
@@ -76,7 +76,7 @@ def suggest_by_cells(
     Args:
         cells: at or above threshold; labels index the classes.
         classes: the model's.
-        expectation: found against expected, or why that is not known.
+        expectation: found against expected, or why that says nothing here.
         settings: None for the defaults.
 
     Raises:
@@ -115,7 +115,7 @@ def suggest(
     Args:
         counts: cells at or above threshold by class name; absent names count as 0.
         classes: the model's classes; `pipeline.cells.classes.order_by_severity` ranks them.
-        expectation: found against expected, or why that is not known.
+        expectation: found against expected, or why that says nothing here.
         settings: None for the defaults.
     """
     settings = settings or TriageSettings()
@@ -123,7 +123,7 @@ def suggest(
         category = NO_ABNORMAL_CELLS if any(counts.values()) else NO_CELLS
         return _suggestion(category, "no cell of an abnormal class reaches its threshold")
     if isinstance(expectation, str):
-        return _suggestion(NO_FIGURES, expectation)
+        return _suggestion(NO_CATEGORY, expectation)
     groups = expectation.groups
     for name in _names(classes):
         finding = groups.get(name)

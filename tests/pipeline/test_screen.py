@@ -17,7 +17,7 @@ from pipeline.network.detector import RuntimeSettings, TileDetector
 from pipeline.network.devices import find_device
 from pipeline.network.precision import find_precision
 from pipeline.reports.expectation import version_of
-from pipeline.reports.triage import BY_CHANCE, NO_FIGURES
+from pipeline.reports.triage import BY_CHANCE, NO_CATEGORY
 from pipeline.reports.writers import write_reports
 from pipeline.screen import in_force, screen_slide
 from pipeline.settings import ScreenSettings
@@ -58,7 +58,7 @@ def test_finds_every_cell_once_wherever_the_seams_fall(slide, scattered):
         assert np.abs(np.array(found) - expected).max() <= 2
     assert report.counts == {name: labels.count(i) for i, name in enumerate(CLASSES)}
     assert report.abnormal_cells == labels.count(1)
-    assert report.suggestion.category == NO_FIGURES
+    assert report.suggestion.category == NO_CATEGORY
     assert "does not know how many false alarms" in report.suggestion.rule
     assert report.area.screened_mm2 == pytest.approx(1500 * 1100 * 0.25**2 / 1e6)
 
@@ -323,3 +323,14 @@ def test_negatives_of_another_model_or_other_thresholds_are_a_wrong_call(tmp_pat
     path.write_text(alarms.model_copy(update={"thresholds": {"HSIL": 0.9}}).model_dump_json())
     with pytest.raises(ConfigError, match="other thresholds"):
         in_force(settings(triage={"negatives": path}), detector)
+
+
+def test_of_a_picture_that_is_no_smear_no_category_is_suggested(tmp_path):
+    image = blob_slide((600, 400), [(100, 100), (300, 200)], [1, 1]) // 3
+    path = write_image(tmp_path / "dark.png", image)
+    changes = {"mpp": 0.25, "foreground": {"enabled": True}}
+    report = screen_slide(path, with_figures(0.001)[0], settings(**changes))
+    assert "too-dark" in told(report)
+    assert report.abnormal_cells > 0
+    assert (report.suggestion.category, report.expectation) == (NO_CATEGORY, None)
+    assert "no picture that the model knows" in report.suggestion.rule

@@ -14,8 +14,8 @@ from pipeline.reports.expectation import Expectation, expect_cells
 from pipeline.reports.triage import (
     BY_CHANCE,
     NO_ABNORMAL_CELLS,
+    NO_CATEGORY,
     NO_CELLS,
-    NO_FIGURES,
     UNGRADED,
     Suggestion,
     TriageSettings,
@@ -92,7 +92,7 @@ def test_abnormal_is_suggested_where_no_grade_is_certain() -> None:
 
 def test_without_figures_nothing_is_suggested_and_it_says_why() -> None:
     suggestion = suggest({"SCC": 40}, CLASSES, "nobody measured it")
-    assert (suggestion.category, suggestion.rule) == (NO_FIGURES, "nobody measured it")
+    assert (suggestion.category, suggestion.rule) == (NO_CATEGORY, "nobody measured it")
     assert suggest({"NILM": 40}, CLASSES, "nobody measured it").category == NO_ABNORMAL_CELLS
 
 
