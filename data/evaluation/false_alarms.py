@@ -9,14 +9,11 @@ shows in how fields of one slide vary together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from data.evaluation.cells import FieldCells
-from data.evaluation.matching import IGNORED, partners
 
 FEW_UNITS = 5
 """Fields or slides below which nothing is said about their spread."""
@@ -71,46 +68,6 @@ class Expected:
     mean: float
     low: int
     high: int
-
-
-@dataclass(frozen=True)
-class Mistakes:
-    """What is reported as abnormal and isn't, or isn't of that class.
-
-    Attributes:
-        false_alarms: (N, C) detections of each class on each field that found no abnormal cell.
-        confused: (C, C) detections that found an abnormal cell: its class, and the one reported.
-    """
-
-    false_alarms: NDArray[np.int64]
-    confused: NDArray[np.int64]
-
-
-def count_mistakes(
-    truth: Sequence[FieldCells], reported: Sequence[FieldCells], abnormal: Sequence[bool]
-) -> Mistakes:
-    """Counts false alarms field by field, and confusions over all.
-
-    A detection of an abnormal class is a false alarm where it found a normal cell or none at IoU
-    0.5; on what is ignored it is neither.
-
-    Args:
-        truth: the annotated cells of each field.
-        reported: what a screening would report of it.
-        abnormal: (C,) which classes are.
-    """
-    classes, flags = len(abnormal), np.asarray(abnormal)
-    alarms = np.zeros((len(truth), classes), np.int64)
-    confused = np.zeros((classes, classes), np.int64)
-    rows = partners(truth, reported) if any(map(len, reported)) else [np.zeros(0, int)] * len(truth)
-    for field, (cells, found, row) in enumerate(zip(truth, reported, rows, strict=True)):
-        counted = flags[found.labels] & (row != IGNORED)
-        labels, row = found.labels[counted], row[counted]
-        true = np.where(row >= 0, cells.labels[row], -1) if len(cells) else np.full(len(row), -1)
-        hit = (true >= 0) & flags[true]
-        alarms[field] = np.bincount(labels[~hit], minlength=classes)
-        np.add.at(confused, (true[hit], labels[hit]), 1)
-    return Mistakes(alarms, confused)
 
 
 def fit_rate(
@@ -182,7 +139,7 @@ def expect(rate: Rate, mm2: float, level: float = _LEVEL) -> Expected:
     Its spread: the slide's own rate, which all of it shares; that of its fields, of which a larger
     area has more; and how uncertain so many units leave the mean rate.
     """
-    from scipy.stats import nbinom
+    from scipy.special import betainc
 
     mean = rate.per_mm2 * mm2
     if mean <= 0:
@@ -190,8 +147,35 @@ def expect(rate: Rate, mm2: float, level: float = _LEVEL) -> Expected:
     spread = rate.between + rate.within * min(1.0, rate.unit_mm2 / mm2)
     spread += 1 / (rate.per_mm2 * rate.mm2) + rate.between / rate.slides + rate.within / rate.units
     shape = 1 / spread
-    low, high = nbinom.ppf([(1 - level) / 2, (1 + level) / 2], shape, shape / (shape + mean))
-    return Expected(mean, int(low), int(high))
+    share = shape / (shape + mean)
+
+    def at_most(number: int) -> float:
+        """The chance of so many or fewer, of a negative binomial number."""
+        return float(betainc(shape, number + 1, share))
+
+    low, high = (quantile(at_most, chance) for chance in ((1 - level) / 2, (1 + level) / 2))
+    return Expected(mean, low, high)
+
+
+def quantile(at_most: Callable[[int], float], chance: float) -> int:
+    """The least whole number that is not exceeded with at least this chance.
+
+    Args:
+        at_most: the distribution function. `scipy.stats` has such quantiles, and takes a second to
+            load, which every screening would wait for.
+        chance: below 1.
+    """
+    high = 1
+    while at_most(high) < chance:
+        high *= 2
+    low = -1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if at_most(middle) < chance:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def _spread(counts: NDArray[np.int64], means: NDArray[np.float64]) -> float:

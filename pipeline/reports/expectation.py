@@ -11,15 +11,19 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from configs import ConfigError, StrictModel
-from data.evaluation import Mistakes, Rate, expect, fit_rate, share_between
+from data.evaluation.false_alarms import Rate, expect, fit_rate, quantile, share_between
 from models.card import FalseAlarms, RateFacts
 from pipeline.cells.classes import ABNORMAL, CellClass, group_by_grade
+
+if TYPE_CHECKING:
+    from data.evaluation.mistakes import Mistakes
 
 LEVEL = 0.95
 """Of the intervals."""
@@ -272,6 +276,6 @@ def rate_of(facts: RateFacts) -> Rate:
 
 def _most(mean: float) -> int:
     """What a Poisson number of this mean stays below, but for half of what is beyond `LEVEL`."""
-    from scipy.stats import poisson
+    from scipy.special import pdtr
 
-    return int(poisson.ppf((1 + LEVEL) / 2, mean)) if mean > 0 else 0
+    return quantile(lambda number: float(pdtr(number, mean)), (1 + LEVEL) / 2) if mean > 0 else 0

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.evaluation import FieldCells
-from data.evaluation.false_alarms import count_mistakes, expect, fit_rate, share_between
+from data.evaluation.false_alarms import expect, fit_rate, quantile, share_between
 
 
 def draw(rng, rate, spread, mm2):
@@ -114,18 +113,11 @@ def test_too_few_units_and_no_area_are_refused():
         fit_rate(np.ones(6, np.int64), np.zeros(6))
 
 
-def test_a_false_alarm_found_no_abnormal_cell_and_a_confusion_another_one():
-    def cells(*rows):
-        boxes = [[x, 0, x + 10, 10] for x, *_ in rows]
-        return FieldCells(
-            np.array(boxes, float).reshape(-1, 4),
-            np.array([row[1] for row in rows], np.int64),
-            np.ones(len(rows)),
-            np.array([len(row) > 2 for row in rows], bool),
-        )
+def test_quantiles_are_scipy_s():
+    from scipy.special import pdtr
+    from scipy.stats import poisson
 
-    truth = [cells((0, 0), (100, 1), (200, 2), (300, 1, "ignored")), cells()]
-    found = [cells((0, 1), (100, 1), (200, 1), (300, 2), (400, 2), (500, 0)), cells((0, 2))]
-    mistakes = count_mistakes(truth, found, [False, True, True])
-    assert mistakes.false_alarms.tolist() == [[0, 1, 1], [0, 0, 1]]
-    assert mistakes.confused.tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 0]]
+    for mean in (0.01, 0.7, 3.0, 250.0, 1e5):
+        for chance in (0.025, 0.5, 0.975):
+            found = quantile(lambda number, mean=mean: float(pdtr(number, mean)), chance)
+            assert found == poisson.ppf(chance, mean)
