@@ -337,7 +337,14 @@ def read_report(path: Path) -> SlideReport:
 
 def _read_result(path: Path) -> tuple[SlideReport, Detections]:
     report = read_report(path)
-    return report, read_cells(path.parent / "cells.csv", report.model.classes)
+    cells = read_cells(path.parent / "cells.csv", report.model.classes)
+    counted = sum(report.counts.values())
+    if len(cells) != counted:
+        raise ConfigError(
+            f"{path.parent}: report.json counts {counted} cells, cells.csv has {len(cells)}: one "
+            "of the two was changed or cut off; screen the slide again"
+        )
+    return report, cells
 
 
 def check_one_model(reports: Sequence[SlideReport], folder: Path) -> None:

@@ -22,6 +22,8 @@ def write_slide(folder, cells, threshold=0.5):
     """A result of screening, as far as calibration reads it: (class, score) of each cell."""
     folder.mkdir(parents=True)
     report = make_report().model_dump(mode="json")
+    names = [name for name, _ in cells]
+    report["counts"] = {name: names.count(name) for name in report["counts"]}
     report["model"]["threshold"] = dict.fromkeys(report["model"]["threshold"], threshold)
     (folder / "report.json").write_text(json.dumps(report))
     with (folder / "cells.csv").open("w", newline="") as file:
@@ -186,6 +188,15 @@ def test_a_label_that_cannot_be_read_is_named_by_its_line(tmp_path, rows, messag
         write_slide(tmp_path / "out" / name, [("HSIL", 0.9)])
     (tmp_path / "labels.csv").write_text(rows)
     with pytest.raises(ConfigError, match=message):
+        read_labelled(tmp_path / "out", tmp_path / "labels.csv", None)
+
+
+def test_a_table_of_cells_that_was_cut_off_is_refused(tmp_path):
+    write_slide(tmp_path / "out" / "0.svs", [("HSIL", 0.9), ("HSIL", 0.8)])
+    (tmp_path / "labels.csv").write_text("slide,label\n0.svs,HSIL\n")
+    cells = tmp_path / "out" / "0.svs" / "cells.csv"
+    cells.write_text("".join(cells.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ConfigError, match=r"0\.svs: report\.json counts 2 cells, .*has 1: "):
         read_labelled(tmp_path / "out", tmp_path / "labels.csv", None)
 
 
