@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from configs import ConfigError, Doubt
 from models.card import FalseAlarms, ModelCard
-from pipeline.cells.classes import CellClass
+from pipeline.cells.classes import name_classes
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
@@ -285,15 +285,11 @@ def _report(
 def describe_model(detector: TileDetector) -> ModelFacts:
     """What a report says of the detector."""
     config = detector.card.detector
-    classes = tuple(
-        CellClass(name=name, abnormal=abnormal)
-        for name, abnormal in zip(config.classes, config.is_abnormal, strict=True)
-    )
     thresholds = [round(float(score), 4) for score in detector.thresholds]
     return ModelFacts(
         name=detector.card.name,
         sha256=detector.runtime.sha256 or None,
-        classes=classes,
+        classes=name_classes(config.classes, config.is_abnormal),
         mpp=detector.card.mpp,
         threshold=dict(zip(config.classes, thresholds, strict=True)),
     )

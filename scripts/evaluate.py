@@ -116,7 +116,6 @@ def evaluate(
     from scripts.evaluation.false_alarms import (
         check_card_writable,
         false_alarm_figures,
-        measure_false_alarms,
     )
     from scripts.evaluation.false_alarms import write_false_alarms as write_alarms
     from scripts.evaluation.figures import compute_figures
@@ -140,35 +139,36 @@ def evaluate(
         figures["against"] = _compare(evidence, against, settings, draws)
     chosen, problem = _choose(evidence, targets, draws, data.name)
     figures |= {"operating": chosen.figures} if chosen else {}
-    alarms = _false_alarms(evidence, data.name, None)
+    alarms, unknown = _false_alarms(evidence, data.name)
     figures |= {"false_alarms": false_alarm_figures(alarms)} if alarms else {}
     write_outputs(name_outputs(out), evidence, images, figures)
     _tell(figures, fields.notes, name_outputs(out).page)
     tell_doubts(fields)
     if problem:
         raise problem
-    if write_false_alarms:
-        alarms = measure_false_alarms(evidence, data.name)  # says what is missing
+    if write_false_alarms and unknown:
+        raise unknown
+    if write_false_alarms and alarms:
         assert loaded.card is not None
         assert loaded.folder is not None
         write_alarms(loaded.card, loaded.folder, alarms)
         typer.echo(f"False alarms written: {loaded.folder}")
     if chosen:
-        new = _false_alarms(evidence, data.name, dict(chosen.thresholds))
+        new, _ = _false_alarms(evidence, data.name, dict(chosen.thresholds))
         for folder in save_thresholds(loaded, chosen, new, write_thresholds, save_model):
             typer.echo(f"Thresholds written: {folder}")
 
 
 def _false_alarms(
-    evidence: Evidence, data: str, thresholds: dict[str, float] | None
-) -> FalseAlarms | None:
-    """What is reported by chance; None where these fields can't tell."""
+    evidence: Evidence, data: str, thresholds: dict[str, float] | None = None
+) -> tuple[FalseAlarms | None, ConfigError | None]:
+    """What is reported by chance, or why these fields can't tell."""
     from scripts.evaluation.false_alarms import measure_false_alarms
 
     try:
-        return measure_false_alarms(evidence, data, thresholds)
-    except ConfigError:
-        return None
+        return measure_false_alarms(evidence, data, thresholds), None
+    except ConfigError as error:
+        return None, error
 
 
 def _judge_slides(

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.slides.readers.base import DICOM_MARK_END, says_dicom
+
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 """SOP class of whole slide images, the only one that is read."""
 
 DIRECTORY = "1.2.840.10008.1.3.10"
 """Of the index of a medium, which is called DICOMDIR; it is passed over."""
-
-_MARK = slice(128, 132)
-"""Where a DICOM file says that it is one."""
 
 _SOP_CLASS, _SERIES_UID = 0x00080016, 0x0020000E
 _MEDIA_SOP_CLASS = 0x00020002
@@ -112,7 +111,7 @@ def is_dicom(path: Path) -> bool:
     """Whether a file says that it is DICOM; not where it can't be read."""
     try:
         with path.open("rb") as file:
-            return file.read(_MARK.stop)[_MARK] == b"DICM"
+            return says_dicom(file.read(DICOM_MARK_END))
     except OSError:
         return False
 

@@ -26,6 +26,12 @@ class CellClass(StrictModel):
     abnormal: bool
 
 
+def name_classes(names: Sequence[str], abnormal: Sequence[bool]) -> tuple[CellClass, ...]:
+    """A model's classes, from what its configuration says of them."""
+    pairs = zip(names, abnormal, strict=True)
+    return tuple(CellClass(name=name, abnormal=flag) for name, flag in pairs)
+
+
 @dataclass(frozen=True, slots=True)
 class Category:
     """A category of the Bethesda System.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.slides.readers.base import show
+from pipeline.slides.readers.base import DICOM_MARK_END, says_dicom, show
 from pipeline.slides.readers.tiff_file import MAGIC
 
 _EXPORT = "export it from the scanner's software as SVS, DICOM or pyramidal TIFF"
@@ -45,9 +45,6 @@ _KINDS = {
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".tar", ".tgz")
 _UNFINISHED = (".crdownload", ".part", ".partial", ".download", ".filepart", ".tmp", ".opdownload")
-
-_DICOM = slice(128, 132)
-"""Where a DICOM file says that it is one."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +93,11 @@ def recognise(path: Path, suffixes: frozenset[str]) -> NotRead | None:
 def _by_content(path: Path, ending: str) -> NotRead | None:
     try:
         with path.open("rb") as file:
-            start = file.read(_DICOM.stop)
+            start = file.read(DICOM_MARK_END)
     except OSError:
         return None  # not to be read by us, whatever it is
     called = f"with the ending {ending}" if ending else "without an ending"
-    if start[_DICOM] == b"DICM":
+    if says_dicom(start):
         # Those of whole slide images are read whatever they are called.
         kind = f"DICOM {called}, which holds no whole slide image"
         return NotRead(path, kind, "copy it again if it should, or move it away")

@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 from data.evaluation import FALSE_ALARM, FieldCells, partners
 from data.fields.fieldset import Field
 from data.fields.images import FieldImages
-from pipeline.cells.classes import CellClass, order_by_severity
+from pipeline.cells.classes import name_classes, order_by_severity
 from pipeline.reports.pictures import CROP_PIXELS, CROP_UM
 from scripts.evaluation.evidence import Evidence
 from scripts.slides import images_of
@@ -76,7 +76,7 @@ class ErrorPicture:
 def missed_cells(evidence: Evidence) -> list[Error]:
     """Abnormal cells that nothing abnormal was reported for: severe ones first, then the unseen."""
     errors = [error for index in range(len(evidence.truth)) for error in _missed(evidence, index)]
-    classes = [CellClass(name=n, abnormal=a) for n, a in _named(evidence)]
+    classes = name_classes(evidence.classes, evidence.abnormal)
     rank = np.argsort(order_by_severity(classes))
     return sorted(errors, key=lambda error: (rank[error.label], error.score))
 
@@ -138,10 +138,6 @@ def _note(evidence: Evidence, reported: FieldCells) -> str:
         for label, score in rows
     )
     return ", ".join(told) or "nothing reported"
-
-
-def _named(evidence: Evidence) -> Iterator[tuple[str, bool]]:
-    return zip(evidence.classes, evidence.abnormal, strict=True)
 
 
 def _take_picture(evidence: Evidence, images: FieldImages, error: Error) -> ErrorPicture:

@@ -15,7 +15,7 @@ from data.evaluation import FEW_UNITS, FieldCells, Mistakes, count_mistakes, exp
 from data.fields.fieldset import FieldSet
 from models.card import ZOO, FalseAlarms, ModelCard, save_card
 from models.config import DetectorConfig
-from pipeline.cells.classes import CellClass
+from pipeline.cells.classes import name_classes
 from pipeline.reports.expectation import LEVEL, describe_mistakes, rate_of
 from scripts.evaluation.evidence import Evidence, finite
 
@@ -87,10 +87,7 @@ def describe_fields(
         ConfigError: there are too few fields, or no class is abnormal.
     """
     flags = np.array(config.is_abnormal)
-    classes = [
-        CellClass(name=name, abnormal=bool(abnormal))
-        for name, abnormal in zip(config.classes, flags, strict=True)
-    ]
+    classes = name_classes(config.classes, config.is_abnormal)
     mistakes = count_mistakes(truth, reported, config.is_abnormal)
     normal = np.array([not flags[cells.labels[~cells.crowd]].any() for cells in truth], bool)
     if normal.sum() >= FEW_UNITS:

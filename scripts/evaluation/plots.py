@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from data.evaluation import FROC_RATES, Curve, join, trace
-from pipeline.cells.classes import CellClass, class_colors
+from pipeline.cells.classes import class_colors, name_classes
 from scripts.evaluation.evidence import Evidence
 from scripts.evaluation.figures import NAMED, Figures
 from scripts.evaluation.svg import ACCENT, INK, LINE, MUTED, PAPER, STYLE, to_svg
@@ -37,8 +37,7 @@ def _drawn(draw: Callable[P, tuple[Figure, str]]) -> Callable[P, str]:
 
 def colors_of(evidence: Evidence) -> dict[str, str]:
     """The colour of each class, as in every report."""
-    named = zip(evidence.classes, evidence.abnormal, strict=True)
-    classes = [CellClass(name=name, abnormal=abnormal) for name, abnormal in named]
+    classes = name_classes(evidence.classes, evidence.abnormal)
     pairs = zip(evidence.classes, class_colors(classes), strict=True)
     return {name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in pairs}
 

@@ -20,6 +20,15 @@ Color = tuple[int, int, int]
 WHITE: Color = (255, 255, 255)
 
 
+DICOM_MARK_END = 132
+"""How many bytes of a file `says_dicom` looks at."""
+
+
+def says_dicom(start: bytes) -> bool:
+    """Whether the first bytes of a file say that it is DICOM (PS3.10, section 7.1)."""
+    return start[128:DICOM_MARK_END] == b"DICM"
+
+
 class UnsupportedError(SlideError):
     """A reader does not decode what the file holds; another one may."""
 

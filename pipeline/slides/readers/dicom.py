@@ -27,7 +27,7 @@ from configs import Doubt
 from data.pixels.jpeg import Space, jpeg_head
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.readers.base import Reader, reason, show
+from pipeline.slides.readers.base import Reader, reason, says_dicom, show
 from pipeline.slides.readers.colors import NAMES, decode_jpeg, other, told
 from pipeline.slides.readers.segments import SHARED, Samples, crop
 from pipeline.slides.readers.vendor import VendorReader
@@ -384,7 +384,7 @@ def _may_name(path: Path, series: str) -> bool:
         return False
     with path.open("rb") as file:
         start = file.read(_START)
-    return start[128:132] == b"DICM" and series.encode() in start
+    return says_dicom(start) and series.encode() in start
 
 
 def _read_instance(path: Path, wanted: str = "") -> tuple[str, Instance | None]:
