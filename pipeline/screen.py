@@ -20,7 +20,7 @@ from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
-from pipeline.network.detector import TileDetector, own_thresholds
+from pipeline.network.detector import DetectorFacts, TileDetector, own_thresholds
 from pipeline.reports.expectation import load_negatives, version_of, why_not
 from pipeline.reports.pictures import take_pictures
 from pipeline.reports.report import (
@@ -282,7 +282,7 @@ def _report(
     )
 
 
-def describe_model(detector: TileDetector) -> ModelFacts:
+def describe_model(detector: TileDetector | DetectorFacts) -> ModelFacts:
     """What a report says of the detector."""
     config = detector.card.detector
     thresholds = [round(float(score), 4) for score in detector.thresholds]
@@ -310,8 +310,8 @@ class InForce:
     fallback: str | None
 
 
-def in_force(settings: ScreenSettings, detector: TileDetector) -> InForce:
-    """What is in force where this detector screens with these settings.
+def in_force(settings: ScreenSettings, detector: TileDetector | DetectorFacts) -> InForce:
+    """What is in force where this detector screens with these settings, or will once it is ready.
 
     Raises:
         ConfigError: slide rule or negatives are for another model or other thresholds, or the tiles
@@ -327,7 +327,9 @@ def in_force(settings: ScreenSettings, detector: TileDetector) -> InForce:
     return InForce(facts, settings_in_force(settings, detector), detector.runtime.fallback)
 
 
-def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[str, JsonValue]:
+def settings_in_force(
+    settings: ScreenSettings, detector: TileDetector | DetectorFacts
+) -> dict[str, JsonValue]:
     """The settings as JSON, with what "auto" came to on this machine.
 
     Neither what a table says, which is each slide's own, nor ``strict``, which changes no result.

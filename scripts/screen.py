@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -218,9 +219,9 @@ def _screen_all(
     workers: int | None,
 ) -> BatchResult:
     from models import DEFAULT_MODEL
-    from pipeline.batch.batch import BatchPlan, screen_batch
+    from pipeline.batch.batch import BatchPlan, is_done, screen_batch
     from pipeline.batch.discovery import discover
-    from pipeline.batch.engines import Recipe
+    from pipeline.batch.engines import LocalEngine, Recipe, Worker
     from pipeline.slides.mpp_table import load_mpp_table
     from scripts.progress import show_progress
 
@@ -228,26 +229,29 @@ def _screen_all(
     with_images = settings.mpp is not None or settings.mpp_override is not None
     found = discover(slides, out, with_images=with_images, table=table)
     doubts = list(found.doubts)
+    plan = partial(
+        BatchPlan,
+        out=out,
+        command=("cytolibra", *sys.argv[1:]),
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        shard=shard,
+        strict=settings.strict,
+        not_read=found.not_read,
+    )
     with show_progress(Console()) as progress:
         recipe = Recipe(model or DEFAULT_MODEL, settings)
-        runner, in_force = _start_engine(engine, workers, recipe, progress)
+        in_force = recipe.foresee() if engine is EngineName.local else None
+        if in_force and is_done(found.jobs, plan(model=in_force.model, settings=in_force.settings)):
+            runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
+        else:
+            runner, in_force = _start_engine(engine, workers, recipe, progress)
         if in_force.fallback:
             doubts.append(Doubt(code="runtime-fallback", text=in_force.fallback))
         for doubt in doubts:
             typer.echo(f"warning: {doubt}", err=True)
-        plan = BatchPlan(
-            out=out,
-            model=in_force.model,
-            settings=in_force.settings,
-            command=("cytolibra", *sys.argv[1:]),
-            overwrite=overwrite,
-            fail_fast=fail_fast,
-            shard=shard,
-            strict=settings.strict,
-            doubts=doubts,
-            not_read=found.not_read,
-        )
-        return screen_batch(found.jobs, runner, plan, progress)
+        ready = plan(model=in_force.model, settings=in_force.settings, doubts=doubts)
+        return screen_batch(found.jobs, runner, ready, progress)
 
 
 def _start_engine(
