@@ -7,6 +7,7 @@ fp32. What is allowed to be chosen says `pipeline.network.precision.candidates`.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -110,6 +111,7 @@ def _place_of(card: ModelCard) -> Path | None:
         return None
     facts = [card.sha256, *(graph.sha256 for graph in card.graphs.values())]
     facts += [platform.machine(), *sorted(cpu_instructions())]
+    facts += [os.environ.get("ONEDNN_MAX_CPU_ISA", "")]  # who sets it wants them heeded less
     with suppress(metadata.PackageNotFoundError):
         facts.append(metadata.version("openvino"))
     return folder / f"{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:32]}.json"
