@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from configs import ConfigError
 from data.crops.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
 from data.crops.copypaste import CellPaster
+from data.crops.drawing import Sample, draw_readable, unreadable_fields
 from data.crops.sampling import CropSettings, WindowSampler
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages, ImageError
@@ -21,12 +22,6 @@ from data.synth import CLASSES, draw_field
 
 Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
 """Pixels, boxes in them, labels."""
-
-Sample = tuple[Tensor, dict[str, Tensor]]
-
-
-ATTEMPTS = 20
-"""How often a crop is drawn anew where an image can't be read."""
 
 
 class CropDataset(Dataset[Sample]):
@@ -78,20 +73,7 @@ class CropDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.length:
             raise IndexError(index)  # without it, iterating would never end
-        unreadable: set[int] = set()
-        for attempt in range(ATTEMPTS):
-            # The first attempt has no number: crops stay what they were before there were others.
-            rng = np.random.default_rng(
-                (self.seed, self.epoch, index, attempt)[: 3 + (attempt > 0)]
-            )
-            try:
-                image, target = self._sample(rng)
-            except ImageError as error:
-                unreadable |= {i for i, f in enumerate(self.fields) if f.image == error.path}
-                last = error
-            else:
-                return image, target | _told(unreadable)
-        raise last
+        return draw_readable(self._sample, self.fields, (self.seed, self.epoch, index))
 
     def _sample(self, rng: np.random.Generator) -> Sample:
         draws = self._drawn_labels is not None and rng.random() < self.crops.drawn
@@ -147,7 +129,7 @@ class WholeFieldDataset(Dataset[Sample]):
             image = self._images.whole(index, size)
         except ImageError:
             pixels, target = to_sample(np.zeros((1, 1, 3), np.uint8), np.zeros((0, 4)), _NOTHING)
-            return pixels, target | _told({index})
+            return pixels, target | unreadable_fields({index})
         scale = np.array(size * 2) / np.array([field.width, field.height] * 2)
         pixels, target = to_sample(image, field.boxes * scale, field.labels)
         return pixels, target | {"crowd": torch.from_numpy(field.crowd)}
@@ -211,11 +193,6 @@ def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]
     """Lists, as detectors take them: images may differ in size."""
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)
-
-
-def _told(unreadable: set[int]) -> dict[str, Tensor]:
-    """What a target says of fields that couldn't be read; nothing where all could."""
-    return {"unreadable": torch.tensor(sorted(unreadable))} if unreadable else {}
 
 
 def _drawn_labels(classes: Sequence[str]) -> NDArray[np.int64]:
