@@ -21,12 +21,15 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from configs import ConfigError
-from models.card import WEIGHTS, ModelCard, ModelFileError, save_card
+from models.card import ModelCard, ModelFileError, save_card
 from models.detectors.dense import DenseDetector
-from models.storage.graphs import ExportError, first_line, load_openvino
+from models.storage.graphs import ExportError, files_of, first_line, load_openvino
 
 PIXELS = "pixels"
 """Name of a graph's input."""
+
+PROBABILITIES = "probabilities"
+"""Name of the output of a grader's graph."""
 
 
 class PixelNetwork(nn.Module):
@@ -83,6 +86,33 @@ def to_openvino(detector: DenseDetector) -> Any:
             f"{detector.config.name} can't be converted to OpenVINO: {first_line(error)}"
         ) from error
     for port, name in zip((*model.inputs, *model.outputs), (PIXELS, *names), strict=True):
+        port.get_tensor().set_names({name})
+    return model
+
+
+def grader_to_openvino(network: nn.Module, size: int) -> Any:
+    """A grader's network as an ``openvino.Model`` for any number of crops, in float32.
+
+    Args:
+        network: from (N, S, S, 3) uint8 pixels to (N, C + 1) probabilities, in evaluation mode;
+            see `models.grader.GradingNetwork`.
+        size: side of a crop in pixels.
+
+    Raises:
+        ExportError: OpenVINO is missing, or can't express one of the network's operations.
+    """
+    openvino = load_openvino()
+    example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    shape = openvino.PartialShape([-1, size, size, 3])
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing, as of detectors
+            model = openvino.convert_model(network, example_input=example, input=[shape])
+    except Exception as error:  # OpenVINO's frontends raise many types
+        raise ExportError(
+            f"the grader can't be converted to OpenVINO: {first_line(error)}"
+        ) from error
+    for port, name in zip((*model.inputs, *model.outputs), (PIXELS, PROBABILITIES), strict=True):
         port.get_tensor().set_names({name})
     return model
 
@@ -157,7 +187,8 @@ def save_onnx(detector: DenseDetector, path: Path) -> None:
 def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     """Copies a loaded model's weights and sidecar, so that an export is a model of its own.
 
-    Without the graphs that it may have had, unless it stays in its own folder.
+    Without the graphs that it may have had, unless it stays in its own folder; a grader comes along
+    as it is.
 
     Raises:
         ModelFileError: the detector was not loaded from a folder.
@@ -169,8 +200,9 @@ def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.resolve() == detector.folder.resolve():
             return detector.card
-        shutil.copyfile(detector.folder / WEIGHTS, folder / WEIGHTS)
         card = detector.card.model_copy(update={"graphs": {}})
+        for name in files_of(card):
+            shutil.copyfile(detector.folder / name, folder / name)
         save_card(card, folder)
     except OSError as error:
         raise ConfigError(f"--out {folder}: can't be written: {error.strerror}") from error

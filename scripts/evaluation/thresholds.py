@@ -19,8 +19,8 @@ from data.evaluation import (
     threshold_for_sensitivity,
 )
 from models import DenseDetector, DetectorConfig, ModelCard
-from models.card import SIDECAR, WEIGHTS, ZOO, FalseAlarms, save_card
-from models.storage.graphs import FILES
+from models.card import SIDECAR, ZOO, FalseAlarms, save_card
+from models.storage.graphs import files_of
 from scripts.evaluation.evidence import Draws, Evidence
 from scripts.evaluation.figures import rates
 
@@ -242,8 +242,7 @@ def save_thresholds(
 
 
 def _copy_files(source: Path, card: ModelCard, folder: Path) -> None:
-    """Weights and exported networks: the thresholds are no part of them."""
+    """Weights, exported networks, a grader: the thresholds are no part of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    graphs = [name for kind in card.graphs for name in FILES[kind]]
-    for name in (WEIGHTS, *graphs):
+    for name in files_of(card):
         shutil.copyfile(source / name, folder / name)
