@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,17 @@ from typing import Any
 import numpy as np
 
 from configs import ConfigError
-from models.card import GraphFacts, GraphKind, ModelCard, ModelFileError, save_card
+from models.card import (
+    GRADER,
+    SIDECAR,
+    WEIGHTS,
+    GraderGraphKind,
+    GraphFacts,
+    GraphKind,
+    ModelCard,
+    ModelFileError,
+    save_card,
+)
 
 FILES: Mapping[GraphKind, tuple[str, ...]] = {
     "openvino": ("openvino.xml", "openvino.bin"),
@@ -23,6 +34,15 @@ FILES: Mapping[GraphKind, tuple[str, ...]] = {
     "onnx": ("model.onnx",),
 }
 """What each kind of graph consists of, beside the sidecar."""
+
+GRADER_FILES: Mapping[GraderGraphKind, tuple[str, ...]] = {
+    "openvino": ("grader.xml", "grader.bin"),
+    "openvino-int8": ("grader-int8.xml", "grader-int8.bin"),
+}
+"""The same of a grader's."""
+
+Files = Mapping[Any, tuple[str, ...]]
+"""`FILES` or `GRADER_FILES`."""
 
 
 class ExportError(ConfigError):
@@ -76,34 +96,34 @@ def _core_of(openvino: Any) -> Any:
     return openvino.Core()
 
 
-def save_openvino(model: Any, folder: Path, kind: GraphKind) -> None:
+def save_openvino(model: Any, folder: Path, kind: GraphKind, files: Files = FILES) -> None:
     """Writes an OpenVINO model's two files, with weights as they are."""
-    load_openvino().save_model(model, folder / FILES[kind][0], compress_to_fp16=False)
+    load_openvino().save_model(model, folder / files[kind][0], compress_to_fp16=False)
 
 
-def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts) -> Any:
-    """An exported OpenVINO model.
+def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts, files: Files = FILES) -> Any:
+    """An exported OpenVINO model, a detector's, or with `GRADER_FILES` a grader's.
 
     Raises:
         ModelFileError: a file is missing, or not the one that the sidecar names.
         ExportError: OpenVINO is missing.
     """
     core = openvino_core()
-    if hash_graph(folder, kind) != facts.sha256:
+    if hash_graph(folder, kind, files) != facts.sha256:
         raise ModelFileError(
-            f"{folder / FILES[kind][0]}: not the graph that the sidecar names; export it again"
+            f"{folder / files[kind][0]}: not the graph that the sidecar names; export it again"
         )
-    return core.read_model(folder / FILES[kind][0])
+    return core.read_model(folder / files[kind][0])
 
 
-def hash_graph(folder: Path, kind: GraphKind) -> str:
+def hash_graph(folder: Path, kind: GraphKind, files: Files = FILES) -> str:
     """SHA-256 of a graph's files, one after the other.
 
     Raises:
         ModelFileError: one of them can't be read.
     """
     digest = hashlib.sha256()
-    for name in FILES[kind]:
+    for name in files[kind]:
         try:
             digest.update((folder / name).read_bytes())
         except OSError as error:
@@ -119,6 +139,45 @@ def add_graph(card: ModelCard, folder: Path, kind: GraphKind, made_of: str = "")
     card = card.model_copy(update={"graphs": {**card.graphs, kind: facts}})
     save_card(card, folder)
     return card
+
+
+def add_grader_graph(
+    card: ModelCard, folder: Path, kind: GraderGraphKind, made_of: str = ""
+) -> ModelCard:
+    """Names a grader's graph that was written into a model's folder in its sidecar."""
+    assert card.second_look is not None
+    facts = GraphFacts(sha256=hash_graph(folder, kind, GRADER_FILES), calibration=made_of)
+    graphs = {**card.second_look.graphs, kind: facts}
+    look = card.second_look.model_copy(update={"graphs": graphs})
+    card = card.model_copy(update={"second_look": look})
+    save_card(card, folder)
+    return card
+
+
+def copy_files(source: Path, card: ModelCard, folder: Path) -> None:
+    """Copies all files that a model's card names; the sidecar itself is for who changes it.
+
+    Raises:
+        ModelFileError: one of them is missing.
+        OSError: the folder can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in files_of(card):
+        try:
+            shutil.copyfile(source / name, folder / name)
+        except FileNotFoundError as error:
+            raise ModelFileError(
+                f"{source / name}: no such file, though {SIDECAR} names it"
+            ) from error
+
+
+def files_of(card: ModelCard) -> list[str]:
+    """Names of the files that a model's card names: weights and graphs, of a grader too."""
+    names = [WEIGHTS, *(name for kind in card.graphs for name in FILES[kind])]
+    if card.second_look is not None:
+        graphs = (GRADER_FILES[kind] for kind in card.second_look.graphs)
+        names += [GRADER, *(name for files in graphs for name in files)]
+    return names
 
 
 def first_line(error: BaseException) -> str:
