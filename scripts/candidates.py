@@ -6,7 +6,7 @@ several names. All names of a place get their scores from the same look.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,9 +113,9 @@ def find_candidates(found: Detections, classes: int, floor: float) -> Candidates
     return Candidates(found, rows[firsts], place_of)
 
 
-def detect_fields(detector: TileDetector, images: FieldImages, fields: FieldSet) -> Iterator[
-    Detections | ImageError
-]:
+def detect_fields(
+    detector: TileDetector, images: FieldImages, fields: FieldSet
+) -> Iterator[Detections | ImageError]:
     """What a detector finds on each field, in the field's own pixels, in order.
 
     Of a field that can't be read the error; whoever needs it raises it.
@@ -181,5 +181,3 @@ def nothing_found(classes: int) -> Detections:
     """What is known of a field that can't be read."""
     none = Detections.empty()
     return Detections(none.boxes, none.scores, none.labels, np.zeros((0, classes), np.float32))
-
-

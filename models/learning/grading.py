@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +81,7 @@ class GraderLearner(Learner):
         # Not modules of this one: neither trained, nor averaged, nor in its checkpoints.
         self.teachers = [teacher.eval().requires_grad_(False) for teacher in teachers]
         self.taught = taught
-        self.register_buffer("abnormal", torch.tensor([*abnormal, False]), persistent=False)
+        self.abnormal = (*abnormal, False)
         self._logits: list[tuple[int, Tensor]] = []
         self.freeze()
 
@@ -94,13 +93,13 @@ class GraderLearner(Learner):
         if self.teachers:
             wanted = self.taught * self._ask(pixels) + (1 - self.taught) * wanted
         logits = self.grader(pixels.float())
-        abnormal: Any = self.abnormal
+        abnormal = torch.tensor(self.abnormal, device=logits.device)
         losses = grading_losses(logits, wanted, abnormal, self.binary)
         return self.tell_losses(losses, pixels, targets)
 
-    def validation_step(self, batch: tuple[Tensor, dict[str, Tensor]], _: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Targets], _: int) -> None:
         """Collects the logits of a field's places; a field that can't be read has none."""
-        pixels, target = batch
+        pixels, (target,) = batch
         if "unreadable" in target:
             return
         logits = [self.grader(part.float()).float().cpu() for part in pixels.split(BATCH)]

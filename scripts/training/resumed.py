@@ -16,6 +16,7 @@ MAY_CHANGE = (
     "card.",
     "data.*.annotations",
     "data.*.images",
+    "grader.backbone_weights",
     "loop.checkpoint_every",
     "loop.deterministic",
     "loop.device",  # and loop.devices

@@ -111,9 +111,9 @@ def run_training(
         )
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
         if checkpoint is not None:
-            _tell_changes(settings, out, tell)
+            tell_changes(settings, out, tell)
         if trainer.is_global_zero:
-            _write_settings(settings, out)
+            write_settings(settings, out)
             log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
             _tell_start(settings, train_fields, val_fields, trainer, tell)
         with closing(make_data(settings, train_fields, val_fields)) as data:
@@ -181,12 +181,14 @@ def read_run_fields(settings: TrainSettings) -> RunFields:
     return fields
 
 
-def _write_settings(settings: TrainSettings, out: Path) -> None:
+def write_settings(settings: StrictModel, out: Path) -> None:
+    """Writes all settings of a run to ``config.yaml``."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (out / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def _tell_changes(settings: TrainSettings, out: Path, tell: Tell) -> None:
+def tell_changes(settings: StrictModel, out: Path, tell: Tell) -> None:
+    """Tells with which other settings a run goes on; see `changed_settings` for the errors."""
     changes = changed_settings(out / "config.yaml", settings.model_dump(mode="json"))
     if changes:
         tell(f"goes on with other settings than it began with: {changes}")
@@ -196,16 +198,21 @@ def _tell_start(
     settings: TrainSettings, train: FieldSet, val: FieldSet, trainer: Trainer, tell: Tell
 ) -> None:
     """What is trained on what, where, and with which software."""
+    tell_machine(trainer, settings.loop.seed, tell)
+    tell(_describe(settings, train, val))
+    for note in (*train.notes, *val.notes):
+        tell(note)
+    tell_doubts(train, val)
+
+
+def tell_machine(trainer: Trainer, seed: int, tell: Tell) -> None:
+    """Tells where a run runs, and with which software."""
     versions = software_versions() | {"lightning": metadata.version("lightning")}
     tell(", ".join(f"{name} {version}" for name, version in versions.items()))
     count, device = trainer.world_size, trainer.strategy.root_device
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform()
     many = f"{count} processes, each on " if count > 1 else ""
-    tell(f"{many}{device.type}, {where}; {trainer.precision}; seed {settings.loop.seed}")
-    tell(_describe(settings, train, val))
-    for note in (*train.notes, *val.notes):
-        tell(note)
-    tell_doubts(train, val)
+    tell(f"{many}{device.type}, {where}; {trainer.precision}; seed {seed}")
 
 
 def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:
