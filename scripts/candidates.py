@@ -1,7 +1,8 @@
 """What a detector finds on annotated fields, and at which places a grader looks again.
 
-A place is one box with the detector's scores of all classes there; it may have been found under
-several names. All names of a place get their scores from the same look.
+A place is one cell as screening sees it: findings of several names that overlap are one, with the
+best score of each class. After the look each class has its score there, whatever the detector
+called it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ from data.evaluation import FieldCells
 from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError, Pixels
 from data.fields.regions import downsample_of
-from models.card import CombinationRule
+from models.card import CombinationRule, ModelCard
+from pipeline.cells.naming import name_cells
 from pipeline.cells.second_look import combine
 from pipeline.flow import work_ahead
 from pipeline.geometry import Detections
-from pipeline.network.detector import TileDetector
+from pipeline.network.detector import TileDetector, own_thresholds
 
 LOWEST_SCORE = 0.01
 """Detections below it can't move average precision by a visible amount."""
+
+ONE_CELL = 0.5
+"""IoU above which findings of two classes are of one cell, as screening's stitcher has it."""
 
 
 @dataclass(frozen=True)
@@ -31,35 +36,25 @@ class Candidates:
     """What a detector found on a field, and where a grader looks again.
 
     Attributes:
-        found: boxes in the field's pixels, with the scores of all classes at their places.
-        places: (M,) rows of ``found``, one for each place that is looked at again.
-        place_of: (N,) index into ``places`` of each row; -1 for those that are not.
+        found: what it found, in the field's pixels.
+        places: (M,) one row a cell, with the scores of all classes; what is looked at again.
+        rest: of ``found`` what lies below the floor in every class.
     """
 
     found: Detections
-    places: NDArray[np.intp]
-    place_of: NDArray[np.intp]
+    places: Detections
+    rest: Detections
 
     @property
     def class_scores(self) -> NDArray[np.float32]:
-        """(N, C) the detector's scores."""
-        assert self.found.class_scores is not None
-        return self.found.class_scores
-
-    @property
-    def boxes(self) -> NDArray[np.float64]:
-        """(M, 4) boxes of the places."""
-        return self.found.boxes[self.places]
-
-    @property
-    def centers(self) -> NDArray[np.float64]:
-        """(M, 2) their middles, around which crops are cut."""
-        return self.found[self.places].centers
+        """(M, C) the detector's scores at the places."""
+        assert self.places.class_scores is not None
+        return self.places.class_scores
 
     @property
     def scores(self) -> NDArray[np.float32]:
         """(M,) the detector's best score of any class."""
-        return self.class_scores[self.places].max(axis=1)
+        return self.class_scores.max(axis=1, initial=0)
 
     def rescored(
         self,
@@ -67,50 +62,37 @@ class Candidates:
         abnormal: NDArray[np.bool_],
         rule: CombinationRule,
     ) -> Detections:
-        """The same cells with their scores after the second look.
+        """What there is after the second look: each place under every name, with its score.
 
-        What lies below the floor keeps the detector's; the rule never raises a score above the
-        best one at its place, so that these stay below it too.
+        What lies below the floor keeps the detector's score. The rule never raises a score above
+        the best one at its place, so that nothing from below the floor could have risen above it.
 
         Args:
             probabilities: (M, C + 1) the grader's.
             abnormal: (C,) which classes are abnormal.
             rule: of the combination.
         """
-        if not len(self.places):
-            return self.found
-        looked = combine(self.class_scores[self.places], probabilities, abnormal, rule)
-        class_scores = self.class_scores.copy()
-        again = self.place_of >= 0
-        class_scores[again] = looked[self.place_of[again]]
-        found = self.found
-        scores = np.where(
-            again, class_scores[np.arange(len(found)), found.labels], found.scores
-        ).astype(np.float32)
-        return Detections(found.boxes, scores, found.labels, class_scores)
+        scores = combine(self.class_scores, probabilities, abnormal, rule)
+        rows, labels = np.nonzero(scores >= LOWEST_SCORE)
+        named = Detections(
+            self.places.boxes[rows], scores[rows, labels], labels.astype(np.int64), scores[rows]
+        )
+        return Detections.concatenate([named, self.rest])
 
 
-def find_candidates(found: Detections, classes: int, floor: float) -> Candidates:
+def find_candidates(found: Detections, card: ModelCard, floor: float) -> Candidates:
     """Which places of a field are looked at again.
 
     Args:
-        found: on the field.
-        classes: how many the detector has.
+        found: on the field, with the scores of all classes.
+        card: of the model.
         floor: least score, of any class, of such a place.
     """
-    if found.class_scores is None:  # no runtime of ours leaves them out
-        known = np.zeros((len(found), classes), np.float32)
-        known[np.arange(len(found)), found.labels] = found.scores
-        found = Detections(found.boxes, found.scores, found.labels, known)
     assert found.class_scores is not None
-    place_of = np.full(len(found), -1, np.intp)
-    rows = np.flatnonzero(found.class_scores.max(axis=1, initial=0) >= floor)
-    if not len(rows):
-        return Candidates(found, rows, place_of)
-    alike = np.concatenate([found.boxes[rows], found.class_scores[rows]], axis=1)
-    _, firsts, inverse = np.unique(alike, axis=0, return_index=True, return_inverse=True)
-    place_of[rows] = inverse.reshape(-1)
-    return Candidates(found, rows[firsts], place_of)
+    abnormal = np.array(card.detector.is_abnormal)
+    floors = np.full(len(abnormal), floor)
+    places = name_cells(found, floors, abnormal, ONE_CELL, own_thresholds(card))
+    return Candidates(found, places, found[found.class_scores.max(axis=1, initial=0) < floor])
 
 
 def detect_fields(
@@ -158,16 +140,6 @@ def truth_of(fields: FieldSet) -> list[FieldCells]:
         FieldCells(field.boxes, field.labels, np.ones(len(field.labels)), field.crowd)
         for field in fields.fields
     ]
-
-
-def one_a_cell(boxes: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Rows of the places that are left where one cell has one place: the surest of each."""
-    from pipeline.cells.nms import greedy_nms
-
-    cells = Detections(
-        boxes.astype(np.float64), scores.astype(np.float32), np.zeros(len(scores), np.int64)
-    )
-    return np.flatnonzero(greedy_nms(cells, 0.5, per_class=False))
 
 
 def probabilities_of(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:

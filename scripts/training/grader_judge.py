@@ -19,9 +19,7 @@ from data.evaluation import (
     confidence,
     field_metrics,
     fit_temperature,
-    load_cells,
     negative_log_likelihood,
-    save_cells,
 )
 from data.fields.fieldset import FieldSet
 from models import DetectorConfig
@@ -29,14 +27,13 @@ from models.card import CombinationRule
 from pipeline.geometry import Detections
 from scripts.candidates import (
     Candidates,
-    one_a_cell,
     probabilities_of,
     to_field_cells,
     truth_of,
 )
 
 GRADE_FIGURES = ("grades/right", "grades/likelihood", "grades/calibration", "grades/abnormal")
-"""Of the places that are looked at, one a cell: share of cells that get their class (of those
+"""Of the places that are looked at: share of cells that get their class (of those
 that the detector found), negative log-likelihood and expected calibration error of classes and
 background at the fitted temperature, and area under the ROC curve of abnormal against all else."""
 
@@ -49,8 +46,7 @@ class LookEvidence:
         truth: the cells of each field.
         candidates: what the detector found on each.
         logits: for each field (M, C + 1) of the grader, a row a place.
-        labels: for each field (M,) what lies at its places, see `data.crops.grades.label_places`;
-            `UNKNOWN` also where a surer place is of the same cell.
+        labels: for each field (M,) what lies at its places, see `data.crops.grades.label_places`.
     """
 
     truth: Sequence[FieldCells]
@@ -94,13 +90,10 @@ def make_evidence(
     fields: FieldSet, candidates: Sequence[Candidates], crops: GradeSettings
 ) -> LookEvidence:
     """Evidence on fields before the grader has said anything: its logits are zeros."""
-    labels = []
-    for field, found in zip(fields.fields, candidates, strict=True):
-        of_place = label_places(field, found.boxes, crops.background_iou)
-        surest = one_a_cell(found.boxes, found.scores)
-        single = np.full(len(of_place), UNKNOWN, np.int64)
-        single[surest] = of_place[surest]
-        labels.append(single)
+    labels = [
+        label_places(field, found.places.boxes, crops.background_iou)
+        for field, found in zip(fields.fields, candidates, strict=True)
+    ]
     classes = len(fields.classes)
     logits = [np.zeros((len(one.places), classes + 1), np.float32) for one in candidates]
     return LookEvidence(truth_of(fields), candidates, logits, labels)
@@ -183,43 +176,59 @@ def _abnormal_auc(
 
 def save_evidence(path: Path, evidence: LookEvidence) -> None:
     """Keeps evidence, so that a rule can be chosen by it; see `load_evidence`."""
-    save_cells(path.with_name(f"{path.stem}-cells.npz"), evidence.truth, evidence.alone())
+    columns: dict[str, NDArray[Any]] = {}
+    for name in PARTS:
+        parts = [getattr(one, name) for one in evidence.candidates]
+        columns[f"{name}_fields"] = np.array([len(one) for one in parts])
+        for key in ("boxes", "scores", "labels", "class_scores"):
+            columns[f"{name}_{key}"] = np.concatenate([getattr(one, key) for one in parts])
+    for key in ("boxes", "labels", "crowd"):
+        columns[f"truth_{key}"] = np.concatenate([getattr(one, key) for one in evidence.truth])
+    columns["truth_fields"] = np.array([len(one) for one in evidence.truth])
+    columns["logits"] = np.concatenate(evidence.logits)
+    columns["labels"] = np.concatenate(evidence.labels)
     with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            places=np.array([len(one.places) for one in evidence.candidates]),
-            rows=np.concatenate([one.places for one in evidence.candidates]),
-            place_of=np.concatenate([one.place_of for one in evidence.candidates]),
-            class_scores=np.concatenate([one.class_scores for one in evidence.candidates]),
-            logits=np.concatenate(evidence.logits),
-            labels=np.concatenate(evidence.labels),
-        )
+        np.savez_compressed(file, **columns)  # type: ignore[arg-type]  # of numpy's stubs
+
+
+PARTS = ("found", "places", "rest")
+"""Of `Candidates`."""
 
 
 def load_evidence(path: Path) -> LookEvidence:
     """Evidence that `save_evidence` wrote.
 
     Raises:
-        ConfigError: a file is missing or broken.
+        ConfigError: the file is missing or broken.
     """
-    cells = path.with_name(f"{path.stem}-cells.npz")
     try:
-        truth, found = load_cells(cells)
         with np.load(path) as arrays:
-            places = np.cumsum(arrays["places"])[:-1]
-            ends = np.cumsum([len(one) for one in found])[:-1]
-            rows, logits, labels = (
-                np.split(arrays[name], places) for name in ("rows", "logits", "labels")
+            columns = dict(arrays)
+        candidates = [
+            Candidates(*parts)
+            for parts in zip(*(_detections(columns, name) for name in PARTS), strict=True)
+        ]
+        truth = [
+            FieldCells(boxes, labels, np.ones(len(labels)), crowd)
+            for boxes, labels, crowd in zip(
+                *(_split(columns, "truth", key) for key in ("boxes", "labels", "crowd")),
+                strict=True,
             )
-            place_of, scores = (
-                np.split(arrays[name], ends) for name in ("place_of", "class_scores")
-            )
+        ]
+        ends = np.cumsum(columns["places_fields"])[:-1]
+        logits, labels = (np.split(columns[key], ends) for key in ("logits", "labels"))
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise ConfigError(f"{path}: not what a grader's training keeps: {error}") from error
-    candidates = [
-        Candidates(
-            Detections(one.boxes, one.scores.astype(np.float32), one.labels, known), row, of_row
-        )
-        for one, known, row, of_row in zip(found, scores, rows, place_of, strict=True)
-    ]
     return LookEvidence(truth, candidates, logits, labels)
+
+
+def _detections(columns: dict[str, NDArray[Any]], name: str) -> list[Detections]:
+    keys = ("boxes", "scores", "labels", "class_scores")
+    return [
+        Detections(*parts)
+        for parts in zip(*(_split(columns, name, key) for key in keys), strict=True)
+    ]
+
+
+def _split(columns: dict[str, NDArray[Any]], name: str, key: str) -> list[NDArray[Any]]:
+    return np.split(columns[f"{name}_{key}"], np.cumsum(columns[f"{name}_fields"])[:-1])

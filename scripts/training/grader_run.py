@@ -155,7 +155,7 @@ def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> Grader
     else:
         found = find_on(settings.detector, train, settings.floor, device)
         train = replace(train, doubts=(*train.doubts, easy_background(card.name)))
-    places = [Places(one.boxes, one.scores) for one in found]
+    places = [Places(one.places.boxes, one.scores) for one in found]
     samples = gather_samples(train, places, data.crops)
     return GraderFields(
         train, samples, read.val, find_on(settings.detector, read.val, settings.floor, device)
@@ -184,7 +184,7 @@ def _make_data(settings: GraderTrainSettings, fields: GraderFields) -> GradesDat
         fields.train,
         fields.samples,
         fields.val,
-        [one.centers for one in fields.found],
+        [one.places.centers for one in fields.found],
         settings.grader,
         data.crops,
         data.augment,

@@ -43,11 +43,9 @@ def find_on(
     """
     settings = RuntimeSettings(device=device, precision="fp32")
     detector = TileDetector(load_detector(model), settings, LOWEST_SCORE)
-    classes = len(detector.card.detector.classes)
+    nothing = nothing_found(len(detector.card.detector.classes))
     return [
-        find_candidates(
-            nothing_found(classes) if isinstance(found, ImageError) else found, classes, floor
-        )
+        find_candidates(nothing if isinstance(found, ImageError) else found, detector.card, floor)
         for found in detect_fields(detector, images_of(fields), fields)
     ]
 
