@@ -42,6 +42,18 @@ SLIDES: dict[str, Entry] = {
         "that the model looks for are not in it. By more than 2 times it is refused.",
         "Scan with a stronger objective, or take a model for this scale.",
     ),
+    "second-look-coarse": Entry(
+        "The slide is coarser by more than 1.3 times than what the model's second look was trained "
+        "on: cells are enlarged for it. By more than 2 times nothing is looked at again: the "
+        "detector's own scores and thresholds hold, and no slide rule is applied.",
+        "Scan with a stronger objective; or switch it off with --set second_look.enabled=false.",
+    ),
+    "second-look-unread": Entry(
+        "Cells that were to be looked at again can't be read at the second look's scale, though "
+        "the detector's was readable. They keep the detector's scores, and are named by its own "
+        "thresholds.",
+        "The file is damaged: copy it again.",
+    ),
     "too-dark": Entry(
         "The slide does not look like a stained smear under transmitted light: on the overview its "
         "clear parts are darker than 170 of 255, or half of it is darker than 90. It may be black, "

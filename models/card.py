@@ -82,7 +82,8 @@ class FalseAlarms(StrictModel):
         unit: what varies: fields, or slides that are known to be normal.
         data: what it was measured on.
         thresholds: the model's, by class, with which these figures hold.
-        sha256: of the model's weights; empty in the model's own card.
+        sha256: of the model's weights, with "+" and its grader's after a second look; empty in the
+            model's own card.
     """
 
     groups: dict[str, RateFacts]

@@ -56,9 +56,9 @@ def save_detector(
     }
     content = save(state, metadata={"format": "pt"})
     (folder / WEIGHTS).write_bytes(content)
-    of_other_weights = {"graphs": {}, "ap_cost": {}, "ap_cost_data": "", "second_look": None}
+    of_other_weights: dict[str, object] = {"graphs": {}, "ap_cost": {}, "ap_cost_data": ""}
     sha256 = hashlib.sha256(content).hexdigest()
-    card = card.model_copy(update={"sha256": sha256} | of_other_weights)
+    card = card.model_copy(update={"sha256": sha256, "second_look": None} | of_other_weights)
     save_card(card, folder)
     return card
 

@@ -22,14 +22,13 @@ from torchvision.models.detection.image_list import ImageList
 from configs import ConfigError
 from models.card import ModelCard, ModelFileError, save_card
 from models.detectors.dense import DenseDetector
-from models.grader import Grader, GradingNetwork
 from models.storage.graphs import ExportError, copy_files, first_line, load_openvino
 
 PIXELS = "pixels"
 """Name of a graph's input."""
 
 PROBABILITIES = "probabilities"
-"""Name of a grader's output."""
+"""Name of the output of a grader's graph."""
 
 
 class PixelNetwork(nn.Module):
@@ -78,19 +77,19 @@ def to_openvino(detector: DenseDetector) -> Any:
     return _convert(network, example, names, [1, -1, -1, 3], detector.config.name)
 
 
-def grader_to_openvino(grader: Grader, temperature: float) -> Any:
-    """A grader as an ``openvino.Model`` in float32.
+def grader_to_openvino(network: nn.Module, size: int) -> Any:
+    """A grader's network as an ``openvino.Model`` for any number of crops, in float32.
 
-    It takes (N, S, S, 3) uint8 RGB, any number of crops, and gives (N, C + 1) probabilities, the
-    background's last; see `models.grader.GradingNetwork`.
+    Args:
+        network: from (N, S, S, 3) uint8 pixels to (N, C + 1) probabilities, in evaluation mode;
+            see `models.grader.GradingNetwork`.
+        size: side of a crop in pixels.
 
     Raises:
         ExportError: OpenVINO is missing, or can't express one of the network's operations.
     """
-    side = grader.config.size
-    example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
-    network = GradingNetwork(grader, temperature).eval()
-    return _convert(network, example, [PROBABILITIES], [-1, side, side, 3], "the grader")
+    example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    return _convert(network, example, [PROBABILITIES], [-1, size, size, 3], "the grader")
 
 
 def _convert(
@@ -181,7 +180,8 @@ def save_onnx(detector: DenseDetector, path: Path) -> None:
 def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     """Copies a loaded model's weights and sidecar, so that an export is a model of its own.
 
-    Without the graphs that it may have had, unless it stays in its own folder; with its grader.
+    Without the graphs that it may have had, unless it stays in its own folder; a grader comes along
+    as it is.
 
     Raises:
         ModelFileError: the detector was not loaded from a folder.
@@ -189,13 +189,11 @@ def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     """
     if detector.card is None or detector.folder is None:
         raise ModelFileError("only a model that was loaded from its folder can be exported")
-    look = detector.card.second_look
-    bare = look and look.model_copy(update={"graphs": {}})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.resolve() == detector.folder.resolve():
             return detector.card
-        card = detector.card.model_copy(update={"graphs": {}, "second_look": bare})
+        card = detector.card.model_copy(update={"graphs": {}})
         copy_files(detector.folder, card, folder)
         save_card(card, folder)
     except OSError as error:

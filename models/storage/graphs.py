@@ -28,21 +28,21 @@ from models.card import (
     save_card,
 )
 
+Files = Mapping[Any, tuple[str, ...]]
+"""What each kind of graph consists of, beside the sidecar."""
+
 FILES: Mapping[GraphKind, tuple[str, ...]] = {
     "openvino": ("openvino.xml", "openvino.bin"),
     "openvino-int8": ("openvino-int8.xml", "openvino-int8.bin"),
     "onnx": ("model.onnx",),
 }
-"""What each kind of graph consists of, beside the sidecar."""
+"""A detector's."""
 
 GRADER_FILES: Mapping[GraderGraphKind, tuple[str, ...]] = {
     "openvino": ("grader.xml", "grader.bin"),
     "openvino-int8": ("grader-int8.xml", "grader-int8.bin"),
 }
-"""The same of a grader's."""
-
-Files = Mapping[Any, tuple[str, ...]]
-"""`FILES` or `GRADER_FILES`."""
+"""A grader's."""
 
 
 class ExportError(ConfigError):
@@ -96,13 +96,36 @@ def _core_of(openvino: Any) -> Any:
     return openvino.Core()
 
 
+def files_of(card: ModelCard) -> list[str]:
+    """What a model's folder holds beside the sidecar, as that says."""
+    names = [WEIGHTS, *(name for kind in card.graphs for name in FILES[kind])]
+    if card.second_look:
+        names += [GRADER]
+        names += [name for kind in card.second_look.graphs for name in GRADER_FILES[kind]]
+    return names
+
+
+def copy_files(source: Path, card: ModelCard, folder: Path) -> None:
+    """Copies what `files_of` names; the sidecar itself is for who changes it.
+
+    Raises:
+        ModelFileError: one of the files is missing.
+        OSError: the folder can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in files_of(card):
+        if not (source / name).is_file():
+            raise ModelFileError(f"{source / name}: no such file, though {SIDECAR} names it")
+        shutil.copyfile(source / name, folder / name)
+
+
 def save_openvino(model: Any, folder: Path, kind: GraphKind, files: Files = FILES) -> None:
     """Writes an OpenVINO model's two files, with weights as they are."""
     load_openvino().save_model(model, folder / files[kind][0], compress_to_fp16=False)
 
 
 def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts, files: Files = FILES) -> Any:
-    """An exported OpenVINO model, a detector's, or with `GRADER_FILES` a grader's.
+    """An exported OpenVINO model, a detector's or, by `GRADER_FILES`, a grader's.
 
     Raises:
         ModelFileError: a file is missing, or not the one that the sidecar names.
@@ -144,40 +167,19 @@ def add_graph(card: ModelCard, folder: Path, kind: GraphKind, made_of: str = "")
 def add_grader_graph(
     card: ModelCard, folder: Path, kind: GraderGraphKind, made_of: str = ""
 ) -> ModelCard:
-    """Names a grader's graph that was written into a model's folder in its sidecar."""
-    assert card.second_look is not None
+    """Names a grader's graph that was written into a model's folder in its sidecar.
+
+    Raises:
+        ModelFileError: the model has no grader.
+    """
+    look = card.second_look
+    if look is None:
+        raise ModelFileError(f"{card.name}: has no grader that this graph could be of")
     facts = GraphFacts(sha256=hash_graph(folder, kind, GRADER_FILES), calibration=made_of)
-    graphs = {**card.second_look.graphs, kind: facts}
-    look = card.second_look.model_copy(update={"graphs": graphs})
+    look = look.model_copy(update={"graphs": {**look.graphs, kind: facts}})
     card = card.model_copy(update={"second_look": look})
     save_card(card, folder)
     return card
-
-
-def copy_files(source: Path, card: ModelCard, folder: Path) -> None:
-    """Copies all files that a model's card names; the sidecar itself is for who changes it.
-
-    Raises:
-        ModelFileError: one of them is missing.
-        OSError: the folder can't be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in files_of(card):
-        try:
-            shutil.copyfile(source / name, folder / name)
-        except FileNotFoundError as error:
-            raise ModelFileError(
-                f"{source / name}: no such file, though {SIDECAR} names it"
-            ) from error
-
-
-def files_of(card: ModelCard) -> list[str]:
-    """Names of the files that a model's card names: weights and graphs, of a grader too."""
-    names = [WEIGHTS, *(name for kind in card.graphs for name in FILES[kind])]
-    if card.second_look is not None:
-        graphs = (GRADER_FILES[kind] for kind in card.second_look.graphs)
-        names += [GRADER, *(name for files in graphs for name in files)]
-    return names
 
 
 def first_line(error: BaseException) -> str:

@@ -353,7 +353,10 @@ class Worker:
         give_back_large_blocks()
         settings = self._recipe.settings
         return TileDetector(
-            ModelSource.find(self._recipe.model), settings.runtime, settings.threshold
+            ModelSource.find(self._recipe.model),
+            settings.runtime,
+            settings.threshold,
+            settings.second_look,
         )
 
     def describe(self) -> InForce:
