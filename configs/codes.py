@@ -230,6 +230,13 @@ ANNOTATIONS: dict[str, Entry] = {
         "is shared). The box holds.",
         "Look at these annotations; take away whichever is wrong.",
     ),
+    "background-in-fold": Entry(
+        "A grader learns what looks like a cell and is none from the false alarms of a detector "
+        "that may have learned from the same fields. It makes fewer and easier ones there than "
+        "elsewhere.",
+        "Train the detector's recipe once for each fold of the fields, and name the runs in "
+        "`candidates`.",
+    ),
     "boxes-on-glass": Entry(
         "A third or more of the annotated boxes that were looked at (up to some 50 of a set) hold "
         "nothing but even background. They are used as they are.",

@@ -24,6 +24,7 @@ FLOORS = {
         {"config"},
         {"card"},
         {"detectors"},
+        {"grader"},
         {"learning", "storage"},
     ],
     "data": [

@@ -14,7 +14,7 @@ from configs import ConfigError
 from data.crops.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
 from data.crops.copypaste import CellPaster
 from data.crops.drawing import Sample, draw_readable, unreadable_fields
-from data.crops.sampling import CropSettings, WindowSampler
+from data.crops.sampling import CropSettings, build_sampler
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages, ImageError
 from data.fields.regions import Window, downsample_of, touching
@@ -63,7 +63,7 @@ class CropDataset(Dataset[Sample]):
         self._images = images
         self._downsample = [downsample_of(field, mpp) for field in self.fields]
         self._augment = build_augmentation(augment)
-        self._windows = WindowSampler(fields, images, self._downsample, crops)
+        self._windows = build_sampler(fields, images, self._downsample, crops)
         self._paster = CellPaster(fields, images, self._downsample)
         self._drawn_labels = _drawn_labels(fields.classes) if crops.drawn else None
 

@@ -21,6 +21,12 @@ from data.fields.images import FieldImages, ImageError, Pixels
 from data.fields.rarity import class_weights
 from data.fields.regions import downsample_of
 
+BACKGROUND, UNKNOWN = -1, -2
+"""Of a place, beside the labels of the classes: no cell; nobody knows."""
+
+SAME_CELL = 0.5
+"""IoU from which on a detector's box is of an annotated cell, as everywhere in evaluation."""
+
 
 class GradeSettings(StrictModel):
     """Which crops a grader learns from, and how far they are moved and turned.
@@ -120,14 +126,39 @@ def background_of(field: Field, found: Places, settings: GradeSettings) -> NDArr
     """(N, 2) middles of the places on a field that look like a cell and are none."""
     sure = np.flatnonzero(found.scores >= settings.background_from)
     sure = sure[np.argsort(-found.scores[sure], kind="stable")]
-    boxes = found.boxes[sure]
+    none = label_places(field, found.boxes[sure], settings.background_iou) == BACKGROUND
+    return _middles(found.boxes[sure][none])[: settings.background_a_field]
+
+
+def label_places(
+    field: Field, boxes: NDArray[np.floating], background_iou: float
+) -> NDArray[np.int64]:
+    """What lies at places of a field: (N,) labels, or `BACKGROUND`, or `UNKNOWN`.
+
+    A place is of the cell that it overlaps most, from IoU `SAME_CELL` on; background where it
+    overlaps all by less than ``background_iou``. Between them nobody knows, nor in ignored areas.
+
+    Args:
+        field: with its cells.
+        boxes: (N, 4) xyxy in its pixels.
+        background_iou: see `GradeSettings`.
+    """
     cells, crowd = field.boxes[~field.crowd], field.boxes[field.crowd]
-    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    ignored = (
-        (centers[:, None] >= crowd[None, :, :2]) & (centers[:, None] <= crowd[None, :, 2:])
-    ).all(axis=2)
-    none = box_iou(boxes, cells).max(axis=1, initial=0.0) < settings.background_iou
-    return centers[none & ~ignored.any(axis=1)][: settings.background_a_field]
+    overlaps = box_iou(boxes, cells)
+    best = overlaps.max(axis=1, initial=0.0)
+    labels = np.full(len(boxes), UNKNOWN, np.int64)
+    labels[best < background_iou] = BACKGROUND
+    centers = _middles(boxes)[:, None]
+    ignored = ((centers >= crowd[None, :, :2]) & (centers <= crowd[None, :, 2:])).all(axis=2)
+    labels[ignored.any(axis=1)] = UNKNOWN
+    on_cell = best >= SAME_CELL
+    if len(cells):
+        labels[on_cell] = field.labels[~field.crowd][overlaps.argmax(axis=1)[on_cell]]
+    return labels
+
+
+def _middles(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    return ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.float64)
 
 
 def box_iou(ones: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:

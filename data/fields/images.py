@@ -131,9 +131,7 @@ class FieldImages:
         field = self._fields[index]
         return self.crop(index, size, (0.0, 0.0, field.width, field.height))
 
-    def square(
-        self, index: int, size: int, center: tuple[float, float], side: float
-    ) -> Pixels:
+    def square(self, index: int, size: int, center: tuple[float, float], side: float) -> Pixels:
         """A square around a place, at any scale; white where it reaches beyond the image.
 
         Args:

@@ -140,27 +140,35 @@ def take_part(fields: FieldSet, split: Path, part: str) -> FieldSet:
     return replace(fields, fields=own)
 
 
-def check_leaks(train: FieldSet, val: FieldSet) -> None:
+SIDES = ("data.train", "data.val")
+
+
+def check_leaks(ours: FieldSet, judged: FieldSet, sides: tuple[str, str] = SIDES) -> None:
     """Makes sure that nothing that is judged by was learned from.
+
+    Args:
+        ours: what is learned from.
+        judged: what is judged by.
+        sides: what the two are called.
 
     Raises:
         ConfigError: a slide, a patient, or an identical image is on both sides; names both.
     """
     for what in ("slide", "patient"):
-        ours = {getattr(f, what): f for f in train.fields if getattr(f, what)}
-        for field in val.fields:
+        known = {getattr(f, what): f for f in ours.fields if getattr(f, what)}
+        for field in judged.fields:
             name = getattr(field, what)
-            if name in ours:
+            if name in known:
                 raise ConfigError(
-                    f"{what} {name} is in data.train ({ours[name].image}) and in data.val "
+                    f"{what} {name} is in {sides[0]} ({known[name].image}) and in {sides[1]} "
                     f"({field.image}); a figure on it would say nothing: split by {what}"
                 )
-    _check_contents(_images(train), _images(val))
+    _check_contents(_images(ours), _images(judged), sides)
 
 
-def _check_contents(train: Iterable[Path], val: Iterable[Path]) -> None:
+def _check_contents(ours: Iterable[Path], judged: Iterable[Path], sides: tuple[str, str]) -> None:
     by_size: dict[int, list[Path]] = defaultdict(list)
-    for path in train:
+    for path in ours:
         by_size[path.stat().st_size].append(path)
     hashes: dict[Path, str] = {}
 
@@ -169,13 +177,13 @@ def _check_contents(train: Iterable[Path], val: Iterable[Path]) -> None:
             hashes[path] = _hash(path)
         return hashes[path]
 
-    for path in val:
+    for path in judged:
         for other in by_size.get(path.stat().st_size, []):
             if path.resolve() == other.resolve():
-                raise ConfigError(f"{path}: is in data.train and in data.val; validate on others")
+                raise ConfigError(f"{path}: is in {sides[0]} and in {sides[1]}; validate on others")
             if content(path) == content(other):
                 raise ConfigError(
-                    f"{path} of data.val has the same content as {other} of data.train; "
+                    f"{path} of {sides[1]} has the same content as {other} of {sides[0]}; "
                     "take one of them out"
                 )
 

@@ -181,6 +181,5 @@ def load_weights(
         # torch.load and load_state_dict raise many types for a file of another kind.
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(
-            f"{key}: {path}: these are not weights of torchvision's {backbone}: "
-            f"{reason}"
+            f"{key}: {path}: these are not weights of torchvision's {backbone}: {reason}"
         ) from error

@@ -76,9 +76,7 @@ class Learner(LightningModule):
 
     body: str
 
-    def __init__(
-        self, settings: OptimiserSettings, steps: int, files: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, settings: OptimiserSettings, steps: int, files: Sequence[str] = ()) -> None:
         super().__init__()
         self.settings = settings
         self.lr = settings.lr

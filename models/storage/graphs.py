@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from configs import ConfigError
 from models.card import (
     GRADER,
+    SIDECAR,
     WEIGHTS,
     GraderGraphKind,
     GraphFacts,
@@ -101,6 +103,20 @@ def files_of(card: ModelCard) -> list[str]:
         names += [GRADER]
         names += [name for kind in card.second_look.graphs for name in GRADER_FILES[kind]]
     return names
+
+
+def copy_files(source: Path, card: ModelCard, folder: Path) -> None:
+    """Copies what `files_of` names; the sidecar itself is for who changes it.
+
+    Raises:
+        ModelFileError: one of the files is missing.
+        OSError: the folder can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in files_of(card):
+        if not (source / name).is_file():
+            raise ModelFileError(f"{source / name}: no such file, though {SIDECAR} names it")
+        shutil.copyfile(source / name, folder / name)
 
 
 def save_openvino(model: Any, folder: Path, kind: GraphKind, files: Files = FILES) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,9 @@ from data.evaluation import (
     threshold_for_precision,
     threshold_for_sensitivity,
 )
-from models import DenseDetector, DetectorConfig, ModelCard
+from models import DenseDetector, DetectorConfig
 from models.card import SIDECAR, ZOO, FalseAlarms, save_card
-from models.storage.graphs import files_of
+from models.storage.graphs import copy_files
 from scripts.evaluation.evidence import Draws, Evidence
 from scripts.evaluation.figures import rates
 
@@ -234,15 +233,8 @@ def save_thresholds(
     for folder in folders:
         try:
             if folder == copy:
-                _copy_files(detector.folder, card, folder)
+                copy_files(detector.folder, card, folder)
             save_card(card, folder)
         except OSError as error:
             raise ConfigError(f"{folder}: can't be written: {error.strerror}") from error
     return folders
-
-
-def _copy_files(source: Path, card: ModelCard, folder: Path) -> None:
-    """Weights, exported networks, a grader: the thresholds are no part of them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in files_of(card):
-        shutil.copyfile(source / name, folder / name)

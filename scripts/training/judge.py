@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -53,17 +54,24 @@ class Judge:
 
     def thresholds(self) -> dict[str, float]:
         """For each class the score that `THRESHOLD_RULE` gives."""
-        classes, abnormal = self.config.classes, self.config.is_abnormal
-        sides = pool(self.truth, self.found, np.flatnonzero(abnormal))
-        pooled = best_threshold(matches(*sides, 1, 0), beta=2)
-        thresholds = {}
-        by_class = match_classes(self.truth, self.found, len(classes))
-        for label, (name, by_field) in enumerate(zip(classes, by_class, strict=True)):
-            of_class = join(by_field)
-            own = best_threshold(of_class, beta=2 if abnormal[label] else 1)
-            too_few = abnormal[label] and of_class.cells < FEW_CELLS
-            thresholds[name] = round(pooled if too_few else own, 4)
-        return thresholds
+        return thresholds_of(self.truth, self.found, self.config)
+
+
+def thresholds_of(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], config: DetectorConfig
+) -> dict[str, float]:
+    """For each class the score that `THRESHOLD_RULE` gives on these fields."""
+    classes, abnormal = config.classes, config.is_abnormal
+    sides = pool(truth, found, np.flatnonzero(abnormal))
+    pooled = best_threshold(matches(*sides, 1, 0), beta=2)
+    thresholds = {}
+    by_class = match_classes(truth, found, len(classes))
+    for label, (name, by_field) in enumerate(zip(classes, by_class, strict=True)):
+        of_class = join(by_field)
+        own = best_threshold(of_class, beta=2 if abnormal[label] else 1)
+        too_few = abnormal[label] and of_class.cells < FEW_CELLS
+        thresholds[name] = round(pooled if too_few else own, 4)
+    return thresholds
 
 
 def to_cells(target: dict[str, Tensor]) -> FieldCells:
@@ -79,13 +87,18 @@ def to_cells(target: dict[str, Tensor]) -> FieldCells:
     )
 
 
-def check_monitor(config: DetectorConfig, monitor: str) -> None:
+def check_monitor(config: DetectorConfig, monitor: str, others: Sequence[str] = ()) -> None:
     """Tells before the first epoch, not after it, that there is no such figure.
+
+    Args:
+        config: of the detector.
+        monitor: the figure.
+        others: names of figures beside the detector's.
 
     Raises:
         ConfigError: there is none.
     """
     with warnings.catch_warnings(action="ignore"):  # means of nothing
-        names = [f"val/{name}" for name in Judge(config)([], [])]
+        names = [f"val/{name}" for name in (*Judge(config)([], []), *others)]
     if monitor not in names:
         raise ConfigError(f"loop.monitor = {monitor}: expected one of {', '.join(names)}")

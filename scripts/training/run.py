@@ -12,19 +12,11 @@ from pathlib import Path
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
-from pydantic import Field, model_validator
 from rich.console import Console
 
 from configs import ConfigError, StrictModel
-from data.annotations import AnnotationSettings
-from data.crops.augment import AugmentSettings
-from data.crops.sampling import CropSettings
-from data.evaluation import (
-    save_cells,
-)
+from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, widest_cell
-from data.fields.regions import cut_fields
-from data.fields.splits import check_leaks, take_part
 from models import (
     DetectorConfig,
     ModelCard,
@@ -40,7 +32,6 @@ from models.learning.distillation import DistillationSettings, Imitation, check_
 from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.resuming import Tell
 from pipeline.reports.report import software_versions
-from scripts.slides import read_annotated
 from scripts.telling import tell_doubts
 from scripts.training.failures import explained
 from scripts.training.feeding import FieldsData
@@ -49,49 +40,7 @@ from scripts.training.loggers import log_settings
 from scripts.training.loop import BEST, LoopSettings, make_trainer
 from scripts.training.plots import draw_balance, read_balance
 from scripts.training.resumed import changed_settings, flatten
-
-
-class FieldSource(AnnotationSettings):
-    """Annotations, a file, folder or glob of any format, and the folder of slides or images.
-
-    Attributes:
-        annotations: what cytolibra convert reads.
-        images: where the slides or images are.
-        split: a file of ``cytolibra data split``; with it one source serves for all parts.
-        part: of the split.
-    """
-
-    annotations: Path
-    images: Path
-    split: Path | None = None
-    part: str = ""
-
-    @model_validator(mode="after")
-    def _a_split_has_parts(self) -> FieldSource:
-        if bool(self.split) != bool(self.part):
-            raise ValueError("split, a file, and part, one of its parts, go together")
-        return self
-
-
-class DataSettings(StrictModel):
-    """What is learned from, and at which scale.
-
-    Attributes:
-        train: fields to learn from.
-        val: fields to choose by; never trained on.
-        mpp: µm per pixel that the detector looks at.
-        crops: how crops are drawn.
-        augment: how they are changed.
-        cache: a folder that keeps what was decoded of slides to learn from, 3 bytes a pixel; for
-            slides that are slow to decode or far away. Crops stay the same.
-    """
-
-    train: FieldSource
-    val: FieldSource
-    mpp: float = Field(0.5, gt=0.05, lt=5)
-    crops: CropSettings = CropSettings()
-    augment: AugmentSettings = AugmentSettings()
-    cache: Path | None = None
+from scripts.training.sources import DataSettings, RunFields, read_sources
 
 
 class CardSettings(StrictModel):
@@ -162,9 +111,9 @@ def run_training(
         )
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
         if checkpoint is not None:
-            _tell_changes(settings, out, tell)
+            tell_changes(settings, out, tell)
         if trainer.is_global_zero:
-            _write_settings(settings, out)
+            write_settings(settings, out)
             log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
             _tell_start(settings, train_fields, val_fields, trainer, tell)
         with closing(make_data(settings, train_fields, val_fields)) as data:
@@ -211,31 +160,35 @@ def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
     """The fields to train on, slides as a whole, and those to validate on, slides cut into parts.
 
     Raises:
-        ConfigError: there is no cell to learn from; see also `data.annotations.read_fields` and
-            `data.fields.splits.check_leaks`.
+        ConfigError: see `read_run_fields`.
     """
-    data = settings.data
-    train, val = (_read_source(source, settings.model.classes) for source in (data.train, data.val))
-    if settings.distillation is None and not any(train.class_counts()):
+    fields = read_run_fields(settings)
+    return fields.train, fields.val
+
+
+def read_run_fields(settings: TrainSettings) -> RunFields:
+    """All fields of a run.
+
+    Raises:
+        ConfigError: there is no cell to learn from; see also `read_sources`.
+    """
+    fields = read_sources(settings.data, settings.model.classes)
+    if settings.distillation is None and not any(fields.train.class_counts()):
         raise ConfigError(
-            f"data.train: none of its {len(train.fields)} fields has a cell to learn from; "
+            f"data.train: none of its {len(fields.train.fields)} fields has a cell to learn from; "
             "look at it with cytolibra data stats"
         )
-    check_leaks(train, val)
-    return train, cut_fields(val, data.mpp)
+    return fields
 
 
-def _read_source(source: FieldSource, classes: tuple[str, ...]) -> FieldSet:
-    fields = read_annotated(source.annotations, source.images, classes, source)
-    return take_part(fields, source.split, source.part) if source.split else fields
-
-
-def _write_settings(settings: TrainSettings, out: Path) -> None:
+def write_settings(settings: StrictModel, out: Path) -> None:
+    """Writes all settings of a run to ``config.yaml``."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (out / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def _tell_changes(settings: TrainSettings, out: Path, tell: Tell) -> None:
+def tell_changes(settings: StrictModel, out: Path, tell: Tell) -> None:
+    """Tells with which other settings a run goes on; see `changed_settings` for the errors."""
     changes = changed_settings(out / "config.yaml", settings.model_dump(mode="json"))
     if changes:
         tell(f"goes on with other settings than it began with: {changes}")
@@ -245,16 +198,21 @@ def _tell_start(
     settings: TrainSettings, train: FieldSet, val: FieldSet, trainer: Trainer, tell: Tell
 ) -> None:
     """What is trained on what, where, and with which software."""
+    tell_machine(trainer, settings.loop.seed, tell)
+    tell(_describe(settings, train, val))
+    for note in (*train.notes, *val.notes):
+        tell(note)
+    tell_doubts(train, val)
+
+
+def tell_machine(trainer: Trainer, seed: int, tell: Tell) -> None:
+    """Tells where a run runs, and with which software."""
     versions = software_versions() | {"lightning": metadata.version("lightning")}
     tell(", ".join(f"{name} {version}" for name, version in versions.items()))
     count, device = trainer.world_size, trainer.strategy.root_device
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform()
     many = f"{count} processes, each on " if count > 1 else ""
-    tell(f"{many}{device.type}, {where}; {trainer.precision}; seed {settings.loop.seed}")
-    tell(_describe(settings, train, val))
-    for note in (*train.notes, *val.notes):
-        tell(note)
-    tell_doubts(train, val)
+    tell(f"{many}{device.type}, {where}; {trainer.precision}; seed {seed}")
 
 
 def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:
