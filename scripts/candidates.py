@@ -18,8 +18,8 @@ from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError, Pixels
 from data.fields.regions import downsample_of
 from models.card import CombinationRule, ModelCard
-from pipeline.cells.naming import name_cells
 from pipeline.cells.second_look import combine
+from pipeline.cells.second_look import find_candidates as find_places
 from pipeline.flow import work_ahead
 from pipeline.geometry import Detections
 from pipeline.network.detector import TileDetector, own_thresholds
@@ -90,8 +90,7 @@ def find_candidates(found: Detections, card: ModelCard, floor: float) -> Candida
     """
     assert found.class_scores is not None
     abnormal = np.array(card.detector.is_abnormal)
-    floors = np.full(len(abnormal), floor)
-    places = name_cells(found, floors, abnormal, ONE_CELL, own_thresholds(card))
+    places = find_places(found, floor, abnormal, ONE_CELL, own_thresholds(card))
     return Candidates(found, places, found[found.class_scores.max(axis=1, initial=0) < floor])
 
 

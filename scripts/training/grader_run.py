@@ -36,7 +36,7 @@ from scripts.training.grader_judge import (
     save_evidence,
 )
 from scripts.training.grader_settings import GraderTrainSettings
-from scripts.training.judge import check_monitor, thresholds_of
+from scripts.training.judge import THRESHOLD_RULE, check_monitor, thresholds_of
 from scripts.training.left_out import easy_background, find_on, find_out_of_fold
 from scripts.training.loggers import log_settings
 from scripts.training.loop import BEST, make_trainer
@@ -233,6 +233,7 @@ def _make_facts(
             exclude={"grader": {"backbone_weights"}},
         ),
         "teachers": len(settings.teachers),
+        "threshold_rule": THRESHOLD_RULE,
     }
     return SecondLookFacts(
         name=told.name,
