@@ -46,7 +46,8 @@ FLOORS = {
     ],
     "scripts": [
         {"slides", "progress", "telling"},
-        {"training", "evaluation"},
+        {"evaluation"},
+        {"training"},
         {"comparison"},
     ],
 }

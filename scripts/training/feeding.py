@@ -15,6 +15,7 @@ from data.crops.augment import AugmentSettings
 from data.crops.dataset import CropDataset, Sample, WholeFieldDataset, collate
 from data.crops.sampling import CropSettings
 from data.fields.fieldset import FieldSet
+from data.fields.images import FieldImages
 from scripts.slides import images_of
 from scripts.training.loop import LoopSettings
 
@@ -140,14 +141,28 @@ class FieldsData(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Every validation field, whole; each process has its share."""
-        fields = WholeFieldDataset(self.val_fields, self._val_images, self.mpp)
-        rank, ranks = self._place()
-        own = Subset(fields, range(rank, len(fields), ranks))
-        return DataLoader(own, batch_size=1, collate_fn=collate, generator=torch.Generator())
+        return whole_fields(self.val_fields, self._val_images, self.mpp, *self._place())
 
     def _place(self) -> tuple[int, int]:
         """Which process this is, of how many."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def whole_fields(
+    fields: FieldSet, images: FieldImages, mpp: float, rank: int = 0, ranks: int = 1
+) -> DataLoader[Sample]:
+    """Fields to judge by, one a batch.
+
+    Args:
+        fields: of small size, or cut.
+        images: their pixels.
+        mpp: of the detector.
+        rank: which process takes its share of them.
+        ranks: of how many.
+    """
+    whole = WholeFieldDataset(fields, images, mpp)
+    own = Subset(whole, range(rank, len(whole), ranks))
+    return DataLoader(own, batch_size=1, collate_fn=collate, generator=torch.Generator())
 
 
 def _leave_interrupts_alone(_: int) -> None:

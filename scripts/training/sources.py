@@ -145,6 +145,11 @@ class RunFields:
     val: FieldSet
     held_out: FieldSet | None = None
 
+    @property
+    def all_sets(self) -> tuple[FieldSet, ...]:
+        """All of them that there are."""
+        return tuple(one for one in (self.train, self.val, self.held_out) if one is not None)
+
 
 def read_sources(data: DataSettings, classes: tuple[str, ...]) -> RunFields:
     """Reads all sources.
