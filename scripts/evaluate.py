@@ -33,6 +33,14 @@ def evaluate(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Annotations: a file, folder or glob.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the slides or images.")] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(help="A split, by file or name (cric-400), of which --part is judged."),
+    ] = None,
+    part: Annotated[str, typer.Option(help="The part of --split, such as test.")] = "",
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Passes over annotated images that aren't there.")
+    ] = False,
     out: Annotated[
         Path,
         typer.Option(
@@ -105,6 +113,8 @@ def evaluate(
     if screened or labels:
         _judge_slides(screened, labels, rule, positive, out)
         return
+    if bool(split) != bool(part):
+        raise ConfigError("--split, a file or name, and --part, one of its parts, go together")
     if model is None or data is None or images is None:
         raise ConfigError(
             "give --model, --data and --images; or --screened and --labels for slides"
@@ -130,7 +140,7 @@ def evaluate(
     check_writable(loaded, bool(targets), write_thresholds, save_model)
     if write_false_alarms:
         check_card_writable(loaded.folder)
-    fields = _read_fields(loaded, data, images)
+    fields = _read_fields(loaded, data, images, split, part, skip_missing)
     draws = draw(fields, by, level)
     evidence, ran = _find(loaded, settings, fields)
     figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **ran}}
@@ -229,13 +239,24 @@ def gather(detector: TileDetector, fields: FieldSet) -> Evidence:
     return Evidence(fields, detector.card, truth, found, np.array(thresholds))
 
 
-def _read_fields(loaded: DenseDetector, data: Path, images: Path) -> FieldSet:
+def _read_fields(
+    loaded: DenseDetector,
+    data: Path,
+    images: Path,
+    split: Path | None,
+    part: str,
+    skip_missing: bool,
+) -> FieldSet:
     """Annotated images, and slides cut into parts that the detector takes whole."""
+    from data.annotations import AnnotationSettings
     from data.fields.regions import cut_fields
+    from data.fields.splits import take_part
     from scripts.slides import read_annotated
 
     assert loaded.card is not None
-    return cut_fields(read_annotated(data, images, loaded.config.classes), loaded.card.mpp)
+    settings = AnnotationSettings(skip_missing=skip_missing)
+    fields = read_annotated(data, images, loaded.config.classes, settings)
+    return cut_fields(take_part(fields, split, part) if split else fields, loaded.card.mpp)
 
 
 def _find(
