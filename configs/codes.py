@@ -411,6 +411,11 @@ ANNOTATIONS: dict[str, Entry] = {
         "are no cells, and are left out.",
         "Draw a box, an outline or a point where a cell is meant.",
     ),
+    "split-incomplete": Entry(
+        "A split gives images to a part that aren't among the annotated ones. The part is taken "
+        "without them, and its figures are not those of the whole part.",
+        "Download or add what is missing; or make a split of what is there.",
+    ),
     "text-as-class": Entry(
         "Some regions of a layer carry a text of their own, which goes before the layer's name as "
         "their class; others don't.",

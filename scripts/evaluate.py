@@ -32,6 +32,14 @@ def evaluate(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Annotations: a file, folder or glob.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the slides or images.")] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(help="A split, by file or name (cric-400), of which --part is judged."),
+    ] = None,
+    part: Annotated[str, typer.Option(help="The part of --split, such as test.")] = "",
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Passes over annotated images that aren't there.")
+    ] = False,
     out: Annotated[
         Path,
         typer.Option(
@@ -111,6 +119,8 @@ def evaluate(
     if screened or labels:
         _judge_slides(screened, labels, rule, positive, out)
         return
+    if bool(split) != bool(part):
+        raise ConfigError("--split, a file or name, and --part, one of its parts, go together")
     if model is None or data is None or images is None:
         raise ConfigError(
             "give --model, --data and --images; or --screened and --labels for slides"
@@ -135,7 +145,7 @@ def evaluate(
     check_writable(loaded, bool(targets), write_thresholds, save_model)
     if write_false_alarms:
         check_card_writable(loaded.folder)
-    fields = _read_fields(loaded, data, images)
+    fields = _read_fields(loaded, data, images, split, part, skip_missing)
     draws = draw(fields, by, level)
     found = find(loaded, settings, fields, mode != "off")
     evidence = found.best
@@ -283,13 +293,24 @@ def _gather(detector: TileDetector, fields: FieldSet) -> tuple[Evidence, list[De
     return Evidence(fields, detector.card, truth, found, np.array(thresholds)), detected
 
 
-def _read_fields(loaded: DenseDetector, data: Path, images: Path) -> FieldSet:
+def _read_fields(
+    loaded: DenseDetector,
+    data: Path,
+    images: Path,
+    split: Path | None,
+    part: str,
+    skip_missing: bool,
+) -> FieldSet:
     """Annotated images, and slides cut into parts that the detector takes whole."""
+    from data.annotations import AnnotationSettings
     from data.fields.regions import cut_fields
+    from data.fields.splits import take_part
     from scripts.slides import read_annotated
 
     assert loaded.card is not None
-    return cut_fields(read_annotated(data, images, loaded.config.classes), loaded.card.mpp)
+    settings = AnnotationSettings(skip_missing=skip_missing)
+    fields = read_annotated(data, images, loaded.config.classes, settings)
+    return cut_fields(take_part(fields, split, part) if split else fields, loaded.card.mpp)
 
 
 def find(loaded: DenseDetector, settings: RuntimeSettings, fields: FieldSet, looks: bool) -> Found:
@@ -304,7 +325,7 @@ def find(loaded: DenseDetector, settings: RuntimeSettings, fields: FieldSet, loo
     ran = detector.runtime
     if ran.fallback:
         typer.echo(f"note: {ran.fallback}", err=True)
-    made_by = {"model": detector.card.name, "sha256": ran.sha256}
+    made_by: dict[str, str | None] = {"model": detector.card.name, "sha256": ran.sha256}
     made_by |= {"runtime": ran.name, "precision": ran.precision}
     if detector.second_look is None:
         return Found(alone, None, made_by)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +54,18 @@ def train(
     with _alone(out, console):
         card = run_training(settings, out, _find_checkpoint(out, resume), console)
     console.print(f"{card.name}: the best epoch is in {out / 'model'}; its figures on data.val:")
-    for name, value in card.metrics.items():
+    _tell_figures(console, card.metrics)
+    for name, facts in card.training.get("validation", {}).items():
+        console.print(f"on {name} alone, {facts['fields']} fields of data.val:", highlight=False)
+        _tell_figures(console, facts["metrics"])
+    if held_out := card.training.get("held_out"):
+        told = f"on {held_out['name']}, {held_out['fields']} fields that were held out:"
+        console.print(told, highlight=False)
+        _tell_figures(console, held_out["metrics"])
+
+
+def _tell_figures(console: Console, figures: Mapping[str, float]) -> None:
+    for name, value in figures.items():
         console.print(f"  {name:20} {value:.3f}")
 
 

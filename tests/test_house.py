@@ -47,7 +47,8 @@ FLOORS = {
     ],
     "scripts": [
         {"slides", "progress", "telling"},
-        {"training", "evaluation"},
+        {"evaluation"},
+        {"training"},
         {"comparison"},
     ],
 }

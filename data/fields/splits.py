@@ -18,9 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
+from configs.loading import PRESETS
 from data.fields.fieldset import Field, FieldSet, Grouping
 from data.tables import read_sheet
+
+PUBLISHED = PRESETS / "splits"
+"""Splits of public sets, by name: whose figures are of one part can be compared."""
 
 COLUMNS = ("part", "image", "slide", "patient")
 
@@ -122,12 +126,35 @@ def save_split(parts: Mapping[str, Sequence[Field]], path: Path) -> None:
         raise ConfigError(f"{path}: can't be written: {error.strerror}") from error
 
 
+def find_split(split: Path) -> Path:
+    """The file of a split: as it is named, or one of `PUBLISHED` by its name.
+
+    Raises:
+        ConfigError: there is neither; names those that are published.
+    """
+    published = PUBLISHED / f"{split.name}.csv"
+    if split.is_file() or split.name != str(split) or split.suffix:
+        return split
+    if published.is_file():
+        return published
+    known = ", ".join(sorted(path.stem for path in PUBLISHED.glob("*.csv")))
+    raise ConfigError(f"split {split}: no such file, nor a published split; there is {known}")
+
+
 def take_part(fields: FieldSet, split: Path, part: str) -> FieldSet:
-    """The fields that a split file gives to a part.
+    """The fields that a split gives to a part.
+
+    Where the part has images that aren't among the fields, a doubt tells it.
+
+    Args:
+        fields: all fields of the set.
+        split: a file, or the name of a published one; see `find_split`.
+        part: its name.
 
     Raises:
         ConfigError: the file can't be read, has no such part, or does not know a field.
     """
+    split = find_split(split)
     part_of = _read_split(split)
     if part not in part_of.values():
         known = ", ".join(sorted(set(part_of.values())))
@@ -137,6 +164,16 @@ def take_part(fields: FieldSet, split: Path, part: str) -> FieldSet:
     if unknown:
         raise ConfigError(f"{split}: does not say to which part {unknown[0]} belongs")
     own = tuple(field for field in fields.fields if part_of[_name(field, names)] == part)
+    if not own:
+        raise ConfigError(f"{split}: none of the images that it gives to {part} is there")
+    known = {_name(field, names) for field in fields.fields}
+    wanted = [image for image, one in part_of.items() if one == part]
+    if missing := [image for image in wanted if image not in known]:
+        text = (
+            f"{split.name} gives {len(wanted)} images to {part}, of which {len(missing)} are not "
+            f"there, such as {missing[0]}; the part is taken without them"
+        )
+        fields = replace(fields, doubts=(*fields.doubts, Doubt(code="split-incomplete", text=text)))
     return replace(fields, fields=own)
 
 
@@ -221,4 +258,8 @@ def _read_split(path: Path) -> dict[str, str]:
     rows = read_sheet(path).records()
     if not rows or not {"part", "image"} <= set(rows[0][1]):
         raise ConfigError(f"{path}: a split has the columns part and image")
-    return {row["image"]: row["part"] for _, row in rows}
+    part_of: dict[str, str] = {}
+    for line, row in rows:
+        if part_of.setdefault(row["image"], row["part"]) != row["part"]:
+            raise ConfigError(f"{path}: line {line}: {row['image']} is in two parts")
+    return part_of

@@ -33,7 +33,8 @@ class FieldSource(AnnotationSettings):
     Attributes:
         annotations: what cytolibra convert reads.
         images: where the slides or images are.
-        split: a file of ``cytolibra data split``; with it one source serves for all parts.
+        split: a file of ``cytolibra data split``, or a published split by its name, such as
+            cric-400; with it one source serves for all parts.
         part: of the split.
         name: what it is called beside others, in ``hold_out``, figures and card; by default what
             the file or folder of its annotations is called, without the ending.
@@ -144,6 +145,11 @@ class RunFields:
     train: FieldSet
     val: FieldSet
     held_out: FieldSet | None = None
+
+    @property
+    def all_sets(self) -> tuple[FieldSet, ...]:
+        """All of them that there are."""
+        return tuple(one for one in (self.train, self.val, self.held_out) if one is not None)
 
 
 def read_sources(data: DataSettings, classes: tuple[str, ...]) -> RunFields:
