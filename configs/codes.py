@@ -42,6 +42,18 @@ SLIDES: dict[str, Entry] = {
         "that the model looks for are not in it. By more than 2 times it is refused.",
         "Scan with a stronger objective, or take a model for this scale.",
     ),
+    "second-look-coarse": Entry(
+        "The slide is coarser by more than 1.3 times than what the model's second look was trained "
+        "on: cells are enlarged for it. By more than 2 times nothing is looked at again: the "
+        "detector's own scores and thresholds hold, and no slide rule is applied.",
+        "Scan with a stronger objective; or switch it off with --set second_look.enabled=false.",
+    ),
+    "second-look-unread": Entry(
+        "Cells that were to be looked at again can't be read at the second look's scale, though "
+        "the detector's was readable. They keep the detector's scores, and are named by its own "
+        "thresholds.",
+        "The file is damaged: copy it again.",
+    ),
     "too-dark": Entry(
         "The slide does not look like a stained smear under transmitted light: on the overview its "
         "clear parts are darker than 170 of 255, or half of it is darker than 90. It may be black, "
@@ -218,6 +230,13 @@ ANNOTATIONS: dict[str, Entry] = {
         "is shared). The box holds.",
         "Look at these annotations; take away whichever is wrong.",
     ),
+    "background-in-fold": Entry(
+        "A grader learns what looks like a cell and is none from the false alarms of a detector "
+        "that may have learned from the same fields. It makes fewer and easier ones there than "
+        "elsewhere.",
+        "Train the detector's recipe once for each fold of the fields, and name the runs in "
+        "`candidates`.",
+    ),
     "boxes-on-glass": Entry(
         "A third or more of the annotated boxes that were looked at (up to some 50 of a set) hold "
         "nothing but even background. They are used as they are.",
@@ -391,6 +410,11 @@ ANNOTATIONS: dict[str, Entry] = {
         "Shapes that enclose nothing or can't be told, such as lines, skeletons and empty masks, "
         "are no cells, and are left out.",
         "Draw a box, an outline or a point where a cell is meant.",
+    ),
+    "split-incomplete": Entry(
+        "A split gives images to a part that aren't among the annotated ones. The part is taken "
+        "without them, and its figures are not those of the whole part.",
+        "Download or add what is missing; or make a split of what is there.",
     ),
     "text-as-class": Entry(
         "Some regions of a layer carry a text of their own, which goes before the layer's name as "

@@ -65,7 +65,8 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
     """Returns a copy of ``values`` with ``dotted.key=value`` strings applied in order.
 
     Raises:
-        ConfigError: an override has no ``=``, or leads through something not a mapping.
+        ConfigError: an override has no ``=``, leads through a single value, or through a list
+            without the number of one of its entries.
     """
     result = copy.deepcopy(dict(values))
     for override in overrides:
@@ -73,17 +74,31 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
         if not separator or not key:
             raise ConfigError(f"--set {override}: expected key=value, such as tiler.overlap=128")
         *parents, last = key.split(".")
-        node = result
+        node: Any = result
         for parent in parents:
-            child = node.setdefault(parent, {})
-            if not isinstance(child, dict):
+            at = _place(node, parent, override)
+            child = node.setdefault(at, {}) if isinstance(node, dict) else node[at]
+            if not isinstance(child, dict | list):
                 raise ConfigError(f"--set {override}: {parent} is a single value, not a group")
             node = child
+        at = _place(node, last, override)
         try:
-            node[last] = yaml.safe_load(text)
+            node[at] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {override}: the value is not valid YAML") from error
     return result
+
+
+def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
+    """A part of a dotted key as what finds its value: of a list a number, from 0 on."""
+    if isinstance(node, dict):
+        return part
+    if part.isdecimal() and int(part) < len(node):
+        return int(part)
+    raise ConfigError(
+        f"--set {override}: {part} stands where a list has {len(node)} entries; number the one "
+        f"that is meant, 0 to {len(node) - 1}"
+    )
 
 
 def validate(values: Mapping[str, Any], model: type[Model], name: str) -> Model:
@@ -115,13 +130,19 @@ def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
         return f"unknown key {key}; {hint}allowed here: {', '.join(allowed)}"
     if detail["type"] == "missing":
         return f"{key} is missing"
-    return f"{key} = {detail['input']!r}: {detail['msg']}"
+    return f"{key} = {_shortened(repr(detail['input']))}: {detail['msg']}"
+
+
+def _shortened(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
     """Names of the fields of the model nested at ``location``; empty where it is no model."""
     current: Any = model
     for part in location:
+        if isinstance(part, int):  # an entry of a list is of the model that was found in it
+            continue
         field = getattr(current, "model_fields", {}).get(str(part))
         current = _model_in(field.annotation) if field else None
     return set(getattr(current, "model_fields", {}))

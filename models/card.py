@@ -1,6 +1,7 @@
 """The sidecar of a model: what a person should know before using it, and where it is found.
 
-A model is a folder ``NAME/`` with ``model.safetensors`` and ``model.json``.
+A model is a folder ``NAME/`` with ``model.safetensors`` and ``model.json``; one that looks
+twice has ``grader.safetensors`` too.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, ValidationError, model_validator
 
 from configs import CytoLibraError, StrictModel
 from models.config import DetectorConfig
 
-WEIGHTS, SIDECAR = "model.safetensors", "model.json"
+WEIGHTS, SIDECAR, GRADER = "model.safetensors", "model.json", "grader.safetensors"
 ZOO = Path(__file__).parent / "zoo"
 DEFAULT_MODEL = "cric-fcos-mobilenet-v2"
 
 GraphKind = Literal["openvino", "openvino-int8", "onnx"]
 """Networks for other runtimes that may lie beside a model's sidecar; see `storage.export`."""
+
+GraderGraphKind = Literal["openvino", "openvino-int8"]
+"""The same of a grader."""
 
 DEFAULT_WIDEST_CELL = 60.0
 """Longest side of a cell in µm, where a model does not say: a superficial squamous cell's."""
@@ -78,7 +82,8 @@ class FalseAlarms(StrictModel):
         unit: what varies: fields, or slides that are known to be normal.
         data: what it was measured on.
         thresholds: the model's, by class, with which these figures hold.
-        sha256: of the model's weights; empty in the model's own card.
+        sha256: of the model's weights, with "+" and its grader's after a second look; empty in the
+            model's own card.
     """
 
     groups: dict[str, RateFacts]
@@ -86,6 +91,72 @@ class FalseAlarms(StrictModel):
     data: str
     thresholds: dict[str, float]
     sha256: str = ""
+
+
+class CombinationRule(StrictModel):
+    """How the scores of detector and grader become one; see `pipeline.cells.second_look.combine`.
+
+    Attributes:
+        background: exponent of the grader's doubt that there is a cell at all.
+        share: of the detector's share of a class in its best score.
+        evidence: of the grader's probability that a cell is abnormal.
+        grade: of the grader's probability of a class.
+    """
+
+    background: float = Field(0.2, ge=0)
+    share: float = Field(0.5, ge=0)
+    evidence: float = Field(0.3, ge=0)
+    grade: float = Field(0.3, ge=0)
+
+
+class SecondLookFacts(StrictModel):
+    """A grader that looks again, more closely, at what the detector found.
+
+    Its weights are `GRADER` in the model's folder. It takes (N, size, size, 3) RGB around the
+    centres of boxes, and gives (N, C + 1) probabilities, background last.
+
+    Attributes:
+        name: of the grader.
+        backbone: of its network, such as "mobilenet_v2".
+        classes: the detector's, in their order.
+        mpp: µm per pixel of its crops.
+        size: their side in pixels.
+        mean, std: of RGB between 0 and 1; the network has them inside.
+        temperature: by which its logits are divided; exported graphs have it inside.
+        floor: the detector's least score, of any class, of what is looked at again.
+        rule: how its probabilities and the detector's scores become one score a class.
+        thresholds: score from which on a cell counts after the second look, for each class; the
+            card's own hold without it.
+        false_alarms: what is reported by chance with these thresholds; None where nobody
+            measured it.
+        sha256: of the weights' file.
+        graphs: exported networks in the model's folder.
+        training, metrics, limits: as in the model's card.
+    """
+
+    name: str
+    backbone: str
+    classes: tuple[str, ...]
+    mpp: float = Field(0.25, gt=0)
+    size: int = Field(128, ge=8)
+    mean: tuple[float, float, float]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    temperature: float = Field(1.0, gt=0)
+    floor: float = Field(0.05, gt=0, lt=1)
+    rule: CombinationRule = CombinationRule()
+    thresholds: dict[str, float]
+    false_alarms: FalseAlarms | None = None
+    sha256: str
+    graphs: dict[GraderGraphKind, GraphFacts] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    limits: str = ""
+
+    @model_validator(mode="after")
+    def _one_threshold_a_class(self) -> SecondLookFacts:
+        if set(self.thresholds) != set(self.classes):
+            raise ValueError("thresholds must name each class of the grader, and no other")
+        return self
 
 
 class ModelCard(StrictModel):
@@ -109,6 +180,7 @@ class ModelCard(StrictModel):
             the metric's name; a gain is negative.
         ap_cost_data: what that was measured on.
         false_alarms: what is reported by chance; None where nobody measured it.
+        second_look: the grader that looks again at what was found; None where there is none.
     """
 
     format: Literal["cytolibra-model-1"] = "cytolibra-model-1"
@@ -128,11 +200,23 @@ class ModelCard(StrictModel):
     ap_cost: dict[str, dict[str, float]] = Field(default_factory=dict)
     ap_cost_data: str = ""
     false_alarms: FalseAlarms | None = None
+    second_look: SecondLookFacts | None = None
 
     @model_validator(mode="after")
     def _one_threshold_a_class(self) -> ModelCard:
         if set(self.thresholds) != set(self.detector.classes):
             raise ValueError("thresholds must name each class of the detector, and no other")
+        return self
+
+    @model_validator(mode="after")
+    def _grader_of_these_classes(self) -> ModelCard:
+        look = self.second_look
+        if look and look.classes != tuple(self.detector.classes):
+            raise ValueError(
+                f"second_look tells {', '.join(look.classes)} apart, the detector "
+                f"{', '.join(self.detector.classes)}: train a grader for this detector, or take "
+                "second_look out"
+            )
         return self
 
 
@@ -169,9 +253,11 @@ def read_card(folder: Path) -> ModelCard:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise ModelFileError(
-            f"{folder / SIDECAR}: not a model's sidecar: {key} {first['msg']}".replace("  ", " ")
-        ) from error
+        if first["type"] == "value_error":  # our own words, of parts that don't go together
+            words = f"{key}: {first['ctx']['error']}" if key else first["ctx"]["error"]
+        else:
+            words = f"not a model's sidecar: {key} {first['msg']}"
+        raise ModelFileError(f"{folder / SIDECAR}: {words}") from error
 
 
 def list_models() -> list[ModelCard]:

@@ -76,19 +76,23 @@ class Detections:
         labels: (N,) int64, 0-based indices into the model's classes.
         class_scores: (N, C) float32 in 0..1, the score of every class at each cell's place,
             whatever it is called; None where nobody knows them.
+        grades: (N, C + 1) float32, what a second look says of each: probabilities of all classes
+            and of background, last; NaN where it did not look. None where there was none.
     """
 
     boxes: Boxes
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
     class_scores: NDArray[np.float32] | None = None
+    grades: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Detections:
         known = None if self.class_scores is None else self.class_scores[index]
-        return Detections(self.boxes[index], self.scores[index], self.labels[index], known)
+        grades = None if self.grades is None else self.grades[index]
+        return Detections(self.boxes[index], self.scores[index], self.labels[index], known, grades)
 
     @property
     def centers(self) -> NDArray[np.float64]:
@@ -106,14 +110,16 @@ class Detections:
 
     @staticmethod
     def concatenate(parts: list[Detections]) -> Detections:
-        """All rows of all parts, in order; scores of all classes where all parts have them."""
+        """All rows of all parts, in order; what is optional where all parts have it."""
         parts = [part for part in parts if len(part)]
         if not parts:
             return Detections.empty()
         known = [p.class_scores for p in parts if p.class_scores is not None]
+        grades = [p.grades for p in parts if p.grades is not None]
         return Detections(
             np.concatenate([p.boxes for p in parts]),
             np.concatenate([p.scores for p in parts]),
             np.concatenate([p.labels for p in parts]),
             np.concatenate(known) if len(known) == len(parts) else None,
+            np.concatenate(grades) if len(grades) == len(parts) else None,
         )

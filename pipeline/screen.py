@@ -20,10 +20,13 @@ from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
-from pipeline.network.detector import DetectorFacts, TileDetector, own_thresholds
-from pipeline.reports.expectation import load_negatives, version_of, why_not
+from pipeline.network.detector import DetectorFacts, LookInForce, TileDetector, own_thresholds
+from pipeline.network.looking import Looked, LookPlan, SecondLook
+from pipeline.reports.expectation import load_negatives, version_of, why_not, widest_alarms
 from pipeline.reports.pictures import take_pictures
 from pipeline.reports.report import (
+    GraderFacts,
+    LookFacts,
     ModelFacts,
     SlideReport,
     build_report,
@@ -91,13 +94,17 @@ def screen_slide(
     """
     settings = settings or ScreenSettings()
     if not isinstance(detector, TileDetector):
-        detector = TileDetector(detector, settings.runtime, settings.threshold)
+        detector = TileDetector(
+            detector, settings.runtime, settings.threshold, settings.second_look
+        )
     clock = Clock()
     with clock("open"):
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
         with clock("foreground"):
             doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, detector.card.mpp)]
+            look, of_look = find_look(slide, detector)
+            doubts += of_look
             check_strict(path, doubts, settings.strict)  # before the work of the rest
             foreground = find_foreground(slide, settings.foreground)
             doubts += find_implausible(slide, foreground)
@@ -105,10 +112,19 @@ def screen_slide(
             tiler = settle_tiler(settings, detector.card)
             plan = plan_tiles(slide.bounds, slide.mpp, detector.card.mpp, tiler, foreground)
         with clock.turn(detector.turn):
-            found = _screen_tiles(slide, plan, detector, settings, clock, progress, stop)
+            found = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
         doubts += _doubts_of_reading(plan, found)
         check_strict(path, doubts, settings.strict)
         return _report(slide, plan, found, doubts, detector, settings, clock)
+
+
+def find_look(slide: Slide, detector: TileDetector) -> tuple[SecondLook | None, list[Doubt]]:
+    """Who looks again at a slide, and what of its scale is to be told for that."""
+    look = detector.second_look
+    if look is None:
+        return None, []
+    looks, doubts = look.check_scale(slide.mpp)
+    return look if looks else None, doubts
 
 
 def check_strict(path: Path, doubts: Sequence[Doubt], strict: bool) -> None:
@@ -166,16 +182,24 @@ class Detected:
 
 @dataclass(frozen=True)
 class Found:
-    """What came of a slide's tiles: cells and unread areas, in level-0 pixels."""
+    """What came of a slide's tiles, in level-0 pixels.
+
+    Attributes:
+        cells: that are reported.
+        unread: areas that could not be read.
+        look: what came of the second look; None where there was none.
+    """
 
     cells: Detections
     unread: Boxes
+    look: Looked | None = None
 
 
 def _screen_tiles(
     slide: Slide,
     plan: TilePlan,
     detector: TileDetector,
+    look: SecondLook | None,
     settings: ScreenSettings,
     clock: Clock,
     progress: Progress | None,
@@ -186,6 +210,8 @@ def _screen_tiles(
     stitcher = Stitcher(plan.grid, settings.stitcher, detector.thresholds, abnormal, balance)
     unread: list[Boxes] = [np.zeros((0, 4))]
     tiler = plan.grid.settings
+    ahead = look.plan(len(plan), tiler.size) if look else LookPlan(0, 0, 0)
+    total = len(plan) + ahead.in_tiles
     done = 0
 
     def read(index: int) -> ReadTile:
@@ -209,20 +235,36 @@ def _screen_tiles(
         ) as batches,
     ):
         for batch in batches:
-            if stop and stop.is_set():
-                raise StoppedError(f"{show(slide.path)}: stopped")
+            _check_stop(slide, stop)
             clock.add("detect", batch.seconds)
             for tile, cells in zip(batch.tiles, batch.cells, strict=True):
-                stitcher.add(tile.index, cells)
+                stitcher.add(tile.index, look.thin_out(cells, ahead.of_tile) if look else cells)
                 unread.append(tile.unread)
                 clock.add("read", tile.seconds)
             done += len(batch.tiles)
             if progress:
-                progress(done, len(plan))
+                progress(done, total)
     with clock("stitch"):
-        found = Found(stitcher.finish(), np.concatenate(unread))
-    _check_readable(slide, plan, found.unread, settings.max_unread)
-    return found
+        cells = stitcher.merge() if look else stitcher.finish()
+    _check_readable(slide, plan, np.concatenate(unread), settings.max_unread)
+    looked = None
+    if look:
+
+        def step(crops: int, of: int) -> None:
+            _check_stop(slide, stop)
+            if progress:
+                progress(done + ahead.in_tiles * crops // of, total)
+
+        with clock("second look"):
+            threads = (detector.readers, detector.lanes)
+            looked = look.look(slide, cells, ahead.cells, settings.stitcher, threads, step)
+        cells = looked.cells
+    return Found(cells, np.concatenate(unread), looked)
+
+
+def _check_stop(slide: Slide, stop: Stop | None) -> None:
+    if stop and stop.is_set():
+        raise StoppedError(f"{show(slide.path)}: stopped")
 
 
 def _check_readable(slide: Slide, plan: TilePlan, unread: Boxes, limit: float) -> None:
@@ -251,6 +293,12 @@ def _doubts_of_reading(plan: TilePlan, found: Found) -> list[Doubt]:
     if not len(plan):
         text = "no cells were seen on the overview; nothing was screened"
         doubts.append(Doubt(code="nothing-screened", text=text))
+    if found.look and found.look.unread:
+        text = (
+            f"{found.look.unread} of the cells that were to be looked at again can't be read at "
+            "that scale; they keep the detector's scores"
+        )
+        doubts.append(Doubt(code="second-look-unread", text=text))
     return doubts
 
 
@@ -263,11 +311,17 @@ def _report(
     settings: ScreenSettings,
     clock: Clock,
 ) -> SlideReport:
-    model = describe_model(detector)
+    looks = found.look is not None
+    model = describe_model(detector, looks)
     cells = most_suspicious_first(found.cells, model.classes)
     with clock("pictures"):
         pictures = take_pictures(slide, cells, model.classes)
     screened = core_area(plan) - union_area(found.unread)
+    triage, alarms = settings.triage, alarms_in_force(settings, detector, looks)
+    if detector.second_look and not looks:  # a rule of scores after a look says nothing of others
+        triage = triage.model_copy(update={"rule": None})
+    if found.look and found.look.abnormal_left and not triage.negatives:
+        alarms = widest_alarms(alarms, detector.card.false_alarms)
     return build_report(
         slide=describe_slide(slide),
         model=model,
@@ -277,21 +331,46 @@ def _report(
         warnings=doubts,
         timing=clock.total(),
         pictures=pictures,
-        triage=settings.triage,
-        alarms=alarms_in_force(settings, detector.card),
+        triage=triage,
+        alarms=alarms,
+        second_look=_describe_look(found.look) if found.look else None,
     )
 
 
-def describe_model(detector: TileDetector | DetectorFacts) -> ModelFacts:
-    """What a report says of the detector."""
+def _describe_look(look: Looked) -> LookFacts:
+    return LookFacts(
+        candidates=look.candidates,
+        looked_at=look.looked_at,
+        unread=look.unread,
+        abnormal_by_detector=look.abnormal_left,
+    )
+
+
+def describe_model(detector: TileDetector | DetectorFacts, looks: bool = True) -> ModelFacts:
+    """What a report says of the detector, and of its grader if that looks again."""
     config = detector.card.detector
-    thresholds = [round(float(score), 4) for score in detector.thresholds]
+    look = detector.second_look if looks else None
+    scores = look.thresholds.after if look else detector.thresholds
+    thresholds = [round(float(score), 4) for score in scores]
     return ModelFacts(
         name=detector.card.name,
         sha256=detector.runtime.sha256 or None,
         classes=name_classes(config.classes, config.is_abnormal),
         mpp=detector.card.mpp,
         threshold=dict(zip(config.classes, thresholds, strict=True)),
+        second_look=describe_grader(look) if look else None,
+    )
+
+
+def describe_grader(look: SecondLook | LookInForce) -> GraderFacts:
+    """What a report says of who looks again."""
+    alone = [round(float(score), 4) for score in look.thresholds.alone]
+    return GraderFacts(
+        name=look.facts.name,
+        sha256=look.grader.sha256,
+        mpp=look.facts.mpp,
+        precision=look.grader.precision,
+        threshold_alone=dict(zip(look.facts.classes, alone, strict=True)),
     )
 
 
@@ -319,12 +398,14 @@ def in_force(settings: ScreenSettings, detector: TileDetector | DetectorFacts) -
     """
     facts = describe_model(detector)
     if settings.triage.rule:
-        load_rule(settings.triage.rule).check(facts.sha256, facts.threshold, facts.classes)
+        load_rule(settings.triage.rule).check(facts.identity, facts.threshold, facts.classes)
     if settings.triage.negatives:
         alarms = load_negatives(settings.triage.negatives)
-        if problem := why_not(alarms, facts.threshold, facts.sha256):
+        if problem := why_not(alarms, facts.threshold, facts.identity):
             raise ConfigError(f"--negatives {settings.triage.negatives}: {problem}")
-    return InForce(facts, settings_in_force(settings, detector), detector.runtime.fallback)
+    second = detector.second_look.grader.fallback if detector.second_look else None
+    fallback = "; ".join(filter(None, (detector.runtime.fallback, second))) or None
+    return InForce(facts, settings_in_force(settings, detector), fallback)
 
 
 def settings_in_force(
@@ -340,16 +421,25 @@ def settings_in_force(
     values["runtime"] |= in_force | {"precision": runtime.precision}
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
-    values["triage"]["negatives"] = version_of(alarms_in_force(settings, detector.card))
+    values["triage"]["negatives"] = version_of(alarms_in_force(settings, detector))
+    if detector.second_look is None:  # nothing else of it has an effect
+        values["second_look"] = {"enabled": False}
     values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values
 
 
-def alarms_in_force(settings: ScreenSettings, card: ModelCard) -> FalseAlarms | None:
-    """How many false alarms to expect: by the lab's own normal slides, else by the model's card."""
-    negatives = settings.triage.negatives
-    return load_negatives(negatives) if negatives else card.false_alarms
+def alarms_in_force(
+    settings: ScreenSettings, detector: TileDetector | DetectorFacts, looks: bool = True
+) -> FalseAlarms | None:
+    """How many false alarms to expect: by the lab's own normal slides, else by the model's card.
+
+    After a second look by the grader's part of the card.
+    """
+    if settings.triage.negatives:
+        return load_negatives(settings.triage.negatives)
+    look = detector.second_look if looks else None
+    return look.facts.false_alarms if look else detector.card.false_alarms
 
 
 def settle_tiler(settings: ScreenSettings, card: ModelCard) -> TilerSettings:

@@ -83,10 +83,10 @@ def _measure_negatives(
 ) -> None:
     from models.card import find_model, read_card
     from scripts.evaluation.false_alarms import false_alarm_figures
-    from scripts.evaluation.negatives import own_figures, read_negatives
+    from scripts.evaluation.negatives import named_figures, own_figures, read_negatives
     from scripts.evaluation.table import false_alarm_table
 
-    known = read_card(find_model(model)).false_alarms if model else own_figures(reports)
+    known = named_figures(read_card(find_model(model)), reports) if model else own_figures(reports)
     alarms = read_negatives(reports, labels, positive, known)
     _write({out: alarms.model_dump_json(indent=2) + "\n"})
     Console().print(false_alarm_table(false_alarm_figures(alarms)))

@@ -1,10 +1,10 @@
-"""``cytolibra train``: a detector from annotated fields and slides, by one configuration file."""
+"""``cytolibra train``: a detector or a grader from annotated fields, by one configuration file."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ import typer
 from rich import get_console
 from rich.console import Console
 
-from configs import ConfigError, load_config
+from configs import ConfigError, apply_overrides, load_config, load_yaml
 
 
 def train(
@@ -31,7 +31,13 @@ def train(
         typer.Option("--find-lr", help="Only look for a learning rate; draws learning_rate.png."),
     ] = False,
 ) -> None:
-    """Trains a detector on annotated fields and slides."""
+    """Trains a detector on annotated fields and slides, or a grader for its second look.
+
+    A configuration with `grader:` in the place of `model:` is a grader's, such as train/grader.
+    """
+    if "grader" in apply_overrides(load_yaml(config), set_ or []):
+        _train_grader(config, out, set_ or [], resume, find_lr)
+        return
     from scripts.training.run import TrainSettings, run_training
 
     settings = load_config(config, TrainSettings, set_ or [])
@@ -48,7 +54,41 @@ def train(
     with _alone(out, console):
         card = run_training(settings, out, _find_checkpoint(out, resume), console)
     console.print(f"{card.name}: the best epoch is in {out / 'model'}; its figures on data.val:")
-    for name, value in card.metrics.items():
+    _tell_figures(console, card.metrics)
+    for name, facts in card.training.get("validation", {}).items():
+        console.print(f"on {name} alone, {facts['fields']} fields of data.val:", highlight=False)
+        _tell_figures(console, facts["metrics"])
+    if held_out := card.training.get("held_out"):
+        told = f"on {held_out['name']}, {held_out['fields']} fields that were held out:"
+        console.print(told, highlight=False)
+        _tell_figures(console, held_out["metrics"])
+
+
+def _tell_figures(console: Console, figures: Mapping[str, float]) -> None:
+    for name, value in figures.items():
+        console.print(f"  {name:20} {value:.3f}")
+
+
+def _train_grader(config: str, out: Path, set_: list[str], resume: bool, find_lr: bool) -> None:
+    from scripts.training.grader_run import run_grader_training
+    from scripts.training.grader_settings import GraderTrainSettings
+
+    settings = load_config(config, GraderTrainSettings, set_)
+    if find_lr:
+        raise ConfigError("--find-lr is for detectors; a grader's recipe is train/grader")
+    console = get_console()
+    _find_checkpoint(out, resume)
+    _make_folder(out)
+    with _alone(out, console):
+        card = run_grader_training(settings, out, _find_checkpoint(out, resume), console)
+    look = card.second_look
+    assert look is not None
+    console.print(
+        f"{look.name}: {card.name} with its second look is in {out / 'model'}; figures on "
+        "data.val:",
+        soft_wrap=True,
+    )
+    for name, value in look.metrics.items():
         console.print(f"  {name:20} {value:.3f}")
 
 

@@ -24,6 +24,7 @@ FLOORS = {
         {"config"},
         {"card"},
         {"detectors"},
+        {"grader"},
         {"learning", "storage"},
     ],
     "data": [
@@ -46,7 +47,8 @@ FLOORS = {
     ],
     "scripts": [
         {"slides", "progress", "telling"},
-        {"training", "evaluation"},
+        {"evaluation"},
+        {"training"},
         {"comparison"},
     ],
 }

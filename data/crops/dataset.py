@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 from configs import ConfigError
 from data.crops.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
 from data.crops.copypaste import CellPaster
-from data.crops.sampling import CropSettings, WindowSampler
+from data.crops.drawing import Sample, draw_readable, unreadable_fields
+from data.crops.sampling import CropSettings, build_sampler
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages, ImageError
 from data.fields.regions import Window, downsample_of, touching
@@ -21,12 +22,6 @@ from data.synth import CLASSES, draw_field
 
 Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
 """Pixels, boxes in them, labels."""
-
-Sample = tuple[Tensor, dict[str, Tensor]]
-
-
-ATTEMPTS = 20
-"""How often a crop is drawn anew where an image can't be read."""
 
 
 class CropDataset(Dataset[Sample]):
@@ -68,7 +63,7 @@ class CropDataset(Dataset[Sample]):
         self._images = images
         self._downsample = [downsample_of(field, mpp) for field in self.fields]
         self._augment = build_augmentation(augment)
-        self._windows = WindowSampler(fields, images, self._downsample, crops)
+        self._windows = build_sampler(fields, images, self._downsample, crops)
         self._paster = CellPaster(fields, images, self._downsample)
         self._drawn_labels = _drawn_labels(fields.classes) if crops.drawn else None
 
@@ -78,20 +73,7 @@ class CropDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.length:
             raise IndexError(index)  # without it, iterating would never end
-        unreadable: set[int] = set()
-        for attempt in range(ATTEMPTS):
-            # The first attempt has no number: crops stay what they were before there were others.
-            rng = np.random.default_rng(
-                (self.seed, self.epoch, index, attempt)[: 3 + (attempt > 0)]
-            )
-            try:
-                image, target = self._sample(rng)
-            except ImageError as error:
-                unreadable |= {i for i, f in enumerate(self.fields) if f.image == error.path}
-                last = error
-            else:
-                return image, target | _told(unreadable)
-        raise last
+        return draw_readable(self._sample, self.fields, (self.seed, self.epoch, index))
 
     def _sample(self, rng: np.random.Generator) -> Sample:
         draws = self._drawn_labels is not None and rng.random() < self.crops.drawn
@@ -124,7 +106,8 @@ class CropDataset(Dataset[Sample]):
 class WholeFieldDataset(Dataset[Sample]):
     """Every field, whole, at the model's mpp; boxes in its pixels.
 
-    One that can't be read is empty; its target's "unreadable" says so.
+    The target's "field" is its index. One that can't be read is empty; its target's "unreadable"
+    says so.
 
     Args:
         fields: the annotated fields; slides are cut by `data.fields.regions.cut_fields` before.
@@ -147,10 +130,11 @@ class WholeFieldDataset(Dataset[Sample]):
             image = self._images.whole(index, size)
         except ImageError:
             pixels, target = to_sample(np.zeros((1, 1, 3), np.uint8), np.zeros((0, 4)), _NOTHING)
-            return pixels, target | _told({index})
+            return pixels, target | unreadable_fields({index})
         scale = np.array(size * 2) / np.array([field.width, field.height] * 2)
         pixels, target = to_sample(image, field.boxes * scale, field.labels)
-        return pixels, target | {"crowd": torch.from_numpy(field.crowd)}
+        crowd = torch.from_numpy(field.crowd)
+        return pixels, target | {"crowd": crowd, "field": torch.tensor(index)}
 
 
 _NOTHING = np.zeros(0, np.int64)
@@ -211,11 +195,6 @@ def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]
     """Lists, as detectors take them: images may differ in size."""
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)
-
-
-def _told(unreadable: set[int]) -> dict[str, Tensor]:
-    """What a target says of fields that couldn't be read; nothing where all could."""
-    return {"unreadable": torch.tensor(sorted(unreadable))} if unreadable else {}
 
 
 def _drawn_labels(classes: Sequence[str]) -> NDArray[np.int64]:

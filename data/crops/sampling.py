@@ -6,13 +6,17 @@ of it is drawn from the generator that comes with each call, and nothing else.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Option
 from pydantic import model_validator
 
 from configs import ConfigError, StrictModel
-from data.fields.fieldset import FieldSet
+from data.fields.fieldset import Field, FieldSet, of_source
 from data.fields.images import FieldImages, ImageError
 from data.fields.places import Places
 from data.fields.rarity import cells_by_class, class_weights, repeat_factors
@@ -37,6 +41,10 @@ class CropSettings(StrictModel):
             come more often from fields with rare classes, see `repeat_factors`. None: evenly.
         drawn: share of crops that are drawn by `data.synth`, not cut from a field.
         paste: how many cells of other fields are laid on a crop, on average.
+        source_power: of several sources each is drawn from by how many fields it has, to the power
+            of 1 - this, times its weight: 0 by their number, 1 evenly over sources. With 0 and no
+            weights sources are drawn from as if they were one; else a source is drawn first, then
+            a crop of it, its classes and rare fields judged by its own cells.
     """
 
     size: int = Option(384, ge=32)
@@ -47,6 +55,7 @@ class CropSettings(StrictModel):
     repeat_threshold: float | None = Option(None, gt=0, le=1)
     drawn: float = Option(0.0, ge=0, le=1)
     paste: float = Option(0.0, ge=0, le=20)
+    source_power: float = Option(0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _shares_leave_no_less_than_nothing(self) -> CropSettings:
@@ -63,6 +72,10 @@ class WindowSampler:
         images: their pixels, for surveys.
         downsample: pixels of each field per pixel of a crop.
         settings: how windows are drawn.
+        members: indices of the fields that they are drawn from; None for all.
+
+    Raises:
+        ConfigError: all of each of these fields is to be ignored.
     """
 
     def __init__(
@@ -71,18 +84,21 @@ class WindowSampler:
         images: FieldImages,
         downsample: list[float],
         settings: CropSettings,
+        members: NDArray[np.int64] | None = None,
     ) -> None:
         self._fields = fields.fields
         self._images = images
         self._downsample = downsample
         self._settings = settings
-        self._cells = cells_by_class(fields)
+        own = np.arange(len(fields.fields)) if members is None else members
+        self._cells = [cells[np.isin(cells[:, 0], own)] for cells in cells_by_class(fields)]
         self._class_weights = class_weights(self._cells, settings.class_power)
         self._around = settings.around_cells if self._class_weights.any() else 0.0
-        self._open = _annotated(fields)
+        self._open = own[_annotated([fields.fields[i] for i in own])]
         self._shares = None
         if settings.repeat_threshold is not None:
-            factors = repeat_factors(fields, settings.repeat_threshold)[self._open]
+            judged = replace(fields, fields=tuple(fields.fields[i] for i in own))
+            factors = repeat_factors(judged, settings.repeat_threshold)[np.isin(own, self._open)]
             self._shares = factors / factors.sum()
         self._places: dict[int, Places | None] = {}
         # Once, for all workers and epochs: what is kept here, processes started later have.
@@ -171,19 +187,76 @@ class WindowSampler:
             return None
 
 
-def _annotated(fields: FieldSet) -> NDArray[np.int64]:
+class SourceSampler:
+    """Draws a source, then a window of it; see `CropSettings.source_power`.
+
+    Args:
+        fields: the annotated fields of all sources.
+        images: their pixels, for surveys.
+        downsample: pixels of each field per pixel of a crop.
+        settings: how windows are drawn.
+    """
+
+    def __init__(
+        self,
+        fields: FieldSet,
+        images: FieldImages,
+        downsample: list[float],
+        settings: CropSettings,
+    ) -> None:
+        shares = source_shares(fields, settings.source_power)
+        self._shares = np.array(list(shares.values()))
+        self._samplers = [
+            WindowSampler(fields, images, downsample, settings, np.array(of_source(fields, name)))
+            for name in shares
+        ]
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, Window]:
+        """As `WindowSampler.draw`."""
+        return self._samplers[rng.choice(len(self._samplers), p=self._shares)].draw(rng)
+
+
+def build_sampler(
+    fields: FieldSet, images: FieldImages, downsample: list[float], settings: CropSettings
+) -> WindowSampler | SourceSampler:
+    """What draws windows of fields: from all alike, or source by source where these are weighed.
+
+    Raises:
+        ConfigError: there is nothing to learn from.
+    """
+    sources = {field.source for field in fields.fields}
+    weighed = len({fields.weights.get(name, 1.0) for name in sources}) > 1
+    if len(sources) > 1 and (settings.source_power or weighed):
+        return SourceSampler(fields, images, downsample, settings)
+    return WindowSampler(fields, images, downsample, settings)
+
+
+def source_shares(fields: FieldSet, power: float) -> dict[str, float]:
+    """Share of the crops that is drawn from each source: weight * fields ** (1 - power)."""
+    counts = Counter(field.source for field in fields.fields)
+    wanted = {
+        name: fields.weights.get(name, 1.0) * count ** (1 - power) for name, count in counts.items()
+    }
+    return {name: share / sum(wanted.values()) for name, share in wanted.items()}
+
+
+def _annotated(fields: Sequence[Field]) -> NDArray[np.int64]:
     """Indices of the fields of which not everything is to be ignored.
 
     Raises:
         ConfigError: there is none.
     """
-    wholes = [(0.0, 0.0, float(f.width), float(f.height)) for f in fields.fields]
+    wholes = [(0.0, 0.0, float(f.width), float(f.height)) for f in fields]
     judged = [
         not is_covered(whole, field.boxes[field.crowd])
-        for whole, field in zip(wholes, fields.fields, strict=True)
+        for whole, field in zip(wholes, fields, strict=True)
     ]
     if not any(judged):
-        raise ConfigError("there is nothing to learn from: all of every image is to be ignored")
+        source = fields[0].source if fields else ""
+        of = f" of the source {source}" if source else ""
+        raise ConfigError(
+            f"there is nothing to learn from: all of every image{of} is to be ignored"
+        )
     return np.flatnonzero(judged)
 
 

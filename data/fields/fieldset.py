@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import Doubt
+from configs import ConfigError, Doubt
 
 Grouping = Literal["field", "slide", "patient"]
 """What belongs together when a set is split or drawn anew."""
@@ -30,6 +31,7 @@ class Field:
         origin: x and y of its top left in the image; all else is in the field's own pixels.
         slide: the slide that it comes from; empty where the image is all that is known.
         patient: whose slide it is; empty where nobody says.
+        source: which of several sources of a training it was read from; empty where there is one.
     """
 
     image: Path
@@ -43,6 +45,7 @@ class Field:
     origin: tuple[int, int] = (0, 0)
     slide: str = ""
     patient: str = ""
+    source: str = ""
 
     def group(self, by: Grouping) -> str:
         """The name of what the field belongs to; the next smaller thing where that is unknown."""
@@ -61,18 +64,56 @@ class FieldSet:
         fields: the fields.
         notes: what was read, what was left out, and why: a line each, for people.
         doubts: what was odd about the annotations, and how it was settled.
+        weights: by source how much more often than others it is drawn from; 1 for those that
+            aren't named.
     """
 
     classes: tuple[str, ...]
     fields: tuple[Field, ...]
     notes: tuple[str, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def class_counts(self) -> list[int]:
         """Number of cells of each class, in the order of the classes."""
         none = np.zeros(0, np.int64)
         labels = np.concatenate([none, *(f.labels[~f.crowd] for f in self.fields)])
         return np.bincount(labels, minlength=len(self.classes)).tolist()
+
+
+def merge_sets(sets: Mapping[str, FieldSet], weights: Mapping[str, float]) -> FieldSet:
+    """One set of several sources; each field knows its own.
+
+    Args:
+        sets: by the source's name, all with the same classes.
+        weights: how much more often than others a source is drawn from.
+
+    Raises:
+        ConfigError: two sources have the same image: its cells would count twice.
+    """
+    owner: dict[Path, str] = {}
+    for name, one in sets.items():
+        for image in dict.fromkeys(f.image for f in one.fields):
+            path = image.resolve()
+            if path in owner:
+                raise ConfigError(
+                    f"{image}: is in the sources {owner[path]} and {name}; its cells would count "
+                    "twice: leave it out of one of them"
+                )
+            owner[path] = name
+    first = next(iter(sets.values()))
+    return FieldSet(
+        first.classes,
+        tuple(replace(f, source=name) for name, one in sets.items() for f in one.fields),
+        tuple(f"{name}: {note}" for name, one in sets.items() for note in one.notes),
+        tuple(dict.fromkeys(doubt for one in sets.values() for doubt in one.doubts)),
+        dict(weights),
+    )
+
+
+def of_source(fields: FieldSet, name: str) -> list[int]:
+    """Indices of the fields that were read from a source."""
+    return [i for i, one in enumerate(fields.fields) if one.source == name]
 
 
 def widest_cell(fields: FieldSet) -> float | None:

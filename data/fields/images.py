@@ -16,7 +16,7 @@ from configs import ConfigError
 from data.fields.fieldset import Field
 from data.fields.places import Survey, survey_of
 from data.pixels.plain import PictureError, read_picture
-from data.resample import resample
+from data.resample import SUPPORT, resample
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
@@ -131,6 +131,35 @@ class FieldImages:
         field = self._fields[index]
         return self.crop(index, size, (0.0, 0.0, field.width, field.height))
 
+    def square(self, index: int, size: int, center: tuple[float, float], side: float) -> Pixels:
+        """A square around a place, at any scale; white where it reaches beyond the image.
+
+        Args:
+            index: of the field.
+            size: side of the result in px.
+            center: x and y in px of the field; may be fractional.
+            side: in px of the field.
+
+        Returns:
+            (size, size, 3) RGB.
+
+        Raises:
+            ImageError: it can't be read.
+        """
+        left, top = center[0] - side / 2, center[1] - side / 2
+        field = self._fields[index]
+        if self._slide(field) is not None:
+            return self.crop(index, (size, size), (left, top, left + side, top + side))
+        x, y = field.origin
+        whole = self._whole(field.image)
+        # With what the filter reaches, in whole pixels: beyond the image it finds white.
+        reach = math.ceil(SUPPORT * max(side / size, 1)) + 1
+        x0, y0 = math.floor(x + left) - reach, math.floor(y + top) - reach
+        x1, y1 = math.ceil(x + left + side) + reach, math.ceil(y + top + side) + reach
+        part = _part_on_white(whole, x0, y0, x1, y1)
+        box = (x + left - x0, y + top - y0, x + left + side - x0, y + top + side - y0)
+        return resample(part, (size, size), box)
+
     def survey(self, index: int) -> Survey:
         """How dark a field is, and where; kept, also for processes that are started later.
 
@@ -192,6 +221,18 @@ class FieldImages:
                 self._bytes -= self._decoded.popitem(last=False)[1].nbytes
         self._decoded.move_to_end(path)
         return self._decoded[path]
+
+
+def _part_on_white(image: Pixels, x0: int, y0: int, x1: int, y1: int) -> Pixels:
+    """Pixels x0..x1, y0..y1 of an image, and white where it has none."""
+    height, width = image.shape[:2]
+    if min(x0, y0) >= 0 and x1 <= width and y1 <= height:
+        return image[y0:y1, x0:x1]
+    part = np.full((y1 - y0, x1 - x0, 3), 255, np.uint8)
+    left, right = np.clip([x0, x1], 0, width).tolist()
+    top, bottom = np.clip([y0, y1], 0, height).tolist()
+    part[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
+    return part
 
 
 def _decode(path: Path) -> Pixels:

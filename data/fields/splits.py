@@ -18,9 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
+from configs.loading import PRESETS
 from data.fields.fieldset import Field, FieldSet, Grouping
 from data.tables import read_sheet
+
+PUBLISHED = PRESETS / "splits"
+"""Splits of public sets, by name: whose figures are of one part can be compared."""
 
 COLUMNS = ("part", "image", "slide", "patient")
 
@@ -122,12 +126,35 @@ def save_split(parts: Mapping[str, Sequence[Field]], path: Path) -> None:
         raise ConfigError(f"{path}: can't be written: {error.strerror}") from error
 
 
+def find_split(split: Path) -> Path:
+    """The file of a split: as it is named, or one of `PUBLISHED` by its name.
+
+    Raises:
+        ConfigError: there is neither; names those that are published.
+    """
+    published = PUBLISHED / f"{split.name}.csv"
+    if split.is_file() or split.name != str(split) or split.suffix:
+        return split
+    if published.is_file():
+        return published
+    known = ", ".join(sorted(path.stem for path in PUBLISHED.glob("*.csv")))
+    raise ConfigError(f"split {split}: no such file, nor a published split; there is {known}")
+
+
 def take_part(fields: FieldSet, split: Path, part: str) -> FieldSet:
-    """The fields that a split file gives to a part.
+    """The fields that a split gives to a part.
+
+    Where the part has images that aren't among the fields, a doubt tells it.
+
+    Args:
+        fields: all fields of the set.
+        split: a file, or the name of a published one; see `find_split`.
+        part: its name.
 
     Raises:
         ConfigError: the file can't be read, has no such part, or does not know a field.
     """
+    split = find_split(split)
     part_of = _read_split(split)
     if part not in part_of.values():
         known = ", ".join(sorted(set(part_of.values())))
@@ -137,30 +164,48 @@ def take_part(fields: FieldSet, split: Path, part: str) -> FieldSet:
     if unknown:
         raise ConfigError(f"{split}: does not say to which part {unknown[0]} belongs")
     own = tuple(field for field in fields.fields if part_of[_name(field, names)] == part)
+    if not own:
+        raise ConfigError(f"{split}: none of the images that it gives to {part} is there")
+    known = {_name(field, names) for field in fields.fields}
+    wanted = [image for image, one in part_of.items() if one == part]
+    if missing := [image for image in wanted if image not in known]:
+        text = (
+            f"{split.name} gives {len(wanted)} images to {part}, of which {len(missing)} are not "
+            f"there, such as {missing[0]}; the part is taken without them"
+        )
+        fields = replace(fields, doubts=(*fields.doubts, Doubt(code="split-incomplete", text=text)))
     return replace(fields, fields=own)
 
 
-def check_leaks(train: FieldSet, val: FieldSet) -> None:
+SIDES = ("data.train", "data.val")
+
+
+def check_leaks(ours: FieldSet, judged: FieldSet, sides: tuple[str, str] = SIDES) -> None:
     """Makes sure that nothing that is judged by was learned from.
+
+    Args:
+        ours: what is learned from.
+        judged: what is judged by.
+        sides: what the two are called.
 
     Raises:
         ConfigError: a slide, a patient, or an identical image is on both sides; names both.
     """
     for what in ("slide", "patient"):
-        ours = {getattr(f, what): f for f in train.fields if getattr(f, what)}
-        for field in val.fields:
+        known = {getattr(f, what): f for f in ours.fields if getattr(f, what)}
+        for field in judged.fields:
             name = getattr(field, what)
-            if name in ours:
+            if name in known:
                 raise ConfigError(
-                    f"{what} {name} is in data.train ({ours[name].image}) and in data.val "
+                    f"{what} {name} is in {sides[0]} ({known[name].image}) and in {sides[1]} "
                     f"({field.image}); a figure on it would say nothing: split by {what}"
                 )
-    _check_contents(_images(train), _images(val))
+    _check_contents(_images(ours), _images(judged), sides)
 
 
-def _check_contents(train: Iterable[Path], val: Iterable[Path]) -> None:
+def _check_contents(ours: Iterable[Path], judged: Iterable[Path], sides: tuple[str, str]) -> None:
     by_size: dict[int, list[Path]] = defaultdict(list)
-    for path in train:
+    for path in ours:
         by_size[path.stat().st_size].append(path)
     hashes: dict[Path, str] = {}
 
@@ -169,13 +214,13 @@ def _check_contents(train: Iterable[Path], val: Iterable[Path]) -> None:
             hashes[path] = _hash(path)
         return hashes[path]
 
-    for path in val:
+    for path in judged:
         for other in by_size.get(path.stat().st_size, []):
             if path.resolve() == other.resolve():
-                raise ConfigError(f"{path}: is in data.train and in data.val; validate on others")
+                raise ConfigError(f"{path}: is in {sides[0]} and in {sides[1]}; validate on others")
             if content(path) == content(other):
                 raise ConfigError(
-                    f"{path} of data.val has the same content as {other} of data.train; "
+                    f"{path} of {sides[1]} has the same content as {other} of {sides[0]}; "
                     "take one of them out"
                 )
 
@@ -213,4 +258,8 @@ def _read_split(path: Path) -> dict[str, str]:
     rows = read_sheet(path).records()
     if not rows or not {"part", "image"} <= set(rows[0][1]):
         raise ConfigError(f"{path}: a split has the columns part and image")
-    return {row["image"]: row["part"] for _, row in rows}
+    part_of: dict[str, str] = {}
+    for line, row in rows:
+        if part_of.setdefault(row["image"], row["part"]) != row["part"]:
+            raise ConfigError(f"{path}: line {line}: {row['image']} is in two parts")
+    return part_of

@@ -130,7 +130,7 @@ class PyramidBackbone(nn.Module):
         stages = BACKBONES[config.backbone]
         network = stages.build()
         if config.backbone_weights is not None:
-            _load_weights(network, Path(config.backbone_weights), config.backbone, stages.own)
+            load_weights(network, Path(config.backbone_weights), config.backbone, stages.own)
         trunk = network if stages.trunk is None else getattr(network, stages.trunk)
         self.body = IntermediateLayerGetter(trunk, {tap: tap for tap in stages.taps})
         self.pyramid = FeaturePyramid(stages.channels, config.pyramid)
@@ -141,8 +141,25 @@ class PyramidBackbone(nn.Module):
         return self.pyramid(list(self.body(images).values()))
 
 
-def _load_weights(network: nn.Module, path: Path, backbone: str, own: str | None) -> None:
-    """Loads ImageNet weights, but for the network's ``own``; unpickles tensors only."""
+def load_weights(
+    network: nn.Module,
+    path: Path,
+    backbone: str,
+    own: str | None = None,
+    key: str = "model.backbone_weights",
+) -> None:
+    """Loads ImageNet weights, but for the network's ``own``; unpickles tensors only.
+
+    Args:
+        network: gets them.
+        path: a file of torchvision's.
+        backbone: the network's name.
+        own: what the names of its parameters begin with that the file lacks.
+        key: of the configuration, for errors.
+
+    Raises:
+        ConfigError: the file is missing, broken, or of another network.
+    """
     try:
         state: Any = (
             load_file(path)
@@ -157,13 +174,12 @@ def _load_weights(network: nn.Module, path: Path, backbone: str, own: str | None
             }
         network.load_state_dict(state)
     except FileNotFoundError as error:
-        raise ConfigError(f"model.backbone_weights: {path}: no such file") from error
+        raise ConfigError(f"{key}: {path}: no such file") from error
     except (OSError, SafetensorError) as error:
-        raise ConfigError(f"model.backbone_weights: {path}: cannot be read: {error}") from error
+        raise ConfigError(f"{key}: {path}: cannot be read: {error}") from error
     except Exception as error:
         # torch.load and load_state_dict raise many types for a file of another kind.
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(
-            f"model.backbone_weights: {path}: these are not weights of torchvision's {backbone}: "
-            f"{reason}"
+            f"{key}: {path}: these are not weights of torchvision's {backbone}: {reason}"
         ) from error

@@ -1,4 +1,4 @@
-"""How a detector learns: one Lightning module, everything else is a callback of the trainer."""
+"""How a network learns: one Lightning module, everything else is a callback of the trainer."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ from models.detectors.dense import DenseDetector
 from models.learning.distillation import Imitation
 
 Targets = list[dict[str, Tensor]]
-BODY = "backbone.body."
-"""What the names of the backbone's parameters begin with, below the pyramid."""
-
 Judge = Callable[[Targets, Targets], dict[str, float]]
 """From the truth and the detections of all validation fields to metrics by name."""
 
@@ -64,62 +61,32 @@ class NotFiniteError(CytoLibraError):
     """The loss of a step is no number."""
 
 
-class DetectionLearner(LightningModule):
-    """Trains a detector and judges it on whole fields.
+class Learner(LightningModule):
+    """How any network of ours learns; a subclass has the network and its losses.
 
     Args:
-        detector: with the loss in its slot.
         settings: of the optimiser.
-        judge: computes the validation metrics, which are logged under ``val/``.
         steps: of the optimiser in the whole run. Lightning's own estimate would set up the loader
             before a checkpoint has told it where the epoch goes on.
         files: of the fields to learn from, by the index that a target's "field" tells.
-        imitation: of a teacher, instead of the detector's own losses.
+
+    Attributes:
+        body: the backbone's name in this module; its children are its stages, from below.
     """
 
-    def __init__(
-        self,
-        detector: DenseDetector,
-        settings: OptimiserSettings,
-        judge: Judge,
-        steps: int,
-        files: Sequence[str] = (),
-        imitation: Imitation | None = None,
-    ) -> None:
+    body: str
+
+    def __init__(self, settings: OptimiserSettings, steps: int, files: Sequence[str] = ()) -> None:
         super().__init__()
-        self.detector = detector
         self.settings = settings
         self.lr = settings.lr
-        self.judge = judge
         self.steps = steps
         self.files = files
-        self.imitation = imitation
-        self._truth: Targets = []
-        self._found: Targets = []
+
+    def freeze(self) -> None:
+        """Keeps the starting weights of the backbone's first stages, as the settings say."""
         for stage in self._frozen_stages():
             stage.requires_grad_(False)
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether there are steps in which some weights learn nothing."""
-        return self.imitation is not None and self.imitation.stem_share > 0
-
-    def training_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> Tensor:
-        """Sum of the losses, the detector's or the imitation's."""
-        images, targets = batch
-        if self.imitation is None:
-            losses = self.detector(images, targets)
-        else:
-            losses = self.imitation(self.detector, images, self.global_step / self.steps)
-        values = torch.stack(list(losses.values()))
-        means = mean_over_ranks(values).float()
-        if not torch.isfinite(means).all():  # in any process: all end, none waits for the others
-            self._tell_not_finite(losses, batch)
-        parts = {f"train/{name}": mean for name, mean in zip(losses, means, strict=True)}
-        # The sum first: which parts there are may change in the run.
-        self.log("train/loss", means.sum(), on_step=True, prog_bar=True, batch_size=len(images))
-        self.log_dict(parts, on_step=True, batch_size=len(images))
-        return values.sum()
 
     def on_train_start(self) -> None:
         """Keeps the statistics of frozen norms.
@@ -129,19 +96,23 @@ class DetectionLearner(LightningModule):
         for module in self._frozen_norms():
             module.eval()
 
-    def validation_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> None:
-        """Collects truth and detections."""
-        images, targets = batch
-        if any("unreadable" in target for target in targets):
-            return
-        self._truth += [_on_cpu(target) for target in targets]
-        self._found += [_on_cpu(found) for found in self.detector(images)]
+    def tell_losses(
+        self, losses: dict[str, Tensor], images: Sequence[Tensor] | Tensor, targets: Targets
+    ) -> Tensor:
+        """Logs a step's losses, and gives their sum.
 
-    def on_validation_epoch_end(self) -> None:
-        """Judges all validation fields together, those of all processes."""
-        metrics = self.judge(in_turn(self._truth), in_turn(self._found))
-        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
-        self._truth, self._found = [], []
+        Raises:
+            NotFiniteError: one is no number, in any process.
+        """
+        values = torch.stack(list(losses.values()))
+        means = mean_over_ranks(values).float()
+        if not torch.isfinite(means).all():  # in any process: all end, none waits for the others
+            self._tell_not_finite(losses, images, targets)
+        parts = {f"train/{name}": mean for name, mean in zip(losses, means, strict=True)}
+        # The sum first: which parts there are may change in the run.
+        self.log("train/loss", means.sum(), on_step=True, prog_bar=True, batch_size=len(images))
+        self.log_dict(parts, on_step=True, batch_size=len(images))
+        return values.sum()
 
     def configure_optimizers(self) -> Any:
         """The optimiser, in groups by learning rate and decay, and its schedule by step."""
@@ -165,9 +136,9 @@ class DetectionLearner(LightningModule):
             self.clip_gradients(optimizer, self.settings.clip, "norm")
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        stages = [name for name, _ in self.detector.backbone.body.named_children()]
+        stages = [name for name, _ in self._body.named_children()]
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.detector.named_parameters():
+        for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 key = (self._lr_factor(name, stages), parameter.ndim > 1)
                 groups.setdefault(key, []).append(parameter)
@@ -182,13 +153,13 @@ class DetectionLearner(LightningModule):
 
     def _lr_factor(self, name: str, stages: Sequence[str]) -> float:
         """What a parameter's learning rate is multiplied by."""
-        if not name.startswith(BODY):
+        if not name.startswith(f"{self.body}."):
             return 1.0
-        below_top = len(stages) - 1 - stages.index(name.removeprefix(BODY).split(".")[0])
+        below_top = len(stages) - 1 - stages.index(name.removeprefix(f"{self.body}.").split(".")[0])
         return self.settings.backbone_lr * self.settings.layer_decay**below_top
 
     def _tell_not_finite(
-        self, losses: dict[str, Tensor], batch: tuple[Sequence[Tensor], Targets]
+        self, losses: dict[str, Tensor], images: Sequence[Tensor] | Tensor, targets: Targets
     ) -> None:
         """Keeps the batch, and ends the run.
 
@@ -199,7 +170,6 @@ class DetectionLearner(LightningModule):
         rank = self.trainer.global_rank
         name = f"not_finite-{rank}.pt" if self.trainer.world_size > 1 else "not_finite.pt"
         place = Path(self.trainer.default_root_dir) / name
-        images, targets = batch
         files = [self._file(target) for target in targets]
         kept = {"images": [image.cpu() for image in images], "targets": list(map(_on_cpu, targets))}
         kept |= {"files": files, "step": self.trainer.global_step, "losses": _on_cpu(losses)}
@@ -214,13 +184,76 @@ class DetectionLearner(LightningModule):
     def _file(self, target: dict[str, Tensor]) -> str:
         return self.files[int(target["field"])] if "field" in target else "a drawn crop"
 
+    @property
+    def _body(self) -> nn.Module:
+        return self.get_submodule(self.body)
+
     def _frozen_stages(self) -> list[nn.Module]:
-        return list(self.detector.backbone.body.children())[: self.settings.freeze]
+        return list(self._body.children())[: self.settings.freeze]
 
     def _frozen_norms(self) -> list[nn.Module]:
         everywhere = self.settings.backbone_norm == "frozen"
-        roots = [self.detector.backbone.body] if everywhere else self._frozen_stages()
+        roots = [self._body] if everywhere else self._frozen_stages()
         return [m for root in roots for m in root.modules() if isinstance(m, _BatchNorm)]
+
+
+class DetectionLearner(Learner):
+    """Trains a detector and judges it on whole fields.
+
+    Args:
+        detector: with the loss in its slot.
+        settings: of the optimiser.
+        judge: computes the validation metrics, which are logged under ``val/``.
+        steps, files: see `Learner`.
+        imitation: of a teacher, instead of the detector's own losses.
+    """
+
+    body = "detector.backbone.body"
+
+    def __init__(
+        self,
+        detector: DenseDetector,
+        settings: OptimiserSettings,
+        judge: Judge,
+        steps: int,
+        files: Sequence[str] = (),
+        imitation: Imitation | None = None,
+    ) -> None:
+        super().__init__(settings, steps, files)
+        self.detector = detector
+        self.judge = judge
+        self.imitation = imitation
+        self._truth: Targets = []
+        self._found: Targets = []
+        self.freeze()
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether there are steps in which some weights learn nothing."""
+        return self.imitation is not None and self.imitation.stem_share > 0
+
+    def training_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> Tensor:
+        """Sum of the losses, the detector's or the imitation's."""
+        images, targets = batch
+        if self.imitation is None:
+            losses = self.detector(images, targets)
+        else:
+            losses = self.imitation(self.detector, images, self.global_step / self.steps)
+        return self.tell_losses(losses, images, targets)
+
+    def validation_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> None:
+        """Collects truth and detections."""
+        images, targets = batch
+        if any("unreadable" in target for target in targets):
+            return
+        self._truth += [_on_cpu(target) for target in targets]
+        self._found += [_on_cpu(found) for found in self.detector(images)]
+
+    def on_validation_epoch_end(self) -> None:
+        """Judges all validation fields together, those of all processes."""
+        metrics = self.judge(in_turn(self._truth), in_turn(self._found))
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
+        self._truth, self._found = [], []
 
 
 def build_schedule(optimizer: Optimizer, settings: OptimiserSettings, total: int) -> LRScheduler:

@@ -39,7 +39,8 @@ def save_detector(
 
     Args:
         detector: its weights are written.
-        card: its ``sha256`` is filled in; exports of other weights are dropped from it.
+        card: its ``sha256`` is filled in; exports of other weights and a grader that looked at what
+            they find are dropped from it.
         folder: made if missing.
         dtype: of the learned weights on disk; ``torch.float16`` halves the file.
 
@@ -55,9 +56,9 @@ def save_detector(
     }
     content = save(state, metadata={"format": "pt"})
     (folder / WEIGHTS).write_bytes(content)
-    of_other_weights = {"graphs": {}, "ap_cost": {}, "ap_cost_data": ""}
+    of_other_weights: dict[str, object] = {"graphs": {}, "ap_cost": {}, "ap_cost_data": ""}
     sha256 = hashlib.sha256(content).hexdigest()
-    card = card.model_copy(update={"sha256": sha256} | of_other_weights)
+    card = card.model_copy(update={"sha256": sha256, "second_look": None} | of_other_weights)
     save_card(card, folder)
     return card
 

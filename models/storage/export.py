@@ -1,14 +1,13 @@
-"""A detector's network for other runtimes: OpenVINO's graph in fp32 and int8, and ONNX.
+"""Networks for other runtimes: OpenVINO's graphs in fp32 and int8, and a detector as ONNX.
 
-A graph takes (1, H, W, 3) uint8 RGB of any size and gives the raw outputs of `DenseDetector.run`
-by name. Scaling, normalisation and padding lie inside it; decoding and NMS stay outside, where
-quantisation can't spoil them.
+A detector's graph takes (1, H, W, 3) uint8 RGB of any size and gives the raw outputs of
+`DenseDetector.run` by name. Scaling, normalisation and padding lie inside it; decoding and NMS stay
+outside, where quantisation can't spoil them. A grader's takes crops and gives probabilities.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,12 +20,15 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from configs import ConfigError
-from models.card import WEIGHTS, ModelCard, ModelFileError, save_card
+from models.card import ModelCard, ModelFileError, save_card
 from models.detectors.dense import DenseDetector
-from models.storage.graphs import ExportError, first_line, load_openvino
+from models.storage.graphs import ExportError, copy_files, first_line, load_openvino
 
 PIXELS = "pixels"
 """Name of a graph's input."""
+
+PROBABILITIES = "probabilities"
+"""Name of the output of a grader's graph."""
 
 
 class PixelNetwork(nn.Module):
@@ -71,17 +73,37 @@ def to_openvino(detector: DenseDetector) -> Any:
     Raises:
         ExportError: OpenVINO is missing, or can't express one of the network's operations.
     """
-    openvino = load_openvino()
     network, example, names = _prepare(detector)
-    shape = openvino.PartialShape([1, -1, -1, 3])
+    return _convert(network, example, names, [1, -1, -1, 3], detector.config.name)
+
+
+def grader_to_openvino(network: nn.Module, size: int) -> Any:
+    """A grader's network as an ``openvino.Model`` for any number of crops, in float32.
+
+    Args:
+        network: from (N, S, S, 3) uint8 pixels to (N, C + 1) probabilities, in evaluation mode;
+            see `models.grader.GradingNetwork`.
+        size: side of a crop in pixels.
+
+    Raises:
+        ExportError: OpenVINO is missing, or can't express one of the network's operations.
+    """
+    example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
+    return _convert(network, example, [PROBABILITIES], [-1, size, size, 3], "the grader")
+
+
+def _convert(
+    network: nn.Module, example: Tensor, names: Sequence[str], sizes: Sequence[int], told: str
+) -> Any:
+    """A network from pixels to named outputs; ``sizes`` of -1 are any."""
+    openvino = load_openvino()
+    shape = openvino.PartialShape(list(sizes))
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: Python values that are constants here
             model = openvino.convert_model(network, example_input=example, input=[shape])
     except Exception as error:  # OpenVINO's frontends raise many types
-        raise ExportError(
-            f"{detector.config.name} can't be converted to OpenVINO: {first_line(error)}"
-        ) from error
+        raise ExportError(f"{told} can't be converted to OpenVINO: {first_line(error)}") from error
     for port, name in zip((*model.inputs, *model.outputs), (PIXELS, *names), strict=True):
         port.get_tensor().set_names({name})
     return model
@@ -94,8 +116,9 @@ def quantise(model: Any, tiles: Sequence[NDArray[np.uint8]]) -> Any:
     the "mixed" one, costs a tenth of the network's time, and won nothing measurable.
 
     Args:
-        model: from `to_openvino`; stays as it is.
-        tiles: (H, W, 3) RGB at the model's mpp; what activations look like is learned from them.
+        model: from `to_openvino` or `grader_to_openvino`; stays as it is.
+        tiles: (H, W, 3) RGB at the model's mpp, or crops of a grader's size; what activations
+            look like is learned from them.
 
     Raises:
         ExportError: NNCF is not installed.
@@ -157,7 +180,8 @@ def save_onnx(detector: DenseDetector, path: Path) -> None:
 def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     """Copies a loaded model's weights and sidecar, so that an export is a model of its own.
 
-    Without the graphs that it may have had, unless it stays in its own folder.
+    Without the graphs that it may have had, unless it stays in its own folder; a grader comes along
+    as it is.
 
     Raises:
         ModelFileError: the detector was not loaded from a folder.
@@ -169,8 +193,8 @@ def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.resolve() == detector.folder.resolve():
             return detector.card
-        shutil.copyfile(detector.folder / WEIGHTS, folder / WEIGHTS)
         card = detector.card.model_copy(update={"graphs": {}})
+        copy_files(detector.folder, card, folder)
         save_card(card, folder)
     except OSError as error:
         raise ConfigError(f"--out {folder}: can't be written: {error.strerror}") from error

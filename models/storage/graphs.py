@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +16,33 @@ from typing import Any
 import numpy as np
 
 from configs import ConfigError
-from models.card import GraphFacts, GraphKind, ModelCard, ModelFileError, save_card
+from models.card import (
+    GRADER,
+    SIDECAR,
+    WEIGHTS,
+    GraderGraphKind,
+    GraphFacts,
+    GraphKind,
+    ModelCard,
+    ModelFileError,
+    save_card,
+)
+
+Files = Mapping[Any, tuple[str, ...]]
+"""What each kind of graph consists of, beside the sidecar."""
 
 FILES: Mapping[GraphKind, tuple[str, ...]] = {
     "openvino": ("openvino.xml", "openvino.bin"),
     "openvino-int8": ("openvino-int8.xml", "openvino-int8.bin"),
     "onnx": ("model.onnx",),
 }
-"""What each kind of graph consists of, beside the sidecar."""
+"""A detector's."""
+
+GRADER_FILES: Mapping[GraderGraphKind, tuple[str, ...]] = {
+    "openvino": ("grader.xml", "grader.bin"),
+    "openvino-int8": ("grader-int8.xml", "grader-int8.bin"),
+}
+"""A grader's."""
 
 
 class ExportError(ConfigError):
@@ -76,34 +96,57 @@ def _core_of(openvino: Any) -> Any:
     return openvino.Core()
 
 
-def save_openvino(model: Any, folder: Path, kind: GraphKind) -> None:
+def files_of(card: ModelCard) -> list[str]:
+    """What a model's folder holds beside the sidecar, as that says."""
+    names = [WEIGHTS, *(name for kind in card.graphs for name in FILES[kind])]
+    if card.second_look:
+        names += [GRADER]
+        names += [name for kind in card.second_look.graphs for name in GRADER_FILES[kind]]
+    return names
+
+
+def copy_files(source: Path, card: ModelCard, folder: Path) -> None:
+    """Copies what `files_of` names; the sidecar itself is for who changes it.
+
+    Raises:
+        ModelFileError: one of the files is missing.
+        OSError: the folder can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in files_of(card):
+        if not (source / name).is_file():
+            raise ModelFileError(f"{source / name}: no such file, though {SIDECAR} names it")
+        shutil.copyfile(source / name, folder / name)
+
+
+def save_openvino(model: Any, folder: Path, kind: GraphKind, files: Files = FILES) -> None:
     """Writes an OpenVINO model's two files, with weights as they are."""
-    load_openvino().save_model(model, folder / FILES[kind][0], compress_to_fp16=False)
+    load_openvino().save_model(model, folder / files[kind][0], compress_to_fp16=False)
 
 
-def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts) -> Any:
-    """An exported OpenVINO model.
+def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts, files: Files = FILES) -> Any:
+    """An exported OpenVINO model, a detector's or, by `GRADER_FILES`, a grader's.
 
     Raises:
         ModelFileError: a file is missing, or not the one that the sidecar names.
         ExportError: OpenVINO is missing.
     """
     core = openvino_core()
-    if hash_graph(folder, kind) != facts.sha256:
+    if hash_graph(folder, kind, files) != facts.sha256:
         raise ModelFileError(
-            f"{folder / FILES[kind][0]}: not the graph that the sidecar names; export it again"
+            f"{folder / files[kind][0]}: not the graph that the sidecar names; export it again"
         )
-    return core.read_model(folder / FILES[kind][0])
+    return core.read_model(folder / files[kind][0])
 
 
-def hash_graph(folder: Path, kind: GraphKind) -> str:
+def hash_graph(folder: Path, kind: GraphKind, files: Files = FILES) -> str:
     """SHA-256 of a graph's files, one after the other.
 
     Raises:
         ModelFileError: one of them can't be read.
     """
     digest = hashlib.sha256()
-    for name in FILES[kind]:
+    for name in files[kind]:
         try:
             digest.update((folder / name).read_bytes())
         except OSError as error:
@@ -117,6 +160,24 @@ def add_graph(card: ModelCard, folder: Path, kind: GraphKind, made_of: str = "")
     """Names a graph that was written into a model's folder in its sidecar."""
     facts = GraphFacts(sha256=hash_graph(folder, kind), calibration=made_of)
     card = card.model_copy(update={"graphs": {**card.graphs, kind: facts}})
+    save_card(card, folder)
+    return card
+
+
+def add_grader_graph(
+    card: ModelCard, folder: Path, kind: GraderGraphKind, made_of: str = ""
+) -> ModelCard:
+    """Names a grader's graph that was written into a model's folder in its sidecar.
+
+    Raises:
+        ModelFileError: the model has no grader.
+    """
+    look = card.second_look
+    if look is None:
+        raise ModelFileError(f"{card.name}: has no grader that this graph could be of")
+    facts = GraphFacts(sha256=hash_graph(folder, kind, GRADER_FILES), calibration=made_of)
+    look = look.model_copy(update={"graphs": {**look.graphs, kind: facts}})
+    card = card.model_copy(update={"second_look": look})
     save_card(card, folder)
     return card
 

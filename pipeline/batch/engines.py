@@ -108,8 +108,9 @@ class Recipe:
             CytoLibraError: model and settings can't be used.
         """
         card = ModelSource.find(self.model).card
-        facts = foresee(card, self.settings.runtime, self.settings.threshold)
-        return in_force(self.settings, facts) if facts else None
+        settings = self.settings
+        facts = foresee(card, settings.runtime, settings.threshold, settings.second_look)
+        return in_force(settings, facts) if facts else None
 
     def on(self, device: str, threads: int | None) -> Recipe:
         """The same on another device, with so many threads of the CPU."""
@@ -363,7 +364,10 @@ class Worker:
         give_back_large_blocks()
         settings = self._recipe.settings
         return TileDetector(
-            ModelSource.find(self._recipe.model), settings.runtime, settings.threshold
+            ModelSource.find(self._recipe.model),
+            settings.runtime,
+            settings.threshold,
+            settings.second_look,
         )
 
     def describe(self) -> InForce:

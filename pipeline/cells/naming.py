@@ -94,6 +94,36 @@ def name_cells(
     )
 
 
+def name_places(
+    class_scores: NDArray[np.floating],
+    thresholds: NDArray[np.floating],
+    abnormal: NDArray[np.bool_],
+    balance: NDArray[np.floating] | None = None,
+) -> NDArray[np.int64]:
+    """What each place is called whose classes' scores are all known, by the rules of `name_cells`.
+
+    Args:
+        class_scores: (N, C) of places that don't overlap.
+        thresholds: (C,) as of `name_cells`.
+        abnormal: likewise.
+        balance: likewise.
+
+    Returns:
+        (N,) labels; -1 where nothing is reported.
+    """
+    balance = np.maximum(thresholds if balance is None else balance, LEAST_BALANCE)
+    balance = balance.astype(np.float64)
+    scores = class_scores.astype(np.float64)
+    reported, margins = scores >= thresholds, scores / balance
+    suspect, normal = reported & abnormal, reported & ~abnormal
+    outweighed = np.where(abnormal, 0, margins).max(axis=1, initial=0)
+    stands = np.where(suspect, margins, -np.inf).max(axis=1, initial=-np.inf) >= outweighed
+    which = np.where(suspect, scores / balance**NAMING, -np.inf).argmax(axis=1)
+    as_normal = np.where(normal, margins, -np.inf).argmax(axis=1)
+    labels = np.where(stands, which, np.where(normal.any(axis=1), as_normal, -1))
+    return labels.astype(np.int64)
+
+
 def _outweighed(
     boxes: Boxes, suspect: Rows, normal: Rows, margins: NDArray[np.float64], iou: float
 ) -> NDArray[np.bool_]:

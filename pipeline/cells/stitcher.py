@@ -74,13 +74,17 @@ class Stitcher:
         slack = self._settings.slack * downsample
         self._owned[index] = placed[self._grid.near_core(index, placed.centers, slack)]
 
-    def finish(self) -> Detections:
-        """Merges what was added: level-0 boxes, clipped to the bounds, from top to bottom."""
+    def merge(self) -> Detections:
+        """What was added, without doubles within a class: level-0 boxes, clipped to the bounds."""
         cells = Detections.concatenate([self._owned[index] for index in sorted(self._owned)])
         cells = _within(cells, self._grid.bounds)
         left, top = cells.boxes[:, :2].T
         cells = cells[np.lexsort((left, top))]
-        cells = cells[greedy_nms(cells, self._settings.nms_iou)]
+        return cells[greedy_nms(cells, self._settings.nms_iou)]
+
+    def finish(self) -> Detections:
+        """What was added, one name a cell: level-0 boxes, clipped to the bounds."""
+        cells = self.merge()
         iou = self._settings.cross_class_iou
         if self._thresholds is None or self._abnormal is None:
             return cells[greedy_nms(cells, iou, per_class=False)]

@@ -13,10 +13,13 @@ from pydantic import Field
 
 from configs import StrictModel
 from models import ModelSource
-from models.card import ModelCard
+from models.card import ModelCard, SecondLookFacts
 from pipeline.cells.naming import detection_floors
+from pipeline.cells.second_look import LookThresholds, SecondLookSettings
 from pipeline.geometry import Detections
 from pipeline.network.devices import count_cores, find_device
+from pipeline.network.grading import GraderInForce, build_grader, foresee_grader
+from pipeline.network.looking import SecondLook
 from pipeline.network.runtimes import RuntimeFacts, build_runtime, foresee_runtime
 
 if TYPE_CHECKING:
@@ -52,16 +55,19 @@ class RuntimeSettings(StrictModel):
 
 
 class TileDetector:
-    """A detector made ready for the tiles of many slides.
+    """A detector, and the grader that looks again at what it finds, made ready for many slides.
 
     Args:
         model: where its weights lie, or a loaded detector with its card.
         settings: where and how it runs.
         threshold: one score for all classes; None for the card's own.
+        second_look: whether and at how much the model's grader looks again, where it has one; None
+            for the detector alone.
 
     Attributes:
         card: of the model.
-        thresholds: (C,) score from which on a cell is reported, for each class.
+        thresholds: (C,) score from which on the detector alone reports a cell, for each class.
+        second_look: the grader, made ready; None where nobody looks again.
         device: what "auto" came to.
         runtime: what runs the network, with the precision that "auto" came to.
         batch_size: tiles at once.
@@ -75,11 +81,14 @@ class TileDetector:
         ConfigError: the device does not exist here, or runtime or precision do not fit it.
     """
 
+    second_look: SecondLook | None = None
+
     def __init__(
         self,
         model: ModelSource | DenseDetector,
         settings: RuntimeSettings | None = None,
         threshold: float | None = None,
+        second_look: SecondLookSettings | None = None,
     ) -> None:
         if not isinstance(model, ModelSource):
             model = ModelSource.of(model)
@@ -89,6 +98,10 @@ class TileDetector:
         self.thresholds = thresholds_in_force(self.card, threshold)
         abnormal = np.array(self.card.detector.is_abnormal)
         floors = detection_floors(self.thresholds, own, abnormal)
+        looks = second_look and second_look.enabled and self.card.second_look
+        if looks:
+            limits = LookThresholds.of(self.card, looks, threshold)
+            floors = limits.floors
         self.device = find_device(settings.device)
         on_gpu = self.device != "cpu"
         self.batch_size = settings.batch_size or (4 if on_gpu else 1)
@@ -104,6 +117,19 @@ class TileDetector:
             settings.compile,
         )
         self.lanes = self.runtime.lanes
+        if looks:
+            assert second_look is not None
+            grader = build_grader(
+                model.folder,
+                looks,
+                self.runtime.name,
+                self.device,
+                self.runtime.precision,
+                second_look.batch_size,
+                settings.threads,
+                self.lanes,
+            )
+            self.second_look = SecondLook(looks, grader, limits, second_look)
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Finds cells in tiles.
@@ -132,14 +158,33 @@ class DetectorFacts:
 
     card: ModelCard
     thresholds: NDArray[np.float32]
+    second_look: LookInForce | None
     device: str
     runtime: RuntimeFacts
 
 
+@dataclass(frozen=True)
+class LookInForce:
+    """What a `SecondLook` will tell of itself; see there."""
+
+    facts: SecondLookFacts
+    grader: GraderInForce
+    thresholds: LookThresholds
+
+
 def foresee(
-    card: ModelCard, settings: RuntimeSettings, threshold: float | None = None
+    card: ModelCard,
+    settings: RuntimeSettings,
+    threshold: float | None = None,
+    second_look: SecondLookSettings | None = None,
 ) -> DetectorFacts | None:
     """What will be in force with a model, found out without loading it; None where it has to be.
+
+    Args:
+        card: of the model.
+        settings: where and how it would run.
+        threshold: one score for all classes; None for the card's own.
+        second_look: whether the model's grader looks again; None for the detector alone.
 
     Raises:
         ConfigError: the device does not exist here, or precision or runtime do not fit it.
@@ -148,7 +193,11 @@ def foresee(
     runtime = foresee_runtime(card, settings.name, device, settings.precision)
     if runtime is None:
         return None
-    return DetectorFacts(card, thresholds_in_force(card, threshold), device, runtime)
+    look = None
+    if second_look and second_look.enabled and (facts := card.second_look):
+        grader = foresee_grader(facts, runtime.precision)
+        look = LookInForce(facts, grader, LookThresholds.of(card, facts, threshold))
+    return DetectorFacts(card, thresholds_in_force(card, threshold), look, device, runtime)
 
 
 def thresholds_in_force(card: ModelCard, threshold: float | None) -> NDArray[np.float32]:

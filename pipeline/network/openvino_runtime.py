@@ -63,7 +63,7 @@ class OpenVINORuntime:
         self._threads = threads
         self.lanes = lanes
         self._any_shape = self._compile(self._model)
-        self._of_shape: dict[tuple[int, ...], _Network] = {}
+        self._of_shape: dict[tuple[int, ...], CompiledNetwork] = {}
         self._compiling = threading.Lock()
         self._names = [port.get_any_name() for port in self._model.outputs]
 
@@ -76,7 +76,7 @@ class OpenVINORuntime:
         found = self._network(tile.shape).infer(np.ascontiguousarray(tile)[None])
         return dict(zip(self._names, found, strict=True))
 
-    def _network(self, shape: tuple[int, ...]) -> _Network:
+    def _network(self, shape: tuple[int, ...]) -> CompiledNetwork:
         """The network for tiles of a shape: (H, W, 3)."""
         with self._compiling:
             if shape not in self._of_shape and len(self._of_shape) < FIXED_SHAPES:
@@ -85,11 +85,11 @@ class OpenVINORuntime:
                 self._of_shape[shape] = self._compile(fixed)
             return self._of_shape.get(shape, self._any_shape)
 
-    def _compile(self, model: Any) -> _Network:
-        return _Network(compile_openvino(model, self.precision, self._threads, self.lanes))
+    def _compile(self, model: Any) -> CompiledNetwork:
+        return CompiledNetwork(compile_openvino(model, self.precision, self._threads, self.lanes))
 
 
-class _Network:
+class CompiledNetwork:
     """A compiled network, with a request for each thread that calls at the same time."""
 
     def __init__(self, compiled: Any) -> None:

@@ -20,7 +20,7 @@ from models.storage.graphs import first_line
 from pipeline.geometry import Detections
 from pipeline.network.precision import Precision
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class RawOutputs(NamedTuple):
@@ -84,7 +84,7 @@ class TorchRuntime:
         images = [self._load(tile).permute(2, 0, 1).float().div_(255) for tile in tiles]
         batch, _ = self._detector.transform(images)
         reduced = self.precision != "fp32"
-        with torch.autocast(self._device.type, _DTYPES[self.precision], enabled=reduced):
+        with torch.autocast(self._device.type, DTYPES[self.precision], enabled=reduced):
             try:
                 outputs, anchors, _ = self._detector.run(batch)
             except TorchDynamoException as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -36,7 +37,11 @@ CELL_COLUMNS = (
     "y_um",
     "score_abnormal",
 )
-"""Of every table; a score of each class follows, see `score_columns`."""
+"""Of every table; a score of each class follows, see `score_columns`, and where a grader looked
+again its grades, see `grade_columns`."""
+
+BACKGROUND = "grade_background"
+"""The column of how likely it is that there is no cell."""
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
 
@@ -53,24 +58,40 @@ def score_columns(classes: Sequence[CellClass]) -> list[str]:
     return [n.replace("score_", "score_class_", 1) if n in CELL_COLUMNS else n for n in names]
 
 
+def grade_columns(classes: Sequence[CellClass]) -> list[str]:
+    """Names of the columns of a grader's probabilities, which sum to one: ``grade_HSIL``.
+
+    ``grade_background`` is the last. A class of that name is ``grade_class_background``.
+    """
+    names = [f"grade_{cell_class.name}" for cell_class in classes]
+    return [n.replace("grade_", "grade_class_", 1) if n == BACKGROUND else n for n in names] + [
+        BACKGROUND
+    ]
+
+
 def write_cells(stream: TextIO, report: SlideReport) -> None:
     """Writes the cells; only the class is text, so it alone needs quoting and defusing.
 
-    Where nobody knows the scores of all classes their cells are empty.
+    Where nobody knows the scores of all classes their cells are empty, and so are the grades of
+    cells that were not looked at again. Without a second look there are no columns of grades.
     """
     classes, mpp = report.model.classes, report.slide.mpp
     chosen = format_in_force(report.settings)
     stream.write(chosen.start(*(c.name for c in classes)))
-    write_csv(stream, [[*CELL_COLUMNS, *score_columns(classes)]], chosen)
+    graded = report.second_look is not None
+    grades = grade_columns(classes) if graded else []
+    write_csv(stream, [[*CELL_COLUMNS, *score_columns(classes), *grades]], chosen)
     names = [_text(chosen, c.name, "true" if c.abnormal else "false") for c in classes]
     numbers = chosen.delimiter.join(["%.4f", *["%.2f"] * 8])
     of_all = f"{chosen.delimiter}%.4f" * (len(classes) + 1)
-    unknown = chosen.delimiter * (len(classes) + 1) + "\n"
+    unknown = chosen.delimiter * (len(classes) + 1)
+    of_grades, ungraded = f"{chosen.delimiter}%.4f" * len(grades), chosen.delimiter * len(grades)
     for cell in numbered(report.cells, classes):
         left, top, right, bottom = cell.box
         x, y = (left + right) / 2, (top + bottom) / 2
         row = numbers % (cell.score, *cell.box, x, y, x * mpp, y * mpp)
-        rest = of_all % cell.scores + "\n" if cell.scores else unknown
+        rest = of_all % cell.scores if cell.scores else unknown
+        rest += (of_grades % cell.grades if graded and cell.grades else ungraded) + "\n"
         start = (str(cell.number), names[cell.label], chosen.number(row))
         stream.write(chosen.delimiter.join(start) + chosen.number(rest))
 
@@ -84,6 +105,7 @@ class Numbered(NamedTuple):
         score: of the class that it is called by.
         box: level-0 pixels.
         scores: that it is abnormal, then of each class; empty where nobody knows them.
+        grades: of each class and of background, by a second look; empty where there was none.
     """
 
     number: int
@@ -91,6 +113,7 @@ class Numbered(NamedTuple):
     score: float
     box: list[float]
     scores: tuple[float, ...]
+    grades: tuple[float, ...] = ()
 
 
 def numbered(cells: Detections, classes: Sequence[CellClass]) -> Iterator[Numbered]:
@@ -101,8 +124,13 @@ def numbered(cells: Detections, classes: Sequence[CellClass]) -> Iterator[Number
         if part.class_scores is not None:
             both = np.column_stack([abnormal_scores(part, classes), part.class_scores])
             scores = list(map(tuple, both.tolist()))
+        grades: list[tuple[float, ...]] = [()] * len(part)
+        if part.grades is not None:
+            known = ~np.isnan(part.grades[:, 0])
+            rows = zip(part.grades.tolist(), known.tolist(), strict=True)
+            grades = [tuple(row) if is_known else () for row, is_known in rows]
         numbers = range(start + 1, start + 1 + len(part))
-        columns = (part.labels.tolist(), part.scores.tolist(), part.boxes.tolist(), scores)
+        columns = (part.labels.tolist(), part.scores.tolist(), part.boxes.tolist(), scores, grades)
         yield from map(Numbered, numbers, *columns)
 
 
@@ -114,7 +142,8 @@ def read_cells(path: Path, classes: Sequence[CellClass]) -> Detections:
         classes: the model's, by which its cells are named.
 
     Returns:
-        Level-0 boxes in the file's order, with the scores of all classes where they are told.
+        Level-0 boxes in the file's order, with the scores of all classes where they are told, and
+        grades where there are columns of them.
 
     Raises:
         ConfigError: it can't be read, or is none.
@@ -132,9 +161,21 @@ def read_cells(path: Path, classes: Sequence[CellClass]) -> Detections:
         named = np.array([labels[name] for name in names], np.int64)
         if set(columns) <= set(sheet.header) and all(_column(sheet, columns[0])):
             of_all = _numbers(sheet, columns).astype(np.float32)
+        grades = _grades(sheet, grade_columns(classes))
     except ValueError as error:
         raise ConfigError(f"{path}: is no cells.csv of this model: {reason(error)}") from error
-    return Detections(boxes, scores, named, of_all)
+    return Detections(boxes, scores, named, of_all, grades)
+
+
+def _grades(sheet: Sheet, columns: Sequence[str]) -> NDArray[np.float32] | None:
+    """(N, C + 1), NaN where cells are empty; None where there are no such columns."""
+    if not set(columns) <= set(sheet.header):
+        return None
+    known = np.array([bool(text) for text in _column(sheet, columns[0])], bool)
+    grades = np.full((len(known), len(columns)), np.nan, np.float32)
+    kept = [row for row, is_known in zip(sheet.rows, known, strict=True) if is_known]
+    grades[known] = _numbers(replace(sheet, rows=tuple(kept)), columns)
+    return grades
 
 
 def _column(sheet: Sheet, name: str) -> list[str]:

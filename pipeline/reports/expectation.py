@@ -216,6 +216,32 @@ def why_not(
     return None
 
 
+def widest_alarms(after: FalseAlarms | None, alone: FalseAlarms | None) -> FalseAlarms | None:
+    """What a slide that was looked at again in part has by chance, at most.
+
+    Its most suspicious cells are reported by the second look, the others by the detector alone.
+    Each look is at cells that the detector would have called abnormal sooner than those that are
+    left: so what chance has of abnormal cells is no more than either would have of the whole slide.
+    Of single classes that is a rule, no law. None where one of them is not known.
+
+    Args:
+        after: where all is looked at again.
+        alone: of the detector alone.
+    """
+    if after is None or alone is None:
+        return None
+    groups = {
+        name: max(facts, alone.groups[name], key=lambda one: one.per_mm2).model_copy(
+            update={"confused": max(facts.confused, alone.groups[name].confused)}
+        )
+        for name, facts in after.groups.items()
+        if name in alone.groups
+    }
+    data = after.data if after.data == alone.data else f"{after.data}; {alone.data}"
+    told = f"{data}; with and without a second look, whichever has more"
+    return after.model_copy(update={"groups": groups, "data": told})
+
+
 def _members(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:
     """Indices of each abnormal class by itself, of each grade, and of all abnormal ones."""
     single = {c.name: (index,) for index, c in enumerate(classes) if c.abnormal}

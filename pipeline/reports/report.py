@@ -80,6 +80,33 @@ class SlideFacts(_Part):
     )
 
 
+class GraderFacts(_Part):
+    """The grader that looks again at what the detector found."""
+
+    name: str
+    sha256: str = Field(description="of its weights' file, or of its int8 graph")
+    mpp: float = Field(gt=0, description="µm per pixel that it looks at")
+    precision: str = Field(description="that it computes in")
+    threshold_alone: dict[str, float] = Field(
+        description="least score, by class, of cells that it did not look at: the detector's own"
+    )
+
+
+class LookFacts(_Part):
+    """How much of what a detector saw on the slide was looked at again."""
+
+    candidates: int = Field(ge=0, description="places where it saw anything from the floor on")
+    looked_at: int = Field(
+        ge=0, description="the most suspicious of them, with grades in cells.csv"
+    )
+    unread: int = Field(ge=0, description="chosen, but the file could not be read there")
+    abnormal_by_detector: int = Field(
+        ge=0,
+        description="cells reported as abnormal that were not looked at again: scores and "
+        "thresholds of these are the detector's, and don't compare with the others",
+    )
+
+
 class ModelFacts(_Part):
     """The detector that found the cells."""
 
@@ -87,7 +114,17 @@ class ModelFacts(_Part):
     sha256: str | None = Field(description="of the weights' file; null for a model made in memory")
     classes: tuple[CellClass, ...]
     mpp: float = Field(gt=0, description="µm per pixel that the model looks at")
-    threshold: dict[str, float] = Field(description="least score that is reported, by class")
+    threshold: dict[str, float] = Field(
+        description="least score that is reported, by class; after the second look if there is one"
+    )
+    second_look: GraderFacts | None = Field(
+        None, description="the grader that looks again; null for the detector alone"
+    )
+
+    @property
+    def identity(self) -> str | None:
+        """What tells these weights from others: the detector's and, if any, the grader's."""
+        return f"{self.sha256}+{self.second_look.sha256}" if self.second_look else self.sha256
 
 
 class AreaFacts(_Part):
@@ -124,6 +161,9 @@ class SlideReport(_Part):
     suggestion: Suggestion
     expectation: Expectation | None = Field(
         None, description="found against expected by chance; null where that is not known"
+    )
+    second_look: LookFacts | None = Field(
+        None, description="what was looked at again; null where nothing was"
     )
     adequacy: Literal["not_assessed"] = "not_assessed"
     warnings: tuple[Doubt, ...] = Field(description="what a person should know, by stable codes")
@@ -245,6 +285,7 @@ def build_report(
     pictures: Pictures | None = None,
     triage: TriageSettings | None = None,
     alarms: FalseAlarms | None = None,
+    second_look: LookFacts | None = None,
 ) -> SlideReport:
     """Counts the cells, suggests a category and puts the report together.
 
@@ -259,12 +300,13 @@ def build_report(
         pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
         triage: settings of the suggestion; None for the defaults.
         alarms: what the model reports by chance, where that is known.
+        second_look: how much was looked at again.
     """
     names = [c.name for c in model.classes]
     numbers = np.bincount(cells.labels, minlength=len(names)).tolist()
     counts = dict(zip(names, numbers, strict=True))
     warnings = tuple(warnings)
-    unknown = _no_smear(warnings) or why_not(alarms, model.threshold, model.sha256)
+    unknown = _no_smear(warnings) or why_not(alarms, model.threshold, model.identity)
     expectation = (
         expect_cells(counts, model.classes, alarms, area.screened_mm2)
         if alarms and not unknown
@@ -280,6 +322,7 @@ def build_report(
         cells_per_mm2=round(len(cells) / area.screened_mm2, 3) if area.screened_mm2 else None,
         suggestion=suggest_by_cells(cells, model.classes, expectation or unknown or "", triage),
         expectation=expectation,
+        second_look=second_look,
         warnings=warnings,
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
         software=software_versions(),

@@ -39,7 +39,7 @@ class SlideRule(StrictModel):
     """The rule, and what is known of it.
 
     Attributes:
-        model, sha256: what it was fitted for.
+        model, sha256: what it was fitted for; see `ModelFacts.identity`.
         thresholds: of that model's cells, by class.
         positive: the labels that count as positive, in words.
         features: their names; see `slide_features`.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipeline.cells.classes import class_colors
-from pipeline.reports.cells_table import numbered, write_cells
+from pipeline.reports.cells_table import grade_columns, numbered, write_cells
 from pipeline.reports.pages import render_report
 from pipeline.reports.report import SlideReport
 
@@ -108,17 +108,20 @@ def _features(report: SlideReport, x: int, y: int) -> Iterator[str]:
         json.dumps({"name": c.name, "color": color}, ensure_ascii=False)
         for c, color in zip(report.model.classes, class_colors(report.model.classes), strict=True)
     ]
+    grades = [json.dumps(name, ensure_ascii=False) for name in grade_columns(report.model.classes)]
     for cell in numbered(report.cells, report.model.classes):
         corners = " ".join(f"{value:.2f}" for value in cell.box)
         name = f"{slide}\n{report.model.classes[cell.label].name}\n{corners}"
         sides = (cell.box[0] - x, cell.box[1] - y, cell.box[2] - x, cell.box[3] - y)
         left, top, right, bottom = (f"{value:.2f}" for value in sides)
-        abnormal = f', "score_abnormal": {cell.scores[0]:.4f}' if cell.scores else ""
+        more = f', "score_abnormal": {cell.scores[0]:.4f}' if cell.scores else ""
+        if cell.grades:
+            more += "".join(map(", {}: {:.4f}".format, grades, cell.grades))
         yield (
             f'{{"type": "Feature", "id": "{uuid.uuid5(_CELL_NAMESPACE, name)}", '
             f'"geometry": {{"type": "Polygon", "coordinates": [[[{left}, {top}], [{right}, {top}], '
             f"[{right}, {bottom}], [{left}, {bottom}], [{left}, {top}]]]}}, "
             f'"properties": {{"objectType": "detection", "name": "{cell.number}", '
             f'"classification": {classes[cell.label]}, '
-            f'"measurements": {{"score": {cell.score:.4f}{abnormal}}}}}}}'
+            f'"measurements": {{"score": {cell.score:.4f}{more}}}}}}}'
         )

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from data.evaluation import FEW_UNITS, expect, fit_rate
-from models.card import FalseAlarms, list_models
+from models.card import FalseAlarms, ModelCard, list_models
 from pipeline.reports.expectation import describe_negatives, why_not
-from pipeline.reports.report import SlideReport
+from pipeline.reports.report import ModelFacts, SlideReport
 from scripts.evaluation.labels import read_labels
 from scripts.evaluation.slide_level import check_one_model, find_reports, read_report
 
@@ -51,7 +51,7 @@ def read_negatives(
     mm2 = np.array([report.area.screened_mm2 for report in made])
     _check_areas(list(found), mm2)
     _check_outliers(list(found), np.array([report.abnormal_cells for report in made]), mm2)
-    usable = known if known and not why_not(known, model.threshold, model.sha256) else None
+    usable = known if known and not why_not(known, model.threshold, model.identity) else None
     return describe_negatives(
         counts,
         mm2,
@@ -59,7 +59,7 @@ def read_negatives(
         known=usable,
         data=f"{len(made)} normal slides of {reports.name or reports}, {mm2.sum():.1f} mm²",
         thresholds=model.threshold,
-        sha256=model.sha256 or "",
+        sha256=model.identity or "",
     )
 
 
@@ -70,8 +70,20 @@ def own_figures(reports: Path) -> FalseAlarms | None:
     for card in cards:
         weights = {card.sha256, *(graph.sha256 for graph in card.graphs.values())}
         if model.sha256 in weights:
-            return card.false_alarms
+            return figures_of(card, model)
     return None
+
+
+def named_figures(card: ModelCard, reports: Path) -> FalseAlarms | None:
+    """The figures of a model that is said to have screened slides."""
+    return figures_of(card, read_report(next(iter(find_reports(reports).values()))).model)
+
+
+def figures_of(card: ModelCard, model: ModelFacts) -> FalseAlarms | None:
+    """A card's figures for how reports were made, with a second look or without."""
+    if model.second_look is None:
+        return card.false_alarms
+    return card.second_look.false_alarms if card.second_look else None
 
 
 def _check_labels(found: dict[str, SlideReport], labels: Path, positive_from: str | None) -> None:

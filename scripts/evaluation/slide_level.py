@@ -175,7 +175,7 @@ def fit_rule(
     model = slides.reports[0].model
     rule = SlideRule(
         model=model.name,
-        sha256=model.sha256,
+        sha256=model.identity,
         thresholds=model.threshold,
         positive=positive,
         features=feature_names(model.classes),
@@ -211,7 +211,7 @@ def judge_slides(slides: LabelledSlides, rule: SlideRule | None) -> dict[str, An
     counts = np.array([float(abnormal[cells.labels].sum()) for cells in slides.cells])
     scores, threshold, against = counts, 1.0, {}
     if rule:
-        rule.check(model.sha256, model.threshold, model.classes)
+        rule.check(model.identity, model.threshold, model.classes)
         scores = np.array([rule.score(cells, model.classes) for cells in slides.cells])
         threshold = rule.threshold
         difference, p_value = auc_difference(scores, counts, slides.positive)
@@ -353,7 +353,7 @@ def check_one_model(reports: Sequence[SlideReport], folder: Path) -> None:
     Raises:
         ConfigError: they weren't.
     """
-    made = {(r.model.sha256, tuple(sorted(r.model.threshold.items()))) for r in reports}
+    made = {(r.model.identity, tuple(sorted(r.model.threshold.items()))) for r in reports}
     if len(made) > 1:
         raise ConfigError(
             f"{folder}: the slides were screened with different models or thresholds; screen them "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +18,8 @@ from data.evaluation import (
     threshold_for_sensitivity,
 )
 from models import DenseDetector, DetectorConfig, ModelCard
-from models.card import SIDECAR, WEIGHTS, ZOO, FalseAlarms, save_card
-from models.storage.graphs import FILES
+from models.card import SIDECAR, ZOO, FalseAlarms, save_card
+from models.storage.graphs import copy_files
 from scripts.evaluation.evidence import Draws, Evidence
 from scripts.evaluation.figures import rates
 
@@ -205,6 +204,7 @@ def save_thresholds(
     alarms: FalseAlarms | None,
     write: bool,
     copy: Path | None,
+    looks: bool = False,
 ) -> list[Path]:
     """Writes the thresholds into the model's sidecar, or into that of a copy, or both.
 
@@ -215,6 +215,7 @@ def save_thresholds(
             old ones holds no more.
         write: whether the model's own sidecar is written.
         copy: a folder for a copy of the model.
+        looks: whether they are of the scores after the second look.
 
     Returns:
         The folders that have them.
@@ -224,26 +225,32 @@ def save_thresholds(
     """
     assert detector.card is not None
     assert detector.folder is not None
-    new = {
-        "thresholds": dict(chosen.thresholds),
-        "threshold_rule": chosen.rule,
-        "false_alarms": alarms,
-    }
-    card = detector.card.model_copy(update=new)
+    card = with_thresholds(detector.card, chosen, alarms, looks)
     folders = [folder for folder in (detector.folder if write else None, copy) if folder]
     for folder in folders:
         try:
             if folder == copy:
-                _copy_files(detector.folder, card, folder)
+                copy_files(detector.folder, card, folder)
             save_card(card, folder)
         except OSError as error:
             raise ConfigError(f"{folder}: can't be written: {error.strerror}") from error
     return folders
 
 
-def _copy_files(source: Path, card: ModelCard, folder: Path) -> None:
-    """Weights and exported networks: the thresholds are no part of them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    graphs = [name for kind in card.graphs for name in FILES[kind]]
-    for name in (WEIGHTS, *graphs):
-        shutil.copyfile(source / name, folder / name)
+def with_thresholds(
+    card: ModelCard, chosen: Chosen, alarms: FalseAlarms | None, looks: bool
+) -> ModelCard:
+    """A card with new thresholds, of the detector alone or after its second look."""
+    thresholds = dict(chosen.thresholds)
+    if not looks:
+        new = {"thresholds": thresholds, "threshold_rule": chosen.rule, "false_alarms": alarms}
+        return card.model_copy(update=new)
+    assert card.second_look is not None
+    look = card.second_look.model_copy(
+        update={
+            "thresholds": thresholds,
+            "false_alarms": alarms,
+            "training": card.second_look.training | {"threshold_rule": chosen.rule},
+        }
+    )
+    return card.model_copy(update={"second_look": look})

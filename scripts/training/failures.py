@@ -43,12 +43,13 @@ class Running:
 
 
 @contextmanager
-def explained(loop: LoopSettings, crop: int) -> Iterator[Running]:
+def explained(loop: LoopSettings, crop: int, key: str = "data.crops.size") -> Iterator[Running]:
     """Makes errors for people of what a run raises, and ends its other processes.
 
     Args:
         loop: its settings.
         crop: side of its crops in px.
+        key: the setting that says so.
 
     Yields:
         Where the trainer goes, once there is one.
@@ -65,17 +66,17 @@ def explained(loop: LoopSettings, crop: int) -> Iterator[Running]:
     except Exception as error:
         if running.trainer is not None:
             _end_others(running.trainer)
-        known = _explain(error, loop, crop)
+        known = _explain(error, loop, f"{key} ({crop})")
         if known is None:
             raise
         raise known from error
 
 
-def _explain(error: Exception, loop: LoopSettings, crop: int) -> CytoLibraError | None:
+def _explain(error: Exception, loop: LoopSettings, crop: str) -> CytoLibraError | None:
     if _is_out_of_memory(error):
         return OutOfMemoryError(
             f"out of memory: turn down loop.batch_size ({loop.batch_size}; loop.accumulate keeps "
-            f"what a step learns from) or data.crops.size ({crop}), or take a reduced "
+            f"what a step learns from) or {crop}, or take a reduced "
             f"loop.precision ({loop.precision})"
         )
     if isinstance(error, MisconfigurationException):

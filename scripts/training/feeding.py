@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Sampler, Subset
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from data.crops.augment import AugmentSettings
-from data.crops.dataset import CropDataset, Sample, WholeFieldDataset, collate
+from data.crops.dataset import CropDataset, WholeFieldDataset, collate
+from data.crops.drawing import Sample
+from data.crops.grades import (
+    GradeDataset,
+    GradeSamples,
+    GradeSettings,
+    PlacesDataset,
+    collate_grades,
+)
 from data.crops.sampling import CropSettings
 from data.fields.fieldset import FieldSet
+from data.fields.images import FieldImages
+from models.grader import GraderConfig
 from scripts.slides import images_of
 from scripts.training.loop import LoopSettings
 
@@ -77,8 +90,68 @@ class CropLoader(DataLoader[Sample]):
         self.sampler.start = state_dict["served"]
 
 
-class FieldsData(LightningDataModule):
-    """Crops to train on, drawn anew each epoch, and whole fields to validate on.
+class RunData(LightningDataModule, ABC):
+    """Crops to train on, drawn anew each epoch, and fields to validate on.
+
+    Args:
+        loop: how many crops, and by how many processes.
+    """
+
+    def __init__(self, loop: LoopSettings) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than fields
+        self.loop = loop
+        self._loader: CropLoader | None = None
+
+    @abstractmethod
+    def crops(self, length: int, epoch: int) -> Dataset[Sample]:
+        """An epoch's crops; a function of the seed and the epoch only, so resuming is exact."""
+
+    @abstractmethod
+    def fields(self) -> Dataset[Sample]:
+        """The validation fields."""
+
+    @abstractmethod
+    def collate(self, samples: list[Sample]) -> Any:
+        """A batch of crops, or of one field."""
+
+    def train_dataloader(self) -> CropLoader:
+        """This epoch's crops, those of this process."""
+        loop, (rank, ranks) = self.loop, self._place()
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        crops = self.crops(loop.steps * loop.batch_size * ranks, epoch)
+        self.close()
+        self._loader = CropLoader(
+            crops,
+            loop.batch_size,
+            sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks),
+            collate_fn=self.collate,
+            num_workers=loop.workers,
+            worker_init_fn=_leave_interrupts_alone,
+            # Else each epoch would draw from the run's own generator.
+            generator=torch.Generator(),
+        )
+        return self._loader
+
+    def close(self) -> None:
+        """Ends what still prepares crops, however the run ended."""
+        if self._loader is not None:
+            self._loader.close()
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Every validation field, whole; each process has its share."""
+        fields: Any = self.fields()
+        rank, ranks = self._place()
+        own = Subset(fields, range(rank, len(fields), ranks))
+        return DataLoader(own, batch_size=1, collate_fn=self.collate, generator=torch.Generator())
+
+    def _place(self) -> tuple[int, int]:
+        """Which process this is, of how many."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+class FieldsData(RunData):
+    """What a detector is fed with: crops of fields, and whole fields.
 
     Args:
         train: fields to learn from.
@@ -100,54 +173,96 @@ class FieldsData(LightningDataModule):
         loop: LoopSettings,
         cache: Path | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(loop)
         self.train_fields, self.val_fields = train, val
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than fields
-        self.mpp, self.crops, self.augment, self.loop = mpp, crops, augment, loop
+        self.mpp, self.settings, self.augment = mpp, crops, augment
         self._train_images, self._val_images = images_of(train, cache), images_of(val)
-        self._loader: CropLoader | None = None
 
-    def train_dataloader(self) -> CropLoader:
-        """This epoch's crops; they depend on the seed and the epoch only, so resuming is exact."""
-        loop, (rank, ranks) = self.loop, self._place()
-        crops = CropDataset(
+    def crops(self, length: int, epoch: int) -> CropDataset:
+        """See `RunData`."""
+        return CropDataset(
             self.train_fields,
             self._train_images,
             self.mpp,
-            self.crops,
+            self.settings,
             self.augment,
-            loop.steps * loop.batch_size * ranks,
-            loop.seed,
-            self.trainer.current_epoch if self.trainer else 0,
+            length,
+            self.loop.seed,
+            epoch,
         )
-        self.close()
-        self._loader = CropLoader(
-            crops,
-            loop.batch_size,
-            sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks),
-            collate_fn=collate,
-            num_workers=loop.workers,
-            worker_init_fn=_leave_interrupts_alone,
-            # Else each epoch would draw from the run's own generator.
-            generator=torch.Generator(),
+
+    def fields(self) -> WholeFieldDataset:
+        """See `RunData`."""
+        return WholeFieldDataset(self.val_fields, self._val_images, self.mpp)
+
+    def collate(self, samples: list[Sample]) -> Any:
+        """Lists, as detectors take them."""
+        return collate(samples)
+
+
+class GradesData(RunData):
+    """What a grader is fed with: crops of single cells, and all places of whole fields.
+
+    Args:
+        train: fields to learn from, slides cut into parts.
+        samples: places on them.
+        val: fields to judge by.
+        centers: for each of these (N, 2) places, x and y in its pixels.
+        grader: for the size and scale of crops.
+        crops: how places are drawn.
+        augment: how crops are changed.
+        loop: how many of them.
+        cache: a folder for decoded blocks of slides.
+    """
+
+    def __init__(
+        self,
+        train: FieldSet,
+        samples: GradeSamples,
+        val: FieldSet,
+        centers: Sequence[NDArray[np.floating]],
+        grader: GraderConfig,
+        crops: GradeSettings,
+        augment: AugmentSettings,
+        loop: LoopSettings,
+        cache: Path | None = None,
+    ) -> None:
+        super().__init__(loop)
+        self.train_fields, self.samples = train, samples
+        self.settings, self.augment = crops, augment
+        self.crop = grader.size, grader.mpp
+        self._images = images_of(train, cache)
+        self._val = PlacesDataset(val, images_of(val), centers, self.crop)
+
+    def crops(self, length: int, epoch: int) -> GradeDataset:
+        """See `RunData`."""
+        return GradeDataset(
+            self.train_fields,
+            self._images,
+            self.samples,
+            self.crop,
+            self.settings,
+            self.augment,
+            length,
+            self.loop.seed,
+            epoch,
         )
-        return self._loader
 
-    def close(self) -> None:
-        """Ends what still prepares crops, however the run ended."""
-        if self._loader is not None:
-            self._loader.close()
+    def fields(self) -> PlacesDataset:
+        """See `RunData`."""
+        return self._val
 
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Every validation field, whole; each process has its share."""
-        fields = WholeFieldDataset(self.val_fields, self._val_images, self.mpp)
-        rank, ranks = self._place()
-        own = Subset(fields, range(rank, len(fields), ranks))
-        return DataLoader(own, batch_size=1, collate_fn=collate, generator=torch.Generator())
+    def collate(self, samples: list[Sample]) -> Any:
+        """One tensor of crops, and their targets; the places of one field are one sample."""
+        if "index" in samples[0][1]:
+            return samples[0][0], [samples[0][1]]
+        return collate_grades(samples)
 
-    def _place(self) -> tuple[int, int]:
-        """Which process this is, of how many."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+def whole_fields(fields: FieldSet, images: FieldImages, mpp: float) -> DataLoader[Sample]:
+    """Fields to judge a detector of this scale by, one a batch; of small size, or cut."""
+    whole = WholeFieldDataset(fields, images, mpp)
+    return DataLoader(whole, batch_size=1, collate_fn=collate, generator=torch.Generator())
 
 
 def _leave_interrupts_alone(_: int) -> None:

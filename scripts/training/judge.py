@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ class Judge:
     Attributes:
         metrics: of the last validation, by name.
         truth, found: its cells, an entry a field.
+        fields: which field each entry is, where targets tell; unreadable ones have none.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -42,28 +44,49 @@ class Judge:
         self.metrics: dict[str, float] = {}
         self.truth: list[FieldCells] = []
         self.found: list[FieldCells] = []
+        self.fields: list[int] = []
 
     def __call__(self, truth: Targets, found: Targets) -> dict[str, float]:
         """See `data.evaluation.field_metrics`."""
         self.truth = [to_cells(target) for target in truth]
         self.found = [to_cells(target) for target in found]
+        self.fields = [int(target["field"]) for target in truth if "field" in target]
         classes, abnormal = self.config.classes, self.config.is_abnormal
         self.metrics = field_metrics(self.truth, self.found, classes, abnormal)
         return self.metrics
 
+    def figures_on(self, fields: Sequence[int]) -> dict[str, float]:
+        """The metrics on some of the fields of the last validation, NaN where nothing defines them.
+
+        Args:
+            fields: their indices.
+        """
+        wanted = set(fields)
+        rows = [row for row, field in enumerate(self.fields) if field in wanted]
+        truth, found = ([cells[row] for row in rows] for cells in (self.truth, self.found))
+        with warnings.catch_warnings(action="ignore"):  # means of nothing
+            return field_metrics(truth, found, self.config.classes, self.config.is_abnormal)
+
     def thresholds(self) -> dict[str, float]:
         """For each class the score that `THRESHOLD_RULE` gives."""
-        classes, abnormal = self.config.classes, self.config.is_abnormal
-        sides = pool(self.truth, self.found, np.flatnonzero(abnormal))
-        pooled = best_threshold(matches(*sides, 1, 0), beta=2)
-        thresholds = {}
-        by_class = match_classes(self.truth, self.found, len(classes))
-        for label, (name, by_field) in enumerate(zip(classes, by_class, strict=True)):
-            of_class = join(by_field)
-            own = best_threshold(of_class, beta=2 if abnormal[label] else 1)
-            too_few = abnormal[label] and of_class.cells < FEW_CELLS
-            thresholds[name] = round(pooled if too_few else own, 4)
-        return thresholds
+        return thresholds_of(self.truth, self.found, self.config)
+
+
+def thresholds_of(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], config: DetectorConfig
+) -> dict[str, float]:
+    """For each class the score that `THRESHOLD_RULE` gives on these fields."""
+    classes, abnormal = config.classes, config.is_abnormal
+    sides = pool(truth, found, np.flatnonzero(abnormal))
+    pooled = best_threshold(matches(*sides, 1, 0), beta=2)
+    thresholds = {}
+    by_class = match_classes(truth, found, len(classes))
+    for label, (name, by_field) in enumerate(zip(classes, by_class, strict=True)):
+        of_class = join(by_field)
+        own = best_threshold(of_class, beta=2 if abnormal[label] else 1)
+        too_few = abnormal[label] and of_class.cells < FEW_CELLS
+        thresholds[name] = round(pooled if too_few else own, 4)
+    return thresholds
 
 
 def to_cells(target: dict[str, Tensor]) -> FieldCells:
@@ -79,13 +102,18 @@ def to_cells(target: dict[str, Tensor]) -> FieldCells:
     )
 
 
-def check_monitor(config: DetectorConfig, monitor: str) -> None:
+def check_monitor(config: DetectorConfig, monitor: str, others: Sequence[str] = ()) -> None:
     """Tells before the first epoch, not after it, that there is no such figure.
+
+    Args:
+        config: of the detector.
+        monitor: the figure.
+        others: names of figures beside the detector's.
 
     Raises:
         ConfigError: there is none.
     """
     with warnings.catch_warnings(action="ignore"):  # means of nothing
-        names = [f"val/{name}" for name in Judge(config)([], [])]
+        names = [f"val/{name}" for name in (*Judge(config)([], []), *others)]
     if monitor not in names:
         raise ConfigError(f"loop.monitor = {monitor}: expected one of {', '.join(names)}")

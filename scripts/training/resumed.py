@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from configs import ConfigError, load_yaml
 
+SOURCES = ("data.train", "data.val")
+"""Keys of one source, or of a list of sources."""
+
 MAY_CHANGE = (
     "card.",
-    "data.train.annotations",
-    "data.train.images",
-    "data.val.annotations",
-    "data.val.images",
+    "data.*.annotations",
+    "data.*.images",
+    "grader.backbone_weights",
     "loop.checkpoint_every",
     "loop.deterministic",
     "loop.device",  # and loop.devices
@@ -25,7 +28,8 @@ MAY_CHANGE = (
     "loop.workers",
     "model.backbone_weights",
 )
-"""What a run may go on with otherwise: where files lie, and on what it is computed."""
+"""What a run may go on with otherwise: where files lie, and on what it is computed. Keys, what they
+begin with, or patterns of it."""
 
 
 def changed_settings(path: Path, now: Mapping[str, Any]) -> str:
@@ -47,7 +51,7 @@ def changed_settings(path: Path, now: Mapping[str, Any]) -> str:
         for key, value in flatten(now)
         if key in before and before[key] != value
     }
-    fixed = [text for key, text in differing.items() if not key.startswith(MAY_CHANGE)]
+    fixed = [text for key, text in differing.items() if not _may_change(key)]
     if fixed:
         raise ConfigError(
             f"--resume: the run began with other settings: {', '.join(fixed)}; set them back, or "
@@ -57,9 +61,22 @@ def changed_settings(path: Path, now: Mapping[str, Any]) -> str:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values; lists are values."""
+    """Dotted keys and their values; lists are values, but those of sources are numbered groups.
+
+    How many sources there are is a value too: a run can't go on with others.
+    """
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if f"{prefix}{key}" in SOURCES:
+            sources = value if isinstance(value, list) else [value]
+            yield f"{prefix}{key}", f"{len(sources)} source{'s' * (len(sources) > 1)}"
+            for number, source in enumerate(sources):
+                name = key if len(sources) == 1 else f"{key}.{number}"
+                yield from flatten(source, f"{prefix}{name}.")
+        elif isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _may_change(key: str) -> bool:
+    return any(fnmatch(key, f"{pattern}*") for pattern in MAY_CHANGE)

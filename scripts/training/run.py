@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import math
 import platform
+from collections import Counter
 from contextlib import closing
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
-from pydantic import Field, model_validator
 from rich.console import Console
 
 from configs import ConfigError, StrictModel
-from data.annotations import AnnotationSettings
-from data.crops.augment import AugmentSettings
-from data.crops.sampling import CropSettings
-from data.evaluation import (
-    save_cells,
-)
+from data.crops.sampling import source_shares
+from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, widest_cell
-from data.fields.regions import cut_fields
-from data.fields.splits import check_leaks, take_part
 from models import (
     DetectorConfig,
     ModelCard,
@@ -40,58 +35,17 @@ from models.learning.distillation import DistillationSettings, Imitation, check_
 from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.resuming import Tell
 from pipeline.reports.report import software_versions
-from scripts.slides import read_annotated
+from scripts.slides import images_of
 from scripts.telling import tell_doubts
 from scripts.training.failures import explained
-from scripts.training.feeding import FieldsData
+from scripts.training.feeding import FieldsData, whole_fields
 from scripts.training.judge import THRESHOLD_RULE, Judge, check_monitor
 from scripts.training.loggers import log_settings
 from scripts.training.loop import BEST, LoopSettings, make_trainer
+from scripts.training.outcome import facts_on, false_alarms_of, judge_fields, source_facts
 from scripts.training.plots import draw_balance, read_balance
 from scripts.training.resumed import changed_settings, flatten
-
-
-class FieldSource(AnnotationSettings):
-    """Annotations, a file, folder or glob of any format, and the folder of slides or images.
-
-    Attributes:
-        annotations: what cytolibra convert reads.
-        images: where the slides or images are.
-        split: a file of ``cytolibra data split``; with it one source serves for all parts.
-        part: of the split.
-    """
-
-    annotations: Path
-    images: Path
-    split: Path | None = None
-    part: str = ""
-
-    @model_validator(mode="after")
-    def _a_split_has_parts(self) -> FieldSource:
-        if bool(self.split) != bool(self.part):
-            raise ValueError("split, a file, and part, one of its parts, go together")
-        return self
-
-
-class DataSettings(StrictModel):
-    """What is learned from, and at which scale.
-
-    Attributes:
-        train: fields to learn from.
-        val: fields to choose by; never trained on.
-        mpp: µm per pixel that the detector looks at.
-        crops: how crops are drawn.
-        augment: how they are changed.
-        cache: a folder that keeps what was decoded of slides to learn from, 3 bytes a pixel; for
-            slides that are slow to decode or far away. Crops stay the same.
-    """
-
-    train: FieldSource
-    val: FieldSource
-    mpp: float = Field(0.5, gt=0.05, lt=5)
-    crops: CropSettings = CropSettings()
-    augment: AugmentSettings = AugmentSettings()
-    cache: Path | None = None
+from scripts.training.sources import DataSettings, RunFields, read_sources
 
 
 class CardSettings(StrictModel):
@@ -127,7 +81,8 @@ def run_training(
 
     Beside it: ``config.yaml`` (all settings), ``metrics.csv`` (a row a validation),
     ``gradients.csv`` and ``gradients.png`` (how the loss pulls each class), ``validation.npz``
-    (what the best epoch found on the validation fields; see `data.evaluation.load_cells`).
+    (what the best epoch found on the validation fields; see `data.evaluation.load_cells`). The
+    card tells false alarms on the validation fields, and figures by source where there are several.
 
     Args:
         settings: of the run; written to ``out/config.yaml``.
@@ -140,7 +95,8 @@ def run_training(
         CytoLibraError: the run failed, for a reason with a remedy.
         KeyboardInterrupt: the run was stopped; ``--resume`` goes on with it.
     """
-    train_fields, val_fields = read_fields(settings)
+    fields = read_run_fields(settings)
+    train_fields, val_fields = fields.train, fields.val
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings.model_copy(update={"model": model})
     check_monitor(model, settings.loop.monitor)
@@ -162,20 +118,23 @@ def run_training(
         )
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
         if checkpoint is not None:
-            _tell_changes(settings, out, tell)
+            tell_changes(settings, out, tell)
         if trainer.is_global_zero:
-            _write_settings(settings, out)
+            write_settings(settings, out)
             log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
-            _tell_start(settings, train_fields, val_fields, trainer, tell)
+            _tell_start(settings, fields, trainer, tell)
         with closing(make_data(settings, train_fields, val_fields)) as data:
             trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
             # The callback keeps the moving average as the checkpoint's weights.
             best = torch.load(out / BEST, map_location="cpu", weights_only=False)
             learner.load_state_dict(best["state_dict"])
             trainer.validate(learner, datamodule=data, verbose=False)
-    card = _make_card(settings, train_fields, judge)
-    if not trainer.is_global_zero:
-        return card
+        card = _make_card(settings, train_fields, judge)
+        if not trainer.is_global_zero:
+            return card
+        if fields.held_out is not None:
+            card = _with_held_out(card, settings, fields.held_out, detector, trainer, tell)
+    card = _with_sources(_with_false_alarms(card, judge, val_fields, tell), fields, judge)
     save_cells(out / "validation.npz", judge.truth, judge.found)
     if imitation is None:
         draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
@@ -211,50 +170,63 @@ def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
     """The fields to train on, slides as a whole, and those to validate on, slides cut into parts.
 
     Raises:
-        ConfigError: there is no cell to learn from; see also `data.annotations.read_fields` and
-            `data.fields.splits.check_leaks`.
+        ConfigError: see `read_run_fields`.
     """
-    data = settings.data
-    train, val = (_read_source(source, settings.model.classes) for source in (data.train, data.val))
-    if settings.distillation is None and not any(train.class_counts()):
+    fields = read_run_fields(settings)
+    return fields.train, fields.val
+
+
+def read_run_fields(settings: TrainSettings) -> RunFields:
+    """All fields of a run.
+
+    Raises:
+        ConfigError: there is no cell to learn from; see also `read_sources`.
+    """
+    fields = read_sources(settings.data, settings.model.classes)
+    if settings.distillation is None and not any(fields.train.class_counts()):
         raise ConfigError(
-            f"data.train: none of its {len(train.fields)} fields has a cell to learn from; "
+            f"data.train: none of its {len(fields.train.fields)} fields has a cell to learn from; "
             "look at it with cytolibra data stats"
         )
-    check_leaks(train, val)
-    return train, cut_fields(val, data.mpp)
+    return fields
 
 
-def _read_source(source: FieldSource, classes: tuple[str, ...]) -> FieldSet:
-    fields = read_annotated(source.annotations, source.images, classes, source)
-    return take_part(fields, source.split, source.part) if source.split else fields
-
-
-def _write_settings(settings: TrainSettings, out: Path) -> None:
+def write_settings(settings: StrictModel, out: Path) -> None:
+    """Writes all settings of a run to ``config.yaml``."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (out / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def _tell_changes(settings: TrainSettings, out: Path, tell: Tell) -> None:
+def tell_changes(settings: StrictModel, out: Path, tell: Tell) -> None:
+    """Tells with which other settings a run goes on; see `changed_settings` for the errors."""
     changes = changed_settings(out / "config.yaml", settings.model_dump(mode="json"))
     if changes:
         tell(f"goes on with other settings than it began with: {changes}")
 
 
-def _tell_start(
-    settings: TrainSettings, train: FieldSet, val: FieldSet, trainer: Trainer, tell: Tell
-) -> None:
+def _tell_start(settings: TrainSettings, fields: RunFields, trainer: Trainer, tell: Tell) -> None:
     """What is trained on what, where, and with which software."""
+    tell_machine(trainer, settings.loop.seed, tell)
+    tell(_describe(settings, fields.train, fields.val))
+    shares = source_shares(fields.train, settings.data.crops.source_power)
+    if len(shares) > 1:
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        tell(f"crops by source, about: {told}")
+    if fields.held_out is not None:
+        tell(f"held out: {settings.data.hold_out}, {len(fields.held_out.fields)} fields")
+    for note in (*fields.train.notes, *fields.val.notes):
+        tell(note)
+    tell_doubts(*fields.all_sets)
+
+
+def tell_machine(trainer: Trainer, seed: int, tell: Tell) -> None:
+    """Tells where a run runs, and with which software."""
     versions = software_versions() | {"lightning": metadata.version("lightning")}
     tell(", ".join(f"{name} {version}" for name, version in versions.items()))
     count, device = trainer.world_size, trainer.strategy.root_device
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.platform()
     many = f"{count} processes, each on " if count > 1 else ""
-    tell(f"{many}{device.type}, {where}; {trainer.precision}; seed {settings.loop.seed}")
-    tell(_describe(settings, train, val))
-    for note in (*train.notes, *val.notes):
-        tell(note)
-    tell_doubts(train, val)
+    tell(f"{many}{device.type}, {where}; {trainer.precision}; seed {seed}")
 
 
 def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:
@@ -264,6 +236,44 @@ def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:
         f"{settings.model.name} on {settings.model.backbone} at {settings.data.mpp} µm/px; "
         f"{len(train.fields)} + {len(val.fields)} fields; cells (train + val): {cells}"
     )
+
+
+def _with_false_alarms(card: ModelCard, judge: Judge, val: FieldSet, tell: Tell) -> ModelCard:
+    """The card with the false alarms on the validation fields; says why where they can't tell."""
+    try:
+        alarms = false_alarms_of(judge, val, card.thresholds)
+    except ConfigError as error:
+        why = str(error).removeprefix("false alarms: ")
+        tell(f"the card tells no false alarms: {why}; evaluate --write-false-alarms adds them")
+        return card
+    return card.model_copy(update={"false_alarms": alarms})
+
+
+def _with_sources(card: ModelCard, fields: RunFields, judge: Judge) -> ModelCard:
+    """The card with the fields and figures of each source, where there are several."""
+    counts = Counter(field.source for field in fields.train.fields)
+    told: dict[str, Any] = {"sources": dict(counts)} if len(counts) > 1 else {}
+    if validation := source_facts(judge, fields.val):
+        told["validation"] = validation
+    return card.model_copy(update={"training": card.training | told})
+
+
+def _with_held_out(
+    card: ModelCard,
+    settings: TrainSettings,
+    held_out: FieldSet,
+    detector: DenseDetector,
+    trainer: Trainer,
+    tell: Tell,
+) -> ModelCard:
+    """The card with the figures on the sources that are held out."""
+    loader = whole_fields(held_out, images_of(held_out), settings.data.mpp)
+    judge, unreadable = judge_fields(detector, loader, trainer)
+    if unreadable:
+        tell(f"{settings.data.hold_out}, which is held out: {unreadable} fields can't be read")
+    facts = facts_on(judge, held_out, range(len(held_out.fields)))
+    told = {"held_out": {"name": settings.data.hold_out} | facts}
+    return card.model_copy(update={"training": card.training | told})
 
 
 def _make_card(settings: TrainSettings, train: FieldSet, judge: Judge) -> ModelCard:

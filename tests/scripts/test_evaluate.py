@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from data.annotations import read_coco
 from models import load_detector
 from pipeline.network.detector import RuntimeSettings, TileDetector
+from scripts.candidates import LOWEST_SCORE
 from scripts.cli import build_app
-from scripts.evaluate import LOWEST_SCORE, _detect, measure
+from scripts.evaluate import _detect, measure
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,16 @@ def test_thresholds_go_into_a_copy_and_a_better_model_is_told(model, known, tmp_
     for folder in (kept, tmp_path / "second"):
         against = json.loads((folder / "metrics.json").read_text())["against"]["ap50"]
         assert against["pooled"]["any"]["difference"] == 0
+
+
+def test_a_part_of_a_split_is_judged(model, coco, tmp_path):
+    split = tmp_path / "split.csv"
+    split.write_text("part,image\ntrain,1.png\ntest,2.png\ntest,3.png\n")
+    told = call(model, coco, "--out", tmp_path, "--split", split, "--part", "test")
+    assert json.loads((tmp_path / "metrics.json").read_text())["classes"]["NILM"]["cells"] == 0
+    assert "split.csv gives 2 images to test, of which 1 are not there, such as 3.png" in told
+    told = call(model, coco, "--out", tmp_path, "--split", split, code=2)
+    assert "--split, a file or name, and --part, one of its parts, go together" in told
 
 
 def test_what_is_out_of_reach_costs_nobody_the_figures(model, coco, tmp_path):

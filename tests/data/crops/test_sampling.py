@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from configs import ConfigError
-from data.crops.sampling import CropSettings, WindowSampler
+from data.crops.sampling import CropSettings, WindowSampler, build_sampler, source_shares
 from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError
 from data.fields.rarity import repeat_factors
@@ -172,3 +172,59 @@ def test_settings_at_their_defaults_draw_what_they_always_drew():
 
 
 EXPECTED = [36.253, 719.727, 105.345]
+
+
+def of_sources(counts, weights):
+    """Fields of several sources, each with one cell."""
+    fields = [
+        replace(field([square(DARK[0])]), image=Path(f"{name}{i}.png"), source=name)
+        for name, count in counts.items()
+        for i in range(count)
+    ]
+    return FieldSet(("a",), tuple(fields), weights=weights)
+
+
+def test_shares_of_sources_follow_fields_power_and_weight():
+    fields = of_sources({"large": 16, "small": 4}, {})
+    assert source_shares(fields, 0) == {"large": 0.8, "small": 0.2}
+    assert source_shares(fields, 1) == {"large": 0.5, "small": 0.5}
+    assert source_shares(fields, 0.5) == pytest.approx({"large": 2 / 3, "small": 1 / 3})
+    weighed = of_sources({"large": 16, "small": 4}, {"small": 2.0})
+    assert source_shares(weighed, 0) == pytest.approx({"large": 2 / 3, "small": 1 / 3})
+
+
+@pytest.mark.parametrize("around", [0.0, 1.0])
+def test_crops_come_from_sources_by_their_shares(around):
+    fields = of_sources({"large": 16, "small": 4}, {})
+    images = FieldImages(fields.fields, lambda _: None)
+    for power, expected in [(0.0, 0.2), (1.0, 0.5)]:
+        settings = CropSettings(size=128, around_cells=around, source_power=power)
+        sampler = build_sampler(fields, images, [1.0] * 20, settings)
+        drawn = np.array([sampler.draw(np.random.default_rng((5, i)))[0] for i in range(600)])
+        assert np.mean(drawn >= 16) == pytest.approx(expected, abs=0.06)
+        assert set(drawn[drawn >= 16]) == {16, 17, 18, 19}
+
+
+def test_rare_fields_are_rare_within_their_source():
+    """Class b is in one of four fields of the first source, and in all of the second."""
+    a, b = field([square(DARK[0])]), field([square(DARK[0])], labels=[1])
+    fields = [replace(one, source="one") for one in (a, a, a, b)]
+    fields += [replace(b, source="two")] * 4
+    one_set = FieldSet(("a", "b"), tuple(fields))
+    images = FieldImages(one_set.fields, lambda _: None)
+    settings = CropSettings(size=128, around_cells=0, repeat_threshold=1, source_power=1)
+    sampler = build_sampler(one_set, images, [1.0] * 8, settings)
+    drawn = np.array([sampler.draw(np.random.default_rng((5, i)))[0] for i in range(1200)])
+    of_first = np.bincount(drawn[drawn < 4]) / (drawn < 4).sum()
+    # t = 1: sqrt(1 / f) is sqrt(4 / 3) for class a, 2 for class b.
+    expected = np.array([3**-0.5 * 2] * 3 + [2.0])
+    np.testing.assert_allclose(of_first, expected / expected.sum(), atol=0.06)
+
+
+def test_a_source_of_ignored_images_is_named():
+    fields = of_sources({"one": 2}, {})
+    covered = replace(field(crowd=[(0, 0, SIDE, SIDE)]), source="two")
+    both = replace(fields, fields=(*fields.fields, covered))
+    images = FieldImages(both.fields, lambda _: None)
+    with pytest.raises(ConfigError, match="all of every image of the source two is to be ignored"):
+        build_sampler(both, images, [1.0] * 3, CropSettings(size=128, source_power=0.5))

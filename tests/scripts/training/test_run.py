@@ -20,7 +20,13 @@ from pipeline.batch.lock import hold
 from scripts.cli import build_app
 from scripts.evaluate import measure
 from scripts.training.plots import read_balance
-from scripts.training.run import TrainSettings, _tell_start, read_fields, run_training
+from scripts.training.run import (
+    TrainSettings,
+    _tell_start,
+    read_fields,
+    read_run_fields,
+    run_training,
+)
 
 CLASSES = ["NILM", "HSIL"]
 
@@ -115,7 +121,7 @@ def test_tells_once_what_was_odd_about_both_sides(values, crowded, capsys):
     place = SimpleNamespace(root_device=torch.device("cpu"))
     trainer = SimpleNamespace(world_size=1, strategy=place, precision="32-true")
     said = []
-    _tell_start(settings, *read_fields(settings), trainer, said.append)
+    _tell_start(settings, read_run_fields(settings), trainer, said.append)
     assert capsys.readouterr().err == (
         "warning: crowds are ignored: neither cells nor background (crowds: cells takes them as "
         f"cells) ({crowded[0].name}) [crowds-ignored]\n"
@@ -201,7 +207,7 @@ def test_a_second_training_in_one_folder_is_told_who_is_at_work(values, tmp_path
     ran = []
     monkeypatch.setattr(
         "scripts.training.run.run_training",
-        lambda *_: ran.append(1) or SimpleNamespace(name="mine", metrics={}),
+        lambda *_: ran.append(1) or SimpleNamespace(name="mine", metrics={}, training={}),
     )
     with hold(out, command=("cytolibra", "train", "the", "first")):
         told = CliRunner().invoke(build_app("train"), arguments)

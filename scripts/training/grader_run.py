@@ -1,0 +1,265 @@
+"""A grader's training run: settings, data, loop, and the model that comes out of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import seed_everything
+from rich.console import Console
+
+from configs import ConfigError
+from data.crops.grades import GradeSamples, Places, gather_samples
+from data.fields.fieldset import FieldSet
+from data.fields.regions import cut_fields
+from models import ModelCard, ModelSource
+from models.card import SecondLookFacts, read_card, save_card
+from models.grader import Grader, GradingNetwork, load_grader, save_grader
+from models.learning.callbacks import UnreadableImages
+from models.learning.grading import GraderLearner, check_teacher
+from models.learning.resuming import Tell
+from models.storage.graphs import copy_files
+from scripts.candidates import Candidates
+from scripts.telling import tell_doubts
+from scripts.training.failures import explained
+from scripts.training.feeding import GradesData
+from scripts.training.grader_judge import (
+    GRADE_FIGURES,
+    GraderJudge,
+    make_evidence,
+    save_evidence,
+)
+from scripts.training.grader_settings import GraderTrainSettings
+from scripts.training.judge import THRESHOLD_RULE, check_monitor, thresholds_of
+from scripts.training.left_out import easy_background, find_on, find_out_of_fold
+from scripts.training.loggers import log_settings
+from scripts.training.loop import BEST, make_trainer
+from scripts.training.resumed import flatten
+from scripts.training.run import files_of, tell_changes, tell_machine, write_settings
+from scripts.training.sources import DataSettings, read_sources
+
+EVIDENCE = "second_look.npz"
+"""In a run's folder: what detector and grader say of the validation fields."""
+
+
+@dataclass(frozen=True)
+class GraderFields:
+    """What a grader's run is made of, slides cut into parts.
+
+    Attributes:
+        train: fields to learn from.
+        samples: places on them.
+        val: fields to judge by.
+        found: what the detector found on these.
+    """
+
+    train: FieldSet
+    samples: GradeSamples
+    val: FieldSet
+    found: Sequence[Candidates]
+
+
+def run_grader_training(
+    settings: GraderTrainSettings, out: Path, checkpoint: Path | None, console: Console
+) -> ModelCard:
+    """Trains a grader, and writes it with its detector to ``out/model``.
+
+    Beside it: ``config.yaml`` (all settings), ``metrics.csv`` (a row a validation) and
+    `EVIDENCE` (what detector and grader say of the validation fields, for
+    ``scripts.second_look_rule``).
+
+    Args:
+        settings: of the run; written to ``out/config.yaml``.
+        out: an existing folder.
+        checkpoint: of an earlier run to go on with.
+        console: where people look.
+
+    Returns:
+        The card of the model in ``out/model``; its ``second_look`` tells the figures.
+
+    Raises:
+        ConfigError: data, weights, detector, runs or teachers are missing or don't fit, or are not
+            those of the checkpoint's run.
+        CytoLibraError: the run failed, for a reason with a remedy.
+        KeyboardInterrupt: the run was stopped; ``--resume`` goes on with it.
+    """
+    source = ModelSource.find(settings.detector)
+    check_monitor(source.card.detector, settings.loop.monitor, GRADE_FIGURES)
+    seed_everything(settings.loop.seed, verbose=False)
+    config = source.card.detector
+    grader = Grader(settings.grader, len(config.classes))
+    teachers = [_load_teacher(name, source.card, grader) for name in settings.teachers]
+    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    fields = read_grader_fields(settings, source.card)
+    judge = GraderJudge(
+        config, make_evidence(fields.val, fields.found, settings.data.crops), settings.rule
+    )
+    files = files_of(fields.train)
+    learner = GraderLearner(
+        grader,
+        settings.optimiser,
+        judge,
+        config.is_abnormal,
+        settings.binary,
+        settings.loop.optimiser_steps,
+        files,
+        teachers,
+        settings.taught,
+    )
+    watcher = UnreadableImages(files, files_of(fields.val), settings.loop.max_unreadable, tell)
+    with explained(settings.loop, settings.grader.size, "grader.size") as running:
+        trainer = running.trainer = make_trainer(
+            settings.loop, out, [watcher], settings.card.name, tell
+        )
+        console.quiet |= not trainer.is_global_zero
+        if checkpoint is not None:
+            tell_changes(settings, out, tell)
+        if trainer.is_global_zero:
+            write_settings(settings, out)
+            log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
+            tell_machine(trainer, settings.loop.seed, tell)
+            _tell_fields(settings, fields, tell)
+        with closing(_make_data(settings, fields)) as data:
+            trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+            best = torch.load(out / BEST, map_location="cpu", weights_only=False)
+            learner.load_state_dict(best["state_dict"])
+            trainer.validate(learner, datamodule=data, verbose=False)
+    facts = _make_facts(settings, source.card, fields, judge)
+    card = source.card.model_copy(update={"second_look": facts})
+    if not trainer.is_global_zero:
+        return card
+    save_evidence(out / EVIDENCE, judge.evidence)
+    return _write_model(source, card, grader, out / "model")
+
+
+def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> GraderFields:
+    """The fields of a run, and what there is to learn on them.
+
+    Raises:
+        ConfigError: see `scripts.training.sources.read_sources`,
+            `scripts.training.left_out.find_out_of_fold` and `data.crops.grades.gather_samples`.
+    """
+    data, classes = settings.data, card.detector.classes
+    both = DataSettings(train=data.train, val=data.val, mpp=card.mpp)
+    read = read_sources(both, classes)
+    train = cut_fields(read.train, card.mpp)
+    device = "cpu" if settings.loop.device == "cpu" else "auto"
+    if settings.candidates:
+        found = find_out_of_fold(settings.candidates, card, train, settings.floor, device)
+    else:
+        found = find_on(settings.detector, train, settings.floor, device)
+        train = replace(train, doubts=(*train.doubts, easy_background(card.name)))
+    places = [Places(one.places.boxes, one.scores) for one in found]
+    samples = gather_samples(train, places, data.crops)
+    return GraderFields(
+        train, samples, read.val, find_on(settings.detector, read.val, settings.floor, device)
+    )
+
+
+def _load_teacher(name: str, card: ModelCard, student: Grader) -> GradingNetwork:
+    """A model's grader, to learn from."""
+    source = ModelSource.find(name)
+    facts = source.card.second_look
+    if facts is None or source.folder is None:
+        raise ConfigError(f"teachers: {name} has no grader; name models that have one")
+    if facts.classes != card.detector.classes:
+        raise ConfigError(
+            f"teachers: {name} tells {', '.join(facts.classes)} apart, {card.name} "
+            f"{', '.join(card.detector.classes)}"
+        )
+    teacher = load_grader(source.folder, facts)
+    check_teacher(teacher, student, name)
+    return GradingNetwork(teacher, facts.temperature)
+
+
+def _make_data(settings: GraderTrainSettings, fields: GraderFields) -> GradesData:
+    data = settings.data
+    return GradesData(
+        fields.train,
+        fields.samples,
+        fields.val,
+        [one.places.centers for one in fields.found],
+        settings.grader,
+        data.crops,
+        data.augment,
+        settings.loop,
+        data.cache,
+    )
+
+
+def _tell_fields(settings: GraderTrainSettings, fields: GraderFields, tell: Tell) -> None:
+    """What is trained on what."""
+    names = (*fields.train.classes, "background")
+    counts = fields.samples.counts()
+    cells = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+    tell(
+        f"{settings.grader.backbone} on {settings.grader.size} px at {settings.grader.mpp:g} "
+        f"µm/px; {len(fields.train.fields)} + {len(fields.val.fields)} fields; places to learn "
+        f"from: {cells}; to judge by: {sum(len(one.places) for one in fields.found)}"
+    )
+    for note in (*fields.train.notes, *fields.val.notes):
+        tell(note)
+    tell_doubts(fields.train, fields.val)
+
+
+def _make_facts(
+    settings: GraderTrainSettings, card: ModelCard, fields: GraderFields, judge: GraderJudge
+) -> SecondLookFacts:
+    """The grader's part of the card; its hash follows once it is written."""
+    told, grader = settings.card, settings.grader
+    names = (*fields.train.classes, "background")
+    training: dict[str, Any] = {
+        "data": told.data,
+        "attribution": told.attribution,
+        "places": dict(zip(names, fields.samples.counts(), strict=True)),
+        "fields": len(fields.train.fields),
+        "candidates": "out of fold" if settings.candidates else "of the detector itself",
+        "settings": settings.model_dump(
+            mode="json",
+            include={
+                "grader": True,
+                "data": {"crops", "augment"},
+                "optimiser": True,
+                "loop": True,
+                "binary": True,
+                "taught": True,
+            },
+            exclude={"grader": {"backbone_weights"}},
+        ),
+        "teachers": len(settings.teachers),
+        "threshold_rule": THRESHOLD_RULE,
+    }
+    return SecondLookFacts(
+        name=told.name,
+        backbone=grader.backbone,
+        classes=card.detector.classes,
+        mpp=grader.mpp,
+        size=grader.size,
+        mean=grader.image_mean,
+        std=grader.image_std,
+        temperature=judge.temperature,
+        floor=settings.floor,
+        rule=settings.rule,
+        thresholds=thresholds_of(judge.evidence.truth, judge.found(), card.detector),
+        sha256="",
+        training=training,
+        metrics={n: round(v, 4) for n, v in judge.metrics.items() if math.isfinite(v)},
+        limits=told.limits,
+    )
+
+
+def _write_model(source: ModelSource, card: ModelCard, grader: Grader, folder: Path) -> ModelCard:
+    """The detector's files, and the grader's beside them."""
+    assert source.folder is not None
+    copy_files(source.folder, source.card.model_copy(update={"second_look": None}), folder)
+    assert card.second_look is not None
+    sha256 = save_grader(grader, folder, dtype=torch.float16)
+    facts = card.second_look.model_copy(update={"sha256": sha256})
+    save_card(card.model_copy(update={"second_look": facts}), folder)
+    return read_card(folder)
