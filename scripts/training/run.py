@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -48,6 +49,16 @@ from scripts.training.judge import THRESHOLD_RULE, Judge, check_monitor
 from scripts.training.loggers import log_settings
 from scripts.training.loop import BEST, LoopSettings, make_trainer
 from scripts.training.plots import draw_balance, read_balance
+from scripts.training.provenance import (
+    CardSettings,
+    ParentFacts,
+    SourceFacts,
+    describe_parents,
+    describe_source,
+    in_words,
+    model_name,
+    provenance_doubts,
+)
 from scripts.training.resumed import changed_settings, flatten
 
 
@@ -59,10 +70,16 @@ class FieldSource(AnnotationSettings):
         images: where the slides or images are.
         split: a file of ``cytolibra data split``; with it one source serves for all parts.
         part: of the split.
+        name: what the model's card calls the source; by default as the annotations are called.
+        licence: of the images, for the card; by default what a COCO file states.
+        attribution: whom the card names for them.
     """
 
     annotations: Path
     images: Path
+    name: str = ""
+    licence: str = ""
+    attribution: str = ""
     split: Path | None = None
     part: str = ""
 
@@ -94,17 +111,6 @@ class DataSettings(StrictModel):
     cache: Path | None = None
 
 
-class CardSettings(StrictModel):
-    """What the trained model's card says beside the figures."""
-
-    name: str = "untitled"
-    summary: str = ""
-    data: str = ""
-    attribution: str = ""
-    limits: str = "Research use only; not for clinical use."
-    licence: str = ""
-
-
 class TrainSettings(StrictModel):
     """A whole training run.
 
@@ -118,6 +124,26 @@ class TrainSettings(StrictModel):
     optimiser: OptimiserSettings = OptimiserSettings()
     loop: LoopSettings = LoopSettings()
     card: CardSettings = CardSettings()
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a run's model is, and what it is made of."""
+
+    name: str
+    sources: tuple[SourceFacts, ...]
+    parents: tuple[ParentFacts, ...]
+
+    @classmethod
+    def by(cls, settings: TrainSettings, out: Path, train: FieldSet, val: FieldSet) -> _Made:
+        data, distillation = settings.data, settings.distillation
+        sources = (
+            describe_source("train", data.train, train),
+            describe_source("val", data.val, val),
+        )
+        teacher = distillation.teacher if distillation else None
+        parents = describe_parents(settings.model.backbone_weights, teacher)
+        return cls(model_name(settings.card, out), sources, tuple(parents))
 
 
 def run_training(
@@ -144,6 +170,7 @@ def run_training(
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings.model_copy(update={"model": model})
     check_monitor(model, settings.loop.monitor)
+    made = _Made.by(settings, out, train_fields, val_fields)
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(settings.model)
     judge = Judge(detector.config)
@@ -158,7 +185,7 @@ def run_training(
         watchers.append(balance)
     with explained(settings.loop, settings.data.crops.size) as running:
         trainer = running.trainer = make_trainer(
-            settings.loop, out, watchers, settings.card.name, tell, learner.in_parts
+            settings.loop, out, watchers, made.name, tell, learner.in_parts
         )
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
         if checkpoint is not None:
@@ -167,13 +194,17 @@ def run_training(
             _write_settings(settings, out)
             log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
             _tell_start(settings, train_fields, val_fields, trainer, tell)
+            for doubt in provenance_doubts(
+                made.name, settings.card.licence, made.sources, made.parents
+            ):
+                tell(f"warning: {doubt}")
         with closing(make_data(settings, train_fields, val_fields)) as data:
             trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
             # The callback keeps the moving average as the checkpoint's weights.
             best = torch.load(out / BEST, map_location="cpu", weights_only=False)
             learner.load_state_dict(best["state_dict"])
             trainer.validate(learner, datamodule=data, verbose=False)
-    card = _make_card(settings, train_fields, judge)
+    card = _make_card(settings, made, train_fields, judge)
     if not trainer.is_global_zero:
         return card
     save_cells(out / "validation.npz", judge.truth, judge.found)
@@ -266,19 +297,27 @@ def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:
     )
 
 
-def _make_card(settings: TrainSettings, train: FieldSet, judge: Judge) -> ModelCard:
+def _summary(settings: TrainSettings) -> str:
+    model = settings.model
+    taught = " by a teacher" if settings.distillation else f" with {model.loss.name}"
+    return f"{model.name} on {model.backbone} at {settings.data.mpp:g} µm/px, trained{taught}"
+
+
+def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Judge) -> ModelCard:
     card = settings.card
     return ModelCard(
-        name=card.name,
-        summary=card.summary,
+        name=made.name,
+        summary=card.summary or _summary(settings),
         detector=settings.model.model_copy(update={"backbone_weights": None}),
         mpp=settings.data.mpp,
         widest_cell=round(widest_cell(train) or DEFAULT_WIDEST_CELL, 1),
         thresholds=judge.thresholds(),
         threshold_rule=THRESHOLD_RULE,
         training={
-            "data": card.data,
+            "data": card.data or in_words(made.sources),
             "attribution": card.attribution,
+            "sources": [one.model_dump(mode="json") for one in made.sources],
+            "parents": [one.model_dump(mode="json") for one in made.parents],
             "cells": dict(zip(train.classes, train.class_counts(), strict=True)),
             "fields": len(train.fields),
             "settings": settings.model_dump(
