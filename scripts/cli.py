@@ -17,6 +17,7 @@ SUMMARIES = {
     "evaluate": "Figures of a model on annotated fields, with intervals, as a page and as JSON.",
     "calibrate": "Fits the rule that tells which slides are suspicious, for a wanted sensitivity.",
     "compare": "Trains detectors x losses by one recipe and writes a table of them.",
+    "config": "Prints the settings of a command, resolved, with help and origin of each.",
     "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",
     "convert": "Converts annotations of many formats to COCO.",

@@ -14,15 +14,13 @@ from rich import get_console
 from rich.console import Console
 
 from configs import ConfigError, load_config
+from scripts.config import Files, Overrides
 
 
 def train(
-    config: Annotated[str, typer.Option(help="YAML file, or a preset such as train/cric.")],
     out: Annotated[Path, typer.Option(help="Folder for the run; made if missing.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the configuration."),
-    ] = None,
+    config: Files = None,
+    set_: Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out from its last checkpoint.")
     ] = False,

@@ -12,12 +12,13 @@ from pipeline.settings import ScreenSettings
 from scripts.comparison.comparison import ComparisonSettings, Run, run_settings
 from scripts.training.run import TrainSettings
 
-PRESETS = [
-    path
-    for path in sorted(Path(configs.__file__).parent.rglob("*.yaml"))
-    if path.parent.name != "release"  # goes behind a recipe
-]
-KINDS = {"compare": ComparisonSettings, "train": TrainSettings, "screen": ScreenSettings}
+PRESETS = sorted(Path(configs.__file__).parent.rglob("*.yaml"))
+KINDS = {
+    "compare": ComparisonSettings,
+    "release": TrainSettings,
+    "train": TrainSettings,
+    "screen": ScreenSettings,
+}
 
 
 class Inner(StrictModel):

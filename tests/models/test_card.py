@@ -60,7 +60,9 @@ def test_a_shipped_name_stays_the_shipped_models(own):
 def test_two_own_models_of_one_name_are_not_chosen_from(own):
     write(own / "a", "mine")
     write(own / "b", "mine")
-    with pytest.raises(ModelFileError, match=r"several of your models are called so; name one: .*b"):
+    with pytest.raises(
+        ModelFileError, match=r"several of your models are called so; name one: .*b"
+    ):
         find_model("mine")
 
 
@@ -72,7 +74,7 @@ def test_an_unknown_name_is_told_with_those_that_there_are(own):
 
 def test_a_folder_that_is_none_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv(MODELS_ENV, str(tmp_path / "gone"))
-    with pytest.raises(ModelFileError, match="CYTOLIBRA_MODELS: .*gone: no such folder"):
+    with pytest.raises(ModelFileError, match=r"CYTOLIBRA_MODELS: .*gone: no such folder"):
         own_folders()
 
 
