@@ -42,9 +42,10 @@ paper-table: $(STAMP)  ## train what is missing of the table of detectors and lo
 	  --set base.data.val.annotations=$(CRIC)/val.json --set base.data.val.images=$(CRIC)/val \
 	  --set base.model.backbone_weights=$(WEIGHTS)
 
-docs: $(STAMP)  ## write anew what is made of code: the schema of report.json, the page of warnings
+docs: $(STAMP)  ## write anew what is made of code: schemas, the page of warnings
 	$(BIN)/python -m pipeline.reports.report
 	$(BIN)/python -c "from configs import doubts; doubts.write_page()"
+	$(BIN)/python -c "from scripts import config; config.write_schemas()"
 
 wheel: $(STAMP)
 	$(BIN)/uv build --wheel --python $(BIN)/python

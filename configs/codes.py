@@ -209,6 +209,20 @@ BATCHES: dict[str, Entry] = {
 }
 """Of a batch as a whole."""
 
+TRAINING: dict[str, Entry] = {
+    "licence-unstated": Entry(
+        "The data or the teacher of a training run state a licence, and the settings' card.licence "
+        "is empty. The card names theirs and states none of its own.",
+        "Read their terms, and state the licence of your weights in card.licence.",
+    ),
+    "name-of-shipped": Entry(
+        "The model of a training run has the name of a model that we ship, by card.name or by the "
+        "folder --out. It keeps it; called by that name, it is the shipped one that is found.",
+        "Name another folder with --out, or set card.name; or give the model by its folder.",
+    ),
+}
+"""Of training runs."""
+
 ANNOTATIONS: dict[str, Entry] = {
     "annotation-mpp": Entry(
         "The annotation file, or a setting, states another µm per pixel than the image itself. The "
@@ -532,5 +546,5 @@ REFUSALS: dict[str, Entry] = {
 }
 """What is refused, by code."""
 
-WARNINGS: Mapping[str, Entry] = {**SLIDES, **BATCHES, **ANNOTATIONS}
+WARNINGS: Mapping[str, Entry] = {**SLIDES, **BATCHES, **TRAINING, **ANNOTATIONS}
 """What is warned of, by code."""

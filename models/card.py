@@ -16,6 +16,12 @@ from configs import CytoLibraError, StrictModel
 from models.config import DetectorConfig
 
 WEIGHTS, SIDECAR, GRADER = "model.safetensors", "model.json", "grader.safetensors"
+RUN_MODEL = "model"
+"""Folder of the model within that of a training run."""
+
+MODELS_ENV = "CYTOLIBRA_MODELS"
+"""Environment variable that names the folders of a user's own models."""
+
 ZOO = Path(__file__).parent / "zoo"
 DEFAULT_MODEL = "cric-fcos-mobilenet-v2"
 
@@ -170,7 +176,9 @@ class ModelCard(StrictModel):
         widest_cell: longest side, in µm, of the cells that it was trained on.
         thresholds: score above which a cell counts, for each class.
         threshold_rule: how the thresholds were chosen.
-        training: data, their licence and attribution, and the recipe.
+        training: what it was made of: ``data`` and ``attribution`` in a person's words,
+            ``sources`` (names, counts, licences, hashes) and ``parents`` (weights that it started
+            from or learned from, with theirs), ``cells`` of each class, ``fields``, and the recipe.
         metrics: by name, on the data that ``training`` names for it.
         limits: what the model is not for.
         licence: of the weights.
@@ -229,20 +237,74 @@ def save_card(card: ModelCard, folder: Path) -> None:
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The folder of a shipped model, or of one on disk; see `load_detector`."""
+    """The folder of a model: one on disk, a shipped one, or one of `own_folders`.
+
+    A path goes before a name, and a shipped model's name before that of an own one.
+
+    Raises:
+        ModelFileError: there is none, or several own models have that name.
+    """
     path = Path(name_or_path)
     if path.name in (WEIGHTS, SIDECAR) and path.is_file():
         return path.parent
-    if path.is_dir():
+    if (path / SIDECAR).is_file() or (path / WEIGHTS).is_file():
         return path
+    if (path / RUN_MODEL / SIDECAR).is_file():
+        return path / RUN_MODEL
     if (ZOO / str(name_or_path) / SIDECAR).is_file():
         return ZOO / str(name_or_path)
+    if (own := _own_model(str(name_or_path))) is not None:
+        return own
+    if path.is_dir():
+        return path
     if path.is_file():
         raise ModelFileError(
             f"{path}: not a model of CytoLibra; expected a folder with {WEIGHTS} and {SIDECAR}"
         )
     shipped = ", ".join(card.name for card in list_models()) or "none"
-    raise ModelFileError(f"{name_or_path}: no such model; shipped models: {shipped}")
+    own_names = ", ".join(name for _, name in _own_names() if name) or f"none in {MODELS_ENV}"
+    raise ModelFileError(
+        f"{name_or_path}: no such model; shipped models: {shipped}; your own: {own_names}"
+    )
+
+
+def _own_model(name: str) -> Path | None:
+    found = [folder for folder, own in _own_names() if own == name]
+    if len(found) > 1:
+        places = ", ".join(map(str, found))
+        raise ModelFileError(f"{name}: several of your models are called so; name one: {places}")
+    return found[0] if found else None
+
+
+def _own_names() -> list[tuple[Path, str]]:
+    """Folders of own models, and the names on their cards; empty where a card is broken."""
+
+    def name(folder: Path) -> str:
+        try:
+            return read_card(folder).name
+        except ModelFileError:
+            return ""
+
+    return [(folder, name(folder)) for folder in own_folders()]
+
+
+def own_folders() -> list[Path]:
+    """The models in the folders that the environment variable CYTOLIBRA_MODELS names.
+
+    Several folders stand there as in PATH. A model is a folder in one of them, that folder itself,
+    or what ``cytolibra train`` wrote there (``RUN/model``).
+
+    Raises:
+        ModelFileError: a folder that is named there is none.
+    """
+    found: dict[Path, None] = {}
+    for text in filter(None, os.environ.get(MODELS_ENV, "").split(os.pathsep)):
+        root = Path(text).expanduser()
+        if not root.is_dir():
+            raise ModelFileError(f"{MODELS_ENV}: {root}: no such folder")
+        for pattern in (SIDECAR, f"*/{SIDECAR}", f"*/{RUN_MODEL}/{SIDECAR}"):
+            found |= {path.parent: None for path in sorted(root.glob(pattern))}
+    return list(found)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -258,6 +320,11 @@ def read_card(folder: Path) -> ModelCard:
         else:
             words = f"not a model's sidecar: {key} {first['msg']}"
         raise ModelFileError(f"{folder / SIDECAR}: {words}") from error
+
+
+def shipped_names() -> frozenset[str]:
+    """The names of the shipped models, without reading their cards."""
+    return frozenset(path.parent.name for path in ZOO.glob(f"*/{SIDECAR}"))
 
 
 def list_models() -> list[ModelCard]:

@@ -17,12 +17,13 @@ SUMMARIES = {
     "evaluate": "Figures of a model on annotated fields, with intervals, as a page and as JSON.",
     "calibrate": "Fits the rule that tells which slides are suspicious, for a wanted sensitivity.",
     "compare": "Trains detectors x losses by one recipe and writes a table of them.",
+    "config": "Prints the settings of a command, resolved, with help and origin of each.",
     "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",
     "convert": "Converts annotations of many formats to COCO.",
     "export": "Writes a model's network for OpenVINO or as ONNX, and what reduced precision costs.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
-    "models": "Lists the shipped models with their cards.",
+    "models": "Lists the shipped models and your own; shows a model's card.",
     "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",
 }
 """What each subcommand does; the function of the same name in ``scripts.NAME`` does it."""
@@ -90,8 +91,8 @@ def _load(name: str) -> Callable[..., None] | typer.Typer:
     loaded = getattr(importlib.import_module(f"scripts.{name}"), name)
     if not isinstance(loaded, typer.Typer):
         return _for_people(loaded)
-    for command in loaded.registered_commands:
-        if command.callback:
+    for command in (*loaded.registered_commands, loaded.registered_callback):
+        if command and command.callback:
             command.callback = _for_people(command.callback)
     return loaded
 

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from configs import Doubt, load_config
+from scripts.config import Files, Overrides
 
 if TYPE_CHECKING:
     from pipeline.batch.batch import BatchResult
@@ -95,13 +96,6 @@ Threshold = Annotated[
     float | None,
     typer.Option(metavar="X", help="One score for all classes. Default: the model's, per class."),
 ]
-Config = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Settings: a YAML file, or a preset.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as tiler.overlap=128."),
-]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Screen slides whose results are there again.")
 ]
@@ -142,8 +136,8 @@ def screen(
     mpp_override: MppOverride = None,
     mpp_table: MppTableFile = None,
     threshold: Threshold = None,
-    config: Config = None,
-    set_: Set = None,
+    config: Files = None,
+    set_: Overrides = None,
     overwrite: Overwrite = False,
     fail_fast: FailFast = False,
     strict: Strict = False,
@@ -196,7 +190,9 @@ def screen(
 
 
 def _read_settings(
-    config: str | None, overrides: Sequence[str], flags: Mapping[str, str | float | Path | None]
+    config: Sequence[str] | None,
+    overrides: Sequence[str],
+    flags: Mapping[str, str | float | Path | None],
 ) -> ScreenSettings:
     from pipeline.settings import ScreenSettings
 

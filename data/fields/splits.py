@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import ConfigError, Doubt
-from configs.loading import PRESETS
+from configs.layers import PRESETS
 from data.fields.fieldset import Field, FieldSet, Grouping
 from data.tables import read_sheet
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import platform
-from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -19,7 +20,7 @@ from rich.console import Console
 from configs import ConfigError, StrictModel
 from data.crops.sampling import source_shares
 from data.evaluation import save_cells
-from data.fields.fieldset import FieldSet, widest_cell
+from data.fields.fieldset import FieldSet, of_source, widest_cell
 from models import (
     DetectorConfig,
     ModelCard,
@@ -44,19 +45,18 @@ from scripts.training.loggers import log_settings
 from scripts.training.loop import BEST, LoopSettings, make_trainer
 from scripts.training.outcome import facts_on, false_alarms_of, judge_fields, source_facts
 from scripts.training.plots import draw_balance, read_balance
+from scripts.training.provenance import (
+    CardSettings,
+    ParentFacts,
+    SourceFacts,
+    describe_parents,
+    describe_source,
+    in_words,
+    model_name,
+    provenance_doubts,
+)
 from scripts.training.resumed import changed_settings, flatten
 from scripts.training.sources import DataSettings, RunFields, read_sources
-
-
-class CardSettings(StrictModel):
-    """What the trained model's card says beside the figures."""
-
-    name: str = "untitled"
-    summary: str = ""
-    data: str = ""
-    attribution: str = ""
-    limits: str = "Research use only; not for clinical use."
-    licence: str = ""
 
 
 class TrainSettings(StrictModel):
@@ -72,6 +72,36 @@ class TrainSettings(StrictModel):
     optimiser: OptimiserSettings = OptimiserSettings()
     loop: LoopSettings = LoopSettings()
     card: CardSettings = CardSettings()
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a run's model is, and what it is made of."""
+
+    name: str
+    sources: tuple[SourceFacts, ...]
+    parents: tuple[ParentFacts, ...]
+
+    @classmethod
+    def by(cls, settings: TrainSettings, out: Path, fields: RunFields) -> _Made:
+        distillation = settings.distillation
+        sources = (
+            *_described("train", settings.data, fields.train),
+            *_described("val", settings.data, fields.val),
+        )
+        teacher = distillation.teacher if distillation else None
+        parents = describe_parents(settings.model.backbone_weights, teacher)
+        return cls(model_name(settings.card, out), sources, tuple(parents))
+
+
+def _described(
+    part: Literal["train", "val"], data: DataSettings, fields: FieldSet
+) -> Iterator[SourceFacts]:
+    """Each source of a part, but for what is held out."""
+    for source in data.train if part == "train" else data.val:
+        if source.called != data.hold_out:
+            own = [fields.fields[index] for index in of_source(fields, source.called)]
+            yield describe_source(part, source, replace(fields, fields=tuple(own)))
 
 
 def run_training(
@@ -100,6 +130,7 @@ def run_training(
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings.model_copy(update={"model": model})
     check_monitor(model, settings.loop.monitor)
+    made = _Made.by(settings, out, fields)
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(settings.model)
     judge = Judge(detector.config)
@@ -114,7 +145,7 @@ def run_training(
         watchers.append(balance)
     with explained(settings.loop, settings.data.crops.size) as running:
         trainer = running.trainer = make_trainer(
-            settings.loop, out, watchers, settings.card.name, tell, learner.in_parts
+            settings.loop, out, watchers, made.name, tell, learner.in_parts
         )
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
         if checkpoint is not None:
@@ -123,18 +154,21 @@ def run_training(
             write_settings(settings, out)
             log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
             _tell_start(settings, fields, trainer, tell)
+            licence = settings.card.licence
+            for doubt in provenance_doubts(made.name, licence, made.sources, made.parents):
+                tell(f"warning: {doubt}")
         with closing(make_data(settings, train_fields, val_fields)) as data:
             trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
             # The callback keeps the moving average as the checkpoint's weights.
             best = torch.load(out / BEST, map_location="cpu", weights_only=False)
             learner.load_state_dict(best["state_dict"])
             trainer.validate(learner, datamodule=data, verbose=False)
-        card = _make_card(settings, train_fields, judge)
+        card = _make_card(settings, made, train_fields, judge)
         if not trainer.is_global_zero:
             return card
         if fields.held_out is not None:
             card = _with_held_out(card, settings, fields.held_out, detector, trainer, tell)
-    card = _with_sources(_with_false_alarms(card, judge, val_fields, tell), fields, judge)
+    card = _with_validation(_with_false_alarms(card, judge, val_fields, tell), fields, judge)
     save_cells(out / "validation.npz", judge.truth, judge.found)
     if imitation is None:
         draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
@@ -249,12 +283,10 @@ def _with_false_alarms(card: ModelCard, judge: Judge, val: FieldSet, tell: Tell)
     return card.model_copy(update={"false_alarms": alarms})
 
 
-def _with_sources(card: ModelCard, fields: RunFields, judge: Judge) -> ModelCard:
-    """The card with the fields and figures of each source, where there are several."""
-    counts = Counter(field.source for field in fields.train.fields)
-    told: dict[str, Any] = {"sources": dict(counts)} if len(counts) > 1 else {}
-    if validation := source_facts(judge, fields.val):
-        told["validation"] = validation
+def _with_validation(card: ModelCard, fields: RunFields, judge: Judge) -> ModelCard:
+    """The card with the figures of each source of validation fields, where there are several."""
+    validation = source_facts(judge, fields.val)
+    told: dict[str, Any] = {"validation": validation} if validation else {}
     return card.model_copy(update={"training": card.training | told})
 
 
@@ -276,19 +308,27 @@ def _with_held_out(
     return card.model_copy(update={"training": card.training | told})
 
 
-def _make_card(settings: TrainSettings, train: FieldSet, judge: Judge) -> ModelCard:
+def _summary(settings: TrainSettings) -> str:
+    model = settings.model
+    taught = " by a teacher" if settings.distillation else f" with {model.loss.name}"
+    return f"{model.name} on {model.backbone} at {settings.data.mpp:g} µm/px, trained{taught}"
+
+
+def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Judge) -> ModelCard:
     card = settings.card
     return ModelCard(
-        name=card.name,
-        summary=card.summary,
+        name=made.name,
+        summary=card.summary or _summary(settings),
         detector=settings.model.model_copy(update={"backbone_weights": None}),
         mpp=settings.data.mpp,
         widest_cell=round(widest_cell(train) or DEFAULT_WIDEST_CELL, 1),
         thresholds=judge.thresholds(),
         threshold_rule=THRESHOLD_RULE,
         training={
-            "data": card.data,
+            "data": card.data or in_words(made.sources),
             "attribution": card.attribution,
+            "sources": [one.model_dump(mode="json") for one in made.sources],
+            "parents": [one.model_dump(mode="json") for one in made.parents],
             "cells": dict(zip(train.classes, train.class_counts(), strict=True)),
             "fields": len(train.fields),
             "settings": settings.model_dump(

@@ -40,6 +40,8 @@ class FieldSource(AnnotationSettings):
             the file or folder of its annotations is called, without the ending.
         weight: how much more often than others a source to learn from is drawn from; see
             `CropSettings.source_power`.
+        licence: of the images, for the card; by default what a COCO file states.
+        attribution: whom the card names for them.
     """
 
     annotations: Path
@@ -48,6 +50,8 @@ class FieldSource(AnnotationSettings):
     part: str = ""
     name: str = ""
     weight: float = Field(1.0, gt=0)
+    licence: str = ""
+    attribution: str = ""
 
     @model_validator(mode="after")
     def _a_split_has_parts(self) -> FieldSource:

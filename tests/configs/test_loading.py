@@ -13,7 +13,12 @@ from scripts.comparison.comparison import ComparisonSettings, Run, run_settings
 from scripts.training.run import TrainSettings
 
 PRESETS = sorted(Path(configs.__file__).parent.rglob("*.yaml"))
-KINDS = {"compare": ComparisonSettings, "train": TrainSettings, "screen": ScreenSettings}
+KINDS = {
+    "compare": ComparisonSettings,
+    "release": TrainSettings,
+    "train": TrainSettings,
+    "screen": ScreenSettings,
+}
 
 
 class Inner(StrictModel):

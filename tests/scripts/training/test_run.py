@@ -53,6 +53,23 @@ def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp
     assert load_detector(tmp_path / "run" / "model").card == card
 
 
+def test_the_card_names_the_run_its_data_and_its_parents(values, tmp_path):
+    del values["card"]
+    card = run(values, tmp_path / "mine", epochs=1, steps=1)
+    assert card.name == "mine"
+    assert card.summary == "fcos on mobilenet_v2 at 0.5 µm/px, trained with grad_libra"
+    assert [(one["part"], one["images"]) for one in card.training["sources"]] == [
+        ("train", 2),
+        ("val", 2),
+    ]
+    assert card.training["sources"][0]["cells"] == {"NILM": 1, "HSIL": 2}
+    assert card.training["data"].startswith("train: fields.json (2 images, 3 cells); val: ")
+    assert card.training["parents"] == []
+    assert "CRIC" not in card.model_dump_json()
+    config = yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text())
+    assert config["card"]["name"] == ""  # so that a run by these settings has its own name
+
+
 def test_keeps_what_was_found_on_the_validation_fields(values, tmp_path):
     card = run(values, tmp_path / "run")
     truth, found = load_cells(tmp_path / "run" / "validation.npz")
