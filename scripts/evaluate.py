@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.progress import track
 
 from configs import ConfigError
+from scripts.annotation_options import Reading, reads_annotations
 
 if TYPE_CHECKING:
+    from data.annotations import AnnotationSettings
     from data.evaluation import FieldCells
     from data.fields.fieldset import Field, FieldSet
     from data.fields.images import Pixels
@@ -27,6 +29,7 @@ LOWEST_SCORE = 0.01
 """Detections below it can't move average precision by a visible amount."""
 
 
+@reads_annotations()
 def evaluate(
     model: Annotated[
         str | None, typer.Option(help="Shipped model's name, or a model's folder.")
@@ -96,6 +99,8 @@ def evaluate(
     precision: Annotated[
         str, typer.Option(help="Of the network: auto, fp32, bf16, fp16 or int8.")
     ] = "auto",
+    *,
+    reading: Reading,
 ) -> None:
     """Figures of a model on annotated fields, with intervals, as a page and as JSON.
 
@@ -103,6 +108,8 @@ def evaluate(
     --screened and --labels sensitivity, specificity and ROC area of whole slides.
     """
     if screened or labels:
+        if reading.given:
+            raise ConfigError(f"{', '.join(reading.given)}: of --data, not of --screened")
         _judge_slides(screened, labels, rule, positive, out)
         return
     if model is None or data is None or images is None:
@@ -130,7 +137,7 @@ def evaluate(
     check_writable(loaded, bool(targets), write_thresholds, save_model)
     if write_false_alarms:
         check_card_writable(loaded.folder)
-    fields = _read_fields(loaded, data, images)
+    fields = _read_fields(loaded, data, images, reading.settings)
     draws = draw(fields, by, level)
     evidence, ran = _find(loaded, settings, fields)
     figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **ran}}
@@ -229,13 +236,17 @@ def gather(detector: TileDetector, fields: FieldSet) -> Evidence:
     return Evidence(fields, detector.card, truth, found, np.array(thresholds))
 
 
-def _read_fields(loaded: DenseDetector, data: Path, images: Path) -> FieldSet:
+def _read_fields(
+    loaded: DenseDetector, data: Path, images: Path, settings: AnnotationSettings
+) -> FieldSet:
     """Annotated images, and slides cut into parts that the detector takes whole."""
     from data.fields.regions import cut_fields
+    from data.fields.scarcity import with_class_doubts
     from scripts.slides import read_annotated
 
     assert loaded.card is not None
-    return cut_fields(read_annotated(data, images, loaded.config.classes), loaded.card.mpp)
+    fields = read_annotated(data, images, loaded.config.classes, settings)
+    return cut_fields(with_class_doubts(fields, "judge by"), loaded.card.mpp)
 
 
 def _find(

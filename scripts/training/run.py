@@ -25,6 +25,7 @@ from data.evaluation import (
 )
 from data.fields.fieldset import FieldSet, widest_cell
 from data.fields.regions import cut_fields
+from data.fields.scarcity import with_class_doubts
 from data.fields.splits import check_leaks, take_part
 from models import (
     DetectorConfig,
@@ -253,7 +254,9 @@ def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
             "look at it with cytolibra data stats"
         )
     check_leaks(train, val)
-    return train, cut_fields(val, data.mpp)
+    if settings.distillation is None:
+        train = with_class_doubts(train, "learn from")
+    return train, cut_fields(with_class_doubts(val, "judge by"), data.mpp)
 
 
 def _read_source(source: FieldSource, classes: tuple[str, ...]) -> FieldSet:
