@@ -44,6 +44,7 @@ paper-table: $(STAMP)  ## train what is missing of the table of detectors and lo
 
 docs: $(STAMP)  ## write anew what is made of code: schemas, the page of warnings
 	$(BIN)/python -m pipeline.reports.report
+	$(BIN)/python -m pipeline.batch.run_record
 	$(BIN)/python -c "from configs import doubts; doubts.write_page()"
 	$(BIN)/python -c "from scripts import config; config.write_schemas()"
 

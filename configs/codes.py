@@ -210,6 +210,17 @@ BATCHES: dict[str, Entry] = {
 """Of a batch as a whole."""
 
 TRAINING: dict[str, Entry] = {
+    "class-untrained": Entry(
+        "The fields to learn from have no cell of a class of the model. It is never going to be "
+        "found, and its figures mean nothing.",
+        "Give fields with such cells, or take the class out of model.classes.",
+    ),
+    "class-unjudged": Entry(
+        "The fields to judge by have fewer than 20 cells of a class. Its figures go by chance, and "
+        "an interval of so few fields can't tell how much; training gives an abnormal class of "
+        "them the threshold of all abnormal ones.",
+        "Give more fields with such cells, or judge it merged with others.",
+    ),
     "licence-unstated": Entry(
         "The data or the teacher of a training run state a licence, and the settings' card.licence "
         "is empty. The card names theirs and states none of its own.",
@@ -295,6 +306,11 @@ ANNOTATIONS: dict[str, Entry] = {
     "class-numbers": Entry(
         "No file says what the numbers of YOLO's classes mean. The numbers are taken as names.",
         "Put classes.txt or the set's YAML file beside the labels, or up to two folders above.",
+    ),
+    "classes-unused": Entry(
+        "The table of classes renames names by which nothing is called in these annotations; what "
+        "it leaves out keeps its name. One may be a slip for the other.",
+        "Compare the names, capitals and blanks included, or take the entry out.",
     ),
     "classes-alike": Entry(
         "Names of classes differ in capitals or blanks only. They are different classes.",

@@ -39,9 +39,9 @@ def help_of(model: type[BaseModel]) -> dict[str, str]:
     texts = list(found.values())
     for name, field in model.model_fields.items():
         group = field.annotation
-        is_group = isinstance(group, type) and issubclass(group, BaseModel)
-        if is_group and (name not in found or texts.count(found[name]) > 1):
-            found[name] = _summary(group)
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            shared = texts.count(found.get(name, "")) > 1
+            found[name] = _summary(group) if shared or name not in found else found[name]
     return {name: _in_yaml(found[name]) for name in model.model_fields if found.get(name)}
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -59,7 +59,7 @@ def validate(values: Mapping[str, Any], model: type[Model], name: str) -> Model:
 
 
 def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in detail["loc"]) or "(top level)"
+    key = ".".join(str(part) for part in detail["loc"] if part != "") or "(top level)"
     if detail["type"] == "extra_forbidden":
         allowed = sorted(_fields_at(model, detail["loc"][:-1]))
         near = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
@@ -80,13 +80,24 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> set[s
     for part in location:
         if isinstance(part, int):  # an entry of a list is of the model that was found in it
             continue
-        field = getattr(current, "model_fields", {}).get(str(part))
-        current = _model_in(field.annotation) if field else None
-    return set(getattr(current, "model_fields", {}))
+        models = list(_models_in(current))
+        field = next((m.model_fields[part] for m in models if part in m.model_fields), None)
+        # Of several kinds pydantic puts the name of the chosen one into the location.
+        named = [m for m in models if part in _names_of(m)]
+        current = field.annotation if field else named[0] if named else current
+    return {name for one in list(_models_in(current))[:1] for name in one.model_fields}
 
 
-def _model_in(annotation: Any) -> Any:
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models among the alternatives of a type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    arguments = getattr(annotation, "__args__", ())
-    return next((found for a in arguments if (found := _model_in(a))), None)
+        yield annotation
+    else:
+        for argument in getattr(annotation, "__args__", ()):
+            yield from _models_in(argument)
+
+
+def _names_of(model: type[BaseModel]) -> tuple[Any, ...]:
+    """The names by which a model is chosen among several."""
+    field = model.model_fields.get("name")
+    return get_args(field.annotation) if field else ()

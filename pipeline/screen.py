@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pydantic import JsonValue
 
-from configs import ConfigError, Doubt
+from configs import ConfigError, Doubt, validate
+from models import ModelSource
 from models.card import FalseAlarms, ModelCard
 from pipeline.cells.classes import name_classes
 from pipeline.cells.stitcher import Stitcher
@@ -45,7 +46,7 @@ from pipeline.tiles.tiler import TilePlan, TilerSettings, check_coarseness, plan
 from pipeline.tiles.tilereader import ReadTile, read_tile
 
 if TYPE_CHECKING:
-    from models import DenseDetector, ModelSource
+    from models import DenseDetector
 
 Progress = Callable[[int, int], None]
 """Told after each batch how many tiles are done, of how many."""
@@ -63,9 +64,9 @@ class StoppedError(SlideError):
 
 
 def screen_slide(
-    path: Path,
-    detector: DenseDetector | ModelSource | TileDetector,
-    settings: ScreenSettings | None = None,
+    path: str | Path,
+    detector: str | DenseDetector | ModelSource | TileDetector,
+    settings: ScreenSettings | Mapping[str, Any] | None = None,
     *,
     progress: Progress | None = None,
     stop: Stop | None = None,
@@ -77,9 +78,9 @@ def screen_slide(
 
     Args:
         path: the slide's main file.
-        detector: from `models.load_detector`; where it lies, as a `ModelSource`; or made ready for
-            many slides, as a `TileDetector`.
-        settings: of all stations; None for the defaults.
+        detector: from `models.load_detector`; a model's name or folder, or a `ModelSource`; or
+            made ready for many slides, as a `TileDetector`.
+        settings: of all stations, or a mapping of them as in YAML; None for the defaults.
         progress: told how far it is.
         stop: looked at before each batch of tiles.
 
@@ -90,9 +91,12 @@ def screen_slide(
         SlideError: the slide can't be opened, is much coarser than the model, too much of it can't
             be read, or it has warnings and ``settings.strict`` is set.
         StoppedError: ``stop`` was set.
-        ConfigError: a setting does not fit this machine.
+        ConfigError: a setting is not allowed, or does not fit this machine.
+        ModelFileError: there is no such model.
     """
-    settings = settings or ScreenSettings()
+    path, settings = Path(path), _settings_of(settings)
+    if isinstance(detector, str):
+        detector = ModelSource.find(detector)
     if not isinstance(detector, TileDetector):
         detector = TileDetector(
             detector, settings.runtime, settings.threshold, settings.second_look
@@ -102,15 +106,10 @@ def screen_slide(
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
         with clock("foreground"):
-            doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, detector.card.mpp)]
+            plan, doubts = plan_slide(slide, detector.card, settings)
             look, of_look = find_look(slide, detector)
             doubts += of_look
-            check_strict(path, doubts, settings.strict)  # before the work of the rest
-            foreground = find_foreground(slide, settings.foreground)
-            doubts += find_implausible(slide, foreground)
             check_strict(path, doubts, settings.strict)
-            tiler = settle_tiler(settings, detector.card)
-            plan = plan_tiles(slide.bounds, slide.mpp, detector.card.mpp, tiler, foreground)
         with clock.turn(detector.turn):
             found = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
         doubts += _doubts_of_reading(plan, found)
@@ -125,6 +124,30 @@ def find_look(slide: Slide, detector: TileDetector) -> tuple[SecondLook | None, 
         return None, []
     looks, doubts = look.check_scale(slide.mpp)
     return look if looks else None, doubts
+
+
+def plan_slide(
+    slide: Slide, card: ModelCard, settings: ScreenSettings
+) -> tuple[TilePlan, list[Doubt]]:
+    """The tiles of a slide that a model is to look at, and what is odd about the slide.
+
+    Raises:
+        SlideError: it is much coarser than the model, or has warnings and ``settings.strict`` is
+            set.
+    """
+    doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, card.mpp)]
+    check_strict(slide.path, doubts, settings.strict)  # before the work of the rest
+    foreground = find_foreground(slide, settings.foreground)
+    doubts += find_implausible(slide, foreground)
+    check_strict(slide.path, doubts, settings.strict)
+    tiler = settle_tiler(settings, card)
+    return plan_tiles(slide.bounds, slide.mpp, card.mpp, tiler, foreground), doubts
+
+
+def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSettings:
+    if isinstance(given, ScreenSettings):
+        return given
+    return validate(given or {}, ScreenSettings, "settings")
 
 
 def check_strict(path: Path, doubts: Sequence[Doubt], strict: bool) -> None:

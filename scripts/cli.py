@@ -6,10 +6,12 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
+
+from scripts.build_info import describe_version
+from scripts.completion import asked_words, prepare
 
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
@@ -25,6 +27,7 @@ SUMMARIES = {
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
     "models": "Lists the shipped models and your own; shows a model's card.",
     "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",
+    "completion": "Prints the lines by which a shell completes commands and options.",
 }
 """What each subcommand does; the function of the same name in ``scripts.NAME`` does it."""
 
@@ -55,9 +58,14 @@ def build_app(called: str | None) -> typer.Typer:
 
 def main() -> None:
     """Runs the command line of this process."""
-    called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+    words = asked_words()
+    if words is None:
+        words = sys.argv[1:]
+    else:
+        prepare()
+    called = next((word for word in words if not word.startswith("-")), None)
     try:
-        build_app(called)()
+        build_app(called)(prog_name="cytolibra")
     except KeyboardInterrupt:  # while it was loaded
         typer.echo("interrupted", err=True)
         sys.exit(130)
@@ -65,7 +73,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"cytolibra {metadata.version('cytolibra')}")
+        typer.echo(describe_version())
         raise typer.Exit
 
 
@@ -74,7 +82,7 @@ def _root(
         bool,
         typer.Option(
             "--version",
-            help="Print the version and exit.",
+            help="Print version and build, and exit.",
             callback=_print_version,
             is_eager=True,
         ),

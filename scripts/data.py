@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import ConfigError
+from scripts.annotation_options import Reading, reads_annotations
 
 if TYPE_CHECKING:
     from data.fields.fieldset import FieldSet
@@ -25,35 +26,26 @@ Annotations = Annotated[
     Path, typer.Argument(metavar="ANNOTATIONS", help="A file, folder or glob, of any format.")
 ]
 Images = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the slides or images.")]
-Classes = Annotated[
-    str | None,
-    typer.Option(metavar="A,B,…", help="Classes in the order of a model. Default: the files'."),
-]
-Groups = Annotated[
-    Path | None,
-    typer.Option(metavar="CSV", help="Columns image, and slide or patient: what belongs together."),
-]
-Mpp = Annotated[float | None, typer.Option(help="µm per pixel of images that carry none.")]
 
 
 @data.command()
+@reads_annotations(order=True)
 def stats(
     annotations: Annotations,
     images: Images,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where pictures and page go.")],
-    classes: Classes = None,
-    groups: Groups = None,
-    mpp: Mpp = None,
     tile: Annotated[float, typer.Option(help="Side of a tile in µm.")] = 160.0,
     samples: Annotated[int, typer.Option(help="Random tiles on the sheet.")] = 24,
     seed: Annotated[int, typer.Option(help="Which tiles are drawn.")] = 0,
+    *,
+    reading: Reading,
 ) -> None:
     """Draws what annotated fields hold, with a sheet of random tiles: look before you train."""
     from data.fields.statistics import describe_classes
     from scripts.data_page import write_page
     from scripts.telling import tell_doubts
 
-    fields = _read(annotations, images, classes, groups, mpp)
+    fields = _read(annotations, images, reading)
     described = describe_classes(fields)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -70,6 +62,7 @@ def stats(
 
 
 @data.command()
+@reads_annotations(order=True)
 def split(
     annotations: Annotations,
     images: Images,
@@ -85,9 +78,8 @@ def split(
         typer.Option(min=2, help="Instead of parts: so many equal ones, fold1, fold2, …"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Settles ties.")] = 0,
-    classes: Classes = None,
-    groups: Groups = None,
-    mpp: Mpp = None,
+    *,
+    reading: Reading,
 ) -> None:
     """Splits annotated fields, each class as evenly as what belongs together allows."""
     from data.fields.splits import save_split, split_fields
@@ -95,7 +87,7 @@ def split(
 
     if by not in ("patient", "slide", "field"):
         raise ConfigError(f"--by {by}: patient, slide or field")
-    fields = _read(annotations, images, classes, groups, mpp)
+    fields = _read(annotations, images, reading)
     if by == "patient" and not any(field.patient for field in fields.fields):
         raise ConfigError("--by patient: nobody says whose the images are; give --groups")
     shares = {f"fold{i}": 1 / folds for i in range(1, folds + 1)} if folds else _shares(parts)
@@ -115,18 +107,12 @@ def split(
     tell_doubts(fields)
 
 
-def _read(
-    annotations: Path, images: Path, classes: str | None, groups: Path | None, mpp: float | None
-) -> FieldSet:
-    from configs import validate
-    from data.annotations import AnnotationSettings
+def _read(annotations: Path, images: Path, reading: Reading) -> FieldSet:
     from scripts.slides import read_annotated
 
-    settings = validate({"groups": groups, "mpp": mpp}, AnnotationSettings, "options")
     if not images.exists():
         raise ConfigError(f"--images {images}: no such file or folder")
-    names = tuple(name.strip() for name in classes.split(",")) if classes else None
-    return read_annotated(annotations, images, names, settings)
+    return read_annotated(annotations, images, reading.names, reading.settings)
 
 
 def _shares(text: str) -> dict[str, float]:

@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.progress import track
 
 from configs import ConfigError
+from scripts.annotation_options import Reading, reads_annotations
 
 if TYPE_CHECKING:
+    from data.annotations import AnnotationSettings
     from data.evaluation import FieldCells
     from data.fields.fieldset import FieldSet
     from models import DenseDetector
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from scripts.evaluation.thresholds import Chosen, Target
 
 
+@reads_annotations()
 def evaluate(
     model: Annotated[
         str | None, typer.Option(help="Shipped model's name, or a model's folder.")
@@ -37,9 +40,6 @@ def evaluate(
         typer.Option(help="A split, by file or name (cric-400), of which --part is judged."),
     ] = None,
     part: Annotated[str, typer.Option(help="The part of --split, such as test.")] = "",
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Passes over annotated images that aren't there.")
-    ] = False,
     out: Annotated[
         Path,
         typer.Option(
@@ -110,6 +110,8 @@ def evaluate(
     precision: Annotated[
         str, typer.Option(help="Of the network: auto, fp32, bf16, fp16 or int8.")
     ] = "auto",
+    *,
+    reading: Reading,
 ) -> None:
     """Figures of a model on annotated fields, with intervals, as a page and as JSON.
 
@@ -117,6 +119,8 @@ def evaluate(
     --screened and --labels sensitivity, specificity and ROC area of whole slides.
     """
     if screened or labels:
+        if reading.given:
+            raise ConfigError(f"{', '.join(reading.given)}: of --data, not of --screened")
         _judge_slides(screened, labels, rule, positive, out)
         return
     if bool(split) != bool(part):
@@ -145,7 +149,7 @@ def evaluate(
     check_writable(loaded, bool(targets), write_thresholds, save_model)
     if write_false_alarms:
         check_card_writable(loaded.folder)
-    fields = _read_fields(loaded, data, images, split, part, skip_missing)
+    fields = _read_fields(loaded, data, images, reading.settings, split, part)
     draws = draw(fields, by, level)
     found = find(loaded, settings, fields, mode != "off")
     evidence = found.best
@@ -297,20 +301,20 @@ def _read_fields(
     loaded: DenseDetector,
     data: Path,
     images: Path,
+    settings: AnnotationSettings,
     split: Path | None,
     part: str,
-    skip_missing: bool,
 ) -> FieldSet:
     """Annotated images, and slides cut into parts that the detector takes whole."""
-    from data.annotations import AnnotationSettings
     from data.fields.regions import cut_fields
+    from data.fields.scarcity import with_class_doubts
     from data.fields.splits import take_part
     from scripts.slides import read_annotated
 
     assert loaded.card is not None
-    settings = AnnotationSettings(skip_missing=skip_missing)
     fields = read_annotated(data, images, loaded.config.classes, settings)
-    return cut_fields(take_part(fields, split, part) if split else fields, loaded.card.mpp)
+    fields = take_part(fields, split, part) if split else fields
+    return cut_fields(with_class_doubts(fields, "judge by"), loaded.card.mpp)
 
 
 def find(loaded: DenseDetector, settings: RuntimeSettings, fields: FieldSet, looks: bool) -> Found:

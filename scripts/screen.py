@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from configs import Doubt, load_config
+from configs import ConfigError, Doubt, load_config
 from scripts.config import Files, Overrides
 
 if TYPE_CHECKING:
     from pipeline.batch.batch import BatchResult
+    from pipeline.batch.discovery import Discovery
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
     from pipeline.screen import InForce
@@ -96,6 +97,14 @@ Threshold = Annotated[
     float | None,
     typer.Option(metavar="X", help="One score for all classes. Default: the model's, per class."),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Tell for each slide what would be done, what is refused and why, the area, and for "
+        "how long; screen nothing.",
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Screen slides whose results are there again.")
 ]
@@ -141,6 +150,7 @@ def screen(
     overwrite: Overwrite = False,
     fail_fast: FailFast = False,
     strict: Strict = False,
+    dry_run: DryRun = False,
     shard: ShardText = None,
     rule: Rule = None,
     negatives: Negatives = None,
@@ -184,6 +194,12 @@ def screen(
     }
     settings = _read_settings(config, set_ or (), flags)
     part = Shard.parse(shard) if shard else None
+    if dry_run:
+        if engine is not EngineName.local or (workers or 1) > 1:
+            raise ConfigError(
+                "--dry-run: looks from this process alone; leave --engine and --workers"
+            )
+        raise typer.Exit(_look_ahead(slides, out, model, settings, overwrite, part))
     result = _screen_all(slides, out, model, settings, overwrite, fail_fast, part, engine, workers)
     _tell(result, out)
     raise typer.Exit(result.exit_code)
@@ -216,14 +232,10 @@ def _screen_all(
 ) -> BatchResult:
     from models import DEFAULT_MODEL
     from pipeline.batch.batch import BatchPlan, is_done, screen_batch
-    from pipeline.batch.discovery import discover
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
-    from pipeline.slides.mpp_table import load_mpp_table
     from scripts.progress import show_progress
 
-    table = load_mpp_table(settings.mpp_table) if settings.mpp_table else None
-    with_images = settings.mpp is not None or settings.mpp_override is not None
-    found = discover(slides, out, with_images=with_images, table=table)
+    found = _discover(slides, out, settings)
     doubts = list(found.doubts)
     plan = partial(
         BatchPlan,
@@ -248,6 +260,47 @@ def _screen_all(
             typer.echo(f"warning: {doubt}", err=True)
         ready = plan(model=in_force.model, settings=in_force.settings, doubts=doubts)
         return screen_batch(found.jobs, runner, ready, progress)
+
+
+def _look_ahead(
+    slides: Sequence[Path],
+    out: Path,
+    model: str | None,
+    settings: ScreenSettings,
+    overwrite: bool,
+    shard: Shard | None,
+) -> int:
+    """What would be screened; the exit code."""
+    from models import DEFAULT_MODEL, ModelSource
+    from pipeline.batch.batch import BatchPlan
+    from pipeline.network.detector import TileDetector
+    from pipeline.screen import in_force
+    from scripts.dry_run import dry_run
+
+    found = _discover(slides, out, settings)
+    source = ModelSource.find(model or DEFAULT_MODEL)
+    detector = TileDetector(source, settings.runtime, settings.threshold, settings.second_look)
+    force = in_force(settings, detector)
+    for doubt in found.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
+    plan = BatchPlan(
+        out=out,
+        model=force.model,
+        settings=force.settings,
+        overwrite=overwrite,
+        shard=shard,
+        strict=settings.strict,
+    )
+    return dry_run(found, plan, detector, settings)
+
+
+def _discover(slides: Sequence[Path], out: Path, settings: ScreenSettings) -> Discovery:
+    from pipeline.batch.discovery import discover
+    from pipeline.slides.mpp_table import load_mpp_table
+
+    table = load_mpp_table(settings.mpp_table) if settings.mpp_table else None
+    with_images = settings.mpp is not None or settings.mpp_override is not None
+    return discover(slides, out, with_images=with_images, table=table)
 
 
 def _start_engine(

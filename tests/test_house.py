@@ -16,6 +16,7 @@ PACKAGES = {
     "data": {"configs"},
     "pipeline": {"configs", "losses", "models", "data"},
     "scripts": {"configs", "losses", "models", "data", "pipeline"},
+    "cytolibra": {"configs", "losses", "models", "data", "pipeline", "scripts"},
 }
 """Which packages each may import."""
 

@@ -21,6 +21,7 @@ from configs import ConfigError, StrictModel
 from data.crops.sampling import source_shares
 from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, of_source, widest_cell
+from data.fields.scarcity import with_class_doubts
 from models import (
     DetectorConfig,
     ModelCard,
@@ -222,7 +223,10 @@ def read_run_fields(settings: TrainSettings) -> RunFields:
             f"data.train: none of its {len(fields.train.fields)} fields has a cell to learn from; "
             "look at it with cytolibra data stats"
         )
-    return fields
+    train, val = fields.train, with_class_doubts(fields.val, "judge by")
+    if settings.distillation is None:
+        train = with_class_doubts(train, "learn from")
+    return replace(fields, train=train, val=val)
 
 
 def write_settings(settings: StrictModel, out: Path) -> None:
