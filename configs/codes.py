@@ -416,6 +416,16 @@ ANNOTATIONS: dict[str, Entry] = {
         "length). They are taken as closed; others are lines, and left out.",
         "Nothing, if they go around cells.",
     ),
+    "fields-overlap": Entry(
+        "Images show the same place as others: neighbouring or repeated captures, crops, or copies "
+        "at another scale, in other colours or turned over. A split keeps them together.",
+        "Look at the ones that are named. Take copies out of the set: their cells count twice.",
+    ),
+    "fields-not-compared": Entry(
+        "Images can't be compared with the others: they show too little, or can't be read; or they "
+        "are slides, of which only files of the same content are found.",
+        "Make sure that no other image shows the same place.",
+    ),
     "parts-grouped": Entry(
         "Shapes of one label with the same group_id in a Labelme file are parts of one cell, which "
         "has the box around all of them.",

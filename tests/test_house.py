@@ -29,7 +29,7 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"tables", "resample", "pixels", "evaluation"},
+        {"tables", "paths", "resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},
