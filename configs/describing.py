@@ -141,6 +141,8 @@ def _lines(settings: BaseModel, tree: Any, indent: str) -> Iterator[str]:
     for name in type(settings).model_fields:
         yield from _comment(helps.get(name, ""), indent)
         yield from _entry(name, getattr(settings, name), _below(tree, name), indent)
+    for name, value in (settings.model_extra or {}).items():  # of a part of another package
+        yield from _entry(_yaml(name), value, _below(tree, name), indent)
 
 
 def _entry(name: str, value: Any, tree: Any, indent: str) -> Iterator[str]:

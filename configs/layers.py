@@ -113,6 +113,8 @@ def load_yaml(source: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected `key: value` lines, found {type(values).__name__}")
+    if _holds_itself(values, (), set()):
+        raise ConfigError(f"{path}: not valid YAML: a group holds itself, by an alias")
     return values
 
 
@@ -138,6 +140,8 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
             node[last] = yaml.load(text, Loader=_Loader)
         except (yaml.YAMLError, RecursionError) as error:
             raise ConfigError(f"--set {override}: the value is not valid YAML") from error
+        if _holds_itself(node[last], (), set()):
+            raise ConfigError(f"--set {override}: the value holds itself, by an alias")
     return result
 
 
@@ -174,6 +178,19 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+def _holds_itself(value: Any, above: tuple[int, ...], seen: set[int]) -> bool:
+    """Whether YAML's aliases make a circle; what was looked at once is not looked at again."""
+    if not isinstance(value, dict | list):
+        return False
+    if id(value) in above:
+        return True
+    if id(value) in seen:
+        return False
+    seen.add(id(value))
+    inner = value.values() if isinstance(value, dict) else value
+    return any(_holds_itself(one, (*above, id(value)), seen) for one in inner)
 
 
 def _read(source: str | Path, beside: Path | None, above: tuple[Path, ...]) -> Iterator[Layer]:

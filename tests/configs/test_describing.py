@@ -1,7 +1,7 @@
 """What people and editors are told of settings."""
 
 import yaml
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from configs import StrictModel
 from configs.describing import help_of, json_schema, listing
@@ -66,6 +66,16 @@ def test_a_listing_is_yaml_and_names_origins():
     assert "low: null  # default" in lines
     assert "    size: 2  # mine" in lines
     assert lines[lines.index("left: 3  # mine") - 1] == "# the sides."
+
+
+def test_a_listing_has_what_only_another_package_knows():
+    class Open(StrictModel):
+        model_config = ConfigDict(extra="allow")
+        name: str
+
+    settings = Open.model_validate({"name": "a:B", "power": 2})
+    tree = join([Layer("mine", {"name": "a:B", "power": 2})], Open)
+    assert listing(settings, tree) == "name: a:B  # mine\npower: 2  # mine\n"
 
 
 def test_a_schema_describes_and_requires_nothing_but_names():

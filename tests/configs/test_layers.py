@@ -103,12 +103,18 @@ def test_each_value_knows_who_said_it(write):
         ("levels: [1]\nlevels: [2]", "not valid YAML: the key levels stands twice"),
         ("loss: {name: focal, name: other}", "the key name stands twice"),
         ("extend: a.yaml", "unknown key extend"),
+        ("optimiser: &a {lr: *a}", "a group holds itself, by an alias"),
     ],
 )
 def test_what_can_not_be_is_told(write, text, message):
     write("other.yaml", "extends: wrong.yaml")
     with pytest.raises(ConfigError, match=message):
         load_config(write("wrong.yaml", text), Settings)
+
+
+def test_a_value_that_holds_itself_is_refused():
+    with pytest.raises(ConfigError, match="the value holds itself"):
+        load_config(None, Settings, ["levels=&a [*a]"])
 
 
 def test_anchors_of_yaml_may_be_merged(write):

@@ -34,12 +34,12 @@ def test_tells_what_would_be_done_and_does_nothing(slides, tmp_path):
     assert result.exit_code == 1  # as a run would end
     lines = {line.partition(":")[0]: line for line in result.stdout.splitlines()}
     assert lines["a.tif"].startswith("a.tif: to screen")
-    assert lines["a.tif"].endswith("; 0.1 mm², 20 tiles")
+    assert lines["a.tif"].endswith("; 0.1 mm², 15 tiles")
     assert "none.tif: refused: " in lines["none.tif"]
     assert "--mpp" in lines["none.tif"]
     assert lines["broken.svs"].startswith("broken.svs: refused: ")
     assert "1 to screen (0.1 mm²), 0 with nothing to do, 2 refused" in result.stdout
-    assert "20 tiles at the pace of a few of a.tif (cric-fcos-light on " in result.stdout
+    assert "15 tiles at the pace of a few of a.tif (cric-fcos-light on " in result.stdout
     assert not (tmp_path / "out").exists()
 
 
@@ -62,9 +62,11 @@ def test_area_and_tiles_are_those_of_the_run_and_what_is_done_stays_done(slides,
 
 
 def test_a_strict_batch_tells_what_it_would_refuse(slides, tmp_path):
-    result = call(slides, tmp_path / "out", "--dry-run", "--mpp", "0.5", "--strict")
-    assert "a.tif: refused: " in result.stdout
-    assert "[strict]" in result.stdout or "--strict" in result.stdout
+    result = call(slides, tmp_path / "out", "--dry-run", "--mpp", "0.3", "--strict")
+    told = next(line for line in result.stdout.splitlines() if line.startswith("a.tif"))
+    assert told.startswith("a.tif: refused: ")
+    assert "not screened with --strict" in told
+    assert "[mpp-argument-unused]" in told
 
 
 def test_it_looks_from_here_alone(slides, tmp_path):
