@@ -104,6 +104,9 @@ def _of_grader(run: Path, card: ModelCard) -> Run:
 
 
 def _of_run(run: Path) -> Run:
+    for name in ("config.yaml", "validation.npz"):
+        if not (run / name).is_file():
+            raise ConfigError(f"{run}: no run of cytolibra train that has ended: it has no {name}")
     settings = load_config(run / "config.yaml", TrainSettings)
     _, fields = read_fields(settings)
     truth, found = load_cells(run / "validation.npz")
