@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from graders import grader_facts
 from lively import saved
 from PIL import Image
 from typer.testing import CliRunner
 
 from models import load_detector
+from models.card import read_card, save_card
+from models.grader import Grader, GraderConfig, save_grader
+from models.storage.graphs import GRADER_FILES, hash_graph
 from scripts.cli import build_app
 
 
@@ -108,3 +112,19 @@ def test_an_empty_slide_is_nothing_to_calibrate_on(model, tmp_path):
     result = export(model, tmp_path / "export", *learn)
     assert result.exit_code == 2
     assert "no tile with cells was found" in result.stderr
+
+
+def test_the_grader_of_a_second_look_is_exported_with_its_detector(model, coco, tmp_path):
+    card = read_card(model)
+    grader = Grader(GraderConfig(size=32), len(card.detector.classes))
+    facts = grader_facts(card.detector.classes, sha256=save_grader(grader, model))
+    save_card(card.model_copy(update={"second_look": facts}), model)
+    out = tmp_path / "export"
+    assert export(model, out).exit_code == 0
+    look = read_card(out).second_look
+    assert list(look.graphs) == ["openvino"]
+    assert look.graphs["openvino"].sha256 == hash_graph(out, "openvino", GRADER_FILES)
+    result, _, _ = screen(out, coco[1], tmp_path / "a", "--precision", "fp32")
+    assert "runtime-fallback" not in result.output
+    run = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert run["model"]["second_look"]["sha256"] == facts.sha256
