@@ -13,7 +13,7 @@ from configs import ConfigError
 if TYPE_CHECKING:
     from data.fields.fieldset import FieldSet
     from models import DenseDetector, ModelCard
-    from models.card import GraderGraphKind, GraphKind
+    from models.card import GraphKind
 
 
 class Target(StrEnum):
@@ -51,7 +51,6 @@ def export(
     DIR is a model of its own: `cytolibra screen --model DIR` takes it. A graph takes (1, H, W, 3)
     uint8 RGB at the model's mpp and gives raw outputs; decoding and NMS stay outside. With --data
     the average precision that bf16 and int8 lose is written into the sidecar, and "auto" heeds it.
-    For OpenVINO the grader of a second look is written as well, where the model has one.
     """
     from models import load_detector
     from models.storage.export import copy_model, save_onnx
@@ -65,9 +64,7 @@ def export(
         save_onnx(detector, out / "model.onnx")
         add_graph(card, out, "onnx")
     else:
-        examples = _Examples(calibration or [], tiles, mpp)
-        card = _export_openvino(detector, out, examples)
-        _export_grader(card, out, examples)
+        _export_openvino(detector, out, _read_tiles(calibration, detector, tiles, mpp))
         _measure_cost(out, fields)
     typer.echo(f"{detector.config.name} for {to.value}: {out}")
 
@@ -100,63 +97,35 @@ def _read_fields(
     return fields
 
 
-class _Examples:
-    """Slides from whose pixels int8 learns its ranges; none for a network as it is."""
-
-    def __init__(self, calibration: list[Path], count: int, mpp: float | None) -> None:
-        from pipeline.batch.discovery import discover
-        from pipeline.slides.mpp import check_mpp_argument
-
-        self.slides: list[Path] = []
-        self.wanted = bool(calibration)
-        self.count = count
-        self.mpp = mpp
-        if self.wanted:
-            check_mpp_argument(mpp)
-            jobs = discover(calibration, Path("nowhere"), with_images=mpp is not None).jobs
-            self.slides = [job.path for job in jobs]
-
-    def told(self, found: list[Any], what: str) -> str:
-        """What the sidecar says of them."""
-        return f"{len(found)} {what} of {len(self.slides)} slides or images" if found else ""
-
-
-def _export_openvino(detector: DenseDetector, out: Path, examples: _Examples) -> ModelCard:
-    from models.storage.export import copy_model, quantise, to_openvino
-    from models.storage.graphs import add_graph, save_openvino
+def _read_tiles(
+    calibration: list[Path] | None, detector: DenseDetector, count: int, mpp: float | None
+) -> tuple[list[Any], str]:
+    """Tiles to calibrate on, and what the sidecar says of them."""
+    from pipeline.batch.discovery import discover
+    from pipeline.slides.mpp import check_mpp_argument
     from pipeline.tiles.calibration import sample_tiles
 
-    tiles = []
-    if examples.wanted:
-        assert detector.card is not None
-        tiles = sample_tiles(examples.slides, detector.card.mpp, examples.count, examples.mpp)
+    if not calibration:
+        return [], ""
+    check_mpp_argument(mpp)
+    jobs = discover(calibration, Path("nowhere"), with_images=mpp is not None).jobs
+    assert detector.card is not None
+    found = sample_tiles([job.path for job in jobs], detector.card.mpp, count, mpp)
+    return found, f"{len(found)} tiles of {len(jobs)} slides or images"
+
+
+def _export_openvino(detector: DenseDetector, out: Path, tiles: tuple[list[Any], str]) -> None:
+    from models.storage.export import copy_model, quantise, to_openvino
+    from models.storage.graphs import add_graph, save_openvino
+
+    pixels, told = tiles
     network = to_openvino(detector)
-    if tiles:
-        network = quantise(network, tiles)
-    kind: GraphKind = "openvino-int8" if tiles else "openvino"
+    if pixels:
+        network = quantise(network, pixels)
+    kind: GraphKind = "openvino-int8" if pixels else "openvino"
     card = copy_model(detector, out)
     save_openvino(network, out, kind)
-    return add_graph(card, out, kind, examples.told(tiles, "tiles"))
-
-
-def _export_grader(card: ModelCard, out: Path, examples: _Examples) -> None:
-    """The same of the grader that looks again, where the model has one."""
-    look = card.second_look
-    if look is None:
-        return
-    from models.grader import GradingNetwork, load_grader
-    from models.storage.export import grader_to_openvino, quantise
-    from models.storage.graphs import GRADER_FILES, add_grader_graph, save_openvino
-    from pipeline.tiles.calibration import sample_crops
-
-    crops = []
-    if examples.wanted:
-        crops = sample_crops(examples.slides, look.mpp, look.size, examples.count, examples.mpp)
-    network = GradingNetwork(load_grader(out, look), look.temperature).eval()
-    graph = grader_to_openvino(network, look.size)
-    kind: GraderGraphKind = "openvino-int8" if crops else "openvino"
-    save_openvino(quantise(graph, crops) if crops else graph, out, kind, GRADER_FILES)
-    add_grader_graph(card, out, kind, examples.told(crops, "crops"))
+    add_graph(card, out, kind, told)
 
 
 def _measure_cost(folder: Path, fields: FieldSet | None) -> None:

@@ -17,9 +17,6 @@ from pipeline.tiles.tilereader import read_tile
 SIDE = 512
 """Model pixels: what a calibration tile's side is at most."""
 
-OF_TILE = 4
-"""Crops for a grader that are taken of one such tile."""
-
 
 def sample_tiles(
     slides: Sequence[Path],
@@ -54,45 +51,6 @@ def sample_tiles(
     if not tiles:
         raise ConfigError("--calibration: no tile with cells was found; name slides with cells")
     return tiles
-
-
-def sample_crops(
-    slides: Sequence[Path],
-    mpp: float,
-    size: int,
-    count: int,
-    slide_mpp: float | None = None,
-    seed: int = 0,
-) -> list[NDArray[np.uint8]]:
-    """Crops for a grader: the darkest squares of `sample_tiles`, where nuclei lie.
-
-    Args:
-        slides: their main files.
-        mpp: µm per pixel of the crops.
-        size: their side in pixels.
-        count: how many; fewer where the slides don't have as many.
-        slide_mpp: of slides that carry none.
-        seed: of the draw.
-
-    Raises:
-        SlideError: a slide can't be opened.
-        ConfigError: none has a crop with cells that can be read.
-    """
-    tiles = sample_tiles(slides, mpp, -(-count // OF_TILE), slide_mpp, seed)
-    crops = [crop for tile in tiles for crop in _darkest_squares(tile, size)]
-    if not crops:
-        raise ConfigError(f"--calibration: no slide is {size} px wide at {mpp:g} µm per pixel")
-    return crops[:count]
-
-
-def _darkest_squares(tile: NDArray[np.uint8], size: int) -> list[NDArray[np.uint8]]:
-    height, width = tile.shape[:2]
-    squares = [
-        tile[y : y + size, x : x + size]
-        for y in range(0, height - size + 1, size)
-        for x in range(0, width - size + 1, size)
-    ]
-    return sorted(squares, key=lambda square: float(square.mean()))[:OF_TILE]
 
 
 def _sample(

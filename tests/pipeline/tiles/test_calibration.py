@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from configs import ConfigError
-from pipeline.tiles.calibration import SIDE, sample_crops, sample_tiles
+from pipeline.tiles.calibration import SIDE, sample_tiles
 
 CELLS = {(300, 200): 40, (1300, 1100): 80, (640, 600): 120}
 """Size of each slide, and how dark its cells are."""
@@ -50,16 +50,3 @@ def test_empty_glass_is_no_tile(tmp_path):
     Image.fromarray(np.full((300, 300, 3), 240, np.uint8)).save(tmp_path / "blank.png")
     with pytest.raises(ConfigError, match="no tile with cells"):
         sample_tiles([tmp_path / "blank.png"], 0.5, 4, 0.5)
-
-
-def test_crops_for_a_grader_are_the_darkest_squares_of_their_tiles(slides):
-    crops = sample_crops(slides, 0.5, 100, 12, 0.5)
-    assert len(crops) == 12
-    assert {crop.shape for crop in crops} == {(100, 100, 3)}
-    (tile,) = sample_tiles(slides[1:2], 0.5, 1, 0.5)
-    steps = range(0, 401, 100)
-    grid = [tile[y : y + 100, x : x + 100].mean() for y in steps for x in steps]
-    of_one = sample_crops(slides[1:2], 0.5, 100, 4, 0.5)
-    assert sorted(crop.mean() for crop in of_one) == sorted(grid)[:4]
-    with pytest.raises(ConfigError, match=r"no slide is 513 px wide at 0\.5 µm"):
-        sample_crops(slides, 0.5, 513, 4, 0.5)
