@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.evaluation import FieldCells
+from data.evaluation import MAX_DETECTIONS, FieldCells
 from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError, Pixels
 from data.fields.regions import downsample_of
 from models.card import CombinationRule, ModelCard
-from pipeline.cells.naming import name_cells
 from pipeline.cells.second_look import combine
+from pipeline.cells.second_look import find_candidates as find_places
 from pipeline.flow import work_ahead
 from pipeline.geometry import Detections
 from pipeline.network.detector import TileDetector, own_thresholds
@@ -90,8 +90,7 @@ def find_candidates(found: Detections, card: ModelCard, floor: float) -> Candida
     """
     assert found.class_scores is not None
     abnormal = np.array(card.detector.is_abnormal)
-    floors = np.full(len(abnormal), floor)
-    places = name_cells(found, floors, abnormal, ONE_CELL, own_thresholds(card))
+    places = find_places(found, floor, abnormal, ONE_CELL, own_thresholds(card))
     return Candidates(found, places, found[found.class_scores.max(axis=1, initial=0) < floor])
 
 
@@ -127,6 +126,16 @@ def detect_fields(
         work_ahead(detect, tasks, threads=lanes, ahead=lanes) as found,
     ):
         yield from found
+
+
+def strongest(found: Detections, cells: int = 0) -> Detections:
+    """The best 1,000 detections of a field, or ten for each of its cells where that is more.
+
+    At the lowest scores a detector finds something at every place, and COCO's rules know a limit
+    too.
+    """
+    limit = max(MAX_DETECTIONS, 10 * cells)
+    return found[np.argsort(-found.scores, kind="stable")[:limit]]
 
 
 def to_field_cells(cells: Detections) -> FieldCells:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,16 +16,14 @@ from configs import ConfigError
 
 if TYPE_CHECKING:
     from data.evaluation import FieldCells
-    from data.fields.fieldset import Field, FieldSet
-    from data.fields.images import Pixels
+    from data.fields.fieldset import FieldSet
     from models import DenseDetector
     from models.card import FalseAlarms
+    from pipeline.geometry import Detections
     from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
+    from scripts.evaluation.second_look import Look
     from scripts.evaluation.thresholds import Chosen, Target
-
-LOWEST_SCORE = 0.01
-"""Detections below it can't move average precision by a visible amount."""
 
 
 def evaluate(
@@ -91,6 +90,13 @@ def evaluate(
     positive: Annotated[
         str | None, typer.Option(help="Least severe category of a label that counts as positive.")
     ] = None,
+    second_look: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model with a grader: both judges it with its second look and tells what "
+            "that changes; on, with it only; off, the detector alone. Default: both.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     runtime: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
     precision: Annotated[
@@ -113,50 +119,87 @@ def evaluate(
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
     from scripts.evaluation.evidence import draw
-    from scripts.evaluation.false_alarms import (
-        check_card_writable,
-        false_alarm_figures,
-    )
-    from scripts.evaluation.false_alarms import write_false_alarms as write_alarms
+    from scripts.evaluation.false_alarms import check_card_writable, false_alarm_figures
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.files import name_outputs, write_outputs
+    from scripts.evaluation.second_look import find_mode, look_figures
     from scripts.evaluation.thresholds import check_writable, read_targets, save_thresholds
     from scripts.telling import tell_doubts
 
     options = {"device": device, "name": runtime, "precision": precision}
     settings = validate(options, RuntimeSettings, "options")
     loaded = load_detector(model)
+    assert loaded.card is not None
+    mode = find_mode(loaded.card, second_look)
     targets = read_targets(at_sensitivity or [], at_precision or [], loaded.config)
     check_writable(loaded, bool(targets), write_thresholds, save_model)
     if write_false_alarms:
         check_card_writable(loaded.folder)
     fields = _read_fields(loaded, data, images)
     draws = draw(fields, by, level)
-    evidence, ran = _find(loaded, settings, fields)
-    figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **ran}}
+    found = find(loaded, settings, fields, mode != "off")
+    evidence = found.best
+    figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **found.ran}}
     figures["warnings"] = [doubt.model_dump() for doubt in fields.doubts]
+    if found.look and mode == "both":
+        figures["second_look"] = look_figures(found.look, found.alone, draws)
     if against:
-        figures["against"] = _compare(evidence, against, settings, draws)
+        figures["against"] = _compare(evidence, against, settings, draws, mode != "off")
     chosen, problem = _choose(evidence, targets, draws, data.name)
     figures |= {"operating": chosen.figures} if chosen else {}
-    alarms, unknown = _false_alarms(evidence, data.name)
+    alarms, _ = _false_alarms(evidence, data.name)
     figures |= {"false_alarms": false_alarm_figures(alarms)} if alarms else {}
     write_outputs(name_outputs(out), evidence, images, figures)
     _tell(figures, fields.notes, name_outputs(out).page)
     tell_doubts(fields)
     if problem:
         raise problem
-    if write_false_alarms and unknown:
-        raise unknown
-    if write_false_alarms and alarms:
-        assert loaded.card is not None
-        assert loaded.folder is not None
-        write_alarms(loaded.card, loaded.folder, alarms)
-        typer.echo(f"False alarms written: {loaded.folder}")
+    if write_false_alarms:
+        _write_false_alarms(loaded, found, mode, data.name)
     if chosen:
         new, _ = _false_alarms(evidence, data.name, dict(chosen.thresholds))
-        for folder in save_thresholds(loaded, chosen, new, write_thresholds, save_model):
+        looks = found.look is not None
+        for folder in save_thresholds(loaded, chosen, new, write_thresholds, save_model, looks):
             typer.echo(f"Thresholds written: {folder}")
+
+
+def _write_false_alarms(loaded: DenseDetector, found: Found, mode: str, data: str) -> None:
+    """Into the model's card: of the detector alone, after its second look, or of both."""
+    from scripts.evaluation.false_alarms import write_false_alarms
+
+    card, folder = loaded.card, loaded.folder
+    assert card is not None
+    assert folder is not None
+    sides = [(found.alone, False)] if mode != "on" else []
+    sides += [(found.look.evidence, True)] if found.look else []
+    for evidence, looks in sides:
+        alarms, unknown = _false_alarms(evidence, data)
+        if alarms is None:
+            assert unknown is not None
+            raise unknown
+        card = write_false_alarms(card, folder, alarms, looks)
+    loaded.card = card  # thresholds that are written after it keep them
+    typer.echo(f"False alarms written: {folder}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model found on fields.
+
+    Attributes:
+        alone: by its detector.
+        look: by its second look; None where there was none.
+        ran: which weights, in which runtime and precision.
+    """
+
+    alone: Evidence
+    look: Look | None
+    ran: dict[str, str | None]
+
+    @property
+    def best(self) -> Evidence:
+        """What a screening with these settings would go by."""
+        return self.look.evidence if self.look else self.alone
 
 
 def _false_alarms(
@@ -197,7 +240,8 @@ def measure(
     """All figures of a detector on annotated fields.
 
     Args:
-        detector: made with so low a threshold that all of the curves is there (`LOWEST_SCORE`).
+        detector: made with so low a threshold that all of the curves is there: see
+            `scripts.candidates.LOWEST_SCORE`.
         fields: with the detector's classes.
         by: what is drawn anew for the intervals: "field", "slide" or "patient".
         level: of the intervals.
@@ -212,21 +256,25 @@ def measure(
 
 
 def gather(detector: TileDetector, fields: FieldSet) -> Evidence:
-    """Truth and detections of every field.
+    """Truth and detections of every field, of the detector alone; see `_gather`."""
+    return _gather(detector, fields)[0]
 
-    Of a field the best 1,000 detections count, or ten for each of its cells where that is more: at
-    the lowest scores a detector finds something at every place, and COCO's rules know a limit too.
+
+def _gather(detector: TileDetector, fields: FieldSet) -> tuple[Evidence, list[Detections]]:
+    """Truth and detections of every field; the latter also with the scores of all classes.
+
+    Of a field the strongest count; see `scripts.candidates.strongest`.
     """
     import numpy as np
 
-    from data.evaluation import MAX_DETECTIONS, most_certain
+    from scripts.candidates import strongest, to_field_cells
     from scripts.evaluation.evidence import Evidence
 
-    truth, found = _detect(detector, fields)
-    limits = [max(MAX_DETECTIONS, 10 * len(cells)) for cells in truth]
-    found = [most_certain(cells, limit) for cells, limit in zip(found, limits, strict=True)]
+    truth, detected = _detect(detector, fields)
+    detected = [strongest(one, len(cells)) for one, cells in zip(detected, truth, strict=True)]
     thresholds = [detector.card.thresholds[name] for name in fields.classes]
-    return Evidence(fields, detector.card, truth, found, np.array(thresholds))
+    found = [to_field_cells(one) for one in detected]
+    return Evidence(fields, detector.card, truth, found, np.array(thresholds)), detected
 
 
 def _read_fields(loaded: DenseDetector, data: Path, images: Path) -> FieldSet:
@@ -238,23 +286,28 @@ def _read_fields(loaded: DenseDetector, data: Path, images: Path) -> FieldSet:
     return cut_fields(read_annotated(data, images, loaded.config.classes), loaded.card.mpp)
 
 
-def _find(
-    loaded: DenseDetector, settings: RuntimeSettings, fields: FieldSet
-) -> tuple[Evidence, dict[str, str | None]]:
-    """The evidence, and what made it."""
+def find(loaded: DenseDetector, settings: RuntimeSettings, fields: FieldSet, looks: bool) -> Found:
+    """What a model finds, with its second look where it has one and is to look."""
+    from pipeline.cells.second_look import SecondLookSettings
     from pipeline.network.detector import TileDetector
+    from scripts.candidates import LOWEST_SCORE
+    from scripts.evaluation.second_look import look_again
 
-    detector = TileDetector(loaded, settings, LOWEST_SCORE)
-    evidence = gather(detector, fields)
+    detector = TileDetector(loaded, settings, LOWEST_SCORE, SecondLookSettings(enabled=looks))
+    alone, found = _gather(detector, fields)
     ran = detector.runtime
     if ran.fallback:
         typer.echo(f"note: {ran.fallback}", err=True)
-    made_by = {"model": detector.card.name, "sha256": ran.sha256}
-    return evidence, {**made_by, "runtime": ran.name, "precision": ran.precision}
+    made_by: dict[str, str | None] = {"model": detector.card.name, "sha256": ran.sha256}
+    made_by |= {"runtime": ran.name, "precision": ran.precision}
+    if detector.second_look is None:
+        return Found(alone, None, made_by)
+    look = look_again(detector, alone, found)
+    return Found(alone, look, made_by | {"second_look": look.sha256})
 
 
 def _compare(
-    evidence: Evidence, against: str, settings: RuntimeSettings, draws: Draws
+    evidence: Evidence, against: str, settings: RuntimeSettings, draws: Draws, looks: bool
 ) -> dict[str, Any]:
     from models import load_detector
     from scripts.evaluation.against import differences, is_kept, read_kept, rename
@@ -265,9 +318,9 @@ def _compare(
             "ap50": differences(evidence, read_kept(against, evidence), draws),
         }
     loaded = load_detector(against)
-    other, ran = _find(loaded, settings, evidence.fields)
-    other = rename(other.found, loaded.config.classes, evidence)
-    return {**ran, "model": against, "ap50": differences(evidence, other, draws)}
+    found = find(loaded, settings, evidence.fields, looks)
+    other = rename(found.best.found, loaded.config.classes, evidence)
+    return {**found.ran, "model": against, "ap50": differences(evidence, other, draws)}
 
 
 def _choose(
@@ -287,6 +340,7 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
         against_table,
         false_alarm_table,
         figures_table,
+        look_table,
         operating_table,
     )
 
@@ -294,6 +348,8 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
     console.print(figures_table(figures, figures["settings"]["model"]))
+    if "second_look" in figures:
+        console.print(look_table(figures["second_look"], figures["intervals"]["level"]))
     if "false_alarms" in figures:
         console.print(false_alarm_table(figures["false_alarms"]))
     if "operating" in figures:
@@ -303,38 +359,17 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
     console.print(f"All figures: {page}", soft_wrap=True, highlight=False)
 
 
-def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells], list[FieldCells]]:
+def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells], list[Detections]]:
     """Truth and detections of every field, in the field's own pixels."""
-    import numpy as np
-
-    from data.evaluation import FieldCells
-    from data.fields.regions import downsample_of
-    from pipeline.flow import work_ahead
+    from data.fields.images import ImageError
+    from scripts.candidates import detect_fields, truth_of
     from scripts.slides import images_of
 
-    images = images_of(fields)
-
-    def read(index: int) -> tuple[Field, Pixels]:
-        field = fields.fields[index]
-        downsample = downsample_of(field, detector.card.mpp)
-        size = (round(field.width / downsample), round(field.height / downsample))
-        return field, images.whole(index, size)
-
-    def detect(task: tuple[Field, Pixels]) -> FieldCells:
-        field, pixels = task
-        cells = detector.detect([pixels])[0]
-        height, width = pixels.shape[:2]
-        scale = np.tile([field.width / width, field.height / height], 2)
-        nowhere = np.zeros(len(cells), bool)
-        return FieldCells(cells.boxes * scale, cells.labels, cells.scores, nowhere)
-
-    truth = [
-        FieldCells(field.boxes, field.labels, np.ones(len(field.labels)), field.crowd)
-        for field in fields.fields
-    ]
-    count, lanes = len(truth), detector.lanes
-    with (  # one thread reads: the slides that are open are its own
-        work_ahead(read, range(count), threads=1, ahead=lanes) as tasks,
-        work_ahead(detect, tasks, threads=lanes, ahead=lanes) as found,
+    truth, found = truth_of(fields), []
+    for one in track(
+        detect_fields(detector, images_of(fields), fields), "Fields", total=len(truth)
     ):
-        return truth, list(track(found, "Fields", total=count))
+        if isinstance(one, ImageError):
+            raise one
+        found.append(one)
+    return truth, found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,13 @@ from configs import ConfigError
 if TYPE_CHECKING:
     from data.fields.fieldset import FieldSet
     from models import DenseDetector, ModelCard
-    from models.card import GraphKind
+    from models.card import GraderGraphKind, GraphKind
+    from pipeline.network.detector import TileDetector
+    from pipeline.slides.slide import Slide
+
+
+CROPS_A_TILE = 6
+"""Crops of a calibration tile that a grader's ranges are learned from: hundreds do."""
 
 
 class Target(StrEnum):
@@ -46,11 +53,13 @@ def export(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of these fields' images.")] = None,
 ) -> None:
-    """Writes a model's network for OpenVINO or as ONNX, and what reduced precision costs.
+    """Writes a model's networks for OpenVINO or as ONNX, and what reduced precision costs.
 
     DIR is a model of its own: `cytolibra screen --model DIR` takes it. A graph takes (1, H, W, 3)
     uint8 RGB at the model's mpp and gives raw outputs; decoding and NMS stay outside. With --data
     the average precision that bf16 and int8 lose is written into the sidecar, and "auto" heeds it.
+    The grader of a second look is exported beside its detector; int8 learns its ranges from crops
+    of what that finds on the calibration tiles.
     """
     from models import load_detector
     from models.storage.export import copy_model, save_onnx
@@ -63,8 +72,12 @@ def export(
         card = copy_model(detector, out)
         save_onnx(detector, out / "model.onnx")
         add_graph(card, out, "onnx")
+        if card.second_look:
+            typer.echo("note: the second look's grader is exported for OpenVINO only", err=True)
     else:
-        _export_openvino(detector, out, _read_tiles(calibration, detector, tiles, mpp))
+        crops = CropCollector(detector)
+        _export_openvino(detector, out, _read_tiles(calibration, detector, tiles, mpp, crops))
+        _export_grader(detector, out, crops.crops, bool(calibration))
         _measure_cost(out, fields)
     typer.echo(f"{detector.config.name} for {to.value}: {out}")
 
@@ -98,7 +111,11 @@ def _read_fields(
 
 
 def _read_tiles(
-    calibration: list[Path] | None, detector: DenseDetector, count: int, mpp: float | None
+    calibration: list[Path] | None,
+    detector: DenseDetector,
+    count: int,
+    mpp: float | None,
+    crops: CropCollector,
 ) -> tuple[list[Any], str]:
     """Tiles to calibrate on, and what the sidecar says of them."""
     from pipeline.batch.discovery import discover
@@ -110,7 +127,8 @@ def _read_tiles(
     check_mpp_argument(mpp)
     jobs = discover(calibration, Path("nowhere"), with_images=mpp is not None).jobs
     assert detector.card is not None
-    found = sample_tiles([job.path for job in jobs], detector.card.mpp, count, mpp)
+    visit = crops if detector.card.second_look else None
+    found = sample_tiles([job.path for job in jobs], detector.card.mpp, count, mpp, visit=visit)
     return found, f"{len(found)} tiles of {len(jobs)} slides or images"
 
 
@@ -126,6 +144,91 @@ def _export_openvino(detector: DenseDetector, out: Path, tiles: tuple[list[Any],
     card = copy_model(detector, out)
     save_openvino(network, out, kind)
     add_graph(card, out, kind, told)
+
+
+class CropCollector:
+    """Crops of what a detector takes for cells on calibration tiles, for a grader in int8.
+
+    Args:
+        detector: of the model; without a second look nothing is collected.
+
+    Attributes:
+        crops: (S, S, 3) RGB each; of each tile the surest, up to `CROPS_A_TILE`.
+    """
+
+    def __init__(self, detector: DenseDetector) -> None:
+        self._detector = detector
+        self._at_work: TileDetector | None = None
+        self.crops: list[Any] = []
+
+    def __call__(self, slide: Slide, pixels: Any, origin: tuple[float, float]) -> None:
+        """See `pipeline.tiles.calibration.Visit`."""
+        import numpy as np
+
+        from pipeline.cells.crops import read_crop
+        from scripts.candidates import find_candidates
+
+        card = self._detector.card
+        assert card is not None
+        assert card.second_look is not None
+        facts = card.second_look
+        (found,) = self._runner().detect([pixels])
+        places = find_candidates(found, card, facts.floor)
+        best = np.argsort(-places.scores, kind="stable")[:CROPS_A_TILE]
+        centers = places.places.centers[best] * card.mpp / slide.mpp + origin
+        for center in centers:
+            crop = read_crop(slide, center, facts.size, facts.mpp / slide.mpp)
+            if crop is not None:
+                self.crops.append(crop)
+
+    def _runner(self) -> TileDetector:
+        from pipeline.network.detector import RuntimeSettings, TileDetector
+        from scripts.candidates import LOWEST_SCORE
+
+        if self._at_work is None:
+            settings = RuntimeSettings(device="cpu", precision="fp32")
+            self._at_work = TileDetector(self._detector, settings, LOWEST_SCORE)
+        return self._at_work
+
+
+def _export_grader(detector: DenseDetector, out: Path, crops: list[Any], int8: bool) -> None:
+    """The network of the model's second look, where it has one, as the detector's."""
+    from models.card import read_card
+    from models.grader import GradingNetwork, load_grader
+    from models.storage.export import grader_to_openvino, quantise
+    from models.storage.graphs import GRADER_FILES, add_grader_graph, save_openvino
+
+    assert detector.card is not None
+    assert detector.folder is not None
+    facts = detector.card.second_look
+    if facts is None:
+        return
+    if int8 and not crops:
+        raise ConfigError("--calibration: on no tile anything was found that a grader looks at")
+    network = GradingNetwork(load_grader(detector.folder, facts), facts.temperature).eval()
+    graph = grader_to_openvino(network, facts.size)
+    if int8:
+        graph = quantise(graph, crops)
+    kind: GraderGraphKind = "openvino-int8" if int8 else "openvino"
+    save_openvino(graph, out, kind, GRADER_FILES)
+    told = f"{len(crops)} crops of what the detector found" if int8 else ""
+    add_grader_graph(read_card(out), out, kind, told)
+
+
+def _measure_look_cost(folder: Path, fields: FieldSet) -> None:
+    """Writes into the sidecar what int8 of both networks loses with the second look."""
+    from models.card import read_card, save_card
+
+    card = read_card(folder)
+    look = card.second_look
+    if look is None or not {"openvino-int8"} <= set(card.graphs) & set(look.graphs):
+        return
+    exact, found = (_figures(folder, name, fields, looks=True) for name in ("fp32", "int8"))
+    costs = {f"int8_cost/{name}": round(exact[name] - found[name], 4) for name in exact}
+    told = ", ".join(f"{name} {-cost:+.4f}" for name, cost in costs.items())
+    typer.echo(f"with the second look, int8: {told}")
+    look = look.model_copy(update={"metrics": look.metrics | costs})
+    save_card(card.model_copy(update={"second_look": look}), folder)
 
 
 def _measure_cost(folder: Path, fields: FieldSet | None) -> None:
@@ -145,6 +248,7 @@ def _measure_cost(folder: Path, fields: FieldSet | None) -> None:
         )
     measured_on = f"{len(fields.fields)} fields, {sum(fields.class_counts())} cells"
     save_card(card.model_copy(update={"ap_cost": costs, "ap_cost_data": measured_on}), folder)
+    _measure_look_cost(folder, fields)
 
 
 def _reduced(card: ModelCard) -> list[str]:
@@ -154,16 +258,19 @@ def _reduced(card: ModelCard) -> list[str]:
     return ["bf16"] * computes_bf16() + ["int8"] * ("openvino-int8" in card.graphs)
 
 
-def _figures(folder: Path, precision: str, fields: FieldSet) -> dict[str, float]:
+def _figures(
+    folder: Path, precision: str, fields: FieldSet, looks: bool = False
+) -> dict[str, float]:
+    """AP50 of abnormal, any, and the mean of classes, with the second look or without."""
     from configs import validate
     from models import load_detector
-    from pipeline.network.detector import RuntimeSettings, TileDetector
-    from scripts.evaluate import LOWEST_SCORE, measure
+    from pipeline.network.detector import RuntimeSettings
+    from scripts.evaluate import find
+    from scripts.evaluation.precision import CLASS_MEAN, ap50
 
     options = {"device": "cpu", "name": "openvino", "precision": precision}
     settings = validate(options, RuntimeSettings, "options")
-    found = measure(TileDetector(load_detector(folder), settings, LOWEST_SCORE), fields)
-    pooled = {f"ap50/{name}": group["ap50"] for name, group in found["pooled"].items()}
-    return {
-        n: value for n, value in (pooled | {"map50": found["map50"]}).items() if value is not None
-    }
+    found = ap50(find(load_detector(folder), settings, fields, looks).best)
+    figures = {f"ap50/{name}": value for name, value in found["pooled"].items()}
+    figures["map50"] = found["means"][CLASS_MEAN]
+    return {name: round(value, 4) for name, value in figures.items() if math.isfinite(value)}

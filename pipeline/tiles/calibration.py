@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,9 @@ from pipeline.tiles.tilereader import read_tile
 SIDE = 512
 """Model pixels: what a calibration tile's side is at most."""
 
+Visit = Callable[[Slide, NDArray[np.uint8], tuple[float, float]], None]
+"""Gets a slide, the pixels of one of its tiles, and where that begins in level-0 pixels."""
+
 
 def sample_tiles(
     slides: Sequence[Path],
@@ -24,6 +27,7 @@ def sample_tiles(
     count: int,
     slide_mpp: float | None = None,
     seed: int = 0,
+    visit: Visit | None = None,
 ) -> list[NDArray[np.uint8]]:
     """Tiles with cells, drawn evenly over slides.
 
@@ -33,6 +37,7 @@ def sample_tiles(
         count: how many tiles; fewer where the slides don't have as many.
         slide_mpp: of slides that carry none.
         seed: of the draw.
+        visit: is shown each tile while its slide is open.
 
     Returns:
         (H, W, 3) RGB, of at most `SIDE` px a side.
@@ -47,14 +52,18 @@ def sample_tiles(
     for done, index in enumerate(order):
         share = -(-(count - len(tiles)) // (len(order) - done))
         with open_slide(slides[index], slide_mpp) as slide:
-            tiles += _sample(slide, model_mpp, share, rng)
+            tiles += _sample(slide, model_mpp, share, rng, visit)
     if not tiles:
         raise ConfigError("--calibration: no tile with cells was found; name slides with cells")
     return tiles
 
 
 def _sample(
-    slide: Slide, model_mpp: float, count: int, rng: np.random.Generator
+    slide: Slide,
+    model_mpp: float,
+    count: int,
+    rng: np.random.Generator,
+    visit: Visit | None,
 ) -> list[NDArray[np.uint8]]:
     plan = _plan(slide, model_mpp)
     found: list[NDArray[np.uint8]] = []
@@ -64,6 +73,9 @@ def _sample(
         tile = read_tile(slide, plan.grid, index)
         if not len(tile.unread):
             found.append(tile.pixels)
+            if visit is not None:
+                left, top = plan.grid.regions(np.array([index]))[0, :2].tolist()
+                visit(slide, tile.pixels, (left, top))
     return found
 
 

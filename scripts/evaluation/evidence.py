@@ -69,7 +69,7 @@ class Evidence:
     @cached_property
     def pooled(self) -> Pooled:
         """Matches of all abnormal classes merged, and of all classes."""
-        return _pool(self.truth, self.found, self.abnormal)
+        return match_pooled(self.truth, self.found, self.abnormal)
 
     @cached_property
     def reported(self) -> list[FieldCells]:
@@ -84,7 +84,7 @@ class Evidence:
     @cached_property
     def reported_pooled(self) -> Pooled:
         """`pooled` of what is reported."""
-        return _pool(self.truth, self.reported, self.abnormal)
+        return match_pooled(self.truth, self.reported, self.abnormal)
 
     @cached_property
     def mm2(self) -> NDArray[np.float64] | None:
@@ -155,8 +155,9 @@ def finite(value: float) -> float | None:
     return round(float(value), 4) + 0.0 if math.isfinite(value) else None
 
 
-def _pool(
+def match_pooled(
     truth: Sequence[FieldCells], found: Sequence[FieldCells], abnormal: Sequence[bool]
 ) -> Pooled:
+    """Matches of all abnormal classes merged, and of all classes, an entry a field."""
     groups = pooled_classes(abnormal).items()
     return {name: match_fields(*pool(truth, found, members), 1, 0) for name, members in groups}

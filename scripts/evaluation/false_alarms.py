@@ -136,13 +136,31 @@ def check_card_writable(folder: Path | None) -> None:
         raise ConfigError("--write-false-alarms: a shipped model stays as it is; copy its folder")
 
 
-def write_false_alarms(card: ModelCard, folder: Path, alarms: FalseAlarms) -> None:
+def write_false_alarms(
+    card: ModelCard, folder: Path, alarms: FalseAlarms, looks: bool = False
+) -> ModelCard:
     """Writes them into a model's sidecar.
+
+    Args:
+        card: of the model.
+        folder: likewise.
+        alarms: what is reported by chance.
+        looks: whether that was with the second look.
+
+    Returns:
+        The card as written.
 
     Raises:
         ConfigError: it can't be written.
     """
+    if looks:
+        assert card.second_look is not None
+        look = card.second_look.model_copy(update={"false_alarms": alarms})
+        card = card.model_copy(update={"second_look": look})
+    else:
+        card = card.model_copy(update={"false_alarms": alarms})
     try:
-        save_card(card.model_copy(update={"false_alarms": alarms}), folder)
+        save_card(card, folder)
     except OSError as error:
         raise ConfigError(f"{folder}: can't be written: {error.strerror}") from error
+    return card

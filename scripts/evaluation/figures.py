@@ -172,11 +172,15 @@ def _calibration(evidence: Evidence) -> Figures:
     pooled = {name: join(by_field) for name, by_field in evidence.pooled.items()}
     return {
         "from_score": CALIBRATED_FROM,
-        **{name: _bins(reliability(part)) for name, part in {NAMED: named, **pooled}.items()},
+        **{
+            name: describe_bins(reliability(part))
+            for name, part in {NAMED: named, **pooled}.items()
+        },
     }
 
 
-def _bins(bins: Reliability) -> Figures:
+def describe_bins(bins: Reliability) -> Figures:
+    """Errors of calibration, and what a reliability diagram shows."""
     return {
         "ece": finite(bins.error),
         "excess": finite(bins.excess),

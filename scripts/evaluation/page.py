@@ -12,7 +12,7 @@ from pipeline.reports.report import software_versions
 from scripts.evaluation import plots
 from scripts.evaluation.errors import ErrorPicture, false_alarms, missed_cells, take_pictures
 from scripts.evaluation.evidence import Evidence
-from scripts.evaluation.figures import Figures
+from scripts.evaluation.figures import NAMED, Figures
 from scripts.evaluation.table import against_rows, how_drawn, percent, show, spread
 
 
@@ -30,7 +30,8 @@ def render(evidence: Evidence, figures: Figures) -> str:
         missed=[_view(evidence, picture) for picture in take_pictures(evidence, missed)],
         alarms=[_view(evidence, picture) for picture in take_pictures(evidence, alarms)],
         totals={"missed": len(missed), "alarms": len(alarms)},
-        differences=against_rows(figures["against"]) if "against" in figures else (),
+        differences=_rows(figures, "against"),
+        looked=_rows(figures, "second_look"),
         software=software_versions(),
         show=show,
         spread=spread,
@@ -46,9 +47,18 @@ def _draw(evidence: Evidence, figures: Figures) -> dict[str, str]:
         "confusion": plots.draw_confusion(figures["confusion"]),
         "calibration": plots.draw_calibration(figures["calibration"]),
     }
-    if "against" in figures:
-        pictures["against"] = plots.draw_differences(against_rows(figures["against"]))
+    for key in ("against", "second_look"):
+        if key in figures:
+            pictures[key] = plots.draw_differences(_rows(figures, key))
+    if "second_look" in figures:
+        grades = figures["second_look"]["grades"]
+        pictures["grades"] = plots.draw_calibration(grades, (NAMED, "abnormal"), "right")
     return pictures
+
+
+def _rows(figures: Figures, key: str) -> Sequence[tuple[str, Figures]]:
+    """Differences of AP50, a line each; none where nothing was compared."""
+    return against_rows(figures[key]) if key in figures else ()
 
 
 def _meaning(name: str) -> str:

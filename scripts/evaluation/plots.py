@@ -156,10 +156,11 @@ def _draw_cell(axis: Axes, row: int, column: int, count: int, share: float, corn
 
 
 @_drawn
-def draw_calibration(calibration: Figures) -> tuple[Figure, str]:
-    """Reliability diagrams: the share of detections that are right by their score."""
-    names = (NAMED, *POOLED)
-    figure = Figure(figsize=(6.9, 2.7), layout="constrained")
+def draw_calibration(
+    calibration: Figures, names: Sequence[str] = (NAMED, *POOLED), right: str = "hits"
+) -> tuple[Figure, str]:
+    """Reliability diagrams: the share of what is said that is right by its score."""
+    figure = Figure(figsize=(2.3 * len(names), 2.7), layout="constrained")
     for name, axis in zip(names, figure.subplots(1, len(names), sharey=True), strict=True):
         entry = calibration[name]
         score, hits = np.array(entry["bins"]["score"]), np.array(entry["bins"]["hits"])
@@ -175,7 +176,7 @@ def draw_calibration(calibration: Figures) -> tuple[Figure, str]:
         axis.grid(visible=True)
         ece = "–" if entry["ece"] is None else f"{entry['ece']:.3f}"
         axis.text(0.0, 0.97, f"ECE {ece}", va="top")
-    figure.axes[0].set_ylabel("share that are hits")
+    figure.axes[0].set_ylabel(f"share that are {right}")
     return figure, "Reliability diagrams"
 
 

@@ -71,6 +71,20 @@ def operating_table(operating: Figures) -> Table:
     return table
 
 
+def look_table(look: Figures, level: float) -> Table:
+    """AP50 with the second look and without, and whether the grader's probabilities hold."""
+    table = against_table(look | {"model": "the detector alone"}, level)
+    table.title = "With the second look against the detector alone, AP50"
+    grades = look["grades"]
+    table.caption = (
+        f"{table.caption}. The grader alone: right among the classes for {show(grades['right'])} "
+        f"of {grades['cells']} cells that were found; calibration error "
+        f"{show(grades['named']['ece'])} of its likeliest answer, "
+        f"{show(grades['abnormal']['ece'])} of abnormal, at {grades['places']} places"
+    )
+    return table
+
+
 def against_table(against: Figures, level: float) -> Table:
     """AP50 of two models and the difference."""
     table = _table(

@@ -17,7 +17,7 @@ from data.evaluation import (
     threshold_for_precision,
     threshold_for_sensitivity,
 )
-from models import DenseDetector, DetectorConfig
+from models import DenseDetector, DetectorConfig, ModelCard
 from models.card import SIDECAR, ZOO, FalseAlarms, save_card
 from models.storage.graphs import copy_files
 from scripts.evaluation.evidence import Draws, Evidence
@@ -204,6 +204,7 @@ def save_thresholds(
     alarms: FalseAlarms | None,
     write: bool,
     copy: Path | None,
+    looks: bool = False,
 ) -> list[Path]:
     """Writes the thresholds into the model's sidecar, or into that of a copy, or both.
 
@@ -214,6 +215,7 @@ def save_thresholds(
             old ones holds no more.
         write: whether the model's own sidecar is written.
         copy: a folder for a copy of the model.
+        looks: whether they are of the scores after the second look.
 
     Returns:
         The folders that have them.
@@ -223,12 +225,7 @@ def save_thresholds(
     """
     assert detector.card is not None
     assert detector.folder is not None
-    new = {
-        "thresholds": dict(chosen.thresholds),
-        "threshold_rule": chosen.rule,
-        "false_alarms": alarms,
-    }
-    card = detector.card.model_copy(update=new)
+    card = with_thresholds(detector.card, chosen, alarms, looks)
     folders = [folder for folder in (detector.folder if write else None, copy) if folder]
     for folder in folders:
         try:
@@ -238,3 +235,22 @@ def save_thresholds(
         except OSError as error:
             raise ConfigError(f"{folder}: can't be written: {error.strerror}") from error
     return folders
+
+
+def with_thresholds(
+    card: ModelCard, chosen: Chosen, alarms: FalseAlarms | None, looks: bool
+) -> ModelCard:
+    """A card with new thresholds, of the detector alone or after its second look."""
+    thresholds = dict(chosen.thresholds)
+    if not looks:
+        new = {"thresholds": thresholds, "threshold_rule": chosen.rule, "false_alarms": alarms}
+        return card.model_copy(update=new)
+    assert card.second_look is not None
+    look = card.second_look.model_copy(
+        update={
+            "thresholds": thresholds,
+            "false_alarms": alarms,
+            "training": card.second_look.training | {"threshold_rule": chosen.rule},
+        }
+    )
+    return card.model_copy(update={"second_look": look})

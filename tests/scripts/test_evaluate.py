@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from data.annotations import read_coco
 from models import load_detector
 from pipeline.network.detector import RuntimeSettings, TileDetector
+from scripts.candidates import LOWEST_SCORE
 from scripts.cli import build_app
-from scripts.evaluate import LOWEST_SCORE, _detect, measure
+from scripts.evaluate import _detect, measure
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,397 @@
+"""The rule of a second look, out of fold: ``python -m scripts.second_look_rule RUN... --write M``.
+
+Each RUN is a grader's training (``cytolibra train --config train/grader``) whose detector and
+grader both left a fold of the fields out, and judged it. The rule has four numbers. They are chosen
+by cross-validation over these folds: for each fold by all others, so that what is told of the
+chosen rule was never chosen on; what MODEL's card gets is then chosen on all. So are its
+thresholds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from configs import ConfigError, CytoLibraError, load_config
+from data.evaluation import FieldCells, Matches, confidence, fit_temperature, match_classes
+from data.evaluation.bootstrap import resampled_ap
+from data.fields.fieldset import FieldSet
+from models.card import ZOO, CombinationRule, FalseAlarms, ModelCard, read_card, save_card
+from scripts.evaluation.evidence import Draws, draw, finite, judged_mm2, match_pooled
+from scripts.evaluation.evidence import reported as report_of
+from scripts.evaluation.false_alarms import describe_fields, false_alarm_figures, slides_of
+from scripts.evaluation.table import false_alarm_table, show, spread
+from scripts.training.grader_judge import LookEvidence, load_evidence
+from scripts.training.grader_run import EVIDENCE
+from scripts.training.grader_settings import GraderTrainSettings
+from scripts.training.judge import THRESHOLD_RULE, thresholds_of
+from scripts.training.sources import DataSettings, read_sources
+
+GRID: Mapping[str, Sequence[float]] = {
+    "background": (0.0, 0.2, 0.4),
+    "share": (0.5, 1.0),
+    "evidence": (0.15, 0.3, 0.5),
+    "grade": (0.15, 0.3, 0.5),
+}
+"""Exponents that are tried: few, coarse, so that there is little to fit by chance."""
+
+MANY_CELLS = 100
+"""Cells of a class from which on its AP50 is steady enough to choose by."""
+
+Parts = Mapping[str, Sequence[Matches]]
+"""Matches by field: "abnormal", and each class."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What a run says of the fields that it left out.
+
+    Attributes:
+        fields: these.
+        evidence: of its detector and grader.
+        card: of its model.
+    """
+
+    fields: FieldSet
+    evidence: LookEvidence
+    card: ModelCard
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A rule that was chosen, and what it is worth.
+
+    Attributes:
+        rule: chosen on all folds, for the card.
+        of_fold: chosen for each fold on all others.
+        temperatures: of each fold's grader, fitted on all others.
+        found: what each field has with its own fold's rule and temperature.
+    """
+
+    rule: CombinationRule
+    of_fold: Sequence[CombinationRule]
+    temperatures: Sequence[float]
+    found: Sequence[FieldCells]
+
+
+def main() -> None:
+    """Chooses the rule of a second look on fields that neither detector nor grader saw."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of graders' trainings")
+    parser.add_argument(
+        "--write", type=Path, metavar="MODEL", help="folder of the model that gets the rule"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where all figures go")
+    parser.add_argument("--by", default="field", help="field, slide or patient: what is drawn anew")
+    parser.add_argument("--level", type=float, default=0.95, help="of the intervals")
+    parser.add_argument("--data", default="out of fold", help="what the fields are called")
+    try:
+        _run(parser.parse_args())
+    except CytoLibraError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _run(options: argparse.Namespace) -> None:
+    card = _writable(options.write) if options.write else None
+    folds = [read_fold(run) for run in options.runs]
+    check_folds(folds, options.runs, card)
+    choice = choose_rule(folds)
+    fields = _together(folds)
+    draws = draw(fields, options.by, options.level)
+    figures = judge_choice(folds, choice, draws)
+    console = Console()
+    console.print(_table(figures, len(fields.fields)))
+    final = _with_rule(folds, choice.temperatures, choice.rule)
+    truth = [cells for fold in folds for cells in fold.evidence.truth]
+    config = folds[0].card.detector
+    thresholds = thresholds_of(truth, final, config)
+    alarms = _false_alarms(fields, truth, final, config, thresholds, options.data)
+    figures |= {"thresholds": thresholds}
+    if alarms:
+        figures |= {"false_alarms": false_alarm_figures(alarms)}
+        console.print(false_alarm_table(figures["false_alarms"]))
+    if options.out:
+        _write_json(options.out, figures)
+    if card is not None:
+        told = (
+            f"out of fold on {len(fields.fields)} fields of {len(folds)} runs "
+            f"({options.data}); figures by the rule that the other folds chose"
+        )
+        _write(card, options.write, choice.rule, thresholds, alarms, figures, told)
+        console.print(f"Rule, thresholds and figures written: {options.write}", soft_wrap=True)
+
+
+def read_fold(run: Path) -> Fold:
+    """What a run left out, and what was found there.
+
+    Raises:
+        ConfigError: the folder is no grader's training, or its evidence is of other fields.
+    """
+    if not (run / "config.yaml").is_file():
+        raise ConfigError(f"{run}: no folder of cytolibra train: it has no config.yaml")
+    settings = load_config(run / "config.yaml", GraderTrainSettings)
+    card = read_card(run / "model")
+    data = DataSettings(train=settings.data.train, val=settings.data.val, mpp=card.mpp)
+    fields = read_sources(data, card.detector.classes).val
+    evidence = load_evidence(run / EVIDENCE)
+    if len(evidence.truth) != len(fields.fields):
+        raise ConfigError(
+            f"{run}: its {EVIDENCE} has {len(evidence.truth)} fields, its data "
+            f"{len(fields.fields)}: images that can't be read, or that have changed"
+        )
+    return Fold(fields, evidence, card)
+
+
+def check_folds(folds: Sequence[Fold], runs: Sequence[Path], card: ModelCard | None) -> None:
+    """Makes sure that folds are several, different ones of one kind of model.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if len(folds) < 2:
+        raise ConfigError("a rule is chosen for each run by the others: name two runs or more")
+    seen: dict[str, Path] = {}
+    for fold, run in zip(folds, runs, strict=True):
+        for name in dict.fromkeys(field.group("field") for field in fold.fields.fields):
+            if seen.setdefault(name, run) != run:
+                raise ConfigError(f"{run} and {seen[name]} both left {name} out; it counts once")
+    wanted = card or folds[0].card
+    for fold, run in zip(folds, runs, strict=True):
+        if fold.card.detector.classes != wanted.detector.classes:
+            raise ConfigError(
+                f"{run} is of the classes {', '.join(fold.card.detector.classes)}, {wanted.name} "
+                f"of {', '.join(wanted.detector.classes)}"
+            )
+
+
+def choose_rule(folds: Sequence[Fold]) -> Choice:
+    """Chooses by the sum of abnormal AP50 and the mean AP50 of the classes, out of fold."""
+    temperatures = [_temperature_of_others(folds, k) for k in range(len(folds))]
+    rules = [
+        CombinationRule(**dict(zip(GRID, values, strict=True)))
+        for values in itertools.product(*GRID.values())
+    ]
+    truth = [cells for fold in folds for cells in fold.evidence.truth]
+    fold_of = np.repeat(np.arange(len(folds)), [len(fold.fields.fields) for fold in folds])
+    everywhere = np.ones((1, len(truth)), np.int64)
+    without = np.array([fold_of != k for k in range(len(folds))], np.int64)
+    scores = [
+        objective(
+            match_parts(truth, _with_rule(folds, temperatures, rule), folds[0].card),
+            np.concatenate([everywhere, without]),
+        )
+        for rule in track(rules, "Rules")
+    ]
+    best = np.array(scores).argmax(axis=0)  # of equal ones the first
+    of_fold = [rules[row] for row in best[1:]]
+    found = [
+        cells
+        for k, rule in enumerate(of_fold)
+        for cells in _with_rule([folds[k]], [temperatures[k]], rule)
+    ]
+    return Choice(rules[best[0]], of_fold, temperatures, found)
+
+
+def match_parts(
+    truth: Sequence[FieldCells], found: Sequence[FieldCells], card: ModelCard
+) -> dict[str, Sequence[Matches]]:
+    """Matches of all abnormal classes as one, of all classes as one, and of each."""
+    config = card.detector
+    by_class = match_classes(truth, found, len(config.classes))
+    return {
+        **match_pooled(truth, found, config.is_abnormal),
+        **dict(zip(config.classes, by_class, strict=True)),
+    }
+
+
+def objective(parts: Parts, times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(rounds,) what a rule is chosen by, with the fields drawn ``times`` (rounds, fields)."""
+    classes = [values for name, values in parts.items() if name not in ("abnormal", "any")]
+    cells = [sum(part.cells for part in values) for values in classes]
+    present = [values for values, count in zip(classes, cells, strict=True) if count]
+    mean = np.nanmean([resampled_ap(values, times) for values in present], axis=0)
+    return np.asarray(resampled_ap(parts["abnormal"], times) + mean)
+
+
+def judge_choice(folds: Sequence[Fold], choice: Choice, draws: Draws) -> dict[str, Any]:
+    """AP50 of the detectors alone and with the second look, paired; and what was chosen."""
+    truth = [cells for fold in folds for cells in fold.evidence.truth]
+    alone = [cells for fold in folds for cells in fold.evidence.alone()]
+    card = folds[0].card
+    sides = [match_parts(truth, found, card) for found in (alone, choice.found)]
+    times = np.concatenate([np.ones((1, len(truth)), np.int64), draws.times])
+    before, after = ({n: resampled_ap(m, times) for n, m in side.items()} for side in sides)
+    cells = {name: sum(part.cells for part in sides[0][name]) for name in card.detector.classes}
+    groups = {
+        "all classes": [name for name in cells if cells[name]],
+        f"classes of {MANY_CELLS} cells": [n for n in cells if cells[n] >= MANY_CELLS],
+    }
+    for name, members in groups.items():
+        for side in (before, after):
+            side[name] = np.mean([side[n] for n in members] or [np.full(len(times), np.nan)], 0)
+    logits, labels = zip(*(fold.evidence.known() for fold in folds), strict=True)
+    errors = [
+        confidence(own, what, temperature).error
+        for own, what, temperature in zip(logits, labels, choice.temperatures, strict=True)
+    ]
+    return {
+        "fields": len(truth),
+        "ap50": {
+            name: {
+                "cells": cells.get(name),
+                "alone": finite(before[name][0]),
+                "with_look": finite(after[name][0]),
+                "difference": finite(after[name][0] - before[name][0]),
+                "difference_interval": draws.interval(after[name][1:] - before[name][1:]),
+            }
+            for name in before
+        },
+        "intervals": {"level": draws.level, "by": draws.by, "drawn": draws.groups},
+        "rule": choice.rule.model_dump(),
+        "rules_of_folds": [rule.model_dump() for rule in choice.of_fold],
+        "temperatures": [round(value, 4) for value in choice.temperatures],
+        "grid": {name: list(values) for name, values in GRID.items()},
+        "grades": {
+            "places": int(sum(map(len, labels))),
+            "calibration_error": finite(
+                float(np.average(errors, weights=[len(one) for one in labels]))
+            ),
+        },
+    }
+
+
+def _temperature_of_others(folds: Sequence[Fold], k: int) -> float:
+    """The temperature that the other folds' graders need: no fold is judged by its own."""
+    known = [fold.evidence.known() for i, fold in enumerate(folds) if i != k]
+    logits, labels = zip(*known, strict=True)
+    return fit_temperature(np.concatenate(logits), np.concatenate(labels))
+
+
+def _with_rule(
+    folds: Sequence[Fold], temperatures: Sequence[float], rule: CombinationRule
+) -> list[FieldCells]:
+    abnormal = np.array(folds[0].card.detector.is_abnormal)
+    return [
+        cells
+        for fold, temperature in zip(folds, temperatures, strict=True)
+        for cells in fold.evidence.with_look(temperature, rule, abnormal)
+    ]
+
+
+def _together(folds: Sequence[Fold]) -> FieldSet:
+    fields = tuple(field for fold in folds for field in fold.fields.fields)
+    return replace(folds[0].fields, fields=fields)
+
+
+def _false_alarms(
+    fields: FieldSet,
+    truth: Sequence[FieldCells],
+    found: Sequence[FieldCells],
+    config: Any,
+    thresholds: dict[str, float],
+    data: str,
+) -> FalseAlarms | None:
+    """What is reported by chance; None, and told, where these fields can't say."""
+    areas = [judged_mm2(field) for field in fields.fields]
+    values = np.array([thresholds[name] for name in config.classes])
+    try:
+        if None in areas:
+            raise ConfigError("false alarms a mm² need the scale of every field; set mpp")
+        return describe_fields(
+            truth,
+            [report_of(one, values, config.is_abnormal) for one in found],
+            np.array(areas, np.float64),
+            config,
+            data=data,
+            thresholds=thresholds,
+            slides=slides_of(fields),
+        )
+    except ConfigError as error:
+        print(f"note: {error}", file=sys.stderr)
+        return None
+
+
+def _writable(folder: Path) -> ModelCard:
+    if folder.resolve().is_relative_to(ZOO):
+        raise ConfigError("--write: a shipped model stays as it is; copy its folder")
+    card = read_card(folder)
+    if card.second_look is None:
+        raise ConfigError(f"--write {folder}: this model has no second look")
+    return card
+
+
+def _write(
+    card: ModelCard,
+    folder: Path,
+    rule: CombinationRule,
+    thresholds: dict[str, float],
+    alarms: FalseAlarms | None,
+    figures: dict[str, Any],
+    told: str,
+) -> None:
+    look = card.second_look
+    assert look is not None
+    metrics = {
+        f"out_of_fold/{side}/{name}": entry[side]
+        for name, entry in figures["ap50"].items()
+        for side in ("alone", "with_look")
+        if entry[side] is not None
+    }
+    look = look.model_copy(
+        update={
+            "rule": rule,
+            "thresholds": thresholds,
+            "false_alarms": alarms,
+            "metrics": look.metrics | metrics,
+            "training": look.training | {"rule": told, "threshold_rule": THRESHOLD_RULE},
+        }
+    )
+    try:
+        save_card(card.model_copy(update={"second_look": look}), folder)
+    except OSError as error:
+        raise ConfigError(f"--write {folder}: can't be written: {error.strerror}") from error
+
+
+def _write_json(path: Path, figures: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--out {path}: can't be written: {error.strerror}") from error
+
+
+def _table(figures: dict[str, Any], fields: int) -> Table:
+    title = f"AP50 out of fold, {fields} fields"
+    table = Table(title=title, box=box.SIMPLE_HEAD, caption_justify="left")
+    for place, heading in enumerate(("", "cells", "alone", "with look", "difference", "interval")):
+        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
+    for name, entry in figures["ap50"].items():
+        values = (show(entry["alone"]), show(entry["with_look"]))
+        change = show(entry["difference"], sign="+"), spread(entry["difference_interval"], "+")
+        table.add_row(name, str(entry["cells"] or ""), *values, *change)
+    rule = ", ".join(f"{name} {value:g}" for name, value in figures["rule"].items())
+    table.caption = (
+        f"{100 * figures['intervals']['level']:g}% intervals by drawing "
+        f"{figures['intervals']['drawn']} {figures['intervals']['by']}s anew. Each fold by the "
+        f"rule that the others chose; all of them choose {rule}. Expected calibration error of "
+        f"grades: {show(figures['grades']['calibration_error'])}"
+    )
+    return table
+
+
+if __name__ == "__main__":
+    main()
