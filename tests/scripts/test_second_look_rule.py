@@ -149,9 +149,7 @@ def test_folds_that_do_not_go_together_are_refused(tmp_path):
         check_folds([one, one], [tmp_path / "a", tmp_path / "b"], None)
     detector = DetectorConfig(name="fcos", classes=("NILM", "SCC"))
     card = CARD.model_copy(update={"detector": detector, "name": "mine"})
-    with pytest.raises(
-        ConfigError, match=r"a is of the classes NILM, LSIL, HSIL, mine of"
-    ):
+    with pytest.raises(ConfigError, match=r"a is of the classes NILM, LSIL, HSIL, mine of"):
         check_folds([one, other], [tmp_path / "a", tmp_path / "b"], card)
 
 
