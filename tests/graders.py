@@ -13,7 +13,7 @@ SPREAD = 20.0
 
 
 def grader_facts(classes, **changes) -> SecondLookFacts:
-    """Of a grader whose classes are told by red, green and blue, in their order, then background."""
+    """Of a grader that tells classes, then background, by red, green and blue."""
     values = {
         "name": "by colour",
         "backbone": "mobilenet_v2",

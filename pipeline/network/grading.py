@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import GRADER, SIDECAR, GraderGraphKind, ModelFileError, SecondLookFacts
-from models.storage.graphs import GRADER_FILES, ExportError, read_openvino
+from models.storage.graphs import GRADER_FILES, read_openvino
 from pipeline.network.openvino_runtime import CompiledNetwork, compile_openvino
 from pipeline.network.precision import Precision
 
@@ -123,15 +123,9 @@ class OpenVINOGrader:
             self.fallback = "the grader has no exported network: one was made of its weights"
         if as_int8:
             self.sha256 = facts.graphs[kind].sha256
-        try:
-            model.reshape([batch_size, facts.size, facts.size, 3])
-            compiled = compile_openvino(model, self.precision, threads, lanes)
-        except (RuntimeError, ExportError) as error:
-            raise ModelFileError(
-                f"{folder}: the grader's graph takes no crops of {facts.size} px: "
-                f"{str(error).strip().splitlines()[-1]}"
-            ) from error
-        self._network = CompiledNetwork(compiled)
+        _check_input(model, folder, facts)
+        model.reshape([batch_size, facts.size, facts.size, 3])
+        self._network = CompiledNetwork(compile_openvino(model, self.precision, threads, lanes))
 
     def grade(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Grader`."""
@@ -156,6 +150,17 @@ def _export(folder: Path, facts: SecondLookFacts) -> Any:
 
     network = GradingNetwork(load_grader(folder, facts), facts.temperature).eval()
     return grader_to_openvino(network, facts.size)
+
+
+def _check_input(model: Any, folder: Path, facts: SecondLookFacts) -> None:
+    """Makes sure that a graph takes any number of the card's crops."""
+    shape = model.inputs[0].partial_shape
+    wanted = type(shape)([-1, facts.size, facts.size, 3])
+    if not wanted.compatible(shape) or shape[0].is_static:
+        raise ModelFileError(
+            f"{folder}: the grader's graph takes pixels of shape {shape}, its card says any number "
+            f"of crops of {facts.size} px; export it again"
+        )
 
 
 def _check(grader: Grader, folder: Path, facts: SecondLookFacts) -> None:

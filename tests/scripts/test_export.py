@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from models import load_detector
 from models.card import read_card, save_card
 from models.grader import Grader, GraderConfig, GradingNetwork, save_grader
+from models.storage.graphs import GRADER_FILES, hash_graph
 from pipeline.geometry import Detections
 from pipeline.network.grading import build_grader
 from pipeline.slides.slide import open_slide
@@ -166,3 +167,19 @@ def test_crops_for_int8_are_cut_where_the_detector_found_something(model, tmp_pa
     (crop,) = collector.crops
     assert crop.shape == (32, 32, 3)
     assert (crop == (200, 0, 0)).all()  # 32 px around (140, 80)
+
+
+def test_the_grader_of_a_second_look_is_exported_with_its_detector(model, coco, tmp_path):
+    card = read_card(model)
+    grader = Grader(GraderConfig(size=32), len(card.detector.classes))
+    facts = grader_facts(card.detector.classes, sha256=save_grader(grader, model))
+    save_card(card.model_copy(update={"second_look": facts}), model)
+    out = tmp_path / "export"
+    assert export(model, out).exit_code == 0
+    look = read_card(out).second_look
+    assert list(look.graphs) == ["openvino"]
+    assert look.graphs["openvino"].sha256 == hash_graph(out, "openvino", GRADER_FILES)
+    result, _, _ = screen(out, coco[1], tmp_path / "a", "--precision", "fp32")
+    assert "runtime-fallback" not in result.output
+    run = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert run["model"]["second_look"]["sha256"] == facts.sha256

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -320,9 +321,7 @@ def test_negatives_of_the_detector_alone_are_refused_with_a_look_and_the_other_w
     path = tmp_path / "negatives.json"
     of_both = detector.second_look.facts.false_alarms
     alone = MarkDetector()
-    alone.runtime = detector.runtime = type(alone.runtime)(
-        **(vars(alone.runtime) | {"sha256": "aa"})
-    )
+    alone.runtime = detector.runtime = SimpleNamespace(**vars(alone.runtime) | {"sha256": "aa"})
     identity = in_force(settings(), detector).model.identity
     assert (identity, in_force(settings(), alone).model.identity) == ("aa+11", "aa")
     chosen = settings(triage={"negatives": path})
