@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.evaluation import FieldCells
+from data.evaluation import MAX_DETECTIONS, FieldCells
 from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError, Pixels
 from data.fields.regions import downsample_of
@@ -126,6 +126,16 @@ def detect_fields(
         work_ahead(detect, tasks, threads=lanes, ahead=lanes) as found,
     ):
         yield from found
+
+
+def strongest(found: Detections, cells: int = 0) -> Detections:
+    """The best 1,000 detections of a field, or ten for each of its cells where that is more.
+
+    At the lowest scores a detector finds something at every place, and COCO's rules know a limit
+    too.
+    """
+    limit = max(MAX_DETECTIONS, 10 * cells)
+    return found[np.argsort(-found.scores, kind="stable")[:limit]]
 
 
 def to_field_cells(cells: Detections) -> FieldCells:

@@ -277,21 +277,15 @@ def gather(detector: TileDetector, fields: FieldSet) -> Evidence:
 def _gather(detector: TileDetector, fields: FieldSet) -> tuple[Evidence, list[Detections]]:
     """Truth and detections of every field; the latter also with the scores of all classes.
 
-    Of a field the best 1,000 detections count, or ten for each of its cells where that is more: at
-    the lowest scores a detector finds something at every place, and COCO's rules know a limit too.
+    Of a field the strongest count; see `scripts.candidates.strongest`.
     """
     import numpy as np
 
-    from data.evaluation import MAX_DETECTIONS
-    from scripts.candidates import to_field_cells
+    from scripts.candidates import strongest, to_field_cells
     from scripts.evaluation.evidence import Evidence
 
     truth, detected = _detect(detector, fields)
-    limits = [max(MAX_DETECTIONS, 10 * len(cells)) for cells in truth]
-    detected = [
-        one[np.argsort(-one.scores, kind="stable")[:limit]]
-        for one, limit in zip(detected, limits, strict=True)
-    ]
+    detected = [strongest(one, len(cells)) for one, cells in zip(detected, truth, strict=True)]
     thresholds = [detector.card.thresholds[name] for name in fields.classes]
     found = [to_field_cells(one) for one in detected]
     return Evidence(fields, detector.card, truth, found, np.array(thresholds)), detected

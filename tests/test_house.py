@@ -47,7 +47,7 @@ FLOORS = {
         {"batch"},
     ],
     "scripts": [
-        {"slides", "progress", "telling"},
+        {"slides", "progress", "telling", "candidates"},
         {"evaluation"},
         {"training"},
         {"comparison"},

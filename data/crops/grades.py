@@ -112,7 +112,7 @@ def gather_samples(
         for field, found in zip(fields.fields, places, strict=True)
     ]
     classes = len(fields.classes)
-    centers = [*own, *other]
+    centers: list[NDArray[np.floating]] = [*own, *other]
     indices = [*range(len(own)), *range(len(own))]
     return GradeSamples(
         np.repeat(np.array(indices), [len(one) for one in centers]),
@@ -149,8 +149,8 @@ def label_places(
     labels = np.full(len(boxes), UNKNOWN, np.int64)
     labels[best < background_iou] = BACKGROUND
     centers = _middles(boxes)[:, None]
-    ignored = ((centers >= crowd[None, :, :2]) & (centers <= crowd[None, :, 2:])).all(axis=2)
-    labels[ignored.any(axis=1)] = UNKNOWN
+    ignored = np.all((centers >= crowd[None, :, :2]) & (centers <= crowd[None, :, 2:]), axis=2)
+    labels[np.any(ignored, axis=1)] = UNKNOWN
     on_cell = best >= SAME_CELL
     if len(cells):
         labels[on_cell] = field.labels[~field.crowd][overlaps.argmax(axis=1)[on_cell]]
@@ -255,10 +255,9 @@ def turn(image: Pixels, angle: float, size: int) -> Pixels:
     middle = (image.shape[0] - 1) / 2
     matrix = cv2.getRotationMatrix2D((middle, middle), np.degrees(angle), 1.0)
     matrix[:, 2] += (size - 1) / 2 - middle
-    turned: Pixels = cv2.warpAffine(
-        image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(255, 255, 255)
-    )
-    return turned
+    white = (255, 255, 255)
+    turned = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=white)
+    return np.asarray(turned, np.uint8)
 
 
 def draw_shares(samples: GradeSamples, settings: GradeSettings) -> NDArray[np.float64]:
@@ -324,7 +323,7 @@ class PlacesDataset(Dataset[Sample]):
 
 def to_tensor(pixels: Pixels) -> Tensor:
     """A (3, S, S) uint8 tensor of (S, S, 3) RGB."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
 
 
 def collate_grades(samples: Sequence[Sample]) -> tuple[Tensor, list[dict[str, Tensor]]]:

@@ -83,7 +83,7 @@ class GraderLearner(Learner):
         self.taught = taught
         self.abnormal = (*abnormal, False)
         self._logits: list[tuple[int, Tensor]] = []
-        self.freeze()
+        self.freeze_stages()
 
     def training_step(self, batch: tuple[Tensor, Targets], _: int) -> Tensor:
         """Sum of the losses."""
@@ -102,7 +102,7 @@ class GraderLearner(Learner):
         pixels, (target,) = batch
         if "unreadable" in target:
             return
-        logits = [self.grader(part.float()).float().cpu() for part in pixels.split(BATCH)]
+        logits = [self.grader(part.float()).float().cpu() for part in torch.split(pixels, BATCH)]
         none = torch.zeros(0, self.grader.classes + 1)
         self._logits.append((int(target["index"]), torch.cat([none, *logits])))
 

@@ -83,7 +83,7 @@ class Learner(LightningModule):
         self.steps = steps
         self.files = files
 
-    def freeze(self) -> None:
+    def freeze_stages(self) -> None:
         """Keeps the starting weights of the backbone's first stages, as the settings say."""
         for stage in self._frozen_stages():
             stage.requires_grad_(False)
@@ -225,7 +225,7 @@ class DetectionLearner(Learner):
         self.imitation = imitation
         self._truth: Targets = []
         self._found: Targets = []
-        self.freeze()
+        self.freeze_stages()
 
     @property
     def in_parts(self) -> bool:

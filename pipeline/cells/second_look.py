@@ -25,9 +25,11 @@ from pipeline.cells.naming import detection_floors, name_cells, name_places
 from pipeline.cells.nms import Rows
 from pipeline.geometry import Detections
 
-CROP_COST = 3.0
-"""What a pixel of a crop costs, read and graded, against a pixel of a tile that is read and
-screened (benchmarks/bench_second_look.py)."""
+CROP_COST = 3.2
+"""What a pixel of a crop costs, read and graded by a MobileNetV2 in fp32, against a pixel of a tile
+that is read and screened by the default model in int8: 4.3 ms a crop of 128 px, 196 ms a tile of
+1536 px, of processor time on two shared cores of an AMD EPYC; in int8 a crop costs half as much
+(benchmarks/bench_second_look.py). A fixed figure, whatever runs here."""
 
 LEAST_CELLS = 200
 """Candidates that are looked at even where a slide has few tiles; and of one tile, those below the

@@ -25,7 +25,7 @@ from models.learning.callbacks import UnreadableImages
 from models.learning.grading import GraderLearner, check_teacher
 from models.learning.resuming import Tell
 from models.storage.graphs import copy_files
-from scripts.candidates import Candidates
+from scripts.candidates import LOWEST_SCORE, Candidates
 from scripts.telling import tell_doubts
 from scripts.training.failures import explained
 from scripts.training.feeding import GradesData
@@ -37,7 +37,14 @@ from scripts.training.grader_judge import (
 )
 from scripts.training.grader_settings import GraderTrainSettings
 from scripts.training.judge import THRESHOLD_RULE, check_monitor, thresholds_of
-from scripts.training.left_out import easy_background, find_on, find_out_of_fold
+from scripts.training.left_out import (
+    Finder,
+    assign_finders,
+    easy_background,
+    find_on,
+    recall_of,
+    settle_floor,
+)
 from scripts.training.loggers import log_settings
 from scripts.training.loop import BEST, make_trainer
 from scripts.training.resumed import flatten
@@ -57,12 +64,14 @@ class GraderFields:
         samples: places on them.
         val: fields to judge by.
         found: what the detector found on these.
+        floor: least score of what is looked at again.
     """
 
     train: FieldSet
     samples: GradeSamples
     val: FieldSet
     found: Sequence[Candidates]
+    floor: float
 
 
 def run_grader_training(
@@ -143,7 +152,7 @@ def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> Grader
 
     Raises:
         ConfigError: see `scripts.training.sources.read_sources`,
-            `scripts.training.left_out.find_out_of_fold` and `data.crops.grades.gather_samples`.
+            `scripts.training.left_out.assign_finders` and `data.crops.grades.gather_samples`.
     """
     data, classes = settings.data, card.detector.classes
     both = DataSettings(train=data.train, val=data.val, mpp=card.mpp)
@@ -151,15 +160,17 @@ def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> Grader
     train = cut_fields(read.train, card.mpp)
     device = "cpu" if settings.loop.device == "cpu" else "auto"
     if settings.candidates:
-        found = find_out_of_fold(settings.candidates, card, train, settings.floor, device)
+        finders = assign_finders(settings.candidates, card, train)
     else:
-        found = find_on(settings.detector, train, settings.floor, device)
+        finders = [Finder(settings.detector, range(len(train.fields)))]
         train = replace(train, doubts=(*train.doubts, easy_background(card.name)))
-    places = [Places(one.places.boxes, one.scores) for one in found]
-    samples = gather_samples(train, places, data.crops)
-    return GraderFields(
-        train, samples, read.val, find_on(settings.detector, read.val, settings.floor, device)
-    )
+    floor = settings.floor or settle_floor(finders, train, settings.places_a_cell, device)
+    learned = min(floor, data.crops.background_from)
+    found = find_on(finders, train, learned, device)
+    samples = gather_samples(train, [Places(f.places.boxes, f.scores) for f in found], data.crops)
+    judge = [Finder(settings.detector, range(len(read.val.fields)))]
+    judged = find_on(judge, read.val, floor, device, LOWEST_SCORE)
+    return GraderFields(train, samples, read.val, judged, floor)
 
 
 def _load_teacher(name: str, card: ModelCard, student: Grader) -> GradingNetwork:
@@ -196,12 +207,13 @@ def _make_data(settings: GraderTrainSettings, fields: GraderFields) -> GradesDat
 def _tell_fields(settings: GraderTrainSettings, fields: GraderFields, tell: Tell) -> None:
     """What is trained on what."""
     names = (*fields.train.classes, "background")
-    counts = fields.samples.counts()
+    counts, share = fields.samples.counts(), recall_of(fields.val, fields.found)
     cells = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
     tell(
         f"{settings.grader.backbone} on {settings.grader.size} px at {settings.grader.mpp:g} "
         f"µm/px; {len(fields.train.fields)} + {len(fields.val.fields)} fields; places to learn "
-        f"from: {cells}; to judge by: {sum(len(one.places) for one in fields.found)}"
+        f"from: {cells}; to judge by, from score {fields.floor:g} on: "
+        f"{sum(len(one.places) for one in fields.found)}, with {100 * share:.1f}% of the cells"
     )
     for note in (*fields.train.notes, *fields.val.notes):
         tell(note)
@@ -244,7 +256,7 @@ def _make_facts(
         mean=grader.image_mean,
         std=grader.image_std,
         temperature=judge.temperature,
-        floor=settings.floor,
+        floor=fields.floor,
         rule=settings.rule,
         thresholds=thresholds_of(judge.evidence.truth, judge.found(), card.detector),
         sha256="",

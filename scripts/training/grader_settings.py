@@ -52,7 +52,10 @@ class GraderTrainSettings(StrictModel):
         candidates: runs of ``cytolibra train``, each of which left some fields out of its training
             (``data.val``). What looks like a cell on a field comes from the run that left it out:
             on fields that a detector knows it takes little for a cell that is none.
-        floor: least score of the detector, of any class, of what is looked at again.
+        floor: least score of the detector, of any class, of what is looked at again; None: by
+            ``places_a_cell``.
+        places_a_cell: with the floor settled by training fields, so many places are looked at for
+            each annotated cell: what a score is worth depends on the detector's loss.
         rule: how both are combined, for the figures of the run and in the card.
         binary: weight of the loss between normal and abnormal, beside that of the classes.
         teachers: models with graders, whose mean probabilities are learned.
@@ -63,7 +66,8 @@ class GraderTrainSettings(StrictModel):
     grader: GraderConfig = GraderConfig()
     detector: str
     candidates: tuple[Path, ...] = ()
-    floor: float = Field(0.05, gt=0, lt=1)
+    floor: float | None = Field(None, gt=0, lt=1)
+    places_a_cell: float = Field(5.0, gt=1)
     rule: CombinationRule = CombinationRule()
     binary: float = Field(0.5, ge=0)
     teachers: tuple[str, ...] = ()

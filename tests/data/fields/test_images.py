@@ -136,3 +136,31 @@ def test_what_cannot_be_read_is_named_in_any_process(tmp_path):
         FieldImages([field(tmp_path / "a.png")]).whole(0, (8, 6))
     travelled = pickle.loads(pickle.dumps(refusal.value))
     assert (str(travelled), travelled.path) == (str(refusal.value), tmp_path / "a.png")
+
+
+class TestSquares:
+    """Around a place, at any scale; see `FieldImages.square`."""
+
+    def test_inside_it_is_what_a_crop_of_the_box_is(self, image):
+        part = field(image, width=40, height=32, origin=(20, 10))
+        images = FieldImages([part])
+        square = images.square(0, 8, (18.5, 16.25), 16)
+        np.testing.assert_array_equal(square, images.crop(0, (8, 8), (10.5, 8.25, 26.5, 24.25)))
+
+    def test_a_part_shows_what_lies_around_it_in_the_image(self, image):
+        part = field(image, width=20, height=20, origin=(20, 10))
+        square = FieldImages([part]).square(0, 10, (0, 0), 10)
+        np.testing.assert_array_equal(square, PIXELS[5:15, 15:25])
+
+    def test_beyond_the_image_it_is_white(self, image):
+        square = FieldImages([field(image)]).square(0, 10, (80, 60), 10)
+        np.testing.assert_array_equal(square[:5, :5], PIXELS[55:, 75:])
+        assert (square[5:] == 255).all()
+        assert (square[:, 5:] == 255).all()
+        assert (FieldImages([field(image)]).square(0, 4, (-50, -50), 8) == 255).all()
+
+    def test_a_slide_is_read_at_the_same_place(self, image):
+        part = field(image, width=40, height=32, origin=(20, 10))
+        ours = FieldImages([part]).square(0, 6, (18.5, 16.25), 12)
+        theirs = FieldImages([part], ArraySlide).square(0, 6, (18.5, 16.25), 12)
+        np.testing.assert_array_equal(ours, theirs)

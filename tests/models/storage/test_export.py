@@ -5,13 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lively import lively, patchwork, run_torch, saved
 
 from configs import ConfigError
 from models import ModelFileError, load_detector
-from models.storage.export import anchors_of, copy_model, quantise, save_onnx, to_openvino
+from models.grader import Grader, GraderConfig, GradingNetwork
+from models.storage.export import (
+    anchors_of,
+    copy_model,
+    grader_to_openvino,
+    quantise,
+    save_onnx,
+    to_openvino,
+)
 from models.storage.graphs import (
     FILES,
     ExportError,
@@ -163,3 +172,17 @@ def test_openvino_tells_nobody_that_it_was_used(tmp_path):
     home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | home, cwd=REPO)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graders_graph_gives_its_probabilities_of_any_number_of_crops():
+    torch.manual_seed(0)
+    grader = Grader(GraderConfig(size=32), 2).eval()
+    torch.nn.init.normal_(grader.head.weight)
+    network = GradingNetwork(grader, 1.5)
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = load_openvino().compile_model(grader_to_openvino(network, 32), "CPU", exact)
+    for count in (1, 5):
+        crops = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), np.uint8)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(crops)).numpy()
+        np.testing.assert_allclose(compiled([crops])["probabilities"], expected, atol=1e-5)

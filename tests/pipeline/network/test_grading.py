@@ -1,17 +1,37 @@
 """The grader's network: OpenVINO's graphs, torch, and what is refused."""
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from graders import colour_graph, give_grader, grader_facts, probabilities_of
+from lively import saved
+from PIL import Image
 
 from models import DetectorConfig, ModelCard, ModelFileError
 from models.card import GRADER
 from models.grader import Grader, GraderConfig, save_grader
-from models.storage.graphs import GRADER_FILES, add_grader_graph, save_openvino
+from models.storage.export import copy_model, to_openvino
+from models.storage.graphs import GRADER_FILES, add_grader_graph, add_graph, save_openvino
 from pipeline.network.grading import build_grader
 
 CLASSES = ("NILM", "HSIL")
+
+SCREEN = """
+import json, sys
+from scripts.cli import main
+sys.argv = ['cytolibra', 'screen', *sys.argv[1:]]
+try:
+    main()
+except SystemExit as ended:
+    code = ended.code
+loaded = {'torch', 'torchvision', 'scipy.stats'} & set(sys.modules)
+print(json.dumps([code, sorted(loaded)]))
+"""
 
 
 @pytest.fixture
@@ -112,3 +132,33 @@ def test_weights_alone_are_converted_and_torch_says_the_same(tmp_path, crops):
     (tmp_path / GRADER).write_bytes(b"cut off")
     with pytest.raises(ModelFileError, match="truncated or changed"):
         on_openvino(tmp_path, facts)
+
+
+def test_a_model_with_a_grader_screens_without_torch(tmp_path):
+    detector = saved(tmp_path / "detector")
+    folder = tmp_path / "model"
+    card = copy_model(detector, folder)
+    save_openvino(to_openvino(detector), folder, "openvino")
+    card = add_graph(card, folder, "openvino")
+    thresholds = dict.fromkeys(card.detector.classes, 0.0001)
+    give_grader(card, folder, floor=0.0001, thresholds=thresholds)
+    slide = tmp_path / "slide.png"
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (300, 300, 3), np.uint8)).save(slide)
+    options = ["--mpp", "0.5", "--model", str(folder), "--out", str(tmp_path / "out")]
+    options += ["--device", "cpu", "--precision", "fp32"]
+    options += ["--set", "second_look.cells=5"]
+
+    ended = subprocess.run(
+        [sys.executable, "-c", SCREEN, str(slide), *options],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert json.loads(ended.stdout.splitlines()[-1]) == [0, []], ended.stderr
+    report = json.loads((tmp_path / "out" / "slide.png" / "report.json").read_text())
+    assert report["second_look"]["looked_at"] == 5 < report["second_look"]["candidates"]
+    assert report["model"]["second_look"]["sha256"] == "11"
+    assert "second look" in report["timing"]
+    assert "second-look-coarse" in ended.stderr

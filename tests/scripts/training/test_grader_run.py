@@ -1,0 +1,165 @@
+"""A grader's training on a handful of crops: what is written, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from lively import saved
+from rich.console import Console
+from typer.testing import CliRunner
+
+from configs import ConfigError, validate
+from models.card import GRADER, read_card
+from models.grader import load_grader
+from scripts.cli import build_app
+from scripts.training import grader_run
+from scripts.training.grader_judge import load_evidence
+from scripts.training.grader_run import EVIDENCE, run_grader_training
+from scripts.training.grader_settings import GraderTrainSettings
+
+
+@pytest.fixture
+def settings(values, tmp_path):
+    """Of a run of seconds, whose detector finds something."""
+    saved(tmp_path / "detector", pyramid={"channels": 32, "levels": [3]})
+    return {
+        "grader": {"size": 32},
+        "detector": str(tmp_path / "detector"),
+        "data": {
+            "train": values["data"]["train"],
+            "val": values["data"]["val"],
+            "crops": {"background_a_field": 5},
+        },
+        "optimiser": {"freeze": 4, "warmup": 0.5},
+        "loop": values["loop"] | {"epochs": 2, "loggers": []},
+        "card": {"name": "tiny"},
+    }
+
+
+def run(settings, out, checkpoint=None, **changes):
+    out.mkdir(exist_ok=True)
+    checked = validate(settings | changes, GraderTrainSettings, "test")
+    return run_grader_training(checked, out, checkpoint, Console(quiet=True))
+
+
+def test_writes_the_detector_with_its_grader(settings, tmp_path, capsys):
+    card = run(settings, tmp_path / "run")
+    folder, look = tmp_path / "run" / "model", card.second_look
+    assert read_card(folder) == card
+    before = read_card(tmp_path / "detector")
+    assert card.model_copy(update={"second_look": None}) == before
+    assert (folder / "model.safetensors").read_bytes() == (
+        tmp_path / "detector" / "model.safetensors"
+    ).read_bytes()
+    assert (look.classes, look.size, look.mpp) == (("NILM", "HSIL"), 32, 0.25)
+    assert look.training["places"] == {"NILM": 1, "HSIL": 2, "background": 10}
+    assert look.training["candidates"] == "of the detector itself"
+    assert set(look.thresholds) == {"NILM", "HSIL"}
+    assert {"ap50/abnormal", "grades/right", "grades/likelihood"} <= set(look.metrics)
+    assert "[background-in-fold]" in capsys.readouterr().err
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        assert len(file.readlines()) >= 3
+
+    evidence = load_evidence(tmp_path / "run" / EVIDENCE)
+    assert [len(cells) for cells in evidence.truth] == [2, 1]
+    assert all(
+        len(one.places) == len(logits)
+        for one, logits in zip(evidence.candidates, evidence.logits, strict=True)
+    )
+    # What is kept was said by the grader that is kept: half precision on disk apart.
+    grader = load_grader(folder, look)
+    from data.annotations import read_coco
+    from data.crops.grades import PlacesDataset
+    from scripts.slides import images_of
+
+    source = settings["data"]["val"]
+    fields = read_coco(source["annotations"], source["images"], ("NILM", "HSIL"))
+    centers = [one.places.centers for one in evidence.candidates]
+    pixels, _ = PlacesDataset(fields, images_of(fields), centers, (32, 0.25))[0]
+    with torch.no_grad():
+        logits = grader(pixels.float()).numpy()
+    np.testing.assert_allclose(logits, evidence.logits[0], atol=0.02)
+
+
+def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(
+    settings, tmp_path, monkeypatch
+):
+    run(settings, tmp_path / "through")
+
+    class StoppedError(Exception):
+        pass
+
+    from scripts.training import loop
+
+    written = loop.MetricsFile.on_validation_end
+
+    def stop_after_first_epoch(self, trainer, module):
+        written(self, trainer, module)
+        if trainer.current_epoch == 1:
+            raise StoppedError
+
+    monkeypatch.setattr(loop.MetricsFile, "on_validation_end", stop_after_first_epoch)
+    with pytest.raises(StoppedError):
+        run(settings, tmp_path / "halves")
+    monkeypatch.undo()
+    run(settings, tmp_path / "halves", tmp_path / "halves" / "checkpoints" / "last.ckpt")
+    one, other = (
+        (tmp_path / name / "model" / GRADER).read_bytes() for name in ("through", "halves")
+    )
+    assert one == other
+
+
+def test_a_student_learns_from_graders_of_the_same_classes(settings, tmp_path):
+    run(settings, tmp_path / "teacher")
+    teacher = str(tmp_path / "teacher" / "model")
+    card = run(settings, tmp_path / "student", teachers=[teacher])
+    assert card.second_look.training["teachers"] == 1
+    with pytest.raises(ConfigError, match=r"teachers: .*detector has no grader"):
+        run(settings, tmp_path / "a", teachers=[settings["detector"]])
+    with pytest.raises(ConfigError, match=r"teachers: .* looks at other crops"):
+        run(settings, tmp_path / "b", teachers=[teacher], grader={"size": 64})
+    saved(tmp_path / "other", classes=("NILM", "LSIL"), pyramid={"channels": 32, "levels": [3]})
+    with pytest.raises(ConfigError, match="tells NILM, HSIL apart, lively NILM, LSIL"):
+        run(settings, tmp_path / "c", teachers=[teacher], detector=str(tmp_path / "other"))
+
+
+def test_the_command_tells_a_graders_configuration_from_a_detectors(
+    settings, tmp_path, monkeypatch
+):
+    config = tmp_path / "grader.json"
+    config.write_text(json.dumps(settings))
+    seen = []
+
+    def train(checked, out, checkpoint, _):
+        seen.append((checked.grader.size, out, checkpoint))
+        return run(settings, tmp_path / "run")
+
+    monkeypatch.setattr(grader_run, "run_grader_training", train)
+    arguments = ["train", "--config", str(config), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(build_app("train"), arguments)
+    assert result.exit_code == 0, result.output
+    assert seen == [(32, tmp_path / "out", None)]
+    assert "tiny: lively with its second look" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "grader.sise=64"], "unknown key grader.sise; did you mean size"),
+        (["--set", "detector=nobody"], "nobody: no such model"),
+        (["--set", "loop.monitor=val/nothing"], "loop.monitor = val/nothing: expected one of"),
+        (["--find-lr"], "--find-lr is for detectors"),
+        (["--set", "grader.backbone_weights=none.pth"], "grader.backbone_weights: none.pth: no"),
+        (["--set", "candidates=[nowhere]"], "candidates: nowhere: no folder of cytolibra train"),
+    ],
+)
+def test_wrong_calls_get_one_line(settings, tmp_path, arguments, message):
+    config = tmp_path / "grader.json"
+    config.write_text(json.dumps(settings))
+    call = ["train", "--config", str(config), "--out", str(tmp_path / "out"), *arguments]
+    result = CliRunner().invoke(build_app("train"), call)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.output
