@@ -3,28 +3,38 @@
 A model's own training fields say nothing about its false alarms, and validation fields may be few.
 So the recipe is trained several times, each time without a part of the fields (``data.train.split``
 and ``data.val.split``), and each run judges the part that it never saw, with MODEL's thresholds.
+Where the runs are graders' trainings, what is measured and written is after MODEL's second look, by
+its rule.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from configs import ConfigError, load_config
+from configs import ConfigError, CytoLibraError, load_config
 from data.evaluation import FieldCells, load_cells
 from data.fields.fieldset import FieldSet
-from models.card import read_card
+from models.card import ModelCard, read_card
 from scripts.evaluation.evidence import judged_mm2, reported
 from scripts.evaluation.false_alarms import (
+    check_card_writable,
     describe_fields,
     false_alarm_figures,
     write_false_alarms,
 )
 from scripts.evaluation.table import false_alarm_table
+from scripts.second_look_rule import read_fold
+from scripts.training.grader_run import EVIDENCE
 from scripts.training.run import TrainSettings, read_fields
+
+Run = tuple[FieldSet, Sequence[FieldCells], Sequence[FieldCells]]
+"""The fields that a run did not learn from, what was found on them, and their cells."""
 
 
 def main() -> None:
@@ -33,15 +43,25 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="folder of the model whose card is written")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of cytolibra train")
     parser.add_argument("--data", default="out of fold", help="what the fields are called")
-    options = parser.parse_args()
+    try:
+        _measure(parser.parse_args())
+    except CytoLibraError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _measure(options: argparse.Namespace) -> None:
+    check_card_writable(options.model.resolve())
     card = read_card(options.model)
-    thresholds = np.array([card.thresholds[name] for name in card.detector.classes])
+    looks = _are_graders(options.runs, card)
+    wanted = card.second_look.thresholds if looks and card.second_look else card.thresholds
+    thresholds = np.array([wanted[name] for name in card.detector.classes])
     truth: list[FieldCells] = []
     found: list[FieldCells] = []
     mm2: list[float] = []
     slides: list[str] = []
     for run in options.runs:
-        fields, detections, cells = _of_run(run)
+        fields, detections, cells = _of_grader(run, card) if looks else _of_run(run)
         truth += cells
         found += [reported(one, thresholds, card.detector.is_abnormal) for one in detections]
         mm2 += _areas(fields, run)
@@ -52,21 +72,47 @@ def main() -> None:
         np.array(mm2),
         card.detector,
         data=options.data,
-        thresholds=card.thresholds,
+        thresholds=wanted,
         slides=slides if all(slides) else (),
     )
-    write_false_alarms(card, options.model, alarms)
+    write_false_alarms(card, options.model, alarms, looks)
     Console().print(false_alarm_table(false_alarm_figures(alarms)))
 
 
-def _of_run(run: Path) -> tuple[FieldSet, list[FieldCells], list[FieldCells]]:
-    """The fields that a run did not learn from, what it found on them, and their cells."""
+def _are_graders(runs: Sequence[Path], card: ModelCard) -> bool:
+    """Whether all runs are graders' trainings, or none of them.
+
+    Raises:
+        ConfigError: some are; or the model has no second look.
+    """
+    graders = [run for run in runs if (run / EVIDENCE).is_file()]
+    if graders and len(graders) < len(runs):
+        raise ConfigError(f"{graders[0]} is a grader's training, others are not: name one kind")
+    if graders and card.second_look is None:
+        raise ConfigError(f"{graders[0]} is a grader's training, and {card.name} has no grader")
+    return bool(graders)
+
+
+def _of_grader(run: Path, card: ModelCard) -> Run:
+    fold = read_fold(run)
+    look, own = card.second_look, fold.card.second_look
+    if look is None or own is None or own.classes != look.classes:
+        raise ConfigError(f"{run}: its grader is of other classes than that of {card.name}")
+    abnormal = np.array(card.detector.is_abnormal)
+    found = fold.evidence.with_look(own.temperature, look.rule, abnormal)
+    return fold.fields, found, fold.evidence.truth
+
+
+def _of_run(run: Path) -> Run:
+    for name in ("config.yaml", "validation.npz"):
+        if not (run / name).is_file():
+            raise ConfigError(f"{run}: no run of cytolibra train that has ended: it has no {name}")
     settings = load_config(run / "config.yaml", TrainSettings)
     _, fields = read_fields(settings)
     truth, found = load_cells(run / "validation.npz")
     if len(truth) != len(fields.fields):
         raise ConfigError(f"{run}: its validation.npz has {len(truth)} fields, its data other ones")
-    return fields, list(found), list(truth)
+    return fields, found, truth
 
 
 def _areas(fields: FieldSet, run: Path) -> list[float]:

@@ -5,6 +5,9 @@ grader both left a fold of the fields out, and judged it. The rule has four numb
 by cross-validation over these folds: for each fold by all others, so that what is told of the
 chosen rule was never chosen on; what MODEL's card gets is then chosen on all. So are its
 thresholds.
+
+Runs of one fold that are joined by commas, ``a/fold1,b/fold1``, are judged as one grader: the mean
+of their probabilities.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ from data.evaluation import FieldCells, Matches, confidence, fit_temperature, ma
 from data.evaluation.bootstrap import resampled_ap
 from data.fields.fieldset import FieldSet
 from models.card import ZOO, CombinationRule, FalseAlarms, ModelCard, read_card, save_card
+from pipeline.cells.second_look import LEAST
+from scripts.candidates import probabilities_of
 from scripts.evaluation.evidence import Draws, draw, finite, judged_mm2, match_pooled
 from scripts.evaluation.evidence import reported as report_of
 from scripts.evaluation.false_alarms import describe_fields, false_alarm_figures, slides_of
@@ -90,7 +95,9 @@ class Choice:
 def main() -> None:
     """Chooses the rule of a second look on fields that neither detector nor grader saw."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", help="folders of graders' trainings")
+    parser.add_argument(
+        "runs", nargs="+", help="folders of graders' trainings; joined by commas: their mean"
+    )
     parser.add_argument(
         "--write", type=Path, metavar="MODEL", help="folder of the model that gets the rule"
     )
@@ -107,7 +114,9 @@ def main() -> None:
 
 def _run(options: argparse.Namespace) -> None:
     card = _writable(options.write) if options.write else None
-    folds = [read_fold(run) for run in options.runs]
+    if card is not None and any("," in run for run in options.runs):
+        raise ConfigError("--write: a mean of several graders is no model; name one run a fold")
+    folds = [average([read_fold(Path(one)) for one in run.split(",")]) for run in options.runs]
     check_folds(folds, options.runs, card)
     choice = choose_rule(folds)
     fields = _together(folds)
@@ -156,7 +165,33 @@ def read_fold(run: Path) -> Fold:
     return Fold(fields, evidence, card)
 
 
-def check_folds(folds: Sequence[Fold], runs: Sequence[Path], card: ModelCard | None) -> None:
+def average(folds: Sequence[Fold]) -> Fold:
+    """Several graders of one fold as one: the mean of their probabilities, each at its temperature.
+
+    Raises:
+        ConfigError: they looked at different places: the detector, its floor or the fields differ.
+    """
+    first = folds[0]
+    if len(folds) == 1:
+        return first
+    for fold in folds[1:]:
+        pairs = zip(fold.evidence.candidates, first.evidence.candidates, strict=False)
+        same = len(fold.evidence.candidates) == len(first.evidence.candidates)
+        if not same or not all(np.array_equal(a.places.boxes, b.places.boxes) for a, b in pairs):
+            raise ConfigError(
+                f"{fold.card.name} and {first.card.name} looked at different places: graders are "
+                "averaged over the same detector, floor and fields"
+            )
+    looks = [fold.card.second_look for fold in folds]
+    temperatures = [look.temperature if look else 1.0 for look in looks]
+    logits = []
+    for of_field in zip(*(fold.evidence.logits for fold in folds), strict=True):
+        said = [probabilities_of(one, t) for one, t in zip(of_field, temperatures, strict=True)]
+        logits.append(np.log(np.maximum(np.mean(said, axis=0), LEAST)).astype(np.float32))
+    return replace(first, evidence=replace(first.evidence, logits=logits))
+
+
+def check_folds(folds: Sequence[Fold], runs: Sequence[str], card: ModelCard | None) -> None:
     """Makes sure that folds are several, different ones of one kind of model.
 
     Raises:
@@ -164,7 +199,7 @@ def check_folds(folds: Sequence[Fold], runs: Sequence[Path], card: ModelCard | N
     """
     if len(folds) < 2:
         raise ConfigError("a rule is chosen for each run by the others: name two runs or more")
-    seen: dict[str, Path] = {}
+    seen: dict[str, str] = {}
     for fold, run in zip(folds, runs, strict=True):
         for name in dict.fromkeys(field.group("field") for field in fold.fields.fields):
             if seen.setdefault(name, run) != run:

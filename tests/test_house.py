@@ -46,7 +46,7 @@ FLOORS = {
         {"batch"},
     ],
     "scripts": [
-        {"slides", "progress", "telling"},
+        {"slides", "progress", "telling", "candidates"},
         {"training", "evaluation"},
         {"comparison"},
     ],

@@ -323,7 +323,7 @@ class PlacesDataset(Dataset[Sample]):
 
 def to_tensor(pixels: Pixels) -> Tensor:
     """A (3, S, S) uint8 tensor of (S, S, 3) RGB."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
 
 
 def collate_grades(samples: Sequence[Sample]) -> tuple[Tensor, list[dict[str, Tensor]]]:

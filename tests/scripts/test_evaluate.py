@@ -4,14 +4,18 @@ import contextlib
 import io
 import json
 
+import numpy as np
 import pytest
+from graders import give_grader
 from lively import saved
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from data.annotations import read_coco
 from models import load_detector
+from models.card import read_card, save_card
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from scripts.candidates import LOWEST_SCORE
 from scripts.cli import build_app
@@ -160,3 +164,84 @@ def test_measure_gives_the_same_figures_to_others(model, coco):
     rates = ["0.125", "0.25", "0.5", "1", "2", "4", "8"]
     for name in ("froc", "froc_mm2", "froc_interval"):
         assert list(metrics["pooled"]["abnormal"][name]) == rates
+
+
+class TestSecondLook:
+    """A model whose grader tells classes by colour: red is NILM, green is HSIL, blue background."""
+
+    @pytest.fixture
+    def looking(self, tmp_path):
+        folder = tmp_path / "looking"
+        card = saved(folder, pyramid={"channels": 32, "levels": [3]}).card
+        save_card(give_grader(card, folder, name="by colour"), folder)
+        return folder
+
+    @pytest.fixture
+    def green(self, known):
+        """All that is drawn is green: what is looked at is HSIL beyond doubt."""
+        for path in known[1].iterdir():
+            pixels = np.asarray(Image.open(path)).copy()
+            pixels[..., 0], pixels[..., 2] = 0, 0
+            Image.fromarray(pixels).save(path)
+        return known
+
+    def figures(self, folder):
+        return json.loads((folder / "metrics.json").read_text())
+
+    def test_both_are_judged_and_compared_pairwise(self, looking, green, tmp_path):
+        output = call(looking, green, "--out", tmp_path / "both")
+        for mode in ("on", "off"):
+            call(looking, green, "--out", tmp_path / mode, "--second-look", mode)
+        both, on, off = (self.figures(tmp_path / mode) for mode in ("both", "on", "off"))
+        look = both["second_look"]
+        for name in ("abnormal", "any"):
+            entry = look["ap50"]["pooled"][name]
+            assert entry["ap50"] == on["pooled"][name]["ap50"] == both["pooled"][name]["ap50"]
+            assert entry["other"] == off["pooled"][name]["ap50"]
+            assert entry["difference"] == pytest.approx(entry["ap50"] - entry["other"], abs=2e-4)
+        assert "second_look" not in on
+        assert "second_look" not in off
+        assert on["settings"]["second_look"] == both["settings"]["second_look"] == look["sha256"]
+        assert "second_look" not in off["settings"]
+        assert "With the second look against the detector alone" in output
+        page = (tmp_path / "both" / "report.html").read_text()
+        assert "The second look against the detector alone" in page
+        assert "by colour" in page
+
+    def test_the_graders_word_counts_and_is_judged(self, looking, green, tmp_path):
+        call(looking, green, "--out", tmp_path)
+        figures = self.figures(tmp_path)
+        found = json.loads((tmp_path / "detections.json").read_text())
+        sure = [one for one in found if one["score"] > 0.1]
+        assert {one["category_id"] for one in sure} == {2}
+        grades = figures["second_look"]["grades"]
+        hsil, nilm = (figures["classes"][name]["cells"] for name in ("HSIL", "NILM"))
+        # Right of what was found for every HSIL, wrong for every NILM; sure of itself throughout.
+        assert 0 < grades["right"] <= 1
+        assert grades["cells"] <= hsil + nilm
+        assert grades["named"]["excess"] > 0
+        assert grades["places"] >= grades["cells"]
+
+    def test_thresholds_after_the_look_are_the_looks_own(self, looking, green, tmp_path):
+        before = read_card(looking)
+        wanted = ("--at-sensitivity", "abnormal=0.5")
+        call(looking, green, "--out", tmp_path, *wanted, "--save-model", tmp_path / "copy")
+        card = read_card(tmp_path / "copy")
+        assert card.thresholds == before.thresholds
+        chosen = self.figures(tmp_path)["operating"]["classes"]["HSIL"]["threshold"]
+        assert card.second_look.thresholds["HSIL"] == chosen
+        assert card.second_look.thresholds["NILM"] == before.second_look.thresholds["NILM"]
+        assert (tmp_path / "copy" / "grader.xml").is_file()
+
+    def test_without_the_look_they_are_the_detectors(self, looking, green, tmp_path):
+        before = read_card(looking)
+        wanted = ("--at-sensitivity", "abnormal=0.5", "--second-look", "off")
+        call(looking, green, "--out", tmp_path, *wanted, "--save-model", tmp_path / "copy")
+        card = read_card(tmp_path / "copy")
+        assert card.second_look.thresholds == before.second_look.thresholds
+        assert card.thresholds["HSIL"] != before.thresholds["HSIL"]
+
+    def test_what_a_model_has_not_got_can_not_be_judged(self, model, looking, coco):
+        output = call(model, coco, "--second-look", "on", code=2)
+        assert "error: --second-look on: lively has no second look" in output
+        assert "expected both, on, off" in call(looking, coco, "--second-look", "maybe", code=2)

@@ -1,9 +1,11 @@
 """`cytolibra export` from the call to a model that screens."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from graders import grader_facts
 from lively import saved
 from PIL import Image
@@ -11,9 +13,13 @@ from typer.testing import CliRunner
 
 from models import load_detector
 from models.card import read_card, save_card
-from models.grader import Grader, GraderConfig, save_grader
+from models.grader import Grader, GraderConfig, GradingNetwork, save_grader
 from models.storage.graphs import GRADER_FILES, hash_graph
+from pipeline.geometry import Detections
+from pipeline.network.grading import build_grader
+from pipeline.slides.slide import open_slide
 from scripts.cli import build_app
+from scripts.export import CropCollector
 
 
 def call(command, *arguments):
@@ -112,6 +118,55 @@ def test_an_empty_slide_is_nothing_to_calibrate_on(model, tmp_path):
     result = export(model, tmp_path / "export", *learn)
     assert result.exit_code == 2
     assert "no tile with cells was found" in result.stderr
+
+
+def with_weights(folder):
+    """Gives a model a grader of random weights."""
+    torch.manual_seed(0)
+    grader = Grader(GraderConfig(size=32), 2).eval()
+    card = read_card(folder)
+    facts = grader_facts(card.detector.classes, sha256=save_grader(grader, folder))
+    save_card(card.model_copy(update={"second_look": facts}), folder)
+    return grader
+
+
+def test_a_grader_is_exported_beside_its_detector_and_screens(model, coco, tmp_path):
+    pytest.importorskip("nncf", reason="int8 needs cytolibra[export]")
+    grader, out, (annotations, images) = with_weights(model), tmp_path / "export", coco
+    assert export(model, out).exit_code == 0
+    learn = ("--int8", "--calibration", images, "--mpp", "0.25", "--tiles", "4")
+    result = export(out, out, *learn, "--data", annotations, "--images", images)
+    assert result.exit_code == 0, result.output
+    look = read_card(out).second_look
+    assert set(look.graphs) == {"openvino", "openvino-int8"}
+    assert look.graphs["openvino-int8"].calibration.endswith("crops of what the detector found")
+    assert "int8_cost/ap50/abnormal" in look.metrics
+    crops = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
+    with torch.no_grad():
+        expected = GradingNetwork(grader, look.temperature)(torch.from_numpy(crops)).numpy()
+    for precision, off in (("fp32", 1e-4), ("int8", 0.1)):
+        graph = build_grader(out, look, "openvino", "cpu", precision)
+        assert (graph.precision, graph.fallback) == (precision, None)
+        np.testing.assert_allclose(graph.grade(crops), expected, atol=off)
+
+
+def test_crops_for_int8_are_cut_where_the_detector_found_something(model, tmp_path, monkeypatch):
+    with_weights(model)
+    pixels = np.full((150, 200, 3), 230, np.uint8)
+    pixels[60:100, 120:160] = (200, 0, 0)
+    Image.fromarray(pixels).save(tmp_path / "slide.png")
+    collector = CropCollector(load_detector(model))
+    scores = np.array([[0.2, 0.7]], np.float32)
+    box = np.array([[20.0, 10, 40, 30]])  # of a tile that begins at (80, 40), at 0.5 µm/px
+    found = Detections(box, scores[:, 1], np.array([1]), scores)
+    monkeypatch.setattr(
+        CropCollector, "_runner", lambda _: SimpleNamespace(detect=lambda _: [found])
+    )
+    with open_slide(tmp_path / "slide.png", 0.25) as slide:
+        collector(slide, pixels, (80.0, 40.0))
+    (crop,) = collector.crops
+    assert crop.shape == (32, 32, 3)
+    assert (crop == (200, 0, 0)).all()  # 32 px around (140, 80)
 
 
 def test_the_grader_of_a_second_look_is_exported_with_its_detector(model, coco, tmp_path):

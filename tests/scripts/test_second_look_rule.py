@@ -1,6 +1,7 @@
 """The rule of a second look: chosen for each fold by the others, written with its worth."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from scripts.candidates import find_candidates
 from scripts.evaluation.evidence import draw
 from scripts.second_look_rule import (
     Fold,
+    average,
     check_folds,
     choose_rule,
     judge_choice,
@@ -144,13 +146,24 @@ def test_evidence_is_kept_as_it_is(tmp_path):
 def test_folds_that_do_not_go_together_are_refused(tmp_path):
     one, other = fold(tmp_path, 0), fold(tmp_path, 1)
     with pytest.raises(ConfigError, match="name two runs or more"):
-        check_folds([one], [tmp_path / "a"], None)
+        check_folds([one], ["a"], None)
     with pytest.raises(ConfigError, match=r"both left .* out; it counts once"):
-        check_folds([one, one], [tmp_path / "a", tmp_path / "b"], None)
+        check_folds([one, one], ["a", "b"], None)
     detector = DetectorConfig(name="fcos", classes=("NILM", "SCC"))
     card = CARD.model_copy(update={"detector": detector, "name": "mine"})
     with pytest.raises(ConfigError, match=r"a is of the classes NILM, LSIL, HSIL, mine of"):
-        check_folds([one, other], [tmp_path / "a", tmp_path / "b"], card)
+        check_folds([one, other], ["a", "b"], card)
+
+
+def test_joined_by_commas_graders_are_averaged(tmp_path):
+    one, other = (fold(tmp_path, 0, confusing=value) for value in (0.0, 1.0))
+    cooler = CARD.model_copy(update={"second_look": grader_facts(CLASSES, temperature=2.0)})
+    both = average([replace(one, card=cooler), replace(other, card=cooler)])
+    powers = [np.exp(fold.evidence.logits[0] / 2.0) for fold in (one, other)]
+    expected = np.mean([p / p.sum(axis=1, keepdims=True) for p in powers], axis=0)
+    np.testing.assert_allclose(np.exp(both.evidence.logits[0]), expected, rtol=1e-5)
+    with pytest.raises(ConfigError, match="looked at different places"):
+        average([one, fold(tmp_path, 1, per_field=8)])
 
 
 @pytest.fixture
@@ -186,10 +199,12 @@ def test_rule_thresholds_and_figures_go_into_the_card(tmp_path, model, small_gri
     ("arguments", "message"),
     [
         (["nowhere", "nowhere else"], "nowhere: no folder of cytolibra train"),
+        (["a,c", "b", "--write", "MODEL"], "a mean of several graders is no model"),
         (["a", "b", "--write", ZOO / "cric-fcos-light"], "a shipped model stays as it is"),
     ],
 )
-def test_wrong_calls_get_one_line(arguments, message, monkeypatch, capsys):
+def test_wrong_calls_get_one_line(arguments, message, model, monkeypatch, capsys):
+    arguments = [model if argument == "MODEL" else argument for argument in arguments]
     with pytest.raises(SystemExit) as caught:
         call(monkeypatch, *arguments)
     assert caught.value.code == 2
