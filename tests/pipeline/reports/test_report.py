@@ -59,7 +59,7 @@ def test_written_report_fits_the_schema_and_the_contract(tmp_path: Path, count: 
         " ".join(report["slide"])
         == "path format width height mpp mpp_source objective reader facts bounds"
     )
-    assert " ".join(report["model"]) == "name sha256 classes mpp threshold"
+    assert " ".join(report["model"]) == "name sha256 classes mpp threshold second_look"
     assert " ".join(report["area"]) == "slide_mm2 screened_mm2 skipped_share unread_mm2 unread"
     assert " ".join(report["suggestion"]) == "category rule version level score suspicious"
     assert report["status"] == "complete"
