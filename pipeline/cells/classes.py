@@ -64,7 +64,9 @@ BETHESDA = (
 ABNORMAL = "abnormal"
 """All abnormal classes together."""
 
-_GRADES = {"high grade": ("ASC-H", "HSIL", "SCC"), "low grade": ("ASC-US", "LSIL")}
+LOW_GRADE, HIGH_GRADE = "low grade", "high grade"
+
+_GRADES = {HIGH_GRADE: ("ASC-H", "HSIL", "SCC"), LOW_GRADE: ("ASC-US", "LSIL")}
 """Squamous categories by grade, the more severe first."""
 
 _NORMAL_COLORS: tuple[Color, ...] = ((0, 140, 110), (80, 130, 90), (0, 130, 150))
@@ -82,6 +84,29 @@ def find_category(name: str) -> Category | None:
     return _BY_SPELLING.get(_spelling(name))
 
 
+def by_level(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:
+    """The coarser levels on which cells are told, beside their class: what each of them merges.
+
+    The one definition: reports, `evaluate` and the comparison of models go by it.
+
+    Returns:
+        Indices of "abnormal", "low grade" and "high grade", as far as the model has such classes;
+        an abnormal class that is neither, such as AGC, is of no grade.
+    """
+    groups = {ABNORMAL: tuple(index for index, c in enumerate(classes) if c.abnormal)}
+    grades = [grade_of(c) for c in classes]
+    for grade in (LOW_GRADE, HIGH_GRADE):
+        groups[grade] = tuple(index for index, known in enumerate(grades) if known == grade)
+    return {name: members for name, members in groups.items() if members}
+
+
+def grade_of(cell_class: CellClass) -> str:
+    """Low or high grade, in words; nothing for a class that is normal or of neither."""
+    category = find_category(cell_class.name) if cell_class.abnormal else None
+    grades = (g for g, names in _GRADES.items() if category and category.name in names)
+    return next(grades, "")
+
+
 def group_by_grade(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:
     """Groups of classes that can be told with more certainty than each of them.
 
@@ -89,15 +114,9 @@ def group_by_grade(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:
         Indices of "high grade" and "low grade", where the model has several classes of one, and of
         "abnormal", all of them.
     """
-    of_grade: dict[str, list[int]] = {grade: [] for grade in _GRADES}
-    for index, cell_class in enumerate(classes):
-        category = find_category(cell_class.name)
-        for grade, names in _GRADES.items():
-            if cell_class.abnormal and category and category.name in names:
-                of_grade[grade].append(index)
-    abnormal = tuple(index for index, c in enumerate(classes) if c.abnormal)
-    grades = {grade: tuple(members) for grade, members in of_grade.items() if len(members) > 1}
-    return grades | ({ABNORMAL: abnormal} if abnormal else {})
+    groups = by_level(classes)
+    several = {name: groups[name] for name in _GRADES if len(groups.get(name, ())) > 1}
+    return several | {name: groups[name] for name in (ABNORMAL,) if name in groups}
 
 
 def order_by_severity(classes: Sequence[CellClass]) -> list[int]:
@@ -133,20 +152,32 @@ def is_abnormal(cells: Detections, classes: Sequence[CellClass]) -> NDArray[np.b
     return flags[cells.labels]
 
 
-def abnormal_scores(cells: Detections, classes: Sequence[CellClass]) -> NDArray[np.float32]:
-    """(N,) how likely each cell is abnormal, whatever it is called: its best abnormal score.
+def level_scores(
+    cells: Detections, classes: Sequence[CellClass], level: str = ABNORMAL
+) -> NDArray[np.float32]:
+    """(N,) how likely each cell is of a level, whatever it is called: its best score of these.
 
     The best, whatever the loss, because that is how `data.evaluation` pools classes: curves drawn
     of either agree. The sum of a softmax would be nearer to a probability; but with a centerness
     in it, or of balanced groups, a score is none, and sigmoid ones overlap too much for a product.
+
+    Args:
+        cells: with the scores of all classes.
+        classes: the model's.
+        level: a key of `by_level`; 0 for all cells where the model has no such class.
 
     Raises:
         ValueError: the cells come without the scores of all classes.
     """
     if cells.class_scores is None:
         raise ValueError("the cells come without the scores of all classes")
-    members = np.flatnonzero([c.abnormal for c in classes])
+    members = list(by_level(classes).get(level, ()))
     return np.asarray(cells.class_scores[:, members].max(axis=1, initial=0))
+
+
+def abnormal_scores(cells: Detections, classes: Sequence[CellClass]) -> NDArray[np.float32]:
+    """(N,) how likely each cell is abnormal; see `level_scores`."""
+    return level_scores(cells, classes)
 
 
 def _spelling(name: str) -> str:

@@ -17,9 +17,10 @@ import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 
 from configs import Doubt, StrictModel
-from models.card import FalseAlarms
-from pipeline.cells.classes import CellClass, is_abnormal
+from models.card import Accuracy, FalseAlarms
+from pipeline.cells.classes import CellClass, by_level, is_abnormal
 from pipeline.geometry import Boxes, Detections, Rect, Size
+from pipeline.reports.adequacy import Adequacy, not_assessed
 from pipeline.reports.expectation import Expectation, expect_cells, why_not
 from pipeline.reports.pictures import Pictures
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
@@ -110,13 +111,17 @@ class SlideReport(_Part):
     The cells and the pictures ride along for the other files; they are not part of the JSON.
     """
 
-    schema_version: Literal["1.1"] = "1.1"
+    schema_version: Literal["2.0"] = "2.0"
     status: Literal["complete"] = "complete"
     slide: SlideFacts
     model: ModelFacts
     settings: dict[str, JsonValue] = Field(description="all settings in force")
     area: AreaFacts
     counts: dict[str, int] = Field(description="cells at or above threshold by class, zeros too")
+    levels: dict[str, int] = Field(
+        description="the same cells on coarser levels: abnormal, low grade, high grade, as far as "
+        "the model has such classes"
+    )
     abnormal_cells: int = Field(ge=0, description="cells of all abnormal classes")
     cells_per_mm2: float | None = Field(
         ge=0, description="all cells by screened area; null where nothing was screened"
@@ -125,7 +130,12 @@ class SlideReport(_Part):
     expectation: Expectation | None = Field(
         None, description="found against expected by chance; null where that is not known"
     )
-    adequacy: Literal["not_assessed"] = "not_assessed"
+    accuracy: Accuracy | None = Field(
+        None,
+        description="how well the model finds cells of each level and class at these thresholds; "
+        "null where that is not known",
+    )
+    adequacy: Adequacy = Field(default_factory=not_assessed)
     warnings: tuple[Doubt, ...] = Field(description="what a person should know, by stable codes")
     timing: dict[str, float] = Field(description="seconds by stage")
     software: dict[str, str] = Field(description="versions")
@@ -134,11 +144,21 @@ class SlideReport(_Part):
     @model_validator(mode="before")
     @classmethod
     def _read_older(cls, values: Any) -> Any:
-        """Takes a report of schema 1.0, whose warnings were sentences without codes."""
-        if not isinstance(values, dict) or values.get("schema_version") != "1.0":
+        """Takes a report of an earlier schema.
+
+        1.0 had warnings as sentences without codes; 1.1 counted by class only, and adequacy was
+        the word "not_assessed".
+        """
+        if not isinstance(values, dict):
             return values
-        warnings = [{"code": "uncoded", "text": text} for text in values.get("warnings", ())]
-        return values | {"schema_version": "1.1", "warnings": warnings}
+        if values.get("schema_version") == "1.0":
+            told = [{"code": "uncoded", "text": text} for text in values.get("warnings", ())]
+            values = values | {"schema_version": "1.1", "warnings": told}
+        if values.get("schema_version") == "1.1":
+            adequacy = not_assessed("not assessed by the version that screened it")
+            values = values | {"schema_version": "2.0", "adequacy": adequacy.model_dump()}
+            values["levels"] = _levels_of_older(values)
+        return values
 
     _cells: Detections = PrivateAttr(default_factory=Detections.empty)
     _pictures: Pictures = PrivateAttr(default_factory=Pictures)
@@ -152,6 +172,23 @@ class SlideReport(_Part):
     def pictures(self) -> Pictures:
         """Pictures for the page; none in a report read back from JSON."""
         return self._pictures
+
+
+def count_levels(counts: Mapping[str, int], classes: Sequence[CellClass]) -> dict[str, int]:
+    """Cells on each of the coarser levels, from those of each class; absent names count as 0."""
+    return {
+        level: sum(counts.get(classes[index].name, 0) for index in members)
+        for level, members in by_level(classes).items()
+    }
+
+
+def _levels_of_older(values: Mapping[str, Any]) -> dict[str, int]:
+    """`count_levels` of a report that is not checked yet; none of what is broken, which is told."""
+    try:
+        classes = [CellClass.model_validate(c) for c in values["model"]["classes"]]
+        return count_levels(values["counts"], classes)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return {}
 
 
 def describe_slide(slide: Slide) -> SlideFacts:
@@ -276,6 +313,7 @@ def build_report(
         settings=dict(settings),
         area=area,
         counts=counts,
+        levels=count_levels(counts, model.classes),
         abnormal_cells=int(is_abnormal(cells, model.classes).sum()),
         cells_per_mm2=round(len(cells) / area.screened_mm2, 3) if area.screened_mm2 else None,
         suggestion=suggest_by_cells(cells, model.classes, expectation or unknown or "", triage),
