@@ -91,7 +91,7 @@ class FalseAlarms(StrictModel):
 class Figure(StrictModel):
     """A measured figure and its interval; None where the fields can't tell."""
 
-    value: float | None
+    value: float | None = None
     low: float | None = None
     high: float | None = None
 

@@ -15,12 +15,13 @@ from pydantic import JsonValue
 
 from configs import ConfigError, Doubt
 from models.card import FalseAlarms, ModelCard
-from pipeline.cells.classes import name_classes
+from pipeline.cells.classes import name_classes, squamous_labels
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
 from pipeline.network.detector import TileDetector, own_thresholds
+from pipeline.reports.adequacy import Specimen, warn_of
 from pipeline.reports.expectation import load_negatives, version_of, why_not
 from pipeline.reports.pictures import take_pictures
 from pipeline.reports.report import (
@@ -28,16 +29,19 @@ from pipeline.reports.report import (
     SlideReport,
     build_report,
     describe_slide,
+    judge_cells,
     measure_area,
     most_suspicious_first,
     union_area,
 )
 from pipeline.reports.slide_rule import load_rule
+from pipeline.reports.triage import carriers
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
+from pipeline.tiles.deposit import Deposit, find_deposit
 from pipeline.tiles.foreground import find_foreground
-from pipeline.tiles.plausible import find_implausible
+from pipeline.tiles.plausible import Focus, find_implausible, judge_focus, take_samples
 from pipeline.tiles.tiler import TilePlan, TilerSettings, check_coarseness, plan_tiles
 from pipeline.tiles.tilereader import ReadTile, read_tile
 
@@ -100,7 +104,8 @@ def screen_slide(
             doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, detector.card.mpp)]
             check_strict(path, doubts, settings.strict)  # before the work of the rest
             foreground = find_foreground(slide, settings.foreground)
-            doubts += find_implausible(slide, foreground)
+            samples = take_samples(slide, foreground)
+            doubts += find_implausible(slide, foreground, samples)
             check_strict(path, doubts, settings.strict)
             tiler = settle_tiler(settings, detector.card)
             plan = plan_tiles(slide.bounds, slide.mpp, detector.card.mpp, tiler, foreground)
@@ -108,7 +113,11 @@ def screen_slide(
             found = _screen_tiles(slide, plan, detector, settings, clock, progress, stop)
         doubts += _doubts_of_reading(plan, found)
         check_strict(path, doubts, settings.strict)
-        return _report(slide, plan, found, doubts, detector, settings, clock)
+        seen = Seen(
+            find_deposit(foreground.mask, foreground.thick, foreground.downsample, slide.mpp),
+            judge_focus(samples),
+        )
+        return _report(slide, plan, found, seen, doubts, detector, settings, clock)
 
 
 def check_strict(path: Path, doubts: Sequence[Doubt], strict: bool) -> None:
@@ -170,6 +179,14 @@ class Found:
 
     cells: Detections
     unread: Boxes
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the overview and a few places show, for adequacy."""
+
+    deposit: Deposit
+    focus: Focus
 
 
 def _screen_tiles(
@@ -258,6 +275,7 @@ def _report(
     slide: Slide,
     plan: TilePlan,
     found: Found,
+    seen: Seen,
     doubts: Sequence[Doubt],
     detector: TileDetector,
     settings: ScreenSettings,
@@ -265,20 +283,35 @@ def _report(
 ) -> SlideReport:
     model = describe_model(detector)
     cells = most_suspicious_first(found.cells, model.classes)
-    with clock("pictures"):
-        pictures = take_pictures(slide, cells, model.classes)
     screened = core_area(plan) - union_area(found.unread)
+    area = measure_area(slide.bounds, slide.mpp, screened, found.unread)
+    judgement = judge_cells(
+        cells,
+        model,
+        Specimen(
+            area.slide_mm2, area.screened_mm2, area.unread_mm2, slide.mpp, seen.deposit, seen.focus
+        ),
+        warnings=doubts,
+        triage=settings.triage,
+        adequacy=settings.adequacy,
+        alarms=alarms_in_force(settings, detector.card),
+        accuracy=detector.card.accuracy,
+    )
+    doubts = [*doubts, *warn_of(judgement.adequacy)]
+    check_strict(Path(slide.path), doubts, settings.strict)
+    with clock("pictures"):
+        first = carriers(judgement.suggestion, cells, model.classes)
+        pictures = take_pictures(slide, cells, model.classes, first=first)
     return build_report(
         slide=describe_slide(slide),
         model=model,
         settings=settings_in_force(settings, detector),
         cells=cells,
-        area=measure_area(slide.bounds, slide.mpp, screened, found.unread),
+        area=area,
+        judgement=judgement,
         warnings=doubts,
         timing=clock.total(),
         pictures=pictures,
-        triage=settings.triage,
-        alarms=alarms_in_force(settings, detector.card),
     )
 
 
@@ -314,10 +347,11 @@ def in_force(settings: ScreenSettings, detector: TileDetector) -> InForce:
     """What is in force where this detector screens with these settings.
 
     Raises:
-        ConfigError: slide rule or negatives are for another model or other thresholds, or the tiles
-            are too small for its cells.
+        ConfigError: slide rule or negatives are for another model or other thresholds, a class
+            that is to be counted is none of its, or the tiles are too small for its cells.
     """
     facts = describe_model(detector)
+    squamous_labels(facts.classes, settings.adequacy.squamous)
     if settings.triage.rule:
         load_rule(settings.triage.rule).check(facts.sha256, facts.threshold, facts.classes)
     if settings.triage.negatives:
@@ -339,6 +373,7 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
     values["triage"]["negatives"] = version_of(alarms_in_force(settings, detector.card))
+    values["adequacy"]["accuracy"] = version_of(detector.card.accuracy)
     values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values

@@ -9,6 +9,7 @@ from pydantic import Field
 from configs import StrictModel
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.network.detector import RuntimeSettings
+from pipeline.reports.adequacy import AdequacySettings
 from pipeline.reports.tables import ReportSettings
 from pipeline.reports.triage import TriageSettings
 from pipeline.slides.mpp import GivenMpp, check_mpp_argument
@@ -26,7 +27,7 @@ class ScreenSettings(StrictModel):
         mpp_table: a CSV of slide and mpp, for slides that it names, whatever they say.
         strict: whether a slide with warnings fails.
         threshold: one score for all classes; None for the model's own, one a class.
-        foreground, tiler, runtime, stitcher, triage, reports: the stations' own settings.
+        foreground, tiler, runtime, stitcher, triage, adequacy, reports: the stations' own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -41,6 +42,7 @@ class ScreenSettings(StrictModel):
     runtime: RuntimeSettings = RuntimeSettings()
     stitcher: StitcherSettings = StitcherSettings()
     triage: TriageSettings = TriageSettings()
+    adequacy: AdequacySettings = AdequacySettings()
     reports: ReportSettings = ReportSettings()
     max_unread: float = Field(0.1, ge=0, le=1)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from data.fields.fieldset import Field, FieldSet
     from data.fields.images import Pixels
     from models import DenseDetector
-    from models.card import FalseAlarms
+    from models.card import Accuracy, FalseAlarms
     from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
     from scripts.evaluation.thresholds import Chosen, Target
@@ -68,6 +68,16 @@ def evaluate(
             "tells what is more than chance. With new thresholds they are written anew anyway.",
         ),
     ] = False,
+    write_accuracy: Annotated[
+        bool,
+        typer.Option(
+            "--write-accuracy",
+            help="Write recall, precision and AP50 of each level, and how many cells there are for "
+            "each reported, into the model's model.json: reports show them, and the number of "
+            "squamous cells is estimated by them. With new thresholds they are written anew "
+            "anyway.",
+        ),
+    ] = False,
     against: Annotated[
         str | None,
         typer.Option(
@@ -112,12 +122,10 @@ def evaluate(
     from configs import validate
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
+    from scripts.evaluation.accuracy import measure_accuracy
+    from scripts.evaluation.cards import check_card_writable
     from scripts.evaluation.evidence import draw
-    from scripts.evaluation.false_alarms import (
-        check_card_writable,
-        false_alarm_figures,
-    )
-    from scripts.evaluation.false_alarms import write_false_alarms as write_alarms
+    from scripts.evaluation.false_alarms import false_alarm_figures
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.files import name_outputs, write_outputs
     from scripts.evaluation.thresholds import check_writable, read_targets, save_thresholds
@@ -129,7 +137,9 @@ def evaluate(
     targets = read_targets(at_sensitivity or [], at_precision or [], loaded.config)
     check_writable(loaded, bool(targets), write_thresholds, save_model)
     if write_false_alarms:
-        check_card_writable(loaded.folder)
+        check_card_writable(loaded.folder, "--write-false-alarms")
+    if write_accuracy:
+        check_card_writable(loaded.folder, "--write-accuracy")
     fields = _read_fields(loaded, data, images)
     draws = draw(fields, by, level)
     evidence, ran = _find(loaded, settings, fields)
@@ -148,15 +158,30 @@ def evaluate(
         raise problem
     if write_false_alarms and unknown:
         raise unknown
-    if write_false_alarms and alarms:
+    accuracy = measure_accuracy(evidence, draws, figures, data.name)
+    _write_card(
+        loaded,
+        false_alarms=alarms if write_false_alarms else None,
+        accuracy=accuracy if write_accuracy else None,
+    )
+    if chosen:
+        thresholds = dict(chosen.thresholds)
+        new, _ = _false_alarms(evidence, data.name, thresholds)
+        accuracy = measure_accuracy(evidence, draws, figures, data.name, thresholds)
+        for folder in save_thresholds(loaded, chosen, new, accuracy, write_thresholds, save_model):
+            typer.echo(f"Thresholds written: {folder}")
+
+
+def _write_card(loaded: DenseDetector, **figures: FalseAlarms | Accuracy | None) -> None:
+    """Writes what was asked for into the model's card; None was not."""
+    from scripts.evaluation.cards import update_card
+
+    wanted = {name: figure for name, figure in figures.items() if figure is not None}
+    if wanted:
         assert loaded.card is not None
         assert loaded.folder is not None
-        write_alarms(loaded.card, loaded.folder, alarms)
-        typer.echo(f"False alarms written: {loaded.folder}")
-    if chosen:
-        new, _ = _false_alarms(evidence, data.name, dict(chosen.thresholds))
-        for folder in save_thresholds(loaded, chosen, new, write_thresholds, save_model):
-            typer.echo(f"Thresholds written: {folder}")
+        update_card(loaded.card, loaded.folder, **wanted)
+        typer.echo(f"Written, {' and '.join(wanted).replace('_', ' ')}: {loaded.folder}")
 
 
 def _false_alarms(
@@ -287,6 +312,7 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
         against_table,
         false_alarm_table,
         figures_table,
+        level_table,
         operating_table,
     )
 
@@ -294,6 +320,7 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
     console.print(figures_table(figures, figures["settings"]["model"]))
+    console.print(level_table(figures["confusion_levels"]))
     if "false_alarms" in figures:
         console.print(false_alarm_table(figures["false_alarms"]))
     if "operating" in figures:

@@ -17,11 +17,11 @@ from configs import ConfigError, load_config
 from data.evaluation import FieldCells, load_cells
 from data.fields.fieldset import FieldSet
 from models.card import read_card
+from scripts.evaluation.cards import update_card
 from scripts.evaluation.evidence import judged_mm2, reported
 from scripts.evaluation.false_alarms import (
     describe_fields,
     false_alarm_figures,
-    write_false_alarms,
 )
 from scripts.evaluation.table import false_alarm_table
 from scripts.training.run import TrainSettings, read_fields
@@ -55,7 +55,7 @@ def main() -> None:
         thresholds=card.thresholds,
         slides=slides if all(slides) else (),
     )
-    write_false_alarms(card, options.model, alarms)
+    update_card(card, options.model, false_alarms=alarms)
     Console().print(false_alarm_table(false_alarm_figures(alarms)))
 
 

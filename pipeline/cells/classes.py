@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import StrictModel
+from configs import ConfigError, StrictModel
 from pipeline.geometry import Detections
 
 Color = tuple[int, int, int]
@@ -69,6 +69,8 @@ LOW_GRADE, HIGH_GRADE = "low grade", "high grade"
 _GRADES = {HIGH_GRADE: ("ASC-H", "HSIL", "SCC"), LOW_GRADE: ("ASC-US", "LSIL")}
 """Squamous categories by grade, the more severe first."""
 
+_SQUAMOUS = {"NILM", *(name for names in _GRADES.values() for name in names)}
+
 _NORMAL_COLORS: tuple[Color, ...] = ((0, 140, 110), (80, 130, 90), (0, 130, 150))
 _ABNORMAL_COLORS: tuple[Color, ...] = (
     (208, 28, 40),
@@ -105,6 +107,31 @@ def grade_of(cell_class: CellClass) -> str:
     category = find_category(cell_class.name) if cell_class.abnormal else None
     grades = (g for g, names in _GRADES.items() if category and category.name in names)
     return next(grades, "")
+
+
+def squamous_labels(
+    classes: Sequence[CellClass], names: Sequence[str] | None = None
+) -> tuple[int, ...]:
+    """Indices of the classes whose cells are squamous.
+
+    Args:
+        classes: the model's.
+        names: of those that are, where a person says so; None for Bethesda's squamous categories,
+            NILM among them.
+
+    Raises:
+        ConfigError: the model has no class of such a name.
+    """
+    known = [c.name for c in classes]
+    if names is None:
+        found = [find_category(name) for name in known]
+        return tuple(i for i, c in enumerate(found) if c and c.name in _SQUAMOUS)
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"adequacy.squamous: the model has no class {name}; it has {', '.join(known)}"
+            )
+    return tuple(known.index(name) for name in dict.fromkeys(names))
 
 
 def group_by_grade(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:

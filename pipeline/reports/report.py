@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -20,8 +21,20 @@ from configs import Doubt, StrictModel
 from models.card import Accuracy, FalseAlarms
 from pipeline.cells.classes import CellClass, by_level, is_abnormal
 from pipeline.geometry import Boxes, Detections, Rect, Size
-from pipeline.reports.adequacy import Adequacy, not_assessed
-from pipeline.reports.expectation import Expectation, expect_cells, why_not
+from pipeline.reports.adequacy import (
+    Adequacy,
+    AdequacySettings,
+    Specimen,
+    assess,
+    not_assessed,
+)
+from pipeline.reports.expectation import (
+    Expectation,
+    expect_cells,
+    is_beyond_chance,
+    other_thresholds,
+    why_not,
+)
 from pipeline.reports.pictures import Pictures
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
 from pipeline.slides.readers.base import Fact
@@ -270,6 +283,67 @@ def union_area(boxes: Boxes) -> float:
     return float(np.diff(ys) @ covered @ np.diff(xs))
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a slide's cells say; see `judge_cells`."""
+
+    counts: dict[str, int]
+    expectation: Expectation | None
+    accuracy: Accuracy | None
+    suggestion: Suggestion
+    adequacy: Adequacy
+
+
+def judge_cells(
+    cells: Detections,
+    model: ModelFacts,
+    specimen: Specimen,
+    *,
+    warnings: Sequence[Doubt] = (),
+    triage: TriageSettings | None = None,
+    adequacy: AdequacySettings | None = None,
+    alarms: FalseAlarms | None = None,
+    accuracy: Accuracy | None = None,
+) -> Judgement:
+    """Counts the cells, suggests a category, and says whether there is enough to judge.
+
+    Args:
+        cells: at or above threshold, level-0 boxes, in `most_suspicious_first` order.
+        model: the detector; cells' labels index its classes.
+        specimen: how much was looked at, and what was seen of it.
+        warnings: what is known to be odd about the slide.
+        triage: settings of the suggestion; None for the defaults.
+        adequacy: settings of adequacy; None for the defaults.
+        alarms: what the model reports by chance, where that is known.
+        accuracy: how well it finds cells, where that is known.
+
+    Raises:
+        ConfigError: the slide rule can't be read, or a class that is to be counted is unknown.
+    """
+    numbers = np.bincount(cells.labels, minlength=len(model.classes)).tolist()
+    counts = dict(zip((c.name for c in model.classes), numbers, strict=True))
+    no_smear = _no_smear(warnings)
+    unknown = no_smear or why_not(alarms, model.threshold, model.sha256)
+    expectation = (
+        expect_cells(counts, model.classes, alarms, specimen.screened_mm2)
+        if alarms and not unknown
+        else None
+    )
+    if accuracy and other_thresholds(accuracy.thresholds, model.threshold):
+        accuracy = None  # its figures hold for other thresholds
+    suggestion = suggest_by_cells(cells, model.classes, expectation or unknown or "", triage)
+    assessed = assess(
+        cells,
+        model.classes,
+        specimen,
+        is_abnormal=is_beyond_chance(expectation),
+        accuracy=accuracy,
+        unknown=no_smear,
+        settings=adequacy,
+    )
+    return Judgement(counts, expectation, accuracy, suggestion, assessed)
+
+
 def build_report(
     *,
     slide: SlideFacts,
@@ -277,13 +351,12 @@ def build_report(
     settings: Mapping[str, JsonValue],
     cells: Detections,
     area: AreaFacts,
+    judgement: Judgement,
     warnings: Iterable[Doubt] = (),
     timing: Mapping[str, float],
     pictures: Pictures | None = None,
-    triage: TriageSettings | None = None,
-    alarms: FalseAlarms | None = None,
 ) -> SlideReport:
-    """Counts the cells, suggests a category and puts the report together.
+    """Puts the report together.
 
     Args:
         slide: what was screened.
@@ -291,34 +364,25 @@ def build_report(
         settings: all settings in force, as JSON.
         cells: cells at or above threshold, level-0 boxes, in `most_suspicious_first` order.
         area: how much was looked at; see `measure_area`.
+        judgement: what these cells say; see `judge_cells`.
         warnings: what the reader should know.
         timing: seconds by stage.
         pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
-        triage: settings of the suggestion; None for the defaults.
-        alarms: what the model reports by chance, where that is known.
     """
-    names = [c.name for c in model.classes]
-    numbers = np.bincount(cells.labels, minlength=len(names)).tolist()
-    counts = dict(zip(names, numbers, strict=True))
-    warnings = tuple(warnings)
-    unknown = _no_smear(warnings) or why_not(alarms, model.threshold, model.sha256)
-    expectation = (
-        expect_cells(counts, model.classes, alarms, area.screened_mm2)
-        if alarms and not unknown
-        else None
-    )
     report = SlideReport(
         slide=slide,
         model=model,
         settings=dict(settings),
         area=area,
-        counts=counts,
-        levels=count_levels(counts, model.classes),
+        counts=judgement.counts,
+        levels=count_levels(judgement.counts, model.classes),
         abnormal_cells=int(is_abnormal(cells, model.classes).sum()),
         cells_per_mm2=round(len(cells) / area.screened_mm2, 3) if area.screened_mm2 else None,
-        suggestion=suggest_by_cells(cells, model.classes, expectation or unknown or "", triage),
-        expectation=expectation,
-        warnings=warnings,
+        suggestion=judgement.suggestion,
+        expectation=judgement.expectation,
+        accuracy=judgement.accuracy,
+        adequacy=judgement.adequacy,
+        warnings=tuple(warnings),
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
         software=software_versions(),
     )

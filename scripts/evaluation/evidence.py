@@ -23,6 +23,7 @@ from data.evaluation import (
 from data.evaluation.bootstrap import draw_groups, interval
 from data.fields.fieldset import Field, FieldSet, Grouping
 from models import ModelCard
+from pipeline.cells.classes import ABNORMAL, by_level, name_classes
 from pipeline.cells.naming import name_cells
 from pipeline.geometry import Detections
 from pipeline.reports.report import union_area
@@ -68,8 +69,8 @@ class Evidence:
 
     @cached_property
     def pooled(self) -> Pooled:
-        """Matches of all abnormal classes merged, and of all classes."""
-        return _pool(self.truth, self.found, self.abnormal)
+        """Matches on each level: abnormal, low and high grade, and any cell; classes merged."""
+        return self._pool(self.found)
 
     @cached_property
     def reported(self) -> list[FieldCells]:
@@ -84,7 +85,20 @@ class Evidence:
     @cached_property
     def reported_pooled(self) -> Pooled:
         """`pooled` of what is reported."""
-        return _pool(self.truth, self.reported, self.abnormal)
+        return self._pool(self.reported)
+
+    @property
+    def merged(self) -> dict[str, Sequence[int]]:
+        """Labels of each level that is judged as one class; see `pipeline.cells.classes`."""
+        levels = by_level(name_classes(self.classes, self.abnormal))
+        every = {name: members.tolist() for name, members in pooled_classes(self.abnormal).items()}
+        return {ABNORMAL: every.pop(ABNORMAL), **levels, **every}
+
+    def _pool(self, found: Sequence[FieldCells]) -> Pooled:
+        return {
+            name: match_fields(*pool(self.truth, found, np.array(members, np.intp)), 1, 0)
+            for name, members in self.merged.items()
+        }
 
     @cached_property
     def mm2(self) -> NDArray[np.float64] | None:
@@ -153,10 +167,3 @@ def draw(fields: FieldSet, by: str, level: float, rounds: int = 1000) -> Draws:
 def finite(value: float) -> float | None:
     """A figure as it is written: four digits; None where it is not defined."""
     return round(float(value), 4) + 0.0 if math.isfinite(value) else None
-
-
-def _pool(
-    truth: Sequence[FieldCells], found: Sequence[FieldCells], abnormal: Sequence[bool]
-) -> Pooled:
-    groups = pooled_classes(abnormal).items()
-    return {name: match_fields(*pool(truth, found, members), 1, 0) for name, members in groups}

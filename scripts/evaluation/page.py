@@ -45,6 +45,10 @@ def _draw(evidence: Evidence, figures: Figures) -> dict[str, str]:
         "precision_recall": plots.draw_precision_recall(evidence, figures),
         "confusion": plots.draw_confusion(figures["confusion"]),
         "calibration": plots.draw_calibration(figures["calibration"]),
+        **{
+            f"confusion_{level}": plots.draw_confusion(matrix)
+            for level, matrix in figures["confusion_levels"].items()
+        },
     }
     if "against" in figures:
         pictures["against"] = plots.draw_differences(against_rows(figures["against"]))

@@ -13,15 +13,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from data.evaluation import FROC_RATES, Curve, join, trace
-from pipeline.cells.classes import class_colors, name_classes
+from pipeline.cells.classes import HIGH_GRADE, LOW_GRADE, class_colors, name_classes
 from scripts.evaluation.evidence import Evidence
 from scripts.evaluation.figures import NAMED, Figures
 from scripts.evaluation.svg import ACCENT, INK, LINE, MUTED, PAPER, STYLE, to_svg
 
 P = ParamSpec("P")
 
-POOLED = {"abnormal": ACCENT, "any": MUTED}
-TITLES = {"abnormal": "abnormal, merged", "any": "any cell", NAMED: "under its own name"}
+POOLED = {"abnormal": ACCENT, LOW_GRADE: "#c26a00", HIGH_GRADE: "#b3202a", "any": MUTED}
+TITLES = {
+    "abnormal": "abnormal, merged",
+    LOW_GRADE: "low grade",
+    HIGH_GRADE: "high grade",
+    "any": "any cell",
+    NAMED: "under its own name",
+}
+CALIBRATED = (NAMED, "abnormal", "any")
 
 
 def _drawn(draw: Callable[P, tuple[Figure, str]]) -> Callable[P, str]:
@@ -158,9 +165,9 @@ def _draw_cell(axis: Axes, row: int, column: int, count: int, share: float, corn
 @_drawn
 def draw_calibration(calibration: Figures) -> tuple[Figure, str]:
     """Reliability diagrams: the share of detections that are right by their score."""
-    names = (NAMED, *POOLED)
     figure = Figure(figsize=(6.9, 2.7), layout="constrained")
-    for name, axis in zip(names, figure.subplots(1, len(names), sharey=True), strict=True):
+    axes = figure.subplots(1, len(CALIBRATED), sharey=True)
+    for name, axis in zip(CALIBRATED, axes, strict=True):
         entry = calibration[name]
         score, hits = np.array(entry["bins"]["score"]), np.array(entry["bins"]["hits"])
         axis.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))

@@ -19,7 +19,7 @@ from data.evaluation import (
     threshold_for_sensitivity,
 )
 from models import DenseDetector, DetectorConfig, ModelCard
-from models.card import SIDECAR, WEIGHTS, ZOO, FalseAlarms, save_card
+from models.card import SIDECAR, WEIGHTS, ZOO, Accuracy, FalseAlarms, save_card
 from models.storage.graphs import FILES
 from scripts.evaluation.evidence import Draws, Evidence
 from scripts.evaluation.figures import rates
@@ -203,6 +203,7 @@ def save_thresholds(
     detector: DenseDetector,
     chosen: Chosen,
     alarms: FalseAlarms | None,
+    accuracy: Accuracy | None,
     write: bool,
     copy: Path | None,
 ) -> list[Path]:
@@ -213,6 +214,7 @@ def save_thresholds(
         chosen: the thresholds.
         alarms: what is reported by chance with them, where that is known; what was known for the
             old ones holds no more.
+        accuracy: how well cells are found with them; likewise.
         write: whether the model's own sidecar is written.
         copy: a folder for a copy of the model.
 
@@ -228,6 +230,7 @@ def save_thresholds(
         "thresholds": dict(chosen.thresholds),
         "threshold_rule": chosen.rule,
         "false_alarms": alarms,
+        "accuracy": accuracy,
     }
     card = detector.card.model_copy(update=new)
     folders = [folder for folder in (detector.folder if write else None, copy) if folder]
