@@ -102,7 +102,9 @@ def thick_squares(image: NDArray[np.uint8], clear: float, mpp: float) -> Mask:
     """
     brightest = image.max(axis=2)
     darker = (clear + 1) * 10**-THICK - 1
-    return _blocks(brightest <= darker, _pixels_of_a_square(mpp)).mean(axis=(2, 3)) > 0.5
+    return np.asarray(
+        _blocks(brightest <= darker, _pixels_of_a_square(mpp)).mean(axis=(2, 3)) > 0.5
+    )
 
 
 def _pixels_of_a_square(mpp: float) -> int:
