@@ -1,5 +1,6 @@
 """Reports made up for tests, without a slide or a model."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,3 +166,18 @@ def make_report(
         timing={"tiles": 1.23456},
         pictures=pictures,
     )
+
+
+def make_older_report(version: str) -> dict[str, object]:
+    """A report as versions before this one wrote it."""
+    values = json.loads(make_report().model_dump_json())
+    for name in ("levels", "accuracy"):
+        del values[name]
+    for name in ("cells", "why"):
+        del values["suggestion"][name]
+    warnings = ["one"] if version == "1.0" else [{"code": "grey", "text": "one"}]
+    return values | {
+        "schema_version": version,
+        "adequacy": "not_assessed",
+        "warnings": warnings,
+    }

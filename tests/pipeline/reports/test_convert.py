@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from test_report import older
+from fakes import make_older_report
 
 from pipeline.reports.convert import main
 from pipeline.reports.report import report_schema
@@ -15,7 +15,9 @@ def test_older_reports_are_written_anew_and_newer_ones_left_alone(tmp_path, caps
     for version in ("1.0", "1.1"):
         folder = tmp_path / version
         folder.mkdir()
-        (folder / "report.json").write_text(json.dumps(older(version)), encoding="utf-8")
+        (folder / "report.json").write_text(
+            json.dumps(make_older_report(version)), encoding="utf-8"
+        )
     assert main([str(tmp_path)]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told == [str(tmp_path / version / "report.json") for version in ("1.0", "1.1")]

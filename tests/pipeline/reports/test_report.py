@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from fakes import CLASSES, make_cells, make_report, scored
+from fakes import CLASSES, make_cells, make_older_report, make_report, scored
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -118,24 +118,9 @@ def test_cells_and_pictures_survive_a_pickle_and_stay_out_of_the_json() -> None:
     assert read_back.counts == report.counts
 
 
-def older(version: str) -> dict[str, object]:
-    """A report as versions before this one wrote it."""
-    values = json.loads(make_report().model_dump_json())
-    for name in ("levels", "accuracy"):
-        del values[name]
-    for name in ("cells", "why"):
-        del values["suggestion"][name]
-    warnings = ["one"] if version == "1.0" else [{"code": "grey", "text": "one"}]
-    return values | {
-        "schema_version": version,
-        "adequacy": "not_assessed",
-        "warnings": warnings,
-    }
-
-
 @pytest.mark.parametrize(("version", "code"), [("1.0", "uncoded"), ("1.1", "grey")])
 def test_reports_of_older_schemas_are_read(version: str, code: str) -> None:
-    report = SlideReport.model_validate_json(json.dumps(older(version)))
+    report = SlideReport.model_validate_json(json.dumps(make_older_report(version)))
     assert report.schema_version == "2.0"
     assert report.levels == make_report().levels
     assert report.levels["abnormal"] == report.abnormal_cells > 0
@@ -148,7 +133,7 @@ def test_reports_of_older_schemas_are_read(version: str, code: str) -> None:
 @pytest.mark.parametrize("broken", [{"model": 3}, {"counts": None}, {"model": {"classes": [1]}}])
 def test_a_broken_report_of_an_older_schema_is_refused_not_crashed_on(broken: dict) -> None:
     with pytest.raises(ValidationError):
-        SlideReport.model_validate(older("1.1") | broken)
+        SlideReport.model_validate(make_older_report("1.1") | broken)
 
 
 def test_undecodable_names_can_be_written() -> None:

@@ -7,13 +7,13 @@ from pipeline.tiles.deposit import SQUARE, THICK, Deposit, find_deposit, thick_s
 
 
 def test_gaps_between_cells_belong_to_the_deposit_and_the_glass_around_does_not():
-    """Cells every 0.5 mm on 4 mm: the gaps are filled, and nothing grows beyond a square."""
+    """Cells every 0.5 mm on 3.6 mm: the gaps are filled, and nothing grows outwards."""
     mask = np.zeros((1000, 1000), bool)
     mask[200:701:63, 200:701:63] = True
     deposit = find_deposit(mask, None, 32.0, 0.25)
     assert deposit.side == SQUARE / 0.25
-    side = 504 * 8 / 1000  # mm from the first cell to the last
-    assert deposit.area_px0 * (0.25 / 1000) ** 2 == pytest.approx(side**2, rel=0.08)
+    side = (641 // 8 - 200 // 8 + 1) * SQUARE / 1000  # mm from the first cell to the last
+    assert deposit.area_px0 * (0.25 / 1000) ** 2 == pytest.approx(side**2)
     assert deposit.thick_share is None
 
 
