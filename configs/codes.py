@@ -175,6 +175,11 @@ SLIDES: dict[str, Entry] = {
         "No cells were seen on the overview: nothing was screened.",
         "Look at the slide. If it has cells, screen with --set foreground.enabled=false.",
     ),
+    "unsatisfactory": Entry(
+        "By the number of its squamous cells, or by how much of it is obscured, the specimen would "
+        "be unsatisfactory: that no abnormal cells were found says little then.",
+        "See adequacy in the report. If the limit is not yours, change the settings of adequacy.",
+    ),
     "uncoded": Entry(
         "A warning from a report that an earlier version wrote, which had no codes.",
         "Screen the slide again.",

@@ -99,6 +99,70 @@ class FalseAlarms(StrictModel):
     sha256: str = ""
 
 
+class Figure(StrictModel):
+    """A measured figure and its interval; None where the fields can't tell."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class LevelFigures(StrictModel):
+    """How well the cells of a class, or of several merged, are found.
+
+    Attributes:
+        cells: marked ones that it was measured on.
+        ap50: average precision at IoU 0.5.
+        recall: share of these cells that is reported so at the thresholds.
+        precision: share of what is reported so that is such a cell.
+    """
+
+    cells: int = Field(ge=0)
+    ap50: Figure
+    recall: Figure
+    precision: Figure
+
+
+class CountFacts(StrictModel):
+    """How many cells there are for each that is reported; see `data.evaluation.Counting`.
+
+    Attributes:
+        ratio: cells a reported one: precision by recall, of any cell.
+        spread: variance of that ratio between slides, over its square.
+        error: variance of its mean, over its square.
+        noise: variance that each reported cell adds, over the ratio's square.
+        units: number of fields or slides that it was measured on.
+        cells, reported: their cells, and what was reported of them.
+    """
+
+    ratio: float = Field(gt=0)
+    spread: float = Field(ge=0)
+    error: float = Field(ge=0)
+    noise: float = Field(ge=0)
+    units: int = Field(ge=1)
+    cells: int = Field(ge=1)
+    reported: int = Field(ge=1)
+
+
+class Accuracy(StrictModel):
+    """How well cells are found and named at the thresholds, and what that was measured on.
+
+    Attributes:
+        groups: by name: "any", "abnormal", "low grade" and "high grade" as far as the model has
+            such classes, and each class.
+        counting: of cells of any class; None where the fields are too few.
+        level: of the intervals.
+        data: what it was measured on.
+        thresholds: the model's, by class, with which these figures hold.
+    """
+
+    groups: dict[str, LevelFigures]
+    counting: CountFacts | None = None
+    level: float
+    data: str
+    thresholds: dict[str, float]
+
+
 class CombinationRule(StrictModel):
     """How the scores of detector and grader become one; see `pipeline.cells.second_look.combine`.
 
@@ -135,6 +199,7 @@ class SecondLookFacts(StrictModel):
             card's own hold without it.
         false_alarms: what is reported by chance with these thresholds; None where nobody
             measured it.
+        accuracy: how well cells are found and named with them; likewise.
         sha256: of the weights' file.
         graphs: exported networks in the model's folder.
         training, metrics, limits: as in the model's card.
@@ -152,6 +217,7 @@ class SecondLookFacts(StrictModel):
     rule: CombinationRule = CombinationRule()
     thresholds: dict[str, float]
     false_alarms: FalseAlarms | None = None
+    accuracy: Accuracy | None = None
     sha256: str
     graphs: dict[GraderGraphKind, GraphFacts] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -188,6 +254,7 @@ class ModelCard(StrictModel):
             the metric's name; a gain is negative.
         ap_cost_data: what that was measured on.
         false_alarms: what is reported by chance; None where nobody measured it.
+        accuracy: how well cells are found and named, by level; None where nobody measured it.
         second_look: the grader that looks again at what was found; None where there is none.
     """
 
@@ -208,6 +275,7 @@ class ModelCard(StrictModel):
     ap_cost: dict[str, dict[str, float]] = Field(default_factory=dict)
     ap_cost_data: str = ""
     false_alarms: FalseAlarms | None = None
+    accuracy: Accuracy | None = None
     second_look: SecondLookFacts | None = None
 
     @model_validator(mode="after")

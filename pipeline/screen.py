@@ -15,14 +15,15 @@ from pydantic import JsonValue
 
 from configs import ConfigError, Doubt, validate
 from models import ModelSource
-from models.card import FalseAlarms, ModelCard
-from pipeline.cells.classes import name_classes
+from models.card import Accuracy, FalseAlarms, ModelCard
+from pipeline.cells.classes import name_classes, squamous_labels
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
 from pipeline.network.detector import DetectorFacts, LookInForce, TileDetector, own_thresholds
 from pipeline.network.looking import Looked, LookPlan, SecondLook
+from pipeline.reports.adequacy import Specimen, warn_of
 from pipeline.reports.expectation import load_negatives, version_of, why_not, widest_alarms
 from pipeline.reports.pictures import take_pictures
 from pipeline.reports.report import (
@@ -32,16 +33,19 @@ from pipeline.reports.report import (
     SlideReport,
     build_report,
     describe_slide,
+    judge_cells,
     measure_area,
     most_suspicious_first,
     union_area,
 )
 from pipeline.reports.slide_rule import load_rule
+from pipeline.reports.triage import carriers
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
-from pipeline.tiles.foreground import find_foreground
-from pipeline.tiles.plausible import find_implausible
+from pipeline.tiles.deposit import Deposit, find_deposit
+from pipeline.tiles.foreground import Foreground, find_foreground
+from pipeline.tiles.plausible import Focus, Sample, find_implausible, judge_focus, take_samples
 from pipeline.tiles.tiler import TilePlan, TilerSettings, check_coarseness, plan_tiles
 from pipeline.tiles.tilereader import ReadTile, read_tile
 
@@ -106,7 +110,8 @@ def screen_slide(
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
         with clock("foreground"):
-            plan, doubts = plan_slide(slide, detector.card, settings)
+            ahead = plan_slide(slide, detector.card, settings)
+            plan, doubts = ahead.tiles, [*ahead.doubts]
             look, of_look = find_look(slide, detector)
             doubts += of_look
             check_strict(path, doubts, settings.strict)
@@ -114,7 +119,8 @@ def screen_slide(
             found = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
         doubts += _doubts_of_reading(plan, found)
         check_strict(path, doubts, settings.strict)
-        return _report(slide, plan, found, doubts, detector, settings, clock)
+        seen = ahead.seen(slide.mpp)
+        return _report(slide, plan, found, seen, doubts, detector, settings, clock)
 
 
 def find_look(slide: Slide, detector: TileDetector) -> tuple[SecondLook | None, list[Doubt]]:
@@ -126,9 +132,34 @@ def find_look(slide: Slide, detector: TileDetector) -> tuple[SecondLook | None, 
     return look if looks else None, doubts
 
 
-def plan_slide(
-    slide: Slide, card: ModelCard, settings: ScreenSettings
-) -> tuple[TilePlan, list[Doubt]]:
+@dataclass(frozen=True)
+class SlidePlan:
+    """What is done with a slide, and what of it was seen before.
+
+    Attributes:
+        tiles: that are screened.
+        doubts: what is odd about the slide.
+        foreground: what its overview shows.
+        samples: a few places, read finely.
+    """
+
+    tiles: TilePlan
+    doubts: list[Doubt]
+    foreground: Foreground
+    samples: list[Sample]
+
+    def seen(self, mpp: float) -> Seen:
+        """What says something of adequacy.
+
+        Args:
+            mpp: µm per level-0 pixel.
+        """
+        overview = self.foreground
+        deposit = find_deposit(overview.mask, overview.thick, overview.downsample, mpp)
+        return Seen(deposit, judge_focus(self.samples))
+
+
+def plan_slide(slide: Slide, card: ModelCard, settings: ScreenSettings) -> SlidePlan:
     """The tiles of a slide that a model is to look at, and what is odd about the slide.
 
     Raises:
@@ -138,10 +169,12 @@ def plan_slide(
     doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, card.mpp)]
     check_strict(slide.path, doubts, settings.strict)  # before the work of the rest
     foreground = find_foreground(slide, settings.foreground)
-    doubts += find_implausible(slide, foreground)
+    samples = take_samples(slide, foreground)
+    doubts += find_implausible(slide, foreground, samples)
     check_strict(slide.path, doubts, settings.strict)
     tiler = settle_tiler(settings, card)
-    return plan_tiles(slide.bounds, slide.mpp, card.mpp, tiler, foreground), doubts
+    tiles = plan_tiles(slide.bounds, slide.mpp, card.mpp, tiler, foreground)
+    return SlidePlan(tiles, doubts, foreground, samples)
 
 
 def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSettings:
@@ -216,6 +249,14 @@ class Found:
     cells: Detections
     unread: Boxes
     look: Looked | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the overview and a few places show, for adequacy."""
+
+    deposit: Deposit
+    focus: Focus
 
 
 def _screen_tiles(
@@ -329,6 +370,7 @@ def _report(
     slide: Slide,
     plan: TilePlan,
     found: Found,
+    seen: Seen,
     doubts: Sequence[Doubt],
     detector: TileDetector,
     settings: ScreenSettings,
@@ -337,25 +379,40 @@ def _report(
     looks = found.look is not None
     model = describe_model(detector, looks)
     cells = most_suspicious_first(found.cells, model.classes)
-    with clock("pictures"):
-        pictures = take_pictures(slide, cells, model.classes)
     screened = core_area(plan) - union_area(found.unread)
+    area = measure_area(slide.bounds, slide.mpp, screened, found.unread)
     triage, alarms = settings.triage, alarms_in_force(settings, detector, looks)
     if detector.second_look and not looks:  # a rule of scores after a look says nothing of others
         triage = triage.model_copy(update={"rule": None})
     if found.look and found.look.abnormal_left and not triage.negatives:
         alarms = widest_alarms(alarms, detector.card.false_alarms)
+    judgement = judge_cells(
+        cells,
+        model,
+        Specimen(
+            area.slide_mm2, area.screened_mm2, area.unread_mm2, slide.mpp, seen.deposit, seen.focus
+        ),
+        warnings=doubts,
+        triage=triage,
+        adequacy=settings.adequacy,
+        alarms=alarms,
+        accuracy=accuracy_in_force(detector, looks),
+    )
+    doubts = [*doubts, *warn_of(judgement.adequacy)]
+    check_strict(Path(slide.path), doubts, settings.strict)
+    with clock("pictures"):
+        first = carriers(judgement.suggestion, cells, model.classes)
+        pictures = take_pictures(slide, cells, model.classes, first=first)
     return build_report(
         slide=describe_slide(slide),
         model=model,
         settings=settings_in_force(settings, detector),
         cells=cells,
-        area=measure_area(slide.bounds, slide.mpp, screened, found.unread),
+        area=area,
+        judgement=judgement,
         warnings=doubts,
         timing=clock.total(),
         pictures=pictures,
-        triage=triage,
-        alarms=alarms,
         second_look=_describe_look(found.look) if found.look else None,
     )
 
@@ -416,10 +473,11 @@ def in_force(settings: ScreenSettings, detector: TileDetector | DetectorFacts) -
     """What is in force where this detector screens with these settings, or will once it is ready.
 
     Raises:
-        ConfigError: slide rule or negatives are for another model or other thresholds, or the tiles
-            are too small for its cells.
+        ConfigError: slide rule or negatives are for another model or other thresholds, a class
+            that is to be counted is none of its, or the tiles are too small for its cells.
     """
     facts = describe_model(detector)
+    squamous_labels(facts.classes, settings.adequacy.squamous)
     if settings.triage.rule:
         load_rule(settings.triage.rule).check(facts.identity, facts.threshold, facts.classes)
     if settings.triage.negatives:
@@ -445,6 +503,7 @@ def settings_in_force(
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
     values["triage"]["negatives"] = version_of(alarms_in_force(settings, detector))
+    values["adequacy"]["accuracy"] = version_of(accuracy_in_force(detector))
     if detector.second_look is None:  # nothing else of it has an effect
         values["second_look"] = {"enabled": False}
     values["reports"] = settings.reports.settled().model_dump(mode="json")
@@ -463,6 +522,14 @@ def alarms_in_force(
         return load_negatives(settings.triage.negatives)
     look = detector.second_look if looks else None
     return look.facts.false_alarms if look else detector.card.false_alarms
+
+
+def accuracy_in_force(
+    detector: TileDetector | DetectorFacts, looks: bool = True
+) -> Accuracy | None:
+    """How well cells are found: after a second look by the grader's part of the card."""
+    look = detector.second_look if looks else None
+    return look.facts.accuracy if look else detector.card.accuracy
 
 
 def settle_tiler(settings: ScreenSettings, card: ModelCard) -> TilerSettings:

@@ -101,7 +101,8 @@ def _lay_out(job: SlideJob, settings: ScreenSettings, card: ModelCard) -> Plan:
     from pipeline.slides.slide import open_slide
 
     with open_slide(job.path, settings.mpp_of(job.path)) as slide:
-        tiles, doubts = plan_slide(slide, card, settings)
+        ahead = plan_slide(slide, card, settings)
+        tiles, doubts = ahead.tiles, ahead.doubts
         mm2 = core_area(tiles) * (slide.mpp / 1000) ** 2
     verdict = "to screen" if len(tiles) else "nothing to screen: no cells are seen on the overview"
     told = "".join(f"; warning: {doubt}" for doubt in doubts)
@@ -116,7 +117,7 @@ def time_tiles(path: Path, detector: TileDetector, settings: ScreenSettings) -> 
     from pipeline.tiles.tilereader import read_tile
 
     with open_slide(path, settings.mpp_of(path)) as slide:
-        plan, _ = plan_slide(slide, detector.card, settings)
+        plan = plan_slide(slide, detector.card, settings).tiles
 
         def run(index: int) -> int:
             tile = read_tile(slide, plan.grid, index)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from data.evaluation import FieldCells
     from data.fields.fieldset import FieldSet
     from models import DenseDetector
-    from models.card import FalseAlarms
+    from models.card import Accuracy, FalseAlarms
     from pipeline.geometry import Detections
     from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
@@ -73,6 +73,16 @@ def evaluate(
             "--write-false-alarms",
             help="Write the false alarms a mm² into the model's model.json, by which a report "
             "tells what is more than chance. With new thresholds they are written anew anyway.",
+        ),
+    ] = False,
+    write_accuracy: Annotated[
+        bool,
+        typer.Option(
+            "--write-accuracy",
+            help="Write recall, precision and AP50 of each level, and how many cells there are for "
+            "each reported, into the model's model.json: reports show them, and the number of "
+            "squamous cells is estimated by them. With new thresholds they are written anew "
+            "anyway.",
         ),
     ] = False,
     against: Annotated[
@@ -132,8 +142,10 @@ def evaluate(
     from configs import validate
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
+    from scripts.evaluation.accuracy import measure_accuracy
+    from scripts.evaluation.cards import check_card_writable
     from scripts.evaluation.evidence import draw
-    from scripts.evaluation.false_alarms import check_card_writable, false_alarm_figures
+    from scripts.evaluation.false_alarms import false_alarm_figures
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.files import name_outputs, write_outputs
     from scripts.evaluation.second_look import find_mode, look_figures
@@ -148,7 +160,9 @@ def evaluate(
     targets = read_targets(at_sensitivity or [], at_precision or [], loaded.config)
     check_writable(loaded, bool(targets), write_thresholds, save_model)
     if write_false_alarms:
-        check_card_writable(loaded.folder)
+        check_card_writable(loaded.folder, "--write-false-alarms")
+    if write_accuracy:
+        check_card_writable(loaded.folder, "--write-accuracy")
     fields = _read_fields(loaded, data, images, reading.settings, split, part)
     draws = draw(fields, by, level)
     found = find(loaded, settings, fields, mode != "off")
@@ -168,18 +182,36 @@ def evaluate(
     tell_doubts(fields)
     if problem:
         raise problem
-    if write_false_alarms:
-        _write_false_alarms(loaded, found, mode, data.name)
+    if write_false_alarms or write_accuracy:
+        _write_card(loaded, found, mode, draws, data.name, write_false_alarms, write_accuracy)
     if chosen:
-        new, _ = _false_alarms(evidence, data.name, dict(chosen.thresholds))
+        thresholds = dict(chosen.thresholds)
+        new, _ = _false_alarms(evidence, data.name, thresholds)
+        accuracy = measure_accuracy(evidence, draws, figures, data.name, thresholds)
         looks = found.look is not None
-        for folder in save_thresholds(loaded, chosen, new, write_thresholds, save_model, looks):
+        for folder in save_thresholds(
+            loaded, chosen, new, accuracy, write_thresholds, save_model, looks
+        ):
             typer.echo(f"Thresholds written: {folder}")
 
 
-def _write_false_alarms(loaded: DenseDetector, found: Found, mode: str, data: str) -> None:
-    """Into the model's card: of the detector alone, after its second look, or of both."""
-    from scripts.evaluation.false_alarms import write_false_alarms
+def _write_card(
+    loaded: DenseDetector,
+    found: Found,
+    mode: str,
+    draws: Draws,
+    data: str,
+    with_alarms: bool,
+    with_accuracy: bool,
+) -> None:
+    """Writes into the model's card what was asked for: of the detector alone, of its second look.
+
+    Raises:
+        ConfigError: these fields can't tell false alarms, or the card can't be written.
+    """
+    from scripts.evaluation.accuracy import measure_accuracy
+    from scripts.evaluation.cards import update_card
+    from scripts.evaluation.figures import compute_figures
 
     card, folder = loaded.card, loaded.folder
     assert card is not None
@@ -187,13 +219,20 @@ def _write_false_alarms(loaded: DenseDetector, found: Found, mode: str, data: st
     sides = [(found.alone, False)] if mode != "on" else []
     sides += [(found.look.evidence, True)] if found.look else []
     for evidence, looks in sides:
-        alarms, unknown = _false_alarms(evidence, data)
-        if alarms is None:
-            assert unknown is not None
-            raise unknown
-        card = write_false_alarms(card, folder, alarms, looks)
+        new: dict[str, FalseAlarms | Accuracy] = {}
+        if with_alarms:
+            alarms, unknown = _false_alarms(evidence, data)
+            if alarms is None:
+                assert unknown is not None
+                raise unknown
+            new["false_alarms"] = alarms
+        if with_accuracy:
+            figures = compute_figures(evidence, draws)
+            new["accuracy"] = measure_accuracy(evidence, draws, figures, data)
+        card = update_card(card, folder, looks, **new)
     loaded.card = card  # thresholds that are written after it keep them
-    typer.echo(f"False alarms written: {folder}")
+    told = " and ".join(name.replace("_", " ") for name in new)
+    typer.echo(f"Written, {told}: {folder}")
 
 
 @dataclass(frozen=True)
@@ -365,6 +404,7 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
         against_table,
         false_alarm_table,
         figures_table,
+        level_table,
         look_table,
         operating_table,
     )
@@ -373,6 +413,7 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
     console.print(figures_table(figures, figures["settings"]["model"]))
+    console.print(level_table(figures["confusion_levels"]))
     if "second_look" in figures:
         console.print(look_table(figures["second_look"], figures["intervals"]["level"]))
     if "false_alarms" in figures:
