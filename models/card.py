@@ -5,6 +5,7 @@ A model is a folder ``NAME/`` with ``model.safetensors`` and ``model.json``.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +19,9 @@ WEIGHTS, SIDECAR = "model.safetensors", "model.json"
 ZOO = Path(__file__).parent / "zoo"
 DEFAULT_MODEL = "cric-fcos-mobilenet-v2"
 
-GraphKind = Literal["openvino", "openvino-int8", "onnx"]
-"""Networks for other runtimes that may lie beside a model's sidecar; see `storage.export`."""
+GraphKind = Literal["openvino", "openvino-int8", "onnx", "scale"]
+"""Networks that may lie beside a model's sidecar: its own for other runtimes, see `storage.export`,
+and one that tells a slide's scale, see `learning.scale`."""
 
 DEFAULT_WIDEST_CELL = 60.0
 """Longest side of a cell in µm, where a model does not say: a superficial squamous cell's."""
@@ -88,6 +90,32 @@ class FalseAlarms(StrictModel):
     sha256: str = ""
 
 
+class ScaleFacts(StrictModel):
+    """How well the network of the graph "scale" tells how large cells are shown.
+
+    Errors are of natural logarithms: 0.1 is a tenth of the scale.
+
+    Attributes:
+        side: of a place that it looks at, in px at the model's mpp.
+        reach: greatest magnification, as a logarithm, that it has seen.
+        within: standard deviation of the error between places of one slide.
+        between: the same between slides.
+        known: novelty up to which a place is like those that it has learned from.
+        data: what that was measured on.
+    """
+
+    side: int = Field(ge=32)
+    reach: float = Field(gt=0)
+    within: float = Field(ge=0)
+    between: float = Field(ge=0)
+    known: float = Field(gt=0)
+    data: str = ""
+
+    def error(self, places: float) -> float:
+        """Standard error of the middle of so many places of one slide."""
+        return math.sqrt(self.between**2 + self.within**2 / max(places, 1.0))
+
+
 class ModelCard(StrictModel):
     """The sidecar: what a model is, what it saw, how good it is, and what it must not be used for.
 
@@ -109,6 +137,7 @@ class ModelCard(StrictModel):
             the metric's name; a gain is negative.
         ap_cost_data: what that was measured on.
         false_alarms: what is reported by chance; None where nobody measured it.
+        scale: how well the graph "scale" tells a slide's scale; None where there is none.
     """
 
     format: Literal["cytolibra-model-1"] = "cytolibra-model-1"
@@ -128,6 +157,7 @@ class ModelCard(StrictModel):
     ap_cost: dict[str, dict[str, float]] = Field(default_factory=dict)
     ap_cost_data: str = ""
     false_alarms: FalseAlarms | None = None
+    scale: ScaleFacts | None = None
 
     @model_validator(mode="after")
     def _one_threshold_a_class(self) -> ModelCard:

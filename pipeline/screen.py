@@ -21,6 +21,7 @@ from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
 from pipeline.network.detector import TileDetector, own_thresholds
+from pipeline.network.scale import GRAPH, carries_scale, check_scale, settle_estimate
 from pipeline.reports.expectation import load_negatives, version_of, why_not
 from pipeline.reports.pictures import take_pictures
 from pipeline.reports.report import (
@@ -34,6 +35,7 @@ from pipeline.reports.report import (
 )
 from pipeline.reports.slide_rule import load_rule
 from pipeline.settings import ScreenSettings
+from pipeline.slides.mpp import ESTIMATE
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
 from pipeline.tiles.foreground import find_foreground
@@ -84,8 +86,9 @@ def screen_slide(
         The report, with the cells and the pictures for the page riding along.
 
     Raises:
-        SlideError: the slide can't be opened, is much coarser than the model, too much of it can't
-            be read, or it has warnings and ``settings.strict`` is set.
+        SlideError: the slide can't be opened, its scale can't be estimated where it is to be, it is
+            much coarser than the model, too much of it can't be read, or it has warnings and
+            ``settings.strict`` is set.
         StoppedError: ``stop`` was set.
         ConfigError: a setting does not fit this machine.
     """
@@ -96,12 +99,20 @@ def screen_slide(
     with clock("open"):
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
+        with clock("scale"):
+            settle_estimate(slide, detector.scale, settings.scale, settings.foreground)
         with clock("foreground"):
             doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, detector.card.mpp)]
             check_strict(path, doubts, settings.strict)  # before the work of the rest
             foreground = find_foreground(slide, settings.foreground)
-            doubts += find_implausible(slide, foreground)
+            implausible = find_implausible(slide, foreground)
+            doubts += implausible
             check_strict(path, doubts, settings.strict)
+        with clock("scale"):
+            if not implausible:  # what is no smear has no cells to measure
+                doubts += check_scale(slide, foreground, detector.scale, settings.scale)
+            check_strict(path, doubts, settings.strict)
+        with clock("foreground"):
             tiler = settle_tiler(settings, detector.card)
             plan = plan_tiles(slide.bounds, slide.mpp, detector.card.mpp, tiler, foreground)
         with clock.turn(detector.turn):
@@ -314,9 +325,15 @@ def in_force(settings: ScreenSettings, detector: TileDetector) -> InForce:
     """What is in force where this detector screens with these settings.
 
     Raises:
-        ConfigError: slide rule or negatives are for another model or other thresholds, or the tiles
-            are too small for its cells.
+        ConfigError: slide rule or negatives are for another model or other thresholds, the tiles
+            are too small for its cells, or scales are to be estimated and the model has no network
+            for it.
     """
+    if settings.mpp == ESTIMATE and not carries_scale(detector.card):
+        raise ConfigError(
+            f"--mpp estimate: the model {detector.card.name} has no network for it; make one with "
+            "cytolibra scale, or give a number"
+        )
     facts = describe_model(detector)
     if settings.triage.rule:
         load_rule(settings.triage.rule).check(facts.sha256, facts.threshold, facts.classes)
@@ -339,6 +356,8 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
     values["triage"]["negatives"] = version_of(alarms_in_force(settings, detector.card))
+    graph = detector.card.graphs.get(GRAPH) if settings.scale.check else None
+    values["scale"]["network"] = graph.sha256[:12] if graph else None
     values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values

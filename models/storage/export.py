@@ -23,7 +23,7 @@ from torchvision.models.detection.image_list import ImageList
 from configs import ConfigError
 from models.card import WEIGHTS, ModelCard, ModelFileError, save_card
 from models.detectors.dense import DenseDetector
-from models.storage.graphs import ExportError, first_line, load_openvino
+from models.storage.graphs import FILES, ExportError, first_line, load_openvino
 
 PIXELS = "pixels"
 """Name of a graph's input."""
@@ -157,7 +157,8 @@ def save_onnx(detector: DenseDetector, path: Path) -> None:
 def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     """Copies a loaded model's weights and sidecar, so that an export is a model of its own.
 
-    Without the graphs that it may have had, unless it stays in its own folder.
+    Without the graphs that it may have had, but for the one that tells the scale of slides, unless
+    it stays in its own folder.
 
     Raises:
         ModelFileError: the detector was not loaded from a folder.
@@ -170,7 +171,10 @@ def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
         if folder.resolve() == detector.folder.resolve():
             return detector.card
         shutil.copyfile(detector.folder / WEIGHTS, folder / WEIGHTS)
-        card = detector.card.model_copy(update={"graphs": {}})
+        kept = {kind: facts for kind, facts in detector.card.graphs.items() if kind == "scale"}
+        for name in (name for kind in kept for name in FILES[kind]):
+            shutil.copyfile(detector.folder / name, folder / name)
+        card = detector.card.model_copy(update={"graphs": kept})
         save_card(card, folder)
     except OSError as error:
         raise ConfigError(f"--out {folder}: can't be written: {error.strerror}") from error

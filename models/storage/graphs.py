@@ -21,6 +21,7 @@ FILES: Mapping[GraphKind, tuple[str, ...]] = {
     "openvino": ("openvino.xml", "openvino.bin"),
     "openvino-int8": ("openvino-int8.xml", "openvino-int8.bin"),
     "onnx": ("model.onnx",),
+    "scale": ("scale.xml", "scale.bin"),
 }
 """What each kind of graph consists of, beside the sidecar."""
 
@@ -76,9 +77,9 @@ def _core_of(openvino: Any) -> Any:
     return openvino.Core()
 
 
-def save_openvino(model: Any, folder: Path, kind: GraphKind) -> None:
-    """Writes an OpenVINO model's two files, with weights as they are."""
-    load_openvino().save_model(model, folder / FILES[kind][0], compress_to_fp16=False)
+def save_openvino(model: Any, folder: Path, kind: GraphKind, *, small: bool = False) -> None:
+    """Writes an OpenVINO model's two files, with weights as they are, or ``small``: in half."""
+    load_openvino().save_model(model, folder / FILES[kind][0], compress_to_fp16=small)
 
 
 def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts) -> Any:

@@ -17,6 +17,7 @@ from pipeline.cells.naming import detection_floors
 from pipeline.geometry import Detections
 from pipeline.network.devices import count_cores, find_device
 from pipeline.network.runtimes import build_runtime
+from pipeline.network.scale import ScaleReader, find_reader
 
 if TYPE_CHECKING:
     from models import DenseDetector
@@ -67,6 +68,7 @@ class TileDetector:
         readers: threads that keep it busy with tiles.
         lanes: batches that it takes at once, each from a thread of its own: the runtime's.
         turn: held by whoever screens the tiles of a slide.
+        scale: what tells a slide's scale by its cells; None where the model has nothing for it.
 
     Raises:
         ModelFileError: the detector has no card, so that nobody knows its mpp; or the model's
@@ -103,6 +105,7 @@ class TileDetector:
             settings.compile,
         )
         self.lanes = self.runtime.lanes
+        self.scale: ScaleReader | None = find_reader(model, settings.threads)
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Finds cells in tiles.
