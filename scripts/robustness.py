@@ -1,9 +1,9 @@
 """What a recipe loses on disturbed fields, out of fold: ``python -m scripts.robustness RUN...``.
 
 Other microscopes' fields stain, focus and scale otherwise. Where there are none, the fields that a
-run did not learn from are disturbed one way at a time, as a stand-in: it tells what a network bears,
-not how it does elsewhere. Several runs of one recipe (``data.train.split``, ``data.val.split``) are
-pooled.
+run did not learn from are disturbed one way at a time, as a stand-in: it tells what a network
+bears, not how it does elsewhere. Several runs of one recipe (``data.train.split``,
+``data.val.split``) are pooled.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Where the user asks for it, it is estimated from the pixels of a slide that carr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from configs import ConfigError, Doubt
 from pipeline.errors import SlideError
@@ -20,7 +20,7 @@ Source = Literal["file", "argument", "override", "table", "estimate"]
 """Who says what the scale is: the file, ``--mpp``, ``--mpp-override`` or ``--mpp-table``; or
 nobody, and it was estimated."""
 
-ESTIMATE = "estimate"
+ESTIMATE: Final = "estimate"
 """What ``--mpp`` takes in the place of a number."""
 
 Gap = float | Literal["estimate"]
@@ -105,7 +105,7 @@ def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp) -> Scale:
     if stated is None:
         if given.gap is None:
             raise SlideError(f"carries no µm per pixel; {_GIVE_IT}", "mpp-missing")
-        if given.gap == ESTIMATE:
+        if isinstance(given.gap, str):
             return Scale(PROVISIONAL, ESTIMATE)
         return Scale(given.gap, "argument", (_fact(given.gap, "argument"),))
     if not all(is_sane(value) for value in stated):
@@ -119,7 +119,7 @@ def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp) -> Scale:
         )
     mpp = (x + y) / 2
     facts = (_fact(mpp, "file"),)
-    if given.gap is None or given.gap == ESTIMATE or not _differ(mpp, given.gap):
+    if given.gap is None or isinstance(given.gap, str) or not _differ(mpp, given.gap):
         return Scale(mpp, "file", facts)
     text = (
         f"the slide's own {mpp:g} µm per pixel is used, not --mpp {given.gap:g}, which is for "
@@ -157,7 +157,7 @@ def _replace_absurd(stated: tuple[float, float], gap: Gap | None) -> Scale:
         low, high = SANE_MPP
         raise SlideError(f"{problem} (sane: {low:g} to {high:g}); {_GIVE_IT}", "mpp-missing")
     stated_fact = Fact(name="mpp", value=_shown(stated), source="file")
-    if gap == ESTIMATE:
+    if isinstance(gap, str):
         text = f"the file {problem}; it is estimated instead"
         return Scale(PROVISIONAL, ESTIMATE, (stated_fact,), (Doubt(code="mpp-absurd", text=text),))
     facts = (_fact(gap, "argument"), stated_fact)
