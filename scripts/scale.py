@@ -6,7 +6,7 @@ import math
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from data.fields.fieldset import FieldSet
     from models import DenseDetector
     from models.card import ScaleFacts
-    from models.learning.scale import Lesson, PooledFeatures
+    from models.learning.scale import Lesson, PooledFeatures, ScaleNetwork
     from pipeline.network.scale import ScaleReader
 
 FACTORS = (0.6, 0.8, 1.0, 1.25, 1.6)
@@ -94,11 +94,11 @@ def teach(
     import numpy as np
 
     from data.crops.scales import draw_places
-    from models.learning.scale import scale_to_openvino, teach_scale
+    from models.learning.scale import teach_scale
     from pipeline.network.openvino_runtime import compile_openvino
     from scripts.slides import images_of
 
-    request = compile_openvino(scale_to_openvino(features), "fp32").create_infer_request()
+    request = compile_openvino(_to_openvino(features), "fp32").create_infer_request()
     rows, magnifications, groups = [], [], []
     for place in draw_places(fields.fields, images_of(fields), mpp, draws, seed):
         (found,) = request.infer([np.ascontiguousarray(place.pixels)[None]]).values()
@@ -117,7 +117,7 @@ def save(
         ConfigError: the folder can't be written to.
     """
     from models.card import ScaleFacts
-    from models.learning.scale import ScaleNetwork, scale_to_openvino
+    from models.learning.scale import ScaleNetwork
     from models.storage.graphs import add_graph, save_openvino
 
     assert detector.card is not None
@@ -131,7 +131,7 @@ def save(
         data=data,
     )
     try:
-        network = scale_to_openvino(ScaleNetwork(features, lesson.head))
+        network = _to_openvino(ScaleNetwork(features, lesson.head))
         save_openvino(network, detector.folder, "scale", small=True)
         card = detector.card.model_copy(update={"scale": facts})
         add_graph(card, detector.folder, "scale")
@@ -207,6 +207,15 @@ def _read(data: list[Path], images: Path, groups: Path | None) -> FieldSet:
     if unknown:
         raise ConfigError(f"{unknown[0]}: nobody says its µm per pixel, which is to be learned")
     return fields
+
+
+def _to_openvino(network: PooledFeatures | ScaleNetwork) -> Any:
+    import torch
+
+    from models.storage.export import network_to_openvino
+
+    example = torch.zeros((1, 65, 67, 3), dtype=torch.uint8)
+    return network_to_openvino(network.eval(), example, network.OUTPUTS, "the scale's network")
 
 
 def _mpp_of(detector: DenseDetector) -> float:

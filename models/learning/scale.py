@@ -9,10 +9,8 @@ features are like on such places is kept as well: a place that is like none of t
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +21,6 @@ from torchvision.models._utils import IntermediateLayerGetter
 from configs import ConfigError
 from models.detectors.backbones import BACKBONES
 from models.detectors.dense import DenseDetector
-from models.storage.graphs import ExportError, first_line, load_openvino
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +48,8 @@ class PooledFeatures(nn.Module):
     """
 
     OUTPUTS = ("features",)
+    image_mean: Tensor
+    image_std: Tensor
 
     def __init__(self, detector: DenseDetector) -> None:
         super().__init__()
@@ -124,6 +123,11 @@ class ScaleNetwork(nn.Module):
     """Pooled features and a head, as one network that can be exported."""
 
     OUTPUTS = ("magnification", "novelty")
+    centre: Tensor
+    spread: Tensor
+    weights: Tensor
+    whitening: Tensor
+    bias: Tensor
 
     def __init__(self, features: PooledFeatures, head: ScaleHead) -> None:
         super().__init__()
@@ -195,29 +199,6 @@ def spread_of_errors(errors: Floats, members: NDArray[np.intp]) -> tuple[float, 
     within = total / max(1, len(errors) - len(means))
     between = float(np.square(means).mean() - (within / counts).mean())
     return float(np.sqrt(max(within, 0.0))), float(np.sqrt(max(between, 0.0)))
-
-
-def scale_to_openvino(network: PooledFeatures | ScaleNetwork) -> Any:
-    """A network as an ``openvino.Model`` for places of any size; see its ``OUTPUTS``.
-
-    Raises:
-        ExportError: OpenVINO is missing, or can't express one of the network's operations.
-    """
-    openvino = load_openvino()
-    example = torch.zeros((1, 65, 67, 3), dtype=torch.uint8)
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing
-            model = openvino.convert_model(
-                network.eval(),
-                example_input=example,
-                input=[openvino.PartialShape([1, -1, -1, 3])],
-            )
-    except Exception as error:  # OpenVINO's frontends raise many types
-        raise ExportError(f"the scale's network can't be converted: {first_line(error)}") from error
-    for port, name in zip(model.outputs, network.OUTPUTS, strict=True):
-        port.get_tensor().set_names({name})
-    return model
 
 
 def _left_out(

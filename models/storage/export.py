@@ -71,8 +71,26 @@ def to_openvino(detector: DenseDetector) -> Any:
     Raises:
         ExportError: OpenVINO is missing, or can't express one of the network's operations.
     """
-    openvino = load_openvino()
+    load_openvino()  # before the work of the rest
     network, example, names = _prepare(detector)
+    return network_to_openvino(network, example, names, detector.config.name)
+
+
+def network_to_openvino(
+    network: nn.Module, example: Tensor, names: Sequence[str], called: str
+) -> Any:
+    """A network that takes pixels as an ``openvino.Model`` for pictures of any size, in float32.
+
+    Args:
+        network: takes (1, H, W, 3) uint8.
+        example: pixels to trace it with.
+        names: of its outputs.
+        called: the network's name in an error.
+
+    Raises:
+        ExportError: OpenVINO is missing, or can't express one of the network's operations.
+    """
+    openvino = load_openvino()
     shape = openvino.PartialShape([1, -1, -1, 3])
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -80,7 +98,7 @@ def to_openvino(detector: DenseDetector) -> Any:
             model = openvino.convert_model(network, example_input=example, input=[shape])
     except Exception as error:  # OpenVINO's frontends raise many types
         raise ExportError(
-            f"{detector.config.name} can't be converted to OpenVINO: {first_line(error)}"
+            f"{called} can't be converted to OpenVINO: {first_line(error)}"
         ) from error
     for port, name in zip((*model.inputs, *model.outputs), (PIXELS, *names), strict=True):
         port.get_tensor().set_names({name})

@@ -45,4 +45,5 @@ def fullest(
     if not worth.any():
         return corners[:0]
     full = corners[worth & (filled >= np.median(filled[worth]))]
-    return full[np.linspace(0, len(full) - 1, min(count, len(full))).round().astype(int)]
+    chosen = np.linspace(0, len(full) - 1, min(count, len(full))).round().astype(int)
+    return np.asarray(full[chosen])

@@ -11,10 +11,10 @@ from models.learning.scale import (
     ScaleHead,
     ScaleNetwork,
     fit_head,
-    scale_to_openvino,
     spread_of_errors,
     teach_scale,
 )
+from models.storage.export import network_to_openvino
 from models.storage.graphs import load_openvino
 
 
@@ -90,7 +90,10 @@ def test_the_exported_network_says_what_head_and_features_do():
     rng = np.random.default_rng(6)
     whitening = rng.normal(0, 1, (size, size))
     head = ScaleHead(np.zeros(size), np.full(size, 2.0), rng.normal(0, 0.05, size), 0.25, whitening)
-    compiled = load_openvino().compile_model(scale_to_openvino(ScaleNetwork(features, head)), "CPU")
+    network = ScaleNetwork(features, head).eval()
+    example = torch.zeros((1, 65, 67, 3), dtype=torch.uint8)
+    exported = network_to_openvino(network, example, network.OUTPUTS, "a network")
+    compiled = load_openvino().compile_model(exported, "CPU")
     found = compiled(picture[None])
     by_name = {port.get_any_name(): float(found[port][0]) for port in compiled.outputs}
     assert by_name["magnification"] == pytest.approx(float(head.magnification(pooled)[0]), abs=1e-2)
