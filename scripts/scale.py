@@ -50,13 +50,13 @@ def scale(
     per_field: Annotated[int, typer.Option(min=2, help="Places that are drawn of a field.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
 ) -> None:
-    """Teaches a network that tells how large a slide's cells are shown, and how far that errs.
+    """Teaches a model to tell how large a slide's cells are shown: its µm per pixel.
 
-    With it `cytolibra screen` warns of slides whose µm per pixel their cells contradict, and
-    `--mpp estimate` estimates that of slides that carry none. It is made of the model's own
-    backbone, from fields whose scale is known, in minutes on a CPU; annotations only tell which
-    images there are. Its error is cross-validated by slides; with --check-data it is measured on
-    other fields, each rescaled by 0.6 to 1.6.
+    With the network that it gets `cytolibra screen` warns of slides whose µm per pixel their cells
+    contradict, and `--mpp estimate` estimates that of slides that carry none. It is made of the
+    model's own backbone, from fields whose scale is known, in minutes on a CPU; annotations only
+    tell which images there are. Its error is cross-validated by slides; with --check-data it is
+    measured on other fields, each rescaled by 0.6 to 1.6.
     """
     from data.crops.scales import ScaleDraws
     from models import load_detector

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ from pipeline.slides.slide import Slide
 from pipeline.tiles.foreground import Foreground, ForegroundSettings, find_foreground
 from pipeline.tiles.places import covering, fullest
 
-GRAPH = "scale"
+GRAPH: Final = "scale"
 
 LEAST_SIDE = 96
 """Shortest side in model pixels of a place that still says something."""

@@ -108,3 +108,42 @@ def test_fields_of_unknown_scale_teach_nothing(fields, tmp_path):
     assert result.exit_code == 2
     assert "3.png" in result.output
     assert "µm per pixel" in result.output
+
+
+def screen(folder, *arguments):
+    args = ["screen", str(folder), "--out", str(folder.parent / "out"), *map(str, arguments)]
+    return CliRunner().invoke(build_app("screen"), args)
+
+
+def test_a_model_without_one_does_not_estimate_and_nothing_is_started(tmp_path):
+    saved(tmp_path / "model")
+    (tmp_path / "slides").mkdir()
+    Image.fromarray(dotted(5)).save(tmp_path / "slides" / "a.png")
+    result = screen(tmp_path / "slides", "--model", tmp_path / "model", "--mpp", "estimate")
+    assert result.exit_code == 2
+    assert "has no network for it; make one with cytolibra scale" in result.output
+    assert not (tmp_path / "out" / "a.png").exists()
+
+
+def test_what_is_no_number_and_not_estimate_is_a_wrong_call(tmp_path):
+    result = screen(tmp_path, "--mpp", "estimated")
+    assert result.exit_code == 2
+    assert "neither a number nor estimate" in result.output
+
+
+def test_screening_by_an_estimate_names_it_everywhere(taught, tmp_path):
+    (tmp_path / "slides").mkdir()
+    Image.fromarray(dotted(77)).save(tmp_path / "slides" / "a.png")
+    options = ["--model", taught, "--mpp", "estimate", "--set", "tiler.size=512"]
+    options += ["--set", "foreground.enabled=false", "--device", "cpu"]
+    result = screen(tmp_path / "slides", *options)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out/a.png/report.json").read_text(encoding="utf-8"))
+    assert report["slide"]["mpp_source"] == "estimate"
+    assert report["slide"]["mpp"] == pytest.approx(0.25, rel=0.15)
+    assert "mpp-estimated" in [warning["code"] for warning in report["warnings"]]
+    page = (tmp_path / "out/a.png/report.html").read_text(encoding="utf-8")
+    assert "estimated from its cells" in page
+    summary = (tmp_path / "out/summary.csv").read_text(encoding="utf-8")
+    header, row = (line.split(",") for line in summary.splitlines()[:2])
+    assert row[header.index("mpp_source")] == "estimate"
