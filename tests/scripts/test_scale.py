@@ -1,5 +1,6 @@
 """`cytolibra scale`: a network for the scale, made from fields and put beside a model."""
 
+import csv
 import json
 
 import numpy as np
@@ -144,6 +145,6 @@ def test_screening_by_an_estimate_names_it_everywhere(taught, tmp_path):
     assert "mpp-estimated" in [warning["code"] for warning in report["warnings"]]
     page = (tmp_path / "out/a.png/report.html").read_text(encoding="utf-8")
     assert "estimated from its cells" in page
-    summary = (tmp_path / "out/summary.csv").read_text(encoding="utf-8")
-    header, row = (line.split(",") for line in summary.splitlines()[:2])
-    assert row[header.index("mpp_source")] == "estimate"
+    with (tmp_path / "out/summary.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["mpp_source"], float(row["mpp"])) == ("estimate", report["slide"]["mpp"])
