@@ -23,6 +23,7 @@ from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
 from pipeline.network.detector import DetectorFacts, LookInForce, TileDetector, own_thresholds
 from pipeline.network.looking import Looked, LookPlan, SecondLook
+from pipeline.network.scale import GRAPH, carries_scale, check_scale, settle_estimate
 from pipeline.reports.adequacy import Specimen, warn_of
 from pipeline.reports.expectation import load_negatives, version_of, why_not, widest_alarms
 from pipeline.reports.pictures import take_pictures
@@ -41,6 +42,7 @@ from pipeline.reports.report import (
 from pipeline.reports.slide_rule import load_rule
 from pipeline.reports.triage import carriers
 from pipeline.settings import ScreenSettings
+from pipeline.slides.mpp import ESTIMATE
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
 from pipeline.tiles.deposit import Deposit, find_deposit
@@ -92,8 +94,9 @@ def screen_slide(
         The report, with the cells and the pictures for the page riding along.
 
     Raises:
-        SlideError: the slide can't be opened, is much coarser than the model, too much of it can't
-            be read, or it has warnings and ``settings.strict`` is set.
+        SlideError: the slide can't be opened, its scale can't be estimated where it is to be, it is
+            much coarser than the model, too much of it can't be read, or it has warnings and
+            ``settings.strict`` is set.
         StoppedError: ``stop`` was set.
         ConfigError: a setting is not allowed, or does not fit this machine.
         ModelFileError: there is no such model.
@@ -109,11 +112,17 @@ def screen_slide(
     with clock("open"):
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
+        with clock("scale"):
+            settle_estimate(slide, detector.scale, settings.scale, settings.foreground)
         with clock("foreground"):
             ahead = plan_slide(slide, detector.card, settings)
             plan, doubts = ahead.tiles, [*ahead.doubts]
             look, of_look = find_look(slide, detector)
             doubts += of_look
+            check_strict(path, doubts, settings.strict)
+        with clock("scale"):
+            if not ahead.implausible:  # what is no smear has no cells to measure
+                doubts += check_scale(slide, ahead.foreground, detector.scale, settings.scale)
             check_strict(path, doubts, settings.strict)
         with clock.turn(detector.turn):
             found = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
@@ -141,12 +150,14 @@ class SlidePlan:
         doubts: what is odd about the slide.
         foreground: what its overview shows.
         samples: a few places, read finely.
+        implausible: whether it looks like no smear.
     """
 
     tiles: TilePlan
     doubts: list[Doubt]
     foreground: Foreground
     samples: list[Sample]
+    implausible: bool
 
     def seen(self, mpp: float) -> Seen:
         """What says something of adequacy.
@@ -170,11 +181,12 @@ def plan_slide(slide: Slide, card: ModelCard, settings: ScreenSettings) -> Slide
     check_strict(slide.path, doubts, settings.strict)  # before the work of the rest
     foreground = find_foreground(slide, settings.foreground)
     samples = take_samples(slide, foreground)
-    doubts += find_implausible(slide, foreground, samples)
+    implausible = find_implausible(slide, foreground, samples)
+    doubts += implausible
     check_strict(slide.path, doubts, settings.strict)
     tiler = settle_tiler(settings, card)
     tiles = plan_tiles(slide.bounds, slide.mpp, card.mpp, tiler, foreground)
-    return SlidePlan(tiles, doubts, foreground, samples)
+    return SlidePlan(tiles, doubts, foreground, samples, bool(implausible))
 
 
 def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSettings:
@@ -474,8 +486,14 @@ def in_force(settings: ScreenSettings, detector: TileDetector | DetectorFacts) -
 
     Raises:
         ConfigError: slide rule or negatives are for another model or other thresholds, a class
-            that is to be counted is none of its, or the tiles are too small for its cells.
+            that is to be counted is none of its, the tiles are too small for its cells, or scales
+            are to be estimated and the model has no network for it.
     """
+    if settings.mpp == ESTIMATE and not carries_scale(detector.card):
+        raise ConfigError(
+            f"--mpp estimate: the model {detector.card.name} has no network for it; make one with "
+            "cytolibra scale, or give a number"
+        )
     facts = describe_model(detector)
     squamous_labels(facts.classes, settings.adequacy.squamous)
     if settings.triage.rule:
@@ -506,6 +524,8 @@ def settings_in_force(
     values["adequacy"]["accuracy"] = version_of(accuracy_in_force(detector))
     if detector.second_look is None:  # nothing else of it has an effect
         values["second_look"] = {"enabled": False}
+    graph = detector.card.graphs.get(GRAPH) if settings.scale.check else None
+    values["scale"]["network"] = graph.sha256[:12] if graph else None
     values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values

@@ -18,6 +18,7 @@ SUMMARIES = {
     "train": "Trains a detector on annotated fields and slides.",
     "evaluate": "Figures of a model on annotated fields, with intervals, as a page and as JSON.",
     "calibrate": "Fits the rule that tells which slides are suspicious, for a wanted sensitivity.",
+    "scale": "Teaches a model to tell how large a slide's cells are shown: its µm per pixel.",
     "compare": "Trains detectors x losses by one recipe and writes a table of them.",
     "config": "Prints the settings of a command, resolved, with help and origin of each.",
     "data": "Looks at annotated fields before they are trained on, and splits them.",

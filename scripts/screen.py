@@ -50,6 +50,14 @@ class EngineName(StrEnum):
     ray = "ray"
 
 
+def _parse_mpp(text: str) -> str:
+    """A number, or "estimate", as a setting; else told as of any option that is no number."""
+    try:
+        return text if text == "estimate" else repr(float(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor estimate") from None
+
+
 Slides = Annotated[
     list[Path],
     typer.Argument(
@@ -70,10 +78,12 @@ Precision = Annotated[
     str | None, typer.Option(metavar="auto|fp32|bf16|fp16|int8", help="How exactly it computes.")
 ]
 Mpp = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        metavar="X",
-        help="µm per pixel of slides that carry none; plain images in folders are slides then.",
+        metavar="X|estimate",
+        parser=_parse_mpp,
+        help="µm per pixel of slides that carry none, or estimate: from the look of their cells, "
+        "and told; plain images in folders are slides then.",
     ),
 ]
 MppOverride = Annotated[

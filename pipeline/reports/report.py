@@ -81,7 +81,9 @@ class SlideFacts(_Part):
     width: int = Field(ge=1, description="level-0 pixels")
     height: int = Field(ge=1, description="level-0 pixels")
     mpp: float = Field(gt=0, description="µm per level-0 pixel")
-    mpp_source: Literal["file", "argument", "override", "table"]
+    mpp_source: Literal["file", "argument", "override", "table", "estimate"] = Field(
+        description="who says so; estimate: nobody, it was estimated from the cells"
+    )
     objective: float | None = Field(description="nominal magnification, where the file tells it")
     reader: str = Field("", description="library that decoded its pixels; empty in older reports")
     facts: tuple[Fact, ...] = Field((), description="what was settled about it, and by whom")

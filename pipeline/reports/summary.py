@@ -11,7 +11,7 @@ from pipeline.reports.report import SlideReport
 Value = str | float | bool | None
 
 _HEAD = ("slide", "path", "status", "suggestion", "cells", "abnormal_cells")
-_AREAS = ("cells_per_mm2", "slide_mm2", "screened_mm2", "unread_mm2", "mpp")
+_AREAS = ("cells_per_mm2", "slide_mm2", "screened_mm2", "unread_mm2", "mpp", "mpp_source")
 _TAIL = (*_AREAS, "slide_score", "suspicious", "warnings", "error")
 Status = Literal["complete", "failed", "pending", "not read"]
 
@@ -67,6 +67,7 @@ def _tail(row: SummaryRow) -> list[Value]:
         area.screened_mm2,
         area.unread_mm2,
         report.slide.mpp,
+        report.slide.mpp_source,
         report.suggestion.score,
         report.suggestion.suspicious,
         " | ".join(map(str, report.warnings)),
