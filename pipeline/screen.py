@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from configs import ConfigError, Doubt
 from models.card import FalseAlarms, ModelCard
 from pipeline.cells.classes import name_classes
+from pipeline.cells.domain import check_domain, doubts_of_domain, version_of_domain
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
@@ -107,7 +108,6 @@ def screen_slide(
         with clock.turn(detector.turn):
             found = _screen_tiles(slide, plan, detector, settings, clock, progress, stop)
         doubts += _doubts_of_reading(plan, found)
-        check_strict(path, doubts, settings.strict)
         return _report(slide, plan, found, doubts, detector, settings, clock)
 
 
@@ -265,6 +265,10 @@ def _report(
 ) -> SlideReport:
     model = describe_model(detector)
     cells = most_suspicious_first(found.cells, model.classes)
+    with clock("domain"):
+        domain = check_domain(slide, cells, detector.card.domain, settings.domain)
+    doubts = [*doubts_of_domain(domain), *doubts]  # first: it takes the weight from all else
+    check_strict(slide.path, doubts, settings.strict)
     with clock("pictures"):
         pictures = take_pictures(slide, cells, model.classes)
     screened = core_area(plan) - union_area(found.unread)
@@ -279,6 +283,7 @@ def _report(
         pictures=pictures,
         triage=settings.triage,
         alarms=alarms_in_force(settings, detector.card),
+        domain=domain,
     )
 
 
@@ -339,6 +344,8 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
     values["triage"]["negatives"] = version_of(alarms_in_force(settings, detector.card))
+    if settings.domain.check:
+        values["domain"]["facts"] = version_of_domain(detector.card.domain)
     values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values

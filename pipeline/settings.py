@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from configs import StrictModel
+from pipeline.cells.domain import DomainSettings
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.network.detector import RuntimeSettings
 from pipeline.reports.tables import ReportSettings
@@ -26,7 +27,7 @@ class ScreenSettings(StrictModel):
         mpp_table: a CSV of slide and mpp, for slides that it names, whatever they say.
         strict: whether a slide with warnings fails.
         threshold: one score for all classes; None for the model's own, one a class.
-        foreground, tiler, runtime, stitcher, triage, reports: the stations' own settings.
+        foreground, tiler, runtime, stitcher, domain, triage, reports: the stations' own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -40,6 +41,7 @@ class ScreenSettings(StrictModel):
     tiler: TilerSettings = TilerSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     stitcher: StitcherSettings = StitcherSettings()
+    domain: DomainSettings = DomainSettings()
     triage: TriageSettings = TriageSettings()
     reports: ReportSettings = ReportSettings()
     max_unread: float = Field(0.1, ge=0, le=1)

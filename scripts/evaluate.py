@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from data.fields.fieldset import Field, FieldSet
     from data.fields.images import Pixels
     from models import DenseDetector
-    from models.card import FalseAlarms
+    from models.card import DomainFacts, FalseAlarms, ModelCard
     from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
     from scripts.evaluation.thresholds import Chosen, Target
@@ -68,6 +68,19 @@ def evaluate(
             "tells what is more than chance. With new thresholds they are written anew anyway.",
         ),
     ] = False,
+    write_domain: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-domain",
+            metavar="TRAIN",
+            help="Write what the cells of the fields that the model learned from (annotations: a "
+            "file, folder or glob) look like into its model.json, by which a report tells a slide "
+            "that is none of its domain. cytolibra train does so by itself.",
+        ),
+    ] = None,
+    domain_images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --write-domain: their images.")
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -129,7 +142,10 @@ def evaluate(
     targets = read_targets(at_sensitivity or [], at_precision or [], loaded.config)
     check_writable(loaded, bool(targets), write_thresholds, save_model)
     if write_false_alarms:
-        check_card_writable(loaded.folder)
+        check_card_writable(loaded.folder, "--write-false-alarms")
+    if write_domain:
+        check_card_writable(loaded.folder, "--write-domain")
+    learned = _read_learned(loaded, write_domain, domain_images)
     fields = _read_fields(loaded, data, images)
     draws = draw(fields, by, level)
     evidence, ran = _find(loaded, settings, fields)
@@ -137,6 +153,7 @@ def evaluate(
     figures["warnings"] = [doubt.model_dump() for doubt in fields.doubts]
     if against:
         figures["against"] = _compare(evidence, against, settings, draws)
+    domain = _measure_domain(learned, evidence) if learned else None
     chosen, problem = _choose(evidence, targets, draws, data.name)
     figures |= {"operating": chosen.figures} if chosen else {}
     alarms, unknown = _false_alarms(evidence, data.name)
@@ -152,7 +169,11 @@ def evaluate(
         assert loaded.card is not None
         assert loaded.folder is not None
         write_alarms(loaded.card, loaded.folder, alarms)
+        loaded.card = loaded.card.model_copy(update={"false_alarms": alarms})
         typer.echo(f"False alarms written: {loaded.folder}")
+    if domain:
+        loaded.card = _write_domain(loaded, domain)
+        typer.echo(f"Looks of its cells written: {loaded.folder}")
     if chosen:
         new, _ = _false_alarms(evidence, data.name, dict(chosen.thresholds))
         for folder in save_thresholds(loaded, chosen, new, write_thresholds, save_model):
@@ -171,23 +192,73 @@ def _false_alarms(
         return None, error
 
 
+def _read_learned(
+    loaded: DenseDetector, annotations: Path | None, images: Path | None
+) -> FieldSet | None:
+    """The fields that the model learned from, where they are asked for.
+
+    Raises:
+        ConfigError: one of the two is missing, or they can't be read.
+    """
+    if (annotations is None) != (images is None):
+        raise ConfigError("--write-domain and --domain-images go together")
+    if annotations is None or images is None:
+        return None
+    from scripts.slides import read_annotated
+
+    return read_annotated(annotations, images, loaded.config.classes)
+
+
+def _measure_domain(learned: FieldSet, evidence: Evidence) -> DomainFacts:
+    from data.fields.splits import check_leaks
+    from scripts.domain import measure_domain
+
+    check_leaks(learned, evidence.fields)
+    found = [(cells.boxes[:, :2] + cells.boxes[:, 2:]) / 2 for cells in evidence.reported]
+    return measure_domain(learned, evidence.fields, found, evidence.card.training.get("data", ""))
+
+
+def _write_domain(loaded: DenseDetector, domain: DomainFacts) -> ModelCard:
+    """Writes it into the model's sidecar.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    from models.card import save_card
+
+    assert loaded.card is not None
+    assert loaded.folder is not None
+    card = loaded.card.model_copy(update={"domain": domain})
+    try:
+        save_card(card, loaded.folder)
+    except OSError as error:
+        raise ConfigError(f"{loaded.folder}: can't be written: {error.strerror}") from error
+    return card
+
+
 def _judge_slides(
     screened: Path | None, labels: Path | None, rule: Path | None, positive: str | None, out: Path
 ) -> None:
     """Figures of whole slides, as a table and in metrics.json."""
     from pipeline.reports.slide_rule import load_rule
     from scripts.evaluation.files import name_outputs, write_text
+    from scripts.evaluation.set_aside import judge_set_aside, set_aside_table
     from scripts.evaluation.slide_level import judge_slides, read_labelled, slide_table
 
     if screened is None or labels is None:
         raise ConfigError("--screened and --labels go together")
     slides = read_labelled(screened, labels, positive)
-    figures = judge_slides(slides, load_rule(rule) if rule else None)
+    known = load_rule(rule) if rule else None
+    figures = judge_slides(slides, known)
+    aside = judge_set_aside(slides, known) if known and known.rule_out else None
+    figures |= {"rule_out": aside} if aside else {}
     place = name_outputs(out).metrics
     write_text(place, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     for note in slides.notes:
         typer.echo(note)
     Console().print(slide_table(figures))
+    if aside:
+        Console().print(set_aside_table(aside))
     Console().print(f"All figures: {place}", soft_wrap=True)
 
 

@@ -46,6 +46,7 @@ FLOORS = {
     ],
     "scripts": [
         {"slides", "progress", "telling"},
+        {"domain"},
         {"training", "evaluation"},
         {"comparison"},
     ],

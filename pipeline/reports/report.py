@@ -19,9 +19,11 @@ from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 from configs import Doubt, StrictModel
 from models.card import FalseAlarms
 from pipeline.cells.classes import CellClass, is_abnormal
+from pipeline.cells.domain import DomainFinding
 from pipeline.geometry import Boxes, Detections, Rect, Size
 from pipeline.reports.expectation import Expectation, expect_cells, why_not
 from pipeline.reports.pictures import Pictures
+from pipeline.reports.rule_out import why_unsure
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
 from pipeline.slides.readers.base import Fact
 
@@ -36,7 +38,7 @@ NOTICE: Notice = get_args(Notice)[0]
 
 SCHEMA = Path(__file__).parent / "schema" / "report.schema.json"
 
-_NO_SMEAR = frozenset({"too-dark", "tinted-glass", "grey"})
+_NO_SMEAR = frozenset({"out-of-domain", "too-dark", "tinted-glass", "grey"})
 """Warnings of pictures on which the model's own figures say nothing."""
 
 _SOFTWARE = (
@@ -124,6 +126,11 @@ class SlideReport(_Part):
     suggestion: Suggestion
     expectation: Expectation | None = Field(
         None, description="found against expected by chance; null where that is not known"
+    )
+    domain: DomainFinding | None = Field(
+        None,
+        description="whether the cells look like those that the model was trained on; null "
+        "where that was not checked",
     )
     adequacy: Literal["not_assessed"] = "not_assessed"
     warnings: tuple[Doubt, ...] = Field(description="what a person should know, by stable codes")
@@ -245,6 +252,7 @@ def build_report(
     pictures: Pictures | None = None,
     triage: TriageSettings | None = None,
     alarms: FalseAlarms | None = None,
+    domain: DomainFinding | None = None,
 ) -> SlideReport:
     """Counts the cells, suggests a category and puts the report together.
 
@@ -259,12 +267,14 @@ def build_report(
         pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
         triage: settings of the suggestion; None for the defaults.
         alarms: what the model reports by chance, where that is known.
+        domain: whether the cells look like those that the model knows, where that was checked.
     """
     names = [c.name for c in model.classes]
     numbers = np.bincount(cells.labels, minlength=len(names)).tolist()
     counts = dict(zip(names, numbers, strict=True))
     warnings = tuple(warnings)
-    unknown = _no_smear(warnings) or why_not(alarms, model.threshold, model.sha256)
+    strange = _no_smear(warnings)
+    unknown = strange or why_not(alarms, model.threshold, model.sha256)
     expectation = (
         expect_cells(counts, model.classes, alarms, area.screened_mm2)
         if alarms and not unknown
@@ -278,8 +288,16 @@ def build_report(
         counts=counts,
         abnormal_cells=int(is_abnormal(cells, model.classes).sum()),
         cells_per_mm2=round(len(cells) / area.screened_mm2, 3) if area.screened_mm2 else None,
-        suggestion=suggest_by_cells(cells, model.classes, expectation or unknown or "", triage),
+        suggestion=suggest_by_cells(
+            cells,
+            model.classes,
+            expectation or unknown or "",
+            triage,
+            unsure=_why_unsure(warnings, area, "not_assessed", domain),
+            unknown=strange is not None,
+        ),
         expectation=expectation,
+        domain=domain,
         warnings=warnings,
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
         software=software_versions(),
@@ -287,6 +305,22 @@ def build_report(
     report._cells = cells
     report._pictures = pictures or Pictures()
     return report
+
+
+def why_not_set_aside(report: SlideReport) -> str | None:
+    """Why a slide must not be set aside, whatever its score; None where nothing speaks against it.
+
+    See `pipeline.reports.rule_out.why_unsure`.
+    """
+    return _why_unsure(report.warnings, report.area, report.adequacy, report.domain)
+
+
+def _why_unsure(
+    warnings: Iterable[Doubt], area: AreaFacts, adequacy: object, domain: DomainFinding | None
+) -> str | None:
+    wanted = area.screened_mm2 + area.unread_mm2
+    unchecked = domain.reason if domain and domain.within is None else None
+    return why_unsure(warnings, wanted, area.unread_mm2, adequacy, unchecked)
 
 
 def _no_smear(warnings: Iterable[Doubt]) -> str | None:

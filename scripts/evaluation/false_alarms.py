@@ -126,14 +126,14 @@ def false_alarm_figures(alarms: FalseAlarms) -> dict[str, Any]:
     return {"data": alarms.data, "unit": alarms.unit, "in_mm2": SHOWN_MM2, "groups": groups}
 
 
-def check_card_writable(folder: Path | None) -> None:
+def check_card_writable(folder: Path | None, option: str) -> None:
     """Refuses to change a shipped model.
 
     Raises:
         ConfigError: it is one.
     """
     if folder is not None and folder.is_relative_to(ZOO):
-        raise ConfigError("--write-false-alarms: a shipped model stays as it is; copy its folder")
+        raise ConfigError(f"{option}: a shipped model stays as it is; copy its folder")
 
 
 def write_false_alarms(card: ModelCard, folder: Path, alarms: FalseAlarms) -> None:

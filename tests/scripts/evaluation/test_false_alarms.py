@@ -65,8 +65,8 @@ def test_they_are_written_into_a_card_but_not_a_shipped_one(tmp_path):
     assert read_card(tmp_path).false_alarms == alarms
     assert ModelCard.model_validate(made.card.model_dump()).false_alarms is None
     with pytest.raises(ConfigError, match="a shipped model stays as it is"):
-        check_card_writable(ZOO / "some-model")
-    check_card_writable(tmp_path)
+        check_card_writable(ZOO / "some-model", "--write-false-alarms")
+    check_card_writable(tmp_path, "--write-false-alarms")
 
 
 def test_figures_tell_what_an_area_holds():
