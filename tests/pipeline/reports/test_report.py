@@ -61,7 +61,9 @@ def test_written_report_fits_the_schema_and_the_contract(tmp_path: Path, count: 
     )
     assert " ".join(report["model"]) == "name sha256 classes mpp threshold"
     assert " ".join(report["area"]) == "slide_mm2 screened_mm2 skipped_share unread_mm2 unread"
-    assert " ".join(report["suggestion"]) == "category rule version level score suspicious"
+    assert " ".join(report["suggestion"]) == (
+        "category rule version level score suspicious set_aside set_aside_reason"
+    )
     assert report["status"] == "complete"
     assert report["adequacy"] == "not_assessed"
     assert report["notice"] == NOTICE
