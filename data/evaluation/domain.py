@@ -54,7 +54,7 @@ class Spread:
         return np.asarray((cells.mean(axis=0) - self.mean) / np.sqrt(spread))
 
 
-def fit_spread(groups: Sequence[Values]) -> Spread:
+def fit_spread(groups: Sequence[Values], fewest: int = FEWEST_GROUPS) -> Spread:
     """Estimates it by moments; the covariance between groups is drawn towards its diagonal.
 
     The more so the fewer groups there are for its F figures: by F / (F + groups), after the idea of
@@ -62,12 +62,13 @@ def fit_spread(groups: Sequence[Values]) -> Spread:
 
     Args:
         groups: of each its (n, F) cells; those without any count nothing.
+        fewest: groups below which that says nothing.
 
     Raises:
-        ValueError: there are fewer than `FEWEST_GROUPS` with cells.
+        ValueError: there are fewer than ``fewest`` with cells.
     """
     groups = [cells for cells in groups if len(cells)]
-    if len(groups) < FEWEST_GROUPS:
+    if len(groups) < fewest:
         raise ValueError(f"{len(groups)} groups with cells say nothing about how they vary")
     means = np.array([cells.mean(axis=0) for cells in groups])
     counts = np.array([len(cells) for cells in groups])
@@ -96,7 +97,8 @@ def left_out_distances(groups: Sequence[Values], wholes: Sequence[str]) -> Value
     folds = np.array([fold[name] for name in wholes])
     distances = np.zeros(len(groups))
     for one in np.unique(folds):
-        spread = fit_spread([g for g, own in zip(groups, folds, strict=True) if own != one])
+        others = [cells for cells, own in zip(groups, folds, strict=True) if own != one]
+        spread = fit_spread(others, FEWEST_GROUPS // 2)
         for index in np.flatnonzero(folds == one).tolist():
             distances[index] = spread.distance(groups[index])
     return distances
