@@ -2,10 +2,10 @@
 
     python benchmarks/bench_slide_rule.py --cric CRIC --slides 300 --level 0.05
 
-Slides are mosaics in numbers: the cells that the model reports of four fields drawn by chance, taken
-together. Those of the rule are of training fields, which the model knows, those that it is judged on
-of validation fields, which it doesn't: few fields make many slides here, which are thus alike, and no
-patient's. So the figures tell that the machinery works, not how good a rule for patients is.
+Slides are mosaics in numbers: the cells that the model reports of four fields drawn by chance,
+taken together. Those that the rule is fitted on are of training fields, which the model knows,
+those that it is judged on of validation fields. Few fields make many slides here, which are thus
+alike, and no patient's: this tells that the machinery works, not how good a rule for patients is.
 """
 
 from __future__ import annotations

@@ -111,6 +111,11 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
     check_one_model([report for report, _ in read], reports)
     patients = [told.outcomes[name].patient for name in names]
     _, groups = np.unique(patients, return_inverse=True)
+    strange = [
+        name
+        for name, (report, _) in zip(names, read, strict=True)
+        if report.domain and report.domain.within is False
+    ]
     unlabelled = sorted(set(found) - set(told.outcomes))
     notes = [f"{labels}: {doubt}" for doubt in told.doubts]
     notes += [
@@ -118,6 +123,7 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
         for what, rest in (
             ("with a label have no report", told.missing),
             ("have no label", unlabelled),
+            ("are out of the model's domain", strange),
         )
         if rest
     ]

@@ -144,6 +144,15 @@ def test_reports_of_two_models_are_not_mixed(screened):
         read_labelled(screened / "out", screened / "labels.csv", None)
 
 
+def test_slides_out_of_the_domain_are_told(screened):
+    path = screened / "out" / "Fälle 0" / "0.svs" / "report.json"
+    report = json.loads(path.read_text())
+    report["domain"] = {"within": False, "reason": "odd", "cells": 100}
+    path.write_text(json.dumps(report))
+    slides = read_labelled(screened / "out", screened / "labels.csv", None)
+    assert "1 slides are out of the model's domain: Fälle 0/0.svs" in slides.notes
+
+
 def test_what_is_left_out_is_told(screened):
     lines = (screened / "labels.csv").read_text().splitlines()
     (screened / "labels.csv").write_text("\n".join([*lines[:-2], "gone.svs,HSIL,x"]) + "\n")
