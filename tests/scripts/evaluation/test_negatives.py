@@ -82,7 +82,7 @@ def test_of_five_slides_one_that_is_far_off_is_named(tmp_path):
     assert read_negatives(tmp_path / "out", None, None, None).groups["HSIL"].units == 5
     write_slide(tmp_path / "out" / "more" / "odd.svs", 70)
     (tmp_path / "out" / "odd.svs" / "report.json").unlink()
-    with pytest.raises(ConfigError, match="has 70 abnormal cells .* make at most 22 likely"):
+    with pytest.raises(ConfigError, match=r"has 70 abnormal cells .* make at most 22 likely"):
         read_negatives(tmp_path / "out", None, None, None)
 
 
