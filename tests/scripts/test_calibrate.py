@@ -2,15 +2,16 @@
 
 import csv
 import json
+from dataclasses import replace
 from unicodedata import normalize
 
 import numpy as np
 import pytest
-from fakes import make_report
+from fakes import make_report, scored
 from typer.testing import CliRunner
 
 from configs import ConfigError
-from pipeline.reports.slide_rule import load_rule
+from pipeline.reports.slide_rule import GRADED, load_rule
 from scripts.cli import build_app
 from scripts.evaluation.labels import is_positive
 from scripts.evaluation.set_aside import Wish, fit_with_rule_out
@@ -142,6 +143,26 @@ def test_reports_of_two_models_are_not_mixed(screened):
         file.write("99.svs,NILM,p99\n")
     with pytest.raises(ConfigError, match="different models or thresholds"):
         read_labelled(screened / "out", screened / "labels.csv", None)
+
+
+def test_graded_scores_are_features_where_all_slides_have_them(ill):
+    slides = read_labelled(ill / "out", ill / "labels.csv", None)
+    names, plain = slides.features()
+    assert not set(names) & set(GRADED)
+    known = []
+    for cells in slides.cells:
+        scores = np.zeros((len(cells), 6), np.float32)
+        scores[np.arange(len(cells)), cells.labels] = cells.scores
+        known.append(scored(cells, scores))
+    graded = replace(slides, cells=tuple(known))
+    names, values = graded.features()
+    assert names[-3:] == GRADED
+    assert values[:, :-3].tolist() == plain.tolist()
+    # HSIL is the last but one in severity of the five abnormal classes: 4/5 of its score.
+    best = names.index("high_grade_top1")
+    assert values[:, -2] == pytest.approx(0.8 * values[:, best], abs=1e-6)
+    rule, _ = fit_rule(graded, 0.9, "any")
+    assert rule.features == names
 
 
 def test_slides_out_of_the_domain_are_told(screened):
