@@ -123,6 +123,7 @@ def evaluate(
             "give --model, --data and --images; or --screened and --labels for slides"
         )
     from configs import validate
+    from data.fields.splits import check_leaks
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
     from scripts.evaluation.evidence import draw
@@ -147,6 +148,8 @@ def evaluate(
         check_card_writable(loaded.folder, "--write-domain")
     learned = _read_learned(loaded, write_domain, domain_images)
     fields = _read_fields(loaded, data, images)
+    if learned:
+        check_leaks(learned, fields)
     draws = draw(fields, by, level)
     evidence, ran = _find(loaded, settings, fields)
     figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **ran}}
@@ -210,10 +213,8 @@ def _read_learned(
 
 
 def _measure_domain(learned: FieldSet, evidence: Evidence) -> DomainFacts:
-    from data.fields.splits import check_leaks
     from scripts.domain import measure_domain
 
-    check_leaks(learned, evidence.fields)
     found = [(cells.boxes[:, :2] + cells.boxes[:, 2:]) / 2 for cells in evidence.reported]
     return measure_domain(learned, evidence.fields, found, evidence.card.training.get("data", ""))
 
