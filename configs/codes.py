@@ -23,6 +23,13 @@ class Entry(NamedTuple):
 
 
 SLIDES: dict[str, Entry] = {
+    "out-of-domain": Entry(
+        "The cells that were found do not look like those that the model was trained on: stain or "
+        "structure around their centres lies farther off than that of fields like the model's own. "
+        "It may be no cytology, another stain, or out of focus. No category is suggested.",
+        "Look at the slide. If it is what you meant to screen, take a model that was trained on "
+        "such slides; --set domain.check=false takes cells whatever they look like.",
+    ),
     "mpp-overruled": Entry(
         "The slide's own µm per pixel differs from what --mpp-override or the table says. The "
         "latter is used.",

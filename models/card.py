@@ -259,6 +259,50 @@ class ScaleFacts(StrictModel):
         return math.sqrt(self.between**2 + self.within**2 / max(places, 1.0))
 
 
+class LooksFacts(StrictModel):
+    """How the cells of a model's fields vary in one aspect; see `data.evaluation.domain`.
+
+    Attributes:
+        looks: names of the figures, of `pipeline.cells.looks`.
+        mean: of the fields' means.
+        between: covariance from field to field.
+        within: covariance of a field's cells.
+        limit: distance beyond which cells are none of the model's domain.
+        share: of the model's own kind of fields that lie beyond, at most.
+    """
+
+    looks: tuple[str, ...]
+    mean: tuple[float, ...]
+    between: tuple[tuple[float, ...], ...]
+    within: tuple[tuple[float, ...], ...]
+    limit: float = Field(gt=0)
+    share: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_square(self) -> LooksFacts:
+        sides = {len(self.mean), len(self.between), len(self.within)}
+        sides |= {len(row) for row in (*self.between, *self.within)}
+        if sides != {len(self.looks)} or not self.looks:
+            raise ValueError("each look has a mean, and a row and a column of both covariances")
+        return self
+
+
+class DomainFacts(StrictModel):
+    """What the cells that a model was trained on look like; see `pipeline.cells.domain`.
+
+    Attributes:
+        aspects: by name: stain and structure.
+        fields: number of those that it was learned from.
+        checked: number of those that the limits were chosen on, without having seen them.
+        data: what they are called.
+    """
+
+    aspects: dict[str, LooksFacts]
+    fields: int = Field(ge=1)
+    checked: int = Field(ge=1)
+    data: str
+
+
 class ModelCard(StrictModel):
     """The sidecar: what a model is, what it saw, how good it is, and what it must not be used for.
 
@@ -285,6 +329,7 @@ class ModelCard(StrictModel):
         accuracy: how well cells are found and named, by level; None where nobody measured it.
         second_look: the grader that looks again at what was found; None where there is none.
         scale: how well the graph "scale" tells a slide's scale; None where there is none.
+        domain: what its cells look like; None where nobody measured it.
     """
 
     format: Literal["cytolibra-model-1"] = "cytolibra-model-1"
@@ -307,6 +352,7 @@ class ModelCard(StrictModel):
     accuracy: Accuracy | None = None
     second_look: SecondLookFacts | None = None
     scale: ScaleFacts | None = None
+    domain: DomainFacts | None = None
 
     @model_validator(mode="after")
     def _one_threshold_a_class(self) -> ModelCard:

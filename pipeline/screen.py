@@ -17,6 +17,7 @@ from configs import ConfigError, Doubt, validate
 from models import ModelSource
 from models.card import Accuracy, FalseAlarms, ModelCard
 from pipeline.cells.classes import name_classes, squamous_labels
+from pipeline.cells.domain import check_domain, doubts_of_domain, version_of_domain
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
@@ -391,6 +392,10 @@ def _report(
     looks = found.look is not None
     model = describe_model(detector, looks)
     cells = most_suspicious_first(found.cells, model.classes)
+    with clock("domain"):
+        domain = check_domain(slide, cells, detector.card.domain, settings.domain)
+    doubts = [*doubts_of_domain(domain), *doubts]  # first: it takes the weight from all else
+    check_strict(Path(slide.path), doubts, settings.strict)
     screened = core_area(plan) - union_area(found.unread)
     area = measure_area(slide.bounds, slide.mpp, screened, found.unread)
     triage, alarms = settings.triage, alarms_in_force(settings, detector, looks)
@@ -409,6 +414,7 @@ def _report(
         adequacy=settings.adequacy,
         alarms=alarms,
         accuracy=accuracy_in_force(detector, looks),
+        domain=domain,
     )
     doubts = [*doubts, *warn_of(judgement.adequacy)]
     check_strict(Path(slide.path), doubts, settings.strict)
@@ -426,6 +432,7 @@ def _report(
         timing=clock.total(),
         pictures=pictures,
         second_look=_describe_look(found.look) if found.look else None,
+        domain=domain,
     )
 
 
@@ -526,6 +533,8 @@ def settings_in_force(
         values["second_look"] = {"enabled": False}
     graph = detector.card.graphs.get(GRAPH) if settings.scale.check else None
     values["scale"]["network"] = graph.sha256[:12] if graph else None
+    if settings.domain.check:
+        values["domain"]["facts"] = version_of_domain(detector.card.domain)
     values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from configs import StrictModel
+from pipeline.cells.domain import DomainSettings
 from pipeline.cells.second_look import SecondLookSettings
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.network.detector import RuntimeSettings
@@ -30,8 +31,8 @@ class ScreenSettings(StrictModel):
         strict: whether a slide with warnings fails.
         threshold: one score for all classes; None for the model's own, one a class.
         scale: how a slide's scale is held against its cells, or estimated from them.
-        foreground, tiler, runtime, stitcher, second_look, triage, adequacy, reports: the stations'
-            own settings.
+        foreground, tiler, runtime, stitcher, second_look, domain, triage, adequacy, reports: the
+            stations' own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -47,6 +48,7 @@ class ScreenSettings(StrictModel):
     runtime: RuntimeSettings = RuntimeSettings()
     stitcher: StitcherSettings = StitcherSettings()
     second_look: SecondLookSettings = SecondLookSettings()
+    domain: DomainSettings = DomainSettings()
     triage: TriageSettings = TriageSettings()
     adequacy: AdequacySettings = AdequacySettings()
     reports: ReportSettings = ReportSettings()

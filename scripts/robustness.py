@@ -27,7 +27,8 @@ from data.evaluation.bootstrap import resampled_ap
 from data.fields.fieldset import Field, FieldSet
 from models import load_detector
 from pipeline.network.detector import RuntimeSettings, TileDetector
-from scripts.candidates import LOWEST_SCORE, gather
+from scripts.candidates import LOWEST_SCORE
+from scripts.evaluate import gather
 from scripts.evaluation.evidence import Draws, Evidence, draw
 from scripts.slides import images_of
 from scripts.training.run import TrainSettings, read_fields

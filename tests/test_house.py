@@ -48,6 +48,7 @@ FLOORS = {
     ],
     "scripts": [
         {"slides", "progress", "telling", "candidates"},
+        {"domain"},
         {"evaluation"},
         {"training"},
         {"comparison"},

@@ -50,6 +50,7 @@ def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp
     assert [row["epoch"] for row in rows[:2]] == ["0", "1"]
     assert {"train/loss", "val/ap50/abnormal", "val/map50"} <= set(rows[0])
     assert set(card.thresholds) == set(CLASSES)
+    assert card.domain is None  # of two fields
     assert load_detector(tmp_path / "run" / "model").card == card
 
 
