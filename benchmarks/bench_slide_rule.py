@@ -25,9 +25,9 @@ from models import load_detector
 from models.card import DEFAULT_MODEL
 from pipeline.cells.naming import name_cells
 from pipeline.geometry import Detections, Rect
+from pipeline.in_force import describe_model
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from pipeline.reports.report import ModelFacts, SlideFacts, SlideReport, build_report, measure_area
-from pipeline.screen import describe_model
 from scripts.evaluation.set_aside import Wish, fit_with_rule_out, judge_set_aside
 from scripts.evaluation.slide_level import LabelledSlides, judge_slides
 from scripts.slides import images_of

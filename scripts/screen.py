@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.batch.discovery import Discovery
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
-    from pipeline.screen import InForce
+    from pipeline.in_force import InForce
     from pipeline.settings import ScreenSettings
     from scripts.progress import PlainProgress
 
@@ -283,8 +283,8 @@ def _look_ahead(
     """What would be screened; the exit code."""
     from models import DEFAULT_MODEL, ModelSource
     from pipeline.batch.batch import BatchPlan
+    from pipeline.in_force import in_force
     from pipeline.network.detector import TileDetector
-    from pipeline.screen import in_force
     from scripts.dry_run import dry_run
 
     found = _discover(slides, out, settings)

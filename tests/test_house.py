@@ -43,6 +43,7 @@ FLOORS = {
         {"cells"},
         {"network", "reports"},
         {"settings"},
+        {"in_force"},
         {"screen"},
         {"batch"},
     ],
