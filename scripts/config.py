@@ -53,7 +53,7 @@ def config(
         typer.Option("--schema", help="Print the JSON Schema, by which editors complete YAML."),
     ] = False,
 ) -> None:
-    """Prints the settings of a command, resolved: each with its help and where it comes from.
+    """Prints the settings of a command, resolved, with help and origin of each.
 
     What is printed is YAML, and can be given to that command with --config.
     """

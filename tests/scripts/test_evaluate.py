@@ -84,7 +84,8 @@ def test_too_few_fields_say_nothing_of_false_alarms(model, coco, tmp_path):
 
 def test_tells_what_was_ignored(model, crowded, tmp_path):
     output = call(model, crowded, "--out", tmp_path)
-    (told,) = json.loads((tmp_path / "metrics.json").read_text())["warnings"]
+    told, few = json.loads((tmp_path / "metrics.json").read_text())["warnings"]
+    assert few["code"] == "class-unjudged"
     assert told["code"] == "crowds-ignored"
     assert f"warning: {told['text']} [crowds-ignored]" in output
 

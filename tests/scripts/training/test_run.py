@@ -140,10 +140,16 @@ def test_tells_once_what_was_odd_about_both_sides(values, crowded, capsys):
     trainer = SimpleNamespace(world_size=1, strategy=place, precision="32-true")
     said = []
     _tell_start(settings, read_run_fields(settings), trainer, said.append)
-    assert capsys.readouterr().err == (
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == (
         "warning: crowds are ignored: neither cells nor background (crowds: cells takes them as "
-        f"cells) ({crowded[0].name}) [crowds-ignored]\n"
+        f"cells) ({crowded[0].name}) [crowds-ignored]"
     )
+    assert others == [
+        "warning: there is no cell of NILM to learn from: never to be found [class-untrained]",
+        "warning: fewer than 20 cells to judge NILM (0), HSIL (2) by: their intervals, and "
+        "figures, say little [class-unjudged]",
+    ]
     assert said[-1] == "read 1 file as coco"
 
 
