@@ -166,6 +166,11 @@ def test_measure_gives_the_same_figures_to_others(model, coco):
         assert list(metrics["pooled"]["abnormal"][name]) == rates
 
 
+def look(model, coco, *arguments, code=0):
+    """A grader made up for tests has a graph only."""
+    return call(model, coco, "--runtime", "openvino", *arguments, code=code)
+
+
 class TestSecondLook:
     """A model whose grader tells classes by colour: red is NILM, green is HSIL, blue background."""
 
@@ -189,9 +194,9 @@ class TestSecondLook:
         return json.loads((folder / "metrics.json").read_text())
 
     def test_both_are_judged_and_compared_pairwise(self, looking, green, tmp_path):
-        output = call(looking, green, "--out", tmp_path / "both")
+        output = look(looking, green, "--out", tmp_path / "both")
         for mode in ("on", "off"):
-            call(looking, green, "--out", tmp_path / mode, "--second-look", mode)
+            look(looking, green, "--out", tmp_path / mode, "--second-look", mode)
         both, on, off = (self.figures(tmp_path / mode) for mode in ("both", "on", "off"))
         look = both["second_look"]
         for name in ("abnormal", "any"):
@@ -209,7 +214,7 @@ class TestSecondLook:
         assert "by colour" in page
 
     def test_the_graders_word_counts_and_is_judged(self, looking, green, tmp_path):
-        call(looking, green, "--out", tmp_path)
+        look(looking, green, "--out", tmp_path)
         figures = self.figures(tmp_path)
         found = json.loads((tmp_path / "detections.json").read_text())
         sure = [one for one in found if one["score"] > 0.1]
@@ -225,7 +230,7 @@ class TestSecondLook:
     def test_thresholds_after_the_look_are_the_looks_own(self, looking, green, tmp_path):
         before = read_card(looking)
         wanted = ("--at-sensitivity", "abnormal=0.5")
-        call(looking, green, "--out", tmp_path, *wanted, "--save-model", tmp_path / "copy")
+        look(looking, green, "--out", tmp_path, *wanted, "--save-model", tmp_path / "copy")
         card = read_card(tmp_path / "copy")
         assert card.thresholds == before.thresholds
         chosen = self.figures(tmp_path)["operating"]["classes"]["HSIL"]["threshold"]
@@ -236,7 +241,7 @@ class TestSecondLook:
     def test_without_the_look_they_are_the_detectors(self, looking, green, tmp_path):
         before = read_card(looking)
         wanted = ("--at-sensitivity", "abnormal=0.5", "--second-look", "off")
-        call(looking, green, "--out", tmp_path, *wanted, "--save-model", tmp_path / "copy")
+        look(looking, green, "--out", tmp_path, *wanted, "--save-model", tmp_path / "copy")
         card = read_card(tmp_path / "copy")
         assert card.second_look.thresholds == before.second_look.thresholds
         assert card.thresholds["HSIL"] != before.thresholds["HSIL"]
@@ -244,4 +249,4 @@ class TestSecondLook:
     def test_what_a_model_has_not_got_can_not_be_judged(self, model, looking, coco):
         output = call(model, coco, "--second-look", "on", code=2)
         assert "error: --second-look on: lively has no second look" in output
-        assert "expected both, on, off" in call(looking, coco, "--second-look", "maybe", code=2)
+        assert "expected both, on, off" in look(looking, coco, "--second-look", "maybe", code=2)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_writes_the_detector_with_its_grader(settings, tmp_path, capsys):
     from scripts.slides import images_of
 
     source = settings["data"]["val"]
-    fields = read_coco(source["annotations"], source["images"], ("NILM", "HSIL"))
+    fields = read_coco(Path(source["annotations"]), Path(source["images"]), ("NILM", "HSIL"))
     centers = [one.places.centers for one in evidence.candidates]
     pixels, _ = PlacesDataset(fields, images_of(fields), centers, (32, 0.25))[0]
     with torch.no_grad():
