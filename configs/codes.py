@@ -175,6 +175,11 @@ SLIDES: dict[str, Entry] = {
         "No cells were seen on the overview: nothing was screened.",
         "Look at the slide. If it has cells, screen with --set foreground.enabled=false.",
     ),
+    "unsatisfactory": Entry(
+        "By the number of its squamous cells, or by how much of it is obscured, the specimen would "
+        "be unsatisfactory: that no abnormal cells were found says little then.",
+        "See adequacy in the report. If the limit is not yours, change the settings of adequacy.",
+    ),
     "uncoded": Entry(
         "A warning from a report that an earlier version wrote, which had no codes.",
         "Screen the slide again.",
@@ -208,6 +213,31 @@ BATCHES: dict[str, Entry] = {
     ),
 }
 """Of a batch as a whole."""
+
+TRAINING: dict[str, Entry] = {
+    "class-untrained": Entry(
+        "The fields to learn from have no cell of a class of the model. It is never going to be "
+        "found, and its figures mean nothing.",
+        "Give fields with such cells, or take the class out of model.classes.",
+    ),
+    "class-unjudged": Entry(
+        "The fields to judge by have fewer than 20 cells of a class. Its figures go by chance, and "
+        "an interval of so few fields can't tell how much; training gives an abnormal class of "
+        "them the threshold of all abnormal ones.",
+        "Give more fields with such cells, or judge it merged with others.",
+    ),
+    "licence-unstated": Entry(
+        "The data or the teacher of a training run state a licence, and the settings' card.licence "
+        "is empty. The card names theirs and states none of its own.",
+        "Read their terms, and state the licence of your weights in card.licence.",
+    ),
+    "name-of-shipped": Entry(
+        "The model of a training run has the name of a model that we ship, by card.name or by the "
+        "folder --out. It keeps it; called by that name, it is the shipped one that is found.",
+        "Name another folder with --out, or set card.name; or give the model by its folder.",
+    ),
+}
+"""Of training runs."""
 
 ANNOTATIONS: dict[str, Entry] = {
     "annotation-mpp": Entry(
@@ -281,6 +311,11 @@ ANNOTATIONS: dict[str, Entry] = {
     "class-numbers": Entry(
         "No file says what the numbers of YOLO's classes mean. The numbers are taken as names.",
         "Put classes.txt or the set's YAML file beside the labels, or up to two folders above.",
+    ),
+    "classes-unused": Entry(
+        "The table of classes renames names by which nothing is called in these annotations; what "
+        "it leaves out keeps its name. One may be a slip for the other.",
+        "Compare the names, capitals and blanks included, or take the entry out.",
     ),
     "classes-alike": Entry(
         "Names of classes differ in capitals or blanks only. They are different classes.",
@@ -386,6 +421,16 @@ ANNOTATIONS: dict[str, Entry] = {
         "length). They are taken as closed; others are lines, and left out.",
         "Nothing, if they go around cells.",
     ),
+    "fields-overlap": Entry(
+        "Images show the same place as others: neighbouring or repeated captures, crops, or copies "
+        "at another scale, in other colours or turned over. A split keeps them together.",
+        "Look at the ones that are named. Take copies out of the set: their cells count twice.",
+    ),
+    "fields-not-compared": Entry(
+        "Images can't be compared with the others: they show too little, or can't be read; or they "
+        "are slides, of which only files of the same content are found.",
+        "Make sure that no other image shows the same place.",
+    ),
     "parts-grouped": Entry(
         "Shapes of one label with the same group_id in a Labelme file are parts of one cell, which "
         "has the box around all of them.",
@@ -410,6 +455,11 @@ ANNOTATIONS: dict[str, Entry] = {
         "Shapes that enclose nothing or can't be told, such as lines, skeletons and empty masks, "
         "are no cells, and are left out.",
         "Draw a box, an outline or a point where a cell is meant.",
+    ),
+    "split-incomplete": Entry(
+        "A split gives images to a part that aren't among the annotated ones. The part is taken "
+        "without them, and its figures are not those of the whole part.",
+        "Download or add what is missing; or make a split of what is there.",
     ),
     "text-as-class": Entry(
         "Some regions of a layer carry a text of their own, which goes before the layer's name as "
@@ -527,5 +577,5 @@ REFUSALS: dict[str, Entry] = {
 }
 """What is refused, by code."""
 
-WARNINGS: Mapping[str, Entry] = {**SLIDES, **BATCHES, **ANNOTATIONS}
+WARNINGS: Mapping[str, Entry] = {**SLIDES, **BATCHES, **TRAINING, **ANNOTATIONS}
 """What is warned of, by code."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from configs.codes import ANNOTATIONS, BATCHES, REFUSALS, SLIDES, WARNINGS
+from configs.codes import ANNOTATIONS, BATCHES, REFUSALS, SLIDES, TRAINING, WARNINGS
 from configs.loading import StrictModel
 
 PAGE = Path(__file__).parent.parent / "docs" / "warnings.md"
@@ -49,6 +49,7 @@ def page() -> str:
     parts = (
         ("Slides", SLIDES),
         ("Batches", BATCHES),
+        ("Training", TRAINING),
         ("Annotations", ANNOTATIONS),
         ("What is refused", REFUSALS),
     )

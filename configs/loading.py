@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from configs.errors import ConfigError
-
-PRESETS = Path(__file__).parent
+from configs.layers import OVERRIDES, Layer, join, plain, read_layers
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,79 +23,30 @@ class StrictModel(BaseModel):
 
 
 def load_config(
-    source: str | Path | None, model: type[Model], overrides: Iterable[str] = ()
+    source: str | Path | Sequence[str | Path] | None,
+    model: type[Model],
+    overrides: Iterable[str] = (),
 ) -> Model:
-    """Reads a YAML file (or a preset by name), applies overrides and checks the result.
+    """Reads YAML files or presets by name, applies overrides and checks the result.
 
     Args:
-        source: path of a YAML file, a preset such as ``train/fcos_mobilenet_v2``,
-            or None for the model's defaults.
+        source: path of a YAML file, a preset such as ``train/cric``, several of them, each over
+            the one before (see `configs.layers`), or None for the model's defaults.
         model: the pydantic model that the settings must fit.
         overrides: ``dotted.key=value`` strings; values are read as YAML.
 
     Raises:
-        ConfigError: the file is missing or not YAML, or a key or value is not allowed;
-            the message names the file, the key, the value and what is allowed.
+        ConfigError: a file is missing or not YAML, or a key or value is not allowed;
+            the message names the files, the key, the value and what is allowed.
     """
-    values = {} if source is None else load_yaml(source)
-    name = "settings" if source is None else str(source)
-    return validate(apply_overrides(values, overrides), model, name)
+    return resolve(read_layers(source, overrides), model)
 
 
-def load_yaml(source: str | Path) -> dict[str, Any]:
-    """Reads a mapping from a YAML file or preset; see `load_config` for the errors."""
-    path = _resolve(source)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected `key: value` lines, found {type(values).__name__}")
-    return values
-
-
-def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Returns a copy of ``values`` with ``dotted.key=value`` strings applied in order.
-
-    Raises:
-        ConfigError: an override has no ``=``, leads through a single value, or through a list
-            without the number of one of its entries.
-    """
-    result = copy.deepcopy(dict(values))
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"--set {override}: expected key=value, such as tiler.overlap=128")
-        *parents, last = key.split(".")
-        node: Any = result
-        for parent in parents:
-            at = _place(node, parent, override)
-            child = node.setdefault(at, {}) if isinstance(node, dict) else node[at]
-            if not isinstance(child, dict | list):
-                raise ConfigError(f"--set {override}: {parent} is a single value, not a group")
-            node = child
-        at = _place(node, last, override)
-        try:
-            node[at] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override}: the value is not valid YAML") from error
-    return result
-
-
-def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
-    """A part of a dotted key as what finds its value: of a list a number, from 0 on."""
-    if isinstance(node, dict):
-        return part
-    if part.isdecimal() and int(part) < len(node):
-        return int(part)
-    raise ConfigError(
-        f"--set {override}: {part} stands where a list has {len(node)} entries; number the one "
-        f"that is meant, 0 to {len(node) - 1}"
-    )
+def resolve(layers: Sequence[Layer], model: type[Model]) -> Model:
+    """The settings that layers make together; see `load_config` for the errors."""
+    named = [layer.name for layer in layers if layer.name != OVERRIDES]
+    name = " + ".join(dict.fromkeys(named)) or "settings, without --config"
+    return validate(plain(join(layers, model)), model, name)
 
 
 def validate(values: Mapping[str, Any], model: type[Model], name: str) -> Model:
@@ -110,19 +58,8 @@ def validate(values: Mapping[str, Any], model: type[Model], name: str) -> Model:
         raise ConfigError(f"{name}: " + "; ".join(lines)) from error
 
 
-def _resolve(source: str | Path) -> Path:
-    path = Path(source)
-    if path.is_file():
-        return path
-    preset = PRESETS / f"{source}.yaml"
-    if preset.is_file():
-        return preset
-    presets = sorted(str(p.relative_to(PRESETS).with_suffix("")) for p in PRESETS.rglob("*.yaml"))
-    raise ConfigError(f"{source}: no such file or preset; presets: {', '.join(presets)}")
-
-
 def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in detail["loc"]) or "(top level)"
+    key = ".".join(str(part) for part in detail["loc"] if part != "") or "(top level)"
     if detail["type"] == "extra_forbidden":
         allowed = sorted(_fields_at(model, detail["loc"][:-1]))
         near = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
@@ -143,13 +80,24 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> set[s
     for part in location:
         if isinstance(part, int):  # an entry of a list is of the model that was found in it
             continue
-        field = getattr(current, "model_fields", {}).get(str(part))
-        current = _model_in(field.annotation) if field else None
-    return set(getattr(current, "model_fields", {}))
+        models = list(_models_in(current))
+        field = next((m.model_fields[part] for m in models if part in m.model_fields), None)
+        # Of several kinds pydantic puts the name of the chosen one into the location.
+        named = [m for m in models if part in _names_of(m)]
+        current = field.annotation if field else named[0] if named else current
+    return {name for one in list(_models_in(current))[:1] for name in one.model_fields}
 
 
-def _model_in(annotation: Any) -> Any:
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models among the alternatives of a type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    arguments = getattr(annotation, "__args__", ())
-    return next((found for a in arguments if (found := _model_in(a))), None)
+        yield annotation
+    else:
+        for argument in getattr(annotation, "__args__", ()):
+            yield from _models_in(argument)
+
+
+def _names_of(model: type[BaseModel]) -> tuple[Any, ...]:
+    """The names by which a model is chosen among several."""
+    field = model.model_fields.get("name")
+    return get_args(field.annotation) if field else ()

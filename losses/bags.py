@@ -123,6 +123,8 @@ class BAGSLoss(ClassificationLoss):
         groups: indices of the classes in each group.
     """
 
+    softmax = True
+
     def __init__(
         self,
         class_counts: Sequence[int],

@@ -1,30 +1,55 @@
-"""The ``loss:`` part of a configuration; add a loss by adding its settings class here."""
+"""The ``loss:`` part of a configuration.
+
+A loss needs no more than its line in `losses.registry`, or a package of its own: what its class
+takes are its settings (`NamedLossSettings`). Those below have a class of settings beside: ranges
+are checked, editors complete them, and a model's card is read without torch.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import operator
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    Tag,
+    field_validator,
+)
 
 import losses
 from configs import ConfigError, StrictModel
+from configs.plugins import check_name, load_part
+from losses.registry import LOSSES
 
 if TYPE_CHECKING:
     from losses import ClassificationLoss
 
 
 class LossSettings(StrictModel):
-    """What every loss has: its weight beside the box losses.
+    """What every loss has.
 
     Attributes:
-        softmax: whether the classes compete, beside an objectness; else each is its own sigmoid.
+        weight: beside the box losses.
+        name: of the loss.
     """
 
-    softmax: ClassVar[bool] = False
+    is_softmax: ClassVar[bool] = False
     weight: float = Field(1.0, gt=0)
+    name: str
+
+    @property
+    def softmax(self) -> bool:
+        """Whether the classes compete, beside an objectness; else each is its own sigmoid."""
+        return self.is_softmax
 
     @abstractmethod
     def build(self, num_classes: int) -> ClassificationLoss:
@@ -33,6 +58,10 @@ class LossSettings(StrictModel):
         Raises:
             ConfigError: the settings don't go with this number of classes.
         """
+
+    def with_counts(self, counts: Sequence[int]) -> Self:
+        """A copy with the training cells of each class, where the loss needs and lacks them."""
+        return self
 
 
 class CountedLossSettings(LossSettings):
@@ -46,20 +75,29 @@ class CountedLossSettings(LossSettings):
 
     def counts(self, num_classes: int) -> tuple[int, ...]:
         """``class_counts``, one a class; raises a `ConfigError` if they are not."""
-        found = "is missing" if self.class_counts is None else f"= {list(self.class_counts)}"
-        if self.class_counts is None or len(self.class_counts) != num_classes:
-            raise ConfigError(
-                f"loss.class_counts {found}: a loss that goes by the classes' frequencies needs "
-                f"{num_classes} numbers, the training cells of each class in the order of the "
-                "classes; `cytolibra train` fills them in from its data where there are none"
-            )
-        return self.class_counts
+        return check_counts(self.class_counts, num_classes)
 
     def with_counts(self, counts: Sequence[int]) -> Self:
         """A copy with these counts, where none are given."""
         if self.class_counts is not None:
             return self
         return self.model_copy(update={"class_counts": tuple(counts)})
+
+
+def check_counts(counts: Sequence[int] | None, num_classes: int) -> tuple[int, ...]:
+    """The training cells of each class.
+
+    Raises:
+        ConfigError: there are none, or not one a class.
+    """
+    found = "is missing" if counts is None else f"= {list(counts)}"
+    if counts is None or len(counts) != num_classes:
+        raise ConfigError(
+            f"loss.class_counts {found}: a loss that goes by the classes' frequencies needs "
+            f"{num_classes} numbers, the training cells of each class in the order of the "
+            "classes; `cytolibra train` fills them in from its data where there are none"
+        )
+    return tuple(counts)
 
 
 class CrossEntropySettings(LossSettings):
@@ -189,7 +227,7 @@ class EqualizedFocalSettings(LossSettings):
 class SeesawSettings(LossSettings):
     """Seesaw loss."""
 
-    softmax: ClassVar[bool] = True
+    is_softmax: ClassVar[bool] = True
     name: Literal["seesaw"]
     p: float = Field(0.8, ge=0)
     q: float = Field(2.0, ge=0)
@@ -208,7 +246,7 @@ class BAGSSettings(CountedLossSettings):
             are for the 1200 classes of LVIS.
     """
 
-    softmax: ClassVar[bool] = True
+    is_softmax: ClassVar[bool] = True
     name: Literal["bags"]
     group_bounds: tuple[PositiveInt, ...] = Field((100, 1000), min_length=1)
     beta: float = Field(8.0, gt=0)
@@ -227,17 +265,100 @@ class BAGSSettings(CountedLossSettings):
         return losses.BAGSLoss(counts, self.group_bounds, self.beta, self.background_ratio)
 
 
-LossConfig = Annotated[
-    CrossEntropySettings
-    | FocalSettings
-    | GradLibraSettings
-    | GradedLibraSettings
-    | ClassBalancedSettings
-    | EQLSettings
-    | EQLv2Settings
-    | GHMSettings
-    | EqualizedFocalSettings
-    | SeesawSettings
-    | BAGSSettings,
-    Field(discriminator="name"),
-]
+class NamedLossSettings(LossSettings):
+    """A loss by its line in the registry, import path or entry point; its own settings beside.
+
+    Its class is a `ClassificationLoss` whose arguments, all of them by name, are its settings. It
+    is given ``num_classes`` and ``class_counts`` where it takes them.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"properties": {"name": {"type": "string", "not": {"enum": [*LOSSES]}}}},
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_one(cls, name: str) -> str:
+        return check_name("losses", name, tuple(LOSSES))
+
+    @property
+    def softmax(self) -> bool:
+        """What the loss's class says; see `LossSettings.softmax`."""
+        return self._load().softmax
+
+    def build(self, num_classes: int) -> ClassificationLoss:
+        """The module, made of its own settings."""
+        kind = self._load()
+        known = inspect.signature(kind).parameters
+        options = dict(self.model_extra or {})
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            allowed = ", ".join(set_by_people(known)) or "none"
+            raise ConfigError(
+                f"loss.{unknown[0]}: {self.name} has no such setting; it has {allowed}"
+            )
+        if "num_classes" in known:
+            options["num_classes"] = num_classes
+        if "class_counts" in known:
+            counts = options.get("class_counts")
+            options["class_counts"] = check_counts(counts, num_classes)
+        try:
+            return kind(**options)
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"loss {self.name} can't be made of its settings: {reason}"
+            ) from error
+
+    def with_counts(self, counts: Sequence[int]) -> Self:
+        """A copy with these counts, where the loss takes some and none are given."""
+        takes = "class_counts" in inspect.signature(self._load()).parameters
+        if not takes or (self.model_extra or {}).get("class_counts") is not None:
+            return self
+        return type(self).model_validate(self.model_dump() | {"class_counts": list(counts)})
+
+    def _load(self) -> type[ClassificationLoss]:
+        kind = load_part("losses", LOSSES.get(self.name, self.name), "loss.name")
+        if not (inspect.isclass(kind) and issubclass(kind, losses.ClassificationLoss)):
+            raise ConfigError(
+                f"loss.name = {self.name}: is no subclass of losses.ClassificationLoss"
+            )
+        return kind
+
+
+def set_by_people(parameters: Iterable[str]) -> list[str]:
+    """Of a loss's arguments those that are its settings."""
+    return [name for name in parameters if name != "num_classes"]
+
+
+def _which(value: object) -> str:
+    """Which settings a loss has: those of its own class, or by its arguments."""
+    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+    return name if isinstance(name, str) and name in _TYPED else _NAMED
+
+
+_NAMED = ""
+"""No part of a key: its settings stand beside the name."""
+
+_CLASSES = (
+    CrossEntropySettings,
+    FocalSettings,
+    GradLibraSettings,
+    GradedLibraSettings,
+    ClassBalancedSettings,
+    EQLSettings,
+    EQLv2Settings,
+    GHMSettings,
+    EqualizedFocalSettings,
+    SeesawSettings,
+    BAGSSettings,
+)
+_TYPED = {get_args(one.model_fields["name"].annotation)[0]: one for one in _CLASSES}
+
+if TYPE_CHECKING:
+    LossConfig = LossSettings
+else:
+    _KINDS = [Annotated[one, Tag(name)] for name, one in _TYPED.items()]
+    _KINDS.append(Annotated[NamedLossSettings, Tag(_NAMED)])
+    LossConfig = Annotated[functools.reduce(operator.or_, _KINDS), Discriminator(_which)]

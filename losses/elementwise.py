@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,12 @@ class ClassificationLoss(nn.Module):
     By default every class is its own sigmoid classifier. A loss with other channels, as a softmax
     with an objectness, says so by `channels`, `scores` and `prior_bias`; the first C channels
     are the classes' in any case.
+
+    Attributes:
+        softmax: whether the classes compete, beside an objectness.
     """
+
+    softmax: ClassVar[bool] = False
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The unreduced loss; the detector sums it and divides by its normaliser.

@@ -97,6 +97,8 @@ class SeesawLoss(ClassificationLoss):
 
     counts: Tensor
 
+    softmax = True
+
     def __init__(self, num_classes: int, p: float = 0.8, q: float = 2.0) -> None:
         super().__init__()
         self.p, self.q = p, q

@@ -16,6 +16,12 @@ from configs import CytoLibraError, StrictModel
 from models.config import DetectorConfig
 
 WEIGHTS, SIDECAR, GRADER = "model.safetensors", "model.json", "grader.safetensors"
+RUN_MODEL = "model"
+"""Folder of the model within that of a training run."""
+
+MODELS_ENV = "CYTOLIBRA_MODELS"
+"""Environment variable that names the folders of a user's own models."""
+
 ZOO = Path(__file__).parent / "zoo"
 DEFAULT_MODEL = "cric-fcos-mobilenet-v2"
 
@@ -93,6 +99,70 @@ class FalseAlarms(StrictModel):
     sha256: str = ""
 
 
+class Figure(StrictModel):
+    """A measured figure and its interval; None where the fields can't tell."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class LevelFigures(StrictModel):
+    """How well the cells of a class, or of several merged, are found.
+
+    Attributes:
+        cells: marked ones that it was measured on.
+        ap50: average precision at IoU 0.5.
+        recall: share of these cells that is reported so at the thresholds.
+        precision: share of what is reported so that is such a cell.
+    """
+
+    cells: int = Field(ge=0)
+    ap50: Figure
+    recall: Figure
+    precision: Figure
+
+
+class CountFacts(StrictModel):
+    """How many cells there are for each that is reported; see `data.evaluation.Counting`.
+
+    Attributes:
+        ratio: cells a reported one: precision by recall, of any cell.
+        spread: variance of that ratio between slides, over its square.
+        error: variance of its mean, over its square.
+        noise: variance that each reported cell adds, over the ratio's square.
+        units: number of fields or slides that it was measured on.
+        cells, reported: their cells, and what was reported of them.
+    """
+
+    ratio: float = Field(gt=0)
+    spread: float = Field(ge=0)
+    error: float = Field(ge=0)
+    noise: float = Field(ge=0)
+    units: int = Field(ge=1)
+    cells: int = Field(ge=1)
+    reported: int = Field(ge=1)
+
+
+class Accuracy(StrictModel):
+    """How well cells are found and named at the thresholds, and what that was measured on.
+
+    Attributes:
+        groups: by name: "any", "abnormal", "low grade" and "high grade" as far as the model has
+            such classes, and each class.
+        counting: of cells of any class; None where the fields are too few.
+        level: of the intervals.
+        data: what it was measured on.
+        thresholds: the model's, by class, with which these figures hold.
+    """
+
+    groups: dict[str, LevelFigures]
+    counting: CountFacts | None = None
+    level: float
+    data: str
+    thresholds: dict[str, float]
+
+
 class CombinationRule(StrictModel):
     """How the scores of detector and grader become one; see `pipeline.cells.second_look.combine`.
 
@@ -129,6 +199,7 @@ class SecondLookFacts(StrictModel):
             card's own hold without it.
         false_alarms: what is reported by chance with these thresholds; None where nobody
             measured it.
+        accuracy: how well cells are found and named with them; likewise.
         sha256: of the weights' file.
         graphs: exported networks in the model's folder.
         training, metrics, limits: as in the model's card.
@@ -146,6 +217,7 @@ class SecondLookFacts(StrictModel):
     rule: CombinationRule = CombinationRule()
     thresholds: dict[str, float]
     false_alarms: FalseAlarms | None = None
+    accuracy: Accuracy | None = None
     sha256: str
     graphs: dict[GraderGraphKind, GraphFacts] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
@@ -170,7 +242,9 @@ class ModelCard(StrictModel):
         widest_cell: longest side, in µm, of the cells that it was trained on.
         thresholds: score above which a cell counts, for each class.
         threshold_rule: how the thresholds were chosen.
-        training: data, their licence and attribution, and the recipe.
+        training: what it was made of: ``data`` and ``attribution`` in a person's words,
+            ``sources`` (names, counts, licences, hashes) and ``parents`` (weights that it started
+            from or learned from, with theirs), ``cells`` of each class, ``fields``, and the recipe.
         metrics: by name, on the data that ``training`` names for it.
         limits: what the model is not for.
         licence: of the weights.
@@ -180,6 +254,7 @@ class ModelCard(StrictModel):
             the metric's name; a gain is negative.
         ap_cost_data: what that was measured on.
         false_alarms: what is reported by chance; None where nobody measured it.
+        accuracy: how well cells are found and named, by level; None where nobody measured it.
         second_look: the grader that looks again at what was found; None where there is none.
     """
 
@@ -200,6 +275,7 @@ class ModelCard(StrictModel):
     ap_cost: dict[str, dict[str, float]] = Field(default_factory=dict)
     ap_cost_data: str = ""
     false_alarms: FalseAlarms | None = None
+    accuracy: Accuracy | None = None
     second_look: SecondLookFacts | None = None
 
     @model_validator(mode="after")
@@ -229,20 +305,74 @@ def save_card(card: ModelCard, folder: Path) -> None:
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The folder of a shipped model, or of one on disk; see `load_detector`."""
+    """The folder of a model: one on disk, a shipped one, or one of `own_folders`.
+
+    A path goes before a name, and a shipped model's name before that of an own one.
+
+    Raises:
+        ModelFileError: there is none, or several own models have that name.
+    """
     path = Path(name_or_path)
     if path.name in (WEIGHTS, SIDECAR) and path.is_file():
         return path.parent
-    if path.is_dir():
+    if (path / SIDECAR).is_file() or (path / WEIGHTS).is_file():
         return path
+    if (path / RUN_MODEL / SIDECAR).is_file():
+        return path / RUN_MODEL
     if (ZOO / str(name_or_path) / SIDECAR).is_file():
         return ZOO / str(name_or_path)
+    if (own := _own_model(str(name_or_path))) is not None:
+        return own
+    if path.is_dir():
+        return path
     if path.is_file():
         raise ModelFileError(
             f"{path}: not a model of CytoLibra; expected a folder with {WEIGHTS} and {SIDECAR}"
         )
     shipped = ", ".join(card.name for card in list_models()) or "none"
-    raise ModelFileError(f"{name_or_path}: no such model; shipped models: {shipped}")
+    own_names = ", ".join(name for _, name in _own_names() if name) or f"none in {MODELS_ENV}"
+    raise ModelFileError(
+        f"{name_or_path}: no such model; shipped models: {shipped}; your own: {own_names}"
+    )
+
+
+def _own_model(name: str) -> Path | None:
+    found = [folder for folder, own in _own_names() if own == name]
+    if len(found) > 1:
+        places = ", ".join(map(str, found))
+        raise ModelFileError(f"{name}: several of your models are called so; name one: {places}")
+    return found[0] if found else None
+
+
+def _own_names() -> list[tuple[Path, str]]:
+    """Folders of own models, and the names on their cards; empty where a card is broken."""
+
+    def name(folder: Path) -> str:
+        try:
+            return read_card(folder).name
+        except ModelFileError:
+            return ""
+
+    return [(folder, name(folder)) for folder in own_folders()]
+
+
+def own_folders() -> list[Path]:
+    """The models in the folders that the environment variable CYTOLIBRA_MODELS names.
+
+    Several folders stand there as in PATH. A model is a folder in one of them, that folder itself,
+    or what ``cytolibra train`` wrote there (``RUN/model``).
+
+    Raises:
+        ModelFileError: a folder that is named there is none.
+    """
+    found: dict[Path, None] = {}
+    for text in filter(None, os.environ.get(MODELS_ENV, "").split(os.pathsep)):
+        root = Path(text).expanduser()
+        if not root.is_dir():
+            raise ModelFileError(f"{MODELS_ENV}: {root}: no such folder")
+        for pattern in (SIDECAR, f"*/{SIDECAR}", f"*/{RUN_MODEL}/{SIDECAR}"):
+            found |= {path.parent: None for path in sorted(root.glob(pattern))}
+    return list(found)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -258,6 +388,11 @@ def read_card(folder: Path) -> ModelCard:
         else:
             words = f"not a model's sidecar: {key} {first['msg']}"
         raise ModelFileError(f"{folder / SIDECAR}: {words}") from error
+
+
+def shipped_names() -> frozenset[str]:
+    """The names of the shipped models, without reading their cards."""
+    return frozenset(path.parent.name for path in ZOO.glob(f"*/{SIDECAR}"))
 
 
 def list_models() -> list[ModelCard]:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from configs import StrictModel
-from losses.config import CountedLossSettings, GradLibraSettings, LossConfig
+from configs.plugins import check_name
+from losses.config import GradLibraSettings, LossConfig
 
 NORMAL_NAMES = frozenset({"nilm", "normal", "negative"})
 """Class names that are not abnormal unless a configuration says otherwise."""
+
+
+DETECTORS = ("atss", "fcos", "reppoints", "retinanet", "yolof")
+"""Our detectors; `models.detectors.build` has their classes."""
+
+BACKBONES = ("mobilenet_v2", "mobilenet_v2_dense", "mobilenet_v3_large", "resnet18", "resnet50")
+"""Our backbones; `models.detectors.backbones` has them."""
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -24,6 +32,19 @@ def _consecutive(levels: tuple[int, ...]) -> tuple[int, ...]:
     if levels != tuple(range(levels[0], levels[0] + len(levels))):
         raise ValueError("levels must be consecutive, such as [3, 4, 5]")
     return levels
+
+
+def _detector(name: str) -> str:
+    return check_name("detectors", name, DETECTORS)
+
+
+def _backbone(name: str) -> str:
+    return check_name("backbones", name, BACKBONES)
+
+
+def _one_of(ours: tuple[str, ...]) -> WithJsonSchema:
+    """For editors: our names, and what others may be called."""
+    return WithJsonSchema({"anyOf": [{"enum": list(ours)}, {"type": "string", "pattern": ":"}]})
 
 
 class PyramidSettings(StrictModel):
@@ -105,12 +126,12 @@ class DetectorConfig(StrictModel):
     """Everything that `build_detector` needs; all but ``name`` and ``classes`` have defaults.
 
     Attributes:
-        name: the detector.
+        name: the detector; one of ours, an import path or an entry point (`configs.plugins`).
         classes: names of the foreground classes; label i is ``classes[i]``, the background has
             no label.
         abnormal: names of the abnormal ones; by default all but NILM, normal, negative.
         backbone: the network below the pyramid; "mobilenet_v2_dense" is faster, and needs a
-            teacher (``distillation``).
+            teacher (``distillation``). One of ours, an import path or an entry point.
         backbone_weights: a ``.pth`` or ``.safetensors`` file of torchvision's ImageNet weights
             to start from; None for random weights.
         pyramid: the feature pyramid.
@@ -135,12 +156,10 @@ class DetectorConfig(StrictModel):
         loss: the classification loss.
     """
 
-    name: Literal["atss", "fcos", "reppoints", "retinanet", "yolof"]
+    name: Annotated[str, AfterValidator(_detector), _one_of(DETECTORS)]
     classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)]
     abnormal: tuple[str, ...] | None = None
-    backbone: Literal[
-        "mobilenet_v2", "mobilenet_v2_dense", "mobilenet_v3_large", "resnet18", "resnet50"
-    ] = "mobilenet_v2"
+    backbone: Annotated[str, AfterValidator(_backbone), _one_of(BACKBONES)] = "mobilenet_v2"
     backbone_weights: str | None = None
     pyramid: PyramidSettings = PyramidSettings()
     anchors: AnchorSettings = AnchorSettings()
@@ -232,6 +251,4 @@ class DetectorConfig(StrictModel):
 
 def with_class_counts(config: DetectorConfig, counts: Sequence[int]) -> DetectorConfig:
     """``config`` with the training cells of each class, where its loss needs and lacks them."""
-    if not isinstance(config.loss, CountedLossSettings):
-        return config
     return config.model_copy(update={"loss": config.loss.with_counts(counts)})

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pydantic import JsonValue
 
-from configs import ConfigError, Doubt
-from models.card import FalseAlarms, ModelCard
-from pipeline.cells.classes import name_classes
+from configs import ConfigError, Doubt, validate
+from models import ModelSource
+from models.card import Accuracy, FalseAlarms, ModelCard
+from pipeline.cells.classes import name_classes, squamous_labels
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
-from pipeline.network.detector import TileDetector, own_thresholds
+from pipeline.network.detector import DetectorFacts, LookInForce, TileDetector, own_thresholds
 from pipeline.network.looking import Looked, LookPlan, SecondLook
+from pipeline.reports.adequacy import Specimen, warn_of
 from pipeline.reports.expectation import load_negatives, version_of, why_not, widest_alarms
 from pipeline.reports.pictures import take_pictures
 from pipeline.reports.report import (
@@ -31,21 +33,24 @@ from pipeline.reports.report import (
     SlideReport,
     build_report,
     describe_slide,
+    judge_cells,
     measure_area,
     most_suspicious_first,
     union_area,
 )
 from pipeline.reports.slide_rule import load_rule
+from pipeline.reports.triage import carriers
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
-from pipeline.tiles.foreground import find_foreground
-from pipeline.tiles.plausible import find_implausible
+from pipeline.tiles.deposit import Deposit, find_deposit
+from pipeline.tiles.foreground import Foreground, find_foreground
+from pipeline.tiles.plausible import Focus, Sample, find_implausible, judge_focus, take_samples
 from pipeline.tiles.tiler import TilePlan, TilerSettings, check_coarseness, plan_tiles
 from pipeline.tiles.tilereader import ReadTile, read_tile
 
 if TYPE_CHECKING:
-    from models import DenseDetector, ModelSource
+    from models import DenseDetector
 
 Progress = Callable[[int, int], None]
 """Told after each batch how many tiles are done, of how many."""
@@ -63,9 +68,9 @@ class StoppedError(SlideError):
 
 
 def screen_slide(
-    path: Path,
-    detector: DenseDetector | ModelSource | TileDetector,
-    settings: ScreenSettings | None = None,
+    path: str | Path,
+    detector: str | DenseDetector | ModelSource | TileDetector,
+    settings: ScreenSettings | Mapping[str, Any] | None = None,
     *,
     progress: Progress | None = None,
     stop: Stop | None = None,
@@ -77,9 +82,9 @@ def screen_slide(
 
     Args:
         path: the slide's main file.
-        detector: from `models.load_detector`; where it lies, as a `ModelSource`; or made ready for
-            many slides, as a `TileDetector`.
-        settings: of all stations; None for the defaults.
+        detector: from `models.load_detector`; a model's name or folder, or a `ModelSource`; or
+            made ready for many slides, as a `TileDetector`.
+        settings: of all stations, or a mapping of them as in YAML; None for the defaults.
         progress: told how far it is.
         stop: looked at before each batch of tiles.
 
@@ -90,9 +95,12 @@ def screen_slide(
         SlideError: the slide can't be opened, is much coarser than the model, too much of it can't
             be read, or it has warnings and ``settings.strict`` is set.
         StoppedError: ``stop`` was set.
-        ConfigError: a setting does not fit this machine.
+        ConfigError: a setting is not allowed, or does not fit this machine.
+        ModelFileError: there is no such model.
     """
-    settings = settings or ScreenSettings()
+    path, settings = Path(path), _settings_of(settings)
+    if isinstance(detector, str):
+        detector = ModelSource.find(detector)
     if not isinstance(detector, TileDetector):
         detector = TileDetector(
             detector, settings.runtime, settings.threshold, settings.second_look
@@ -102,20 +110,17 @@ def screen_slide(
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
         with clock("foreground"):
-            doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, detector.card.mpp)]
+            ahead = plan_slide(slide, detector.card, settings)
+            plan, doubts = ahead.tiles, [*ahead.doubts]
             look, of_look = find_look(slide, detector)
             doubts += of_look
-            check_strict(path, doubts, settings.strict)  # before the work of the rest
-            foreground = find_foreground(slide, settings.foreground)
-            doubts += find_implausible(slide, foreground)
             check_strict(path, doubts, settings.strict)
-            tiler = settle_tiler(settings, detector.card)
-            plan = plan_tiles(slide.bounds, slide.mpp, detector.card.mpp, tiler, foreground)
         with clock.turn(detector.turn):
             found = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
         doubts += _doubts_of_reading(plan, found)
         check_strict(path, doubts, settings.strict)
-        return _report(slide, plan, found, doubts, detector, settings, clock)
+        seen = ahead.seen(slide.mpp)
+        return _report(slide, plan, found, seen, doubts, detector, settings, clock)
 
 
 def find_look(slide: Slide, detector: TileDetector) -> tuple[SecondLook | None, list[Doubt]]:
@@ -125,6 +130,57 @@ def find_look(slide: Slide, detector: TileDetector) -> tuple[SecondLook | None, 
         return None, []
     looks, doubts = look.check_scale(slide.mpp)
     return look if looks else None, doubts
+
+
+@dataclass(frozen=True)
+class SlidePlan:
+    """What is done with a slide, and what of it was seen before.
+
+    Attributes:
+        tiles: that are screened.
+        doubts: what is odd about the slide.
+        foreground: what its overview shows.
+        samples: a few places, read finely.
+    """
+
+    tiles: TilePlan
+    doubts: list[Doubt]
+    foreground: Foreground
+    samples: list[Sample]
+
+    def seen(self, mpp: float) -> Seen:
+        """What says something of adequacy.
+
+        Args:
+            mpp: µm per level-0 pixel.
+        """
+        overview = self.foreground
+        deposit = find_deposit(overview.mask, overview.thick, overview.downsample, mpp)
+        return Seen(deposit, judge_focus(self.samples))
+
+
+def plan_slide(slide: Slide, card: ModelCard, settings: ScreenSettings) -> SlidePlan:
+    """The tiles of a slide that a model is to look at, and what is odd about the slide.
+
+    Raises:
+        SlideError: it is much coarser than the model, or has warnings and ``settings.strict`` is
+            set.
+    """
+    doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, card.mpp)]
+    check_strict(slide.path, doubts, settings.strict)  # before the work of the rest
+    foreground = find_foreground(slide, settings.foreground)
+    samples = take_samples(slide, foreground)
+    doubts += find_implausible(slide, foreground, samples)
+    check_strict(slide.path, doubts, settings.strict)
+    tiler = settle_tiler(settings, card)
+    tiles = plan_tiles(slide.bounds, slide.mpp, card.mpp, tiler, foreground)
+    return SlidePlan(tiles, doubts, foreground, samples)
+
+
+def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSettings:
+    if isinstance(given, ScreenSettings):
+        return given
+    return validate(given or {}, ScreenSettings, "settings")
 
 
 def check_strict(path: Path, doubts: Sequence[Doubt], strict: bool) -> None:
@@ -193,6 +249,14 @@ class Found:
     cells: Detections
     unread: Boxes
     look: Looked | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the overview and a few places show, for adequacy."""
+
+    deposit: Deposit
+    focus: Focus
 
 
 def _screen_tiles(
@@ -306,6 +370,7 @@ def _report(
     slide: Slide,
     plan: TilePlan,
     found: Found,
+    seen: Seen,
     doubts: Sequence[Doubt],
     detector: TileDetector,
     settings: ScreenSettings,
@@ -314,25 +379,40 @@ def _report(
     looks = found.look is not None
     model = describe_model(detector, looks)
     cells = most_suspicious_first(found.cells, model.classes)
-    with clock("pictures"):
-        pictures = take_pictures(slide, cells, model.classes)
     screened = core_area(plan) - union_area(found.unread)
+    area = measure_area(slide.bounds, slide.mpp, screened, found.unread)
     triage, alarms = settings.triage, alarms_in_force(settings, detector, looks)
     if detector.second_look and not looks:  # a rule of scores after a look says nothing of others
         triage = triage.model_copy(update={"rule": None})
     if found.look and found.look.abnormal_left and not triage.negatives:
         alarms = widest_alarms(alarms, detector.card.false_alarms)
+    judgement = judge_cells(
+        cells,
+        model,
+        Specimen(
+            area.slide_mm2, area.screened_mm2, area.unread_mm2, slide.mpp, seen.deposit, seen.focus
+        ),
+        warnings=doubts,
+        triage=triage,
+        adequacy=settings.adequacy,
+        alarms=alarms,
+        accuracy=accuracy_in_force(detector, looks),
+    )
+    doubts = [*doubts, *warn_of(judgement.adequacy)]
+    check_strict(Path(slide.path), doubts, settings.strict)
+    with clock("pictures"):
+        first = carriers(judgement.suggestion, cells, model.classes)
+        pictures = take_pictures(slide, cells, model.classes, first=first)
     return build_report(
         slide=describe_slide(slide),
         model=model,
         settings=settings_in_force(settings, detector),
         cells=cells,
-        area=measure_area(slide.bounds, slide.mpp, screened, found.unread),
+        area=area,
+        judgement=judgement,
         warnings=doubts,
         timing=clock.total(),
         pictures=pictures,
-        triage=triage,
-        alarms=alarms,
         second_look=_describe_look(found.look) if found.look else None,
     )
 
@@ -346,7 +426,7 @@ def _describe_look(look: Looked) -> LookFacts:
     )
 
 
-def describe_model(detector: TileDetector, looks: bool = True) -> ModelFacts:
+def describe_model(detector: TileDetector | DetectorFacts, looks: bool = True) -> ModelFacts:
     """What a report says of the detector, and of its grader if that looks again."""
     config = detector.card.detector
     look = detector.second_look if looks else None
@@ -362,7 +442,7 @@ def describe_model(detector: TileDetector, looks: bool = True) -> ModelFacts:
     )
 
 
-def describe_grader(look: SecondLook) -> GraderFacts:
+def describe_grader(look: SecondLook | LookInForce) -> GraderFacts:
     """What a report says of who looks again."""
     alone = [round(float(score), 4) for score in look.thresholds.alone]
     return GraderFacts(
@@ -389,14 +469,15 @@ class InForce:
     fallback: str | None
 
 
-def in_force(settings: ScreenSettings, detector: TileDetector) -> InForce:
-    """What is in force where this detector screens with these settings.
+def in_force(settings: ScreenSettings, detector: TileDetector | DetectorFacts) -> InForce:
+    """What is in force where this detector screens with these settings, or will once it is ready.
 
     Raises:
-        ConfigError: slide rule or negatives are for another model or other thresholds, or the tiles
-            are too small for its cells.
+        ConfigError: slide rule or negatives are for another model or other thresholds, a class
+            that is to be counted is none of its, or the tiles are too small for its cells.
     """
     facts = describe_model(detector)
+    squamous_labels(facts.classes, settings.adequacy.squamous)
     if settings.triage.rule:
         load_rule(settings.triage.rule).check(facts.identity, facts.threshold, facts.classes)
     if settings.triage.negatives:
@@ -408,7 +489,9 @@ def in_force(settings: ScreenSettings, detector: TileDetector) -> InForce:
     return InForce(facts, settings_in_force(settings, detector), fallback)
 
 
-def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[str, JsonValue]:
+def settings_in_force(
+    settings: ScreenSettings, detector: TileDetector | DetectorFacts
+) -> dict[str, JsonValue]:
     """The settings as JSON, with what "auto" came to on this machine.
 
     Neither what a table says, which is each slide's own, nor ``strict``, which changes no result.
@@ -420,6 +503,7 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
     values["triage"]["negatives"] = version_of(alarms_in_force(settings, detector))
+    values["adequacy"]["accuracy"] = version_of(accuracy_in_force(detector))
     if detector.second_look is None:  # nothing else of it has an effect
         values["second_look"] = {"enabled": False}
     values["reports"] = settings.reports.settled().model_dump(mode="json")
@@ -428,7 +512,7 @@ def settings_in_force(settings: ScreenSettings, detector: TileDetector) -> dict[
 
 
 def alarms_in_force(
-    settings: ScreenSettings, detector: TileDetector, looks: bool = True
+    settings: ScreenSettings, detector: TileDetector | DetectorFacts, looks: bool = True
 ) -> FalseAlarms | None:
     """How many false alarms to expect: by the lab's own normal slides, else by the model's card.
 
@@ -438,6 +522,14 @@ def alarms_in_force(
         return load_negatives(settings.triage.negatives)
     look = detector.second_look if looks else None
     return look.facts.false_alarms if look else detector.card.false_alarms
+
+
+def accuracy_in_force(
+    detector: TileDetector | DetectorFacts, looks: bool = True
+) -> Accuracy | None:
+    """How well cells are found: after a second look by the grader's part of the card."""
+    look = detector.second_look if looks else None
+    return look.facts.accuracy if look else detector.card.accuracy
 
 
 def settle_tiler(settings: ScreenSettings, card: ModelCard) -> TilerSettings:

@@ -10,6 +10,7 @@ from configs import StrictModel
 from pipeline.cells.second_look import SecondLookSettings
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.network.detector import RuntimeSettings
+from pipeline.reports.adequacy import AdequacySettings
 from pipeline.reports.tables import ReportSettings
 from pipeline.reports.triage import TriageSettings
 from pipeline.slides.mpp import GivenMpp, check_mpp_argument
@@ -27,8 +28,8 @@ class ScreenSettings(StrictModel):
         mpp_table: a CSV of slide and mpp, for slides that it names, whatever they say.
         strict: whether a slide with warnings fails.
         threshold: one score for all classes; None for the model's own, one a class.
-        foreground, tiler, runtime, stitcher, second_look, triage, reports: the stations' own
-            settings.
+        foreground, tiler, runtime, stitcher, second_look, triage, adequacy, reports: the stations'
+            own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -44,6 +45,7 @@ class ScreenSettings(StrictModel):
     stitcher: StitcherSettings = StitcherSettings()
     second_look: SecondLookSettings = SecondLookSettings()
     triage: TriageSettings = TriageSettings()
+    adequacy: AdequacySettings = AdequacySettings()
     reports: ReportSettings = ReportSettings()
     max_unread: float = Field(0.1, ge=0, le=1)
 

@@ -6,10 +6,12 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
+
+from scripts.build_info import describe_version
+from scripts.completion import asked_words, prepare
 
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
@@ -17,13 +19,15 @@ SUMMARIES = {
     "evaluate": "Figures of a model on annotated fields, with intervals, as a page and as JSON.",
     "calibrate": "Fits the rule that tells which slides are suspicious, for a wanted sensitivity.",
     "compare": "Trains detectors x losses by one recipe and writes a table of them.",
+    "config": "Prints the settings of a command, resolved, with help and origin of each.",
     "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",
     "convert": "Converts annotations of many formats to COCO.",
     "export": "Writes a model's network for OpenVINO or as ONNX, and what reduced precision costs.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
-    "models": "Lists the shipped models with their cards.",
+    "models": "Lists the shipped models and your own; shows a model's card.",
     "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",
+    "completion": "Prints the lines by which a shell completes commands and options.",
 }
 """What each subcommand does; the function of the same name in ``scripts.NAME`` does it."""
 
@@ -54,9 +58,14 @@ def build_app(called: str | None) -> typer.Typer:
 
 def main() -> None:
     """Runs the command line of this process."""
-    called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+    words = asked_words()
+    if words is None:
+        words = sys.argv[1:]
+    else:
+        prepare()
+    called = next((word for word in words if not word.startswith("-")), None)
     try:
-        build_app(called)()
+        build_app(called)(prog_name="cytolibra")
     except KeyboardInterrupt:  # while it was loaded
         typer.echo("interrupted", err=True)
         sys.exit(130)
@@ -64,7 +73,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"cytolibra {metadata.version('cytolibra')}")
+        typer.echo(describe_version())
         raise typer.Exit
 
 
@@ -73,7 +82,7 @@ def _root(
         bool,
         typer.Option(
             "--version",
-            help="Print the version and exit.",
+            help="Print version and build, and exit.",
             callback=_print_version,
             is_eager=True,
         ),
@@ -90,8 +99,8 @@ def _load(name: str) -> Callable[..., None] | typer.Typer:
     loaded = getattr(importlib.import_module(f"scripts.{name}"), name)
     if not isinstance(loaded, typer.Typer):
         return _for_people(loaded)
-    for command in loaded.registered_commands:
-        if command.callback:
+    for command in (*loaded.registered_commands, loaded.registered_callback):
+        if command and command.callback:
             command.callback = _for_people(command.callback)
     return loaded
 

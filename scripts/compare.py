@@ -9,15 +9,13 @@ import typer
 from rich.console import Console
 
 from configs import ConfigError, load_config
+from scripts.config import Files, Overrides
 
 
 def compare(
-    config: Annotated[str, typer.Option(help="YAML file, or a preset such as compare/cric.")],
     out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the configuration."),
-    ] = None,
+    config: Files = None,
+    set_: Overrides = None,
     only_table: Annotated[
         bool,
         typer.Option("--only-table", help="Trains nothing; writes the table of what is there."),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from configs import ConfigError, load_yaml, validate
+from configs import ConfigError
+from scripts.annotation_options import Reading, reads_annotations
 
 if TYPE_CHECKING:
     from data.fields.fieldset import FieldSet
@@ -24,6 +25,7 @@ class Target(StrEnum):
     coco = "coco"
 
 
+@reads_annotations()
 def convert(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="IN", help="Annotation files, folders and globs.")
@@ -38,98 +40,25 @@ def convert(
             "are taken from the annotations, where they state them.",
         ),
     ] = None,
-    format: Annotated[
-        str,
-        typer.Option(
-            help="The format to read: auto, coco, geojson (QuPath), asap, imagescope, ndpa, "
-            "labelme, via, cvat, voc, cric, csv or yolo."
-        ),
-    ] = "auto",
-    classes: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="OLD=NEW|FILE.yaml",
-            help="Renames a class, or all in a table of `OLD: NEW`; may be repeated. NEW may be "
-            "ignore, region (exhaustively annotated) or drop.",
-        ),
-    ] = None,
-    point_size: Annotated[
-        float | None, typer.Option(metavar="UM", help="Side of a cell's box in µm, for points.")
-    ] = None,
-    mpp: Annotated[
-        float | None, typer.Option(help="µm per pixel of images that carry none.")
-    ] = None,
-    frame: Annotated[
-        str,
-        typer.Option(
-            help="Where coordinates begin on slides with bounds: slide, bounds, or auto (of QuPath "
-            "bounds, of others slide)."
-        ),
-    ] = "auto",
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Pass over images that are not there.")
-    ] = False,
-    crowds: Annotated[
-        str,
-        typer.Option(help="What COCO's crowds are: ignore (no cells, no background) or cells."),
-    ] = "ignore",
-    unlabelled: Annotated[
-        str,
-        typer.Option(
-            help="What images without a YOLO label file are: negative (fields without cells), "
-            "left-out, or auto: negative, unless most have none."
-        ),
-    ] = "auto",
-    yolo: Annotated[
-        str,
-        typer.Option(
-            help="What YOLO's lines of more than five numbers are: polygons, pose (boxes with "
-            "keypoints), or auto."
-        ),
-    ] = "auto",
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing if there are warnings; exit code 2.")
     ] = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Converts annotations of many formats to COCO."""
-    from data.annotations import AnnotationSettings
     from scripts.slides import read_annotated
     from scripts.telling import refuse_doubts, tell_doubts
 
     if any(path.exists() and out.exists() and path.samefile(out) for path in inputs):
         raise ConfigError(f"--out {out}: is what is to be converted; name another file")
-    values = {
-        "format": format,
-        "classes": _read_table(classes or []),
-        "point_size": point_size,
-        "mpp": mpp,
-        "frame": frame,
-        "skip_missing": skip_missing,
-        "crowds": crowds,
-        "unlabelled": unlabelled,
-        "yolo": yolo,
-    }
-    settings = validate(values, AnnotationSettings, "options")
     roots = _existing(images or [])
-    fields = read_annotated(inputs, roots, None, settings)
+    fields = read_annotated(inputs, roots, None, reading.settings)
     if strict:
         refuse_doubts(fields)
     _write(fields, roots, out)
     _tell(fields, out)
     tell_doubts(fields)
-
-
-def _read_table(entries: Sequence[str]) -> dict[str, str]:
-    table: dict[str, str] = {}
-    for entry in entries:
-        old, separator, new = entry.rpartition("=")
-        if separator:
-            table[old.strip()] = new.strip()
-        elif entry.endswith((".yaml", ".yml")):
-            table |= {str(old): new for old, new in load_yaml(entry).items()}
-        else:
-            raise ConfigError(f"--classes {entry}: expected OLD=NEW, or a .yaml file of OLD: NEW")
-    return table
 
 
 def _existing(images: Sequence[Path]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import ConfigError
+from scripts.annotation_options import Reading, reads_annotations
 
 if TYPE_CHECKING:
     from data.fields.fieldset import FieldSet
@@ -25,35 +27,26 @@ Annotations = Annotated[
     Path, typer.Argument(metavar="ANNOTATIONS", help="A file, folder or glob, of any format.")
 ]
 Images = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the slides or images.")]
-Classes = Annotated[
-    str | None,
-    typer.Option(metavar="A,B,…", help="Classes in the order of a model. Default: the files'."),
-]
-Groups = Annotated[
-    Path | None,
-    typer.Option(metavar="CSV", help="Columns image, and slide or patient: what belongs together."),
-]
-Mpp = Annotated[float | None, typer.Option(help="µm per pixel of images that carry none.")]
 
 
 @data.command()
+@reads_annotations(order=True)
 def stats(
     annotations: Annotations,
     images: Images,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where pictures and page go.")],
-    classes: Classes = None,
-    groups: Groups = None,
-    mpp: Mpp = None,
     tile: Annotated[float, typer.Option(help="Side of a tile in µm.")] = 160.0,
     samples: Annotated[int, typer.Option(help="Random tiles on the sheet.")] = 24,
     seed: Annotated[int, typer.Option(help="Which tiles are drawn.")] = 0,
+    *,
+    reading: Reading,
 ) -> None:
     """Draws what annotated fields hold, with a sheet of random tiles: look before you train."""
     from data.fields.statistics import describe_classes
     from scripts.data_page import write_page
     from scripts.telling import tell_doubts
 
-    fields = _read(annotations, images, classes, groups, mpp)
+    fields = _read(annotations, images, reading)
     described = describe_classes(fields)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -70,6 +63,7 @@ def stats(
 
 
 @data.command()
+@reads_annotations(order=True)
 def split(
     annotations: Annotations,
     images: Images,
@@ -85,9 +79,15 @@ def split(
         typer.Option(min=2, help="Instead of parts: so many equal ones, fold1, fold2, …"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Settles ties.")] = 0,
-    classes: Classes = None,
-    groups: Groups = None,
-    mpp: Mpp = None,
+    overlaps: Annotated[
+        bool,
+        typer.Option(
+            help="Compare all images, and keep those together that show the same place. Takes "
+            "milliseconds a pair: a minute for some 200 images, four times as long for 400."
+        ),
+    ] = True,
+    *,
+    reading: Reading,
 ) -> None:
     """Splits annotated fields, each class as evenly as what belongs together allows."""
     from data.fields.splits import save_split, split_fields
@@ -95,11 +95,12 @@ def split(
 
     if by not in ("patient", "slide", "field"):
         raise ConfigError(f"--by {by}: patient, slide or field")
-    fields = _read(annotations, images, classes, groups, mpp)
+    fields = _read(annotations, images, reading)
     if by == "patient" and not any(field.patient for field in fields.fields):
         raise ConfigError("--by patient: nobody says whose the images are; give --groups")
     shares = {f"fold{i}": 1 / folds for i in range(1, folds + 1)} if folds else _shares(parts)
-    found = split_fields(fields, shares, by, seed)  # type: ignore[arg-type]  # checked above
+    fields, together = _compare(fields) if overlaps else (fields, [])
+    found = split_fields(fields, shares, by, seed, together)  # type: ignore[arg-type]  # checked above
     save_split(found, out)
     table = Table(title=f"by {by}")
     for heading in ("part", "images", *fields.classes):
@@ -115,18 +116,26 @@ def split(
     tell_doubts(fields)
 
 
-def _read(
-    annotations: Path, images: Path, classes: str | None, groups: Path | None, mpp: float | None
-) -> FieldSet:
-    from configs import validate
-    from data.annotations import AnnotationSettings
+def _read(annotations: Path, images: Path, reading: Reading) -> FieldSet:
     from scripts.slides import read_annotated
 
-    settings = validate({"groups": groups, "mpp": mpp}, AnnotationSettings, "options")
     if not images.exists():
         raise ConfigError(f"--images {images}: no such file or folder")
-    names = tuple(name.strip() for name in classes.split(",")) if classes else None
-    return read_annotated(annotations, images, names, settings)
+    return read_annotated(annotations, images, reading.names, reading.settings)
+
+
+def _compare(fields: FieldSet) -> tuple[FieldSet, list[tuple[int, int]]]:
+    """The fields, with doubts about those that show one place, and the pairs of these."""
+    from rich.progress import track
+
+    from data.fields.overlaps import find_overlaps, overlap_doubts
+    from scripts.slides import open_field
+
+    compared = find_overlaps(
+        fields, open_field, lambda left: track(left, "Images compared", transient=True)
+    )
+    doubts = (*fields.doubts, *overlap_doubts(fields, compared))
+    return replace(fields, doubts=doubts), [(pair.one, pair.other) for pair in compared.overlaps]
 
 
 def _shares(text: str) -> dict[str, float]:

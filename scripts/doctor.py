@@ -9,8 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from models.card import ModelCard
 
 Fact = tuple[str, str]
 
@@ -92,8 +96,7 @@ def _devices() -> Iterator[Fact]:
     from models.card import DEFAULT_MODEL, find_model, read_card
     from models.storage.graphs import load_openvino
     from pipeline.network.devices import find_device
-    from pipeline.network.openvino_runtime import cache_folder
-    from pipeline.network.precision import find_precision
+    from pipeline.network.kept import cache_folder
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -101,14 +104,30 @@ def _devices() -> Iterator[Fact]:
             yield f"cuda:{index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB"
     chosen = find_device("auto")
     card = read_card(find_model(DEFAULT_MODEL))
-    precision = find_precision("auto", chosen, "openvino" if chosen == "cpu" else "torch", card)
-    yield "auto", f"{chosen}, {precision} with {card.name}"
+    yield "auto", f"{chosen}, {_precision(card, chosen)} with {card.name}"
     try:
         load_openvino()
     except ConfigError as error:
         yield "openvino", f"{error}; torch runs the network on the CPU too, more slowly"
     else:
-        yield "openvino", f"runs the network on a CPU; cache: {cache_folder() or 'not writable'}"
+        yield (
+            "openvino",
+            f"runs the network on a CPU; cache: {cache_folder('openvino') or 'not writable'}",
+        )
+
+
+def _precision(card: ModelCard, device: str) -> str:
+    """What "auto" comes to, and why."""
+    from pipeline.network.fastest import SIDE, kept_seconds, known_fastest
+    from pipeline.network.precision import candidates
+
+    among = candidates(device, "openvino" if device == "cpu" else "torch", card)
+    if len(among) == 1:
+        return among[0]
+    timed = ", ".join(f"{p} {1000 * s:.0f} ms" for p, s in kept_seconds(card).items())
+    if fastest := known_fastest(card, among):
+        return f"{fastest} ({f'{SIDE} px: {timed}' if timed else 'not timed: no cache'})"
+    return f"the fastest of {', '.join(among)}, timed at the first screen,"
 
 
 def _disks() -> Iterator[Fact]:

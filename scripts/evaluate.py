@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.progress import track
 
 from configs import ConfigError
+from scripts.annotation_options import Reading, reads_annotations
 
 if TYPE_CHECKING:
+    from data.annotations import AnnotationSettings
     from data.evaluation import FieldCells
     from data.fields.fieldset import FieldSet
     from models import DenseDetector
-    from models.card import FalseAlarms
+    from models.card import Accuracy, FalseAlarms
     from pipeline.geometry import Detections
     from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
@@ -26,12 +28,18 @@ if TYPE_CHECKING:
     from scripts.evaluation.thresholds import Chosen, Target
 
 
+@reads_annotations()
 def evaluate(
     model: Annotated[
         str | None, typer.Option(help="Shipped model's name, or a model's folder.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Annotations: a file, folder or glob.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the slides or images.")] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(help="A split, by file or name (cric-400), of which --part is judged."),
+    ] = None,
+    part: Annotated[str, typer.Option(help="The part of --split, such as test.")] = "",
     out: Annotated[
         Path,
         typer.Option(
@@ -65,6 +73,16 @@ def evaluate(
             "--write-false-alarms",
             help="Write the false alarms a mm² into the model's model.json, by which a report "
             "tells what is more than chance. With new thresholds they are written anew anyway.",
+        ),
+    ] = False,
+    write_accuracy: Annotated[
+        bool,
+        typer.Option(
+            "--write-accuracy",
+            help="Write recall, precision and AP50 of each level, and how many cells there are for "
+            "each reported, into the model's model.json: reports show them, and the number of "
+            "squamous cells is estimated by them. With new thresholds they are written anew "
+            "anyway.",
         ),
     ] = False,
     against: Annotated[
@@ -102,6 +120,8 @@ def evaluate(
     precision: Annotated[
         str, typer.Option(help="Of the network: auto, fp32, bf16, fp16 or int8.")
     ] = "auto",
+    *,
+    reading: Reading,
 ) -> None:
     """Figures of a model on annotated fields, with intervals, as a page and as JSON.
 
@@ -109,8 +129,12 @@ def evaluate(
     --screened and --labels sensitivity, specificity and ROC area of whole slides.
     """
     if screened or labels:
+        if reading.given:
+            raise ConfigError(f"{', '.join(reading.given)}: of --data, not of --screened")
         _judge_slides(screened, labels, rule, positive, out)
         return
+    if bool(split) != bool(part):
+        raise ConfigError("--split, a file or name, and --part, one of its parts, go together")
     if model is None or data is None or images is None:
         raise ConfigError(
             "give --model, --data and --images; or --screened and --labels for slides"
@@ -118,8 +142,10 @@ def evaluate(
     from configs import validate
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
+    from scripts.evaluation.accuracy import measure_accuracy
+    from scripts.evaluation.cards import check_card_writable
     from scripts.evaluation.evidence import draw
-    from scripts.evaluation.false_alarms import check_card_writable, false_alarm_figures
+    from scripts.evaluation.false_alarms import false_alarm_figures
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.files import name_outputs, write_outputs
     from scripts.evaluation.second_look import find_mode, look_figures
@@ -134,8 +160,10 @@ def evaluate(
     targets = read_targets(at_sensitivity or [], at_precision or [], loaded.config)
     check_writable(loaded, bool(targets), write_thresholds, save_model)
     if write_false_alarms:
-        check_card_writable(loaded.folder)
-    fields = _read_fields(loaded, data, images)
+        check_card_writable(loaded.folder, "--write-false-alarms")
+    if write_accuracy:
+        check_card_writable(loaded.folder, "--write-accuracy")
+    fields = _read_fields(loaded, data, images, reading.settings, split, part)
     draws = draw(fields, by, level)
     found = find(loaded, settings, fields, mode != "off")
     evidence = found.best
@@ -154,18 +182,36 @@ def evaluate(
     tell_doubts(fields)
     if problem:
         raise problem
-    if write_false_alarms:
-        _write_false_alarms(loaded, found, mode, data.name)
+    if write_false_alarms or write_accuracy:
+        _write_card(loaded, found, mode, draws, data.name, write_false_alarms, write_accuracy)
     if chosen:
-        new, _ = _false_alarms(evidence, data.name, dict(chosen.thresholds))
+        thresholds = dict(chosen.thresholds)
+        new, _ = _false_alarms(evidence, data.name, thresholds)
+        accuracy = measure_accuracy(evidence, draws, figures, data.name, thresholds)
         looks = found.look is not None
-        for folder in save_thresholds(loaded, chosen, new, write_thresholds, save_model, looks):
+        for folder in save_thresholds(
+            loaded, chosen, new, accuracy, write_thresholds, save_model, looks
+        ):
             typer.echo(f"Thresholds written: {folder}")
 
 
-def _write_false_alarms(loaded: DenseDetector, found: Found, mode: str, data: str) -> None:
-    """Into the model's card: of the detector alone, after its second look, or of both."""
-    from scripts.evaluation.false_alarms import write_false_alarms
+def _write_card(
+    loaded: DenseDetector,
+    found: Found,
+    mode: str,
+    draws: Draws,
+    data: str,
+    with_alarms: bool,
+    with_accuracy: bool,
+) -> None:
+    """Writes into the model's card what was asked for: of the detector alone, of its second look.
+
+    Raises:
+        ConfigError: these fields can't tell false alarms, or the card can't be written.
+    """
+    from scripts.evaluation.accuracy import measure_accuracy
+    from scripts.evaluation.cards import update_card
+    from scripts.evaluation.figures import compute_figures
 
     card, folder = loaded.card, loaded.folder
     assert card is not None
@@ -173,13 +219,20 @@ def _write_false_alarms(loaded: DenseDetector, found: Found, mode: str, data: st
     sides = [(found.alone, False)] if mode != "on" else []
     sides += [(found.look.evidence, True)] if found.look else []
     for evidence, looks in sides:
-        alarms, unknown = _false_alarms(evidence, data)
-        if alarms is None:
-            assert unknown is not None
-            raise unknown
-        card = write_false_alarms(card, folder, alarms, looks)
+        new: dict[str, FalseAlarms | Accuracy] = {}
+        if with_alarms:
+            alarms, unknown = _false_alarms(evidence, data)
+            if alarms is None:
+                assert unknown is not None
+                raise unknown
+            new["false_alarms"] = alarms
+        if with_accuracy:
+            figures = compute_figures(evidence, draws)
+            new["accuracy"] = measure_accuracy(evidence, draws, figures, data)
+        card = update_card(card, folder, looks, **new)
     loaded.card = card  # thresholds that are written after it keep them
-    typer.echo(f"False alarms written: {folder}")
+    told = " and ".join(name.replace("_", " ") for name in new)
+    typer.echo(f"Written, {told}: {folder}")
 
 
 @dataclass(frozen=True)
@@ -277,13 +330,24 @@ def _gather(detector: TileDetector, fields: FieldSet) -> tuple[Evidence, list[De
     return Evidence(fields, detector.card, truth, found, np.array(thresholds)), detected
 
 
-def _read_fields(loaded: DenseDetector, data: Path, images: Path) -> FieldSet:
+def _read_fields(
+    loaded: DenseDetector,
+    data: Path,
+    images: Path,
+    settings: AnnotationSettings,
+    split: Path | None,
+    part: str,
+) -> FieldSet:
     """Annotated images, and slides cut into parts that the detector takes whole."""
     from data.fields.regions import cut_fields
+    from data.fields.scarcity import with_class_doubts
+    from data.fields.splits import take_part
     from scripts.slides import read_annotated
 
     assert loaded.card is not None
-    return cut_fields(read_annotated(data, images, loaded.config.classes), loaded.card.mpp)
+    fields = read_annotated(data, images, loaded.config.classes, settings)
+    fields = take_part(fields, split, part) if split else fields
+    return cut_fields(with_class_doubts(fields, "judge by"), loaded.card.mpp)
 
 
 def find(loaded: DenseDetector, settings: RuntimeSettings, fields: FieldSet, looks: bool) -> Found:
@@ -340,6 +404,7 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
         against_table,
         false_alarm_table,
         figures_table,
+        level_table,
         look_table,
         operating_table,
     )
@@ -348,6 +413,7 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
     for note in notes:
         console.print(note, markup=False, soft_wrap=True)
     console.print(figures_table(figures, figures["settings"]["model"]))
+    console.print(level_table(figures["confusion_levels"]))
     if "second_look" in figures:
         console.print(look_table(figures["second_look"], figures["intervals"]["level"]))
     if "false_alarms" in figures:

@@ -1,29 +1,72 @@
-"""``cytolibra models``: the shipped models and their cards."""
+"""``cytolibra models``: the shipped models, your own, and what their cards say."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from models import ModelCard
 
+models = typer.Typer(help="Lists the shipped models and your own; shows a model's card.")
 
-def models() -> None:
-    """Lists the shipped models with their cards."""
-    from models import DEFAULT_MODEL, list_models
+
+@models.callback(invoke_without_command=True)
+def list_all(context: typer.Context) -> None:
+    """Lists the shipped models and your own, with their cards.
+
+    Your own are those in the folders that the environment variable CYTOLIBRA_MODELS names.
+    """
+    if context.invoked_subcommand is None:
+        _list()
+
+
+@models.command()
+def show(
+    model: Annotated[
+        str, typer.Argument(metavar="NAME_OR_DIR", help="A model's name, or its folder.")
+    ],
+) -> None:
+    """Shows all that a model's card says: data, parents, licences, figures, limits."""
+    from models import find_model
+    from models.card import read_card
+
+    folder = find_model(model)
+    card = read_card(folder)
+    typer.echo(describe_card(card))
+    typer.echo("\n".join([f"  folder: {folder}", *_provenance(card.training, "  ")]))
+
+
+def _list() -> None:
+    from models import DEFAULT_MODEL, ModelFileError, list_models
+    from models.card import own_folders, read_card, shipped_names
 
     cards = list_models()
     if not cards:
         typer.echo("no model is shipped with this installation")
     for card in cards:
-        typer.echo(describe_card(card, is_default=card.name == DEFAULT_MODEL))
+        typer.echo(describe_card(card, " (default)" if card.name == DEFAULT_MODEL else "") + "\n")
+    for folder in own_folders():
+        try:
+            card = read_card(folder)
+        except ModelFileError as error:
+            typer.echo(f"warning: {error}", err=True)
+            continue
+        hidden = "; called by its folder, as a shipped one has its name"
+        mark = f" (your own, {folder}{hidden if card.name in shipped_names() else ''})"
+        typer.echo(describe_card(card, mark) + "\n")
 
 
-def describe_card(card: ModelCard, is_default: bool) -> str:
-    """A card as lines for people."""
-    lines = [f"{card.name}{' (default)' if is_default else ''}"]
+def describe_card(card: ModelCard, mark: str = "") -> str:
+    """A card as lines for people.
+
+    Args:
+        card: of a model.
+        mark: stands behind its name.
+    """
+    lines = [f"{card.name}{mark}"]
     facts = {
         "what": card.summary,
         "detector": f"{card.detector.name} on {card.detector.backbone}",
@@ -37,7 +80,31 @@ def describe_card(card: ModelCard, is_default: bool) -> str:
         "sha256": card.sha256,
     }
     lines.extend(f"  {name}: {value}" for name, value in facts.items() if value)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def _provenance(training: Mapping[str, Any], indent: str) -> Iterator[str]:
+    """Sources and parents, a line each; those of a parent stand below it, further in."""
+    for source in training.get("sources", ()):
+        cells = ", ".join(f"{name} {count}" for name, count in source["cells"].items())
+        yield f"{indent}{source['part']}: {source['name']}, {source['images']} images; {cells}"
+        yield from _terms(source, indent + "  ")
+        yield f"{indent}  annotations sha256: {source['annotations_sha256']}"
+        yield f"{indent}  images sha256: {source['images_sha256']}"
+    for parent in training.get("parents", ()):
+        yield f"{indent}{parent['role']}: {parent['name']}"
+        inner = indent + "  "
+        if parent.get("data"):
+            yield f"{inner}data: {parent['data']}"
+        yield from _terms(parent, inner)
+        yield f"{inner}sha256: {parent['sha256']}"
+        yield from _provenance(parent, inner)
+
+
+def _terms(facts: Mapping[str, Any], indent: str) -> Iterator[str]:
+    yield f"{indent}licence: {facts.get('licence') or 'not stated'}"
+    if facts.get("attribution"):
+        yield f"{indent}attribution: {facts['attribution']}"
 
 
 def _describe_classes(card: ModelCard) -> list[str]:

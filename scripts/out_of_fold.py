@@ -21,12 +21,11 @@ from configs import ConfigError, CytoLibraError, load_config
 from data.evaluation import FieldCells, load_cells
 from data.fields.fieldset import FieldSet
 from models.card import ModelCard, read_card
+from scripts.evaluation.cards import check_card_writable, update_card
 from scripts.evaluation.evidence import judged_mm2, reported
 from scripts.evaluation.false_alarms import (
-    check_card_writable,
     describe_fields,
     false_alarm_figures,
-    write_false_alarms,
 )
 from scripts.evaluation.table import false_alarm_table
 from scripts.second_look_rule import read_fold
@@ -51,7 +50,7 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    check_card_writable(options.model.resolve())
+    check_card_writable(options.model.resolve(), "out_of_fold")
     card = read_card(options.model)
     looks = _are_graders(options.runs, card)
     wanted = card.second_look.thresholds if looks and card.second_look else card.thresholds
@@ -75,7 +74,7 @@ def _measure(options: argparse.Namespace) -> None:
         thresholds=wanted,
         slides=slides if all(slides) else (),
     )
-    write_false_alarms(card, options.model, alarms, looks)
+    update_card(card, options.model, looks, false_alarms=alarms)
     Console().print(false_alarm_table(false_alarm_figures(alarms)))
 
 

@@ -6,16 +6,19 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from configs import Doubt, load_config
+from configs import ConfigError, Doubt, load_config
+from scripts.config import Files, Overrides
 
 if TYPE_CHECKING:
     from pipeline.batch.batch import BatchResult
+    from pipeline.batch.discovery import Discovery
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
     from pipeline.screen import InForce
@@ -94,12 +97,13 @@ Threshold = Annotated[
     float | None,
     typer.Option(metavar="X", help="One score for all classes. Default: the model's, per class."),
 ]
-Config = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Settings: a YAML file, or a preset.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as tiler.overlap=128."),
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Tell for each slide what would be done, what is refused and why, the area, and for "
+        "how long; screen nothing.",
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Screen slides whose results are there again.")
@@ -141,11 +145,12 @@ def screen(
     mpp_override: MppOverride = None,
     mpp_table: MppTableFile = None,
     threshold: Threshold = None,
-    config: Config = None,
-    set_: Set = None,
+    config: Files = None,
+    set_: Overrides = None,
     overwrite: Overwrite = False,
     fail_fast: FailFast = False,
     strict: Strict = False,
+    dry_run: DryRun = False,
     shard: ShardText = None,
     rule: Rule = None,
     negatives: Negatives = None,
@@ -189,13 +194,21 @@ def screen(
     }
     settings = _read_settings(config, set_ or (), flags)
     part = Shard.parse(shard) if shard else None
+    if dry_run:
+        if engine is not EngineName.local or (workers or 1) > 1:
+            raise ConfigError(
+                "--dry-run: looks from this process alone; leave --engine and --workers"
+            )
+        raise typer.Exit(_look_ahead(slides, out, model, settings, overwrite, part))
     result = _screen_all(slides, out, model, settings, overwrite, fail_fast, part, engine, workers)
     _tell(result, out)
     raise typer.Exit(result.exit_code)
 
 
 def _read_settings(
-    config: str | None, overrides: Sequence[str], flags: Mapping[str, str | float | Path | None]
+    config: Sequence[str] | None,
+    overrides: Sequence[str],
+    flags: Mapping[str, str | float | Path | None],
 ) -> ScreenSettings:
     from pipeline.settings import ScreenSettings
 
@@ -218,36 +231,76 @@ def _screen_all(
     workers: int | None,
 ) -> BatchResult:
     from models import DEFAULT_MODEL
-    from pipeline.batch.batch import BatchPlan, screen_batch
-    from pipeline.batch.discovery import discover
-    from pipeline.batch.engines import Recipe
-    from pipeline.slides.mpp_table import load_mpp_table
+    from pipeline.batch.batch import BatchPlan, is_done, screen_batch
+    from pipeline.batch.engines import LocalEngine, Recipe, Worker
     from scripts.progress import show_progress
 
-    table = load_mpp_table(settings.mpp_table) if settings.mpp_table else None
-    with_images = settings.mpp is not None or settings.mpp_override is not None
-    found = discover(slides, out, with_images=with_images, table=table)
+    found = _discover(slides, out, settings)
     doubts = list(found.doubts)
+    plan = partial(
+        BatchPlan,
+        out=out,
+        command=("cytolibra", *sys.argv[1:]),
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        shard=shard,
+        strict=settings.strict,
+        not_read=found.not_read,
+    )
     with show_progress(Console()) as progress:
         recipe = Recipe(model or DEFAULT_MODEL, settings)
-        runner, in_force = _start_engine(engine, workers, recipe, progress)
+        in_force = recipe.foresee() if engine is EngineName.local else None
+        if in_force and is_done(found.jobs, plan(model=in_force.model, settings=in_force.settings)):
+            runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
+        else:
+            runner, in_force = _start_engine(engine, workers, recipe, progress)
         if in_force.fallback:
             doubts.append(Doubt(code="runtime-fallback", text=in_force.fallback))
         for doubt in doubts:
             typer.echo(f"warning: {doubt}", err=True)
-        plan = BatchPlan(
-            out=out,
-            model=in_force.model,
-            settings=in_force.settings,
-            command=("cytolibra", *sys.argv[1:]),
-            overwrite=overwrite,
-            fail_fast=fail_fast,
-            shard=shard,
-            strict=settings.strict,
-            doubts=doubts,
-            not_read=found.not_read,
-        )
-        return screen_batch(found.jobs, runner, plan, progress)
+        ready = plan(model=in_force.model, settings=in_force.settings, doubts=doubts)
+        return screen_batch(found.jobs, runner, ready, progress)
+
+
+def _look_ahead(
+    slides: Sequence[Path],
+    out: Path,
+    model: str | None,
+    settings: ScreenSettings,
+    overwrite: bool,
+    shard: Shard | None,
+) -> int:
+    """What would be screened; the exit code."""
+    from models import DEFAULT_MODEL, ModelSource
+    from pipeline.batch.batch import BatchPlan
+    from pipeline.network.detector import TileDetector
+    from pipeline.screen import in_force
+    from scripts.dry_run import dry_run
+
+    found = _discover(slides, out, settings)
+    source = ModelSource.find(model or DEFAULT_MODEL)
+    detector = TileDetector(source, settings.runtime, settings.threshold, settings.second_look)
+    force = in_force(settings, detector)
+    for doubt in found.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
+    plan = BatchPlan(
+        out=out,
+        model=force.model,
+        settings=force.settings,
+        overwrite=overwrite,
+        shard=shard,
+        strict=settings.strict,
+    )
+    return dry_run(found, plan, detector, settings)
+
+
+def _discover(slides: Sequence[Path], out: Path, settings: ScreenSettings) -> Discovery:
+    from pipeline.batch.discovery import discover
+    from pipeline.slides.mpp_table import load_mpp_table
+
+    table = load_mpp_table(settings.mpp_table) if settings.mpp_table else None
+    with_images = settings.mpp is not None or settings.mpp_override is not None
+    return discover(slides, out, with_images=with_images, table=table)
 
 
 def _start_engine(

@@ -29,7 +29,14 @@ from rich.progress import track
 from rich.table import Table
 
 from configs import ConfigError, CytoLibraError, load_config
-from data.evaluation import FieldCells, Matches, confidence, fit_temperature, match_classes
+from data.evaluation import (
+    FieldCells,
+    Matches,
+    confidence,
+    fit_temperature,
+    match_classes,
+    pooled_classes,
+)
 from data.evaluation.bootstrap import resampled_ap
 from data.fields.fieldset import FieldSet
 from models.card import ZOO, CombinationRule, FalseAlarms, ModelCard, read_card, save_card
@@ -248,7 +255,7 @@ def match_parts(
     config = card.detector
     by_class = match_classes(truth, found, len(config.classes))
     return {
-        **match_pooled(truth, found, config.is_abnormal),
+        **match_pooled(truth, found, pooled_classes(config.is_abnormal)),
         **dict(zip(config.classes, by_class, strict=True)),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,13 @@ def synth(
         float,
         typer.Option("--cells-per-mm2", help="Drawn squamous cells per mm² of the deposit."),
     ] = 150.0,
+    cells: Annotated[
+        int | None,
+        typer.Option(
+            help="Drawn squamous cells on a slide, about so many, instead of --cells-per-mm2; "
+            "truth.json tells how many there are."
+        ),
+    ] = None,
     abnormal: Annotated[
         str,
         typer.Option(
@@ -100,14 +108,20 @@ def synth(
     _check_range("--seed", seed, 0, 2**40)
     wanted = _parse_size(size) if size else None
     if fields is not None:
+        if cells is not None:
+            raise ConfigError("--cells is of drawn cells, not of --fields, which have their own")
         layout = _check_layout(columns, wanted, fill)
         classes, sources = _mosaics(fields, images, slides, mpp, seed, layout)
     else:
         _refuse_without_fields(images, columns, fill)
+        if cells is not None:
+            _check_range("--cells", cells, 0, 10_000_000)
         _check_range("--cells-per-mm2", cells_per_mm2, 0.0, MAX_CELLS_PER_MM2)
         share = _parse_abnormal(abnormal)
         classes = CLASSES
-        sources = _scenes(slides, wanted or (4096, 4096), mpp, seed, cells_per_mm2, share, kind)
+        size_px = wanted or (4096, 4096)
+        density = cells_per_mm2 if cells is None else partial(_density, cells)
+        sources = _scenes(slides, size_px, mpp, seed, density, share, kind)
     _make_folder(out)
     _write(out, sources, classes, broken)
 
@@ -117,10 +131,11 @@ def _scenes(
     size: tuple[int, int],
     mpp: float | None,
     seed: int,
-    cells_per_mm2: float,
+    density: float | Callable[[Scene], float],
     abnormal: int | float,
     kind: SpecimenKind,
 ) -> list[NamedSource]:
+    """Drawn slides; the density is the same for all, or follows from each one's deposit."""
     mpp = DEFAULT_MPP if mpp is None else mpp
     _check_range("--mpp", mpp, 0.1, 2.0)
     if isinstance(abnormal, int):
@@ -129,9 +144,11 @@ def _scenes(
     sources = []
     for index in range(slides):
         worst = _WORST[index % len(_WORST)]
-        scene = Scene(
-            seed * _MAX_SLIDES + index, size, mpp, kind.value, cells_per_mm2, abnormal, worst
+        number = seed * _MAX_SLIDES + index
+        per_mm2 = (
+            density(Scene(number, size, mpp, kind.value, 0.0, 0)) if callable(density) else density
         )
+        scene = Scene(number, size, mpp, kind.value, per_mm2, abnormal, worst)
         if isinstance(abnormal, int) and len(scene.lesions) < abnormal:
             raise ConfigError(
                 f"--abnormal {abnormal}: only {len(scene.lesions)} find room on a slide of "
@@ -139,6 +156,22 @@ def _scenes(
             )
         sources.append(NamedSource(f"slide-{index + 1:03}.tif", scene))
     return sources
+
+
+def _density(cells: int, scene: Scene) -> float:
+    """Cells per mm² with which so many lie on a slide's deposit.
+
+    Raises:
+        ConfigError: they find no room.
+    """
+    density = cells / scene.deposit_mm2
+    if density > MAX_CELLS_PER_MM2:
+        room = math.floor(MAX_CELLS_PER_MM2 * scene.deposit_mm2)
+        raise ConfigError(
+            f"--cells {cells}: a slide of {scene.size[0]}x{scene.size[1]} px has room for {room}; "
+            "ask for fewer or a larger --size"
+        )
+    return density
 
 
 def _mosaics(

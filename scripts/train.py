@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,16 +13,15 @@ import typer
 from rich import get_console
 from rich.console import Console
 
-from configs import ConfigError, apply_overrides, load_config, load_yaml
+from configs import ConfigError, load_config
+from configs.layers import read_layers
+from scripts.config import Files, Overrides
 
 
 def train(
-    config: Annotated[str, typer.Option(help="YAML file, or a preset such as train/cric.")],
     out: Annotated[Path, typer.Option(help="Folder for the run; made if missing.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the configuration."),
-    ] = None,
+    config: Files = None,
+    set_: Overrides = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out from its last checkpoint.")
     ] = False,
@@ -35,7 +34,7 @@ def train(
 
     A configuration with `grader:` in the place of `model:` is a grader's, such as train/grader.
     """
-    if "grader" in apply_overrides(load_yaml(config), set_ or []):
+    if any("grader" in layer.values for layer in read_layers(config, set_ or [])):
         _train_grader(config, out, set_ or [], resume, find_lr)
         return
     from scripts.training.run import TrainSettings, run_training
@@ -54,11 +53,22 @@ def train(
     with _alone(out, console):
         card = run_training(settings, out, _find_checkpoint(out, resume), console)
     console.print(f"{card.name}: the best epoch is in {out / 'model'}; its figures on data.val:")
-    for name, value in card.metrics.items():
+    _tell_figures(console, card.metrics)
+    for name, facts in card.training.get("validation", {}).items():
+        console.print(f"on {name} alone, {facts['fields']} fields of data.val:", highlight=False)
+        _tell_figures(console, facts["metrics"])
+    if held_out := card.training.get("held_out"):
+        told = f"on {held_out['name']}, {held_out['fields']} fields that were held out:"
+        console.print(told, highlight=False)
+        _tell_figures(console, held_out["metrics"])
+
+
+def _tell_figures(console: Console, figures: Mapping[str, float]) -> None:
+    for name, value in figures.items():
         console.print(f"  {name:20} {value:.3f}")
 
 
-def _train_grader(config: str, out: Path, set_: list[str], resume: bool, find_lr: bool) -> None:
+def _train_grader(config: Files, out: Path, set_: list[str], resume: bool, find_lr: bool) -> None:
     from scripts.training.grader_run import run_grader_training
     from scripts.training.grader_settings import GraderTrainSettings
 

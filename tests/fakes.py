@@ -1,14 +1,23 @@
 """Reports made up for tests, without a slide or a model."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from configs import Doubt
-from models.card import FalseAlarms, RateFacts
+from models.card import (
+    Accuracy,
+    CountFacts,
+    FalseAlarms,
+    Figure,
+    LevelFigures,
+    RateFacts,
+)
 from pipeline.cells.classes import CellClass
 from pipeline.geometry import Detections, Rect
+from pipeline.reports.adequacy import AdequacySettings, Specimen
 from pipeline.reports.pictures import Pictures
 from pipeline.reports.report import (
     ModelFacts,
@@ -16,6 +25,7 @@ from pipeline.reports.report import (
     SlideReport,
     build_report,
     encodable,
+    judge_cells,
     measure_area,
     most_suspicious_first,
 )
@@ -35,6 +45,11 @@ MODEL = ModelFacts(
 
 
 GROUPS = (*(c.name for c in CLASSES if c.abnormal), "high grade", "low grade", "abnormal")
+
+
+COUNTING = CountFacts(
+    ratio=0.9, spread=0.01, error=0.0025, noise=0.2, units=30, cells=700, reported=778
+)
 
 
 def make_alarms(per_mm2: float = 0.1, confused: float = 0.0, **rates: float) -> FalseAlarms:
@@ -59,6 +74,25 @@ def make_alarms(per_mm2: float = 0.1, confused: float = 0.0, **rates: float) -> 
         unit="slide",
         data="30 made-up slides",
         thresholds=dict(MODEL.threshold),
+    )
+
+
+def make_accuracy(
+    counting: CountFacts | None = COUNTING, thresholds: dict[str, float] | None = None
+) -> Accuracy:
+    """Figures of each level: a recall of 0.9 and a precision of 0.81."""
+    figures = LevelFigures(
+        cells=100,
+        ap50=Figure(value=0.8, low=0.7, high=0.9),
+        recall=Figure(value=0.9, low=0.85, high=0.95),
+        precision=Figure(value=0.81, low=0.75, high=0.87),
+    )
+    return Accuracy(
+        groups=dict.fromkeys(("any", *GROUPS, "NILM"), figures),
+        counting=counting,
+        level=0.95,
+        data="made-up fields",
+        thresholds=thresholds or dict(MODEL.threshold),
     )
 
 
@@ -88,12 +122,26 @@ def make_report(
     warnings: tuple[str, ...] = (),  # sentences, of any code
     pictures: Pictures | None = None,
     alarms: FalseAlarms | None = None,  # by default hardly any
+    accuracy: Accuracy | None = None,
+    adequacy: AdequacySettings | None = None,
     bounds: tuple[int, int, int, int] | None = None,
     csv: str = "plain",
 ) -> SlideReport:
     """A report of made-up cells, whole in every part."""
     cells = make_cells(50) if cells is None else cells
     boxes = np.array(unread, dtype=float).reshape(-1, 4)
+    cells = most_suspicious_first(cells, model.classes)
+    area = measure_area(Rect(0, 0, 4000, 3000), 0.25, 6e6, boxes)
+    doubts = [Doubt(code="uncoded", text=text) for text in warnings]
+    judgement = judge_cells(
+        cells,
+        model,
+        Specimen(area.slide_mm2, area.screened_mm2, area.unread_mm2, 0.25),
+        warnings=doubts,
+        alarms=alarms or make_alarms(),
+        accuracy=accuracy,
+        adequacy=adequacy,
+    )
     return build_report(
         slide=SlideFacts(
             path=encodable(path),
@@ -111,10 +159,25 @@ def make_report(
             "threshold": None,
             "reports": {"csv": csv},
         },
-        cells=most_suspicious_first(cells, model.classes),
-        area=measure_area(Rect(0, 0, 4000, 3000), 0.25, 6e6, boxes),
-        warnings=[Doubt(code="uncoded", text=text) for text in warnings],
+        cells=cells,
+        area=area,
+        judgement=judgement,
+        warnings=doubts,
         timing={"tiles": 1.23456},
         pictures=pictures,
-        alarms=alarms or make_alarms(),
     )
+
+
+def make_older_report(version: str) -> dict[str, object]:
+    """A report as versions before this one wrote it."""
+    values = json.loads(make_report().model_dump_json())
+    for name in ("levels", "accuracy"):
+        del values[name]
+    for name in ("cells", "why"):
+        del values["suggestion"][name]
+    warnings = ["one"] if version == "1.0" else [{"code": "grey", "text": "one"}]
+    return values | {
+        "schema_version": version,
+        "adequacy": "not_assessed",
+        "warnings": warnings,
+    }

@@ -1,6 +1,11 @@
+import os
+import sys
+from pathlib import Path
+
 import bench_peers
 import bench_reader
 import bench_stitcher
+import gpu_busy
 import pytest
 
 
@@ -24,3 +29,21 @@ def test_a_benchmark_runs(
     monkeypatch.setattr("sys.argv", ["bench", "--side", side, "--rounds", "1"])
     bench.main()
     assert told in capsys.readouterr().out
+
+
+def test_the_share_of_time_that_a_gpu_is_busy_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\nprintf '0, 100\\n0, 0\\n1, [N/A]\\n0, 50\\n'; exec sleep 60\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    code = "import sys, time; time.sleep(0.5); sys.exit(3)"
+    monkeypatch.setattr("sys.argv", ["gpu_busy", sys.executable, "-c", code])
+    assert gpu_busy.main() == 3
+    told = capfd.readouterr().out
+    assert told == "GPU 0: busy 50% of the time (3 samples), idle in 33% of them\n"
+    assert gpu_busy.describe("0, [N/A]\n").startswith("nvidia-smi told no share")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert gpu_busy.main() == 3
+    assert "is not measured" in capfd.readouterr().err

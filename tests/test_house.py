@@ -16,6 +16,7 @@ PACKAGES = {
     "data": {"configs"},
     "pipeline": {"configs", "losses", "models", "data"},
     "scripts": {"configs", "losses", "models", "data", "pipeline"},
+    "cytolibra": {"configs", "losses", "models", "data", "pipeline", "scripts"},
 }
 """Which packages each may import."""
 
@@ -28,7 +29,7 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"tables", "resample", "pixels", "evaluation"},
+        {"tables", "paths", "resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},
@@ -47,7 +48,8 @@ FLOORS = {
     ],
     "scripts": [
         {"slides", "progress", "telling", "candidates"},
-        {"training", "evaluation"},
+        {"evaluation"},
+        {"training"},
         {"comparison"},
     ],
 }

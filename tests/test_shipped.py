@@ -149,6 +149,17 @@ def test_finds_four_of_five_drawn_abnormal_cells(detector, tmp_path):
     assert hits / cells >= 0.8
 
 
+def test_the_number_of_drawn_cells_lies_within_its_interval(detector, tmp_path):
+    scene = Scene(21, (4096, 4096), 0.5, "liquid", 400.0, 0)
+    path = write_slide(tmp_path, NamedSource("known.tif", scene), CLASSES, lambda _: None)
+    adequacy = screen_slide(path, detector).adequacy
+    truth = len(read_truth(tmp_path / "known.truth.json", CLASSES))
+    assert truth > 800
+    assert adequacy.squamous_cells.low <= truth <= adequacy.squamous_cells.high
+    assert adequacy.squamous_cells.estimate == pytest.approx(truth, rel=0.3)
+    assert adequacy.satisfactory is None  # 4 mm² are a part of a preparation
+
+
 def test_a_wheel_works_outside_the_checkout(tmp_path):
     """Built, installed with its dependencies into an empty environment, and used from there."""
     uv = [sys.executable, "-m", "uv"]

@@ -21,7 +21,8 @@ class ClassTable:
 
     Attributes:
         renamed: a class, or `IGNORE`, `REGION` or `DROP`, by the annotators' name.
-        classes: the model's names; None takes every name that isn't renamed as it is.
+        classes: the model's names; None takes every name that isn't renamed as it is: a table may
+            rename some names and leave the rest, which is told.
     """
 
     renamed: Mapping[str, str]
@@ -48,11 +49,20 @@ class ClassTable:
         targets = [self.target(name) for name in (*declared, *sorted(set(names)))]
         return tuple(dict.fromkeys(t for t in targets if t and t not in (IGNORE, REGION, DROP)))
 
+    def kept(self, names: Iterable[str]) -> list[str]:
+        """Names that a table leaves as they are, which may be meant or a slip."""
+        if self.classes is not None or not self.renamed:
+            return []
+        targets = {*self.renamed.values(), *_MEANINGS.values()}
+        return [name for name in names if name not in self.renamed and name not in targets]
+
+    def unused(self, names: Iterable[str]) -> list[str]:
+        """Names in the table by which nothing is called."""
+        return sorted(set(self.renamed) - set(names)) if self.classes is None else []
+
     def _known(self, name: str) -> str | None:
         if name in (IGNORE, REGION, DROP):
             return name
         if self.classes is not None:
             return name if name in self.classes else None
-        if self.renamed and name not in self.renamed.values():
-            return None  # with a table, whatever it leaves out may be a slip
         return None if name == UNCLASSIFIED else name

@@ -13,11 +13,14 @@ from data.annotations import (
     asap,
     coco,
     cric,
+    crops,
     cvat,
     geojson,
     imagescope,
     labelme,
     ndpa,
+    riva,
+    sipakmed,
     table,
     via,
     voc,
@@ -55,14 +58,22 @@ FORMATS: dict[str, Format] = {
     "cvat": cvat,
     "voc": voc,
     "cric": cric,
+    "riva": riva,
+    "sipakmed": sipakmed,
     "csv": table,
     "yolo": yolo,
+    "crops": crops,
 }
 """By name, in the order in which a file is tried."""
 
+NAMED_ONLY = frozenset({"crops"})
+"""Formats that are never told by a file's content."""
+
 AUTO = "auto"
 
-ONE_IMAGE = frozenset({"geojson", "asap", "imagescope", "ndpa", "labelme", "voc", "yolo"})
+ONE_IMAGE = frozenset(
+    {"geojson", "asap", "imagescope", "ndpa", "labelme", "voc", "yolo", "sipakmed"}
+)
 """Formats of one file an image."""
 
 
@@ -98,7 +109,11 @@ def read_sources(
         ConfigError: an argument means no file, or a file that was named itself, or none at all,
             is of the format; or a file is damaged.
     """
-    chosen = FORMATS if format == AUTO else {format: FORMATS[format]}
+    chosen = (
+        {name: reader for name, reader in FORMATS.items() if name not in NAMED_ONLY}
+        if format == AUTO
+        else {format: FORMATS[format]}
+    )
     suffixes = {suffix for reader in chosen.values() for suffix in reader.SUFFIXES}
     sources, others, labels = [], [], {}
     for path, named in find_files(arguments, suffixes):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path
 from typing import TypeAlias
 
 from configs import ConfigError
 from data.annotations.names import plain_path
 from data.fields.fieldset import Field
+from data.paths import Parts, longest_end, path_parts
 from data.tables import read_sheet
 
 Row: TypeAlias = Mapping[str, str]
-Rows: TypeAlias = Mapping[str, Sequence[tuple[tuple[str, ...], Row]]]
+Rows: TypeAlias = Mapping[Parts, Sequence[Row]]
 
 
 def with_groups(fields: Sequence[Field], table: Path) -> tuple[Field, ...]:
@@ -39,11 +39,11 @@ def with_groups(fields: Sequence[Field], table: Path) -> tuple[Field, ...]:
         raise ConfigError(f"groups: {error}") from error
     if not rows or "image" not in rows[0] or not {"slide", "patient"} & set(rows[0]):
         raise ConfigError(f"groups: {table}: needs the column image, and slide or patient or both")
-    by_name: dict[str, list[tuple[tuple[str, ...], Row]]] = defaultdict(list)
+    by_path: dict[Parts, list[Row]] = defaultdict(list)
     for row in rows:
-        if parts := _parts(PurePosixPath(plain_path(row["image"] or ""))):
-            by_name[parts[-1]].append((parts, row))
-    found = [_row_of(field, by_name, table) for field in fields]
+        if parts := path_parts(plain_path(row["image"] or "")):
+            by_path[parts].append(row)
+    found = [_row_of(field, by_path, table) for field in fields]
     missing = [field.image.name for field, row in zip(fields, found, strict=True) if row is None]
     if missing:
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
@@ -52,19 +52,19 @@ def with_groups(fields: Sequence[Field], table: Path) -> tuple[Field, ...]:
     return tuple(_grouped(field, row or {}) for field, row in zip(fields, found, strict=True))
 
 
-def _row_of(field: Field, by_name: Rows, table: Path) -> Row | None:
+def _row_of(field: Field, by_path: Rows, table: Path) -> Row | None:
     """The row whose path is the longest end of the field's image.
 
     Raises:
         ConfigError: several are, and say different things.
     """
-    own = _parts(field.image)
-    ends = [one for one in by_name.get(own[-1], []) if own[-len(one[0]) :] == one[0]]
-    longest = max((len(parts) for parts, _ in ends), default=0)
-    best = [row for parts, row in ends if len(parts) == longest]
+    end = longest_end(path_parts(field.image), by_path)
+    if end is None:
+        return None
+    best = by_path[end]
     if any(_said(row) != _said(best[0]) for row in best[1:]):
         raise ConfigError(f"groups: {table}: says several things of {best[0]['image']}")
-    return best[0] if best else None
+    return best[0]
 
 
 def _check_shared(fields: Sequence[Field], rows: Sequence[Row | None], table: Path) -> None:
@@ -77,10 +77,6 @@ def _check_shared(fields: Sequence[Field], rows: Sequence[Row | None], table: Pa
                 f"groups: {table}: {row['image']} is the name of {counts[id(row)]} images; write "
                 "their folders too, such as slide-1/001.png"
             )
-
-
-def _parts(path: PurePath) -> tuple[str, ...]:
-    return tuple(unicodedata.normalize("NFC", part) for part in path.parts)
 
 
 def _said(row: Row) -> tuple[str | None, str | None]:

@@ -58,6 +58,12 @@ class Log:
                 text = f"{', '.join(names)} count as different classes; map them to one if they are"
                 self._counts[Remark("classes-alike", text)] += 1
 
+    def table_unused(self, names: Sequence[str]) -> None:
+        """Takes note of names in the table of classes by which nothing is called."""
+        if names:
+            text = f"nothing is called {', '.join(names)}, which the table of classes renames"
+            self._counts[Remark("classes-unused", text)] += 1
+
     def doubts(self) -> Iterator[Doubt]:
         """What was odd, in the order in which it was met."""
         for remark, count in self._counts.items():

@@ -11,7 +11,6 @@ images, and folders such as ``images``, which only say what lies in them; that i
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from configs import ConfigError
+from data.paths import Parts, composed, path_parts, shared_end
 
 PLAIN_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2"}
@@ -44,8 +44,7 @@ _LAYOUT = frozenset(
 )
 """Folders that tell images from their annotations, not one slide from another."""
 
-_Parts: TypeAlias = tuple[str, ...]
-_Shared: TypeAlias = Callable[[_Parts, _Parts], int]
+_Shared: TypeAlias = Callable[[Parts, Parts], int]
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class _Entry:
     """An image: its path below the root in comparable parts, and the root's own name."""
 
     path: Path
-    parts: _Parts
+    parts: Parts
     root: str
 
 
@@ -93,12 +92,12 @@ class NameIndex:
         Raises:
             ConfigError: several could be meant.
         """
-        wanted = _parts(plain_path(name))
+        wanted = path_parts(plain_path(name))
         if not wanted:
             return None
         is_own = bool(folder.parts)
-        shared = _shared_folders if is_own else _shared_end
-        wanted = (*_parts(folder.as_posix()), *wanted) if is_own else wanted
+        shared = _shared_folders if is_own else shared_end
+        wanted = (*path_parts(folder.as_posix()), *wanted) if is_own else wanted
         key = _folded(wanted[-1])
         same = [(one, one.parts) for one in self._by_name.get(key, [])]
         stems = [(one, _bare(one.parts)) for one in self._by_stem.get(key, [])]
@@ -111,7 +110,7 @@ class NameIndex:
 
     def near(self, name: str) -> list[Path]:
         """Images of the same base name or stem, wherever they lie."""
-        wanted = _parts(plain_path(name))
+        wanted = path_parts(plain_path(name))
         if not wanted:
             return []
         last = _folded(wanted[-1])
@@ -123,7 +122,7 @@ class NameIndex:
         ]
         return list(dict.fromkeys(one.path for one in alike))
 
-    def _otherwise_ending(self, name: str, wanted: _Parts, shared: _Shared) -> Match | None:
+    def _otherwise_ending(self, name: str, wanted: Parts, shared: _Shared) -> Match | None:
         """An image that differs by its ending only, where both are those of plain images."""
         if PurePosixPath(wanted[-1]).suffix.lower() not in PLAIN_SUFFIXES:
             return None
@@ -132,19 +131,19 @@ class NameIndex:
         found = self._best(name, _bare(wanted), [(one, _bare(one.parts)) for one in plain], shared)
         return Match(found.image, "image-other-ending") if found else None
 
-    def _elsewhere(self, name: str, wanted: _Parts) -> Match | None:
+    def _elsewhere(self, name: str, wanted: Parts) -> Match | None:
         """An image whose path is the same but for folders that say only what lies in them."""
         plain = _without_layout(wanted)
         alike = self._by_name.get(_folded(wanted[-1]), [])
         candidates = [(one, _without_layout(one.parts)) for one in alike]
-        found = self._best(name, plain, candidates, _shared_end) if plain != wanted else None
+        found = self._best(name, plain, candidates, shared_end) if plain != wanted else None
         return Match(found.image, found.code or "image-other-folder") if found else None
 
     def _best(
         self,
         name: str,
-        wanted: _Parts,
-        candidates: Sequence[tuple[_Entry, _Parts]],
+        wanted: Parts,
+        candidates: Sequence[tuple[_Entry, Parts]],
         shared: _Shared,
     ) -> Match | None:
         """Of images the one whose path ends as what is wanted, or the other way round."""
@@ -187,7 +186,7 @@ def _path_of(address: str) -> str:
     return unquote(parse_qs(parts.query).get("d", [parts.path])[0])
 
 
-def _overlooked(wanted: _Parts, found: _Entry, folded: bool, is_own: bool) -> str:
+def _overlooked(wanted: Parts, found: _Entry, folded: bool, is_own: bool) -> str:
     """The code of what differs between a name and the image that was found by it."""
     if folded:
         return "image-capitals"
@@ -199,13 +198,7 @@ def _overlooked(wanted: _Parts, found: _Entry, folded: bool, is_own: bool) -> st
     return ""
 
 
-def _shared_end(one: _Parts, other: _Parts) -> int:
-    """How many parts two paths share where one is the end of the other; else 0."""
-    length = min(len(one), len(other))
-    return length if length and one[-length:] == other[-length:] else 0
-
-
-def _shared_folders(one: _Parts, other: _Parts) -> int:
+def _shared_folders(one: Parts, other: Parts) -> int:
     """How many parts they share where one's folders are among the other's in the same order."""
     if one[-1] != other[-1]:
         return 0
@@ -216,19 +209,17 @@ def _shared_folders(one: _Parts, other: _Parts) -> int:
 
 def _entry(path: Path, root: Path) -> _Entry:
     if path == root:
-        return _Entry(path, _parts(path.name), "")
-    return _Entry(path, _parts(path.relative_to(root).as_posix()), _composed(root.resolve().name))
+        return _Entry(path, path_parts(path.name), "")
+    return _Entry(
+        path, path_parts(path.relative_to(root).as_posix()), composed(root.resolve().name)
+    )
 
 
-def _parts(path: str) -> _Parts:
-    return tuple(map(_composed, PurePosixPath(path).parts))
-
-
-def _without_layout(parts: _Parts) -> _Parts:
+def _without_layout(parts: Parts) -> Parts:
     return (*(part for part in parts[:-1] if _folded(part) not in _LAYOUT), parts[-1])
 
 
-def _bare(parts: _Parts) -> _Parts:
+def _bare(parts: Parts) -> Parts:
     """A path without its ending."""
     return (*parts[:-1], _stem(parts[-1]))
 
@@ -237,12 +228,8 @@ def _stem(name: str) -> str:
     return PurePosixPath(name).stem
 
 
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
 def _folded(text: str) -> str:
-    return _composed(text.casefold())
+    return composed(text.casefold())
 
 
 def _grouped(entries: Sequence[_Entry], key: Callable[[_Entry], str]) -> dict[str, list[_Entry]]:

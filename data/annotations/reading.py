@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from configs.doubts import with_code
+from data.annotations.bethesda import propose
 from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED, ClassTable
 from data.annotations.drawing import Drawing, clean_name
 from data.annotations.formats import Source, read_sources
@@ -32,6 +33,9 @@ _UNWANTED = f"shapes whose class is mapped to {DROP}"
 _TWICE = "cells have the box and the class of another one; each counts"
 _SEVERAL = "boxes stand there in several classes; each counts"
 _UNFINISHED = "images that are listed without any shape count as fields without cells"
+
+_SHOWN = 5
+"""Mappings that a message proposes."""
 
 MAY_BE_UNFINISHED = frozenset({"cvat", "via"})
 """Formats that list all images of a task, whether someone got to them or not."""
@@ -83,7 +87,9 @@ def read_fields(
         fields = with_groups(fields, settings.groups)
     settler.dropped[_MISSING] = missing
     log.classes_alike(all_classes)
-    notes = tuple(_notes(sources, settler.dropped, others))
+    log.table_unused(table.unused([*declared, *_names(sources)]))
+    kept = table.kept(dict.fromkeys([*declared, *names]))
+    notes = tuple(_notes(sources, settler.dropped, others, kept))
     return FieldSet(all_classes, fields, notes, tuple(log.doubts()))
 
 
@@ -199,6 +205,10 @@ def _drawings(sources: Iterable[Source]) -> Iterator[tuple[Path, Drawing]]:
     return ((source.path, drawing) for source in sources for drawing in source.drawings)
 
 
+def _names(sources: Sequence[Source]) -> Iterator[str]:
+    return (name for _, drawing in _drawings(sources) for name in drawing.names)
+
+
 def _known_names(sources: Sequence[Source], table: ClassTable, crowds_are_cells: bool) -> list[str]:
     """The names that were drawn, but for what files want ignored anyway.
 
@@ -224,12 +234,14 @@ def _known_names(sources: Sequence[Source], table: ClassTable, crowds_are_cells:
 
 def _tell_unknown(unknown: list[str], counts: Counter[str], table: ClassTable) -> str:
     listed = ", ".join(f"{name} ({counts[name]})" for name in unknown)
-    classes = table.classes or tuple(dict.fromkeys(table.renamed.values()))
+    classes = table.classes or ()
     among = f" are not among the classes {', '.join(classes)}" if classes else " have no class"
-    example = f'"{unknown[0]}": {classes[0] if classes else IGNORE}'
+    # By meaning only: words that are alike may be another grade.
+    proposed = [f'"{old}": {new}' for old, new in propose(unknown, classes).items()]
+    example = f", such as {', '.join(proposed[:_SHOWN])}," if proposed else " (`NAME: CLASS`)"
     hint = f" ({UNCLASSIFIED}: shapes without a class)" if UNCLASSIFIED in unknown else ""
     return (
-        f"{listed}{among}{hint}; map them in the table of classes, such as {example}, "
+        f"{listed}{among}{hint}; map them in the table of classes{example} "
         f"or to {IGNORE}, {REGION} or {DROP}"
     )
 
@@ -248,11 +260,16 @@ def _sides(size: tuple[int, int] | None) -> str:
 
 
 def _notes(
-    sources: Sequence[Source], dropped: Counter[str], others: Sequence[Path]
+    sources: Sequence[Source],
+    dropped: Counter[str],
+    others: Sequence[Path],
+    kept: Sequence[str],
 ) -> Iterator[str]:
     formats = Counter(source.format for source in sources)
     yield "read " + ", ".join(f"{_files(count)} as {name}" for name, count in formats.items())
     yield from (f"left out {count} {reason}" for reason, count in dropped.items() if count)
+    if kept:
+        yield f"classes that the table doesn't name stay as they are: {', '.join(kept)}"
     if others:
         shown = ", ".join(str(path) for path in others[:3]) + (", …" if len(others) > 3 else "")
         yield f"passed over {_files(len(others))} without annotations: {shown}"

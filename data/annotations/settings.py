@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import BeforeValidator, field_validator
 from pydantic import Field as Option
-from pydantic import field_validator
 
 from configs import StrictModel
 from data.annotations.formats import AUTO, FORMATS
+from data.annotations.public import class_table
 
 
 class AnnotationSettings(StrictModel):
@@ -18,7 +19,8 @@ class AnnotationSettings(StrictModel):
     Attributes:
         format: a name in `FORMATS`, or "auto": told by the file's content.
         classes: the model's class by the annotators' name, as ``"HSIL (CIN2)": HSIL``; or what is
-            no class: ``ignore``, ``region`` (exhaustively annotated), ``drop``.
+            no class: ``ignore``, ``region`` (exhaustively annotated), ``drop``. Or the name of a
+            public set whose table is meant: see `data.annotations.public`.
         point_size: side in µm of the box that a mark stands for.
         mpp: µm per pixel of images that carry none.
         frame: where coordinates begin on a slide that has bounds: at the corner of the "slide" (its
@@ -36,7 +38,7 @@ class AnnotationSettings(StrictModel):
     """
 
     format: str = AUTO
-    classes: dict[str, str] = Option(default_factory=dict)
+    classes: Annotated[dict[str, str], BeforeValidator(class_table)] = Option(default_factory=dict)
     point_size: float | None = Option(None, gt=0)
     mpp: float | None = Option(None, ge=0.05, le=5)
     frame: Literal["auto", "slide", "bounds"] = "auto"

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from configs import StrictModel
+from configs import ConfigError, StrictModel
+from configs.plugins import installed, is_path, load_part
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network
 import albumentations as A
@@ -36,7 +37,8 @@ class AugmentSettings(StrictModel):
         jpeg: probability of a second JPEG compression.
         noise: probability of sensor noise.
         steps: transforms of albumentations by name, with their arguments, in the place of all of
-            the above: ``{name: GaussianBlur, blur_limit: [3, 5], p: 0.2}``. Ours: `StainJitter`.
+            the above: ``{name: GaussianBlur, blur_limit: [3, 5], p: 0.2}``. Ours: `StainJitter`;
+            of other packages by import path or entry point (`configs.plugins`).
     """
 
     flips: bool = True
@@ -100,7 +102,7 @@ def build_step(step: Mapping[str, Any]) -> A.BasicTransform:
     """
     arguments = dict(step)
     name = str(arguments.pop("name", ""))
-    transform = OURS.get(name) or getattr(A, name, None)
+    transform = OURS.get(name) or getattr(A, name, None) or _of_others(name)
     if not (inspect.isclass(transform) and issubclass(transform, A.BasicTransform)):
         near = difflib.get_close_matches(name, _names(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -119,6 +121,16 @@ def build_step(step: Mapping[str, Any]) -> A.BasicTransform:
     if isinstance(built, A.DualTransform) and "bboxes" not in built.targets:
         raise ValueError(f"{name} does not move boxes with the image")
     return built
+
+
+def _of_others(name: str) -> Any:
+    """A transform by import path or entry point; None for other names."""
+    if not is_path(name) and name not in installed("augmentation"):
+        return None
+    try:
+        return load_part("augmentation", name, "data.augment.steps")
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
 
 
 def _names() -> list[str]:

@@ -106,7 +106,8 @@ class CropDataset(Dataset[Sample]):
 class WholeFieldDataset(Dataset[Sample]):
     """Every field, whole, at the model's mpp; boxes in its pixels.
 
-    One that can't be read is empty; its target's "unreadable" says so.
+    The target's "field" is its index. One that can't be read is empty; its target's "unreadable"
+    says so.
 
     Args:
         fields: the annotated fields; slides are cut by `data.fields.regions.cut_fields` before.
@@ -132,7 +133,8 @@ class WholeFieldDataset(Dataset[Sample]):
             return pixels, target | unreadable_fields({index})
         scale = np.array(size * 2) / np.array([field.width, field.height] * 2)
         pixels, target = to_sample(image, field.boxes * scale, field.labels)
-        return pixels, target | {"crowd": torch.from_numpy(field.crowd)}
+        crowd = torch.from_numpy(field.crowd)
+        return pixels, target | {"crowd": crowd, "field": torch.tensor(index)}
 
 
 _NOTHING = np.zeros(0, np.int64)

@@ -13,7 +13,12 @@ from .cells import save_cells as save_cells
 from .cells import suppress_doubles as suppress_doubles
 from .choosing import field_metrics as field_metrics
 from .confusion import confusion_matrix as confusion_matrix
+from .confusion import merge_matrix as merge_matrix
 from .confusion import shares as shares
+from .counting import Counting as Counting
+from .counting import Estimate as Estimate
+from .counting import count_cells as count_cells
+from .counting import fit_counting as fit_counting
 from .curves import FROC_RATES as FROC_RATES
 from .curves import Curve as Curve
 from .curves import ap_of_matches as ap_of_matches

@@ -39,3 +39,17 @@ def confusion_matrix(
 def shares(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
     """The matrix with each row as shares of its sum; rows without a cell stay 0."""
     return matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+
+
+def merge_matrix(matrix: NDArray[np.int64], groups: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """A confusion matrix on a coarser level: the same matches, their classes merged.
+
+    Args:
+        matrix: (C + 1, C + 1), see `confusion_matrix`.
+        groups: the labels of each group, G of them; each label is in one.
+
+    Returns:
+        (G + 1, G + 1), with the false alarms and the missed cells last.
+    """
+    members = [*map(list, groups), [len(matrix) - 1]]
+    return np.array([[matrix[np.ix_(a, b)].sum() for b in members] for a in members], np.int64)

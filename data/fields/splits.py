@@ -18,9 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
+from configs.layers import PRESETS
 from data.fields.fieldset import Field, FieldSet, Grouping
 from data.tables import read_sheet
+
+PUBLISHED = PRESETS / "splits"
+"""Splits of public sets, by name: whose figures are of one part can be compared."""
 
 COLUMNS = ("part", "image", "slide", "patient")
 
@@ -31,7 +35,11 @@ PIECE = 1 << 20
 
 
 def split_fields(
-    fields: FieldSet, shares: Mapping[str, float], by: Grouping = "slide", seed: int = 0
+    fields: FieldSet,
+    shares: Mapping[str, float],
+    by: Grouping = "slide",
+    seed: int = 0,
+    together: Iterable[tuple[int, int]] = (),
 ) -> dict[str, list[Field]]:
     """Shares fields out, each class as evenly as whole groups allow.
 
@@ -44,6 +52,7 @@ def split_fields(
         shares: how much of everything each part should have; sums to 1.
         by: what is never torn apart.
         seed: settles ties.
+        together: pairs of indices of fields that stay together too, with all that belongs to each.
 
     Returns:
         The fields of each part, in their order.
@@ -54,17 +63,46 @@ def split_fields(
     if not shares or min(shares.values()) <= 0 or not math.isclose(sum(shares.values()), 1):
         told = ", ".join(f"{name}={share:g}" for name, share in shares.items())
         raise ConfigError(f"parts {told}: shares are positive and sum to 1")
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, field in enumerate(fields.fields):
-        groups[field.group(by)].append(index)
+    groups = _groups([field.group(by) for field in fields.fields], together)
     if len(groups) < len(shares):
         raise ConfigError(f"there are {len(groups)} groups by {by} for {len(shares)} parts")
-    counts = np.array([_counts(fields, members) for members in groups.values()])
+    counts = np.array([_counts(fields, members) for members in groups])
     part_of = stratify(counts, np.array(list(shares.values())), np.random.default_rng(seed))
     parts: dict[str, list[int]] = {name: [] for name in shares}
-    for members, part in zip(groups.values(), part_of, strict=True):
+    for members, part in zip(groups, part_of, strict=True):
         parts[list(shares)[part]].extend(members)
     return {name: [fields.fields[i] for i in sorted(members)] for name, members in parts.items()}
+
+
+def _groups(names: Sequence[str], together: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Indices that belong together, by the names of their groups and by pairs."""
+    first: dict[str, int] = {}
+    same_name = [(first.setdefault(name, index), index) for index, name in enumerate(names)]
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, root in enumerate(joined(len(names), [*same_name, *together]).tolist()):
+        groups[root].append(index)
+    return list(groups.values())
+
+
+def joined(count: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """(count,) the least index that each is connected with by pairs, directly or through others."""
+    root = np.arange(count)
+    for one, other in pairs:
+        low, high = sorted((int(root[one]), int(root[other])))
+        if low != high:
+            root[root == high] = low
+    return root
+
+
+def same_contents(fields: FieldSet) -> list[tuple[int, int]]:
+    """Pairs of indices of fields whose images have the same content, under whatever names."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for index, field in enumerate(fields.fields):
+        by_size[field.image.stat().st_size].append(index)
+    first: dict[str, int] = {}
+    alike = [index for several in by_size.values() if len(several) > 1 for index in several]
+    pairs = [(first.setdefault(_hash(fields.fields[i].image), i), i) for i in alike]
+    return [(one, other) for one, other in pairs if one != other]
 
 
 def stratify(
@@ -122,12 +160,35 @@ def save_split(parts: Mapping[str, Sequence[Field]], path: Path) -> None:
         raise ConfigError(f"{path}: can't be written: {error.strerror}") from error
 
 
+def find_split(split: Path) -> Path:
+    """The file of a split: as it is named, or one of `PUBLISHED` by its name.
+
+    Raises:
+        ConfigError: there is neither; names those that are published.
+    """
+    published = PUBLISHED / f"{split.name}.csv"
+    if split.is_file() or split.name != str(split) or split.suffix:
+        return split
+    if published.is_file():
+        return published
+    known = ", ".join(sorted(path.stem for path in PUBLISHED.glob("*.csv")))
+    raise ConfigError(f"split {split}: no such file, nor a published split; there is {known}")
+
+
 def take_part(fields: FieldSet, split: Path, part: str) -> FieldSet:
-    """The fields that a split file gives to a part.
+    """The fields that a split gives to a part.
+
+    Where the part has images that aren't among the fields, a doubt tells it.
+
+    Args:
+        fields: all fields of the set.
+        split: a file, or the name of a published one; see `find_split`.
+        part: its name.
 
     Raises:
         ConfigError: the file can't be read, has no such part, or does not know a field.
     """
+    split = find_split(split)
     part_of = _read_split(split)
     if part not in part_of.values():
         known = ", ".join(sorted(set(part_of.values())))
@@ -137,6 +198,16 @@ def take_part(fields: FieldSet, split: Path, part: str) -> FieldSet:
     if unknown:
         raise ConfigError(f"{split}: does not say to which part {unknown[0]} belongs")
     own = tuple(field for field in fields.fields if part_of[_name(field, names)] == part)
+    if not own:
+        raise ConfigError(f"{split}: none of the images that it gives to {part} is there")
+    there = {_name(field, names) for field in fields.fields}
+    wanted = [image for image, one in part_of.items() if one == part]
+    if missing := [image for image in wanted if image not in there]:
+        text = (
+            f"{split.name} gives {len(wanted)} images to {part}, of which {len(missing)} are not "
+            f"there, such as {missing[0]}; the part is taken without them"
+        )
+        fields = replace(fields, doubts=(*fields.doubts, Doubt(code="split-incomplete", text=text)))
     return replace(fields, fields=own)
 
 
@@ -221,4 +292,8 @@ def _read_split(path: Path) -> dict[str, str]:
     rows = read_sheet(path).records()
     if not rows or not {"part", "image"} <= set(rows[0][1]):
         raise ConfigError(f"{path}: a split has the columns part and image")
-    return {row["image"]: row["part"] for _, row in rows}
+    part_of: dict[str, str] = {}
+    for line, row in rows:
+        if part_of.setdefault(row["image"], row["part"]) != row["part"]:
+            raise ConfigError(f"{path}: line {line}: {row['image']} is in two parts")
+    return part_of

@@ -107,6 +107,11 @@ class Scene:
 
     # What lies where.
 
+    @property
+    def deposit_mm2(self) -> float:
+        """Area of the deposit."""
+        return self._deposit.area_mm2()
+
     def cells(self, region: Region, margin: float = 0.0) -> Cells:
         """Squamous cells whose nucleus centre is in the region grown by ``margin`` µm.
 

@@ -18,6 +18,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import Conv2dNormActivation
 
 from configs import ConfigError
+from configs.plugins import load_part
 from models.config import DetectorConfig, PyramidSettings
 
 
@@ -76,6 +77,23 @@ BACKBONES: Mapping[str, Stages] = {
 }
 
 
+def find_backbone(name: str) -> Stages:
+    """The stages of a backbone: one of ours, or by import path or entry point.
+
+    Raises:
+        ConfigError: it isn't there, or is no `Stages`.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    stages = load_part("backbones", name, "model.backbone")
+    if not isinstance(stages, Stages):
+        raise ConfigError(
+            f"model.backbone = {name}: is no Stages of models.detectors.backbones, which says "
+            "where a network gives its features"
+        )
+    return stages
+
+
 class FeaturePyramid(nn.Module):
     """FPN (Lin et al., CVPR 2017) that computes the wanted levels and no others.
 
@@ -127,7 +145,7 @@ class PyramidBackbone(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        stages = BACKBONES[config.backbone]
+        stages = find_backbone(config.backbone)
         network = stages.build()
         if config.backbone_weights is not None:
             load_weights(network, Path(config.backbone_weights), config.backbone, stages.own)
@@ -181,5 +199,9 @@ def load_weights(
         # torch.load and load_state_dict raise many types for a file of another kind.
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(
-            f"{key}: {path}: these are not weights of torchvision's {backbone}: {reason}"
+            f"{key}: {path}: these are not weights of {_whose(backbone)}: {reason}"
         ) from error
+
+
+def _whose(backbone: str) -> str:
+    return f"torchvision's {backbone}" if backbone in BACKBONES else backbone

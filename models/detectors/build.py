@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from configs import validate
+from configs import ConfigError, validate
+from configs.plugins import load_part
 from models.config import DetectorConfig
 from models.detectors.atss import ATSS
 from models.detectors.dense import DenseDetector
@@ -35,4 +37,18 @@ def build_detector(config: DetectorConfig | Mapping[str, Any]) -> DenseDetector:
     """
     if not isinstance(config, DetectorConfig):
         config = validate(config, DetectorConfig, "model")
-    return DETECTORS[config.name](config)
+    return find_detector(config.name)(config)
+
+
+def find_detector(name: str) -> type[DenseDetector]:
+    """The class of a detector: one of ours, or by import path or entry point.
+
+    Raises:
+        ConfigError: it isn't there, or is no `DenseDetector`.
+    """
+    if name in DETECTORS:
+        return DETECTORS[name]
+    kind = load_part("detectors", name, "model.name")
+    if not (inspect.isclass(kind) and issubclass(kind, DenseDetector)):
+        raise ConfigError(f"model.name = {name}: is no subclass of models.DenseDetector")
+    return kind

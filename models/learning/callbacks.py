@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from configs import CytoLibraError
@@ -35,6 +36,20 @@ class WarmedUpEMA(WeightAveraging):
             return averaged + share * (current - averaged)  # lerp would refuse step counts
 
         super().__init__(use_buffers=True, avg_fn=average)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judges the average while it is learned; after that whatever weights are loaded.
+
+        Lightning would judge the last epoch's average even where the best one's weights were
+        loaded, and its figures and thresholds would stand beside the best one's weights.
+        """
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Goes back to the weights that learn."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_validation_epoch_end(trainer, pl_module)
 
 
 class MetricsFile(Callback):

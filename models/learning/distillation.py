@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from configs import ConfigError, StrictModel
-from models.detectors.backbones import BACKBONES
+from models.detectors.backbones import find_backbone
 from models.detectors.dense import DenseDetector, HeadOutputs
 
 ELSEWHERE = 0.05
@@ -131,7 +131,7 @@ def check_pair(student: DenseDetector, teacher: DenseDetector, mpp: float) -> No
     differ = [f"model.{key}" for key in keys if getattr(one, key) != getattr(other, key)]
     if one.loss.softmax != other.loss.softmax:
         differ.append("model.loss (sigmoid or softmax)")
-    if BACKBONES[one.backbone].channels != BACKBONES[other.backbone].channels:
+    if find_backbone(one.backbone).channels != find_backbone(other.backbone).channels:
         differ.append("model.backbone (channels)")
     if mpp != teacher.card.mpp:
         differ.append("data.mpp")

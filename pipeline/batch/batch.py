@@ -172,6 +172,27 @@ def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJ
     return jobs[shard.index - 1 :: shard.count] if shard else jobs
 
 
+def is_done(jobs: Sequence[SlideJob], plan: BatchPlan) -> bool:
+    """Whether the results of all slides of a plan's shard are there, so that none is screened.
+
+    A slide whose warnings `BatchPlan.strict` would turn into its failure is one to screen.
+    """
+    if plan.overwrite:
+        return False
+    recipe = hash_recipe(plan.settings, plan.model)
+    return all(
+        not job.problem and _reuse(job, plan, recipe) is not None
+        for job in take_shard(jobs, plan.shard)
+    )
+
+
+def _reuse(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideReport | None:
+    """The result that is there, if it is of this very slide, by this recipe."""
+    place = plan.out / job.name
+    report = load_report(place) if is_current(job, place, recipe) else None
+    return None if report and plan.strict and report.warnings else report
+
+
 @dataclass
 class _Attempt:
     """A slide that is being screened: since when, and what its files were then."""
@@ -258,18 +279,15 @@ class _Batch:
         return len(self._running) - len(ended) < self._engine.slots
 
     def _take(self, job: SlideJob) -> None:
-        place = self._plan.out / job.name
-        report = None if self._plan.overwrite else self._reusable(job, place)
-        if report and not (self._plan.strict and report.warnings):
+        plan = self._plan
+        report = None if plan.overwrite else _reuse(job, plan, self._record.recipe)
+        if report:
             record = self._note(
                 job, status="complete", reused=True, warnings=_codes(report), ended=_now()
             )
             self._listener.slide_ended(job, record, report)
             return
         self._attempt(job)
-
-    def _reusable(self, job: SlideJob, place: Path) -> SlideReport | None:
-        return load_report(place) if is_current(job, place, self._record.recipe) else None
 
     def _attempt(self, job: SlideJob) -> None:
         attempts = self._record.slides[encodable(job.name)].attempts + 1

@@ -27,7 +27,7 @@ from configs import ConfigError
 from models import ModelSource
 from pipeline.errors import SlideError
 from pipeline.memory import give_back_large_blocks
-from pipeline.network.detector import TileDetector
+from pipeline.network.detector import TileDetector, foresee
 from pipeline.network.devices import count_cores, count_gpus, find_device
 from pipeline.reports.report import SlideReport
 from pipeline.screen import InForce, Stop, in_force, screen_slide
@@ -100,6 +100,17 @@ class Recipe:
 
     model: str | Path
     settings: ScreenSettings
+
+    def foresee(self) -> InForce | None:
+        """What will be in force on this machine, before anything is loaded; None where unknown.
+
+        Raises:
+            CytoLibraError: model and settings can't be used.
+        """
+        card = ModelSource.find(self.model).card
+        settings = self.settings
+        facts = foresee(card, settings.runtime, settings.threshold, settings.second_look)
+        return in_force(settings, facts) if facts else None
 
     def on(self, device: str, threads: int | None) -> Recipe:
         """The same on another device, with so many threads of the CPU."""

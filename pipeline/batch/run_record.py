@@ -7,6 +7,7 @@ the same time never write the same file.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,9 @@ from pydantic import Field, JsonValue, ValidationError
 from configs import ConfigError, Doubt, StrictModel
 from pipeline.reports.report import ModelFacts
 from pipeline.reports.writers import to_json, write_whole
+
+SCHEMA = Path(__file__).parent / "schema" / "run.schema.json"
+"""The published JSON Schema of ``run.json``; made by ``make docs``."""
 
 
 class Shard(StrictModel):
@@ -113,6 +117,13 @@ def load_records(out: Path) -> list[RunRecord]:
     return records
 
 
+def schema_text() -> str:
+    """The JSON Schema of ``run.json``, as the text of the published file."""
+    schema = RunRecord.model_json_schema(mode="serialization")
+    stated = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+    return json.dumps(stated, indent=2, ensure_ascii=False) + "\n"
+
+
 def find_records(out: Path) -> list[Path]:
     """The files of the records of all runs and shards."""
     return sorted([*out.glob("run.json"), *out.glob("run.shard-*.json")])
@@ -131,3 +142,7 @@ def latest_slides(records: Iterable[RunRecord]) -> dict[str, SlideRecord]:
 
 def _age(slide: SlideRecord) -> tuple[int, str]:
     return slide.attempts, slide.ended or ""
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema_text(), encoding="utf-8", newline="\n")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import StrictModel
+from configs import ConfigError, StrictModel
 from pipeline.geometry import Detections
 
 Color = tuple[int, int, int]
@@ -64,8 +64,12 @@ BETHESDA = (
 ABNORMAL = "abnormal"
 """All abnormal classes together."""
 
-_GRADES = {"high grade": ("ASC-H", "HSIL", "SCC"), "low grade": ("ASC-US", "LSIL")}
+LOW_GRADE, HIGH_GRADE = "low grade", "high grade"
+
+_GRADES = {HIGH_GRADE: ("ASC-H", "HSIL", "SCC"), LOW_GRADE: ("ASC-US", "LSIL")}
 """Squamous categories by grade, the more severe first."""
+
+_SQUAMOUS = {"NILM", *(name for names in _GRADES.values() for name in names)}
 
 _NORMAL_COLORS: tuple[Color, ...] = ((0, 140, 110), (80, 130, 90), (0, 130, 150))
 _ABNORMAL_COLORS: tuple[Color, ...] = (
@@ -82,6 +86,54 @@ def find_category(name: str) -> Category | None:
     return _BY_SPELLING.get(_spelling(name))
 
 
+def by_level(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:
+    """The coarser levels on which cells are told, beside their class: what each of them merges.
+
+    The one definition: reports, `evaluate` and the comparison of models go by it.
+
+    Returns:
+        Indices of "abnormal", "low grade" and "high grade", as far as the model has such classes;
+        an abnormal class that is neither, such as AGC, is of no grade.
+    """
+    groups = {ABNORMAL: tuple(index for index, c in enumerate(classes) if c.abnormal)}
+    grades = [grade_of(c) for c in classes]
+    for grade in (LOW_GRADE, HIGH_GRADE):
+        groups[grade] = tuple(index for index, known in enumerate(grades) if known == grade)
+    return {name: members for name, members in groups.items() if members}
+
+
+def grade_of(cell_class: CellClass) -> str:
+    """Low or high grade, in words; nothing for a class that is normal or of neither."""
+    category = find_category(cell_class.name) if cell_class.abnormal else None
+    grades = (g for g, names in _GRADES.items() if category and category.name in names)
+    return next(grades, "")
+
+
+def squamous_labels(
+    classes: Sequence[CellClass], names: Sequence[str] | None = None
+) -> tuple[int, ...]:
+    """Indices of the classes whose cells are squamous.
+
+    Args:
+        classes: the model's.
+        names: of those that are, where a person says so; None for Bethesda's squamous categories,
+            NILM among them.
+
+    Raises:
+        ConfigError: the model has no class of such a name.
+    """
+    known = [c.name for c in classes]
+    if names is None:
+        found = [find_category(name) for name in known]
+        return tuple(i for i, c in enumerate(found) if c and c.name in _SQUAMOUS)
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"adequacy.squamous: the model has no class {name}; it has {', '.join(known)}"
+            )
+    return tuple(known.index(name) for name in dict.fromkeys(names))
+
+
 def group_by_grade(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:
     """Groups of classes that can be told with more certainty than each of them.
 
@@ -89,15 +141,9 @@ def group_by_grade(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:
         Indices of "high grade" and "low grade", where the model has several classes of one, and of
         "abnormal", all of them.
     """
-    of_grade: dict[str, list[int]] = {grade: [] for grade in _GRADES}
-    for index, cell_class in enumerate(classes):
-        category = find_category(cell_class.name)
-        for grade, names in _GRADES.items():
-            if cell_class.abnormal and category and category.name in names:
-                of_grade[grade].append(index)
-    abnormal = tuple(index for index, c in enumerate(classes) if c.abnormal)
-    grades = {grade: tuple(members) for grade, members in of_grade.items() if len(members) > 1}
-    return grades | ({ABNORMAL: abnormal} if abnormal else {})
+    groups = by_level(classes)
+    several = {name: groups[name] for name in _GRADES if len(groups.get(name, ())) > 1}
+    return several | {name: groups[name] for name in (ABNORMAL,) if name in groups}
 
 
 def order_by_severity(classes: Sequence[CellClass]) -> list[int]:
@@ -133,20 +179,32 @@ def is_abnormal(cells: Detections, classes: Sequence[CellClass]) -> NDArray[np.b
     return flags[cells.labels]
 
 
-def abnormal_scores(cells: Detections, classes: Sequence[CellClass]) -> NDArray[np.float32]:
-    """(N,) how likely each cell is abnormal, whatever it is called: its best abnormal score.
+def level_scores(
+    cells: Detections, classes: Sequence[CellClass], level: str = ABNORMAL
+) -> NDArray[np.float32]:
+    """(N,) how likely each cell is of a level, whatever it is called: its best score of these.
 
     The best, whatever the loss, because that is how `data.evaluation` pools classes: curves drawn
     of either agree. The sum of a softmax would be nearer to a probability; but with a centerness
     in it, or of balanced groups, a score is none, and sigmoid ones overlap too much for a product.
+
+    Args:
+        cells: with the scores of all classes.
+        classes: the model's.
+        level: a key of `by_level`; 0 for all cells where the model has no such class.
 
     Raises:
         ValueError: the cells come without the scores of all classes.
     """
     if cells.class_scores is None:
         raise ValueError("the cells come without the scores of all classes")
-    members = np.flatnonzero([c.abnormal for c in classes])
+    members = list(by_level(classes).get(level, ()))
     return np.asarray(cells.class_scores[:, members].max(axis=1, initial=0))
+
+
+def abnormal_scores(cells: Detections, classes: Sequence[CellClass]) -> NDArray[np.float32]:
+    """(N,) how likely each cell is abnormal; see `level_scores`."""
+    return level_scores(cells, classes)
 
 
 def _spelling(name: str) -> str:

@@ -29,6 +29,9 @@ Decode = Callable[[Outputs, tuple[int, int]], Detections]
 
 Rows = NDArray[np.intp]
 
+DECODED = frozenset({"atss", "fcos", "retinanet", "yolof"})
+"""Detectors whose boxes are decoded here."""
+
 _LONGEST_STEP = math.log(1000 / 16)
 """Of R-CNN's box coding: by how much, as a logarithm, a box may differ from its anchor."""
 
@@ -37,10 +40,11 @@ def find_decoder(model: ModelSource, thresholds: Sequence[float]) -> Decode:
     """How a model's raw outputs are decoded.
 
     By numpy where the configuration says all that has to be known. RepPoints' boxes have a learned
-    part, and softmax losses a way of their own to scores: these need the detector, and torch.
+    part, softmax losses a way of their own to scores, and detectors of other packages what they
+    like: these need the detector, and torch.
     """
     config = model.card.detector
-    if config.name != "reppoints" and not config.loss.softmax:
+    if config.name in DECODED and not config.loss.softmax:
         return partial(decode, config, np.asarray(thresholds, np.float64))
     from pipeline.network.torch_runtime import decode_by_detector
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,14 +13,14 @@ from pydantic import Field
 
 from configs import StrictModel
 from models import ModelSource
-from models.card import ModelCard
+from models.card import ModelCard, SecondLookFacts
 from pipeline.cells.naming import detection_floors
 from pipeline.cells.second_look import LookThresholds, SecondLookSettings
 from pipeline.geometry import Detections
 from pipeline.network.devices import count_cores, find_device
-from pipeline.network.grading import build_grader
+from pipeline.network.grading import GraderInForce, build_grader, foresee_grader
 from pipeline.network.looking import SecondLook
-from pipeline.network.runtimes import build_runtime
+from pipeline.network.runtimes import RuntimeFacts, build_runtime, foresee_runtime
 
 if TYPE_CHECKING:
     from models import DenseDetector
@@ -94,7 +95,7 @@ class TileDetector:
         settings = settings or RuntimeSettings()
         self.card: ModelCard = model.card
         own = own_thresholds(self.card)
-        self.thresholds = own if threshold is None else np.full_like(own, threshold)
+        self.thresholds = thresholds_in_force(self.card, threshold)
         abnormal = np.array(self.card.detector.is_abnormal)
         floors = detection_floors(self.thresholds, own, abnormal)
         looks = second_look and second_look.enabled and self.card.second_look
@@ -149,6 +150,60 @@ class TileDetector:
 def _readers_for(on_gpu: bool, cores: int) -> int:
     """Of 115 ms of processor time a tile, reading takes 27; a GPU leaves it all cores."""
     return max(2, min(cores, MOST_READERS) if on_gpu else cores // 4 + 1)
+
+
+@dataclass(frozen=True)
+class DetectorFacts:
+    """What a `TileDetector` will tell of itself, known before one is made ready; see there."""
+
+    card: ModelCard
+    thresholds: NDArray[np.float32]
+    second_look: LookInForce | None
+    device: str
+    runtime: RuntimeFacts
+
+
+@dataclass(frozen=True)
+class LookInForce:
+    """What a `SecondLook` will tell of itself; see there."""
+
+    facts: SecondLookFacts
+    grader: GraderInForce
+    thresholds: LookThresholds
+
+
+def foresee(
+    card: ModelCard,
+    settings: RuntimeSettings,
+    threshold: float | None = None,
+    second_look: SecondLookSettings | None = None,
+) -> DetectorFacts | None:
+    """What will be in force with a model, found out without loading it; None where it has to be.
+
+    Args:
+        card: of the model.
+        settings: where and how it would run.
+        threshold: one score for all classes; None for the card's own.
+        second_look: whether the model's grader looks again; None for the detector alone.
+
+    Raises:
+        ConfigError: the device does not exist here, or precision or runtime do not fit it.
+    """
+    device = find_device(settings.device)
+    runtime = foresee_runtime(card, settings.name, device, settings.precision)
+    if runtime is None:
+        return None
+    look = None
+    if second_look and second_look.enabled and (facts := card.second_look):
+        grader = foresee_grader(facts, runtime.precision)
+        look = LookInForce(facts, grader, LookThresholds.of(card, facts, threshold))
+    return DetectorFacts(card, thresholds_in_force(card, threshold), look, device, runtime)
+
+
+def thresholds_in_force(card: ModelCard, threshold: float | None) -> NDArray[np.float32]:
+    """(C,) one score for all classes, or the model's own."""
+    own = own_thresholds(card)
+    return own if threshold is None else np.full_like(own, threshold)
 
 
 def own_thresholds(card: ModelCard) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ BATCH_ON_CPU, BATCH_ON_GPU = 16, 128
 
 MOST_OFF_ONE = 0.02
 """By how much probabilities may miss one in sum: in bf16 they have three digits."""
+
+_NO_GRAPH = "the grader has no exported network: one was made of its weights"
 
 GREY = 235
 """Of crops by which a network shows, when it is loaded, that it gives probabilities."""
@@ -94,6 +97,24 @@ def build_grader(
     return grader
 
 
+@dataclass(frozen=True)
+class GraderInForce:
+    """What a report tells of a grader; see `Grader`."""
+
+    precision: Precision
+    sha256: str
+    fallback: str | None
+
+
+def foresee_grader(facts: SecondLookFacts, precision: Precision) -> GraderInForce:
+    """What OpenVINO will run beside a detector in some precision, found out without loading it."""
+    as_int8 = precision == "int8" and "openvino-int8" in facts.graphs
+    own: Precision = "fp32" if precision == "int8" and not as_int8 else precision
+    kind: GraderGraphKind = "openvino-int8" if as_int8 else "openvino"
+    fallback = None if kind in facts.graphs else _NO_GRAPH
+    return GraderInForce(own, facts.graphs[kind].sha256 if as_int8 else facts.sha256, fallback)
+
+
 class OpenVINOGrader:
     """The grader compiled for this CPU, for one number of crops; see `Grader`.
 
@@ -111,18 +132,14 @@ class OpenVINOGrader:
         lanes: int = 1,
     ) -> None:
         self.batch_size = batch_size
-        self.fallback: str | None = None
-        self.sha256 = facts.sha256
-        as_int8 = precision == "int8" and "openvino-int8" in facts.graphs
-        self.precision: Precision = "fp32" if precision == "int8" and not as_int8 else precision
-        kind: GraderGraphKind = "openvino-int8" if as_int8 else "openvino"
+        in_force = foresee_grader(facts, precision)
+        self.precision, self.sha256 = in_force.precision, in_force.sha256
+        self.fallback = in_force.fallback
+        kind: GraderGraphKind = "openvino-int8" if self.precision == "int8" else "openvino"
         if kind in facts.graphs:
             model = read_openvino(folder, kind, facts.graphs[kind], GRADER_FILES)
         else:
             model = _export(folder, facts)
-            self.fallback = "the grader has no exported network: one was made of its weights"
-        if as_int8:
-            self.sha256 = facts.graphs[kind].sha256
         _check_input(model, folder, facts)
         model.reshape([batch_size, facts.size, facts.size, 3])
         self._network = CompiledNetwork(compile_openvino(model, self.precision, threads, lanes))

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 import threading
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models import ModelSource
-from models.card import GraphKind
+from models.card import GraphKind, ModelCard
 from models.storage.graphs import ExportError, openvino_core, read_openvino
 from pipeline.geometry import Detections
 from pipeline.network.decoding import find_decoder
 from pipeline.network.devices import count_cores
+from pipeline.network.fastest import SIDE
+from pipeline.network.kept import cache_folder, convert_once
 from pipeline.network.precision import Precision
 
 FIXED_SHAPES = 4
@@ -59,9 +57,7 @@ class OpenVINORuntime:
         lanes: int = 1,
     ) -> None:
         self.precision = precision
-        card = model.card
-        int8 = precision == "int8"
-        self.sha256 = card.graphs["openvino-int8"].sha256 if int8 else card.sha256
+        self.sha256 = weights_in_force(model.card, precision)
         self._model = _find_model(model, precision)
         self._decode = find_decoder(model, thresholds)
         self._threads = threads
@@ -111,18 +107,19 @@ class CompiledNetwork:
         return found
 
 
-def cache_folder() -> Path | None:
-    """Where compiled networks are kept for the next start; None where nothing can be kept.
+def weights_in_force(card: ModelCard, precision: Precision) -> str:
+    """SHA-256 of what is run: of the weights, or of the int8 network that was made of them."""
+    return card.graphs["openvino-int8"].sha256 if precision == "int8" else card.sha256
 
-    ``CYTOLIBRA_CACHE`` names it; by default it lies in the user's own cache folder.
-    """
-    try:
-        folder = _user_cache() / "openvino"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except (OSError, RuntimeError):  # not writable, or a user without a home
-        return None
+
+def compile_tile(
+    model: ModelSource, threads: int | None, lanes: int, precision: Precision
+) -> Callable[[NDArray[np.uint8]], object]:
+    """A model's network for one tile of `SIDE` pixels, to be timed; errors as of the runtime."""
+    network = _find_model(model, precision).clone()
+    network.reshape([1, SIDE, SIDE, 3])
+    compiled = compile_openvino(network, precision, threads, lanes)
+    return lambda pixels: compiled([pixels])
 
 
 def compile_openvino(
@@ -143,7 +140,7 @@ def compile_openvino(
         # Pinned threads of two processes would share one core.
         "ENABLE_CPU_PINNING": False,
     }
-    if folder := cache_folder():
+    if folder := cache_folder("openvino"):
         options["CACHE_DIR"] = str(folder)
     try:
         return core.compile_model(model, "CPU", options)
@@ -153,22 +150,8 @@ def compile_openvino(
 
 
 def _find_model(model: ModelSource, precision: Precision) -> Any:
-    """The exported network where there is one, else one made of the detector."""
+    """The exported network where there is one, else one that was made of the detector."""
     kind: GraphKind = "openvino-int8" if precision == "int8" else "openvino"
     if model.folder and kind in model.card.graphs:
         return read_openvino(model.folder, kind, model.card.graphs[kind])
-    from models.storage.export import to_openvino
-
-    return to_openvino(model.detector.cpu())
-
-
-def _user_cache() -> Path:
-    if named := os.environ.get("CYTOLIBRA_CACHE"):
-        return Path(named)
-    if sys.platform == "win32":
-        default = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        default = Path.home() / "Library" / "Caches"
-    else:
-        default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return default / "cytolibra"
+    return convert_once(model)

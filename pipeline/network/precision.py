@@ -29,10 +29,7 @@ def find_precision(
 ) -> Precision:
     """What "auto" comes to on a device, for a model.
 
-    On a CPU int8 where it has instructions for it and the model a network in it that was measured,
-    else bf16 where it computes that natively, else fp32; never one that is known to cost more than
-    `MOST_AP_COST`. A CPU that doesn't compute bf16 takes forty times as long for it as for fp32: it
-    is refused there. One without instructions for int8 computes it all the same, faster than fp32.
+    The first of `candidates`; which is the fastest here `pipeline.network.fastest` finds out.
 
     Raises:
         ConfigError: the precision does not fit the device, the runtime or the model.
@@ -40,16 +37,28 @@ def find_precision(
     if name != "auto":
         _check_precision(name, device, runtime, card)
         return name
+    return candidates(device, runtime, card)[0]
+
+
+def candidates(
+    device: str, runtime: Literal["torch", "openvino"], card: ModelCard | None
+) -> list[Precision]:
+    """What "auto" may come to on a device, for a model: first what its instructions speak for.
+
+    Never what is known to cost more than `MOST_AP_COST`, nor int8 of which nobody measured what it
+    costs. A CPU that doesn't compute bf16 takes forty times as long for it as for fp32: there it is
+    no candidate. One without instructions for int8 computes it all the same.
+    """
     if device != "cpu":
         import torch
 
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return ["bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"]
+    may_bf16 = computes_bf16() and _known_cost(card, "bf16", unknown=0.0) <= MOST_AP_COST
+    exact: list[Precision] = ["bf16", "fp32"] if may_bf16 else ["fp32"]
     has_int8 = runtime == "openvino" and card is not None and "openvino-int8" in card.graphs
-    if has_int8 and computes_int8() and _known_cost(card, "int8", unknown=1.0) <= MOST_AP_COST:
-        return "int8"
-    if computes_bf16() and _known_cost(card, "bf16", unknown=0.0) <= MOST_AP_COST:
-        return "bf16"
-    return "fp32"
+    if not has_int8 or _known_cost(card, "int8", unknown=1.0) > MOST_AP_COST:
+        return exact
+    return ["int8", *exact] if computes_int8() else [*exact, "int8"]
 
 
 def computes_bf16() -> bool:

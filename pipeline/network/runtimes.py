@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -10,11 +12,13 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from models import ModelSource
+from models.card import ModelCard
 from models.storage.graphs import ExportError
 from pipeline.geometry import Detections
 from pipeline.network.devices import count_cores, leave_cores_to_network
-from pipeline.network.openvino_runtime import OpenVINORuntime
-from pipeline.network.precision import Precision, find_precision
+from pipeline.network.fastest import find_fastest, known_fastest
+from pipeline.network.openvino_runtime import OpenVINORuntime, compile_tile, weights_in_force
+from pipeline.network.precision import Precision, candidates, find_precision
 
 MOST_LANES = 4
 """Tiles in OpenVINO's network at once: each needs some 0.1 GB."""
@@ -68,8 +72,8 @@ def build_runtime(
         raise ConfigError(f"runtime openvino: for CPUs only, not {device}; use torch, or cpu")
     if name != "torch" and device == "cpu":
         try:
-            chosen = find_precision(precision, device, "openvino", model.card)
             lanes = min(threads or count_cores(), MOST_LANES)
+            chosen = _find_precision(precision, model, threads, lanes)
             runtime = OpenVINORuntime(model, thresholds, chosen, threads, lanes)
         except ExportError as error:
             if name == "openvino" or precision == "int8":
@@ -87,3 +91,48 @@ def build_runtime(
         torch.set_num_threads(threads)
     model.detector.use_thresholds(thresholds)
     return TorchRuntime(model.detector, device, chosen, fallback, compiled)
+
+
+@dataclass(frozen=True)
+class RuntimeFacts:
+    """What a report and a record tell of a runtime; see `Runtime`."""
+
+    name: str
+    precision: Precision
+    sha256: str
+    fallback: str | None = None
+
+
+def foresee_runtime(
+    card: ModelCard,
+    name: Literal["auto", "torch", "openvino"],
+    device: str,
+    precision: Literal["auto"] | Precision,
+) -> RuntimeFacts | None:
+    """What `build_runtime` will come to, found out in no time, and without loading anything.
+
+    Only if nothing fails: OpenVINO may be there and not load. None where it has to be tried.
+
+    Raises:
+        ConfigError: the precision does not fit the device or the model.
+    """
+    if name == "torch" or device != "cpu":
+        return None
+    chosen = find_precision(precision, device, "openvino", card)
+    fastest = known_fastest(card, candidates(device, "openvino", card))
+    if precision == "auto":
+        if fastest is None:
+            return None
+        chosen = fastest
+    return RuntimeFacts("openvino", chosen, weights_in_force(card, chosen))
+
+
+def _find_precision(
+    name: Literal["auto"] | Precision, model: ModelSource, threads: int | None, lanes: int
+) -> Precision:
+    """For OpenVINO on this CPU."""
+    chosen = find_precision(name, "cpu", "openvino", model.card)
+    if name != "auto":
+        return chosen
+    among = candidates("cpu", "openvino", model.card)
+    return find_fastest(model.card, among, partial(compile_tile, model, threads, lanes))

@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from data.tables import Sheet, number, read_sheet
-from pipeline.cells.classes import CellClass, abnormal_scores
+from pipeline.cells.classes import (
+    HIGH_GRADE,
+    LOW_GRADE,
+    CellClass,
+    abnormal_scores,
+    grade_of,
+    level_scores,
+)
 from pipeline.geometry import Detections
 from pipeline.reports.report import SlideReport
 from pipeline.reports.tables import CsvFormat, defuse, format_in_force, write_csv
+from pipeline.reports.triage import carriers
 from pipeline.slides.readers.base import reason
 
 CELL_COLUMNS = (
@@ -37,8 +45,12 @@ CELL_COLUMNS = (
     "y_um",
     "score_abnormal",
 )
-"""Of every table; a score of each class follows, see `score_columns`, and where a grader looked
-again its grades, see `grade_columns`."""
+"""Of every table; a score of each class follows, see `score_columns`, then `LEVEL_COLUMNS`, and
+where a grader looked again its grades, see `grade_columns`."""
+
+LEVEL_COLUMNS = ("grade", "score_low_grade", "score_high_grade", "carries_suggestion")
+"""Low or high grade by the cell's class, empty for one of neither; its best score of each; whether
+it is one of those by which a category is suggested."""
 
 BACKGROUND = "grade_background"
 """The column of how likely it is that there is no cell."""
@@ -52,10 +64,11 @@ def score_columns(classes: Sequence[CellClass]) -> list[str]:
     """Names of the columns of each class's score: ``score_HSIL``; in the model's order.
 
     A class that is called "abnormal" would take the name of a column of all: its own is
-    ``score_class_abnormal``.
+    ``score_class_abnormal``; likewise "low_grade" and "high_grade".
     """
+    taken = {*CELL_COLUMNS, *LEVEL_COLUMNS}
     names = [f"score_{cell_class.name}" for cell_class in classes]
-    return [n.replace("score_", "score_class_", 1) if n in CELL_COLUMNS else n for n in names]
+    return [n.replace("score_", "score_class_", 1) if n in taken else n for n in names]
 
 
 def grade_columns(classes: Sequence[CellClass]) -> list[str]:
@@ -79,21 +92,27 @@ def write_cells(stream: TextIO, report: SlideReport) -> None:
     chosen = format_in_force(report.settings)
     stream.write(chosen.start(*(c.name for c in classes)))
     graded = report.second_look is not None
-    grades = grade_columns(classes) if graded else []
-    write_csv(stream, [[*CELL_COLUMNS, *score_columns(classes), *grades]], chosen)
+    second = grade_columns(classes) if graded else []
+    write_csv(stream, [[*CELL_COLUMNS, *score_columns(classes), *LEVEL_COLUMNS, *second]], chosen)
     names = [_text(chosen, c.name, "true" if c.abnormal else "false") for c in classes]
     numbers = chosen.delimiter.join(["%.4f", *["%.2f"] * 8])
     of_all = f"{chosen.delimiter}%.4f" * (len(classes) + 1)
     unknown = chosen.delimiter * (len(classes) + 1)
-    of_grades, ungraded = f"{chosen.delimiter}%.4f" * len(grades), chosen.delimiter * len(grades)
+    of_second, no_second = f"{chosen.delimiter}%.4f" * len(second), chosen.delimiter * len(second)
+    grades = [chosen.delimiter + grade_of(c) for c in classes]
+    of_levels, no_levels = f"{chosen.delimiter}%.4f" * 2, chosen.delimiter * 2
+    carry = set(carriers(report.suggestion, report.cells, classes).tolist())
+    flags = [chosen.delimiter + text for text in ("false", "true")]
     for cell in numbered(report.cells, classes):
         left, top, right, bottom = cell.box
         x, y = (left + right) / 2, (top + bottom) / 2
         row = numbers % (cell.score, *cell.box, x, y, x * mpp, y * mpp)
-        rest = of_all % cell.scores if cell.scores else unknown
-        rest += (of_grades % cell.grades if graded and cell.grades else ungraded) + "\n"
         start = (str(cell.number), names[cell.label], chosen.number(row))
-        stream.write(chosen.delimiter.join(start) + chosen.number(rest))
+        rest = chosen.number(of_all % cell.scores) if cell.scores else unknown
+        levels = chosen.number(of_levels % cell.by_grade) if cell.by_grade else no_levels
+        stream.write(chosen.delimiter.join(start) + rest + grades[cell.label] + levels)
+        looked = chosen.number(of_second % cell.grades) if graded and cell.grades else no_second
+        stream.write(flags[cell.number - 1 in carry] + looked + "\n")
 
 
 class Numbered(NamedTuple):
@@ -105,6 +124,7 @@ class Numbered(NamedTuple):
         score: of the class that it is called by.
         box: level-0 pixels.
         scores: that it is abnormal, then of each class; empty where nobody knows them.
+        by_grade: that it is of low grade, that it is of high grade; likewise.
         grades: of each class and of background, by a second look; empty where there was none.
     """
 
@@ -113,6 +133,7 @@ class Numbered(NamedTuple):
     score: float
     box: list[float]
     scores: tuple[float, ...]
+    by_grade: tuple[float, ...]
     grades: tuple[float, ...] = ()
 
 
@@ -121,17 +142,23 @@ def numbered(cells: Detections, classes: Sequence[CellClass]) -> Iterator[Number
     for start in range(0, len(cells), _CHUNK):
         part = cells[start : start + _CHUNK]
         scores: list[tuple[float, ...]] = [()] * len(part)
+        by_grade = scores
         if part.class_scores is not None:
-            both = np.column_stack([abnormal_scores(part, classes), part.class_scores])
-            scores = list(map(tuple, both.tolist()))
+            scores = _rows(abnormal_scores(part, classes), part.class_scores)
+            by_grade = _rows(*(level_scores(part, classes, g) for g in (LOW_GRADE, HIGH_GRADE)))
         grades: list[tuple[float, ...]] = [()] * len(part)
         if part.grades is not None:
             known = ~np.isnan(part.grades[:, 0])
             rows = zip(part.grades.tolist(), known.tolist(), strict=True)
             grades = [tuple(row) if is_known else () for row, is_known in rows]
         numbers = range(start + 1, start + 1 + len(part))
-        columns = (part.labels.tolist(), part.scores.tolist(), part.boxes.tolist(), scores, grades)
+        plain = (part.labels.tolist(), part.scores.tolist(), part.boxes.tolist())
+        columns = (*plain, scores, by_grade, grades)
         yield from map(Numbered, numbers, *columns)
+
+
+def _rows(*columns: NDArray[np.float32]) -> list[tuple[float, ...]]:
+    return list(map(tuple, np.column_stack(columns).tolist()))
 
 
 def read_cells(path: Path, classes: Sequence[CellClass]) -> Detections:

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from configs import ConfigError, StrictModel
 from data.evaluation.false_alarms import Rate, expect, fit_rate, quantile, share_between
-from models.card import FalseAlarms, RateFacts
+from models.card import Accuracy, FalseAlarms, RateFacts
 from pipeline.cells.classes import ABNORMAL, CellClass, group_by_grade
 
 if TYPE_CHECKING:
@@ -162,6 +162,11 @@ def expect_cells(
     return Expectation(groups=groups, level=LEVEL, basis=basis)
 
 
+def is_beyond_chance(expectation: Expectation | None) -> bool:
+    """Whether there are more abnormal cells than chance explains, of any class, grade or level."""
+    return expectation is not None and any(f.is_more for f in expectation.groups.values())
+
+
 @lru_cache(maxsize=4)
 def load_negatives(path: Path) -> FalseAlarms:
     """Reads a file of ``cytolibra calibrate --negatives``.
@@ -179,11 +184,11 @@ def load_negatives(path: Path) -> FalseAlarms:
         ) from error
 
 
-def version_of(alarms: FalseAlarms | None) -> str | None:
+def version_of(figures: FalseAlarms | Accuracy | None) -> str | None:
     """A short hash of figures, by which results made with others are told from these."""
-    if alarms is None:
+    if figures is None:
         return None
-    return hashlib.sha256(alarms.model_dump_json().encode()).hexdigest()[:12]
+    return hashlib.sha256(figures.model_dump_json().encode()).hexdigest()[:12]
 
 
 def why_not(
@@ -203,17 +208,18 @@ def why_not(
         )
     if alarms.sha256 and alarms.sha256 != sha256:
         return "the false alarms of normal slides were measured with another model"
-    differ = [
-        name
-        for name, value in thresholds.items()
-        if abs(alarms.thresholds.get(name, -1.0) - value) > _SAME
-    ]
+    differ = other_thresholds(alarms.thresholds, thresholds)
     if differ:
         return (
             "how many false alarms to expect is known for other thresholds than those in force "
             f"({', '.join(differ)})"
         )
     return None
+
+
+def other_thresholds(known: Mapping[str, float], in_force: Mapping[str, float]) -> list[str]:
+    """Classes whose threshold is another than that for which figures are known."""
+    return [n for n, value in in_force.items() if abs(known.get(n, -1.0) - value) > _SAME]
 
 
 def widest_alarms(after: FalseAlarms | None, alone: FalseAlarms | None) -> FalseAlarms | None:

@@ -20,13 +20,17 @@ from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from configs import Doubt
+from models.card import LevelFigures
 from pipeline.cells.classes import class_colors, find_category, order_by_severity
+from pipeline.reports.expectation import Finding
 from pipeline.reports.pictures import Crop, Overview
 from pipeline.reports.report import NOTICE, SlideReport
 from pipeline.reports.summary import Status, SummaryRow
+from pipeline.reports.triage import carriers
 
 RING_SHARE = 0.011
 """Least radius of a mark on the overview, as a share of the overview's longest side."""
@@ -50,17 +54,56 @@ class ClassView:
 
 
 @dataclass(frozen=True)
+class LevelRow:
+    """A line of the table of counts: a level or a class, what was found, and what that is worth.
+
+    Attributes:
+        name: of the level or class, as in `SlideReport`.
+        of: the class; None for a level.
+        finding: against what chance would have; None where that is not known.
+        figures: of the model; None where they are not known.
+    """
+
+    name: str
+    count: int
+    of: ClassView | None
+    finding: Finding | None
+    figures: LevelFigures | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A part of the gallery.
+
+    Attributes:
+        title: of its cells.
+        why: they carry the suggestion; empty for the others.
+        of: the class that all of them have; None for several.
+        total: how many such cells there are.
+        cells: those that are shown.
+    """
+
+    title: str
+    why: str
+    of: ClassView | None
+    total: int
+    cells: Sequence[CellView]
+
+
+@dataclass(frozen=True)
 class CellView:
     """A cell in the gallery, with its place in level-0 pixels and on the overview.
 
     Attributes:
         number: its id in ``cells.csv``.
+        of: its class.
         frame: the cell's box inside the close-up: left, top, width, height in percent.
         bar: width of 10 µm in the close-up, in percent.
         mark: x, y, radius on the overview, in its pixels.
     """
 
     number: int
+    of: ClassView
     score: float
     x: float
     y: float
@@ -91,15 +134,22 @@ class OverviewView:
 def render_report(report: SlideReport) -> str:
     """The page of one slide."""
     overview = report.pictures.overview
-    gallery = dict(_gallery(report))
-    classes = [_class_view(report, i, gallery) for i in order_by_severity(report.model.classes)]
+    shown = np.bincount(_shown_labels(report), minlength=len(report.model.classes))
+    ordered = order_by_severity(report.model.classes)
+    classes = [_class_view(report, i, int(shown[i])) for i in ordered]
+    groups = list(_gallery(report, classes))
     return render_page(
         "report.html",
         title=Path(report.slide.path).name,
         report=report,
         classes=classes,
-        gallery=gallery,
-        shown=sum(map(len, gallery.values())),
+        rows=list(_rows(report, classes)),
+        groups=groups,
+        marks=sorted(
+            (cell for group in groups for cell in group.cells),
+            key=lambda cell: (-ordered.index(cell.of.index), -cell.number),
+        ),
+        shown=int(shown.sum()),
         overview=_overview_view(report, overview) if overview else None,
         suggested=next((c for c in classes if c.name == report.suggestion.category), None),
         settings=_flatten(report.settings),
@@ -153,9 +203,13 @@ def _link(slide: str) -> str:
     return "./" + quote(os.fsencode(f"{slide}/report.html"), safe="/")
 
 
-def _class_view(
-    report: SlideReport, index: int, gallery: Mapping[int, Sequence[CellView]]
-) -> ClassView:
+def _shown_labels(report: SlideReport) -> NDArray[np.int64]:
+    """Labels of the cells of which there are close-ups."""
+    rows = np.array([crop.cell for crop in report.pictures.crops], np.intp)
+    return report.cells.labels[rows]
+
+
+def _class_view(report: SlideReport, index: int, shown: int) -> ClassView:
     cell_class = report.model.classes[index]
     category = find_category(cell_class.name)
     return ClassView(
@@ -166,26 +220,46 @@ def _class_view(
         color=_hex(class_colors(report.model.classes)[index]),
         count=report.counts[cell_class.name],
         threshold=report.model.threshold.get(cell_class.name),
-        shown=len(gallery.get(index, ())),
+        shown=shown,
     )
 
 
-def _gallery(report: SlideReport) -> Iterator[tuple[int, list[CellView]]]:
-    """Close-ups by class index, most severe class first, best score first."""
+def _rows(report: SlideReport, classes: Sequence[ClassView]) -> Iterator[LevelRow]:
+    """Levels first, the coarsest of them first of all, then classes."""
+    findings = report.expectation.groups if report.expectation else {}
+    figures = report.accuracy.groups if report.accuracy else {}
+    for name, count in report.levels.items():
+        yield LevelRow(name, count, None, findings.get(name), figures.get(name))
+    for view in classes:
+        name = view.name
+        yield LevelRow(name, view.count, view, findings.get(name), figures.get(name))
+
+
+def _gallery(report: SlideReport, classes: Sequence[ClassView]) -> Iterator[Group]:
+    """Close-ups: those that carry the suggestion, then by class, most severe first; best first."""
+    by_index = {view.index: view for view in classes}
+    carry = carriers(report.suggestion, report.cells, report.model.classes)
     crops = sorted(report.pictures.crops, key=lambda crop: crop.cell)
-    for index in order_by_severity(report.model.classes):
-        of_class = [crop for crop in crops if report.cells.labels[crop.cell] == index]
-        if of_class:
-            yield index, [_cell_view(report, crop) for crop in of_class]
+    views = {c.cell: _cell_view(report, c, by_index) for c in crops}
+    first = [view for cell, view in views.items() if cell in set(carry.tolist())]
+    if first:
+        of = first[0].of if report.suggestion.level == "class" else None
+        yield Group("Cells that carry the suggestion", report.suggestion.why, of, len(carry), first)
+    for view in classes:
+        rest = [one for one in views.values() if one.of is view and one not in first]
+        if rest:
+            carrying = int((report.cells.labels[carry] == view.index).sum())
+            yield Group(view.name, "", view, view.count - carrying, rest)
 
 
-def _cell_view(report: SlideReport, crop: Crop) -> CellView:
+def _cell_view(report: SlideReport, crop: Crop, classes: Mapping[int, ClassView]) -> CellView:
     x_min, y_min, x_max, y_max = report.cells.boxes[crop.cell].tolist()
     x, y = (x_min + x_max) / 2, (y_min + y_max) / 2
     percent = 100 / crop.side
     frame = (x_min - crop.x, y_min - crop.y, x_max - x_min, y_max - y_min)
     return CellView(
         number=crop.cell + 1,
+        of=classes[int(report.cells.labels[crop.cell])],
         score=float(report.cells.scores[crop.cell]),
         x=x,
         y=y,

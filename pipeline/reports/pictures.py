@@ -74,7 +74,11 @@ class Pictures:
 
 
 def take_pictures(
-    slide: Slide, cells: Detections, classes: Sequence[CellClass], limit: int = GALLERY_LIMIT
+    slide: Slide,
+    cells: Detections,
+    classes: Sequence[CellClass],
+    limit: int = GALLERY_LIMIT,
+    first: NDArray[np.intp] | None = None,
 ) -> Pictures:
     """Takes the overview, and close-ups of the most suspicious cells.
 
@@ -83,8 +87,9 @@ def take_pictures(
         cells: level-0 boxes, in the order of the report (`most_suspicious_first`).
         classes: what the cells' labels mean.
         limit: how many close-ups at most.
+        first: rows of cells that carry the suggestion, best first; they come before the others.
     """
-    chosen = choose_gallery(cells, classes, limit).tolist()
+    chosen = choose_gallery(cells, classes, limit, first).tolist()
     with ThreadPoolExecutor(THREADS) as pool:
         overview = pool.submit(_take_overview, slide)
         crops = list(pool.map(lambda cell: _take_crop(slide, cells, cell), chosen))
@@ -92,13 +97,29 @@ def take_pictures(
 
 
 def choose_gallery(
-    cells: Detections, classes: Sequence[CellClass], limit: int
+    cells: Detections,
+    classes: Sequence[CellClass],
+    limit: int,
+    first: NDArray[np.intp] | None = None,
 ) -> NDArray[np.int64]:
-    """Rows of the abnormal cells to show: by turns the best of each class, most severe first.
+    """Rows of the abnormal cells to show: those that carry the suggestion, then the others.
 
-    Taking turns keeps a rare severe class in sight when a common mild one has better scores.
+    The others come by turns, the best of each class, most severe first: taking turns keeps a rare
+    severe class in sight when a common mild one has better scores. For the same reason the first
+    leave them a third of the places.
     """
-    candidates = np.flatnonzero(is_abnormal(cells, classes))
+    first = np.zeros(0, np.intp) if first is None else first
+    rest = by_turns(cells, classes, first)
+    kept = max(limit - len(rest), limit - limit // 3)
+    shown = first[:kept]
+    return np.concatenate([shown, rest[: limit - len(shown)]]).astype(np.int64)
+
+
+def by_turns(
+    cells: Detections, classes: Sequence[CellClass], without: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """Rows of the abnormal cells but some: the best of each class in turn, most severe first."""
+    candidates = np.setdiff1d(np.flatnonzero(is_abnormal(cells, classes)), without)
     labels, scores = cells.labels[candidates], cells.scores[candidates]
     severity = np.argsort(order_by_severity(classes))
     by_class = np.lexsort((candidates, -scores, severity[labels]))
@@ -106,7 +127,7 @@ def choose_gallery(
     first_of_class = np.searchsorted(sorted_severity, sorted_severity)
     turn = np.arange(len(by_class)) - first_of_class
     by_turn = by_class[np.lexsort((sorted_severity, turn))]
-    return candidates[by_turn[:limit]].astype(np.int64)
+    return candidates[by_turn].astype(np.int64)
 
 
 def _take_overview(slide: Slide) -> Overview:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -17,10 +18,23 @@ import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 
 from configs import Doubt, StrictModel
-from models.card import FalseAlarms
-from pipeline.cells.classes import CellClass, is_abnormal
+from models.card import Accuracy, FalseAlarms
+from pipeline.cells.classes import CellClass, by_level, is_abnormal
 from pipeline.geometry import Boxes, Detections, Rect, Size
-from pipeline.reports.expectation import Expectation, expect_cells, why_not
+from pipeline.reports.adequacy import (
+    Adequacy,
+    AdequacySettings,
+    Specimen,
+    assess,
+    not_assessed,
+)
+from pipeline.reports.expectation import (
+    Expectation,
+    expect_cells,
+    is_beyond_chance,
+    other_thresholds,
+    why_not,
+)
 from pipeline.reports.pictures import Pictures
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
 from pipeline.slides.readers.base import Fact
@@ -147,13 +161,17 @@ class SlideReport(_Part):
     The cells and the pictures ride along for the other files; they are not part of the JSON.
     """
 
-    schema_version: Literal["1.1"] = "1.1"
+    schema_version: Literal["2.0"] = "2.0"
     status: Literal["complete"] = "complete"
     slide: SlideFacts
     model: ModelFacts
     settings: dict[str, JsonValue] = Field(description="all settings in force")
     area: AreaFacts
     counts: dict[str, int] = Field(description="cells at or above threshold by class, zeros too")
+    levels: dict[str, int] = Field(
+        description="the same cells on coarser levels: abnormal, low grade, high grade, as far as "
+        "the model has such classes"
+    )
     abnormal_cells: int = Field(ge=0, description="cells of all abnormal classes")
     cells_per_mm2: float | None = Field(
         ge=0, description="all cells by screened area; null where nothing was screened"
@@ -165,7 +183,12 @@ class SlideReport(_Part):
     second_look: LookFacts | None = Field(
         None, description="what was looked at again; null where nothing was"
     )
-    adequacy: Literal["not_assessed"] = "not_assessed"
+    accuracy: Accuracy | None = Field(
+        None,
+        description="how well the model finds cells of each level and class at these thresholds; "
+        "null where that is not known",
+    )
+    adequacy: Adequacy = Field(default_factory=not_assessed)
     warnings: tuple[Doubt, ...] = Field(description="what a person should know, by stable codes")
     timing: dict[str, float] = Field(description="seconds by stage")
     software: dict[str, str] = Field(description="versions")
@@ -174,11 +197,21 @@ class SlideReport(_Part):
     @model_validator(mode="before")
     @classmethod
     def _read_older(cls, values: Any) -> Any:
-        """Takes a report of schema 1.0, whose warnings were sentences without codes."""
-        if not isinstance(values, dict) or values.get("schema_version") != "1.0":
+        """Takes a report of an earlier schema.
+
+        1.0 had warnings as sentences without codes; 1.1 counted by class only, and adequacy was
+        the word "not_assessed".
+        """
+        if not isinstance(values, dict):
             return values
-        warnings = [{"code": "uncoded", "text": text} for text in values.get("warnings", ())]
-        return values | {"schema_version": "1.1", "warnings": warnings}
+        if values.get("schema_version") == "1.0":
+            told = [{"code": "uncoded", "text": text} for text in values.get("warnings", ())]
+            values = values | {"schema_version": "1.1", "warnings": told}
+        if values.get("schema_version") == "1.1":
+            adequacy = not_assessed("not assessed by the version that screened it")
+            values = values | {"schema_version": "2.0", "adequacy": adequacy.model_dump()}
+            values["levels"] = _levels_of_older(values)
+        return values
 
     _cells: Detections = PrivateAttr(default_factory=Detections.empty)
     _pictures: Pictures = PrivateAttr(default_factory=Pictures)
@@ -192,6 +225,23 @@ class SlideReport(_Part):
     def pictures(self) -> Pictures:
         """Pictures for the page; none in a report read back from JSON."""
         return self._pictures
+
+
+def count_levels(counts: Mapping[str, int], classes: Sequence[CellClass]) -> dict[str, int]:
+    """Cells on each of the coarser levels, from those of each class; absent names count as 0."""
+    return {
+        level: sum(counts.get(classes[index].name, 0) for index in members)
+        for level, members in by_level(classes).items()
+    }
+
+
+def _levels_of_older(values: Mapping[str, Any]) -> dict[str, int]:
+    """`count_levels` of a report that is not checked yet; none of what is broken, which is told."""
+    try:
+        classes = [CellClass.model_validate(c) for c in values["model"]["classes"]]
+        return count_levels(values["counts"], classes)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return {}
 
 
 def describe_slide(slide: Slide) -> SlideFacts:
@@ -273,6 +323,67 @@ def union_area(boxes: Boxes) -> float:
     return float(np.diff(ys) @ covered @ np.diff(xs))
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a slide's cells say; see `judge_cells`."""
+
+    counts: dict[str, int]
+    expectation: Expectation | None
+    accuracy: Accuracy | None
+    suggestion: Suggestion
+    adequacy: Adequacy
+
+
+def judge_cells(
+    cells: Detections,
+    model: ModelFacts,
+    specimen: Specimen,
+    *,
+    warnings: Sequence[Doubt] = (),
+    triage: TriageSettings | None = None,
+    adequacy: AdequacySettings | None = None,
+    alarms: FalseAlarms | None = None,
+    accuracy: Accuracy | None = None,
+) -> Judgement:
+    """Counts the cells, suggests a category, and says whether there is enough to judge.
+
+    Args:
+        cells: at or above threshold, level-0 boxes, in `most_suspicious_first` order.
+        model: the detector; cells' labels index its classes.
+        specimen: how much was looked at, and what was seen of it.
+        warnings: what is known to be odd about the slide.
+        triage: settings of the suggestion; None for the defaults.
+        adequacy: settings of adequacy; None for the defaults.
+        alarms: what the model reports by chance, where that is known.
+        accuracy: how well it finds cells, where that is known.
+
+    Raises:
+        ConfigError: the slide rule can't be read, or a class that is to be counted is unknown.
+    """
+    numbers = np.bincount(cells.labels, minlength=len(model.classes)).tolist()
+    counts = dict(zip((c.name for c in model.classes), numbers, strict=True))
+    no_smear = _no_smear(warnings)
+    unknown = no_smear or why_not(alarms, model.threshold, model.identity)
+    expectation = (
+        expect_cells(counts, model.classes, alarms, specimen.screened_mm2)
+        if alarms and not unknown
+        else None
+    )
+    if accuracy and other_thresholds(accuracy.thresholds, model.threshold):
+        accuracy = None  # its figures hold for other thresholds
+    suggestion = suggest_by_cells(cells, model.classes, expectation or unknown or "", triage)
+    assessed = assess(
+        cells,
+        model.classes,
+        specimen,
+        is_abnormal=is_beyond_chance(expectation),
+        accuracy=accuracy,
+        unknown=no_smear,
+        settings=adequacy,
+    )
+    return Judgement(counts, expectation, accuracy, suggestion, assessed)
+
+
 def build_report(
     *,
     slide: SlideFacts,
@@ -280,14 +391,13 @@ def build_report(
     settings: Mapping[str, JsonValue],
     cells: Detections,
     area: AreaFacts,
+    judgement: Judgement,
     warnings: Iterable[Doubt] = (),
     timing: Mapping[str, float],
     pictures: Pictures | None = None,
-    triage: TriageSettings | None = None,
-    alarms: FalseAlarms | None = None,
     second_look: LookFacts | None = None,
 ) -> SlideReport:
-    """Counts the cells, suggests a category and puts the report together.
+    """Puts the report together.
 
     Args:
         slide: what was screened.
@@ -295,35 +405,27 @@ def build_report(
         settings: all settings in force, as JSON.
         cells: cells at or above threshold, level-0 boxes, in `most_suspicious_first` order.
         area: how much was looked at; see `measure_area`.
+        judgement: what these cells say; see `judge_cells`.
         warnings: what the reader should know.
         timing: seconds by stage.
         pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
-        triage: settings of the suggestion; None for the defaults.
-        alarms: what the model reports by chance, where that is known.
         second_look: how much was looked at again.
     """
-    names = [c.name for c in model.classes]
-    numbers = np.bincount(cells.labels, minlength=len(names)).tolist()
-    counts = dict(zip(names, numbers, strict=True))
-    warnings = tuple(warnings)
-    unknown = _no_smear(warnings) or why_not(alarms, model.threshold, model.identity)
-    expectation = (
-        expect_cells(counts, model.classes, alarms, area.screened_mm2)
-        if alarms and not unknown
-        else None
-    )
     report = SlideReport(
         slide=slide,
         model=model,
         settings=dict(settings),
         area=area,
-        counts=counts,
+        counts=judgement.counts,
+        levels=count_levels(judgement.counts, model.classes),
         abnormal_cells=int(is_abnormal(cells, model.classes).sum()),
         cells_per_mm2=round(len(cells) / area.screened_mm2, 3) if area.screened_mm2 else None,
-        suggestion=suggest_by_cells(cells, model.classes, expectation or unknown or "", triage),
-        expectation=expectation,
+        suggestion=judgement.suggestion,
+        expectation=judgement.expectation,
         second_look=second_look,
-        warnings=warnings,
+        accuracy=judgement.accuracy,
+        adequacy=judgement.adequacy,
+        warnings=tuple(warnings),
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
         software=software_versions(),
     )

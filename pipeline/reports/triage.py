@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from configs import StrictModel
-from pipeline.cells.classes import ABNORMAL, CellClass, group_by_grade, order_by_severity
+from pipeline.cells.classes import (
+    ABNORMAL,
+    CellClass,
+    by_level,
+    group_by_grade,
+    order_by_severity,
+)
 from pipeline.geometry import Detections
 from pipeline.reports.expectation import Expectation, Finding
 from pipeline.reports.slide_rule import load_rule
@@ -29,6 +36,9 @@ UNGRADED = "abnormal cells, of no certain grade"
 NO_CATEGORY = "abnormal cells above threshold, no category"
 BELOW_RULE = "below the slide rule's threshold"
 
+
+NAMED_CARRIERS = 100
+"""Cells that a suggestion names at most; cells.csv marks all of them."""
 
 Level = Literal["class", "grade", "abnormal"]
 """How much of a finding is certain: its class, low or high grade, or that it is abnormal."""
@@ -63,6 +73,29 @@ class Suggestion(StrictModel):
     suspicious: bool | None = Field(
         default=None, description="whether the score reaches that rule's threshold; else null"
     )
+    cells: tuple[int, ...] = Field(
+        default=(),
+        description="ids of the cells that carry it, best first: those of the suggested class or "
+        f"grade; {NAMED_CARRIERS} at most, cells.csv marks all",
+    )
+    why: str = Field(default="", description="why these cells carry it, in words")
+
+
+def carriers(
+    suggestion: Suggestion, cells: Detections, classes: Sequence[CellClass]
+) -> NDArray[np.intp]:
+    """Rows of the cells that carry a suggestion, in their order: of its class, grade or level.
+
+    None where nothing is suggested.
+    """
+    if suggestion.level is None:
+        return np.zeros(0, np.intp)
+    if suggestion.level == "class":
+        members = [i for i, c in enumerate(classes) if c.name == suggestion.category]
+    else:
+        name = ABNORMAL if suggestion.level == "abnormal" else suggestion.category
+        members = list(by_level(classes).get(name, ()))
+    return np.flatnonzero(np.isin(cells.labels, members))
 
 
 def suggest_by_cells(
@@ -74,7 +107,7 @@ def suggest_by_cells(
     """What `suggest` says and, where there is a calibrated rule, whether that is suspicious.
 
     Args:
-        cells: at or above threshold; labels index the classes.
+        cells: at or above threshold, in the report's order; labels index the classes.
         classes: the model's.
         expectation: found against expected, or why that says nothing here.
         settings: None for the defaults.
@@ -82,7 +115,18 @@ def suggest_by_cells(
     Raises:
         ConfigError: the rule's file can't be read.
     """
-    settings = settings or TriageSettings()
+    suggestion = _by_rule(cells, classes, expectation, settings or TriageSettings())
+    ids = carriers(suggestion, cells, classes)[:NAMED_CARRIERS] + 1
+    return suggestion.model_copy(update={"cells": tuple(ids.tolist())})
+
+
+def _by_rule(
+    cells: Detections,
+    classes: Sequence[CellClass],
+    expectation: Expectation | str,
+    settings: TriageSettings,
+) -> Suggestion:
+    """`suggest`, and the calibrated rule's word where there is one."""
     numbers = np.bincount(cells.labels, minlength=len(classes)).tolist()
     counts = {c.name: count for c, count in zip(classes, numbers, strict=True)}
     plain = suggest(counts, classes, expectation, settings)
@@ -101,6 +145,7 @@ def suggest_by_cells(
         level=level,
         score=round(score, 4),
         suspicious=suspicious,
+        why=plain.why if suspicious else "",
     )
 
 
@@ -129,15 +174,20 @@ def suggest(
         finding = groups.get(name)
         if finding and finding.is_more and finding.found >= settings.min_cells:
             category = UNGRADED if name == ABNORMAL else name
-            return _suggestion(
-                category, _explain(name, finding, counts, classes), _level(name, classes)
+            return Suggestion(
+                category=category,
+                rule=_explain(name, finding, counts, classes),
+                version=RULE_VERSION,
+                level=_level(name, classes),
+                why=_why(name, category, finding, counts, classes),
             )
     whole = groups.get(ABNORMAL)
     return _suggestion(BY_CHANCE, _numbers("abnormal cells", whole) if whole else "")
 
 
-def _suggestion(category: str, rule: str, level: Level | None = None) -> Suggestion:
-    return Suggestion(category=category, rule=rule, version=RULE_VERSION, level=level)
+def _suggestion(category: str, rule: str) -> Suggestion:
+    """That none is suggested, and why."""
+    return Suggestion(category=category, rule=rule, version=RULE_VERSION)
 
 
 def _level(name: str, classes: Sequence[CellClass]) -> Level:
@@ -172,6 +222,34 @@ def _explain(
     if members:
         most = max(members, key=lambda member: counts.get(member, 0))
         text += f"; of its classes {most} most often, none of them beyond doubt"
+    return text
+
+
+def _why(
+    name: str,
+    category: str,
+    finding: Finding,
+    counts: Mapping[str, int],
+    classes: Sequence[CellClass],
+) -> str:
+    """Which cells carry a suggestion, and how many of them chance may have put there."""
+    members = by_level(classes).get(name, ())
+    named = [classes[i].name for i in order_by_severity(classes) if i in members]
+    if name in (c.name for c in classes):
+        what = f"{name} cells"
+    elif name == ABNORMAL:
+        what = "abnormal cells"
+    else:
+        what = f"cells of {name}"
+    if finding.found == 1:
+        what = what.replace("cells", "cell", 1)
+    of = ", ".join(f"{counts[one]} {one}" for one in named if counts.get(one))
+    those = "this" if finding.found == 1 else "these"
+    text = f"{those} {finding.found} {what}" + (f" ({of})" if of else "")
+    text += f" {'carries' if finding.found == 1 else 'carry'} “{category}”"
+    text += f": expected by chance {finding.low} to {finding.high}"
+    if finding.high:
+        text += f", so up to {finding.high} of them may be false alarms or of another grade"
     return text
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.cells.classes import class_colors
+from pipeline.cells.classes import class_colors, grade_of
 from pipeline.reports.cells_table import grade_columns, numbered, write_cells
 from pipeline.reports.pages import render_report
 from pipeline.reports.report import SlideReport
@@ -39,6 +39,8 @@ def _host() -> str:
 
 HOST = _host()
 """Whose process numbers stand in partial names."""
+
+_LEVELS = ', "score_abnormal": %.4f, "score_low_grade": %.4f, "score_high_grade": %.4f'
 
 _CELL_NAMESPACE = uuid.UUID("6c1f0d0e-3a57-5e0b-9f0c-2f1d8f6b7a41")
 """Namespace of cells' UUIDs; never to be changed, so that a cell keeps its id."""
@@ -108,20 +110,22 @@ def _features(report: SlideReport, x: int, y: int) -> Iterator[str]:
         json.dumps({"name": c.name, "color": color}, ensure_ascii=False)
         for c, color in zip(report.model.classes, class_colors(report.model.classes), strict=True)
     ]
-    grades = [json.dumps(name, ensure_ascii=False) for name in grade_columns(report.model.classes)]
+    names = [json.dumps(name, ensure_ascii=False) for name in grade_columns(report.model.classes)]
+    grades = [grade_of(c) for c in report.model.classes]
     for cell in numbered(report.cells, report.model.classes):
         corners = " ".join(f"{value:.2f}" for value in cell.box)
         name = f"{slide}\n{report.model.classes[cell.label].name}\n{corners}"
         sides = (cell.box[0] - x, cell.box[1] - y, cell.box[2] - x, cell.box[3] - y)
         left, top, right, bottom = (f"{value:.2f}" for value in sides)
-        more = f', "score_abnormal": {cell.scores[0]:.4f}' if cell.scores else ""
+        more = _LEVELS % (cell.scores[0], *cell.by_grade) if cell.scores else ""
         if cell.grades:
-            more += "".join(map(", {}: {:.4f}".format, grades, cell.grades))
+            more += "".join(map(", {}: {:.4f}".format, names, cell.grades))
+        grade = f', "metadata": {{"grade": "{grades[cell.label]}"}}' if grades[cell.label] else ""
         yield (
             f'{{"type": "Feature", "id": "{uuid.uuid5(_CELL_NAMESPACE, name)}", '
             f'"geometry": {{"type": "Polygon", "coordinates": [[[{left}, {top}], [{right}, {top}], '
             f"[{right}, {bottom}], [{left}, {bottom}], [{left}, {top}]]]}}, "
             f'"properties": {{"objectType": "detection", "name": "{cell.number}", '
             f'"classification": {classes[cell.label]}, '
-            f'"measurements": {{"score": {cell.score:.4f}{more}}}}}}}'
+            f'"measurements": {{"score": {cell.score:.4f}{more}}}{grade}}}}}'
         )

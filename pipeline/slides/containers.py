@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs import Doubt
+from configs.plugins import installed_names, load_part
 from data.pixels.plain import is_picture
 from pipeline.errors import SlideError
 from pipeline.slides.readers.base import Reader, UnsupportedError, show
@@ -79,7 +80,16 @@ _IMAGES: Mapping[str, str] = {
 }
 """Endings of plain images, and the formats that they stand for."""
 
-SLIDE_SUFFIXES = frozenset(_VENDORS) | _TIFF
+_OTHERS = frozenset(f".{name.lower()}" for name in installed_names("readers")) - (
+    frozenset(_VENDORS) | _TIFF | frozenset(_IMAGES)
+)
+"""Endings that readers of other packages open: entry points called like an ending, without its dot.
+
+Each is called with the path and gives a `Reader`, or raises `SlideError`. What we read ourselves
+stays ours.
+"""
+
+SLIDE_SUFFIXES = frozenset(_VENDORS) | _TIFF | _OTHERS
 """Suffixes, in lower case, of files that may be slides and carry their scale."""
 
 IMAGE_SUFFIXES = frozenset(_IMAGES)
@@ -130,6 +140,8 @@ def open_container(path: Path) -> Reader:
     """
     head = _head(path)
     suffix = path.suffix.lower()
+    if suffix in _OTHERS:
+        return _open_by_other(path, suffix)
     if suffix in _HEADS:
         raise SlideError(f"{show(path)}: is {_HEADS[suffix]}", "data-missing")
     is_tiff = head[:4] in MAGIC
@@ -149,6 +161,24 @@ def open_container(path: Path) -> Reader:
         differs = _IMAGES.get(suffix, image.header.format) != image.header.format
         return _told(image, suffix, content) if differs else image
     raise _unknown(path, content)
+
+
+def _open_by_other(path: Path, suffix: str) -> Reader:
+    """A slide by the reader that another package brings.
+
+    Raises:
+        SlideError: it can't be opened, or the reader is none.
+    """
+    try:
+        reader = load_part("readers", suffix[1:], f"reader of {suffix}")(path)
+    except SlideError:
+        raise
+    except Exception as error:  # of code that isn't ours: one slide fails, not the batch
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SlideError(f"{show(path)}: its reader can't open it: {reason}") from error
+    if not isinstance(reader, Reader):
+        raise SlideError(f"{show(path)}: what opens {suffix} gives no Reader")
+    return reader
 
 
 def _head(path: Path) -> bytes:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path
 
 from configs import ConfigError
+from data.paths import Parts, longest_end, path_parts
 from data.tables import number, read_sheet
 from pipeline.slides.mpp import SANE_MPP, is_sane
 from pipeline.slides.readers.base import show
 
 COLUMNS = ("slide", "mpp")
-
-Key = tuple[str, ...]
-"""A path's parts, the last one first: what a row's name and a slide's path are compared by."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +26,11 @@ class MppTable:
 
     Attributes:
         path: the table's file.
-        rows: µm per level-0 pixel by the slide's name, as `Key`.
+        rows: µm per level-0 pixel by the slide's name, in parts.
     """
 
     path: Path
-    rows: Mapping[Key, float]
+    rows: Mapping[Parts, float]
 
     def find(self, slide: Path) -> float | None:
         """The scale of a slide, in µm per level-0 pixel; None where no row names it."""
@@ -46,7 +43,7 @@ class MppTable:
         Raises:
             ConfigError: a row fits several slides.
         """
-        meant: dict[Key, list[Path]] = defaultdict(list)
+        meant: dict[Parts, list[Path]] = defaultdict(list)
         for slide in slides:
             row = self._row(slide)
             if row is not None:
@@ -59,14 +56,8 @@ class MppTable:
                 )
         return [_text(row) for row in self.rows if row not in meant]
 
-    def _row(self, slide: Path) -> Key | None:
-        key = _key(str(slide.absolute()))
-        lengths = range(min(len(key), self._longest), 0, -1)
-        return next((key[:length] for length in lengths if key[:length] in self.rows), None)
-
-    @property
-    def _longest(self) -> int:
-        return max(map(len, self.rows), default=0)
+    def _row(self, slide: Path) -> Parts | None:
+        return longest_end(path_parts(slide.absolute()), self.rows)
 
 
 def load_mpp_table(path: Path) -> MppTable:
@@ -86,9 +77,9 @@ def load_mpp_table(path: Path) -> MppTable:
 @lru_cache(maxsize=4)
 def _load(path: Path, stamp: int) -> MppTable:
     """The table; read once for all slides of a batch, and again after it was changed."""
-    rows: dict[Key, float] = {}
+    rows: dict[Parts, float] = {}
     for line, (name, text) in _read_rows(path):
-        key = _key(name)
+        key = path_parts(name)
         if not key:
             raise ConfigError(f"{show(path)}: line {line}: names no slide")
         if key in rows:
@@ -124,12 +115,5 @@ def _parse(text: str, place: str) -> float:
     return mpp
 
 
-def _key(name: str) -> Key:
-    """The parts of a path as people write it: composed letters, slashes of either kind."""
-    text = unicodedata.normalize("NFC", name.strip())
-    pure = PureWindowsPath(text) if "\\" in text else PurePath(text)
-    return tuple(reversed([part for part in pure.parts if part not in (".", "/")]))
-
-
-def _text(row: Key) -> str:
-    return "/".join(reversed(row))
+def _text(row: Parts) -> str:
+    return "/".join(row)

@@ -32,6 +32,7 @@ from pydantic import Field
 from configs import StrictModel
 from pipeline.geometry import Boxes
 from pipeline.slides.slide import Slide
+from pipeline.tiles.deposit import thick_squares
 from pipeline.tiles.light import Light, measure_light
 
 Image = NDArray[np.uint8]
@@ -95,11 +96,13 @@ class Foreground:
             area that starts at (column, row) * ``downsample``.
         downsample: level-0 pixels per mask pixel, the same in x and y.
         light: of the overview that the mask was made of; None where none was looked at.
+        thick: squares of the same overview that let too little light pass; see `thick_squares`.
     """
 
     mask: NDArray[np.bool_]
     downsample: float
     light: Light | None = None
+    thick: NDArray[np.bool_] | None = None
 
     def fraction(self) -> float:
         """Share of the mask that is foreground, 0..1."""
@@ -148,7 +151,8 @@ def find_foreground(slide: Slide, settings: ForegroundSettings) -> Foreground:
         return Foreground(_mask_of_bounds(slide, downsample), downsample)
     image, readable = slide.overview(downsample)
     light = measure_light(image[readable & _mask_of_bounds(slide, downsample)])
-    return Foreground(foreground_mask(image, settings.mpp) | ~readable, downsample, light)
+    thick = thick_squares(image, light.bright, settings.mpp) if light else None
+    return Foreground(foreground_mask(image, settings.mpp) | ~readable, downsample, light, thick)
 
 
 def foreground_mask(image: Image, mpp: float) -> Mask:

@@ -77,19 +77,39 @@ class Sample:
     nuclear: float
 
 
-def find_implausible(slide: Slide, foreground: Foreground) -> list[Doubt]:
+@dataclass(frozen=True)
+class Focus:
+    """How many of the places that were looked at are out of focus."""
+
+    blurred: int
+    places: int
+
+
+def take_samples(slide: Slide, foreground: Foreground) -> list[Sample]:
+    """A few places of a slide with much on them, spread over these; see `measure`."""
+    return [s for pixels in _places(slide, foreground) if (s := measure(pixels))]
+
+
+def judge_focus(samples: list[Sample]) -> Focus:
+    """Which of these places are too blurred for their cells to be judged."""
+    return Focus(sum(sample.sharpness < LEAST_SHARP for sample in samples), len(samples))
+
+
+def find_implausible(
+    slide: Slide, foreground: Foreground, samples: list[Sample] | None = None
+) -> list[Doubt]:
     """What of a slide doesn't look like a smear; nothing where it does.
 
     Args:
         slide: an open slide.
         foreground: where its cells are, with the light of its overview.
+        samples: see `take_samples`; None to take them.
     """
     doubts = [*_of_light(foreground.light), *_of_area(slide, foreground)]
     doubts += _of_colour(slide, foreground)
     if any(doubt.code == "too-dark" for doubt in doubts):
         return doubts  # focus and colour of what is dark say nothing
-    samples = [s for pixels in _places(slide, foreground) if (s := measure(pixels))]
-    return [*doubts, *_of_samples(samples)]
+    return [*doubts, *_of_samples(take_samples(slide, foreground) if samples is None else samples)]
 
 
 def measure(pixels: Image) -> Sample | None:

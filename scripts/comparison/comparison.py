@@ -56,7 +56,7 @@ class ComparisonSettings(StrictModel):
         baseline: the loss that the others are measured against.
         tuning: how each loss gets its weight.
         runs: what to train, in this order.
-        merged: groups of classes that are judged as one class.
+        merged: groups of classes that are judged as one class, beside low and high grade.
         averaged: groups of classes whose AP50 is averaged.
     """
 

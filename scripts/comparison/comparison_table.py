@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data.evaluation import Matches, load_cells, match_classes, pool, pooled_classes
 from data.evaluation.bootstrap import draw_fields, interval, resampled_ap
+from pipeline.cells.classes import HIGH_GRADE, LOW_GRADE, group_by_grade, name_classes
 from scripts.comparison.comparison import (
     ComparisonSettings,
     Run,
@@ -93,10 +94,17 @@ def judge(settings: ComparisonSettings, out: Path, run: Run) -> Judged:
 
 
 def _merged_classes(settings: ComparisonSettings) -> dict[str, NDArray[np.intp]]:
+    """Grades by their one definition, what the settings add or name otherwise, and all."""
     model = settings.base.model
     groups = settings.merged.items()
+    graded = group_by_grade(name_classes(model.classes, model.is_abnormal))
+    grades = {name: np.array(graded[name]) for name in (LOW_GRADE, HIGH_GRADE) if name in graded}
     merged = {name: np.flatnonzero(np.isin(model.classes, group)) for name, group in groups}
-    return merged | pooled_classes(model.is_abnormal)
+    return grades | merged | pooled_classes(model.is_abnormal)
+
+
+def _merged_names(settings: ComparisonSettings) -> list[str]:
+    return [name for name in _merged_classes(settings) if name not in ("abnormal", "any")]
 
 
 def _figures(
@@ -138,7 +146,7 @@ def _schedule(settings: ComparisonSettings, out: Path) -> str:
 
 
 def _means(settings: ComparisonSettings, cells: Cells) -> str:
-    groups = ["abnormal", "any", MEAN, *settings.merged, *settings.averaged, RECALL]
+    groups = ["abnormal", "any", MEAN, *_merged_names(settings), *settings.averaged, RECALL]
     parts = ["AP50 in percent, mean ± standard deviation over seeds"]
     for names in (groups, settings.base.model.classes):
         rows = [["detector", "loss", "seeds", *names]]
@@ -160,7 +168,7 @@ def _empty(cells: Cells) -> str:
 
 def _differences(settings: ComparisonSettings, cells: Cells) -> str:
     """Each loss against the baseline with the same detector, seeds that both have, same fields."""
-    names = ["abnormal", MEAN, *settings.merged]
+    names = ["abnormal", MEAN, *_merged_names(settings)]
     rows = [["detector", "loss", "seeds", *names]]
     for (detector, loss), runs in cells.items():
         other = cells.get((detector, settings.baseline))

@@ -23,6 +23,7 @@ from data.evaluation import (
 from data.evaluation.bootstrap import draw_groups, interval
 from data.fields.fieldset import Field, FieldSet, Grouping
 from models import ModelCard
+from pipeline.cells.classes import ABNORMAL, by_level, name_classes
 from pipeline.cells.naming import name_cells
 from pipeline.geometry import Detections
 from pipeline.reports.report import union_area
@@ -68,8 +69,8 @@ class Evidence:
 
     @cached_property
     def pooled(self) -> Pooled:
-        """Matches of all abnormal classes merged, and of all classes."""
-        return match_pooled(self.truth, self.found, self.abnormal)
+        """Matches on each level: abnormal, low and high grade, and any cell; classes merged."""
+        return match_pooled(self.truth, self.found, self.merged)
 
     @cached_property
     def reported(self) -> list[FieldCells]:
@@ -84,7 +85,12 @@ class Evidence:
     @cached_property
     def reported_pooled(self) -> Pooled:
         """`pooled` of what is reported."""
-        return match_pooled(self.truth, self.reported, self.abnormal)
+        return match_pooled(self.truth, self.reported, self.merged)
+
+    @property
+    def merged(self) -> dict[str, Sequence[int]]:
+        """Labels of each level that is judged as one class; see `merge_levels`."""
+        return merge_levels(self.classes, self.abnormal)
 
     @cached_property
     def mm2(self) -> NDArray[np.float64] | None:
@@ -155,9 +161,20 @@ def finite(value: float) -> float | None:
     return round(float(value), 4) + 0.0 if math.isfinite(value) else None
 
 
+def merge_levels(names: Sequence[str], abnormal: Sequence[bool]) -> dict[str, Sequence[int]]:
+    """Labels of each level that is judged as one class; see `pipeline.cells.classes`."""
+    levels = by_level(name_classes(names, abnormal))
+    every = {name: members.tolist() for name, members in pooled_classes(abnormal).items()}
+    return {ABNORMAL: every.pop(ABNORMAL), **levels, **every}
+
+
 def match_pooled(
-    truth: Sequence[FieldCells], found: Sequence[FieldCells], abnormal: Sequence[bool]
+    truth: Sequence[FieldCells],
+    found: Sequence[FieldCells],
+    merged: Mapping[str, Sequence[int] | NDArray[np.intp]],
 ) -> Pooled:
-    """Matches of all abnormal classes merged, and of all classes, an entry a field."""
-    groups = pooled_classes(abnormal).items()
-    return {name: match_fields(*pool(truth, found, members), 1, 0) for name, members in groups}
+    """Matches of classes that are merged, by the name of what they come to, an entry a field."""
+    return {
+        name: match_fields(*pool(truth, found, np.array(members, np.intp)), 1, 0)
+        for name, members in merged.items()
+    }

@@ -1,10 +1,9 @@
-"""What a model reports by chance, from its evidence on annotated fields, and into its card."""
+"""What a model reports by chance, from its evidence on annotated fields."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from configs import ConfigError
 from data.evaluation import FEW_UNITS, FieldCells, Mistakes, count_mistakes, expect
 from data.fields.fieldset import FieldSet
-from models.card import ZOO, FalseAlarms, ModelCard, save_card
+from models.card import FalseAlarms
 from models.config import DetectorConfig
 from pipeline.cells.classes import name_classes
 from pipeline.reports.expectation import LEVEL, describe_mistakes, rate_of
@@ -124,43 +123,3 @@ def false_alarm_figures(alarms: FalseAlarms) -> dict[str, Any]:
             "expected": [expected.low, expected.high],
         }
     return {"data": alarms.data, "unit": alarms.unit, "in_mm2": SHOWN_MM2, "groups": groups}
-
-
-def check_card_writable(folder: Path | None) -> None:
-    """Refuses to change a shipped model.
-
-    Raises:
-        ConfigError: it is one.
-    """
-    if folder is not None and folder.is_relative_to(ZOO):
-        raise ConfigError("--write-false-alarms: a shipped model stays as it is; copy its folder")
-
-
-def write_false_alarms(
-    card: ModelCard, folder: Path, alarms: FalseAlarms, looks: bool = False
-) -> ModelCard:
-    """Writes them into a model's sidecar.
-
-    Args:
-        card: of the model.
-        folder: likewise.
-        alarms: what is reported by chance.
-        looks: whether that was with the second look.
-
-    Returns:
-        The card as written.
-
-    Raises:
-        ConfigError: it can't be written.
-    """
-    if looks:
-        assert card.second_look is not None
-        look = card.second_look.model_copy(update={"false_alarms": alarms})
-        card = card.model_copy(update={"second_look": look})
-    else:
-        card = card.model_copy(update={"false_alarms": alarms})
-    try:
-        save_card(card, folder)
-    except OSError as error:
-        raise ConfigError(f"{folder}: can't be written: {error.strerror}") from error
-    return card

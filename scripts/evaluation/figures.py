@@ -19,10 +19,12 @@ from data.evaluation import (
     confusion_matrix,
     froc,
     join,
+    merge_matrix,
     reliability,
     shares,
 )
 from data.evaluation.bootstrap import resampled_froc, resampled_rates
+from pipeline.cells.classes import ABNORMAL, HIGH_GRADE, LOW_GRADE
 from scripts.evaluation.evidence import Draws, Evidence, finite
 from scripts.evaluation.precision import (
     CLASS_MEAN,
@@ -45,9 +47,10 @@ def compute_figures(evidence: Evidence, draws: Draws) -> Figures:
     """All figures; those that are not defined, as of a class without cells, are None.
 
     Returns:
-        ``fields``, ``cells``, ``mm2``, ``classes`` {name: …}, ``pooled`` {abnormal, any: …},
-        ``groups`` {frequent, common, rare: …}, ``group_rule``, ``map``, ``map50``, ``map75``,
-        ``mar``, ``confusion``, ``calibration``, ``intervals``. A figure's interval stands beside
+        ``fields``, ``cells``, ``mm2``, ``classes`` {name: …}, ``pooled`` {abnormal, low
+        grade, high grade, any: …}, ``groups`` {frequent, common, rare: …}, ``group_rule``,
+        ``map``, ``map50``, ``map75``, ``mar``, ``confusion``, ``confusion_levels`` {abnormal,
+        grade: …}, ``calibration``, ``intervals``. A figure's interval stands beside
         it under its name with ``_interval``.
     """
     rounds = ap50_rounds(evidence, draws.times)
@@ -63,7 +66,7 @@ def compute_figures(evidence: Evidence, draws: Draws) -> Figures:
         "group_rule": f"{LONG_TAIL_RULE}; counted on {training_cells(evidence)[1]}",
         **_means(classes, list(classes)),
         "map50_interval": draws.interval(rounds["means"][CLASS_MEAN]),
-        "confusion": _confusion(evidence),
+        **_confusion(evidence),
         "calibration": _calibration(evidence),
         "intervals": _how_drawn(draws),
     }
@@ -158,13 +161,42 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _confusion(evidence: Evidence) -> Figures:
+    """By class, and the same matches on the coarser levels."""
     matrix = confusion_matrix(evidence.truth, evidence.reported, len(evidence.classes))
+    by_class = {name: [label] for label, name in enumerate(evidence.classes)}
+    levels = {"abnormal": _normal_or_not(evidence), "grade": _grades(evidence)}
     return {
-        "rows": [*evidence.classes, FALSE_ALARMS],
-        "columns": [*evidence.classes, MISSED],
-        "counts": matrix.tolist(),
-        "shares": shares(matrix).round(4).tolist(),
+        "confusion": _matrix(matrix, by_class),
+        "confusion_levels": {name: _matrix(matrix, groups) for name, groups in levels.items()},
     }
+
+
+def _matrix(matrix: NDArray[np.int64], groups: Mapping[str, Sequence[int]]) -> Figures:
+    merged = merge_matrix(matrix, list(groups.values()))
+    return {
+        "rows": [*groups, FALSE_ALARMS],
+        "columns": [*groups, MISSED],
+        "counts": merged.tolist(),
+        "shares": shares(merged).round(4).tolist(),
+    }
+
+
+def _normal_or_not(evidence: Evidence) -> dict[str, Sequence[int]]:
+    normal = [label for label, flag in enumerate(evidence.abnormal) if not flag]
+    return _without_empty({"normal": normal, ABNORMAL: evidence.merged[ABNORMAL]})
+
+
+def _grades(evidence: Evidence) -> dict[str, Sequence[int]]:
+    """Normal, low grade, high grade, and what is abnormal and neither."""
+    grades = {g: evidence.merged.get(g, ()) for g in (LOW_GRADE, HIGH_GRADE)}
+    graded = {label for members in grades.values() for label in members}
+    ungraded = [label for label in evidence.merged[ABNORMAL] if label not in graded]
+    normal = _normal_or_not(evidence).get("normal", ())
+    return _without_empty({"normal": normal, **grades, "abnormal, of no grade": ungraded})
+
+
+def _without_empty(groups: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+    return {name: members for name, members in groups.items() if members}
 
 
 def _calibration(evidence: Evidence) -> Figures:

@@ -46,6 +46,10 @@ def _draw(evidence: Evidence, figures: Figures) -> dict[str, str]:
         "precision_recall": plots.draw_precision_recall(evidence, figures),
         "confusion": plots.draw_confusion(figures["confusion"]),
         "calibration": plots.draw_calibration(figures["calibration"]),
+        **{
+            f"confusion_{level}": plots.draw_confusion(matrix)
+            for level, matrix in figures["confusion_levels"].items()
+        },
     }
     for key in ("against", "second_look"):
         if key in figures:

@@ -13,15 +13,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from data.evaluation import FROC_RATES, Curve, join, trace
-from pipeline.cells.classes import class_colors, name_classes
+from pipeline.cells.classes import HIGH_GRADE, LOW_GRADE, class_colors, name_classes
 from scripts.evaluation.evidence import Evidence
 from scripts.evaluation.figures import NAMED, Figures
 from scripts.evaluation.svg import ACCENT, INK, LINE, MUTED, PAPER, STYLE, to_svg
 
 P = ParamSpec("P")
 
-POOLED = {"abnormal": ACCENT, "any": MUTED}
-TITLES = {"abnormal": "abnormal, merged", "any": "any cell", NAMED: "under its own name"}
+POOLED = {"abnormal": ACCENT, LOW_GRADE: "#c26a00", HIGH_GRADE: "#b3202a", "any": MUTED}
+TITLES = {
+    "abnormal": "abnormal, merged",
+    LOW_GRADE: "low grade",
+    HIGH_GRADE: "high grade",
+    "any": "any cell",
+    NAMED: "under its own name",
+}
+CALIBRATED = (NAMED, "abnormal", "any")
 
 
 def _drawn(draw: Callable[P, tuple[Figure, str]]) -> Callable[P, str]:
@@ -157,7 +164,7 @@ def _draw_cell(axis: Axes, row: int, column: int, count: int, share: float, corn
 
 @_drawn
 def draw_calibration(
-    calibration: Figures, names: Sequence[str] = (NAMED, *POOLED), right: str = "hits"
+    calibration: Figures, names: Sequence[str] = CALIBRATED, right: str = "hits"
 ) -> tuple[Figure, str]:
     """Reliability diagrams: the share of what is said that is right by its score."""
     figure = Figure(figsize=(2.3 * len(names), 2.7), layout="constrained")

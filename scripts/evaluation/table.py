@@ -38,6 +38,16 @@ def _table(title: str, *headings: str) -> Table:
     return table
 
 
+def level_table(levels: Figures) -> Table:
+    """What cells of each level are called, in shares; matched whatever the names."""
+    matrix = levels["grade"]
+    table = _table("Called, by grade", "", "cells", *matrix["columns"])
+    for name, counts, part in zip(matrix["rows"], matrix["counts"], matrix["shares"], strict=True):
+        row = [f"{share:.0%}" if sum(counts) else "–" for share in part]
+        table.add_row(name, str(sum(counts)), *row)
+    return table
+
+
 def false_alarm_table(alarms: Figures) -> Table:
     """How often what is no abnormal cell is reported as one."""
     area = f"in {alarms['in_mm2']:g} mm²"

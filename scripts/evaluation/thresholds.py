@@ -18,7 +18,7 @@ from data.evaluation import (
     threshold_for_sensitivity,
 )
 from models import DenseDetector, DetectorConfig, ModelCard
-from models.card import SIDECAR, ZOO, FalseAlarms, save_card
+from models.card import SIDECAR, ZOO, Accuracy, FalseAlarms, save_card
 from models.storage.graphs import copy_files
 from scripts.evaluation.evidence import Draws, Evidence
 from scripts.evaluation.figures import rates
@@ -202,6 +202,7 @@ def save_thresholds(
     detector: DenseDetector,
     chosen: Chosen,
     alarms: FalseAlarms | None,
+    accuracy: Accuracy | None,
     write: bool,
     copy: Path | None,
     looks: bool = False,
@@ -213,6 +214,7 @@ def save_thresholds(
         chosen: the thresholds.
         alarms: what is reported by chance with them, where that is known; what was known for the
             old ones holds no more.
+        accuracy: how well cells are found with them; likewise.
         write: whether the model's own sidecar is written.
         copy: a folder for a copy of the model.
         looks: whether they are of the scores after the second look.
@@ -225,7 +227,7 @@ def save_thresholds(
     """
     assert detector.card is not None
     assert detector.folder is not None
-    card = with_thresholds(detector.card, chosen, alarms, looks)
+    card = with_thresholds(detector.card, chosen, alarms, accuracy, looks)
     folders = [folder for folder in (detector.folder if write else None, copy) if folder]
     for folder in folders:
         try:
@@ -238,19 +240,21 @@ def save_thresholds(
 
 
 def with_thresholds(
-    card: ModelCard, chosen: Chosen, alarms: FalseAlarms | None, looks: bool
+    card: ModelCard,
+    chosen: Chosen,
+    alarms: FalseAlarms | None,
+    accuracy: Accuracy | None,
+    looks: bool,
 ) -> ModelCard:
     """A card with new thresholds, of the detector alone or after its second look."""
-    thresholds = dict(chosen.thresholds)
+    new: dict[str, Any] = {
+        "thresholds": dict(chosen.thresholds),
+        "false_alarms": alarms,
+        "accuracy": accuracy,
+    }
     if not looks:
-        new = {"thresholds": thresholds, "threshold_rule": chosen.rule, "false_alarms": alarms}
-        return card.model_copy(update=new)
+        return card.model_copy(update=new | {"threshold_rule": chosen.rule})
     assert card.second_look is not None
-    look = card.second_look.model_copy(
-        update={
-            "thresholds": thresholds,
-            "false_alarms": alarms,
-            "training": card.second_look.training | {"threshold_rule": chosen.rule},
-        }
-    )
+    new["training"] = card.second_look.training | {"threshold_rule": chosen.rule}
+    look = card.second_look.model_copy(update=new)
     return card.model_copy(update={"second_look": look})

@@ -26,6 +26,7 @@ from data.crops.grades import (
 )
 from data.crops.sampling import CropSettings
 from data.fields.fieldset import FieldSet
+from data.fields.images import FieldImages
 from models.grader import GraderConfig
 from scripts.slides import images_of
 from scripts.training.loop import LoopSettings
@@ -256,6 +257,12 @@ class GradesData(RunData):
         if "index" in samples[0][1]:
             return samples[0][0], [samples[0][1]]
         return collate_grades(samples)
+
+
+def whole_fields(fields: FieldSet, images: FieldImages, mpp: float) -> DataLoader[Sample]:
+    """Fields to judge a detector of this scale by, one a batch; of small size, or cut."""
+    whole = WholeFieldDataset(fields, images, mpp)
+    return DataLoader(whole, batch_size=1, collate_fn=collate, generator=torch.Generator())
 
 
 def _leave_interrupts_alone(_: int) -> None:

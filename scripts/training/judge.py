@@ -36,6 +36,7 @@ class Judge:
     Attributes:
         metrics: of the last validation, by name.
         truth, found: its cells, an entry a field.
+        fields: which field each entry is, where targets tell; unreadable ones have none.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -43,14 +44,28 @@ class Judge:
         self.metrics: dict[str, float] = {}
         self.truth: list[FieldCells] = []
         self.found: list[FieldCells] = []
+        self.fields: list[int] = []
 
     def __call__(self, truth: Targets, found: Targets) -> dict[str, float]:
         """See `data.evaluation.field_metrics`."""
         self.truth = [to_cells(target) for target in truth]
         self.found = [to_cells(target) for target in found]
+        self.fields = [int(target["field"]) for target in truth if "field" in target]
         classes, abnormal = self.config.classes, self.config.is_abnormal
         self.metrics = field_metrics(self.truth, self.found, classes, abnormal)
         return self.metrics
+
+    def figures_on(self, fields: Sequence[int]) -> dict[str, float]:
+        """The metrics on some of the fields of the last validation, NaN where nothing defines them.
+
+        Args:
+            fields: their indices.
+        """
+        wanted = set(fields)
+        rows = [row for row, field in enumerate(self.fields) if field in wanted]
+        truth, found = ([cells[row] for row in rows] for cells in (self.truth, self.found))
+        with warnings.catch_warnings(action="ignore"):  # means of nothing
+            return field_metrics(truth, found, self.config.classes, self.config.is_abnormal)
 
     def thresholds(self) -> dict[str, float]:
         """For each class the score that `THRESHOLD_RULE` gives."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -15,8 +18,10 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from rich.console import Console
 
 from configs import ConfigError, StrictModel
+from data.crops.sampling import source_shares
 from data.evaluation import save_cells
-from data.fields.fieldset import FieldSet, widest_cell
+from data.fields.fieldset import FieldSet, of_source, widest_cell
+from data.fields.scarcity import with_class_doubts
 from models import (
     DetectorConfig,
     ModelCard,
@@ -32,26 +37,27 @@ from models.learning.distillation import DistillationSettings, Imitation, check_
 from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.resuming import Tell
 from pipeline.reports.report import software_versions
+from scripts.slides import images_of
 from scripts.telling import tell_doubts
 from scripts.training.failures import explained
-from scripts.training.feeding import FieldsData
+from scripts.training.feeding import FieldsData, whole_fields
 from scripts.training.judge import THRESHOLD_RULE, Judge, check_monitor
 from scripts.training.loggers import log_settings
 from scripts.training.loop import BEST, LoopSettings, make_trainer
+from scripts.training.outcome import facts_on, false_alarms_of, judge_fields, source_facts
 from scripts.training.plots import draw_balance, read_balance
+from scripts.training.provenance import (
+    CardSettings,
+    ParentFacts,
+    SourceFacts,
+    describe_parents,
+    describe_source,
+    in_words,
+    model_name,
+    provenance_doubts,
+)
 from scripts.training.resumed import changed_settings, flatten
 from scripts.training.sources import DataSettings, RunFields, read_sources
-
-
-class CardSettings(StrictModel):
-    """What the trained model's card says beside the figures."""
-
-    name: str = "untitled"
-    summary: str = ""
-    data: str = ""
-    attribution: str = ""
-    limits: str = "Research use only; not for clinical use."
-    licence: str = ""
 
 
 class TrainSettings(StrictModel):
@@ -69,6 +75,36 @@ class TrainSettings(StrictModel):
     card: CardSettings = CardSettings()
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a run's model is, and what it is made of."""
+
+    name: str
+    sources: tuple[SourceFacts, ...]
+    parents: tuple[ParentFacts, ...]
+
+    @classmethod
+    def by(cls, settings: TrainSettings, out: Path, fields: RunFields) -> _Made:
+        distillation = settings.distillation
+        sources = (
+            *_described("train", settings.data, fields.train),
+            *_described("val", settings.data, fields.val),
+        )
+        teacher = distillation.teacher if distillation else None
+        parents = describe_parents(settings.model.backbone_weights, teacher)
+        return cls(model_name(settings.card, out), sources, tuple(parents))
+
+
+def _described(
+    part: Literal["train", "val"], data: DataSettings, fields: FieldSet
+) -> Iterator[SourceFacts]:
+    """Each source of a part, but for what is held out."""
+    for source in data.train if part == "train" else data.val:
+        if source.called != data.hold_out:
+            own = [fields.fields[index] for index in of_source(fields, source.called)]
+            yield describe_source(part, source, replace(fields, fields=tuple(own)))
+
+
 def run_training(
     settings: TrainSettings, out: Path, checkpoint: Path | None, console: Console
 ) -> ModelCard:
@@ -76,7 +112,8 @@ def run_training(
 
     Beside it: ``config.yaml`` (all settings), ``metrics.csv`` (a row a validation),
     ``gradients.csv`` and ``gradients.png`` (how the loss pulls each class), ``validation.npz``
-    (what the best epoch found on the validation fields; see `data.evaluation.load_cells`).
+    (what the best epoch found on the validation fields; see `data.evaluation.load_cells`). The
+    card tells false alarms on the validation fields, and figures by source where there are several.
 
     Args:
         settings: of the run; written to ``out/config.yaml``.
@@ -89,10 +126,12 @@ def run_training(
         CytoLibraError: the run failed, for a reason with a remedy.
         KeyboardInterrupt: the run was stopped; ``--resume`` goes on with it.
     """
-    train_fields, val_fields = read_fields(settings)
+    fields = read_run_fields(settings)
+    train_fields, val_fields = fields.train, fields.val
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings.model_copy(update={"model": model})
     check_monitor(model, settings.loop.monitor)
+    made = _Made.by(settings, out, fields)
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(settings.model)
     judge = Judge(detector.config)
@@ -107,7 +146,7 @@ def run_training(
         watchers.append(balance)
     with explained(settings.loop, settings.data.crops.size) as running:
         trainer = running.trainer = make_trainer(
-            settings.loop, out, watchers, settings.card.name, tell, learner.in_parts
+            settings.loop, out, watchers, made.name, tell, learner.in_parts
         )
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
         if checkpoint is not None:
@@ -115,16 +154,22 @@ def run_training(
         if trainer.is_global_zero:
             write_settings(settings, out)
             log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
-            _tell_start(settings, train_fields, val_fields, trainer, tell)
+            _tell_start(settings, fields, trainer, tell)
+            licence = settings.card.licence
+            for doubt in provenance_doubts(made.name, licence, made.sources, made.parents):
+                tell(f"warning: {doubt}")
         with closing(make_data(settings, train_fields, val_fields)) as data:
             trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
             # The callback keeps the moving average as the checkpoint's weights.
             best = torch.load(out / BEST, map_location="cpu", weights_only=False)
             learner.load_state_dict(best["state_dict"])
             trainer.validate(learner, datamodule=data, verbose=False)
-    card = _make_card(settings, train_fields, judge)
-    if not trainer.is_global_zero:
-        return card
+        card = _make_card(settings, made, train_fields, judge)
+        if not trainer.is_global_zero:
+            return card
+        if fields.held_out is not None:
+            card = _with_held_out(card, settings, fields.held_out, detector, trainer, tell)
+    card = _with_validation(_with_false_alarms(card, judge, val_fields, tell), fields, judge)
     save_cells(out / "validation.npz", judge.truth, judge.found)
     if imitation is None:
         draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
@@ -178,7 +223,10 @@ def read_run_fields(settings: TrainSettings) -> RunFields:
             f"data.train: none of its {len(fields.train.fields)} fields has a cell to learn from; "
             "look at it with cytolibra data stats"
         )
-    return fields
+    train, val = fields.train, with_class_doubts(fields.val, "judge by")
+    if settings.distillation is None:
+        train = with_class_doubts(train, "learn from")
+    return replace(fields, train=train, val=val)
 
 
 def write_settings(settings: StrictModel, out: Path) -> None:
@@ -194,15 +242,19 @@ def tell_changes(settings: StrictModel, out: Path, tell: Tell) -> None:
         tell(f"goes on with other settings than it began with: {changes}")
 
 
-def _tell_start(
-    settings: TrainSettings, train: FieldSet, val: FieldSet, trainer: Trainer, tell: Tell
-) -> None:
+def _tell_start(settings: TrainSettings, fields: RunFields, trainer: Trainer, tell: Tell) -> None:
     """What is trained on what, where, and with which software."""
     tell_machine(trainer, settings.loop.seed, tell)
-    tell(_describe(settings, train, val))
-    for note in (*train.notes, *val.notes):
+    tell(_describe(settings, fields.train, fields.val))
+    shares = source_shares(fields.train, settings.data.crops.source_power)
+    if len(shares) > 1:
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        tell(f"crops by source, about: {told}")
+    if fields.held_out is not None:
+        tell(f"held out: {settings.data.hold_out}, {len(fields.held_out.fields)} fields")
+    for note in (*fields.train.notes, *fields.val.notes):
         tell(note)
-    tell_doubts(train, val)
+    tell_doubts(*fields.all_sets)
 
 
 def tell_machine(trainer: Trainer, seed: int, tell: Tell) -> None:
@@ -224,19 +276,63 @@ def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:
     )
 
 
-def _make_card(settings: TrainSettings, train: FieldSet, judge: Judge) -> ModelCard:
+def _with_false_alarms(card: ModelCard, judge: Judge, val: FieldSet, tell: Tell) -> ModelCard:
+    """The card with the false alarms on the validation fields; says why where they can't tell."""
+    try:
+        alarms = false_alarms_of(judge, val, card.thresholds)
+    except ConfigError as error:
+        why = str(error).removeprefix("false alarms: ")
+        tell(f"the card tells no false alarms: {why}; evaluate --write-false-alarms adds them")
+        return card
+    return card.model_copy(update={"false_alarms": alarms})
+
+
+def _with_validation(card: ModelCard, fields: RunFields, judge: Judge) -> ModelCard:
+    """The card with the figures of each source of validation fields, where there are several."""
+    validation = source_facts(judge, fields.val)
+    told: dict[str, Any] = {"validation": validation} if validation else {}
+    return card.model_copy(update={"training": card.training | told})
+
+
+def _with_held_out(
+    card: ModelCard,
+    settings: TrainSettings,
+    held_out: FieldSet,
+    detector: DenseDetector,
+    trainer: Trainer,
+    tell: Tell,
+) -> ModelCard:
+    """The card with the figures on the sources that are held out."""
+    loader = whole_fields(held_out, images_of(held_out), settings.data.mpp)
+    judge, unreadable = judge_fields(detector, loader, trainer)
+    if unreadable:
+        tell(f"{settings.data.hold_out}, which is held out: {unreadable} fields can't be read")
+    facts = facts_on(judge, held_out, range(len(held_out.fields)))
+    told = {"held_out": {"name": settings.data.hold_out} | facts}
+    return card.model_copy(update={"training": card.training | told})
+
+
+def _summary(settings: TrainSettings) -> str:
+    model = settings.model
+    taught = " by a teacher" if settings.distillation else f" with {model.loss.name}"
+    return f"{model.name} on {model.backbone} at {settings.data.mpp:g} µm/px, trained{taught}"
+
+
+def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Judge) -> ModelCard:
     card = settings.card
     return ModelCard(
-        name=card.name,
-        summary=card.summary,
+        name=made.name,
+        summary=card.summary or _summary(settings),
         detector=settings.model.model_copy(update={"backbone_weights": None}),
         mpp=settings.data.mpp,
         widest_cell=round(widest_cell(train) or DEFAULT_WIDEST_CELL, 1),
         thresholds=judge.thresholds(),
         threshold_rule=THRESHOLD_RULE,
         training={
-            "data": card.data,
+            "data": card.data or in_words(made.sources),
             "attribution": card.attribution,
+            "sources": [one.model_dump(mode="json") for one in made.sources],
+            "parents": [one.model_dump(mode="json") for one in made.parents],
             "cells": dict(zip(train.classes, train.class_counts(), strict=True)),
             "fields": len(train.fields),
             "settings": settings.model_dump(

@@ -33,12 +33,15 @@ class FieldSource(AnnotationSettings):
     Attributes:
         annotations: what cytolibra convert reads.
         images: where the slides or images are.
-        split: a file of ``cytolibra data split``; with it one source serves for all parts.
+        split: a file of ``cytolibra data split``, or a published split by its name, such as
+            cric-400; with it one source serves for all parts.
         part: of the split.
         name: what it is called beside others, in ``hold_out``, figures and card; by default what
             the file or folder of its annotations is called, without the ending.
         weight: how much more often than others a source to learn from is drawn from; see
             `CropSettings.source_power`.
+        licence: of the images, for the card; by default what a COCO file states.
+        attribution: whom the card names for them.
     """
 
     annotations: Path
@@ -47,6 +50,8 @@ class FieldSource(AnnotationSettings):
     part: str = ""
     name: str = ""
     weight: float = Field(1.0, gt=0)
+    licence: str = ""
+    attribution: str = ""
 
     @model_validator(mode="after")
     def _a_split_has_parts(self) -> FieldSource:
@@ -144,6 +149,11 @@ class RunFields:
     train: FieldSet
     val: FieldSet
     held_out: FieldSet | None = None
+
+    @property
+    def all_sets(self) -> tuple[FieldSet, ...]:
+        """All of them that there are."""
+        return tuple(one for one in (self.train, self.val, self.held_out) if one is not None)
 
 
 def read_sources(data: DataSettings, classes: tuple[str, ...]) -> RunFields:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from configs import Doubt
-from configs.codes import ANNOTATIONS, BATCHES, REFUSALS, SLIDES, WARNINGS
+from configs.codes import ANNOTATIONS, BATCHES, REFUSALS, SLIDES, TRAINING, WARNINGS
 from configs.doubts import PAGE, page
 from pipeline.errors import SlideError
 
@@ -17,7 +17,7 @@ def test_the_page_is_what_the_codes_say():
 
 
 def test_every_code_is_told_once_and_says_what_to_do():
-    assert len(WARNINGS) == len(SLIDES) + len(BATCHES) + len(ANNOTATIONS)
+    assert len(WARNINGS) == len(SLIDES) + len(BATCHES) + len(TRAINING) + len(ANNOTATIONS)
     assert not WARNINGS.keys() & REFUSALS.keys()
     for code, entry in {**WARNINGS, **REFUSALS}.items():
         assert code == code.lower()

@@ -14,7 +14,12 @@ from scripts.training.grader_settings import GraderTrainSettings
 from scripts.training.run import TrainSettings
 
 PRESETS = sorted(Path(configs.__file__).parent.rglob("*.yaml"))
-KINDS = {"compare": ComparisonSettings, "train": TrainSettings, "screen": ScreenSettings}
+KINDS = {
+    "compare": ComparisonSettings,
+    "release": TrainSettings,
+    "train": TrainSettings,
+    "screen": ScreenSettings,
+}
 
 
 def kind_of(path):

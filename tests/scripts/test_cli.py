@@ -186,6 +186,28 @@ def test_the_runtime_is_chosen_told_and_part_of_the_recipe(screen: Call, tmp_pat
     assert "1 done before" in screen("--set", "runtime.name=torch", *exact).stdout
 
 
+def test_a_batch_that_screens_nothing_loads_no_network(
+    screen: Call, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.batch import engines
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a network was loaded")
+
+    exact = ("--precision", "fp32")
+    assert screen(*exact).exit_code == 0
+    monkeypatch.setattr(engines, "TileDetector", refuse)
+    again = screen(*exact)
+    assert again.exit_code == 0
+    assert "1 done before" in again.stdout
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    assert_one_line(screen(empty), "no slide found")
+    assert_one_line(screen(*exact, "--rule", tmp_path / "none.json"), "none.json")
+    (slides / "good.png").write_bytes((slides / "good.png").read_bytes() + b" ")
+    assert isinstance(screen(*exact).exception, AssertionError)
+
+
 def test_without_openvino_torch_screens_and_says_so(
     screen: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

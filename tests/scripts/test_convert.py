@@ -107,6 +107,27 @@ def test_classes_are_renamed_one_by_one_or_by_a_table(images, tmp_path):
         assert "left out 1 shapes whose class is mapped to drop" in result.output
 
 
+def test_a_table_may_rename_some_names_and_leave_the_rest(images, tmp_path):
+    path, out = write_labelme(tmp_path, NAME), tmp_path / "out.json"
+    result = call(path, "--images", images, "--out", out, "--classes", "HSIL=high")
+    assert result.exit_code == 0, result.output
+    names = [category["name"] for category in json.loads(out.read_text())["categories"]]
+    assert names == ["ASC-US – fraglich", "high", "NILM"]
+    told = "classes that the table doesn't name stay as they are: ASC-US – fraglich, NILM"
+    assert told in result.stdout
+    assert result.stderr == ""
+
+
+def test_a_slip_in_the_table_is_told(images, tmp_path):
+    path, out = write_labelme(tmp_path, NAME), tmp_path / "out.json"
+    there = [path, "--images", images, "--out", out, "--classes", "HSLI=high"]
+    result = call(*there)
+    assert result.stderr == (
+        "warning: nothing is called HSLI, which the table of classes renames [classes-unused]\n"
+    )
+    assert call(*there, "--strict").exit_code == 2
+
+
 def fails(*arguments):
     """Calls the command as a user would, and returns the one line that it says."""
     result = call(*arguments)
@@ -128,7 +149,6 @@ def test_wrong_calls_are_told_in_one_line(images, tmp_path):
         ([path, *there, "--format", "voc"], "no annotations of the format voc"),
         ([path, *there, "--classes", "HSIL"], "expected OLD=NEW"),
         ([path, *there, "--classes", tmp_path / "no.yaml"], "no.yaml"),
-        ([path, *there, "--classes", "HSIL=high"], "ASC-US – fraglich (1), NILM (1) are not among"),
         ([path, *there, "--mpp", "90"], "mpp = 90"),
         ([path, "--images", images, "--out", path], "is what is to be converted"),
         ([path, "--images", images, "--out", path / "a"], "can't be written"),

@@ -133,6 +133,16 @@ def test_thresholds_go_into_a_copy_and_a_better_model_is_told(model, known, tmp_
         assert against["pooled"]["any"]["difference"] == 0
 
 
+def test_a_part_of_a_split_is_judged(model, coco, tmp_path):
+    split = tmp_path / "split.csv"
+    split.write_text("part,image\ntrain,1.png\ntest,2.png\ntest,3.png\n")
+    told = call(model, coco, "--out", tmp_path, "--split", split, "--part", "test")
+    assert json.loads((tmp_path / "metrics.json").read_text())["classes"]["NILM"]["cells"] == 0
+    assert "split.csv gives 2 images to test, of which 1 are not there, such as 3.png" in told
+    told = call(model, coco, "--out", tmp_path, "--split", split, code=2)
+    assert "--split, a file or name, and --part, one of its parts, go together" in told
+
+
 def test_what_is_out_of_reach_costs_nobody_the_figures(model, coco, tmp_path):
     output = call(model, coco, "--out", tmp_path, "--at-precision", "HSIL=1", code=2)
     assert "error: --at-precision, HSIL: a precision of 1 is out of reach" in output

@@ -14,15 +14,16 @@
   }
 
   function showCloseup(cell) {
-    const { cell: number, meaning, score, x, y } = cell.dataset;
+    const { cell: number, meaning, score, x, y, why } = cell.dataset;
     const list = document.createElement("dl");
     term(list, "Class", cell.dataset.class);
     if (meaning) term(list, "Meaning", meaning);
     term(list, "Score", score);
+    if (why) term(list, "Carries", `the suggestion “${why}”`);
     term(list, "Centre", `x ${x}, y ${y} (level-0 pixels)`);
     term(list, "Id in cells.csv", number);
     const picture = cell.querySelector(".picture").cloneNode(true);
-    picture.style.cssText = cell.closest(".group").style.cssText;
+    picture.style.cssText = cell.style.cssText;
     panel.replaceChildren(picture, list);
     panel.hidden = false;
   }

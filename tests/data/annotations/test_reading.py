@@ -144,7 +144,7 @@ def test_crowds_are_written_for_every_class_and_read_once(folder):
     [
         ({}, None, {"HSIL": "HSIL", "Ignore*": "ignore", "ROI": "region", "unclassified": None}),
         ({}, ("HSIL", "ROI"), {"HSIL": "HSIL", "hsil": None, "ROI": "ROI", "region": "region"}),
-        ({"HSIL (CIN2)": "HSIL"}, None, {"HSIL (CIN2)": "HSIL", "HSIL": "HSIL", "CIN2": None}),
+        ({"HSIL (CIN2)": "HSIL"}, None, {"HSIL (CIN2)": "HSIL", "HSIL": "HSIL", "CIN2": "CIN2"}),
         ({"HSIL (CIN2)": "HSIL"}, ("NILM",), {"HSIL (CIN2)": None, "NILM": "NILM"}),
         ({"a": "drop", "b": "region", "c": "ignore"}, ("N",), {"a": "drop", "b": "region"}),
         ({"unclassified": "HSIL"}, None, {"unclassified": "HSIL", "ignore": "ignore"}),

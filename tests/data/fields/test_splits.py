@@ -1,5 +1,10 @@
 """Splits: whole groups, every class shared out, and nothing on both sides."""
 
+import csv
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+
 import numpy as np
 import pytest
 from annotatedfields import field
@@ -8,7 +13,15 @@ from hypothesis import strategies as st
 
 from configs import ConfigError
 from data.fields.fieldset import FieldSet
-from data.fields.splits import check_leaks, save_split, split_fields, stratify, take_part
+from data.fields.splits import (
+    PUBLISHED,
+    check_leaks,
+    find_split,
+    save_split,
+    split_fields,
+    stratify,
+    take_part,
+)
 
 CLASSES = ("NILM", "HSIL")
 
@@ -98,3 +111,52 @@ def test_an_image_under_another_name_is_a_leak(tmp_path):
         check_leaks(train, set_of(field(tmp_path / "b.png")))
     with pytest.raises(ConfigError, match=r"a.png: is in data.train and in data.val"):
         check_leaks(train, train)
+
+
+def test_a_published_split_is_found_by_its_name(tmp_path, monkeypatch):
+    assert find_split(Path("cric-400")).read_text().startswith("part,image,")
+    with pytest.raises(ConfigError, match=r"split cric-500: no such file.*; there is cric-400"):
+        find_split(Path("cric-500"))
+    monkeypatch.chdir(tmp_path)
+    Path("cric-400").write_text("part,image\nmine,a.png\n")
+    assert find_split(Path("cric-400")) == Path("cric-400")  # what lies there is meant
+
+
+def test_the_split_of_cric_keeps_neighbours_together():
+    rows = list(csv.DictReader((PUBLISHED / "cric-400.csv").open()))
+    assert Counter(row["part"] for row in rows) == {"train": 253, "val": 48, "test": 99}
+    assert len({row["image"] for row in rows}) == 400
+    parts = defaultdict(set)
+    for row in rows:
+        parts[row["block"]].add(row["part"])
+    assert len(parts) == 134
+    assert all(len(one) == 1 for one in parts.values())
+    assert sum(int(row["cells"]) for row in rows) == 11534  # as the paper counts them
+
+
+def test_the_split_of_cric_agrees_with_the_fields_that_are_here(shared):
+    part_of = {
+        int(row["image_id"]): row for row in csv.DictReader((PUBLISHED / "cric-400.csv").open())
+    }
+    for name, part in [("train", "train"), ("extra", "train"), ("val", "val")]:
+        content = json.loads((shared / "cric" / f"{name}.json").read_text())
+        cells = Counter(one["image_id"] for one in content["annotations"])
+        for image in content["images"]:
+            row = part_of[image["id"]]
+            assert (row["part"], int(row["cells"])) == (part, cells[image["id"]])
+
+
+def test_a_part_that_is_not_whole_is_told(tmp_path):
+    (tmp_path / "split.csv").write_text("part,image\nx,0.png\nx,1.png\nx,2.png\ny,3.png\n")
+    taken = take_part(set_of(field("1.png"), field("3.png")), tmp_path / "split.csv", "x")
+    assert [f.image.name for f in taken.fields] == ["1.png"]
+    assert [doubt.code for doubt in taken.doubts] == ["split-incomplete"]
+    assert "gives 3 images to x, of which 2 are not there, such as 0.png" in taken.doubts[0].text
+    with pytest.raises(ConfigError, match="none of the images that it gives to x is there"):
+        take_part(set_of(field("3.png")), tmp_path / "split.csv", "x")
+
+
+def test_a_split_with_an_image_in_two_parts_is_refused(tmp_path):
+    (tmp_path / "split.csv").write_text("part,image\nx,0.png\ny,0.png\n")
+    with pytest.raises(ConfigError, match=r"line 3: 0\.png is in two parts"):
+        take_part(set_of(field("0.png")), tmp_path / "split.csv", "x")

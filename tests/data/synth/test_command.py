@@ -108,6 +108,15 @@ def test_what_is_odd_about_the_fields_is_told(tmp_path):
     assert "[crowds-ignored]" in result.stderr
 
 
+def test_so_many_cells_are_drawn(tmp_path):
+    """About so many on each slide, whatever its deposit's area; the truth tells how many."""
+    arguments = ["--size", "2000x1600", "--mpp", "0.5", "--kind", "liquid", "--abnormal", "0"]
+    assert call("--out", tmp_path, *arguments, "--cells", "200", "--slides", "2").exit_code == 0
+    for name in ("slide-001", "slide-002"):
+        content = json.loads((tmp_path / f"{name}.truth.json").read_text())
+        assert len(content["annotations"]) == pytest.approx(200, rel=0.35)
+
+
 def test_fields_fill_every_slide(tmp_path):
     fields = write_fields(tmp_path)
     arguments = ["--fields", fields, "--images", tmp_path, "--fill", "--size", "1600x1200"]
@@ -129,6 +138,9 @@ def test_fields_fill_every_slide(tmp_path):
         (["--slides", "0"], "--slides 0 is out of range"),
         (["--seed", "-1"], "--seed -1 is out of range"),
         (["--cells-per-mm2", "1e9"], "--cells-per-mm2 1000000000.0 is out of range"),
+        (["--cells", "-1"], "--cells -1 is out of range"),
+        (["--cells", "9", "--fields", "x.json"], "--cells is of drawn cells"),
+        (["--cells", "9999", "--size", "1000x1000"], "has room for [0-9]+; ask for fewer"),
         (["--abnormal", "1.5"], "--abnormal 1.5: expected a share"),
         (["--abnormal", "many"], "--abnormal many: expected a share"),
         (["--abnormal", "1000000000"], "--abnormal 1000000000 is out of range"),

@@ -20,7 +20,7 @@ from pipeline.flow import work_ahead
 from pipeline.network import openvino_runtime, runtimes
 from pipeline.network import precision as precisions
 from pipeline.network.detector import RuntimeSettings, TileDetector
-from pipeline.network.openvino_runtime import OpenVINORuntime, cache_folder
+from pipeline.network.openvino_runtime import OpenVINORuntime
 from pipeline.network.precision import MOST_AP_COST, find_precision
 from pipeline.network.runtimes import MOST_LANES
 from pipeline.network.torch_runtime import TorchRuntime
@@ -271,20 +271,6 @@ def test_signals_come_through_when_networks_have_come_and_gone():
     env = os.environ | {"PYTHONPATH": f"{REPO}{os.pathsep}{REPO / 'tests'}"}
     ended = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "heard\n")
-
-
-def test_without_a_place_for_the_cache_nothing_is_kept(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("CYTOLIBRA_CACHE", str(tmp_path / "file"))
-    assert cache_folder() is None
-    assert openvino(lively()).name == "openvino"
-
-
-def test_the_cache_lies_in_the_user_s_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.delenv("CYTOLIBRA_CACHE")
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "cytolibra" / "openvino"
 
 
 def test_threads_are_as_many_as_asked_for_and_not_pinned():

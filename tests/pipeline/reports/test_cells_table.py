@@ -5,16 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import CLASSES, MODEL, make_cells, make_report, scored
+from fakes import CLASSES, MODEL, make_alarms, make_cells, make_report, scored
 
 from configs import ConfigError
 from pipeline.cells.classes import CellClass, abnormal_scores
 from pipeline.geometry import Detections
-from pipeline.reports.cells_table import CELL_COLUMNS, read_cells, score_columns, write_cells
+from pipeline.reports.cells_table import (
+    CELL_COLUMNS,
+    LEVEL_COLUMNS,
+    read_cells,
+    score_columns,
+    write_cells,
+)
 
 HEAD = (
     "id,class,abnormal,score,x_min,y_min,x_max,y_max,x_center,y_center,x_um,y_um,score_abnormal,"
-    "score_NILM,score_ASC-US,score_LSIL,score_ASC-H,score_HSIL,score_SCC\n"
+    "score_NILM,score_ASC-US,score_LSIL,score_ASC-H,score_HSIL,score_SCC,"
+    "grade,score_low_grade,score_high_grade,carries_suggestion\n"
 )
 
 PAIR = scored(
@@ -27,6 +34,7 @@ PAIR = scored(
 
 def written(folder: Path, cells: Detections | None = None, **settings) -> Path:
     path = folder / "cells.csv"
+    settings = {"alarms": make_alarms(per_mm2=0.001)} | settings
     with path.open("w", encoding="utf-8", newline="") as stream:
         write_cells(stream, make_report(cells=cells, **settings))
     return path
@@ -45,15 +53,19 @@ def model_of(*names: str):
 def test_the_contract_s_columns_then_the_scores_with_fixed_decimals(tmp_path: Path) -> None:
     assert written(tmp_path, PAIR).read_bytes().decode("utf-8") == HEAD + (
         "1,HSIL,true,0.5000,10.00,20.00,30.00,50.50,20.00,35.25,5.00,8.81,0.5000,"
-        "0.4000,0.1000,0.2000,0.3000,0.5000,0.0000\n"
+        "0.4000,0.1000,0.2000,0.3000,0.5000,0.0000,high grade,0.2000,0.5000,true\n"
         "2,NILM,false,0.9000,1.00,2.00,3.00,4.00,2.00,3.00,0.50,0.75,0.1500,"
-        "0.9000,0.0500,0.1500,0.0000,0.1250,0.0100\n"
+        "0.9000,0.0500,0.1500,0.0000,0.1250,0.0100,,0.1500,0.1250,false\n"
     )
 
 
 def test_scores_that_nobody_knows_are_empty(tmp_path: Path) -> None:
     path = written(tmp_path, Detections(PAIR.boxes, PAIR.scores, PAIR.labels))
-    assert path.read_text(encoding="utf-8").splitlines()[1].endswith(",5.00,8.81" + "," * 7)
+    assert (
+        path.read_text(encoding="utf-8")
+        .splitlines()[1]
+        .endswith(",5.00,8.81" + "," * 8 + "high grade,,,true")
+    )
     back = read_cells(path, CLASSES)
     assert back.class_scores is None
     np.testing.assert_array_equal(back.labels, PAIR.labels)
@@ -62,7 +74,7 @@ def test_scores_that_nobody_knows_are_empty(tmp_path: Path) -> None:
 def test_rows_of_many_cells_are_numbered_through(tmp_path: Path) -> None:
     rows = rows_of(written(tmp_path, make_cells(10_003)))
     assert [int(row["id"]) for row in rows] == list(range(1, 10_004))
-    assert tuple(rows[0]) == (*CELL_COLUMNS, *score_columns(CLASSES))
+    assert tuple(rows[0]) == (*CELL_COLUMNS, *score_columns(CLASSES), *LEVEL_COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +109,7 @@ def test_a_class_that_a_spreadsheet_would_run_is_defused(tmp_path: Path, start: 
     rows = rows_of(path)
     assert [row["class"] for row in rows] == [f"'{name}"] * 2
     assert read_cells(path, model_of(name).classes).labels.tolist() == [0, 0]
-    assert tuple(rows[0]) == (*CELL_COLUMNS, f"score_{name}")
+    assert tuple(rows[0]) == (*CELL_COLUMNS, f"score_{name}", *LEVEL_COLUMNS)
 
 
 def test_a_class_of_that_name_does_not_hide_the_column_of_all(tmp_path: Path) -> None:
@@ -106,6 +118,25 @@ def test_a_class_of_that_name_does_not_hide_the_column_of_all(tmp_path: Path) ->
     cells = Detections(cells.boxes, cells.scores, np.array([2]), cells.class_scores)
     (row,) = rows_of(written(tmp_path, cells, model=model))
     assert (row["score_abnormal"], row["score_class_abnormal"]) == ("0.7000", "0.2000")
+
+
+def test_a_class_of_a_level_s_name_does_not_hide_the_level(tmp_path: Path) -> None:
+    model = model_of("NILM", "low_grade", "LSIL")
+    cells = Detections(PAIR.boxes[:1], PAIR.scores[:1], np.array([2]))
+    (row,) = rows_of(written(tmp_path, scored(cells, np.float32([[0.1, 0.2, 0.7]])), model=model))
+    assert (row["score_low_grade"], row["score_class_low_grade"]) == ("0.7000", "0.2000")
+    assert (row["grade"], row["score_high_grade"]) == ("low grade", "0.0000")
+
+
+def test_a_cell_of_no_grade_has_none(tmp_path: Path) -> None:
+    model = model_of("NILM", "AGC", "HSIL")
+    cells = Detections(np.repeat(PAIR.boxes, [2, 1], axis=0), np.float32([0.5] * 3), np.arange(3))
+    rows = rows_of(written(tmp_path, cells, model=model))
+    assert {row["class"]: row["grade"] for row in rows} == {
+        "NILM": "",
+        "AGC": "",
+        "HSIL": "high grade",
+    }
 
 
 def test_names_that_are_not_ascii_come_with_the_mark_that_excel_needs(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import CLASSES, MODEL, make_cells, make_report
+from fakes import CLASSES, MODEL, make_accuracy, make_alarms, make_cells, make_report
 from PIL import Image
 
 from pipeline.cells.classes import CellClass
@@ -16,6 +16,7 @@ from pipeline.reports.pages import render_report, render_summary
 from pipeline.reports.pictures import Pictures, choose_gallery, take_pictures
 from pipeline.reports.report import NOTICE, SlideReport, most_suspicious_first
 from pipeline.reports.summary import SummaryRow, summary_table
+from pipeline.reports.triage import carriers
 from pipeline.slides.slide import open_slide
 
 EVIL = '<script>alert("x")</script>&\'"></title><img src=x onerror=alert(1)>'
@@ -110,6 +111,51 @@ def test_a_common_mild_class_does_not_crowd_out_a_rare_severe_one() -> None:
     assert 500 in choose_gallery(cells, CLASSES, 60)
 
 
+def test_those_that_carry_the_suggestion_come_first_and_leave_the_others_a_third() -> None:
+    labels = np.array([2] * 100 + [1] * 100 + [4] * 3 + [0] * 5)
+    cells = Detections(np.zeros((208, 4)), np.linspace(0.9, 0.4, 208), labels)
+    first = np.arange(100, 200)
+    chosen = choose_gallery(cells, CLASSES, 60, first).tolist()
+    assert chosen[:40] == list(range(100, 140))
+    assert chosen[40:46] == [200, 0, 201, 1, 202, 2]  # HSIL and LSIL by turns
+    assert len(set(chosen)) == 60
+    # Where there are few others, those that carry take the rest of the places.
+    few = choose_gallery(cells[np.arange(100, 204)], CLASSES, 60, np.arange(100)).tolist()
+    assert few == [*range(57), 100, 101, 102]
+    assert choose_gallery(cells, CLASSES, 60, np.arange(90, 93)).tolist()[:3] == [90, 91, 92]
+
+
+def test_the_page_shows_first_what_carries_the_suggestion_and_why(slide_file: Path) -> None:
+    """HSIL alone stands out; the SCC, more severe and of a better score, does not."""
+    boxes = make_cells(8).boxes
+    scores = np.linspace(0.9, 0.5, 8).astype(np.float32)
+    cells = Detections(boxes, scores, np.array([5, 4, 2, 4, 4, 4, 4, 4]))
+    cells = most_suspicious_first(cells, CLASSES)
+    alarms = make_alarms(per_mm2=0.001, SCC=9.0, LSIL=9.0, low_grade=9.0)
+    plain = make_report(slide_file, cells, alarms=alarms)
+    assert plain.suggestion.category == "HSIL"
+    with open_slide(slide_file, mpp=0.25) as slide:
+        first = carriers(plain.suggestion, cells, CLASSES)
+        pictures = take_pictures(slide, cells, CLASSES, first=first)
+    page = render_report(make_report(slide_file, cells, alarms=alarms, pictures=pictures))
+    shown = [a["data-class"] for a in Elements(page).of_class("cell")]
+    assert shown == ["HSIL"] * 6 + ["SCC", "LSIL"]
+    marked = [a for a in Elements(page).of_class("cell") if a.get("data-why") == "HSIL"]
+    assert len(marked) == 6
+    titles = re.findall(r"<h3><span>(?:<span[^>]*></span>)?([^<]*)</span>", page)
+    assert titles == ["Cells that carry the suggestion", "SCC", "LSIL"]
+    assert "These 6 HSIL cells carry “HSIL”: expected by chance 0 to 0." in page
+
+
+def test_the_page_tells_each_level_with_what_it_is_worth() -> None:
+    cells = Detections(np.zeros((3, 4)), np.ones(3, np.float32), np.array([4, 2, 0]))
+    page = " ".join(
+        Elements(render_report(make_report(cells=cells, accuracy=make_accuracy()))).text
+    )
+    for name, count in (("Abnormal", 2), ("Low grade", 1), ("High grade", 1)):
+        assert re.search(rf"{name}\s+{count}\s+0 to \d+\s+0.90\s+0.85 to 0.95\s+0.81", page), name
+
+
 def test_page_loads_nothing_and_runs_only_its_own_script(report: SlideReport) -> None:
     page = render_report(report)
     elements = Elements(page)
@@ -162,8 +208,11 @@ def test_every_close_up_has_its_mark_on_the_slide_and_leads_to_it(report: SlideR
         assert float(circle["cy"]) == pytest.approx(y / 2.5, abs=0.1)
 
 
-def test_gallery_is_sorted_by_severity_then_score(report: SlideReport) -> None:
+def test_gallery_is_sorted_by_severity_then_score_behind_what_carries(report: SlideReport) -> None:
     cells = Elements(render_report(report)).of_class("cell")
+    carry = [a.get("data-why") == report.suggestion.category for a in cells]
+    assert carry == sorted(carry, reverse=True)
+    cells = [a for a, first in zip(cells, carry, strict=True) if not first]
     severity = ["SCC", "HSIL", "ASC-H", "LSIL", "ASC-US"]
     keys = [(severity.index(a["data-class"]), -float(a["data-score"])) for a in cells]
     assert keys == sorted(keys)

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from fakes import CLASSES, make_cells, make_report, scored
+from fakes import CLASSES, make_cells, make_older_report, make_report, scored
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -26,8 +26,8 @@ from pipeline.reports.report import (
 from pipeline.reports.writers import write_reports, write_whole
 
 CONTRACT = (
-    "schema_version status slide model settings area counts abnormal_cells cells_per_mm2 "
-    "suggestion expectation second_look adequacy warnings timing software notice"
+    "schema_version status slide model settings area counts levels abnormal_cells cells_per_mm2 "
+    "suggestion expectation second_look accuracy adequacy warnings timing software notice"
 )
 
 
@@ -59,11 +59,15 @@ def test_written_report_fits_the_schema_and_the_contract(tmp_path: Path, count: 
         " ".join(report["slide"])
         == "path format width height mpp mpp_source objective reader facts bounds"
     )
-    assert " ".join(report["model"]) == "name sha256 classes mpp threshold"
+    assert " ".join(report["model"]) == "name sha256 classes mpp threshold second_look"
     assert " ".join(report["area"]) == "slide_mm2 screened_mm2 skipped_share unread_mm2 unread"
-    assert " ".join(report["suggestion"]) == "category rule version level score suspicious"
+    assert (
+        " ".join(report["suggestion"]) == "category rule version level score suspicious cells why"
+    )
     assert report["status"] == "complete"
-    assert report["adequacy"] == "not_assessed"
+    assert report["schema_version"] == "2.0"
+    assert report["adequacy"]["satisfactory"] is (True if count == 50 else None)
+    assert report["adequacy"]["transformation_zone"] == "not assessable"
     assert report["notice"] == NOTICE
     assert NOTICE == (
         "Research use only. Not a medical device; not for diagnosis. "
@@ -82,6 +86,7 @@ def test_counts_hold_every_class_and_densities_the_screened_area() -> None:
         "HSIL": 2,
         "SCC": 0,
     }
+    assert report.levels == {"abnormal": 2, "low grade": 0, "high grade": 2}
     assert report.abnormal_cells == 2
     assert report.area.slide_mm2 == pytest.approx(4000 * 3000 * 0.25**2 / 1e6)
     assert report.area.screened_mm2 == pytest.approx(6e6 * 0.25**2 / 1e6)
@@ -111,6 +116,24 @@ def test_cells_and_pictures_survive_a_pickle_and_stay_out_of_the_json() -> None:
     read_back = SlideReport.model_validate_json(report.model_dump_json())
     assert len(read_back.cells) == 0
     assert read_back.counts == report.counts
+
+
+@pytest.mark.parametrize(("version", "code"), [("1.0", "uncoded"), ("1.1", "grey")])
+def test_reports_of_older_schemas_are_read(version: str, code: str) -> None:
+    report = SlideReport.model_validate_json(json.dumps(make_older_report(version)))
+    assert report.schema_version == "2.0"
+    assert report.levels == make_report().levels
+    assert report.levels["abnormal"] == report.abnormal_cells > 0
+    assert report.adequacy.satisfactory is None
+    assert report.adequacy.reason == "not assessed by the version that screened it"
+    assert [(doubt.code, doubt.text) for doubt in report.warnings] == [(code, "one")]
+    jsonschema.validate(json.loads(report.model_dump_json()), report_schema())
+
+
+@pytest.mark.parametrize("broken", [{"model": 3}, {"counts": None}, {"model": {"classes": [1]}}])
+def test_a_broken_report_of_an_older_schema_is_refused_not_crashed_on(broken: dict) -> None:
+    with pytest.raises(ValidationError):
+        SlideReport.model_validate(make_older_report("1.1") | broken)
 
 
 def test_undecodable_names_can_be_written() -> None:
@@ -182,7 +205,23 @@ def test_geojson_tells_that_a_cell_is_abnormal_whatever_it_is_called(tmp_path: P
     folder = written(tmp_path, make_report(cells=scored(cells, scores)))
     collection = json.loads((folder / "cells.geojson").read_text(encoding="utf-8"))
     (feature,) = collection["features"]
-    assert feature["properties"]["measurements"] == {"score": 0.8, "score_abnormal": 0.25}
+    assert feature["properties"]["measurements"] == {
+        "score": 0.8,
+        "score_abnormal": 0.25,
+        "score_low_grade": 0.25,
+        "score_high_grade": 0.2,
+    }
+    assert "metadata" not in feature["properties"]
+
+
+def test_geojson_tells_the_grade_where_there_is_one(tmp_path: Path) -> None:
+    cells = Detections(
+        np.tile([10, 20, 30, 50.0], (2, 1)), np.float32([0.8, 0.7]), np.array([2, 4])
+    )
+    folder = written(tmp_path, make_report(cells=cells))
+    features = json.loads((folder / "cells.geojson").read_text(encoding="utf-8"))["features"]
+    grades = [feature["properties"]["metadata"]["grade"] for feature in features]
+    assert grades == ["low grade", "high grade"]
 
 
 BOUNDS = (80_000, 120_000, 30_000, 40_000)

@@ -1,25 +1,32 @@
 import itertools
+import re
 
+import numpy as np
 import pytest
 from fakes import CLASSES, make_alarms
 
 from pipeline.cells.classes import (
     CellClass,
+    by_level,
     class_colors,
     find_category,
     group_by_grade,
     order_by_severity,
 )
+from pipeline.geometry import Detections
 from pipeline.reports.expectation import Expectation, expect_cells
 from pipeline.reports.triage import (
     BY_CHANCE,
+    NAMED_CARRIERS,
     NO_ABNORMAL_CELLS,
     NO_CATEGORY,
     NO_CELLS,
     UNGRADED,
     Suggestion,
     TriageSettings,
+    carriers,
     suggest,
+    suggest_by_cells,
 )
 
 AREA = 10.0
@@ -121,6 +128,67 @@ def test_grades_are_groups_of_several_classes() -> None:
     }
     assert group_by_grade(classes(normal=False, odd=True)) == {"abnormal": (1,)}
     assert group_by_grade(classes(normal=False)) == {}
+
+
+def test_levels_are_of_single_classes_too_and_of_none_that_the_model_lacks() -> None:
+    assert by_level(CLASSES) == {
+        "abnormal": (1, 2, 3, 4, 5),
+        "low grade": (1, 2),
+        "high grade": (3, 4, 5),
+    }
+    assert by_level(classes(NILM=False, AGC=True, HSIL=True)) == {
+        "abnormal": (1, 2),
+        "high grade": (2,),
+    }
+    assert by_level(classes(LSIL=False)) == {}
+
+
+def cells_of(*labels: int) -> Detections:
+    count = len(labels)
+    return Detections(np.zeros((count, 4)), np.linspace(0.9, 0.5, count), np.array(labels))
+
+
+def carried(cells: Detections, **rates: float) -> Suggestion:
+    numbers = np.bincount(cells.labels, minlength=len(CLASSES)).tolist()
+    counts = {c.name: n for c, n in zip(CLASSES, numbers, strict=True)}
+    return suggest_by_cells(cells, CLASSES, expected(counts, **{"per_mm2": 0.001} | rates))
+
+
+def test_the_cells_of_the_suggested_class_carry_it() -> None:
+    suggestion = carried(cells_of(4, 2, 4, 0))
+    assert (suggestion.category, suggestion.cells) == ("HSIL", (1, 3))
+    assert suggestion.why == "these 2 HSIL cells carry “HSIL”: expected by chance 0 to 0"
+
+
+def test_the_cells_of_all_its_classes_carry_a_grade() -> None:
+    cells = cells_of(3, 5, 2, 4, 4, 0)
+    suggestion = carried(cells, SCC=1.0, HSIL=1.0, ASC_H=1.0, high_grade=0.1, low_grade=9.0)
+    assert (suggestion.category, suggestion.level) == ("high grade", "grade")
+    assert suggestion.cells == (1, 2, 4, 5)
+    assert suggestion.why.startswith(
+        "these 4 cells of high grade (1 SCC, 2 HSIL, 1 ASC-H) carry “high grade”: expected by"
+    )
+
+
+def test_why_says_how_many_chance_may_have_put_there() -> None:
+    suggestion = carried(cells_of(*[4] * 60), HSIL=1.0)
+    low, high = re.search(r"by chance (\d+) to (\d+)", suggestion.why).groups()
+    assert 0 < int(low) < int(high) < 60
+    assert suggestion.why.endswith(
+        f", so up to {high} of them may be false alarms or of another grade"
+    )
+
+
+def test_nothing_carries_what_is_not_suggested() -> None:
+    suggestion = carried(cells_of(4), HSIL=5.0, high_grade=5.0, abnormal=5.0)
+    assert (suggestion.category, suggestion.cells, suggestion.why) == (BY_CHANCE, (), "")
+
+
+def test_a_suggestion_names_a_hundred_cells_and_the_table_marks_all() -> None:
+    cells = cells_of(*[2] * 250)
+    suggestion = carried(cells)
+    assert suggestion.cells == tuple(range(1, NAMED_CARRIERS + 1))
+    assert len(carriers(suggestion, cells, CLASSES)) == 250
 
 
 def test_spelling_of_bethesda_names_does_not_matter() -> None:

@@ -7,11 +7,10 @@ from evidence import make_evidence
 
 from configs import ConfigError
 from models.card import ZOO, ModelCard, read_card, save_card
+from scripts.evaluation.cards import check_card_writable, update_card
 from scripts.evaluation.false_alarms import (
-    check_card_writable,
     false_alarm_figures,
     measure_false_alarms,
-    write_false_alarms,
 )
 
 LEFT, RIGHT = [0, 0, 20, 20], [100, 50, 120, 70]
@@ -61,12 +60,12 @@ def test_they_are_written_into_a_card_but_not_a_shipped_one(tmp_path):
     made = evidence(6, 10)
     save_card(made.card, tmp_path)
     alarms = measure_false_alarms(made, "set.json")
-    write_false_alarms(made.card, tmp_path, alarms)
+    update_card(made.card, tmp_path, false_alarms=alarms)
     assert read_card(tmp_path).false_alarms == alarms
     assert ModelCard.model_validate(made.card.model_dump()).false_alarms is None
     with pytest.raises(ConfigError, match="a shipped model stays as it is"):
-        check_card_writable(ZOO / "some-model")
-    check_card_writable(tmp_path)
+        check_card_writable(ZOO / "some-model", "--write-false-alarms")
+    check_card_writable(tmp_path, "--write-false-alarms")
 
 
 def test_figures_tell_what_an_area_holds():

@@ -164,3 +164,38 @@ def test_calibration_under_the_own_name_takes_a_wrong_name_as_wrong(figures):
     assert dict(zip(named["score"], named["hits"], strict=True))[0.8] == 0
     assert dict(zip(merged["score"], merged["hits"], strict=True))[0.8] == 1
     assert np.sum(named["detections"]) == 6
+
+
+def test_levels_have_figures_of_their_own_with_their_classes_merged():
+    """The HSIL that is called LSIL is missed as high grade, and a false LSIL as low grade."""
+    truth, found = two_fields()
+    figures = figures_of(make_evidence(truth, found))
+    assert list(figures["pooled"]) == ["abnormal", "low grade", "high grade", "any"]
+    low, high = figures["pooled"]["low grade"], figures["pooled"]["high grade"]
+    assert (low["cells"], low["sensitivity"], low["precision"]) == (2, 0.5, 0.5)
+    assert (high["cells"], high["sensitivity"], high["precision"]) == (1, 0.0, 0.0)
+
+
+def test_a_grade_pools_its_classes():
+    """An ASC-H called HSIL is a miss by class, and a hit as high grade."""
+    names = ("NILM", "LSIL", "ASC-H", "HSIL")
+    box = [0, 0, 20, 20]
+    truth, found = [cells((box, 2))] * 3, [cells((box, 3, 0.9))] * 3
+    figures = figures_of(make_evidence(truth, found, (0.5,) * 4, names))
+    assert figures["classes"]["ASC-H"]["sensitivity"] == 0
+    assert figures["pooled"]["high grade"]["sensitivity"] == 1
+    assert figures["pooled"]["high grade"]["ap50"] == 1
+    assert figures["confusion_levels"]["grade"] == {
+        "rows": ["normal", "low grade", "high grade", "no cell marked"],
+        "columns": ["normal", "low grade", "high grade", "missed"],
+        "counts": [[0] * 4, [0] * 4, [0, 0, 3, 0], [0] * 4],
+        "shares": [[0] * 4, [0] * 4, [0, 0, 1, 0], [0] * 4],
+    }
+
+
+def test_confusion_on_coarser_levels_is_of_the_same_matches(figures):
+    """A NILM found, an LSIL and an HSIL called LSIL, an LSIL missed; two false alarms."""
+    assert figures["confusion_levels"]["abnormal"]["counts"] == [[1, 0, 0], [0, 2, 1], [1, 1, 0]]
+    assert figures["confusion_levels"]["abnormal"]["columns"] == ["normal", "abnormal", "missed"]
+    grade = figures["confusion_levels"]["grade"]["counts"]
+    assert grade == [[1, 0, 0, 0], [0, 1, 0, 1], [0, 1, 0, 0], [1, 0, 1, 0]]

@@ -20,7 +20,13 @@ from pipeline.batch.lock import hold
 from scripts.cli import build_app
 from scripts.evaluate import measure
 from scripts.training.plots import read_balance
-from scripts.training.run import TrainSettings, _tell_start, read_fields, run_training
+from scripts.training.run import (
+    TrainSettings,
+    _tell_start,
+    read_fields,
+    read_run_fields,
+    run_training,
+)
 
 CLASSES = ["NILM", "HSIL"]
 
@@ -45,6 +51,23 @@ def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp
     assert {"train/loss", "val/ap50/abnormal", "val/map50"} <= set(rows[0])
     assert set(card.thresholds) == set(CLASSES)
     assert load_detector(tmp_path / "run" / "model").card == card
+
+
+def test_the_card_names_the_run_its_data_and_its_parents(values, tmp_path):
+    del values["card"]
+    card = run(values, tmp_path / "mine", epochs=1, steps=1)
+    assert card.name == "mine"
+    assert card.summary == "fcos on mobilenet_v2 at 0.5 µm/px, trained with grad_libra"
+    assert [(one["part"], one["images"]) for one in card.training["sources"]] == [
+        ("train", 2),
+        ("val", 2),
+    ]
+    assert card.training["sources"][0]["cells"] == {"NILM": 1, "HSIL": 2}
+    assert card.training["data"].startswith("train: fields.json (2 images, 3 cells); val: ")
+    assert card.training["parents"] == []
+    assert "CRIC" not in card.model_dump_json()
+    config = yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text())
+    assert config["card"]["name"] == ""  # so that a run by these settings has its own name
 
 
 def test_keeps_what_was_found_on_the_validation_fields(values, tmp_path):
@@ -115,7 +138,7 @@ def test_tells_once_what_was_odd_about_both_sides(values, crowded, capsys):
     place = SimpleNamespace(root_device=torch.device("cpu"))
     trainer = SimpleNamespace(world_size=1, strategy=place, precision="32-true")
     said = []
-    _tell_start(settings, *read_fields(settings), trainer, said.append)
+    _tell_start(settings, read_run_fields(settings), trainer, said.append)
     assert capsys.readouterr().err == (
         "warning: crowds are ignored: neither cells nor background (crowds: cells takes them as "
         f"cells) ({crowded[0].name}) [crowds-ignored]\n"
@@ -201,7 +224,7 @@ def test_a_second_training_in_one_folder_is_told_who_is_at_work(values, tmp_path
     ran = []
     monkeypatch.setattr(
         "scripts.training.run.run_training",
-        lambda *_: ran.append(1) or SimpleNamespace(name="mine", metrics={}),
+        lambda *_: ran.append(1) or SimpleNamespace(name="mine", metrics={}, training={}),
     )
     with hold(out, command=("cytolibra", "train", "the", "first")):
         told = CliRunner().invoke(build_app("train"), arguments)

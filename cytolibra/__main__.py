@@ -1,0 +1,6 @@
+"""``python -m cytolibra`` is the ``cytolibra`` command."""
+
+from cytolibra import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""``cytolibra screen --dry-run``: what would be done, what is refused and why, and for how long."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from configs import CytoLibraError
+
+if TYPE_CHECKING:
+    from models.card import ModelCard
+    from pipeline.batch.batch import BatchPlan
+    from pipeline.batch.discovery import Discovery, SlideJob
+    from pipeline.network.detector import TileDetector
+    from pipeline.settings import ScreenSettings
+
+ROUNDS = 2
+"""Tiles of each lane of the network by which its speed is told, after one to warm up."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would become of a slide.
+
+    Attributes:
+        name: of its results.
+        verdict: what would be done.
+        mm2: that would be screened.
+        tiles: that would be read.
+        refused: whether it would fail.
+    """
+
+    name: str
+    verdict: str
+    mm2: float = 0.0
+    tiles: int = 0
+    refused: bool = False
+
+
+def dry_run(
+    found: Discovery, plan: BatchPlan, detector: TileDetector, settings: ScreenSettings
+) -> int:
+    """Tells what a batch would do, a line a slide; nothing is screened, no result written.
+
+    Args:
+        found: the slides.
+        plan: of the batch.
+        detector: that would screen them.
+        settings: of the stations.
+
+    Returns:
+        The exit code: 1 where a slide would be refused, else 0.
+    """
+    from pipeline.batch.batch import take_shard
+
+    jobs = take_shard(found.jobs, plan.shard)
+    looked = [_look(job, plan, settings, detector.card) for job in jobs]
+    for one in looked:
+        area = f"; {one.mm2:.1f} mm², {one.tiles} tiles" if one.tiles else ""
+        typer.echo(f"{one.name}: {one.verdict}{area}")
+    for file in found.not_read:
+        typer.echo(str(file))
+    due = [(job, one) for job, one in zip(jobs, looked, strict=True) if one.tiles]
+    refused = sum(one.refused for one in looked)
+    mm2, tiles = (sum(getattr(one, name) for _, one in due) for name in ("mm2", "tiles"))
+    idle = len(looked) - len(due) - refused
+    typer.echo(
+        f"{len(due)} to screen ({mm2:.1f} mm²), {idle} with nothing to do, {refused} refused"
+    )
+    if due:
+        seconds = time_tiles(due[0][0].path, detector, settings) * tiles
+        model = f"{detector.card.name} on {detector.runtime.name}, {detector.runtime.precision}"
+        typer.echo(
+            f"some {_duration(seconds)}, as busy as this machine is now: {tiles} tiles at the pace "
+            f"of a few of {due[0][1].name} ({model})"
+        )
+    return 1 if refused or (plan.strict and found.not_read) else 0
+
+
+def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, card: ModelCard) -> Plan:
+    """Opens a slide and lays its tiles out."""
+    from pipeline.batch.fingerprint import hash_recipe, is_current
+
+    if job.problem:
+        return Plan(job.name, f"refused: {job.problem}", refused=True)
+    recipe = hash_recipe(plan.settings, plan.model)
+    if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
+        return Plan(job.name, "done before")
+    try:
+        return _lay_out(job, settings, card)
+    except CytoLibraError as error:
+        return Plan(job.name, f"refused: {error}", refused=True)
+
+
+def _lay_out(job: SlideJob, settings: ScreenSettings, card: ModelCard) -> Plan:
+    from pipeline.screen import core_area, plan_slide
+    from pipeline.slides.slide import open_slide
+
+    with open_slide(job.path, settings.mpp_of(job.path)) as slide:
+        ahead = plan_slide(slide, card, settings)
+        tiles, doubts = ahead.tiles, ahead.doubts
+        mm2 = core_area(tiles) * (slide.mpp / 1000) ** 2
+    verdict = "to screen" if len(tiles) else "nothing to screen: no cells are seen on the overview"
+    told = "".join(f"; warning: {doubt}" for doubt in doubts)
+    return Plan(job.name, verdict + told, mm2, len(tiles))
+
+
+def time_tiles(path: Path, detector: TileDetector, settings: ScreenSettings) -> float:
+    """Seconds a tile, from reading to cells, of a few tiles from the middle of a slide's."""
+    from pipeline.flow import work_ahead
+    from pipeline.screen import plan_slide
+    from pipeline.slides.slide import open_slide
+    from pipeline.tiles.tilereader import read_tile
+
+    with open_slide(path, settings.mpp_of(path)) as slide:
+        plan = plan_slide(slide, detector.card, settings).tiles
+
+        def run(index: int) -> int:
+            tile = read_tile(slide, plan.grid, index)
+            return len(detector.detect([tile.pixels])[0])
+
+        lanes = detector.lanes
+        middle = len(plan) // 2
+        wanted = [int(plan.indices[(middle + k) % len(plan)]) for k in range(1 + ROUNDS * lanes)]
+        run(wanted[0])
+        started = time.perf_counter()
+        with work_ahead(run, wanted[1:], threads=lanes, ahead=lanes) as found:
+            count = sum(1 for _ in found)
+        return (time.perf_counter() - started) / count
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

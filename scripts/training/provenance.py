@@ -1,0 +1,275 @@
+"""What a trained model's card says of itself: what is true of this run, and nothing else.
+
+Name, data and parents are taken from the run: from ``--out``, from the annotations and images that
+were read, from the weights that it started from. What only a person knows (a summary, limits, a
+licence) is what ``card`` says, and is empty where it says nothing. A recipe that we ship says
+nothing there, so that nobody's model carries our name, data or attribution; our own texts lie in
+``configs/release/``, which is only taken by who names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from configs import ConfigError, Doubt, StrictModel
+from data.annotations.files import find_files, load
+from data.annotations.formats import FORMATS
+from data.fields.fieldset import FieldSet
+from models.card import ModelCard, find_model, read_card, shipped_names
+
+SAMPLED = 1 << 16
+"""Bytes at the start, middle and end of an image by which it is known again."""
+
+UNNAMED = "untitled"
+"""A run in a folder that has no name."""
+
+
+class CardSettings(StrictModel):
+    """What a person says on the trained model's card; the rest is taken from the run.
+
+    Attributes:
+        name: of the model; empty for that of ``--out``.
+        summary: one line; empty for detector, backbone, scale and loss.
+        data: the data in a person's words; empty for names and counts of the sources.
+        attribution: whom to name.
+        limits: what the model is not for.
+        licence: of the weights.
+    """
+
+    name: str = ""
+    summary: str = ""
+    data: str = ""
+    attribution: str = ""
+    limits: str = "Research use only; not for clinical use."
+    licence: str = ""
+
+
+class Source(Protocol):
+    """What the settings of a source of fields tell; see `scripts.training.run.FieldSource`."""
+
+    @property
+    def annotations(self) -> Path:
+        """A file, folder or glob."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What people call it; may be empty."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """Under which it may be used; may be empty."""
+        ...
+
+    @property
+    def attribution(self) -> str:
+        """Whom to name; may be empty."""
+        ...
+
+
+class SourceFacts(StrictModel):
+    """Annotated fields that a model learned from, or was chosen by.
+
+    Attributes:
+        part: what they were for.
+        name: what people call them: the settings' name, else that of the annotations.
+        images: how many.
+        cells: of each class.
+        licence: the settings', else what the annotation file states of its images.
+        attribution: whom to name.
+        annotations_sha256: of the annotation files, one after the other, by name.
+        images_sha256: of each image's size and of `SAMPLED` bytes at its start, middle and end,
+            one after the other by name: enough to know them again, and slides stay where they are.
+    """
+
+    part: Literal["train", "val"]
+    name: str
+    images: int
+    cells: dict[str, int]
+    licence: str = ""
+    attribution: str = ""
+    annotations_sha256: str
+    images_sha256: str
+
+
+class ParentFacts(StrictModel):
+    """Weights that a model started from or learned from, with what is known of them.
+
+    Attributes:
+        role: what they were for.
+        name: a model's name, torchvision's name of weights that are its, else that of the file.
+        sha256: of the weights' file.
+        licence: of the weights, where it is known.
+        attribution: whom to name.
+        data: what they were trained on, in a person's words.
+        sources: what they were trained on, as `SourceFacts`.
+        parents: theirs.
+    """
+
+    role: Literal["teacher", "backbone"]
+    name: str
+    sha256: str
+    licence: str = ""
+    attribution: str = ""
+    data: str = ""
+    sources: tuple[dict[str, Any], ...] = ()
+    parents: tuple[dict[str, Any], ...] = ()
+
+
+def model_name(card: CardSettings, out: Path) -> str:
+    """The name of a run's model: the card's, else that of the run's folder."""
+    return card.name or out.resolve().name or UNNAMED
+
+
+def describe_source(part: Literal["train", "val"], source: Source, fields: FieldSet) -> SourceFacts:
+    """What a source holds, told by its files.
+
+    Args:
+        part: what the fields are for.
+        source: where they come from.
+        fields: what was read from there.
+
+    Raises:
+        ConfigError: a file can't be read any more.
+    """
+    suffixes = {suffix for one in FORMATS.values() for suffix in one.SUFFIXES}
+    files = [path for path, _ in find_files([source.annotations], suffixes)]
+    images = sorted({field.image for field in fields.fields})
+    try:
+        return SourceFacts(
+            part=part,
+            name=source.name or source.annotations.name,
+            images=len(images),
+            cells=dict(zip(fields.classes, fields.class_counts(), strict=True)),
+            licence=source.licence or _stated_licence(files),
+            attribution=source.attribution,
+            annotations_sha256=_digest(path.read_bytes() for path in files),
+            images_sha256=_digest(piece for path in images for piece in _pieces(path)),
+        )
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def describe_parents(backbone_weights: str | None, teacher: str | None) -> list[ParentFacts]:
+    """The weights that a run starts from and learns from.
+
+    Args:
+        backbone_weights: file of the backbone's weights.
+        teacher: name or folder of a model.
+
+    Raises:
+        CytoLibraError: one isn't there.
+    """
+    parents = []
+    if teacher is not None:
+        parents.append(_teacher(read_card(find_model(teacher))))
+    if backbone_weights is not None:
+        parents.append(_backbone(Path(backbone_weights)))
+    return parents
+
+
+def provenance_doubts(
+    name: str, licence: str, sources: Sequence[SourceFacts], parents: Sequence[ParentFacts]
+) -> list[Doubt]:
+    """What a person should put right on a card."""
+    doubts = []
+    if name in shipped_names():
+        text = f"the model is called {name}, as one that we ship; set card.name or --out"
+        doubts.append(Doubt(code="name-of-shipped", text=text))
+    # Not the backbone: torchvision's is in everybody's model.
+    teachers = [one for one in parents if one.role == "teacher"]
+    stated = [(one.name, one.licence) for one in sources]
+    stated += [(one.name, one.licence) for one in teachers]
+    bound = {source: of for source, of in stated if of}
+    if bound and not licence:
+        told = ", ".join(f"{source} ({of})" for source, of in bound.items())
+        text = f"card.licence is empty, and the model was made of {told}"
+        doubts.append(Doubt(code="licence-unstated", text=text))
+    return doubts
+
+
+def in_words(sources: Iterable[SourceFacts]) -> str:
+    """Sources by name and counts, for people."""
+    return "; ".join(
+        f"{one.part}: {one.name} ({one.images} images, {sum(one.cells.values())} cells)"
+        for one in sources
+    )
+
+
+def _teacher(card: ModelCard) -> ParentFacts:
+    told = card.training
+    return ParentFacts(
+        role="teacher",
+        name=card.name,
+        sha256=card.sha256,
+        licence=card.licence,
+        attribution=str(told.get("attribution", "")),
+        data=str(told.get("data", "")),
+        sources=tuple(told.get("sources", ())),
+        parents=tuple(told.get("parents", ())),
+    )
+
+
+def _backbone(path: Path) -> ParentFacts:
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            f"model.backbone_weights: {path}: cannot be read: {error.strerror}"
+        ) from error
+    known = next((name for start, name in _of_torchvision() if sha256.startswith(start)), None)
+    if known is None:
+        return ParentFacts(role="backbone", name=path.name, sha256=sha256)
+    return ParentFacts(
+        role="backbone",
+        name=f"torchvision {known}",
+        sha256=sha256,
+        licence="BSD-3-Clause",
+        attribution="ImageNet weights by torchvision",
+    )
+
+
+def _of_torchvision() -> Iterator[tuple[str, str]]:
+    """How the sha256 of torchvision's weights begins, which its file names tell, and their name."""
+    import torchvision.models as zoo
+
+    from models.detectors.backbones import BACKBONES
+
+    for name in set(BACKBONES) & set(zoo.list_models()):
+        for weights in zoo.get_model_weights(name):
+            yield Path(weights.url).stem.rpartition("-")[2], str(weights)
+
+
+def _stated_licence(files: Sequence[Path]) -> str:
+    """The licences that COCO files state of their images; of another format, or none, empty."""
+    found: dict[str, None] = {}
+    for path in files:
+        content = load(path) if path.suffix.lower() == ".json" else None
+        licences = content.get("licenses") if isinstance(content, dict) else None
+        for one in licences if isinstance(licences, list) else ():
+            name = one.get("name") if isinstance(one, dict) else None
+            if isinstance(name, str) and name.strip():
+                found[name.strip()] = None
+    return ", ".join(found)
+
+
+def _digest(contents: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _pieces(image: Path) -> Iterator[bytes]:
+    size = image.stat().st_size if image.is_file() else 0
+    yield str(size).encode()
+    if not size:  # a slide that is a folder
+        return
+    with image.open("rb") as file:
+        for start in (0, size // 2, max(0, size - SAMPLED)):
+            file.seek(start)
+            yield file.read(SAMPLED)

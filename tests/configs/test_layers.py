@@ -1,0 +1,128 @@
+"""Settings in layers: what goes before what, and who said it."""
+
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from configs import ConfigError, StrictModel, load_config, load_yaml
+from configs.layers import Said, join, plain, read_layers
+
+
+class Focal(StrictModel):
+    name: Literal["focal"]
+    gamma: float = 2.0
+
+
+class Other(StrictModel):
+    name: Literal["other"]
+    gamma: float = 12.0
+
+
+Loss = Annotated[Focal | Other, Field(discriminator="name")]
+
+
+class Optimiser(StrictModel):
+    name: str = "adamw"
+    lr: float = 1e-3
+
+
+class Settings(StrictModel):
+    loss: Loss = Focal(name="focal")
+    losses: dict[str, Loss] = Field(default_factory=dict)
+    optimiser: Optimiser = Optimiser()
+    levels: tuple[int, ...] = (3,)
+    teacher: Optimiser | None = None
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_a_later_file_goes_before_an_earlier_one_key_by_key(write):
+    low = write("a.yaml", "optimiser: {name: sgd, lr: 3}\nlevels: [3, 4]")
+    high = write("b.yaml", "optimiser: {lr: 4}\nlevels: [5]")
+    found = load_config([low, high], Settings)
+    assert found.optimiser == Optimiser(name="sgd", lr=4)
+    assert found.levels == (5,)  # lists are replaced
+    assert load_config([high, low], Settings).optimiser.lr == 3
+    assert load_config([low, high], Settings, ["optimiser.lr=5"]).optimiser.lr == 5
+
+
+def test_a_file_stands_on_others_beside_it_or_presets(write):
+    write("base/low.yaml", "optimiser: {name: sgd, lr: 1}\nlevels: [3]")
+    write("base/mid.yaml", "extends: low.yaml\noptimiser: {lr: 2}")
+    high = write("high.yaml", "extends: [base/mid.yaml]\nlevels: [6]")
+    found = load_config(high, Settings)
+    assert (found.optimiser, found.levels) == (Optimiser(name="sgd", lr=2), (6,))
+
+
+def test_another_kind_takes_nothing_of_the_one_before(write):
+    low = write("a.yaml", "loss: {name: other, gamma: 7}\nlosses: {x: {name: other, gamma: 7}}")
+    assert load_config(low, Settings, ["loss.gamma=8"]).loss == Other(name="other", gamma=8)
+    found = load_config(low, Settings, ["loss.name=focal", "losses.x.name=focal"])
+    assert found.loss == found.losses["x"] == Focal(name="focal", gamma=2.0)
+    either_way = ["loss.gamma=1", "loss.name=focal"]
+    for overrides in (either_way, either_way[::-1]):
+        assert load_config(low, Settings, overrides).loss == Focal(name="focal", gamma=1)
+
+
+def test_a_group_may_be_taken_away(write):
+    low = write("a.yaml", "teacher: {lr: 2}")
+    assert load_config([low, write("b.yaml", "teacher: null")], Settings).teacher is None
+
+
+def test_each_value_knows_who_said_it(write):
+    low = write("a.yaml", "loss: {name: other, gamma: 7}\noptimiser: {name: sgd, lr: 1}")
+    high = write("b.yaml", f"extends: {low}\noptimiser: {{lr: 2}}")
+    tree = join(read_layers(high, ["loss.name=focal"]), Settings)
+    assert tree["optimiser"] == {"name": Said("sgd", low), "lr": Said(2, high)}
+    assert tree["loss"] == {"name": Said("focal", "--set")}
+    assert plain(tree)["optimiser"] == {"name": "sgd", "lr": 2}
+    assert [layer.name for layer in read_layers("release/cric-fcos-light")] == [
+        "train/cric-light",
+        "release/cric-fcos-light",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: wrong.yaml", r"wrong.yaml: extends itself"),
+        ("extends: other.yaml", r"wrong.yaml: extends itself, by way of .*other.yaml"),
+        ("extends: none.yaml", r"wrong.yaml: extends: none.yaml: no such file or preset"),
+        ("extends: {a: b}", "expected a file or preset, or a list"),
+        ("extends: [3]", "expected a file or preset, or a list"),
+        ("levels: [1]\nlevels: [2]", "not valid YAML: the key levels stands twice"),
+        ("loss: {name: focal, name: other}", "the key name stands twice"),
+        ("extend: a.yaml", "unknown key extend"),
+        ("optimiser: &a {lr: *a}", "a group holds itself, by an alias"),
+    ],
+)
+def test_what_can_not_be_is_told(write, text, message):
+    write("other.yaml", "extends: wrong.yaml")
+    with pytest.raises(ConfigError, match=message):
+        load_config(write("wrong.yaml", text), Settings)
+
+
+def test_a_value_that_holds_itself_is_refused():
+    with pytest.raises(ConfigError, match="the value holds itself"):
+        load_config(None, Settings, ["levels=&a [*a]"])
+
+
+def test_anchors_of_yaml_may_be_merged(write):
+    path = write("a.yaml", "a: &a {x: 1}\nb: {<<: *a, y: 2}")
+    assert load_yaml(path)["b"] == {"x": 1, "y": 2}
+
+
+def test_errors_name_all_files(write):
+    low, high = write("a.yaml", "levels: [3]"), write("b.yaml", "level: 3")
+    with pytest.raises(ConfigError, match=r"a\.yaml \+ .*b\.yaml: unknown key level"):
+        load_config([low, high], Settings)

@@ -1,0 +1,50 @@
+"""Hooks of the training loop."""
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader, TensorDataset
+
+from models.learning.callbacks import WarmedUpEMA
+
+
+class OneWeight(LightningModule):
+    """Its weight rises by one a step; a validation tells it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.judged = []
+
+    def training_step(self, batch, _):
+        return -self.weight.sum()
+
+    def validation_step(self, batch, _):
+        self.judged.append(float(self.weight))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_average_is_judged_while_it_is_learned_and_loaded_weights_after(tmp_path):
+    loader = DataLoader(TensorDataset(torch.zeros(4, 1)))
+    one = DataLoader(TensorDataset(torch.zeros(1, 1)))
+    module = OneWeight()
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[WarmedUpEMA(0.5)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, loader, one)
+    assert 0 < module.judged[-1] < 4  # the average, not the last weight
+    module.load_state_dict({"weight": torch.tensor([7.0])})  # as of the best epoch
+    trainer.validate(module, one, verbose=False)
+    assert module.judged[-1] == 7
+    assert float(module.weight) == 7

@@ -1,0 +1,82 @@
+"""``screen --dry-run``: what would be done, and that nothing is."""
+
+import json
+
+import numpy as np
+import pytest
+from slidefiles import write_pyramid
+from typer.testing import CliRunner
+
+from scripts.cli import build_app
+from scripts.dry_run import _duration
+
+MODEL = ["--model", "cric-fcos-light", "--set", "tiler.size=256"]
+
+
+@pytest.fixture
+def slides(tmp_path):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(90, 200, (500, 700, 3), dtype=np.uint8)
+    write_pyramid(folder / "a.tif", pixels, mpp=0.5)
+    write_pyramid(folder / "none.tif", pixels, mpp=None)
+    (folder / "broken.svs").write_bytes(b"no slide")
+    return folder
+
+
+def call(slides, out, *options):
+    arguments = ["screen", str(slides), "--out", str(out), *MODEL, *options]
+    return CliRunner().invoke(build_app("screen"), arguments)
+
+
+def test_tells_what_would_be_done_and_does_nothing(slides, tmp_path):
+    result = call(slides, tmp_path / "out", "--dry-run")
+    assert result.exit_code == 1  # as a run would end
+    lines = {line.partition(":")[0]: line for line in result.stdout.splitlines()}
+    assert lines["a.tif"].startswith("a.tif: to screen")
+    assert lines["a.tif"].endswith("; 0.1 mm², 15 tiles")
+    assert "none.tif: refused: " in lines["none.tif"]
+    assert "--mpp" in lines["none.tif"]
+    assert lines["broken.svs"].startswith("broken.svs: refused: ")
+    assert "1 to screen (0.1 mm²), 0 with nothing to do, 2 refused" in result.stdout
+    assert "15 tiles at the pace of a few of a.tif (cric-fcos-light on " in result.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_area_and_tiles_are_those_of_the_run_and_what_is_done_stays_done(slides, tmp_path):
+    out = tmp_path / "out"
+    (slides / "broken.svs").unlink()
+    (slides / "none.tif").unlink()
+    told = call(slides, out, "--dry-run")
+    assert told.exit_code == 0
+    assert call(slides, out).exit_code == 0
+    report = json.loads((out / "a.tif" / "report.json").read_text())
+    assert f"{report['area']['screened_mm2']:.1f} mm²" in told.stdout
+    before = sorted(path.name for path in out.rglob("*"))
+    again = call(slides, out, "--dry-run")
+    assert "a.tif: done before\n0 to screen (0.0 mm²), 1 with nothing to do" in again.stdout
+    assert sorted(path.name for path in out.rglob("*")) == before
+    assert "a.tif: to screen" in call(slides, out, "--dry-run", "--overwrite").stdout
+    other = call(slides, out, "--dry-run", "--set", "stitcher.nms_iou=0.4")
+    assert "a.tif: to screen" in other.stdout
+
+
+def test_a_strict_batch_tells_what_it_would_refuse(slides, tmp_path):
+    result = call(slides, tmp_path / "out", "--dry-run", "--mpp", "0.3", "--strict")
+    told = next(line for line in result.stdout.splitlines() if line.startswith("a.tif"))
+    assert told.startswith("a.tif: refused: ")
+    assert "not screened with --strict" in told
+    assert "[mpp-argument-unused]" in told
+
+
+def test_it_looks_from_here_alone(slides, tmp_path):
+    result = call(slides, tmp_path / "out", "--dry-run", "--workers", "2")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --dry-run: looks from this process alone")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.1, "1 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")]
+)
+def test_times_are_told_roughly(seconds, told):
+    assert _duration(seconds) == told
