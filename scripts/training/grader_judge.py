@@ -16,10 +16,12 @@ from configs import ConfigError
 from data.crops.grades import BACKGROUND, UNKNOWN, GradeSettings, label_places
 from data.evaluation import (
     FieldCells,
+    Matches,
     confidence,
     field_metrics,
     fit_temperature,
     negative_log_likelihood,
+    reliability,
 )
 from data.fields.fieldset import FieldSet
 from models import DetectorConfig
@@ -32,10 +34,18 @@ from scripts.candidates import (
     truth_of,
 )
 
-GRADE_FIGURES = ("grades/right", "grades/likelihood", "grades/calibration", "grades/abnormal")
-"""Of the places that are looked at: share of cells that get their class (of those
-that the detector found), negative log-likelihood and expected calibration error of classes and
-background at the fitted temperature, and area under the ROC curve of abnormal against all else."""
+GRADE_FIGURES = (
+    "grades/right",
+    "grades/likelihood",
+    "grades/calibration",
+    "grades/abnormal",
+    "grades/abnormal_calibration",
+)
+"""Of the places that are looked at: share of cells that get their class (of those that the detector
+found); negative log-likelihood of classes and background, and expected calibration error of the
+likeliest, at the fitted temperature; area under the ROC curve of abnormal against all else, and
+calibration error of its probability. The last is larger than the third where classes are drawn more
+evenly than they come: a temperature makes answers less sure, not rarer."""
 
 
 @dataclass(frozen=True)
@@ -157,21 +167,23 @@ def grade_figures(
         float((named == labels[cells]).mean()) if cells.any() else float("nan"),
         likelihood,
         confidence(logits, labels, temperature).error,
-        _abnormal_auc(probabilities_of(logits, temperature), labels, abnormal),
+        *_abnormal_figures(probabilities_of(logits, temperature), labels, abnormal),
     )
     return dict(zip(GRADE_FIGURES, figures, strict=True))
 
 
-def _abnormal_auc(
+def _abnormal_figures(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64], abnormal: NDArray[np.bool_]
-) -> float:
+) -> tuple[float, float]:
+    """Area under the ROC curve of abnormal, and the calibration error of its probability."""
     from data.evaluation.slide_metrics import auc_with_covariance
 
     positive = np.append(abnormal, False)[labels]
-    if positive.all() or not positive.any():
-        return float("nan")
     scores = probabilities[:, :-1][:, abnormal].sum(axis=1)
-    return float(auc_with_covariance(scores[None], positive)[0][0])
+    error = reliability(Matches(scores, positive, len(positive)), lowest=0.0).error
+    if positive.all() or not positive.any():
+        return float("nan"), error
+    return float(auc_with_covariance(scores[None], positive)[0][0]), error
 
 
 def save_evidence(path: Path, evidence: LookEvidence) -> None:
