@@ -16,10 +16,11 @@ SCHEMAS = Path(__file__).parent.parent / "configs" / "schema"
 
 
 class Kind(StrEnum):
-    """Commands that take settings."""
+    """Commands that take settings; train takes those of detectors and of graders."""
 
     screen = "screen"
     train = "train"
+    grader = "grader"
     compare = "compare"
 
 
@@ -79,6 +80,10 @@ def model_of(command: Kind) -> type[StrictModel]:
         from scripts.training.run import TrainSettings
 
         return TrainSettings
+    if command is Kind.grader:
+        from scripts.training.grader_settings import GraderTrainSettings
+
+        return GraderTrainSettings
     from scripts.comparison.comparison import ComparisonSettings
 
     return ComparisonSettings
@@ -86,6 +91,8 @@ def model_of(command: Kind) -> type[StrictModel]:
 
 def title_of(command: Kind) -> str:
     """What the schema of a command's settings is called."""
+    if command is Kind.grader:
+        return "Settings of cytolibra train for a grader"
     return f"Settings of cytolibra {command}"
 
 
