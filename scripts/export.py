@@ -82,6 +82,19 @@ def export(
     typer.echo(f"{detector.config.name} for {to.value}: {out}")
 
 
+def add_networks(folder: Path) -> None:
+    """Puts the networks of a model that was just trained beside it, so that no screen makes them.
+
+    Raises:
+        ExportError: OpenVINO is missing, or can't express the network.
+    """
+    from models import load_detector
+
+    detector = load_detector(folder)
+    _export_openvino(detector, folder, ([], ""))
+    _export_grader(detector, folder, [], False)
+
+
 def _check_options(
     to: Target,
     int8: bool,

@@ -233,6 +233,7 @@ def test_a_second_training_in_one_folder_is_told_who_is_at_work(values, tmp_path
         "scripts.training.run.run_training",
         lambda *_: ran.append(1) or SimpleNamespace(name="mine", metrics={}, training={}),
     )
+    monkeypatch.setattr("scripts.export.add_networks", ran.append)
     with hold(out, command=("cytolibra", "train", "the", "first")):
         told = CliRunner().invoke(build_app("train"), arguments)
         assert told.exit_code == 2
