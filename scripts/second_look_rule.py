@@ -36,6 +36,7 @@ from data.evaluation import (
     confidence,
     fit_temperature,
     match_classes,
+    pooled_classes,
 )
 from data.evaluation.bootstrap import resampled_ap
 from data.fields.fieldset import FieldSet
