@@ -31,6 +31,7 @@ from rich.table import Table
 from configs import ConfigError, CytoLibraError, load_config
 from data.evaluation import (
     FieldCells,
+    FixedBoxes,
     Matches,
     confidence,
     fit_temperature,
@@ -40,7 +41,7 @@ from data.evaluation import (
 from data.evaluation.bootstrap import resampled_ap
 from data.fields.fieldset import FieldSet
 from models.card import ZOO, CombinationRule, FalseAlarms, ModelCard, read_card, save_card
-from pipeline.cells.second_look import LEAST
+from pipeline.cells.second_look import LEAST, combine
 from scripts.candidates import probabilities_of
 from scripts.evaluation.evidence import Draws, draw, finite, judged_mm2, match_pooled
 from scripts.evaluation.evidence import reported as report_of
@@ -221,21 +222,26 @@ def check_folds(folds: Sequence[Fold], runs: Sequence[str], card: ModelCard | No
 
 
 def choose_rule(folds: Sequence[Fold]) -> Choice:
-    """Chooses by the sum of abnormal AP50 and the mean AP50 of the classes, out of fold."""
+    """Chooses by the sum of abnormal AP50 and the mean AP50 of the classes, out of fold.
+
+    Only places that are looked at count here: the rest is the same whatever the rule.
+    """
     temperatures = [_temperature_of_others(folds, k) for k in range(len(folds))]
     rules = [
         CombinationRule(**dict(zip(GRID, values, strict=True)))
         for values in itertools.product(*GRID.values())
     ]
-    truth = [cells for fold in folds for cells in fold.evidence.truth]
+    places = [
+        FixedBoxes(cells, one.places.boxes)
+        for fold in folds
+        for cells, one in zip(fold.evidence.truth, fold.evidence.candidates, strict=True)
+    ]
     fold_of = np.repeat(np.arange(len(folds)), [len(fold.fields.fields) for fold in folds])
-    everywhere = np.ones((1, len(truth)), np.int64)
+    everywhere = np.ones((1, len(places)), np.int64)
     without = np.array([fold_of != k for k in range(len(folds))], np.int64)
+    times = np.concatenate([everywhere, without])
     scores = [
-        objective(
-            match_parts(truth, _with_rule(folds, temperatures, rule), folds[0].card),
-            np.concatenate([everywhere, without]),
-        )
+        objective(match_places(places, _scores_by(folds, temperatures, rule), folds[0].card), times)
         for rule in track(rules, "Rules")
     ]
     best = np.array(scores).argmax(axis=0)  # of equal ones the first
@@ -257,6 +263,22 @@ def match_parts(
     return {
         **match_pooled(truth, found, pooled_classes(config.is_abnormal)),
         **dict(zip(config.classes, by_class, strict=True)),
+    }
+
+
+def match_places(
+    places: Sequence[FixedBoxes], scores: Sequence[NDArray[np.floating]], card: ModelCard
+) -> dict[str, Sequence[Matches]]:
+    """The same of places whose (M, C) scores of all classes are known, but for "any"."""
+    config, labels = card.detector, np.arange(len(card.detector.classes))
+    abnormal = labels[np.array(config.is_abnormal)]
+    groups = {"abnormal": abnormal, **dict(zip(config.classes, labels[:, None], strict=True))}
+    return {
+        name: [
+            place.matches(one[:, members].max(axis=1, initial=0), members)
+            for place, one in zip(places, scores, strict=True)
+        ]
+        for name, members in groups.items()
     }
 
 
@@ -331,6 +353,18 @@ def _with_rule(
         cells
         for fold, temperature in zip(folds, temperatures, strict=True)
         for cells in fold.evidence.with_look(temperature, rule, abnormal)
+    ]
+
+
+def _scores_by(
+    folds: Sequence[Fold], temperatures: Sequence[float], rule: CombinationRule
+) -> list[NDArray[np.float32]]:
+    """For each field the (M, C) scores of its places after the look."""
+    abnormal = np.array(folds[0].card.detector.is_abnormal)
+    return [
+        combine(one.class_scores, probabilities_of(logits, temperature), abnormal, rule)
+        for fold, temperature in zip(folds, temperatures, strict=True)
+        for one, logits in zip(fold.evidence.candidates, fold.evidence.logits, strict=True)
     ]
 
 

@@ -31,6 +31,7 @@ from .false_alarms import Rate as Rate
 from .false_alarms import expect as expect
 from .false_alarms import fit_rate as fit_rate
 from .false_alarms import share_between as share_between
+from .fixed import FixedBoxes as FixedBoxes
 from .longtail import LONG_TAIL_RULE as LONG_TAIL_RULE
 from .longtail import long_tail as long_tail
 from .matching import FALSE_ALARM as FALSE_ALARM
