@@ -53,7 +53,7 @@ def export(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of these fields' images.")] = None,
 ) -> None:
-    """Writes a model's networks for OpenVINO or as ONNX, and what reduced precision costs.
+    """Writes a model's networks for OpenVINO or ONNX, and what reduced precision costs.
 
     DIR is a model of its own: `cytolibra screen --model DIR` takes it. A graph takes (1, H, W, 3)
     uint8 RGB at the model's mpp and gives raw outputs; decoding and NMS stay outside. With --data

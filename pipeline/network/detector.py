@@ -84,6 +84,7 @@ class TileDetector:
     """
 
     second_look: SecondLook | None = None
+    scale: ScaleReader | None = None
 
     def __init__(
         self,
@@ -132,7 +133,7 @@ class TileDetector:
                 self.lanes,
             )
             self.second_look = SecondLook(looks, grader, limits, second_look)
-        self.scale: ScaleReader | None = find_reader(model, settings.threads)
+        self.scale = find_reader(model, settings.threads)
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Finds cells in tiles.

@@ -102,9 +102,11 @@ def _described(
     part: Literal["train", "val"], data: DataSettings, fields: FieldSet
 ) -> Iterator[SourceFacts]:
     """Each source of a part, but for what is held out."""
-    for source in data.train if part == "train" else data.val:
+    sources = data.train if part == "train" else data.val
+    for source in sources:
         if source.called != data.hold_out:
-            own = [fields.fields[index] for index in of_source(fields, source.called)]
+            rows = of_source(fields, source.called) or range(len(fields.fields))  # the only one
+            own = [fields.fields[index] for index in rows]
             yield describe_source(part, source, replace(fields, fields=tuple(own)))
 
 
@@ -286,11 +288,14 @@ def _domain(
     """What the cells of the fields look like; None, and it is told why, of too few fields."""
     thresholds = np.array([card.thresholds[name] for name in card.detector.classes])
     found = []
-    for field, cells in zip(val.fields, judge.found, strict=True):
+    judged = [val.fields[index] for index in judge.fields]  # others can't be read
+    for field, cells in zip(judged, judge.found, strict=True):
         boxes = cells.boxes[cells.scores >= thresholds[cells.labels]]
         found.append((boxes[:, :2] + boxes[:, 2:]) / 2 * downsample_of(field, card.mpp))
     try:
-        return measure_domain(train, val, found, card.training["data"])
+        return measure_domain(
+            train, replace(val, fields=tuple(judged)), found, card.training["data"]
+        )
     except ConfigError as error:
         tell(f"the card does not say {error}; slides are not compared with it")
         return None

@@ -188,7 +188,7 @@ def test_evaluation_of_a_trained_model_covers_every_class(values, tmp_path, coco
     )
     metrics = measure(detector, read_coco(*coco, classes=CLASSES))
     assert metrics["classes"]["HSIL"]["cells"] == 2
-    assert set(metrics["pooled"]) == {"abnormal", "any"}
+    assert set(metrics["pooled"]) == {"abnormal", "any", "high grade"}
     assert list(metrics["pooled"]["abnormal"]["froc"]) == [
         "0.125",
         "0.25",
