@@ -143,6 +143,8 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
             node[at] = yaml.load(text, Loader=_Loader)
         except (yaml.YAMLError, RecursionError) as error:
             raise ConfigError(f"--set {override}: the value is not valid YAML") from error
+        if _holds_itself(node[at], (), set()):
+            raise ConfigError(f"--set {override}: the value holds itself, by an alias")
     return result
 
 
