@@ -199,7 +199,8 @@ def test_processes_tell_of_their_tiles_and_of_a_model_that_is_not_there(slides: 
 
 
 def recipe() -> Recipe:
-    return Recipe("cric-fcos-mobilenet-v2", ScreenSettings.model_validate({"mpp": 0.5}))
+    alone = {"mpp": 0.5, "second_look": {"enabled": False}}  # whose steps are no tiles
+    return Recipe("cric-fcos-mobilenet-v2", ScreenSettings.model_validate(alone))
 
 
 @pytest.mark.slow
