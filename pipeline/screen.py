@@ -14,7 +14,6 @@ import numpy as np
 
 from configs import Doubt, validate
 from models import ModelSource
-from models.card import ModelCard
 from pipeline.cells.domain import check_domain, doubts_of_domain
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
@@ -113,18 +112,8 @@ def screen_slide(
     with clock("open"):
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
-        with clock("scale"):
-            settle_estimate(slide, detector.scale, settings.scale, settings.foreground)
-        with clock("foreground"):
-            ahead = plan_slide(slide, detector.card, settings)
-            plan, doubts = ahead.tiles, [*ahead.doubts]
-            look, of_look = find_look(slide, detector)
-            doubts += of_look
-            check_strict(path, doubts, settings.strict)
-        with clock("scale"):
-            if not ahead.implausible:  # what is no smear has no cells to measure
-                doubts += check_scale(slide, ahead.foreground, detector.scale, settings.scale)
-            check_strict(path, doubts, settings.strict)
+        ahead = plan_slide(slide, detector, settings, clock)
+        plan, look, doubts = ahead.tiles, ahead.look, [*ahead.doubts]
         with clock.turn(detector.turn):
             found = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
         doubts += _doubts_of_reading(plan, found)
@@ -151,14 +140,14 @@ class SlidePlan:
         doubts: what is odd about the slide.
         foreground: what its overview shows.
         samples: a few places, read finely.
-        implausible: whether it looks like no smear.
+        look: who looks again; None where nobody does.
     """
 
     tiles: TilePlan
     doubts: list[Doubt]
     foreground: Foreground
     samples: list[Sample]
-    implausible: bool
+    look: SecondLook | None
 
     def seen(self, mpp: float) -> Seen:
         """What says something of adequacy.
@@ -171,23 +160,42 @@ class SlidePlan:
         return Seen(deposit, judge_focus(self.samples))
 
 
-def plan_slide(slide: Slide, card: ModelCard, settings: ScreenSettings) -> SlidePlan:
-    """The tiles of a slide that a model is to look at, and what is odd about the slide.
+def plan_slide(
+    slide: Slide, detector: TileDetector, settings: ScreenSettings, clock: Clock | None = None
+) -> SlidePlan:
+    """All that is settled before a slide's tiles are read, and what is odd about the slide.
+
+    Args:
+        slide: an open one; its scale is estimated where that is wanted.
+        detector: that is to screen it.
+        settings: of all stations.
+        clock: times the stages.
 
     Raises:
-        SlideError: it is much coarser than the model, or has warnings and ``settings.strict`` is
-            set.
+        SlideError: its scale can't be estimated where it is to be, it is much coarser than the
+            model, or has warnings and ``settings.strict`` is set.
     """
-    doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, card.mpp)]
-    check_strict(slide.path, doubts, settings.strict)  # before the work of the rest
-    foreground = find_foreground(slide, settings.foreground)
-    samples = take_samples(slide, foreground)
-    implausible = find_implausible(slide, foreground, samples)
-    doubts += implausible
-    check_strict(slide.path, doubts, settings.strict)
-    tiler = settle_tiler(settings, card)
-    tiles = plan_tiles(slide.bounds, slide.mpp, card.mpp, tiler, foreground)
-    return SlidePlan(tiles, doubts, foreground, samples, bool(implausible))
+    card, clock = detector.card, clock or Clock()
+    with clock("scale"):
+        settle_estimate(slide, detector.scale, settings.scale, settings.foreground)
+    with clock("foreground"):
+        doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, card.mpp)]
+        check_strict(slide.path, doubts, settings.strict)  # before the work of the rest
+        foreground = find_foreground(slide, settings.foreground)
+        samples = take_samples(slide, foreground)
+        implausible = find_implausible(slide, foreground, samples)
+        doubts += implausible
+        check_strict(slide.path, doubts, settings.strict)
+        tiler = settle_tiler(settings, card)
+        tiles = plan_tiles(slide.bounds, slide.mpp, card.mpp, tiler, foreground)
+        look, of_look = find_look(slide, detector)
+        doubts += of_look
+        check_strict(slide.path, doubts, settings.strict)
+    with clock("scale"):
+        if not implausible:  # what is no smear has no cells to measure
+            doubts += check_scale(slide, foreground, detector.scale, settings.scale)
+        check_strict(slide.path, doubts, settings.strict)
+    return SlidePlan(tiles, doubts, foreground, samples, look)
 
 
 def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSettings:

@@ -12,7 +12,6 @@ import typer
 from configs import CytoLibraError
 
 if TYPE_CHECKING:
-    from models.card import ModelCard
     from pipeline.batch.batch import BatchPlan
     from pipeline.batch.discovery import Discovery, SlideJob
     from pipeline.network.detector import TileDetector
@@ -58,7 +57,7 @@ def dry_run(
     from pipeline.batch.batch import take_shard
 
     jobs = take_shard(found.jobs, plan.shard)
-    looked = [_look(job, plan, settings, detector.card) for job in jobs]
+    looked = [_look(job, plan, settings, detector) for job in jobs]
     for one in looked:
         area = f"; {one.mm2:.1f} mm², {one.tiles} tiles" if one.tiles else ""
         typer.echo(f"{one.name}: {one.verdict}{area}")
@@ -81,7 +80,7 @@ def dry_run(
     return 1 if refused or (plan.strict and found.not_read) else 0
 
 
-def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, card: ModelCard) -> Plan:
+def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: TileDetector) -> Plan:
     """Opens a slide and lays its tiles out."""
     from pipeline.batch.fingerprint import hash_recipe, is_current
 
@@ -91,17 +90,17 @@ def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, card: ModelC
     if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
         return Plan(job.name, "done before")
     try:
-        return _lay_out(job, settings, card)
+        return _lay_out(job, settings, detector)
     except CytoLibraError as error:
         return Plan(job.name, f"refused: {error}", refused=True)
 
 
-def _lay_out(job: SlideJob, settings: ScreenSettings, card: ModelCard) -> Plan:
+def _lay_out(job: SlideJob, settings: ScreenSettings, detector: TileDetector) -> Plan:
     from pipeline.screen import core_area, plan_slide
     from pipeline.slides.slide import open_slide
 
     with open_slide(job.path, settings.mpp_of(job.path)) as slide:
-        ahead = plan_slide(slide, card, settings)
+        ahead = plan_slide(slide, detector, settings)
         tiles, doubts = ahead.tiles, ahead.doubts
         mm2 = core_area(tiles) * (slide.mpp / 1000) ** 2
     verdict = "to screen" if len(tiles) else "nothing to screen: no cells are seen on the overview"
@@ -117,7 +116,7 @@ def time_tiles(path: Path, detector: TileDetector, settings: ScreenSettings) -> 
     from pipeline.tiles.tilereader import read_tile
 
     with open_slide(path, settings.mpp_of(path)) as slide:
-        plan = plan_slide(slide, detector.card, settings).tiles
+        plan = plan_slide(slide, detector, settings).tiles
 
         def run(index: int) -> int:
             tile = read_tile(slide, plan.grid, index)

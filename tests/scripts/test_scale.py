@@ -137,6 +137,9 @@ def test_screening_by_an_estimate_names_it_everywhere(taught, tmp_path):
     Image.fromarray(dotted(77)).save(tmp_path / "slides" / "a.png")
     options = ["--model", taught, "--mpp", "estimate", "--set", "tiler.size=512"]
     options += ["--set", "foreground.enabled=false", "--device", "cpu"]
+    ahead = screen(tmp_path / "slides", *options, "--dry-run")
+    assert ahead.exit_code == 0, ahead.output
+    assert "a.png: to screen; warning: its scale is estimated from its cells" in ahead.output
     result = screen(tmp_path / "slides", *options)
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out/a.png/report.json").read_text(encoding="utf-8"))
