@@ -371,6 +371,11 @@ class ModelCard(StrictModel):
             )
         return self
 
+    def with_grader(self, **changes: object) -> ModelCard:
+        """The card with changes in its part for the second look, which it has."""
+        assert self.second_look is not None
+        return self.model_copy(update={"second_look": self.second_look.model_copy(update=changes)})
+
 
 def save_card(card: ModelCard, folder: Path) -> None:
     """Writes a model's sidecar, whole or not at all."""

@@ -13,7 +13,6 @@ from pydantic import JsonValue
 from configs import ConfigError
 from models.card import Accuracy, FalseAlarms, ModelCard
 from pipeline.cells.classes import name_classes, squamous_labels
-from pipeline.cells.domain import version_of_domain
 from pipeline.network.detector import DetectorFacts, LookInForce, TileDetector
 from pipeline.network.looking import Looked, SecondLook
 from pipeline.network.scale import GRAPH, carries_scale
@@ -115,7 +114,7 @@ def settings_in_force(
     graph = detector.card.graphs.get(GRAPH) if settings.scale.check else None
     values["scale"]["network"] = graph.sha256[:12] if graph else None
     if settings.domain.check:
-        values["domain"]["facts"] = version_of_domain(detector.card.domain)
+        values["domain"]["facts"] = version_of(detector.card.domain)
     values["reports"] = settings.reports.settled().model_dump(mode="json")
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values

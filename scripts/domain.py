@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from configs import ConfigError
 from data.fields.fieldset import FieldSet
 from data.fields.images import ImageError
+from data.thinning import evenly
 from models.card import DomainFacts
 from pipeline.cells.domain import MOST_CELLS
 from pipeline.cells.domain_facts import describe_domain, look_at_field
@@ -53,11 +54,11 @@ def _look(
 ) -> dict[int, NDArray[np.float64]]:
     """Looks of the cells of some fields, by the field's number."""
     images, looks = images_of(fields), {}
-    for index in _spread(len(fields.fields), MOST_FIELDS):
+    for index in evenly(len(fields.fields), MOST_FIELDS).tolist():
         field, chosen = fields.fields[index], centers[index]
         if field.mpp is None:
             continue
-        chosen = chosen[_spread(len(chosen), MOST_CELLS)]
+        chosen = chosen[evenly(len(chosen), MOST_CELLS)]
         try:
             cells = look_at_field(images, index, field, chosen)
         except ImageError:
@@ -68,8 +69,3 @@ def _look(
 
 def _middles(nuclei: NDArray[np.float32]) -> NDArray[np.float64]:
     return nuclei.astype(np.float64).reshape(-1, 2)
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Numbers below ``count``, evenly spread; all where there are no more than ``most``."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()

@@ -203,7 +203,8 @@ def evaluate(
     if problem:
         raise problem
     if write_false_alarms or write_accuracy:
-        _write_card(loaded, found, mode, draws, data.name, write_false_alarms, write_accuracy)
+        wanted = (write_false_alarms, write_accuracy)
+        _write_card(loaded, found, mode, draws, figures, data.name, *wanted)
     if domain:
         assert loaded.card is not None
         assert loaded.folder is not None
@@ -225,11 +226,22 @@ def _write_card(
     found: Found,
     mode: str,
     draws: Draws,
+    figures: dict[str, Any],
     data: str,
     with_alarms: bool,
     with_accuracy: bool,
 ) -> None:
     """Writes into the model's card what was asked for: of the detector alone, of its second look.
+
+    Args:
+        loaded: the model.
+        found: by it.
+        mode: which of the two.
+        draws: of the intervals.
+        figures: of `Found.best`.
+        data: what the fields are called.
+        with_alarms: whether false alarms are written.
+        with_accuracy: whether accuracy is.
 
     Raises:
         ConfigError: these fields can't tell false alarms, or the card can't be written.
@@ -252,12 +264,13 @@ def _write_card(
                 raise unknown
             new["false_alarms"] = alarms
         if with_accuracy:
-            figures = compute_figures(evidence, draws)
-            new["accuracy"] = measure_accuracy(evidence, draws, figures, data)
+            known = figures if evidence is found.best else compute_figures(evidence, draws)
+            told = known | {"settings": figures["settings"]}
+            new["accuracy"] = measure_accuracy(evidence, draws, told, data)
         card = update_card(card, folder, looks, **new)
     loaded.card = card  # thresholds that are written after it keep them
-    told = " and ".join(name.replace("_", " ") for name in new)
-    typer.echo(f"Written, {told}: {folder}")
+    told_names = " and ".join(name.replace("_", " ") for name in new)
+    typer.echo(f"Written, {told_names}: {folder}")
 
 
 @dataclass(frozen=True)

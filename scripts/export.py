@@ -240,8 +240,7 @@ def _measure_look_cost(folder: Path, fields: FieldSet) -> None:
     costs = {f"int8_cost/{name}": round(exact[name] - found[name], 4) for name in exact}
     told = ", ".join(f"{name} {-cost:+.4f}" for name, cost in costs.items())
     typer.echo(f"with the second look, int8: {told}")
-    look = look.model_copy(update={"metrics": look.metrics | costs})
-    save_card(card.model_copy(update={"second_look": look}), folder)
+    save_card(card.with_grader(metrics=look.metrics | costs), folder)
 
 
 def _measure_cost(folder: Path, fields: FieldSet | None) -> None:

@@ -10,25 +10,22 @@ its rule.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from configs import ConfigError, CytoLibraError, load_config
+from configs import ConfigError, load_config
 from data.evaluation import FieldCells, load_cells
-from data.fields.fieldset import FieldSet
+from data.fields.fieldset import Field, FieldSet
 from models.card import ModelCard, read_card
 from scripts.evaluation.cards import check_card_writable, update_card
-from scripts.evaluation.evidence import judged_mm2, reported
-from scripts.evaluation.false_alarms import (
-    describe_fields,
-    false_alarm_figures,
-)
+from scripts.evaluation.evidence import areas_of
+from scripts.evaluation.false_alarms import NO_SCALE, describe_found, false_alarm_figures
 from scripts.evaluation.table import false_alarm_table
 from scripts.second_look_rule import read_fold
+from scripts.telling import run_for_people
 from scripts.training.grader_run import EVIDENCE
 from scripts.training.run import TrainSettings, read_fields
 
@@ -42,37 +39,31 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="folder of the model whose card is written")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of cytolibra train")
     parser.add_argument("--data", default="out of fold", help="what the fields are called")
-    try:
-        _measure(parser.parse_args())
-    except CytoLibraError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_for_people(lambda: _measure(parser.parse_args()))
 
 
 def _measure(options: argparse.Namespace) -> None:
-    check_card_writable(options.model.resolve(), "out_of_fold")
+    check_card_writable(options.model, "out_of_fold")
     card = read_card(options.model)
     looks = _are_graders(options.runs, card)
     wanted = card.second_look.thresholds if looks and card.second_look else card.thresholds
-    thresholds = np.array([wanted[name] for name in card.detector.classes])
     truth: list[FieldCells] = []
     found: list[FieldCells] = []
-    mm2: list[float] = []
-    slides: list[str] = []
+    fields: list[Field] = []
     for run in options.runs:
-        fields, detections, cells = _of_grader(run, card) if looks else _of_run(run)
+        left_out, detections, cells = _of_grader(run, card) if looks else _of_run(run)
+        if areas_of(left_out.fields) is None:
+            raise ConfigError(f"{run}: {NO_SCALE}")
         truth += cells
-        found += [reported(one, thresholds, card.detector.is_abnormal) for one in detections]
-        mm2 += _areas(fields, run)
-        slides += [field.slide for field in fields.fields]
-    alarms = describe_fields(
+        found += detections
+        fields += left_out.fields
+    alarms = describe_found(
+        FieldSet(card.detector.classes, tuple(fields)),
         truth,
         found,
-        np.array(mm2),
         card.detector,
         data=options.data,
         thresholds=wanted,
-        slides=slides if all(slides) else (),
     )
     update_card(card, options.model, looks, false_alarms=alarms)
     Console().print(false_alarm_table(false_alarm_figures(alarms)))
@@ -112,14 +103,6 @@ def _of_run(run: Path) -> Run:
     if len(truth) != len(fields.fields):
         raise ConfigError(f"{run}: its validation.npz has {len(truth)} fields, its data other ones")
     return fields, found, truth
-
-
-def _areas(fields: FieldSet, run: Path) -> list[float]:
-    areas = [judged_mm2(field) for field in fields.fields]
-    known = [area for area in areas if area is not None]
-    if len(known) < len(areas):
-        raise ConfigError(f"{run}: false alarms a mm² need the scale of every field")
-    return known
 
 
 if __name__ == "__main__":

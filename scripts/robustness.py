@@ -31,6 +31,7 @@ from scripts.candidates import LOWEST_SCORE
 from scripts.evaluate import gather
 from scripts.evaluation.evidence import Draws, Evidence, draw
 from scripts.slides import images_of
+from scripts.telling import run_for_people
 from scripts.training.run import TrainSettings, read_fields
 
 Pixels = NDArray[np.uint8]
@@ -81,9 +82,12 @@ def main() -> None:
     """Prints the average precision of each disturbance, and what it costs."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of cytolibra train")
-    options = parser.parse_args()
+    run_for_people(lambda: _compare(parser.parse_args().runs))
+
+
+def _compare(runs: Sequence[Path]) -> None:
     found: dict[str, list[Evidence]] = {}
-    for run in options.runs:
+    for run in runs:
         for name, evidence in disturb(run):
             found.setdefault(name, []).append(evidence)
     Console().print(_table({name: join(parts) for name, parts in found.items()}))

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from configs import ConfigError, CytoLibraError, load_config
+from configs import ConfigError, load_config
 from data.evaluation import (
     FieldCells,
     FixedBoxes,
@@ -40,13 +40,16 @@ from data.evaluation import (
 )
 from data.evaluation.bootstrap import resampled_ap
 from data.fields.fieldset import FieldSet
-from models.card import ZOO, CombinationRule, FalseAlarms, ModelCard, read_card, save_card
+from models.card import CombinationRule, FalseAlarms, ModelCard, read_card
+from models.config import DetectorConfig
 from pipeline.cells.second_look import LEAST, combine
 from scripts.candidates import probabilities_of
-from scripts.evaluation.evidence import Draws, draw, finite, judged_mm2, match_pooled
-from scripts.evaluation.evidence import reported as report_of
-from scripts.evaluation.false_alarms import describe_fields, false_alarm_figures, slides_of
+from scripts.evaluation.cards import check_card_writable, update_card
+from scripts.evaluation.evidence import Draws, draw, finite, match_pooled
+from scripts.evaluation.false_alarms import describe_found, false_alarm_figures
+from scripts.evaluation.files import write_text
 from scripts.evaluation.table import false_alarm_table, show, spread
+from scripts.telling import run_for_people
 from scripts.training.grader_judge import LookEvidence, load_evidence
 from scripts.training.grader_run import EVIDENCE
 from scripts.training.grader_settings import GraderTrainSettings
@@ -113,11 +116,7 @@ def main() -> None:
     parser.add_argument("--by", default="field", help="field, slide or patient: what is drawn anew")
     parser.add_argument("--level", type=float, default=0.95, help="of the intervals")
     parser.add_argument("--data", default="out of fold", help="what the fields are called")
-    try:
-        _run(parser.parse_args())
-    except CytoLibraError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_for_people(lambda: _run(parser.parse_args()))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -142,7 +141,8 @@ def _run(options: argparse.Namespace) -> None:
         figures |= {"false_alarms": false_alarm_figures(alarms)}
         console.print(false_alarm_table(figures["false_alarms"]))
     if options.out:
-        _write_json(options.out, figures)
+        text = json.dumps(figures, indent=2, ensure_ascii=False)
+        write_text(options.out, text + "\n")
     if card is not None:
         told = (
             f"out of fold on {len(fields.fields)} fields of {len(folds)} runs "
@@ -377,33 +377,20 @@ def _false_alarms(
     fields: FieldSet,
     truth: Sequence[FieldCells],
     found: Sequence[FieldCells],
-    config: Any,
+    config: DetectorConfig,
     thresholds: dict[str, float],
     data: str,
 ) -> FalseAlarms | None:
     """What is reported by chance; None, and told, where these fields can't say."""
-    areas = [judged_mm2(field) for field in fields.fields]
-    values = np.array([thresholds[name] for name in config.classes])
     try:
-        if None in areas:
-            raise ConfigError("false alarms a mm² need the scale of every field; set mpp")
-        return describe_fields(
-            truth,
-            [report_of(one, values, config.is_abnormal) for one in found],
-            np.array(areas, np.float64),
-            config,
-            data=data,
-            thresholds=thresholds,
-            slides=slides_of(fields),
-        )
+        return describe_found(fields, truth, found, config, data=data, thresholds=thresholds)
     except ConfigError as error:
         print(f"note: {error}", file=sys.stderr)
         return None
 
 
 def _writable(folder: Path) -> ModelCard:
-    if folder.resolve().is_relative_to(ZOO):
-        raise ConfigError("--write: a shipped model stays as it is; copy its folder")
+    check_card_writable(folder, "--write")
     card = read_card(folder)
     if card.second_look is None:
         raise ConfigError(f"--write {folder}: this model has no second look")
@@ -427,28 +414,17 @@ def _write(
         for side in ("alone", "with_look")
         if entry[side] is not None
     }
-    look = look.model_copy(
-        update={
-            "rule": rule,
-            "thresholds": thresholds,
-            "false_alarms": alarms,
-            "accuracy": None,  # held for another rule
-            "metrics": look.metrics | metrics,
-            "training": look.training | {"rule": told, "threshold_rule": THRESHOLD_RULE},
-        }
+    update_card(
+        card,
+        folder,
+        looks=True,
+        rule=rule,
+        thresholds=thresholds,
+        false_alarms=alarms,
+        accuracy=None,  # held for another rule
+        metrics=look.metrics | metrics,
+        training=look.training | {"rule": told, "threshold_rule": THRESHOLD_RULE},
     )
-    try:
-        save_card(card.model_copy(update={"second_look": look}), folder)
-    except OSError as error:
-        raise ConfigError(f"--write {folder}: can't be written: {error.strerror}") from error
-
-
-def _write_json(path: Path, figures: dict[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--out {path}: can't be written: {error.strerror}") from error
 
 
 def _table(figures: dict[str, Any], fields: int) -> Table:

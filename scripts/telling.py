@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 import typer
 
-from configs import ConfigError, Doubt
+from configs import ConfigError, CytoLibraError, Doubt
 from data.fields.fieldset import FieldSet
 
 
@@ -23,6 +26,18 @@ def refuse_doubts(fields: FieldSet) -> None:
     if fields.doubts:
         listed = "; ".join(map(str, fields.doubts))
         raise ConfigError(f"--strict: nothing was written, as there are warnings: {listed}")
+
+
+def run_for_people(run: Callable[[], None]) -> None:
+    """Ends the process with one line, not a traceback, where people can mend what is wrong.
+
+    For modules that are called by ``python -m``; `scripts.cli` does it for commands.
+    """
+    try:
+        run()
+    except CytoLibraError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def doubts_of(*sets: FieldSet) -> list[Doubt]:

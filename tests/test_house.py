@@ -29,7 +29,7 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"tables", "paths", "resample", "pixels", "evaluation"},
+        {"tables", "paths", "thinning", "resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},

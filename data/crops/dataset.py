@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from configs import ConfigError
-from data.crops.augment import MIN_VISIBILITY, AugmentSettings, build_augmentation
+from data.crops.augment import MIN_VISIBILITY, AugmentSettings
 from data.crops.copypaste import CellPaster
-from data.crops.drawing import Sample, draw_readable, unreadable_fields
+from data.crops.drawing import DrawnDataset, Sample, unreadable_fields
 from data.crops.sampling import CropSettings, build_sampler
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages, ImageError
@@ -24,12 +24,10 @@ Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
 """Pixels, boxes in them, labels."""
 
 
-class CropDataset(Dataset[Sample]):
-    """Random augmented crops at the model's mpp, for one epoch.
+class CropDataset(DrawnDataset):
+    """Random augmented crops at the model's mpp, for one epoch; see `DrawnDataset`.
 
-    Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it. The target's
-    "field" is the index of the field that it was cut from. In the place of an image that can't be
-    read another is drawn; "unreadable" tells which fields are its.
+    The target's "field" is the index of the field that it was cut from.
 
     Args:
         fields: the annotated fields; crowd regions are painted over, so that nothing in them is
@@ -54,26 +52,11 @@ class CropDataset(Dataset[Sample]):
         seed: int,
         epoch: int = 0,
     ) -> None:
-        self.fields = fields.fields
-        self.mpp = mpp
+        super().__init__(fields, images, mpp, augment, length, seed, epoch)
         self.crops = crops
-        self.length = length
-        self.seed = seed
-        self.epoch = epoch
-        self._images = images
-        self._downsample = [downsample_of(field, mpp) for field in self.fields]
-        self._augment = build_augmentation(augment)
         self._windows = build_sampler(fields, images, self._downsample, crops)
         self._paster = CellPaster(fields, images, self._downsample)
         self._drawn_labels = _drawn_labels(fields.classes) if crops.drawn else None
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < self.length:
-            raise IndexError(index)  # without it, iterating would never end
-        return draw_readable(self._sample, self.fields, (self.seed, self.epoch, index))
 
     def _sample(self, rng: np.random.Generator) -> Sample:
         draws = self._drawn_labels is not None and rng.random() < self.crops.drawn

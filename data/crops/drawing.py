@@ -2,19 +2,76 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from data.fields.fieldset import Field
-from data.fields.images import ImageError
+from data.crops.augment import AugmentSettings, build_augmentation
+from data.fields.fieldset import Field, FieldSet
+from data.fields.images import FieldImages, ImageError
+from data.fields.regions import downsample_of
 
 Sample = tuple[Tensor, dict[str, Tensor]]
 
 ATTEMPTS = 20
 """How often a crop is drawn anew where an image can't be read."""
+
+
+class DrawnDataset(Dataset[Sample], ABC):
+    """Random augmented crops, for one epoch; a subclass says how one is drawn.
+
+    Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it. In the place of
+    an image that can't be read another is drawn; a target's "unreadable" tells which fields are
+    its.
+
+    Args:
+        fields: the annotated fields.
+        images: their pixels, shared by all epochs.
+        mpp: of the crops.
+        augment: how pixels are changed.
+        length: crops an epoch.
+        seed: of everything random.
+        epoch: which one.
+    """
+
+    def __init__(
+        self,
+        fields: FieldSet,
+        images: FieldImages,
+        mpp: float,
+        augment: AugmentSettings,
+        length: int,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        self.fields = fields.fields
+        self.mpp = mpp
+        self.length = length
+        self.seed = seed
+        self.epoch = epoch
+        self._images = images
+        self._downsample = [downsample_of(field, mpp) for field in self.fields]
+        self._augment = build_augmentation(augment)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.length:
+            raise IndexError(index)  # without it, iterating would never end
+        return draw_readable(self._sample, self.fields, (self.seed, self.epoch, index))
+
+    @abstractmethod
+    def _sample(self, rng: np.random.Generator) -> Sample:
+        """A crop by a generator.
+
+        Raises:
+            ImageError: its image can't be read.
+        """
 
 
 def draw_readable(

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from configs import ConfigError, StrictModel
-from data.crops.augment import AugmentSettings, build_augmentation
-from data.crops.drawing import Sample, draw_readable, unreadable_fields
+from data.crops.augment import AugmentSettings
+from data.crops.drawing import DrawnDataset, Sample, unreadable_fields
 from data.fields.fieldset import Field, FieldSet
 from data.fields.images import FieldImages, ImageError, Pixels
 from data.fields.rarity import class_weights
@@ -171,12 +171,10 @@ def box_iou(ones: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray
     return np.divide(common, union, out=np.zeros(common.shape), where=union > 0)
 
 
-class GradeDataset(Dataset[Sample]):
-    """Random augmented crops of cells and background, for one epoch.
+class GradeDataset(DrawnDataset):
+    """Random augmented crops of cells and background, for one epoch; see `DrawnDataset`.
 
-    Item i of epoch e is a function of (seed, e, i) alone, whatever worker draws it. A target has
-    the "label", and the "field" that the crop is of. In the place of an image that can't be read
-    another is drawn; "unreadable" tells which fields are its.
+    A target has the "label", and the "field" that the crop is of.
 
     Args:
         fields: the annotated fields.
@@ -202,27 +200,13 @@ class GradeDataset(Dataset[Sample]):
         seed: int,
         epoch: int = 0,
     ) -> None:
-        self.fields = fields.fields
+        self.size, mpp = crop
+        super().__init__(fields, images, mpp, augment, length, seed, epoch)
         self.samples = samples
-        self.size, self.mpp = crop
         self.settings = settings
-        self.length = length
-        self.seed = seed
-        self.epoch = epoch
-        self._images = images
-        self._downsample = [downsample_of(field, self.mpp) for field in self.fields]
-        self._augment = build_augmentation(augment)
         labels = range(samples.classes + 1)
         self._rows = [np.flatnonzero(samples.labels == label) for label in labels]
         self._shares = draw_shares(samples, settings)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < self.length:
-            raise IndexError(index)  # without it, iterating would never end
-        return draw_readable(self._sample, self.fields, (self.seed, self.epoch, index))
 
     def _sample(self, rng: np.random.Generator) -> Sample:
         label = int(rng.choice(len(self._shares), p=self._shares))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from configs import Doubt
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages, ImageError, Opener, Pixels, no_slides
+from data.thinning import evenly
 
 MOST_BOXES = 50
 """Boxes of a set that are looked at."""
@@ -69,12 +70,12 @@ def is_even(pixels: Pixels) -> bool:
 def _looks(fields: FieldSet, images: FieldImages) -> Iterator[Pixels]:
     """Some boxes with their margins, each at most `SIDE` px long."""
     with_cells = [i for i, field in enumerate(fields.fields) if not field.crowd.all()]
-    chosen = _spread(len(with_cells), MOST_FIELDS)
+    chosen = evenly(len(with_cells), MOST_FIELDS)
     each = MOST_BOXES // max(len(chosen), 1)
     for index in (with_cells[i] for i in chosen.tolist()):
         field = fields.fields[index]
         boxes = field.boxes[~field.crowd].astype(np.float64)
-        for box in boxes[_spread(len(boxes), each)]:
+        for box in boxes[evenly(len(boxes), each)]:
             try:
                 yield _look(images, index, box, (field.width, field.height))
             except ImageError:
@@ -90,8 +91,3 @@ def _look(
     width, height = np.ceil(sides / max(sides.max() / SIDE, 1)).astype(int).tolist()
     (left, top), (right, bottom) = low.tolist(), high.tolist()
     return images.crop(index, (max(width, 1), max(height, 1)), (left, top, right, bottom))
-
-
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """Up to ``most`` of ``count`` indices, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

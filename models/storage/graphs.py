@@ -179,8 +179,7 @@ def add_grader_graph(
     if look is None:
         raise ModelFileError(f"{card.name}: has no grader that this graph could be of")
     facts = GraphFacts(sha256=hash_graph(folder, kind, GRADER_FILES), calibration=made_of)
-    look = look.model_copy(update={"graphs": {**look.graphs, kind: facts}})
-    card = card.model_copy(update={"second_look": look})
+    card = card.with_grader(graphs={**look.graphs, kind: facts})
     save_card(card, folder)
     return card
 

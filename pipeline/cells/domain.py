@@ -8,7 +8,6 @@ figures had not seen is told, before all else, and no category is suggested.
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -18,10 +17,11 @@ from pydantic import Field
 
 from configs import Doubt, StrictModel
 from data.evaluation.domain import Spread
+from data.thinning import evenly
 from models.card import DomainFacts, LooksFacts
+from pipeline.cells.crops import read_crop
 from pipeline.cells.looks import LOOKS, MPP, SIDE, measure_looks
-from pipeline.errors import ReadError
-from pipeline.geometry import Detections, Size
+from pipeline.geometry import Detections
 
 if TYPE_CHECKING:
     from pipeline.slides.slide import Slide
@@ -116,28 +116,16 @@ def look_at_slide(slide: Slide, cells: Detections) -> Values:
     Returns:
         (N, len(LOOKS)); without those that can't be read.
     """
-    rows = np.linspace(0, len(cells) - 1, min(len(cells), MOST_CELLS)).round().astype(int)
-    centers = cells.centers[rows] if len(cells) else np.zeros((0, 2))
+    centers = cells.centers[evenly(len(cells), MOST_CELLS)]
     step = MPP / slide.mpp
 
     def look(center: NDArray[np.float64]) -> Values | None:
-        x, y = (center - step * SIDE / 2).tolist()
-        try:
-            picture = slide.read_region(x, y, Size(SIDE, SIDE), step)
-        except ReadError:
-            return None
-        return np.asarray(measure_looks(picture[None])[0])
+        picture = read_crop(slide, center, SIDE, step)
+        return None if picture is None else np.asarray(measure_looks(picture[None])[0])
 
     with ThreadPoolExecutor(_THREADS) as pool:
         looks = [one for one in pool.map(look, centers) if one is not None]
     return np.array(looks).reshape(-1, len(LOOKS))
-
-
-def version_of_domain(facts: DomainFacts | None) -> str | None:
-    """A short hash of the facts, by which results made with others are told from these."""
-    if facts is None:
-        return None
-    return hashlib.sha256(facts.model_dump_json().encode()).hexdigest()[:12]
 
 
 def _judge(looks: Values, facts: LooksFacts) -> AspectFinding:

@@ -118,12 +118,11 @@ def foresee_runtime(
     """
     if name == "torch" or device != "cpu":
         return None
-    chosen = find_precision(precision, device, "openvino", card)
-    fastest = known_fastest(card, candidates(device, "openvino", card))
+    chosen: Precision | None = find_precision(precision, device, "openvino", card)
     if precision == "auto":
-        if fastest is None:
-            return None
-        chosen = fastest
+        chosen = known_fastest(card, candidates(device, "openvino", card))
+    if chosen is None:
+        return None
     return RuntimeFacts("openvino", chosen, weights_in_force(card, chosen))
 
 

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from configs import ConfigError, StrictModel
 from data.evaluation.false_alarms import Rate, expect, fit_rate, quantile, share_between
-from models.card import Accuracy, FalseAlarms, RateFacts
+from models.card import FalseAlarms, RateFacts
 from pipeline.cells.classes import ABNORMAL, CellClass, group_by_grade
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def load_negatives(path: Path) -> FalseAlarms:
         ) from error
 
 
-def version_of(*figures: FalseAlarms | Accuracy | None) -> str | None:
+def version_of(*figures: StrictModel | None) -> str | None:
     """A short hash of figures, by which results made with others are told from these.
 
     None where there are none.

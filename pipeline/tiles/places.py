@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from data.thinning import evenly
 from pipeline.geometry import Rect
 from pipeline.tiles.foreground import Foreground
 
@@ -45,5 +46,4 @@ def fullest(
     if not worth.any():
         return corners[:0]
     full = corners[worth & (filled >= np.median(filled[worth]))]
-    chosen = np.linspace(0, len(full) - 1, min(count, len(full))).round().astype(int)
-    return np.asarray(full[chosen])
+    return np.asarray(full[evenly(len(full), count)])

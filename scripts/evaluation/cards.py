@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from configs import ConfigError, StrictModel
+from configs import ConfigError
 from models.card import ZOO, ModelCard, save_card
 
 
@@ -18,13 +18,11 @@ def check_card_writable(folder: Path | None, option: str) -> None:
     Raises:
         ConfigError: it is one.
     """
-    if folder is not None and folder.is_relative_to(ZOO):
+    if folder is not None and folder.resolve().is_relative_to(ZOO):
         raise ConfigError(f"{option}: a shipped model stays as it is; copy its folder")
 
 
-def update_card(
-    card: ModelCard, folder: Path, looks: bool = False, **figures: StrictModel
-) -> ModelCard:
+def update_card(card: ModelCard, folder: Path, looks: bool = False, **figures: object) -> ModelCard:
     """Writes a model's sidecar with these figures in place of those it had.
 
     Args:
@@ -39,10 +37,7 @@ def update_card(
     Raises:
         ConfigError: it can't be written.
     """
-    if looks:
-        assert card.second_look is not None
-        figures = {"second_look": card.second_look.model_copy(update=figures)}
-    card = card.model_copy(update=figures)
+    card = card.with_grader(**figures) if looks else card.model_copy(update=figures)
     try:
         save_card(card, folder)
     except OSError as error:

@@ -95,8 +95,7 @@ class Evidence:
     @cached_property
     def mm2(self) -> NDArray[np.float64] | None:
         """(fields,) judged area of each; None where the scale of one is unknown."""
-        areas = [judged_mm2(field) for field in self.fields.fields]
-        return None if None in areas else np.array(areas, np.float64)
+        return areas_of(self.fields.fields)
 
 
 def reported(
@@ -115,6 +114,12 @@ def judged_mm2(field: Field) -> float | None:
         return None
     ignored = union_area(field.boxes[field.crowd].astype(np.float64))
     return (field.width * field.height - ignored) * (field.mpp / 1000) ** 2
+
+
+def areas_of(fields: Sequence[Field]) -> NDArray[np.float64] | None:
+    """(N,) the fields' `judged_mm2`; None where the scale of one is unknown."""
+    areas = [judged_mm2(field) for field in fields]
+    return None if None in areas else np.array(areas, np.float64)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,9 @@ from models.card import FalseAlarms
 from models.config import DetectorConfig
 from pipeline.cells.classes import name_classes
 from pipeline.reports.expectation import LEVEL, describe_mistakes, rate_of
-from scripts.evaluation.evidence import Evidence, finite
+from scripts.evaluation.evidence import Evidence, areas_of, finite, reported
+
+NO_SCALE = "false alarms a mm² need the scale of every field"
 
 SHOWN_MM2 = 10.0
 """Area for which the table tells how many false alarms to expect."""
@@ -39,7 +41,7 @@ def measure_false_alarms(
     if thresholds:
         evidence = replace(evidence, thresholds=np.array([thresholds[name] for name in names]))
     if evidence.mm2 is None:
-        raise ConfigError("false alarms a mm² need the scale of every field; set mpp")
+        raise ConfigError(f"{NO_SCALE}; set mpp")
     values = [round(float(value), 4) for value in evidence.thresholds]
     return describe_fields(
         evidence.truth,
@@ -56,6 +58,35 @@ def slides_of(fields: FieldSet) -> list[str]:
     """Which slide each field is of; empty where that isn't known of all."""
     slides = [field.slide for field in fields.fields]
     return slides if all(slides) else []
+
+
+def describe_found(
+    fields: FieldSet,
+    truth: Sequence[FieldCells],
+    found: Sequence[FieldCells],
+    config: DetectorConfig,
+    *,
+    data: str,
+    thresholds: Mapping[str, float],
+) -> FalseAlarms:
+    """`describe_fields`, from all that was found, whatever its score.
+
+    Raises:
+        ConfigError: a field's scale is unknown, there are too few, or no class is abnormal.
+    """
+    areas = areas_of(fields.fields)
+    if areas is None:
+        raise ConfigError(f"{NO_SCALE}; set mpp")
+    values = np.array([thresholds[name] for name in config.classes])
+    return describe_fields(
+        truth,
+        [reported(cells, values, config.is_abnormal) for cells in found],
+        areas,
+        config,
+        data=data,
+        thresholds=dict(thresholds),
+        slides=slides_of(fields),
+    )
 
 
 def describe_fields(

@@ -255,6 +255,5 @@ def with_thresholds(
     if not looks:
         return card.model_copy(update=new | {"threshold_rule": chosen.rule})
     assert card.second_look is not None
-    new["training"] = card.second_look.training | {"threshold_rule": chosen.rule}
-    look = card.second_look.model_copy(update=new)
-    return card.model_copy(update={"second_look": look})
+    told = card.second_look.training | {"threshold_rule": chosen.rule}
+    return card.with_grader(training=told, **new)

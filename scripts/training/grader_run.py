@@ -45,10 +45,8 @@ from scripts.training.left_out import (
     recall_of,
     settle_floor,
 )
-from scripts.training.loggers import log_settings
-from scripts.training.loop import BEST, make_trainer
-from scripts.training.resumed import flatten
-from scripts.training.run import files_of, tell_changes, tell_machine, write_settings
+from scripts.training.loop import fit_best, make_trainer
+from scripts.training.run import begin, files_of, tell_machine
 from scripts.training.sources import DataSettings, read_sources
 
 EVIDENCE = "second_look.npz"
@@ -127,18 +125,12 @@ def run_grader_training(
             settings.loop, out, [watcher], settings.card.name, tell
         )
         console.quiet |= not trainer.is_global_zero
-        if checkpoint is not None:
-            tell_changes(settings, out, tell)
+        begin(settings, out, checkpoint, trainer, tell)
         if trainer.is_global_zero:
-            write_settings(settings, out)
-            log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
             tell_machine(trainer, settings.loop.seed, tell)
             _tell_fields(settings, fields, tell)
         with closing(_make_data(settings, fields)) as data:
-            trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-            best = torch.load(out / BEST, map_location="cpu", weights_only=False)
-            learner.load_state_dict(best["state_dict"])
-            trainer.validate(learner, datamodule=data, verbose=False)
+            fit_best(trainer, learner, data, out, checkpoint)
     facts = _make_facts(settings, source.card, fields, judge)
     card = source.card.model_copy(update={"second_look": facts})
     if not trainer.is_global_zero:
@@ -270,8 +262,6 @@ def _write_model(source: ModelSource, card: ModelCard, grader: Grader, folder: P
     """The detector's files, and the grader's beside them."""
     assert source.folder is not None
     copy_files(source.folder, source.card.model_copy(update={"second_look": None}), folder)
-    assert card.second_look is not None
     sha256 = save_grader(grader, folder, dtype=torch.float16)
-    facts = card.second_look.model_copy(update={"sha256": sha256})
-    save_card(card.model_copy(update={"second_look": facts}), folder)
+    save_card(card.with_grader(sha256=sha256), folder)
     return read_card(folder)

@@ -12,6 +12,7 @@ from configs import ConfigError, Doubt, load_config
 from data.crops.grades import SAME_CELL, box_iou
 from data.fields.fieldset import FieldSet
 from data.fields.images import ImageError
+from data.thinning import evenly
 from models import ModelCard, load_detector
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from scripts.candidates import (
@@ -127,8 +128,7 @@ def settle_floor(
         A score of two decimals, no lower than `LEAST_FLOOR`.
     """
     finder = finders[0]
-    chosen = np.linspace(0, len(finder.rows) - 1, min(SAMPLE, len(finder.rows))).round()
-    rows = [finder.rows[i] for i in np.unique(chosen).astype(int)]
+    rows = [finder.rows[i] for i in evenly(len(finder.rows), SAMPLE)]
     part = replace(fields, fields=tuple(fields.fields[i] for i in rows))
     everything = range(len(rows))
     found = find_on([Finder(finder.model, everything)], part, LEAST_FLOOR, device)

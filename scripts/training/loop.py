@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -185,3 +185,26 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
+
+
+def fit_best(
+    trainer: Trainer,
+    learner: LightningModule,
+    data: LightningDataModule,
+    out: Path,
+    checkpoint: Path | None,
+) -> None:
+    """Trains, then judges the best epoch, whose weights the learner has in the end.
+
+    Args:
+        trainer: of `make_trainer`, for this folder.
+        learner: what learns.
+        data: what from.
+        out: the run's folder.
+        checkpoint: of an earlier run to go on with.
+    """
+    trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    # The callback keeps the moving average as the checkpoint's weights.
+    best = torch.load(out / BEST, map_location="cpu", weights_only=False)
+    learner.load_state_dict(best["state_dict"])
+    trainer.validate(learner, datamodule=data, verbose=False)

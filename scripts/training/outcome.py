@@ -10,18 +10,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from configs import ConfigError
 from data.crops.drawing import Sample
 from data.fields.fieldset import FieldSet, of_source
 from models.card import FalseAlarms
 from models.detectors.dense import DenseDetector
-from scripts.evaluation.evidence import judged_mm2, reported
-from scripts.evaluation.false_alarms import describe_fields, slides_of
+from scripts.evaluation.false_alarms import describe_found
 from scripts.training.judge import Judge
 
 ALARM_DATA = "the validation fields, by which epoch and thresholds were chosen too"
@@ -39,20 +36,9 @@ def false_alarms_of(judge: Judge, fields: FieldSet, thresholds: Mapping[str, flo
     Raises:
         ConfigError: a field's scale is unknown, there are too few, or no class is abnormal.
     """
-    judged = [fields.fields[index] for index in judge.fields]
-    areas = [judged_mm2(field) for field in judged]
-    known = [area for area in areas if area is not None]
-    if len(known) < len(areas):
-        raise ConfigError("false alarms a mm² need the scale of every field; set mpp")
-    values = np.array([thresholds[name] for name in judge.config.classes])
-    return describe_fields(
-        judge.truth,
-        [reported(cells, values, judge.config.is_abnormal) for cells in judge.found],
-        np.array(known),
-        judge.config,
-        data=ALARM_DATA,
-        thresholds=dict(thresholds),
-        slides=slides_of(FieldSet(fields.classes, tuple(judged))),
+    judged = FieldSet(fields.classes, tuple(fields.fields[index] for index in judge.fields))
+    return describe_found(
+        judged, judge.truth, judge.found, judge.config, data=ALARM_DATA, thresholds=thresholds
     )
 
 

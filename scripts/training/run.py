@@ -46,7 +46,7 @@ from scripts.training.failures import explained
 from scripts.training.feeding import FieldsData, whole_fields
 from scripts.training.judge import THRESHOLD_RULE, Judge, check_monitor
 from scripts.training.loggers import log_settings
-from scripts.training.loop import BEST, LoopSettings, make_trainer
+from scripts.training.loop import LoopSettings, fit_best, make_trainer
 from scripts.training.outcome import facts_on, false_alarms_of, judge_fields, source_facts
 from scripts.training.plots import draw_balance, read_balance
 from scripts.training.provenance import (
@@ -154,21 +154,14 @@ def run_training(
             settings.loop, out, watchers, made.name, tell, learner.in_parts
         )
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
-        if checkpoint is not None:
-            tell_changes(settings, out, tell)
+        begin(settings, out, checkpoint, trainer, tell)
         if trainer.is_global_zero:
-            write_settings(settings, out)
-            log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
             _tell_start(settings, fields, trainer, tell)
             licence = settings.card.licence
             for doubt in provenance_doubts(made.name, licence, made.sources, made.parents):
                 tell(f"warning: {doubt}")
         with closing(make_data(settings, train_fields, val_fields)) as data:
-            trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-            # The callback keeps the moving average as the checkpoint's weights.
-            best = torch.load(out / BEST, map_location="cpu", weights_only=False)
-            learner.load_state_dict(best["state_dict"])
-            trainer.validate(learner, datamodule=data, verbose=False)
+            fit_best(trainer, learner, data, out, checkpoint)
         card = _make_card(settings, made, train_fields, judge)
         if not trainer.is_global_zero:
             return card
@@ -235,14 +228,28 @@ def read_run_fields(settings: TrainSettings) -> RunFields:
     return replace(fields, train=train, val=val)
 
 
+def begin(
+    settings: StrictModel, out: Path, checkpoint: Path | None, trainer: Trainer, tell: Tell
+) -> None:
+    """Tells with which other settings a run goes on, writes them to ``config.yaml``, logs them.
+
+    Raises:
+        ConfigError: see `changed_settings`.
+    """
+    if checkpoint is not None:
+        _tell_changes(settings, out, tell)
+    if trainer.is_global_zero:
+        write_settings(settings, out)
+        log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))
+
+
 def write_settings(settings: StrictModel, out: Path) -> None:
     """Writes all settings of a run to ``config.yaml``."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (out / "config.yaml").write_text(text, encoding="utf-8")
 
 
-def tell_changes(settings: StrictModel, out: Path, tell: Tell) -> None:
-    """Tells with which other settings a run goes on; see `changed_settings` for the errors."""
+def _tell_changes(settings: StrictModel, out: Path, tell: Tell) -> None:
     changes = changed_settings(out / "config.yaml", settings.model_dump(mode="json"))
     if changes:
         tell(f"goes on with other settings than it began with: {changes}")

@@ -9,9 +9,10 @@ from drawncells import cell
 from data.annotations import read_coco
 from data.fields.images import FieldImages
 from models.card import DomainFacts
-from pipeline.cells.domain import FEWEST_CELLS, doubts_of_domain, judge_looks, version_of_domain
+from pipeline.cells.domain import FEWEST_CELLS, doubts_of_domain, judge_looks
 from pipeline.cells.domain_facts import describe_domain, look_at_field
 from pipeline.cells.looks import LOOKS, SIDE, measure_looks
+from pipeline.reports.expectation import version_of
 
 STREAKS = np.repeat(cell()[:, :1], SIDE, axis=1)
 
@@ -82,7 +83,7 @@ def test_too_few_fields_describe_nothing():
 
 def test_other_facts_have_another_version(facts):
     other = facts.model_copy(update={"data": "others"})
-    versions = {version_of_domain(facts), version_of_domain(other), version_of_domain(None)}
+    versions = {version_of(facts), version_of(other), version_of(None)}
     assert len(versions) == 3
 
 
