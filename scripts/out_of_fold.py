@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from configs import ConfigError, CytoLibraError, load_config
-from data.evaluation import FieldCells, load_cells
+from data.evaluation import FieldCells, fit_calibration, load_cells
 from data.fields.fieldset import FieldSet
 from models.card import ModelCard, read_card
 from scripts.evaluation.cards import check_card_writable, update_card
@@ -98,7 +98,8 @@ def _of_grader(run: Path, card: ModelCard) -> Run:
     if look is None or own is None or own.classes != look.classes:
         raise ConfigError(f"{run}: its grader is of other classes than that of {card.name}")
     abnormal = np.array(card.detector.is_abnormal)
-    found = fold.evidence.with_look(own.temperature, look.rule, abnormal)
+    own_calibration = fit_calibration(*fold.evidence.known())  # as the run's own model has it
+    found = fold.evidence.with_look(own_calibration, look.rule, abnormal)
     return fold.fields, found, fold.evidence.truth
 
 
