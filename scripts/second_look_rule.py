@@ -453,7 +453,7 @@ def _write_json(path: Path, figures: dict[str, Any]) -> None:
 
 def _table(figures: dict[str, Any], fields: int) -> Table:
     title = f"AP50 out of fold, {fields} fields"
-    table = Table(title=title, box=box.SIMPLE_HEAD, caption_justify="left")
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
     for place, heading in enumerate(("", "cells", "alone", "with look", "difference", "interval")):
         table.add_column(heading, justify="right" if place else "left", no_wrap=True)
     for name, entry in figures["ap50"].items():
