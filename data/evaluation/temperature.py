@@ -22,7 +22,7 @@ from data.evaluation.matching import Matches
 RANGE = (0.1, 10.0)
 """Temperatures that are tried: beyond them a classifier is of no use."""
 
-RIDGE = 1e-3
+RIDGE = 1e-4
 """Weight of the biases' squares beside the mean negative log-likelihood: a class of which there was
 none would else be ruled out for ever."""
 

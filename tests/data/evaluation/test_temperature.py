@@ -43,7 +43,7 @@ def test_after_it_eight_in_ten_means_eight_in_ten():
 def test_a_class_that_was_never_seen_is_not_ruled_out():
     logits, labels = drawn()
     found = fit_calibration(logits[labels != 0], labels[labels != 0])
-    assert -10 < found.bias[0] < -1
+    assert -20 < found.bias[0] < -1
 
 
 def test_likelihood_and_probabilities_by_hand():
