@@ -26,10 +26,11 @@ from rich.table import Table
 from data.synth import CLASSES, NamedSource, Scene, write_slide
 from models import DEFAULT_MODEL, ModelSource
 from pipeline.flow import work_ahead
+from pipeline.in_force import settle_tiler
 from pipeline.memory import give_back_large_blocks
 from pipeline.network.detector import TileDetector
 from pipeline.network.devices import count_cores
-from pipeline.screen import screen_slide, settle_tiler
+from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
 from pipeline.slides.slide import open_slide
 from pipeline.tiles.foreground import find_foreground

@@ -30,10 +30,10 @@ from models.storage.graphs import GRADER_FILES, add_grader_graph, save_openvino
 from pipeline.cells.crops import read_crop, reading_order
 from pipeline.cells.second_look import SecondLookSettings, count_affordable
 from pipeline.flow import in_batches
+from pipeline.in_force import settle_tiler
 from pipeline.network.detector import TileDetector
 from pipeline.network.grading import Grader as Runtime
 from pipeline.network.grading import build_grader
-from pipeline.screen import settle_tiler
 from pipeline.settings import ScreenSettings
 from pipeline.slides.slide import Slide, open_slide
 from pipeline.tiles.foreground import find_foreground

@@ -23,6 +23,13 @@ class Entry(NamedTuple):
 
 
 SLIDES: dict[str, Entry] = {
+    "out-of-domain": Entry(
+        "The cells that were found do not look like those that the model was trained on: stain or "
+        "structure around their centres lies farther off than that of fields like the model's own. "
+        "It may be no cytology, another stain, or out of focus. No category is suggested.",
+        "Look at the slide. If it is what you meant to screen, take a model that was trained on "
+        "such slides; --set domain.check=false takes cells whatever they look like.",
+    ),
     "mpp-overruled": Entry(
         "The slide's own µm per pixel differs from what --mpp-override or the table says. The "
         "latter is used.",
@@ -36,6 +43,20 @@ SLIDES: dict[str, Entry] = {
         "The slide states a scale that no microscope gives (outside of 0.05 to 5 µm per pixel). "
         "What the user gave is used.",
         "Check that the scale that you gave is this scanner's.",
+    ),
+    "mpp-estimated": Entry(
+        "The slide carries no µm per pixel, or an absurd one, and --mpp estimate was given. It is "
+        "estimated from the look of the cells, with the standard error that is told.",
+        "Take the figure for what it is: areas, rates a mm² and grades depend on it. Give the true "
+        "one with --mpp as soon as it is known.",
+    ),
+    "scale-contradicts": Entry(
+        "The cells look larger or smaller than they would at the slide's µm per pixel, by more "
+        "than the error of that estimate bears (2.58 standard errors: of slides whose scale is "
+        "right one in a hundred). The slide's own scale is used all the same. Where most places "
+        "that are looked at are unlike what the model has learned from, nothing is told.",
+        "Find out the true scale, by a stage micrometer or the scanner's software, and give it "
+        "with --mpp-override. At a wrong one cells are missed and misjudged.",
     ),
     "mpp-coarse": Entry(
         "The slide is coarser than the model by more than 1.3 times: it is enlarged, and details "
@@ -499,7 +520,12 @@ REFUSALS: dict[str, Entry] = {
         "Wait until it has ended, name another --out, or part the slides with --shard i/n.",
     ),
     "mpp-missing": Entry(
-        "Neither the slide nor the user says how many µm a pixel is wide; it is never guessed.",
+        "Neither the slide nor the user says how many µm a pixel is wide. It is never guessed.",
+        "Give it with --mpp, or one a slide with --mpp-table; --mpp estimate estimates it.",
+    ),
+    "mpp-not-estimated": Entry(
+        "--mpp estimate was given, and the slide's cells don't tell its scale: there are too few, "
+        "most of what was looked at is unlike what the model has learned from, or two scales fit.",
         "Give it with --mpp, or one a slide with --mpp-table.",
     ),
     "mpp-oblong": Entry(

@@ -122,7 +122,8 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
     """Returns a copy of ``values`` with ``dotted.key=value`` strings applied in order.
 
     Raises:
-        ConfigError: an override has no ``=``, or leads through something not a mapping.
+        ConfigError: an override has no ``=``, leads through a single value, or through a list
+            without the number of one of its entries.
     """
     result = copy.deepcopy(dict(values))
     for override in overrides:
@@ -130,19 +131,33 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
         if not separator or not key:
             raise ConfigError(f"--set {override}: expected key=value, such as tiler.overlap=128")
         *parents, last = key.split(".")
-        node = result
+        node: Any = result
         for parent in parents:
-            child = node.setdefault(parent, {})
-            if not isinstance(child, dict):
+            at = _place(node, parent, override)
+            child = node.setdefault(at, {}) if isinstance(node, dict) else node[at]
+            if not isinstance(child, dict | list):
                 raise ConfigError(f"--set {override}: {parent} is a single value, not a group")
             node = child
+        at = _place(node, last, override)
         try:
-            node[last] = yaml.load(text, Loader=_Loader)
+            node[at] = yaml.load(text, Loader=_Loader)
         except (yaml.YAMLError, RecursionError) as error:
             raise ConfigError(f"--set {override}: the value is not valid YAML") from error
-        if _holds_itself(node[last], (), set()):
+        if _holds_itself(node[at], (), set()):
             raise ConfigError(f"--set {override}: the value holds itself, by an alias")
     return result
+
+
+def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
+    """A part of a dotted key as what finds its value: of a list a number, from 0 on."""
+    if isinstance(node, dict):
+        return part
+    if part.isdecimal() and int(part) < len(node):
+        return int(part)
+    raise ConfigError(
+        f"--set {override}: {part} stands where a list has {len(node)} entries; number the one "
+        f"that is meant, 0 to {len(node) - 1}"
+    )
 
 
 def find(source: str | Path, beside: Path | None = None) -> Path:
@@ -250,8 +265,8 @@ def _join_entries(key: str, below: Said, value: Tree) -> Said:
     for number, said in value.items():
         if not number.isdecimal() or int(number) >= len(entries):
             raise ConfigError(
-                f"{key}.{number}: {key} is a list of {len(entries)} entries; number the one that "
-                f"is meant, 0 to {len(entries) - 1}"
+                f"{key}.{number}: {number} stands where a list has {len(entries)} entries; number "
+                f"the one that is meant, 0 to {len(entries) - 1}"
             )
         entry = entries[int(number)]
         if isinstance(entry, dict) and isinstance(said, dict):

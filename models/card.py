@@ -6,6 +6,7 @@ twice has ``grader.safetensors`` too.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +26,9 @@ MODELS_ENV = "CYTOLIBRA_MODELS"
 ZOO = Path(__file__).parent / "zoo"
 DEFAULT_MODEL = "cric-fcos-mobilenet-v2"
 
-GraphKind = Literal["openvino", "openvino-int8", "onnx"]
-"""Networks for other runtimes that may lie beside a model's sidecar; see `storage.export`."""
+GraphKind = Literal["openvino", "openvino-int8", "onnx", "scale"]
+"""Networks that may lie beside a model's sidecar: its own for other runtimes, see `storage.export`,
+and one that tells a slide's scale, see `learning.scale`."""
 
 GraderGraphKind = Literal["openvino", "openvino-int8"]
 """The same of a grader."""
@@ -231,6 +233,76 @@ class SecondLookFacts(StrictModel):
         return self
 
 
+class ScaleFacts(StrictModel):
+    """How well the network of the graph "scale" tells how large cells are shown.
+
+    Errors are of natural logarithms: 0.1 is a tenth of the scale.
+
+    Attributes:
+        side: of a place that it looks at, in px at the model's mpp.
+        reach: greatest magnification, as a logarithm, that it has seen.
+        within: standard deviation of the error between places of one slide.
+        between: the same between slides.
+        known: novelty up to which a place is like those that it has learned from.
+        data: what that was measured on.
+    """
+
+    side: int = Field(ge=32)
+    reach: float = Field(gt=0)
+    within: float = Field(ge=0)
+    between: float = Field(ge=0)
+    known: float = Field(gt=0)
+    data: str = ""
+
+    def error(self, places: float) -> float:
+        """Standard error of the middle of so many places of one slide."""
+        return math.sqrt(self.between**2 + self.within**2 / max(places, 1.0))
+
+
+class LooksFacts(StrictModel):
+    """How the cells of a model's fields vary in one aspect; see `data.evaluation.domain`.
+
+    Attributes:
+        looks: names of the figures, of `pipeline.cells.looks`.
+        mean: of the fields' means.
+        between: covariance from field to field.
+        within: covariance of a field's cells.
+        limit: distance beyond which cells are none of the model's domain.
+        share: of the model's own kind of fields that lie beyond, at most.
+    """
+
+    looks: tuple[str, ...]
+    mean: tuple[float, ...]
+    between: tuple[tuple[float, ...], ...]
+    within: tuple[tuple[float, ...], ...]
+    limit: float = Field(gt=0)
+    share: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_square(self) -> LooksFacts:
+        sides = {len(self.mean), len(self.between), len(self.within)}
+        sides |= {len(row) for row in (*self.between, *self.within)}
+        if sides != {len(self.looks)} or not self.looks:
+            raise ValueError("each look has a mean, and a row and a column of both covariances")
+        return self
+
+
+class DomainFacts(StrictModel):
+    """What the cells that a model was trained on look like; see `pipeline.cells.domain`.
+
+    Attributes:
+        aspects: by name: stain and structure.
+        fields: number of those that it was learned from.
+        checked: number of those that the limits were chosen on, without having seen them.
+        data: what they are called.
+    """
+
+    aspects: dict[str, LooksFacts]
+    fields: int = Field(ge=1)
+    checked: int = Field(ge=1)
+    data: str
+
+
 class ModelCard(StrictModel):
     """The sidecar: what a model is, what it saw, how good it is, and what it must not be used for.
 
@@ -256,6 +328,8 @@ class ModelCard(StrictModel):
         false_alarms: what is reported by chance; None where nobody measured it.
         accuracy: how well cells are found and named, by level; None where nobody measured it.
         second_look: the grader that looks again at what was found; None where there is none.
+        scale: how well the graph "scale" tells a slide's scale; None where there is none.
+        domain: what its cells look like; None where nobody measured it.
     """
 
     format: Literal["cytolibra-model-1"] = "cytolibra-model-1"
@@ -277,6 +351,8 @@ class ModelCard(StrictModel):
     false_alarms: FalseAlarms | None = None
     accuracy: Accuracy | None = None
     second_look: SecondLookFacts | None = None
+    scale: ScaleFacts | None = None
+    domain: DomainFacts | None = None
 
     @model_validator(mode="after")
     def _one_threshold_a_class(self) -> ModelCard:

@@ -11,25 +11,29 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from pydantic import JsonValue
 
-from configs import ConfigError, Doubt, validate
+from configs import Doubt, validate
 from models import ModelSource
-from models.card import Accuracy, FalseAlarms, ModelCard
-from pipeline.cells.classes import name_classes, squamous_labels
+from models.card import ModelCard
+from pipeline.cells.domain import check_domain, doubts_of_domain
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
-from pipeline.network.detector import DetectorFacts, LookInForce, TileDetector, own_thresholds
+from pipeline.in_force import (
+    accuracy_of,
+    alarms_of,
+    describe_model,
+    settings_in_force,
+    settle_tiler,
+)
+from pipeline.network.detector import TileDetector, own_thresholds
 from pipeline.network.looking import Looked, LookPlan, SecondLook
+from pipeline.network.scale import check_scale, settle_estimate
 from pipeline.reports.adequacy import Specimen, warn_of
-from pipeline.reports.expectation import load_negatives, version_of, why_not, widest_alarms
 from pipeline.reports.pictures import take_pictures
 from pipeline.reports.report import (
-    GraderFacts,
     LookFacts,
-    ModelFacts,
     SlideReport,
     build_report,
     describe_slide,
@@ -38,7 +42,6 @@ from pipeline.reports.report import (
     most_suspicious_first,
     union_area,
 )
-from pipeline.reports.slide_rule import load_rule
 from pipeline.reports.triage import carriers
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
@@ -46,7 +49,7 @@ from pipeline.slides.slide import Slide, open_slide
 from pipeline.tiles.deposit import Deposit, find_deposit
 from pipeline.tiles.foreground import Foreground, find_foreground
 from pipeline.tiles.plausible import Focus, Sample, find_implausible, judge_focus, take_samples
-from pipeline.tiles.tiler import TilePlan, TilerSettings, check_coarseness, plan_tiles
+from pipeline.tiles.tiler import TilePlan, check_coarseness, plan_tiles
 from pipeline.tiles.tilereader import ReadTile, read_tile
 
 if TYPE_CHECKING:
@@ -92,8 +95,9 @@ def screen_slide(
         The report, with the cells and the pictures for the page riding along.
 
     Raises:
-        SlideError: the slide can't be opened, is much coarser than the model, too much of it can't
-            be read, or it has warnings and ``settings.strict`` is set.
+        SlideError: the slide can't be opened, its scale can't be estimated where it is to be, it is
+            much coarser than the model, too much of it can't be read, or it has warnings and
+            ``settings.strict`` is set.
         StoppedError: ``stop`` was set.
         ConfigError: a setting is not allowed, or does not fit this machine.
         ModelFileError: there is no such model.
@@ -109,11 +113,17 @@ def screen_slide(
     with clock("open"):
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
+        with clock("scale"):
+            settle_estimate(slide, detector.scale, settings.scale, settings.foreground)
         with clock("foreground"):
             ahead = plan_slide(slide, detector.card, settings)
             plan, doubts = ahead.tiles, [*ahead.doubts]
             look, of_look = find_look(slide, detector)
             doubts += of_look
+            check_strict(path, doubts, settings.strict)
+        with clock("scale"):
+            if not ahead.implausible:  # what is no smear has no cells to measure
+                doubts += check_scale(slide, ahead.foreground, detector.scale, settings.scale)
             check_strict(path, doubts, settings.strict)
         with clock.turn(detector.turn):
             found = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
@@ -141,12 +151,14 @@ class SlidePlan:
         doubts: what is odd about the slide.
         foreground: what its overview shows.
         samples: a few places, read finely.
+        implausible: whether it looks like no smear.
     """
 
     tiles: TilePlan
     doubts: list[Doubt]
     foreground: Foreground
     samples: list[Sample]
+    implausible: bool
 
     def seen(self, mpp: float) -> Seen:
         """What says something of adequacy.
@@ -170,11 +182,12 @@ def plan_slide(slide: Slide, card: ModelCard, settings: ScreenSettings) -> Slide
     check_strict(slide.path, doubts, settings.strict)  # before the work of the rest
     foreground = find_foreground(slide, settings.foreground)
     samples = take_samples(slide, foreground)
-    doubts += find_implausible(slide, foreground, samples)
+    implausible = find_implausible(slide, foreground, samples)
+    doubts += implausible
     check_strict(slide.path, doubts, settings.strict)
     tiler = settle_tiler(settings, card)
     tiles = plan_tiles(slide.bounds, slide.mpp, card.mpp, tiler, foreground)
-    return SlidePlan(tiles, doubts, foreground, samples)
+    return SlidePlan(tiles, doubts, foreground, samples, bool(implausible))
 
 
 def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSettings:
@@ -379,13 +392,15 @@ def _report(
     looks = found.look is not None
     model = describe_model(detector, looks)
     cells = most_suspicious_first(found.cells, model.classes)
+    with clock("domain"):
+        domain = check_domain(slide, cells, detector.card.domain, settings.domain)
+    doubts = [*doubts_of_domain(domain), *doubts]  # first: it takes the weight from all else
+    check_strict(Path(slide.path), doubts, settings.strict)
     screened = core_area(plan) - union_area(found.unread)
     area = measure_area(slide.bounds, slide.mpp, screened, found.unread)
-    triage, alarms = settings.triage, alarms_in_force(settings, detector, looks)
+    triage = settings.triage
     if detector.second_look and not looks:  # a rule of scores after a look says nothing of others
         triage = triage.model_copy(update={"rule": None})
-    if found.look and found.look.abnormal_left and not triage.negatives:
-        alarms = widest_alarms(alarms, detector.card.false_alarms)
     judgement = judge_cells(
         cells,
         model,
@@ -395,8 +410,9 @@ def _report(
         warnings=doubts,
         triage=triage,
         adequacy=settings.adequacy,
-        alarms=alarms,
-        accuracy=accuracy_in_force(detector, looks),
+        alarms=alarms_of(settings, detector, found.look),
+        accuracy=accuracy_of(model, detector, found.look),
+        domain=domain,
     )
     doubts = [*doubts, *warn_of(judgement.adequacy)]
     check_strict(Path(slide.path), doubts, settings.strict)
@@ -414,6 +430,7 @@ def _report(
         timing=clock.total(),
         pictures=pictures,
         second_look=_describe_look(found.look) if found.look else None,
+        domain=domain,
     )
 
 
@@ -424,121 +441,6 @@ def _describe_look(look: Looked) -> LookFacts:
         unread=look.unread,
         abnormal_by_detector=look.abnormal_left,
     )
-
-
-def describe_model(detector: TileDetector | DetectorFacts, looks: bool = True) -> ModelFacts:
-    """What a report says of the detector, and of its grader if that looks again."""
-    config = detector.card.detector
-    look = detector.second_look if looks else None
-    scores = look.thresholds.after if look else detector.thresholds
-    thresholds = [round(float(score), 4) for score in scores]
-    return ModelFacts(
-        name=detector.card.name,
-        sha256=detector.runtime.sha256 or None,
-        classes=name_classes(config.classes, config.is_abnormal),
-        mpp=detector.card.mpp,
-        threshold=dict(zip(config.classes, thresholds, strict=True)),
-        second_look=describe_grader(look) if look else None,
-    )
-
-
-def describe_grader(look: SecondLook | LookInForce) -> GraderFacts:
-    """What a report says of who looks again."""
-    alone = [round(float(score), 4) for score in look.thresholds.alone]
-    return GraderFacts(
-        name=look.facts.name,
-        sha256=look.grader.sha256,
-        mpp=look.facts.mpp,
-        precision=look.grader.precision,
-        threshold_alone=dict(zip(look.facts.classes, alone, strict=True)),
-    )
-
-
-@dataclass(frozen=True)
-class InForce:
-    """What screens, and how: what records and reports of a batch tell.
-
-    Attributes:
-        model: what finds the cells.
-        settings: all that shapes a result besides slide and model, as JSON.
-        fallback: why the runtime is not the one that would be taken first; None where it is.
-    """
-
-    model: ModelFacts
-    settings: dict[str, JsonValue]
-    fallback: str | None
-
-
-def in_force(settings: ScreenSettings, detector: TileDetector | DetectorFacts) -> InForce:
-    """What is in force where this detector screens with these settings, or will once it is ready.
-
-    Raises:
-        ConfigError: slide rule or negatives are for another model or other thresholds, a class
-            that is to be counted is none of its, or the tiles are too small for its cells.
-    """
-    facts = describe_model(detector)
-    squamous_labels(facts.classes, settings.adequacy.squamous)
-    if settings.triage.rule:
-        load_rule(settings.triage.rule).check(facts.identity, facts.threshold, facts.classes)
-    if settings.triage.negatives:
-        alarms = load_negatives(settings.triage.negatives)
-        if problem := why_not(alarms, facts.threshold, facts.identity):
-            raise ConfigError(f"--negatives {settings.triage.negatives}: {problem}")
-    second = detector.second_look.grader.fallback if detector.second_look else None
-    fallback = "; ".join(filter(None, (detector.runtime.fallback, second))) or None
-    return InForce(facts, settings_in_force(settings, detector), fallback)
-
-
-def settings_in_force(
-    settings: ScreenSettings, detector: TileDetector | DetectorFacts
-) -> dict[str, JsonValue]:
-    """The settings as JSON, with what "auto" came to on this machine.
-
-    Neither what a table says, which is each slide's own, nor ``strict``, which changes no result.
-    """
-    values = settings.model_dump(mode="json", exclude={"mpp_table", "strict"})
-    runtime = detector.runtime
-    in_force = {"device": detector.device, "name": runtime.name}
-    values["runtime"] |= in_force | {"precision": runtime.precision}
-    if settings.triage.rule:  # what it says counts, not where it lies
-        values["triage"]["rule"] = load_rule(settings.triage.rule).version
-    values["triage"]["negatives"] = version_of(alarms_in_force(settings, detector))
-    values["adequacy"]["accuracy"] = version_of(accuracy_in_force(detector))
-    if detector.second_look is None:  # nothing else of it has an effect
-        values["second_look"] = {"enabled": False}
-    values["reports"] = settings.reports.settled().model_dump(mode="json")
-    values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
-    return values
-
-
-def alarms_in_force(
-    settings: ScreenSettings, detector: TileDetector | DetectorFacts, looks: bool = True
-) -> FalseAlarms | None:
-    """How many false alarms to expect: by the lab's own normal slides, else by the model's card.
-
-    After a second look by the grader's part of the card.
-    """
-    if settings.triage.negatives:
-        return load_negatives(settings.triage.negatives)
-    look = detector.second_look if looks else None
-    return look.facts.false_alarms if look else detector.card.false_alarms
-
-
-def accuracy_in_force(
-    detector: TileDetector | DetectorFacts, looks: bool = True
-) -> Accuracy | None:
-    """How well cells are found: after a second look by the grader's part of the card."""
-    look = detector.second_look if looks else None
-    return look.facts.accuracy if look else detector.card.accuracy
-
-
-def settle_tiler(settings: ScreenSettings, card: ModelCard) -> TilerSettings:
-    """The tiler's settings for a model's cells.
-
-    Raises:
-        ConfigError: the tiles are too small for them.
-    """
-    return settings.tiler.for_cells(card.widest_cell / card.mpp, settings.stitcher.slack)
 
 
 def core_area(plan: TilePlan) -> float:

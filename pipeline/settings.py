@@ -7,13 +7,15 @@ from pathlib import Path
 from pydantic import Field
 
 from configs import StrictModel
+from pipeline.cells.domain import DomainSettings
 from pipeline.cells.second_look import SecondLookSettings
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.network.detector import RuntimeSettings
+from pipeline.network.scale import ScaleSettings
 from pipeline.reports.adequacy import AdequacySettings
 from pipeline.reports.tables import ReportSettings
 from pipeline.reports.triage import TriageSettings
-from pipeline.slides.mpp import GivenMpp, check_mpp_argument
+from pipeline.slides.mpp import Gap, GivenMpp, check_mpp_argument
 from pipeline.slides.mpp_table import load_mpp_table
 from pipeline.tiles.foreground import ForegroundSettings
 from pipeline.tiles.tiler import TilerSettings
@@ -23,27 +25,30 @@ class ScreenSettings(StrictModel):
     """Everything that shapes a slide's result, beside the slide and the model.
 
     Attributes:
-        mpp: µm per level-0 pixel, for slides that carry none.
+        mpp: µm per level-0 pixel, for slides that carry none; "estimate" estimates it.
         mpp_override: the same, whatever slides say.
         mpp_table: a CSV of slide and mpp, for slides that it names, whatever they say.
         strict: whether a slide with warnings fails.
         threshold: one score for all classes; None for the model's own, one a class.
-        foreground, tiler, runtime, stitcher, second_look, triage, adequacy, reports: the stations'
-            own settings.
+        scale: how a slide's scale is held against its cells, or estimated from them.
+        foreground, tiler, runtime, stitcher, second_look, domain, triage, adequacy, reports: the
+            stations' own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
 
-    mpp: float | None = None
+    mpp: Gap | None = None
     mpp_override: float | None = None
     mpp_table: Path | None = None
     strict: bool = False
     threshold: float | None = Field(None, gt=0, lt=1)
+    scale: ScaleSettings = ScaleSettings()
     foreground: ForegroundSettings = ForegroundSettings()
     tiler: TilerSettings = TilerSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     stitcher: StitcherSettings = StitcherSettings()
     second_look: SecondLookSettings = SecondLookSettings()
+    domain: DomainSettings = DomainSettings()
     triage: TriageSettings = TriageSettings()
     adequacy: AdequacySettings = AdequacySettings()
     reports: ReportSettings = ReportSettings()

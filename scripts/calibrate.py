@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pipeline.reports.rule_out import RuleOut
     from pipeline.reports.slide_rule import Share, SlideRule
 
 
@@ -60,22 +61,45 @@ def calibrate(
         typer.Option(metavar="CATEGORY", help="Least severe category that counts as positive."),
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the folds, and of who is held out.")] = 0,
+    rule_out: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Also find a score below which slides may be set aside: of abnormal patients at "
+            "most this share would be. 0.01 needs 99 of them beside those of the fit.",
+        ),
+    ] = None,
+    rule_out_confidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="With which that holds for the very patients at hand, such as 0.95 (0.01 needs "
+            "299 of them then). Default: on average over such patients.",
+        ),
+    ] = None,
 ) -> None:
     """Fits the rule that tells which slides are suspicious, for a wanted sensitivity.
 
     Few features (counts and best scores of abnormal cells), weights that are never negative,
-    figures by cross-validation. cytolibra screen --rule FILE uses it.
+    figures by cross-validation. cytolibra screen --rule FILE uses it. With --rule-out some of the
+    abnormal patients are held out from that fit, and a score is found below which few of them lie.
 
     With --negatives: how many false alarms the model raises a mm² on normal slides of your own;
     ten suffice for a start. cytolibra screen --negatives FILE suggests nothing that these explain.
     """
+    if rule_out_confidence is not None and rule_out is None:
+        raise ConfigError("--rule-out-confidence needs --rule-out, the share that it is about")
     if negatives:
+        if rule_out is not None:
+            raise ConfigError("--rule-out needs abnormal slides: it goes with --labels alone")
         _measure_negatives(reports, labels, positive, model, out or Path("false_alarms.json"))
         return
     if labels is None:
         raise ConfigError("give --labels, the slides' outcomes; or --negatives for normal slides")
-    _fit_rule(reports, labels, positive, sensitivity, folds, seed, out or Path("slide_rule.json"))
+    wish = (rule_out, rule_out_confidence) if rule_out is not None else None
+    place = out or Path("slide_rule.json")
+    _fit_rule(reports, labels, positive, sensitivity, folds, seed, wish, place)
 
 
 def _measure_negatives(
@@ -100,17 +124,24 @@ def _fit_rule(
     sensitivity: float,
     folds: int,
     seed: int,
+    wish: tuple[float, float | None] | None,
     out: Path,
 ) -> None:
+    from scripts.evaluation.set_aside import check_wish, fit_with_rule_out
     from scripts.evaluation.slide_level import fit_rule, read_labelled
 
+    wanted = check_wish(*wish) if wish else None
     if not 0 < sensitivity <= 1:
         raise ConfigError(f"--sensitivity {sensitivity}: is a share above 0 and up to 1")
     slides = read_labelled(reports, labels, positive)
     meaning = f"{positive} and more severe" if positive else "any abnormal category"
-    rule, scores = fit_rule(slides, sensitivity, meaning, folds, seed)
+    fitted = slides
+    if wanted:
+        rule, scores, fitted = fit_with_rule_out(slides, wanted, sensitivity, meaning, folds, seed)
+    else:
+        rule, scores = fit_rule(slides, sensitivity, meaning, folds, seed)
     picture = out.with_suffix(".svg")
-    drawn = _draw(scores, slides.positive, rule)
+    drawn = _draw(scores, fitted.positive, rule)
     _write({out: rule.model_dump_json(indent=2) + "\n", picture: drawn})
     for note in slides.notes:
         typer.echo(note)
@@ -146,7 +177,17 @@ def _table(rule: SlideRule) -> Table:
     table.add_section()
     for name, weight in zip(rule.features, rule.weights, strict=True):
         table.add_row(f"weight of {name}", f"{weight:.3f}")
+    if rule.rule_out:
+        table.add_section()
+        _add_rule_out(table, rule.rule_out)
     return table
+
+
+def _add_rule_out(table: Table, rule_out: RuleOut) -> None:
+    table.add_row("set aside below a score of", f"{rule_out.threshold:.3f}")
+    table.add_row("abnormal patients held out for that", str(rule_out.patients))
+    table.add_row("of such patients, on average, at most", f"{rule_out.bound:.2%}")
+    table.add_row("of such patients, with 95% confidence, at most", f"{rule_out.upper:.2%}")
 
 
 def _show(share: Share) -> str:

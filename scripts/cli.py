@@ -15,15 +15,16 @@ from scripts.completion import asked_words, prepare
 
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
-    "train": "Trains a detector on annotated fields and slides.",
+    "train": "Trains a detector on annotated fields and slides, or a grader for its second look.",
     "evaluate": "Figures of a model on annotated fields, with intervals, as a page and as JSON.",
     "calibrate": "Fits the rule that tells which slides are suspicious, for a wanted sensitivity.",
+    "scale": "Teaches a model to tell how large a slide's cells are shown: its µm per pixel.",
     "compare": "Trains detectors x losses by one recipe and writes a table of them.",
     "config": "Prints the settings of a command, resolved, with help and origin of each.",
     "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",
     "convert": "Converts annotations of many formats to COCO.",
-    "export": "Writes a model's network for OpenVINO or as ONNX, and what reduced precision costs.",
+    "export": "Writes a model's networks for OpenVINO or ONNX, and what reduced precision costs.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
     "models": "Lists the shipped models and your own; shows a model's card.",
     "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",

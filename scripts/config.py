@@ -16,10 +16,11 @@ SCHEMAS = Path(__file__).parent.parent / "configs" / "schema"
 
 
 class Kind(StrEnum):
-    """Commands that take settings."""
+    """Commands that take settings; train takes those of detectors and of graders."""
 
     screen = "screen"
     train = "train"
+    grader = "grader"
     compare = "compare"
 
 
@@ -53,7 +54,7 @@ def config(
         typer.Option("--schema", help="Print the JSON Schema, by which editors complete YAML."),
     ] = False,
 ) -> None:
-    """Prints the settings of a command, resolved: each with its help and where it comes from.
+    """Prints the settings of a command, resolved, with help and origin of each.
 
     What is printed is YAML, and can be given to that command with --config.
     """
@@ -79,6 +80,10 @@ def model_of(command: Kind) -> type[StrictModel]:
         from scripts.training.run import TrainSettings
 
         return TrainSettings
+    if command is Kind.grader:
+        from scripts.training.grader_settings import GraderTrainSettings
+
+        return GraderTrainSettings
     from scripts.comparison.comparison import ComparisonSettings
 
     return ComparisonSettings
@@ -86,6 +91,8 @@ def model_of(command: Kind) -> type[StrictModel]:
 
 def title_of(command: Kind) -> str:
     """What the schema of a command's settings is called."""
+    if command is Kind.grader:
+        return "Settings of cytolibra train for a grader"
     return f"Settings of cytolibra {command}"
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from data.evaluation import FieldCells
     from data.fields.fieldset import FieldSet
     from models import DenseDetector
-    from models.card import Accuracy, FalseAlarms
+    from models.card import Accuracy, DomainFacts, FalseAlarms
     from pipeline.geometry import Detections
     from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
@@ -85,6 +85,19 @@ def evaluate(
             "anyway.",
         ),
     ] = False,
+    write_domain: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-domain",
+            metavar="TRAIN",
+            help="Write what the cells of the fields that the model learned from (annotations: a "
+            "file, folder or glob) look like into its model.json, by which a report tells a slide "
+            "that is none of its domain. cytolibra train does so by itself.",
+        ),
+    ] = None,
+    domain_images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --write-domain: their images.")
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -140,10 +153,11 @@ def evaluate(
             "give --model, --data and --images; or --screened and --labels for slides"
         )
     from configs import validate
+    from data.fields.splits import check_leaks
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
     from scripts.evaluation.accuracy import measure_accuracy
-    from scripts.evaluation.cards import check_card_writable
+    from scripts.evaluation.cards import check_card_writable, update_card
     from scripts.evaluation.evidence import draw
     from scripts.evaluation.false_alarms import false_alarm_figures
     from scripts.evaluation.figures import compute_figures
@@ -163,7 +177,12 @@ def evaluate(
         check_card_writable(loaded.folder, "--write-false-alarms")
     if write_accuracy:
         check_card_writable(loaded.folder, "--write-accuracy")
+    if write_domain:
+        check_card_writable(loaded.folder, "--write-domain")
+    learned = _read_learned(loaded, write_domain, domain_images, reading.settings)
     fields = _read_fields(loaded, data, images, reading.settings, split, part)
+    if learned:
+        check_leaks(learned, fields)
     draws = draw(fields, by, level)
     found = find(loaded, settings, fields, mode != "off")
     evidence = found.best
@@ -173,6 +192,7 @@ def evaluate(
         figures["second_look"] = look_figures(found.look, found.alone, draws)
     if against:
         figures["against"] = _compare(evidence, against, settings, draws, mode != "off")
+    domain = _measure_domain(learned, evidence) if learned else None
     chosen, problem = _choose(evidence, targets, draws, data.name)
     figures |= {"operating": chosen.figures} if chosen else {}
     alarms, _ = _false_alarms(evidence, data.name)
@@ -184,6 +204,11 @@ def evaluate(
         raise problem
     if write_false_alarms or write_accuracy:
         _write_card(loaded, found, mode, draws, data.name, write_false_alarms, write_accuracy)
+    if domain:
+        assert loaded.card is not None
+        assert loaded.folder is not None
+        loaded.card = update_card(loaded.card, loaded.folder, domain=domain)
+        typer.echo(f"Looks of its cells written: {loaded.folder}")
     if chosen:
         thresholds = dict(chosen.thresholds)
         new, _ = _false_alarms(evidence, data.name, thresholds)
@@ -267,23 +292,56 @@ def _false_alarms(
         return None, error
 
 
+def _read_learned(
+    loaded: DenseDetector,
+    annotations: Path | None,
+    images: Path | None,
+    settings: AnnotationSettings,
+) -> FieldSet | None:
+    """The fields that the model learned from, where they are asked for.
+
+    Raises:
+        ConfigError: one of the two is missing, or they can't be read.
+    """
+    if (annotations is None) != (images is None):
+        raise ConfigError("--write-domain and --domain-images go together")
+    if annotations is None or images is None:
+        return None
+    from scripts.slides import read_annotated
+
+    return read_annotated(annotations, images, loaded.config.classes, settings)
+
+
+def _measure_domain(learned: FieldSet, evidence: Evidence) -> DomainFacts:
+    from scripts.domain import measure_domain
+
+    found = [(cells.boxes[:, :2] + cells.boxes[:, 2:]) / 2 for cells in evidence.reported]
+    return measure_domain(learned, evidence.fields, found, evidence.card.training.get("data", ""))
+
+
 def _judge_slides(
     screened: Path | None, labels: Path | None, rule: Path | None, positive: str | None, out: Path
 ) -> None:
     """Figures of whole slides, as a table and in metrics.json."""
     from pipeline.reports.slide_rule import load_rule
     from scripts.evaluation.files import name_outputs, write_text
+    from scripts.evaluation.set_aside import judge_set_aside, set_aside_table
     from scripts.evaluation.slide_level import judge_slides, read_labelled, slide_table
 
     if screened is None or labels is None:
         raise ConfigError("--screened and --labels go together")
     slides = read_labelled(screened, labels, positive)
-    figures = judge_slides(slides, load_rule(rule) if rule else None)
+    known = load_rule(rule) if rule else None
+    figures = judge_slides(slides, known)
+    aside = judge_set_aside(slides, known) if known and known.rule_out else None
+    figures |= {"rule_out": aside} if aside else {}
     place = name_outputs(out).metrics
     write_text(place, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     for note in slides.notes:
         typer.echo(note)
     Console().print(slide_table(figures))
+    if aside:
+        Console().print(set_aside_table(aside))
     Console().print(f"All figures: {place}", soft_wrap=True)
 
 

@@ -53,7 +53,7 @@ def export(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of these fields' images.")] = None,
 ) -> None:
-    """Writes a model's networks for OpenVINO or as ONNX, and what reduced precision costs.
+    """Writes a model's networks for OpenVINO or ONNX, and what reduced precision costs.
 
     DIR is a model of its own: `cytolibra screen --model DIR` takes it. A graph takes (1, H, W, 3)
     uint8 RGB at the model's mpp and gives raw outputs; decoding and NMS stay outside. With --data
@@ -80,6 +80,19 @@ def export(
         _export_grader(detector, out, crops.crops, bool(calibration))
         _measure_cost(out, fields)
     typer.echo(f"{detector.config.name} for {to.value}: {out}")
+
+
+def add_networks(folder: Path) -> None:
+    """Puts the networks of a model that was just trained beside it, so that no screen makes them.
+
+    Raises:
+        ExportError: OpenVINO is missing, or can't express the network.
+    """
+    from models import load_detector
+
+    detector = load_detector(folder)
+    _export_openvino(detector, folder, ([], ""))
+    _export_grader(detector, folder, [], False)
 
 
 def _check_options(

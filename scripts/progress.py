@@ -144,7 +144,9 @@ def describe_outcome(record: SlideRecord, report: SlideReport | None) -> str:
     if report is None:
         return "failed"
     cells = sum(report.counts.values())
-    found = f"{report.abnormal_cells} abnormal of {cells} cells; {report.suggestion.category}"
+    strange = report.domain is not None and report.domain.within is False
+    found = "out of the model's domain; " if strange else ""
+    found += f"{report.abnormal_cells} abnormal of {cells} cells; {report.suggestion.category}"
     seconds = "done before" if record.reused else f"{record.seconds:.1f} s"
     return f"{found} ({seconds})"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.batch.discovery import Discovery
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
-    from pipeline.screen import InForce
+    from pipeline.in_force import InForce
     from pipeline.settings import ScreenSettings
     from scripts.progress import PlainProgress
 
@@ -50,6 +50,14 @@ class EngineName(StrEnum):
     ray = "ray"
 
 
+def _parse_mpp(text: str) -> str:
+    """A number, or "estimate", as a setting; else told as of any option that is no number."""
+    try:
+        return text if text == "estimate" else repr(float(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor estimate") from None
+
+
 Slides = Annotated[
     list[Path],
     typer.Argument(
@@ -70,10 +78,12 @@ Precision = Annotated[
     str | None, typer.Option(metavar="auto|fp32|bf16|fp16|int8", help="How exactly it computes.")
 ]
 Mpp = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        metavar="X",
-        help="µm per pixel of slides that carry none; plain images in folders are slides then.",
+        metavar="X|estimate",
+        parser=_parse_mpp,
+        help="µm per pixel of slides that carry none, or estimate: from the look of their cells, "
+        "and told; plain images in folders are slides then.",
     ),
 ]
 MppOverride = Annotated[
@@ -273,8 +283,8 @@ def _look_ahead(
     """What would be screened; the exit code."""
     from models import DEFAULT_MODEL, ModelSource
     from pipeline.batch.batch import BatchPlan
+    from pipeline.in_force import in_force
     from pipeline.network.detector import TileDetector
-    from pipeline.screen import in_force
     from scripts.dry_run import dry_run
 
     found = _discover(slides, out, settings)

@@ -435,6 +435,7 @@ def _write(
             "rule": rule,
             "thresholds": thresholds,
             "false_alarms": alarms,
+            "accuracy": None,  # held for another rule
             "metrics": look.metrics | metrics,
             "training": look.training | {"rule": told, "threshold_rule": THRESHOLD_RULE},
         }

@@ -52,6 +52,7 @@ def train(
     _make_folder(out)
     with _alone(out, console):
         card = run_training(settings, out, _find_checkpoint(out, resume), console)
+        _add_networks(out / "model", console)
     console.print(f"{card.name}: the best epoch is in {out / 'model'}; its figures on data.val:")
     _tell_figures(console, card.metrics)
     for name, facts in card.training.get("validation", {}).items():
@@ -61,6 +62,19 @@ def train(
         told = f"on {held_out['name']}, {held_out['fields']} fields that were held out:"
         console.print(told, highlight=False)
         _tell_figures(console, held_out["metrics"])
+
+
+def _add_networks(model: Path, console: Console) -> None:
+    """A screen with the model then starts without torch, which takes seconds to load."""
+    from models.storage.graphs import ExportError
+    from scripts.export import add_networks
+
+    if not _is_first():
+        return
+    try:
+        add_networks(model)
+    except ExportError as error:
+        console.print(f"the model has no network for OpenVINO: {error}", markup=False)
 
 
 def _tell_figures(console: Console, figures: Mapping[str, float]) -> None:
@@ -80,6 +94,7 @@ def _train_grader(config: Files, out: Path, set_: list[str], resume: bool, find_
     _make_folder(out)
     with _alone(out, console):
         card = run_grader_training(settings, out, _find_checkpoint(out, resume), console)
+        _add_networks(out / "model", console)
     look = card.second_look
     assert look is not None
     console.print(
@@ -94,11 +109,9 @@ def _train_grader(config: Files, out: Path, set_: list[str], resume: bool, find_
 @contextmanager
 def _alone(out: Path, console: Console) -> Iterator[None]:
     """Keeps other trainings out of the run's folder; of one's several processes the first does."""
-    from lightning.pytorch.utilities import rank_zero_only
-
     from pipeline.batch.lock import hold
 
-    if getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)):
+    if not _is_first():
         yield
         return
     todo = "wait until it has ended, or name another folder"
@@ -106,6 +119,13 @@ def _alone(out: Path, console: Console) -> Iterator[None]:
         for doubt in doubts:
             console.print(f"warning: {doubt}", markup=False, highlight=False, soft_wrap=True)
         yield
+
+
+def _is_first() -> bool:
+    """Whether this is the first of a training's processes, which writes for all."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return not (getattr(rank_zero_only, "rank", 0) or int(os.environ.get("NODE_RANK", 0)))
 
 
 def _find_checkpoint(out: Path, resume: bool) -> Path | None:

@@ -43,11 +43,13 @@ FLOORS = {
         {"cells"},
         {"network", "reports"},
         {"settings"},
+        {"in_force"},
         {"screen"},
         {"batch"},
     ],
     "scripts": [
         {"slides", "progress", "telling", "candidates"},
+        {"domain"},
         {"evaluation"},
         {"training"},
         {"comparison"},

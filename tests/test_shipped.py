@@ -20,6 +20,7 @@ from pipeline.cells.classes import abnormal_scores
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from pipeline.network.precision import MOST_AP_COST
 from pipeline.reports import cells_table
+from pipeline.reports.triage import NO_CATEGORY
 from pipeline.reports.writers import write_reports
 from scripts.against_truth import read_cells, read_truth
 from scripts.evaluate import measure
@@ -117,6 +118,24 @@ def test_a_lower_threshold_finds_no_fewer_abnormal_cells(shared, detector, tmp_p
         boxes.append({tuple(box) for box in cells.boxes[abnormal[cells.labels]].tolist()})
     assert len(boxes[0]) > 200
     assert boxes[0] <= boxes[1]
+
+
+def test_histology_is_told_and_smears_are_not(shared, detector, tmp_path):
+    """What the model has not seen is told before all else, and no category is suggested."""
+    told = screen_slide(shared / "slides" / "CMU-1-Small-Region.svs", detector)
+    assert told.warnings[0].code == "out-of-domain"
+    assert told.domain.within is False
+    structure = told.domain.aspects["structure"]
+    assert structure.distance > 1.3 * structure.limit  # 1.7 times, and 1.4 by the light one
+    assert (told.suggestion.category, told.suggestion.level) == (NO_CATEGORY, None)
+    assert told.expectation is None
+    _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
+    mosaic = lay_out(fields, None, 0, Layout())
+    path = write_slide(tmp_path, NamedSource("mosaic.tif", mosaic), CLASSES, lambda _: None)
+    smear = screen_slide(path, detector)
+    assert smear.domain.within is True
+    assert all(one.distance < 0.6 * one.limit for one in smear.domain.aspects.values())
+    assert "out-of-domain" not in {doubt.code for doubt in smear.warnings}
 
 
 def share_with_partner(cells, others):

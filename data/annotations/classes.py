@@ -54,7 +54,7 @@ class ClassTable:
         if self.classes is not None or not self.renamed:
             return []
         targets = {*self.renamed.values(), *_MEANINGS.values()}
-        return [name for name in names if name not in self.renamed and name not in targets]
+        return sorted({name for name in names if name not in self.renamed and name not in targets})
 
     def unused(self, names: Iterable[str]) -> list[str]:
         """Names in the table by which nothing is called."""

@@ -88,7 +88,7 @@ def read_fields(
     settler.dropped[_MISSING] = missing
     log.classes_alike(all_classes)
     log.table_unused(table.unused([*declared, *_names(sources)]))
-    kept = table.kept(dict.fromkeys([*declared, *names]))
+    kept = table.kept([*declared, *names])
     notes = tuple(_notes(sources, settler.dropped, others, kept))
     return FieldSet(all_classes, fields, notes, tuple(log.doubts()))
 

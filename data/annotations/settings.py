@@ -38,7 +38,9 @@ class AnnotationSettings(StrictModel):
     """
 
     format: str = AUTO
-    classes: Annotated[dict[str, str], BeforeValidator(class_table)] = Option(default_factory=dict)
+    classes: Annotated[
+        dict[str, str], BeforeValidator(class_table, json_schema_input_type=dict[str, str] | str)
+    ] = Option(default_factory=dict)
     point_size: float | None = Option(None, gt=0)
     mpp: float | None = Option(None, ge=0.05, le=5)
     frame: Literal["auto", "slide", "bounds"] = "auto"

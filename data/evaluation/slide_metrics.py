@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import betaincinv, expit, logit
 from scipy.stats import norm, rankdata
 
 Scores = NDArray[np.float64]
@@ -108,6 +108,19 @@ def proportion(hits: int, total: int, level: float = 0.95) -> Estimate:
         0.0 if not hits else max(0.0, middle - reach),
         1.0 if hits == total else min(1.0, middle + reach),
     )
+
+
+def exact_proportion(hits: int, total: int, level: float = 0.95) -> Estimate:
+    """A share with the exact interval (Clopper & Pearson, Biometrika 1934); NaN of nothing.
+
+    Wider than Wilson's, and never too narrow: for shares near 0 of which a promise is made.
+    """
+    if not total:
+        return Estimate(math.nan, math.nan, math.nan)
+    tail = (1 - level) / 2
+    low = float(betaincinv(hits, total - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, total - hits, 1 - tail)) if hits < total else 1.0
+    return Estimate(hits / total, low, high)
 
 
 def threshold_for(scores: Scores, positive: Flags, sensitivity: float) -> float:

@@ -73,8 +73,9 @@ def to_openvino(detector: DenseDetector) -> Any:
     Raises:
         ExportError: OpenVINO is missing, or can't express one of the network's operations.
     """
+    load_openvino()  # before the work of the rest
     network, example, names = _prepare(detector)
-    return _convert(network, example, names, [1, -1, -1, 3], detector.config.name)
+    return network_to_openvino(network, example, names, detector.config.name)
 
 
 def grader_to_openvino(network: nn.Module, size: int) -> Any:
@@ -89,13 +90,29 @@ def grader_to_openvino(network: nn.Module, size: int) -> Any:
         ExportError: OpenVINO is missing, or can't express one of the network's operations.
     """
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
-    return _convert(network, example, [PROBABILITIES], [-1, size, size, 3], "the grader")
+    sizes = [-1, size, size, 3]
+    return network_to_openvino(network, example, [PROBABILITIES], "the grader", sizes)
 
 
-def _convert(
-    network: nn.Module, example: Tensor, names: Sequence[str], sizes: Sequence[int], told: str
+def network_to_openvino(
+    network: nn.Module,
+    example: Tensor,
+    names: Sequence[str],
+    called: str,
+    sizes: Sequence[int] = (1, -1, -1, 3),
 ) -> Any:
-    """A network from pixels to named outputs; ``sizes`` of -1 are any."""
+    """A network that takes pixels as an ``openvino.Model``, in float32.
+
+    Args:
+        network: takes (N, H, W, 3) uint8.
+        example: pixels to trace it with.
+        names: of its outputs.
+        called: the network's name in an error.
+        sizes: of what it takes; -1 for any.
+
+    Raises:
+        ExportError: OpenVINO is missing, or can't express one of the network's operations.
+    """
     openvino = load_openvino()
     shape = openvino.PartialShape(list(sizes))
     try:
@@ -103,7 +120,9 @@ def _convert(
             warnings.simplefilter("ignore")  # of tracing: Python values that are constants here
             model = openvino.convert_model(network, example_input=example, input=[shape])
     except Exception as error:  # OpenVINO's frontends raise many types
-        raise ExportError(f"{told} can't be converted to OpenVINO: {first_line(error)}") from error
+        raise ExportError(
+            f"{called} can't be converted to OpenVINO: {first_line(error)}"
+        ) from error
     for port, name in zip((*model.inputs, *model.outputs), (PIXELS, *names), strict=True):
         port.get_tensor().set_names({name})
     return model
@@ -180,8 +199,8 @@ def save_onnx(detector: DenseDetector, path: Path) -> None:
 def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     """Copies a loaded model's weights and sidecar, so that an export is a model of its own.
 
-    Without the graphs that it may have had, unless it stays in its own folder; a grader comes along
-    as it is.
+    Without the graphs that it may have had, but for the one that tells the scale of slides, unless
+    it stays in its own folder; a grader comes along as it is.
 
     Raises:
         ModelFileError: the detector was not loaded from a folder.
@@ -193,7 +212,8 @@ def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.resolve() == detector.folder.resolve():
             return detector.card
-        card = detector.card.model_copy(update={"graphs": {}})
+        kept = {kind: facts for kind, facts in detector.card.graphs.items() if kind == "scale"}
+        card = detector.card.model_copy(update={"graphs": kept})
         copy_files(detector.folder, card, folder)
         save_card(card, folder)
     except OSError as error:

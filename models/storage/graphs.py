@@ -35,6 +35,7 @@ FILES: Mapping[GraphKind, tuple[str, ...]] = {
     "openvino": ("openvino.xml", "openvino.bin"),
     "openvino-int8": ("openvino-int8.xml", "openvino-int8.bin"),
     "onnx": ("model.onnx",),
+    "scale": ("scale.xml", "scale.bin"),
 }
 """A detector's."""
 
@@ -119,9 +120,11 @@ def copy_files(source: Path, card: ModelCard, folder: Path) -> None:
         shutil.copyfile(source / name, folder / name)
 
 
-def save_openvino(model: Any, folder: Path, kind: GraphKind, files: Files = FILES) -> None:
-    """Writes an OpenVINO model's two files, with weights as they are."""
-    load_openvino().save_model(model, folder / files[kind][0], compress_to_fp16=False)
+def save_openvino(
+    model: Any, folder: Path, kind: GraphKind, files: Files = FILES, *, small: bool = False
+) -> None:
+    """Writes an OpenVINO model's two files, with weights as they are, or ``small``: in half."""
+    load_openvino().save_model(model, folder / files[kind][0], compress_to_fp16=small)
 
 
 def read_openvino(folder: Path, kind: GraphKind, facts: GraphFacts, files: Files = FILES) -> Any:

@@ -26,11 +26,12 @@ from typing import Any, Protocol
 from configs import ConfigError
 from models import ModelSource
 from pipeline.errors import SlideError
+from pipeline.in_force import InForce, in_force
 from pipeline.memory import give_back_large_blocks
 from pipeline.network.detector import TileDetector, foresee
 from pipeline.network.devices import count_cores, count_gpus, find_device
 from pipeline.reports.report import SlideReport
-from pipeline.screen import InForce, Stop, in_force, screen_slide
+from pipeline.screen import Stop, screen_slide
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 

@@ -21,6 +21,7 @@ from pipeline.network.devices import count_cores, find_device
 from pipeline.network.grading import GraderInForce, build_grader, foresee_grader
 from pipeline.network.looking import SecondLook
 from pipeline.network.runtimes import RuntimeFacts, build_runtime, foresee_runtime
+from pipeline.network.scale import ScaleReader, find_reader
 
 if TYPE_CHECKING:
     from models import DenseDetector
@@ -74,6 +75,7 @@ class TileDetector:
         readers: threads that keep it busy with tiles.
         lanes: batches that it takes at once, each from a thread of its own: the runtime's.
         turn: held by whoever screens the tiles of a slide.
+        scale: what tells a slide's scale by its cells; None where the model has nothing for it.
 
     Raises:
         ModelFileError: the detector has no card, so that nobody knows its mpp; or the model's
@@ -82,6 +84,7 @@ class TileDetector:
     """
 
     second_look: SecondLook | None = None
+    scale: ScaleReader | None = None
 
     def __init__(
         self,
@@ -130,6 +133,7 @@ class TileDetector:
                 self.lanes,
             )
             self.second_look = SecondLook(looks, grader, limits, second_look)
+        self.scale = find_reader(model, settings.threads)
 
     def detect(self, tiles: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Finds cells in tiles.

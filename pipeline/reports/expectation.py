@@ -184,11 +184,15 @@ def load_negatives(path: Path) -> FalseAlarms:
         ) from error
 
 
-def version_of(figures: FalseAlarms | Accuracy | None) -> str | None:
-    """A short hash of figures, by which results made with others are told from these."""
-    if figures is None:
+def version_of(*figures: FalseAlarms | Accuracy | None) -> str | None:
+    """A short hash of figures, by which results made with others are told from these.
+
+    None where there are none.
+    """
+    if not any(figures):
         return None
-    return hashlib.sha256(figures.model_dump_json().encode()).hexdigest()[:12]
+    text = "\n".join(one.model_dump_json() if one else "" for one in figures)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def why_not(
@@ -220,32 +224,6 @@ def why_not(
 def other_thresholds(known: Mapping[str, float], in_force: Mapping[str, float]) -> list[str]:
     """Classes whose threshold is another than that for which figures are known."""
     return [n for n, value in in_force.items() if abs(known.get(n, -1.0) - value) > _SAME]
-
-
-def widest_alarms(after: FalseAlarms | None, alone: FalseAlarms | None) -> FalseAlarms | None:
-    """What a slide that was looked at again in part has by chance, at most.
-
-    Its most suspicious cells are reported by the second look, the others by the detector alone.
-    Each look is at cells that the detector would have called abnormal sooner than those that are
-    left: so what chance has of abnormal cells is no more than either would have of the whole slide.
-    Of single classes that is a rule, no law. None where one of them is not known.
-
-    Args:
-        after: where all is looked at again.
-        alone: of the detector alone.
-    """
-    if after is None or alone is None:
-        return None
-    groups = {
-        name: max(facts, alone.groups[name], key=lambda one: one.per_mm2).model_copy(
-            update={"confused": max(facts.confused, alone.groups[name].confused)}
-        )
-        for name, facts in after.groups.items()
-        if name in alone.groups
-    }
-    data = after.data if after.data == alone.data else f"{after.data}; {alone.data}"
-    told = f"{data}; with and without a second look, whichever has more"
-    return after.model_copy(update={"groups": groups, "data": told})
 
 
 def _members(classes: Sequence[CellClass]) -> dict[str, tuple[int, ...]]:

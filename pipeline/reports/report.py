@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
 from configs import Doubt, StrictModel
 from models.card import Accuracy, FalseAlarms
 from pipeline.cells.classes import CellClass, by_level, is_abnormal
+from pipeline.cells.domain import DomainFinding
 from pipeline.geometry import Boxes, Detections, Rect, Size
 from pipeline.reports.adequacy import (
     Adequacy,
@@ -36,6 +37,7 @@ from pipeline.reports.expectation import (
     why_not,
 )
 from pipeline.reports.pictures import Pictures
+from pipeline.reports.rule_out import why_unsure
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
 from pipeline.slides.readers.base import Fact
 
@@ -50,7 +52,7 @@ NOTICE: Notice = get_args(Notice)[0]
 
 SCHEMA = Path(__file__).parent / "schema" / "report.schema.json"
 
-_NO_SMEAR = frozenset({"too-dark", "tinted-glass", "grey"})
+_NO_SMEAR = frozenset({"out-of-domain", "too-dark", "tinted-glass", "grey"})
 """Warnings of pictures on which the model's own figures say nothing."""
 
 _SOFTWARE = (
@@ -81,7 +83,9 @@ class SlideFacts(_Part):
     width: int = Field(ge=1, description="level-0 pixels")
     height: int = Field(ge=1, description="level-0 pixels")
     mpp: float = Field(gt=0, description="µm per level-0 pixel")
-    mpp_source: Literal["file", "argument", "override", "table"]
+    mpp_source: Literal["file", "argument", "override", "table", "estimate"] = Field(
+        description="who says so; estimate: nobody, it was estimated from the cells"
+    )
     objective: float | None = Field(description="nominal magnification, where the file tells it")
     reader: str = Field("", description="library that decoded its pixels; empty in older reports")
     facts: tuple[Fact, ...] = Field((), description="what was settled about it, and by whom")
@@ -187,6 +191,11 @@ class SlideReport(_Part):
         None,
         description="how well the model finds cells of each level and class at these thresholds; "
         "null where that is not known",
+    )
+    domain: DomainFinding | None = Field(
+        None,
+        description="whether the cells look like those that the model was trained on; null "
+        "where that was not checked",
     )
     adequacy: Adequacy = Field(default_factory=not_assessed)
     warnings: tuple[Doubt, ...] = Field(description="what a person should know, by stable codes")
@@ -344,6 +353,7 @@ def judge_cells(
     adequacy: AdequacySettings | None = None,
     alarms: FalseAlarms | None = None,
     accuracy: Accuracy | None = None,
+    domain: DomainFinding | None = None,
 ) -> Judgement:
     """Counts the cells, suggests a category, and says whether there is enough to judge.
 
@@ -356,6 +366,7 @@ def judge_cells(
         adequacy: settings of adequacy; None for the defaults.
         alarms: what the model reports by chance, where that is known.
         accuracy: how well it finds cells, where that is known.
+        domain: whether the cells look like those that it knows, where that was checked.
 
     Raises:
         ConfigError: the slide rule can't be read, or a class that is to be counted is unknown.
@@ -371,7 +382,6 @@ def judge_cells(
     )
     if accuracy and other_thresholds(accuracy.thresholds, model.threshold):
         accuracy = None  # its figures hold for other thresholds
-    suggestion = suggest_by_cells(cells, model.classes, expectation or unknown or "", triage)
     assessed = assess(
         cells,
         model.classes,
@@ -380,6 +390,15 @@ def judge_cells(
         accuracy=accuracy,
         unknown=no_smear,
         settings=adequacy,
+    )
+    unsure = _why_unsure(warnings, specimen.screened_mm2, specimen.unread_mm2, assessed, domain)
+    suggestion = suggest_by_cells(
+        cells,
+        model.classes,
+        expectation or unknown or "",
+        triage,
+        unsure=unsure,
+        unknown=no_smear is not None,
     )
     return Judgement(counts, expectation, accuracy, suggestion, assessed)
 
@@ -396,6 +415,7 @@ def build_report(
     timing: Mapping[str, float],
     pictures: Pictures | None = None,
     second_look: LookFacts | None = None,
+    domain: DomainFinding | None = None,
 ) -> SlideReport:
     """Puts the report together.
 
@@ -410,6 +430,7 @@ def build_report(
         timing: seconds by stage.
         pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
         second_look: how much was looked at again.
+        domain: whether the cells look like those that the model knows, where that was checked.
     """
     report = SlideReport(
         slide=slide,
@@ -424,6 +445,7 @@ def build_report(
         expectation=judgement.expectation,
         second_look=second_look,
         accuracy=judgement.accuracy,
+        domain=domain,
         adequacy=judgement.adequacy,
         warnings=tuple(warnings),
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
@@ -432,6 +454,28 @@ def build_report(
     report._cells = cells
     report._pictures = pictures or Pictures()
     return report
+
+
+def why_not_set_aside(report: SlideReport) -> str | None:
+    """Why a slide must not be set aside, whatever its score; None where nothing speaks against it.
+
+    See `pipeline.reports.rule_out.why_unsure`.
+    """
+    area = report.area
+    return _why_unsure(
+        report.warnings, area.screened_mm2, area.unread_mm2, report.adequacy, report.domain
+    )
+
+
+def _why_unsure(
+    warnings: Iterable[Doubt],
+    screened_mm2: float,
+    unread_mm2: float,
+    adequacy: Adequacy,
+    domain: DomainFinding | None,
+) -> str | None:
+    unchecked = domain.reason if domain and domain.within is None else None
+    return why_unsure(warnings, screened_mm2 + unread_mm2, unread_mm2, adequacy, unchecked)
 
 
 def _no_smear(warnings: Iterable[Doubt]) -> str | None:

@@ -11,8 +11,8 @@ from pipeline.reports.report import SlideReport
 Value = str | float | bool | None
 
 _HEAD = ("slide", "path", "status", "suggestion", "cells", "abnormal_cells")
-_AREAS = ("cells_per_mm2", "slide_mm2", "screened_mm2", "unread_mm2", "mpp")
-_TAIL = (*_AREAS, "slide_score", "suspicious", "warnings", "error")
+_AREAS = ("cells_per_mm2", "slide_mm2", "screened_mm2", "unread_mm2", "mpp", "mpp_source")
+_TAIL = (*_AREAS, "slide_score", "suspicious", "warnings", "error", "set_aside")
 Status = Literal["complete", "failed", "pending", "not read"]
 
 
@@ -59,7 +59,7 @@ def _counts(row: SummaryRow, names: Sequence[str]) -> list[Value]:
 def _tail(row: SummaryRow) -> list[Value]:
     report = row.report
     if report is None:
-        return [*[None] * (len(_TAIL) - 1), row.error]
+        return [row.error if name == "error" else None for name in _TAIL]
     area = report.area
     return [
         report.cells_per_mm2,
@@ -67,8 +67,10 @@ def _tail(row: SummaryRow) -> list[Value]:
         area.screened_mm2,
         area.unread_mm2,
         report.slide.mpp,
+        report.slide.mpp_source,
         report.suggestion.score,
         report.suggestion.suspicious,
         " | ".join(map(str, report.warnings)),
         row.error,
+        report.suggestion.set_aside,
     ]

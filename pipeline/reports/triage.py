@@ -3,7 +3,8 @@
 A class is suggested where more of it was found than the model reports by chance in so much area;
 where no single class stands out, its grade is, or that there are abnormal cells at all. Without
 figures of the model's false alarms nothing is suggested. With a rule of `cytolibra calibrate` it is
-also said whether the slide is suspicious. It never calls a slide negative.
+also said whether the slide is suspicious and, where the rule has a bound for that, whether it may
+be set aside. It never calls a slide negative.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pipeline.cells.classes import (
 )
 from pipeline.geometry import Detections
 from pipeline.reports.expectation import Expectation, Finding
+from pipeline.reports.rule_out import decide
 from pipeline.reports.slide_rule import load_rule
 
 RULE_VERSION = "2"
@@ -71,7 +73,17 @@ class Suggestion(StrictModel):
         default=None, description="how suspicious the slide is, by a calibrated rule; else null"
     )
     suspicious: bool | None = Field(
-        default=None, description="whether the score reaches that rule's threshold; else null"
+        default=None,
+        description="whether the score reaches that rule's threshold; null without a rule, and "
+        "of a picture that the model does not know",
+    )
+    set_aside: bool | None = Field(
+        default=None,
+        description="whether the score lies so low that few abnormal slides do, by that rule's "
+        "bound; null where that is undecided, or the rule has none",
+    )
+    set_aside_reason: str | None = Field(
+        default=None, description="why, or why that is undecided; null where the rule has no bound"
     )
     cells: tuple[int, ...] = Field(
         default=(),
@@ -103,6 +115,9 @@ def suggest_by_cells(
     classes: Sequence[CellClass],
     expectation: Expectation | str,
     settings: TriageSettings | None = None,
+    *,
+    unsure: str | None = None,
+    unknown: bool = False,
 ) -> Suggestion:
     """What `suggest` says and, where there is a calibrated rule, whether that is suspicious.
 
@@ -111,11 +126,14 @@ def suggest_by_cells(
         classes: the model's.
         expectation: found against expected, or why that says nothing here.
         settings: None for the defaults.
+        unsure: why the slide must not be set aside; see `pipeline.reports.rule_out.why_unsure`.
+        unknown: whether the model does not know such pictures: then a score says nothing.
 
     Raises:
-        ConfigError: the rule's file can't be read.
+        ConfigError: the rule's file can't be read, or does not fit the cells.
     """
-    suggestion = _by_rule(cells, classes, expectation, settings or TriageSettings())
+    settings = settings or TriageSettings()
+    suggestion = _by_rule(cells, classes, expectation, settings, unsure, unknown)
     ids = carriers(suggestion, cells, classes)[:NAMED_CARRIERS] + 1
     return suggestion.model_copy(update={"cells": tuple(ids.tolist())})
 
@@ -125,6 +143,8 @@ def _by_rule(
     classes: Sequence[CellClass],
     expectation: Expectation | str,
     settings: TriageSettings,
+    unsure: str | None,
+    unknown: bool,
 ) -> Suggestion:
     """`suggest`, and the calibrated rule's word where there is one."""
     numbers = np.bincount(cells.labels, minlength=len(classes)).tolist()
@@ -134,17 +154,19 @@ def _by_rule(
         return plain
     rule = load_rule(settings.rule)
     score = rule.score(cells, classes)
-    suspicious = score >= rule.threshold
-    level = plain.level if suspicious else None
+    suspicious = None if unknown else score >= rule.threshold
+    aside = decide(rule.rule_out, score, rule.threshold, unsure) if rule.rule_out else None
     shown = f"slide score {score:.3f}, suspicious from {rule.threshold:.3f} on"
     return Suggestion(
-        category=plain.category if suspicious else BELOW_RULE,
+        category=BELOW_RULE if suspicious is False else plain.category,
         rule=f"{shown}; calibrated on {rule.slides} slides for a sensitivity of {rule.wanted:.0%}; "
         f"category: {plain.rule}",
         version=rule.version,
-        level=level,
+        level=plain.level if suspicious else None,
         score=round(score, 4),
         suspicious=suspicious,
+        set_aside=aside.set_aside if aside else None,
+        set_aside_reason=aside.reason if aside else None,
         why=plain.why if suspicious else "",
     )
 

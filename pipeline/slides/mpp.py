@@ -1,9 +1,13 @@
-"""How many micrometres a pixel is wide: from the file or from the user, never guessed."""
+"""How many micrometres a pixel is wide: from the file or from the user, never guessed.
+
+Where the user asks for it, it is estimated from the pixels of a slide that carries none
+(`pipeline.network.scale`), and everywhere named as that.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from configs import ConfigError, Doubt
 from pipeline.errors import SlideError
@@ -12,13 +16,23 @@ from pipeline.slides.readers.base import Fact
 SANE_MPP = (0.05, 5.0)
 """Finest and coarsest µm per pixel that a slide scanner or a camera on a microscope gives."""
 
-Source = Literal["file", "argument", "override", "table"]
-"""Who says what the scale is: the file, ``--mpp``, ``--mpp-override`` or ``--mpp-table``."""
+Source = Literal["file", "argument", "override", "table", "estimate"]
+"""Who says what the scale is: the file, ``--mpp``, ``--mpp-override`` or ``--mpp-table``; or
+nobody, and it was estimated."""
+
+ESTIMATE: Final = "estimate"
+"""What ``--mpp`` takes in the place of a number."""
+
+Gap = float | Literal["estimate"]
+"""The scale of slides that carry none: µm per pixel, or to be estimated."""
+
+PROVISIONAL = 0.25
+"""µm per pixel that a slide has until its scale is estimated: about that of a 40x objective."""
 
 TOLERANCE = 0.05
 """Relative difference of two mpp above which they are not the same."""
 
-_GIVE_IT = "give it with --mpp, or one a slide with --mpp-table"
+_GIVE_IT = "give it with --mpp (or --mpp estimate), or one a slide with --mpp-table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +40,12 @@ class GivenMpp:
     """What the user says of a slide's scale, checked.
 
     Attributes:
-        gap: for slides that carry none (``--mpp``).
+        gap: for slides that carry none (``--mpp``): a number, or "estimate".
         override: what holds whatever the slide says (``--mpp-override``).
         table: the same, for this slide alone (``--mpp-table``); it beats ``override``.
     """
 
-    gap: float | None = None
+    gap: Gap | None = None
     override: float | None = None
     table: float | None = None
 
@@ -42,7 +56,8 @@ class Scale:
 
     Attributes:
         mpp: µm per level-0 pixel.
-        source: "file", "argument", "override" or "table".
+        source: "file", "argument", "override", "table", or "estimate": then ``mpp`` is
+            `PROVISIONAL`, until somebody has looked at the pixels.
         facts: every statement about it.
         doubts: what a person should know about the choice.
     """
@@ -58,13 +73,13 @@ def is_sane(mpp: float) -> bool:
     return SANE_MPP[0] <= mpp <= SANE_MPP[1]
 
 
-def check_mpp_argument(mpp: float | None, option: str = "--mpp") -> None:
-    """Refuses an mpp from the user that no microscope gives.
+def check_mpp_argument(mpp: Gap | None, option: str = "--mpp") -> None:
+    """Refuses an mpp from the user that no microscope gives; "estimate" is none.
 
     Raises:
         ConfigError: it is not within `SANE_MPP`.
     """
-    if mpp is not None and not is_sane(mpp):
+    if isinstance(mpp, int | float) and not is_sane(mpp):
         raise ConfigError(
             f"{option} {mpp:g}: must be {SANE_MPP[0]:g} to {SANE_MPP[1]:g} µm per pixel"
         )
@@ -90,6 +105,8 @@ def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp) -> Scale:
     if stated is None:
         if given.gap is None:
             raise SlideError(f"carries no µm per pixel; {_GIVE_IT}", "mpp-missing")
+        if isinstance(given.gap, str):
+            return Scale(PROVISIONAL, ESTIMATE)
         return Scale(given.gap, "argument", (_fact(given.gap, "argument"),))
     if not all(is_sane(value) for value in stated):
         return _replace_absurd(stated, given.gap)
@@ -102,7 +119,7 @@ def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp) -> Scale:
         )
     mpp = (x + y) / 2
     facts = (_fact(mpp, "file"),)
-    if given.gap is None or not _differ(mpp, given.gap):
+    if given.gap is None or isinstance(given.gap, str) or not _differ(mpp, given.gap):
         return Scale(mpp, "file", facts)
     text = (
         f"the slide's own {mpp:g} µm per pixel is used, not --mpp {given.gap:g}, which is for "
@@ -112,14 +129,16 @@ def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp) -> Scale:
     return Scale(mpp, "file", (*facts, _fact(given.gap, "argument")), (doubt,))
 
 
-def _ruling(given: GivenMpp) -> tuple[float | None, Source]:
+def _ruling(given: GivenMpp) -> tuple[float | None, Literal["override", "table"]]:
     """What holds whatever the slide says, and where that comes from."""
     if given.table is not None:
         return given.table, "table"
     return given.override, "override"
 
 
-def _overrule(stated: tuple[float, float] | None, mpp: float, source: Source) -> Scale:
+def _overrule(
+    stated: tuple[float, float] | None, mpp: float, source: Literal["override", "table"]
+) -> Scale:
     facts: tuple[Fact, ...] = (_fact(mpp, source),)
     if stated is None:
         return Scale(mpp, source, facts)
@@ -131,18 +150,22 @@ def _overrule(stated: tuple[float, float] | None, mpp: float, source: Source) ->
     return Scale(mpp, source, facts, (Doubt(code="mpp-overruled", text=text),))
 
 
-def _replace_absurd(stated: tuple[float, float], gap: float | None) -> Scale:
+def _replace_absurd(stated: tuple[float, float], gap: Gap | None) -> Scale:
     value = next(value for value in stated if not is_sane(value))
     problem = f"states an absurd {value:.4g} µm per pixel"
     if gap is None:
         low, high = SANE_MPP
         raise SlideError(f"{problem} (sane: {low:g} to {high:g}); {_GIVE_IT}", "mpp-missing")
-    facts = (_fact(gap, "argument"), Fact(name="mpp", value=_shown(stated), source="file"))
+    stated_fact = Fact(name="mpp", value=_shown(stated), source="file")
+    if isinstance(gap, str):
+        text = f"the file {problem}; it is estimated instead"
+        return Scale(PROVISIONAL, ESTIMATE, (stated_fact,), (Doubt(code="mpp-absurd", text=text),))
+    facts = (_fact(gap, "argument"), stated_fact)
     doubt = Doubt(code="mpp-absurd", text=f"the file {problem}; --mpp {gap:g} is used")
     return Scale(gap, "argument", facts, (doubt,))
 
 
-def _fact(mpp: float, source: Source) -> Fact:
+def _fact(mpp: float, source: Literal["file", "argument", "override", "table"]) -> Fact:
     return Fact(name="mpp", value=f"{mpp:g} µm per pixel", source=source)
 
 

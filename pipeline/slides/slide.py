@@ -60,7 +60,7 @@ class Slide:
         size: of level 0, in pixels.
         levels: finest first.
         mpp: µm per level-0 pixel.
-        mpp_source: "file", "argument", "override" or "table".
+        mpp_source: "file", "argument", "override", "table" or "estimate".
         objective: magnification as the file states it; None where it does not.
         background: RGB colour of what was never scanned.
         bounds: level-0 area that was scanned; all of the slide where the file says nothing.
@@ -78,11 +78,8 @@ class Slide:
         self.objective = header.objective
         self.background = header.background
         self.bounds = header.bounds or Rect(0, 0, self.size.width, self.size.height)
-        self.mpp = scale.mpp
-        self.mpp_source = scale.source
-        self.facts = (*scale.facts, *header.facts)
-        self.doubts = (*scale.doubts, *header.doubts)
         self._reader = reader
+        self.settle(scale)
         self._sources = _sources(reader)
 
     def __enter__(self) -> Slide:
@@ -95,6 +92,14 @@ class Slide:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def settle(self, scale: Scale) -> None:
+        """Takes a scale for the slide's, with what is to be told of it; pixels stay as they are."""
+        header = self._reader.header
+        self.mpp = scale.mpp
+        self.mpp_source = scale.source
+        self.facts = (*scale.facts, *header.facts)
+        self.doubts = (*scale.doubts, *header.doubts)
 
     def close(self) -> None:
         """Gives back the file; reading afterwards is an error."""

@@ -32,6 +32,7 @@ from pipeline.geometry import Size
 from pipeline.slides.slide import Slide
 from pipeline.tiles.foreground import Foreground
 from pipeline.tiles.light import Light
+from pipeline.tiles.places import fullest
 
 Image = NDArray[np.uint8]
 
@@ -250,9 +251,5 @@ def _corners(slide: Slide, foreground: Foreground, side: float) -> list[tuple[fl
     xs = bounds.x + np.arange(max(1, int(bounds.width / side))) * side
     ys = bounds.y + np.arange(max(1, int(bounds.height / side))) * side
     corners = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-    filled = foreground.share_of(np.concatenate([corners, corners + side], axis=1))
-    if not filled.any():
-        return []
-    full = corners[filled >= np.median(filled[filled > 0])]
-    chosen = np.linspace(0, len(full) - 1, min(SAMPLES, len(full))).round().astype(int)
-    return [(float(x), float(y)) for x, y in full[chosen]]
+    chosen = fullest(corners, side, foreground, SAMPLES)
+    return [(float(x), float(y)) for x, y in chosen]

@@ -50,6 +50,7 @@ def read_negatives(
     counts = np.array([[report.counts[c.name] for c in model.classes] for report in made])
     mm2 = np.array([report.area.screened_mm2 for report in made])
     _check_areas(list(found), mm2)
+    _check_domain(found)
     _check_outliers(list(found), np.array([report.abnormal_cells for report in made]), mm2)
     usable = known if known and not why_not(known, model.threshold, model.identity) else None
     return describe_negatives(
@@ -105,19 +106,42 @@ def _check_areas(names: Sequence[str], mm2: NDArray[np.float64]) -> None:
         raise ConfigError(f"{empty[0]}: nothing of it was screened; take it out of the folder")
 
 
+def _check_domain(found: dict[str, SlideReport]) -> None:
+    """Refuses slides that the model does not know: their false alarms say nothing of others."""
+    for name, report in found.items():
+        if report.domain and report.domain.within is False:
+            raise ConfigError(
+                f"{name}: is out of the model's domain ({report.domain.reason}); take it out of "
+                "the folder, or screen all of them with --set domain.check=false"
+            )
+
+
 def _check_outliers(
     names: Sequence[str], abnormal: NDArray[np.int64], mm2: NDArray[np.float64]
 ) -> None:
     """Refuses slides that hold far more than all the others would have them hold."""
-    if len(names) <= FEW_UNITS:
-        return
     for index, name in enumerate(names):
         others = np.arange(len(names)) != index
-        rate = fit_rate(abnormal[others], mm2[others])
-        expected = expect(rate, float(mm2[index]), OUTLYING_LEVEL)
-        if abnormal[index] > max(expected.high, OUTLYING_TIMES * expected.mean):
+        likely, limit = _likely(abnormal[others], mm2[others], float(mm2[index]))
+        if abnormal[index] > limit:
             raise ConfigError(
                 f"{name}: has {abnormal[index]} abnormal cells where the other slides make "
-                f"{expected.low} to {expected.high} likely; look at it, and take it out of the "
-                "folder if it is no normal slide"
+                f"{likely} likely; look at it, and take it out of the folder if it is no normal "
+                "slide"
             )
+
+
+def _likely(
+    abnormal: NDArray[np.int64], mm2: NDArray[np.float64], area: float
+) -> tuple[str, float]:
+    """What other slides make likely of so large an area, in words, and what is far beyond it.
+
+    Of fewer than `FEW_UNITS` others nothing is known of their spread: then the highest of their
+    rates counts.
+    """
+    if len(abnormal) < FEW_UNITS:
+        highest = float((abnormal / mm2).max()) * area
+        return f"at most {highest:.0f}", OUTLYING_TIMES * (highest + 1)
+    expected = expect(fit_rate(abnormal, mm2), area, OUTLYING_LEVEL)
+    limit = max(expected.high, OUTLYING_TIMES * expected.mean)
+    return f"{expected.low} to {expected.high}", limit

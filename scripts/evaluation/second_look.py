@@ -100,6 +100,7 @@ def with_look(card: ModelCard) -> ModelCard:
             "thresholds": facts.thresholds,
             "threshold_rule": str(facts.training.get("threshold_rule", "")),
             "false_alarms": facts.false_alarms,
+            "accuracy": facts.accuracy,
         }
     )
 

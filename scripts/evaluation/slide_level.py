@@ -28,7 +28,13 @@ from data.fields.splits import stratify
 from pipeline.geometry import Detections
 from pipeline.reports.cells_table import read_cells
 from pipeline.reports.report import SlideReport
-from pipeline.reports.slide_rule import Share, SlideRule, feature_names, slide_features
+from pipeline.reports.slide_rule import (
+    GRADED,
+    Share,
+    SlideRule,
+    feature_names,
+    slide_features,
+)
 from scripts.evaluation.labels import read_labels
 
 FEWEST = 10
@@ -58,10 +64,30 @@ class LabelledSlides:
     groups: NDArray[np.intp]
     notes: tuple[str, ...]
 
-    def features(self) -> NDArray[np.float64]:
-        """(N, F); see `pipeline.reports.slide_rule.slide_features`."""
+    def features(self) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Names and (N, F) values of what all have; see `slide_rule.slide_features`."""
         classes = self.reports[0].model.classes
-        return np.array([list(slide_features(cells, classes).values()) for cells in self.cells])
+        values = [slide_features(cells, classes) for cells in self.cells]
+        names = (*feature_names(classes), *GRADED)
+        shared = tuple(name for name in names if all(name in one for one in values))
+        return shared, np.array([[one[name] for name in shared] for one in values])
+
+    def scores(self, rule: SlideRule) -> NDArray[np.float64]:
+        """(N,) by a rule that was fitted already."""
+        classes = self.reports[0].model.classes
+        return np.array([rule.score(cells, classes) for cells in self.cells])
+
+    def part(self, chosen: NDArray[np.bool_]) -> LabelledSlides:
+        """Those of a (N,) mask, without the notes."""
+        rows = np.flatnonzero(chosen).tolist()
+        return LabelledSlides(
+            names=tuple(self.names[row] for row in rows),
+            reports=tuple(self.reports[row] for row in rows),
+            cells=tuple(self.cells[row] for row in rows),
+            positive=self.positive[rows],
+            groups=np.unique(self.groups[rows], return_inverse=True)[1],
+            notes=(),
+        )
 
 
 def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> LabelledSlides:
@@ -85,6 +111,11 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
     check_one_model([report for report, _ in read], reports)
     patients = [told.outcomes[name].patient for name in names]
     _, groups = np.unique(patients, return_inverse=True)
+    strange = [
+        name
+        for name, (report, _) in zip(names, read, strict=True)
+        if report.domain and report.domain.within is False
+    ]
     unlabelled = sorted(set(found) - set(told.outcomes))
     notes = [f"{labels}: {doubt}" for doubt in told.doubts]
     notes += [
@@ -92,6 +123,7 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
         for what, rest in (
             ("with a label have no report", told.missing),
             ("have no label", unlabelled),
+            ("are out of the model's domain", strange),
         )
         if rest
     ]
@@ -161,7 +193,7 @@ def fit_rule(
             f"{positives} positive and {len(slides.positive) - positives} negative slides: a rule "
             f"needs at least {FEWEST} of each"
         )
-    features = slides.features()
+    names, features = slides.features()
     fold = _folds(slides, folds, seed)
     left_out = {
         penalty: _left_out(features, slides.positive, fold, penalty) for penalty in PENALTIES
@@ -178,14 +210,14 @@ def fit_rule(
         sha256=model.identity,
         thresholds=model.threshold,
         positive=positive,
-        features=feature_names(model.classes),
+        features=names,
         weights=tuple(weights.round(6).tolist()),
         intercept=round(intercept, 6),
         threshold=math.floor(threshold * 1e6) / 1e6,
         wanted=wanted,
-        sensitivity=_share(judged.sensitivity),
-        specificity=_share(judged.specificity),
-        auc=_share(judged.auc),
+        sensitivity=as_share(judged.sensitivity),
+        specificity=as_share(judged.specificity),
+        auc=as_share(judged.auc),
         slides=len(slides.positive),
         positives=positives,
     )
@@ -212,10 +244,10 @@ def judge_slides(slides: LabelledSlides, rule: SlideRule | None) -> dict[str, An
     scores, threshold, against = counts, 1.0, {}
     if rule:
         rule.check(model.identity, model.threshold, model.classes)
-        scores = np.array([rule.score(cells, model.classes) for cells in slides.cells])
+        scores = slides.scores(rule)
         threshold = rule.threshold
         difference, p_value = auc_difference(scores, counts, slides.positive)
-        against = {"against_count": _share(difference).model_dump() | {"p": round(p_value, 4)}}
+        against = {"against_count": as_share(difference).model_dump() | {"p": round(p_value, 4)}}
     judged = judge(scores, slides.positive, threshold, slides.groups)
     return {
         "score": rule.version if rule else "abnormal cells",
@@ -223,7 +255,7 @@ def judge_slides(slides: LabelledSlides, rule: SlideRule | None) -> dict[str, An
         "slides": len(slides.names),
         "positives": int(slides.positive.sum()),
         "patients": len(np.unique(slides.groups)),
-        **{name: _share(estimate).model_dump() for name, estimate in vars(judged).items()},
+        **{name: as_share(estimate).model_dump() for name, estimate in vars(judged).items()},
         **against,
         "by_slide": [
             {"slide": name, "positive": bool(outcome), "score": round(float(score), 4)}
@@ -305,7 +337,8 @@ def _log_loss(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float
     return float(-np.log(likely.clip(1e-12)).mean())
 
 
-def _share(estimate: Estimate) -> Share:
+def as_share(estimate: Estimate) -> Share:
+    """A figure as rules and metrics.json have it."""
     return Share(
         value=round(estimate.value, 4), low=round(estimate.low, 4), high=round(estimate.high, 4)
     )

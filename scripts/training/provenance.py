@@ -48,7 +48,7 @@ class CardSettings(StrictModel):
 
 
 class Source(Protocol):
-    """What the settings of a source of fields tell; see `scripts.training.run.FieldSource`."""
+    """What the settings of a source of fields tell; see `scripts.training.sources.FieldSource`."""
 
     @property
     def annotations(self) -> Path:

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -21,6 +22,7 @@ from configs import ConfigError, StrictModel
 from data.crops.sampling import source_shares
 from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, of_source, widest_cell
+from data.fields.regions import downsample_of
 from data.fields.scarcity import with_class_doubts
 from models import (
     DetectorConfig,
@@ -30,13 +32,14 @@ from models import (
     save_detector,
     with_class_counts,
 )
-from models.card import DEFAULT_WIDEST_CELL
+from models.card import DEFAULT_WIDEST_CELL, DomainFacts
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
 from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.resuming import Tell
 from pipeline.reports.report import software_versions
+from scripts.domain import measure_domain
 from scripts.slides import images_of
 from scripts.telling import tell_doubts
 from scripts.training.failures import explained
@@ -99,9 +102,11 @@ def _described(
     part: Literal["train", "val"], data: DataSettings, fields: FieldSet
 ) -> Iterator[SourceFacts]:
     """Each source of a part, but for what is held out."""
-    for source in data.train if part == "train" else data.val:
+    sources = data.train if part == "train" else data.val
+    for source in sources:
         if source.called != data.hold_out:
-            own = [fields.fields[index] for index in of_source(fields, source.called)]
+            rows = of_source(fields, source.called) or range(len(fields.fields))  # the only one
+            own = [fields.fields[index] for index in rows]
             yield describe_source(part, source, replace(fields, fields=tuple(own)))
 
 
@@ -170,6 +175,7 @@ def run_training(
         if fields.held_out is not None:
             card = _with_held_out(card, settings, fields.held_out, detector, trainer, tell)
     card = _with_validation(_with_false_alarms(card, judge, val_fields, tell), fields, judge)
+    card = card.model_copy(update={"domain": _domain(card, train_fields, val_fields, judge, tell)})
     save_cells(out / "validation.npz", judge.truth, judge.found)
     if imitation is None:
         draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
@@ -274,6 +280,25 @@ def _describe(settings: TrainSettings, train: FieldSet, val: FieldSet) -> str:
         f"{settings.model.name} on {settings.model.backbone} at {settings.data.mpp} µm/px; "
         f"{len(train.fields)} + {len(val.fields)} fields; cells (train + val): {cells}"
     )
+
+
+def _domain(
+    card: ModelCard, train: FieldSet, val: FieldSet, judge: Judge, tell: Tell
+) -> DomainFacts | None:
+    """What the cells of the fields look like; None, and it is told why, of too few fields."""
+    thresholds = np.array([card.thresholds[name] for name in card.detector.classes])
+    found = []
+    judged = [val.fields[index] for index in judge.fields]  # others can't be read
+    for field, cells in zip(judged, judge.found, strict=True):
+        boxes = cells.boxes[cells.scores >= thresholds[cells.labels]]
+        found.append((boxes[:, :2] + boxes[:, 2:]) / 2 * downsample_of(field, card.mpp))
+    try:
+        return measure_domain(
+            train, replace(val, fields=tuple(judged)), found, card.training["data"]
+        )
+    except ConfigError as error:
+        tell(f"the card does not say {error}; slides are not compared with it")
+        return None
 
 
 def _with_false_alarms(card: ModelCard, judge: Judge, val: FieldSet, tell: Tell) -> ModelCard:

@@ -82,7 +82,7 @@ def _as_written(sources: tuple[FieldSource, ...]) -> Any:
 
 FieldSources = Annotated[
     tuple[FieldSource, ...],
-    BeforeValidator(_as_list),
+    BeforeValidator(_as_list, json_schema_input_type=FieldSource | tuple[FieldSource, ...]),
     Field(min_length=1),
     PlainSerializer(_as_written),
 ]

@@ -13,13 +13,14 @@ from data.synth import draw_field
 from models import ModelCard, ModelFileError, build_detector
 from models.card import FalseAlarms, RateFacts
 from pipeline.errors import SlideError
+from pipeline.in_force import in_force
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from pipeline.network.devices import find_device
 from pipeline.network.precision import find_precision
 from pipeline.reports.expectation import version_of
 from pipeline.reports.triage import BY_CHANCE, NO_CATEGORY
 from pipeline.reports.writers import write_reports
-from pipeline.screen import in_force, screen_slide
+from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
 
 SIZE = (1500, 1100)

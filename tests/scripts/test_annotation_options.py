@@ -12,7 +12,7 @@ from scripts.cli import build_app
 from scripts.convert import convert
 from scripts.data import split, stats
 from scripts.evaluate import evaluate
-from scripts.training.run import FieldSource
+from scripts.training.sources import FieldSource
 
 
 def call(command, *arguments):

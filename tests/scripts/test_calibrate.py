@@ -2,17 +2,19 @@
 
 import csv
 import json
+from dataclasses import replace
 from unicodedata import normalize
 
 import numpy as np
 import pytest
-from fakes import make_report
+from fakes import make_report, scored
 from typer.testing import CliRunner
 
 from configs import ConfigError
-from pipeline.reports.slide_rule import load_rule
+from pipeline.reports.slide_rule import GRADED, load_rule
 from scripts.cli import build_app
 from scripts.evaluation.labels import is_positive
+from scripts.evaluation.set_aside import Wish, fit_with_rule_out
 from scripts.evaluation.slide_level import fit_rule, judge, read_labelled
 
 SIDES = ("x_min", "y_min", "x_max", "y_max")
@@ -143,6 +145,35 @@ def test_reports_of_two_models_are_not_mixed(screened):
         read_labelled(screened / "out", screened / "labels.csv", None)
 
 
+def test_graded_scores_are_features_where_all_slides_have_them(ill):
+    slides = read_labelled(ill / "out", ill / "labels.csv", None)
+    names, plain = slides.features()
+    assert not set(names) & set(GRADED)
+    known = []
+    for cells in slides.cells:
+        scores = np.zeros((len(cells), 6), np.float32)
+        scores[np.arange(len(cells)), cells.labels] = cells.scores
+        known.append(scored(cells, scores))
+    graded = replace(slides, cells=tuple(known))
+    names, values = graded.features()
+    assert names[-3:] == GRADED
+    assert values[:, :-3].tolist() == plain.tolist()
+    # HSIL is the last but one in severity of the five abnormal classes: 4/5 of its score.
+    best = names.index("high_grade_top1")
+    assert values[:, -2] == pytest.approx(0.8 * values[:, best], abs=1e-6)
+    rule, _ = fit_rule(graded, 0.9, "any")
+    assert rule.features == names
+
+
+def test_slides_out_of_the_domain_are_told(screened):
+    path = screened / "out" / "Fälle 0" / "0.svs" / "report.json"
+    report = json.loads(path.read_text())
+    report["domain"] = {"within": False, "reason": "odd", "cells": 100}
+    path.write_text(json.dumps(report))
+    slides = read_labelled(screened / "out", screened / "labels.csv", None)
+    assert "1 slides are out of the model's domain: Fälle 0/0.svs" in slides.notes
+
+
 def test_what_is_left_out_is_told(screened):
     lines = (screened / "labels.csv").read_text().splitlines()
     (screened / "labels.csv").write_text("\n".join([*lines[:-2], "gone.svs,HSIL,x"]) + "\n")
@@ -245,3 +276,104 @@ def test_an_evaluation_of_nothing_is_refused(options, message):
     result = evaluate(*options)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+@pytest.fixture
+def ill(tmp_path):
+    """Sixty abnormal slides of forty patients and thirty normal ones, which have few cells."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for number in range(90):
+        positive = number < 60
+        count = 2 + rng.poisson(5) if positive else rng.poisson(1)
+        scores = np.round(rng.beta(5 if positive else 2, 2, count), 3)
+        write_slide(tmp_path / "out" / f"{number}.svs", [("HSIL", s) for s in scores])
+        patient = f"p{number % 40}" if positive else f"n{number}"
+        rows.append((f"{number}.svs", "HSIL" if positive else "NILM", patient))
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("slide", "label", "patient"), *rows])
+    return tmp_path
+
+
+def test_the_threshold_of_those_set_aside_is_of_patients_held_out(ill):
+    slides = read_labelled(ill / "out", ill / "labels.csv", None)
+    rule, _, fitted = fit_with_rule_out(slides, Wish(0.05, None), 0.9, "any")
+    held = set(slides.names) - set(fitted.names)
+    patients = {name: int(group) for name, group in zip(slides.names, slides.groups, strict=True)}
+    assert len({patients[name] for name in held}) == 20 == rule.rule_out.patients
+    assert not {patients[name] for name in held} & {patients[name] for name in fitted.names}
+    assert rule.positives == int(fitted.positive.sum()) < 60
+    # The lowest of the twenty patients' lowest scores: floor(0.05 * 21) = 1.
+    lowest = {}
+    for name, score in zip(slides.names, slides.scores(rule), strict=True):
+        if name in held:
+            lowest[patients[name]] = min(score, lowest.get(patients[name], 1.0))
+    assert rule.rule_out.threshold == pytest.approx(min(lowest.values()), abs=1e-6)
+    assert rule.rule_out.bound == pytest.approx(1 / 21)
+
+
+def test_those_set_aside_are_told_kept_and_judged(ill):
+    rule = ill / "rule.json"
+    labels = ["--labels", ill / "labels.csv"]
+    result = call(ill / "out", *labels, "--rule-out", 0.05, "--out", rule)
+    assert result.exit_code == 0, result.output
+    assert "abnormal patients held out for that" in result.output
+    known = load_rule(rule)
+    result = evaluate("--screened", ill / "out", *labels, "--rule", rule, "--out", ill / "figures")
+    assert result.exit_code == 0, result.output
+    figures = json.loads((ill / "figures" / "metrics.json").read_text())["rule_out"]
+    slides = read_labelled(ill / "out", ill / "labels.csv", None)
+    limit = min(known.rule_out.threshold, known.threshold)
+    aside = (slides.scores(known) < limit) & ~slides.positive
+    assert figures["normal"]["count"] == int(aside.sum()) > 0
+    assert figures["normal"]["of"] == 30
+    assert figures["patients"]["of"] == 40
+    assert figures["abnormal"]["low"] <= figures["abnormal"]["value"] <= figures["abnormal"]["high"]
+    assert len(figures["missed"]) == figures["abnormal"]["count"]
+    assert "normal slides" in result.output
+
+
+def test_slides_with_warnings_are_not_set_aside(ill):
+    rule = ill / "rule.json"
+    labels = ["--labels", ill / "labels.csv"]
+    for number in range(60, 90):
+        path = ill / "out" / f"{number}.svs" / "report.json"
+        report = json.loads(path.read_text())
+        report["warnings"] = [{"code": "out-of-focus", "text": "odd"}]
+        path.write_text(json.dumps(report))
+    call(ill / "out", *labels, "--rule-out", 0.05, "--out", rule)
+    evaluate("--screened", ill / "out", *labels, "--rule", rule, "--out", ill / "figures")
+    figures = json.loads((ill / "figures" / "metrics.json").read_text())["rule_out"]
+    assert figures["normal"]["count"] == 0
+    assert figures["undecided"] == {"the slide has warnings (out-of-focus)": 30}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--rule-out", 0.01],
+            "of 40 abnormal patients 30 can be held out, as 10 are needed for the fit, and a bound "
+            "of 1.00% needs 99: with so many at most 3.23% can be promised (--rule-out 0.0323)",
+        ),
+        (["--rule-out", 0.05, "--rule-out-confidence", 0.95], "needs 59"),
+        (["--rule-out", 0], "--rule-out 0: is a share between 0 and 1"),
+        (["--rule-out", "nan"], "--rule-out nan: is a share between 0 and 1"),
+        (["--rule-out", 0.1, "--rule-out-confidence", 1], "--rule-out-confidence 1: is a share"),
+        (["--rule-out-confidence", 0.9], "--rule-out-confidence needs --rule-out"),
+        (["--rule-out", 0.1, "--negatives"], "--rule-out needs abnormal slides"),
+    ],
+)
+def test_a_promise_that_cannot_be_made_is_refused_in_one_line(ill, options, message):
+    result = call(ill / "out", "--labels", ill / "labels.csv", *options, "--out", ill / "r.json")
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert not (ill / "r.json").exists()
+
+
+def test_the_smallest_promise_that_is_offered_can_be_made(ill):
+    result = call(
+        ill / "out", "--labels", ill / "labels.csv", "--rule-out", 0.0323, "--out", ill / "r.json"
+    )
+    assert result.exit_code == 0, result.output
+    assert load_rule(ill / "r.json").rule_out.patients == 30

@@ -115,17 +115,17 @@ def test_a_table_may_rename_some_names_and_leave_the_rest(images, tmp_path):
     assert names == ["ASC-US – fraglich", "high", "NILM"]
     told = "classes that the table doesn't name stay as they are: ASC-US – fraglich, NILM"
     assert told in result.stdout
-    assert result.stderr == ""
+    assert "classes-unused" not in result.stderr
 
 
 def test_a_slip_in_the_table_is_told(images, tmp_path):
     path, out = write_labelme(tmp_path, NAME), tmp_path / "out.json"
     there = [path, "--images", images, "--out", out, "--classes", "HSLI=high"]
     result = call(*there)
-    assert result.stderr == (
-        "warning: nothing is called HSLI, which the table of classes renames [classes-unused]\n"
+    assert result.stderr.splitlines()[-1] == (
+        "warning: nothing is called HSLI, which the table of classes renames [classes-unused]"
     )
-    assert call(*there, "--strict").exit_code == 2
+    assert "[classes-unused]" in fails(*there, "--strict")
 
 
 def fails(*arguments):

@@ -16,11 +16,12 @@ from models.card import CombinationRule, FalseAlarms, RateFacts
 from pipeline.cells.second_look import LookThresholds, SecondLookSettings, combine
 from pipeline.errors import SlideError
 from pipeline.geometry import Detections
+from pipeline.in_force import in_force
 from pipeline.network.looking import SecondLook
 from pipeline.reports.cells_table import read_cells
 from pipeline.reports.triage import BY_CHANCE, NO_CATEGORY
 from pipeline.reports.writers import write_reports
-from pipeline.screen import StoppedError, in_force, screen_slide
+from pipeline.screen import StoppedError, screen_slide
 from pipeline.settings import ScreenSettings
 
 SIZE = (700, 500)

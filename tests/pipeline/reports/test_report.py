@@ -27,7 +27,7 @@ from pipeline.reports.writers import write_reports, write_whole
 
 CONTRACT = (
     "schema_version status slide model settings area counts levels abnormal_cells cells_per_mm2 "
-    "suggestion expectation second_look accuracy adequacy warnings timing software notice"
+    "suggestion expectation second_look accuracy domain adequacy warnings timing software notice"
 )
 
 
@@ -61,8 +61,8 @@ def test_written_report_fits_the_schema_and_the_contract(tmp_path: Path, count: 
     )
     assert " ".join(report["model"]) == "name sha256 classes mpp threshold second_look"
     assert " ".join(report["area"]) == "slide_mm2 screened_mm2 skipped_share unread_mm2 unread"
-    assert (
-        " ".join(report["suggestion"]) == "category rule version level score suspicious cells why"
+    assert " ".join(report["suggestion"]) == (
+        "category rule version level score suspicious set_aside set_aside_reason cells why"
     )
     assert report["status"] == "complete"
     assert report["schema_version"] == "2.0"

@@ -1,5 +1,8 @@
 """The slide rule: monotone, made for one model, and told in the report."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 from fakes import make_alarms
@@ -11,8 +14,14 @@ from configs import ConfigError
 from pipeline.cells.classes import CellClass
 from pipeline.geometry import Detections
 from pipeline.reports.expectation import expect_cells
-from pipeline.reports.slide_rule import SlideRule, feature_names, load_rule, slide_features
-from pipeline.reports.triage import BELOW_RULE, TriageSettings, suggest_by_cells
+from pipeline.reports.slide_rule import (
+    GRADED,
+    SlideRule,
+    feature_names,
+    load_rule,
+    slide_features,
+)
+from pipeline.reports.triage import BELOW_RULE, NO_CATEGORY, TriageSettings, suggest_by_cells
 
 CLASSES = tuple(
     CellClass(name=name, abnormal=name != "NILM") for name in ("NILM", "ASC-US", "HSIL")
@@ -140,3 +149,80 @@ def test_what_is_no_rule_is_named(tmp_path, text, message):
         load_rule(path)
     with pytest.raises(ConfigError, match="can't be read"):
         load_rule(tmp_path / "none.json")
+
+
+def graded_cells():
+    """A NILM cell that may be HSIL, and an HSIL cell; scores of NILM, ASC-US, HSIL."""
+    scores = np.array([[0.9, 0.2, 0.3], [0.1, 0.0, 0.8]], np.float32)
+    return Detections(np.zeros((2, 4)), np.array([0.9, 0.8], np.float32), np.array([0, 2]), scores)
+
+
+def test_graded_features_by_hand():
+    """Weights: HSIL 1, ASC-US 1/2. 0.3 + 0.1 and 0.8."""
+    values = slide_features(graded_cells(), CLASSES)
+    assert [values[name] for name in GRADED] == pytest.approx(
+        [np.log1p(1.2), 0.8, 1.2 / 5], abs=1e-6
+    )
+    assert values["abnormal_count"] == pytest.approx(np.log(2))
+    empty = slide_features(Detections.empty(), CLASSES)
+    assert [empty[name] for name in GRADED] == [0, 0, 0]
+
+
+def test_a_higher_score_of_an_abnormal_class_never_lowers_graded_features():
+    before = slide_features(graded_cells(), CLASSES)
+    for row, column in ((0, 1), (0, 2), (1, 1), (1, 2)):
+        cells = graded_cells()
+        cells.class_scores[row, column] += 0.15
+        after = slide_features(cells, CLASSES)
+        assert all(after[name] >= before[name] for name in GRADED)
+        assert after["graded_sum"] > before["graded_sum"]
+
+
+def test_a_rule_remembers_its_features_and_says_where_they_lack():
+    one = rule(features=("abnormal_count", "graded_top1"), weights=(0.0, 2.0))
+    one.check("abc", {"NILM": 0.5}, CLASSES)
+    assert one.score(graded_cells(), CLASSES) == pytest.approx(1 / (1 + np.exp(2 - 1.6)), abs=1e-6)
+    with pytest.raises(ConfigError, match="needs the scores of all classes"):
+        one.score(cells((2, 0.8)), CLASSES)
+
+
+def test_a_rule_of_the_first_format_is_read_and_keeps_its_version(tmp_path):
+    """By the text that the first version of this program hashed."""
+    old = rule(format="cytolibra-slide-rule-1")
+    values = json.loads(old.model_dump_json())
+    del values["rule_out"]
+    path = tmp_path / "rule.json"
+    path.write_text(json.dumps(values))
+    text = json.dumps(values, separators=(",", ":"))
+    expected_version = "slide-rule-1:" + hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert load_rule(path).version == expected_version
+    assert load_rule(path).rule_out is None
+
+
+def ruling_out(tmp_path):
+    path = tmp_path / "rule.json"
+    out = {"level": 0.05, "threshold": 0.4, "patients": 40, "below": 0, "bound": 0.024}
+    path.write_text(rule(rule_out=out | {"upper": 0.07}).model_dump_json())
+    return TriageSettings(rule=path)
+
+
+def test_the_suggestion_says_whether_a_slide_is_set_aside(tmp_path):
+    settings = ruling_out(tmp_path)
+    low, few, many = cells((1, 0.1)), expected(ASC_US=1), cells(*[(2, 0.95)] * 6)
+    aside = suggest_by_cells(low, CLASSES, few, settings)
+    assert aside.set_aside is True
+    assert "2.4% of abnormal patients" in aside.set_aside_reason
+    kept = suggest_by_cells(many, CLASSES, few, settings)
+    assert (kept.set_aside, kept.suspicious) == (False, True)
+    unsure = suggest_by_cells(low, CLASSES, few, settings, unsure="it is out of focus")
+    assert (unsure.set_aside, unsure.set_aside_reason) == (None, "undecided: it is out of focus")
+    (tmp_path / "plain.json").write_text(rule().model_dump_json())
+    plain = suggest_by_cells(low, CLASSES, few, TriageSettings(rule=tmp_path / "plain.json"))
+    assert (plain.set_aside, plain.set_aside_reason) == (None, None)
+
+
+def test_of_a_picture_that_the_model_does_not_know_a_score_says_nothing(tmp_path):
+    strange = suggest_by_cells(
+        cells((1, 0.1)), CLASSES, "no picture", ruling_out(tmp_path), unsure="odd", unknown=True
+    )
+    assert (strange.suspicious, strange.level, strange.category) == (None, None, NO_CATEGORY)

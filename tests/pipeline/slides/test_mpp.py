@@ -90,3 +90,22 @@ def test_what_is_said_of_this_slide_beats_what_is_said_of_all():
     scale = settle_mpp((0.5, 0.5), GivenMpp(gap=0.4, override=0.3, table=0.25))
     assert (scale.mpp, scale.source) == (0.25, "table")
     assert "--mpp-table" in scale.doubts[0].text
+
+
+def test_a_scale_that_is_to_be_estimated_waits_for_who_looks_at_the_pixels():
+    scale = settle_mpp(None, GivenMpp("estimate"))
+    assert (scale.source, scale.facts, scale.doubts) == ("estimate", (), ())
+
+
+def test_an_estimate_is_for_slides_that_carry_no_scale():
+    scale = settle_mpp((0.25, 0.25), GivenMpp("estimate"))
+    assert (scale.mpp, scale.source, scale.doubts) == (0.25, "file", ())
+    scale = settle_mpp(None, GivenMpp("estimate", table=0.3))
+    assert (scale.mpp, scale.source) == (0.3, "table")
+
+
+def test_an_absurd_scale_is_estimated_anew_and_told():
+    scale = settle_mpp((1e-4, 1e-4), GivenMpp("estimate"))
+    assert scale.source == "estimate"
+    assert [doubt.code for doubt in scale.doubts] == ["mpp-absurd"]
+    assert "estimated" in scale.doubts[0].text

@@ -74,6 +74,28 @@ def test_a_slide_far_from_the_others_is_named(normal):
         read_negatives(folder / "out", None, None, None)
 
 
+def test_of_five_slides_one_that_is_far_off_is_named(tmp_path):
+    """Of four others no spread is known: three times the highest rate, 3 * (22 + 1) = 69."""
+    for number, count in enumerate((20, 18, 22, 19)):
+        write_slide(tmp_path / "out" / f"{number}.svs", count)
+    write_slide(tmp_path / "out" / "odd.svs", 69)
+    assert read_negatives(tmp_path / "out", None, None, None).groups["HSIL"].units == 5
+    write_slide(tmp_path / "out" / "more" / "odd.svs", 70)
+    (tmp_path / "out" / "odd.svs" / "report.json").unlink()
+    with pytest.raises(ConfigError, match=r"has 70 abnormal cells .* make at most 22 likely"):
+        read_negatives(tmp_path / "out", None, None, None)
+
+
+def test_a_slide_out_of_the_domain_is_no_measure_of_false_alarms(normal):
+    folder, _ = normal
+    path = folder / "out" / "7.svs" / "report.json"
+    report = json.loads(path.read_text())
+    report["domain"] = {"within": False, "reason": "their stain is odd", "cells": 100}
+    path.write_text(json.dumps(report))
+    with pytest.raises(ConfigError, match=r"7\.svs: is out of the model's domain \(their stain"):
+        read_negatives(folder / "out", None, None, None)
+
+
 def test_a_slide_that_is_labelled_abnormal_is_named(normal):
     folder, _ = normal
     labels = folder / "labels.csv"

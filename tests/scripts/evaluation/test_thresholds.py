@@ -134,9 +134,9 @@ def chosen_for(detector):
 def test_a_copy_has_the_thresholds_and_the_weights(model, tmp_path):
     detector = load_detector(model)
     before = (model / "model.json").read_bytes()
-    assert save_thresholds(detector, chosen_for(detector), None, False, tmp_path / "copy") == [
-        tmp_path / "copy"
-    ]
+    assert save_thresholds(
+        detector, chosen_for(detector), None, None, False, tmp_path / "copy"
+    ) == [tmp_path / "copy"]
     copy = load_detector(tmp_path / "copy")
     assert copy.card.thresholds == {"NILM": 0.25, "HSIL": 0.4}
     assert copy.card.threshold_rule.startswith("HSIL: sensitivity 1; at IoU 0.5 on val.json")
@@ -147,7 +147,7 @@ def test_a_copy_has_the_thresholds_and_the_weights(model, tmp_path):
 def test_the_sidecar_is_rewritten_whole(model, tmp_path):
     saved(tmp_path / "model", pyramid={"channels": 32, "levels": [3]})
     detector = load_detector(tmp_path / "model")
-    save_thresholds(detector, chosen_for(detector), None, True, None)
+    save_thresholds(detector, chosen_for(detector), None, None, True, None)
     assert load_detector(tmp_path / "model").card.thresholds["HSIL"] == 0.4
     names = sorted(path.name for path in (tmp_path / "model").iterdir())
     assert names == ["model.json", "model.safetensors"]
@@ -170,7 +170,9 @@ def test_a_folder_that_can_not_be_written_is_told(model, tmp_path):
     (tmp_path / "file").write_text("")
     detector = load_detector(model)
     with pytest.raises(ConfigError, match="can't be written"):
-        save_thresholds(detector, chosen_for(detector), None, False, tmp_path / "file" / "copy")
+        save_thresholds(
+            detector, chosen_for(detector), None, None, False, tmp_path / "file" / "copy"
+        )
 
 
 def test_exported_graphs_come_along(model, tmp_path):
@@ -181,6 +183,6 @@ def test_exported_graphs_come_along(model, tmp_path):
     (source / "model.onnx").write_bytes(b"graph")
     add_graph(load_detector(source).card, source, "onnx")
     detector = load_detector(source)
-    save_thresholds(detector, chosen_for(detector), None, False, tmp_path / "copy")
+    save_thresholds(detector, chosen_for(detector), None, None, False, tmp_path / "copy")
     assert (tmp_path / "copy" / "model.onnx").read_bytes() == b"graph"
     assert "onnx" in json.loads(Path(tmp_path / "copy" / "model.json").read_text())["graphs"]

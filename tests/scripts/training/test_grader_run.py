@@ -150,10 +150,13 @@ def test_the_command_tells_a_graders_configuration_from_a_detectors(
         return run(settings, tmp_path / "run")
 
     monkeypatch.setattr(grader_run, "run_grader_training", train)
+    exported = []
+    monkeypatch.setattr("scripts.export.add_networks", exported.append)
     arguments = ["train", "--config", str(config), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(build_app("train"), arguments)
     assert result.exit_code == 0, result.output
     assert seen == [(32, tmp_path / "out", None)]
+    assert exported == [tmp_path / "out" / "model"]
     assert "tiny: lively with its second look" in " ".join(result.output.split())
 
 

@@ -20,6 +20,7 @@ from data.crops.augment import AugmentSettings
 from data.crops.dataset import CropDataset
 from data.crops.sampling import CropSettings
 from data.evaluation import load_cells
+from models.card import read_card
 from models.learning.callbacks import UnreadableError
 from models.learning.learner import DetectionLearner, NotFiniteError
 from pipeline.network import precision as precisions
@@ -280,6 +281,7 @@ def test_two_processes_of_torchrun_learn_what_one_learns_from_the_double_batch(a
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("the best epoch is in") == 1  # the first process speaks
     assert "2 processes, each on cpu" in two.stdout
+    assert "openvino" in read_card(tmp_path / "two" / "model").graphs  # no screen loads torch
     check_like_the_double_batch(alike, tmp_path)
 
 

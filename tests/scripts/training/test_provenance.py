@@ -21,7 +21,7 @@ from scripts.training.provenance import (
     model_name,
     provenance_doubts,
 )
-from scripts.training.run import FieldSource
+from scripts.training.sources import FieldSource
 
 TEACHER = "cric-fcos-mobilenet-v2"
 

@@ -50,6 +50,7 @@ def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp
     assert [row["epoch"] for row in rows[:2]] == ["0", "1"]
     assert {"train/loss", "val/ap50/abnormal", "val/map50"} <= set(rows[0])
     assert set(card.thresholds) == set(CLASSES)
+    assert card.domain is None  # of two fields
     assert load_detector(tmp_path / "run" / "model").card == card
 
 
@@ -139,10 +140,16 @@ def test_tells_once_what_was_odd_about_both_sides(values, crowded, capsys):
     trainer = SimpleNamespace(world_size=1, strategy=place, precision="32-true")
     said = []
     _tell_start(settings, read_run_fields(settings), trainer, said.append)
-    assert capsys.readouterr().err == (
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == (
         "warning: crowds are ignored: neither cells nor background (crowds: cells takes them as "
-        f"cells) ({crowded[0].name}) [crowds-ignored]\n"
+        f"cells) ({crowded[0].name}) [crowds-ignored]"
     )
+    assert others == [
+        "warning: there is no cell of NILM to learn from: never to be found [class-untrained]",
+        "warning: fewer than 20 cells to judge NILM (0), HSIL (2) by: their intervals, and "
+        "figures, say little [class-unjudged]",
+    ]
     assert said[-1] == "read 1 file as coco"
 
 
@@ -181,7 +188,7 @@ def test_evaluation_of_a_trained_model_covers_every_class(values, tmp_path, coco
     )
     metrics = measure(detector, read_coco(*coco, classes=CLASSES))
     assert metrics["classes"]["HSIL"]["cells"] == 2
-    assert set(metrics["pooled"]) == {"abnormal", "any"}
+    assert set(metrics["pooled"]) == {"abnormal", "any", "high grade"}
     assert list(metrics["pooled"]["abnormal"]["froc"]) == [
         "0.125",
         "0.25",
@@ -226,6 +233,7 @@ def test_a_second_training_in_one_folder_is_told_who_is_at_work(values, tmp_path
         "scripts.training.run.run_training",
         lambda *_: ran.append(1) or SimpleNamespace(name="mine", metrics={}, training={}),
     )
+    monkeypatch.setattr("scripts.export.add_networks", ran.append)
     with hold(out, command=("cytolibra", "train", "the", "first")):
         told = CliRunner().invoke(build_app("train"), arguments)
         assert told.exit_code == 2
