@@ -29,6 +29,7 @@ from scripts.evaluation.false_alarms import (
 )
 from scripts.evaluation.table import false_alarm_table
 from scripts.second_look_rule import read_fold
+from scripts.training.grader_judge import even_out
 from scripts.training.grader_run import EVIDENCE
 from scripts.training.run import TrainSettings, read_fields
 
@@ -99,7 +100,8 @@ def _of_grader(run: Path, card: ModelCard) -> Run:
         raise ConfigError(f"{run}: its grader is of other classes than that of {card.name}")
     abnormal = np.array(card.detector.is_abnormal)
     own_calibration = fit_calibration(*fold.evidence.known())  # as the run's own model has it
-    found = fold.evidence.with_look(own_calibration, look.rule, abnormal)
+    rule = even_out(look.rule, own_calibration) if look.rule.weights else look.rule
+    found = fold.evidence.with_look(own_calibration, rule, abnormal)
     return fold.fields, found, fold.evidence.truth
 
 

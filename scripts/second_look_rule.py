@@ -36,6 +36,7 @@ from data.evaluation import (
     Matches,
     fit_calibration,
     match_classes,
+    no_calibration,
     pooled_classes,
 )
 from data.evaluation.bootstrap import resampled_ap
@@ -46,7 +47,7 @@ from scripts.evaluation.evidence import Draws, draw, finite, judged_mm2, match_p
 from scripts.evaluation.evidence import reported as report_of
 from scripts.evaluation.false_alarms import describe_fields, false_alarm_figures, slides_of
 from scripts.evaluation.table import false_alarm_table, show, spread
-from scripts.training.grader_judge import LookEvidence, load_evidence
+from scripts.training.grader_judge import LookEvidence, even_out, load_evidence
 from scripts.training.grader_run import EVIDENCE
 from scripts.training.grader_settings import GraderTrainSettings
 from scripts.training.judge import THRESHOLD_RULE, thresholds_of
@@ -175,7 +176,9 @@ def read_fold(run: Path) -> Fold:
 
 
 def average(folds: Sequence[Fold]) -> Fold:
-    """Several graders of one fold as one: the mean of their probabilities, each as calibrated.
+    """Several graders of one fold as one: the mean of their probabilities, each at its temperature.
+
+    Without their biases, which the calibration of the mean brings in.
 
     Raises:
         ConfigError: they looked at different places: the detector, its floor or the fields differ.
@@ -183,6 +186,7 @@ def average(folds: Sequence[Fold]) -> Fold:
     first = folds[0]
     if len(folds) == 1:
         return first
+    classes = len(first.card.detector.classes) + 1
     for fold in folds[1:]:
         pairs = zip(fold.evidence.candidates, first.evidence.candidates, strict=False)
         same = len(fold.evidence.candidates) == len(first.evidence.candidates)
@@ -191,10 +195,11 @@ def average(folds: Sequence[Fold]) -> Fold:
                 f"{fold.card.name} and {first.card.name} looked at different places: graders are "
                 "averaged over the same detector, floor and fields"
             )
-    calibrations = [fit_calibration(*fold.evidence.known()) for fold in folds]
+    temperatures = [fit_calibration(*fold.evidence.known()).temperature for fold in folds]
+    as_drawn = [replace(no_calibration(classes), temperature=one) for one in temperatures]
     logits = []
     for of_field in zip(*(fold.evidence.logits for fold in folds), strict=True):
-        said = [c.probabilities(one) for one, c in zip(of_field, calibrations, strict=True)]
+        said = [c.probabilities(one) for one, c in zip(of_field, as_drawn, strict=True)]
         logits.append(np.log(np.maximum(np.mean(said, axis=0), LEAST)).astype(np.float32))
     return replace(first, evidence=replace(first.evidence, logits=logits))
 
@@ -325,8 +330,8 @@ def judge_choice(folds: Sequence[Fold], choice: Choice, draws: Draws) -> dict[st
             for name in before
         },
         "intervals": {"level": draws.level, "by": draws.by, "drawn": draws.groups},
-        "rule": choice.rule.model_dump(),
-        "rules_of_folds": [rule.model_dump() for rule in choice.of_fold],
+        "rule": choice.rule.model_dump(exclude={"weights"}),
+        "rules_of_folds": [rule.model_dump(exclude={"weights"}) for rule in choice.of_fold],
         "calibrations": [
             {"temperature": round(one.temperature, 4), "bias": one.bias.round(4).tolist()}
             for one in choice.calibrations
@@ -355,7 +360,7 @@ def _with_rule(
     return [
         cells
         for fold, calibration in zip(folds, calibrations, strict=True)
-        for cells in fold.evidence.with_look(calibration, rule, abnormal)
+        for cells in fold.evidence.with_look(calibration, even_out(rule, calibration), abnormal)
     ]
 
 
@@ -365,7 +370,12 @@ def _scores_by(
     """For each field the (M, C) scores of its places after the look."""
     abnormal = np.array(folds[0].card.detector.is_abnormal)
     return [
-        combine(one.class_scores, calibration.probabilities(logits), abnormal, rule)
+        combine(
+            one.class_scores,
+            calibration.probabilities(logits),
+            abnormal,
+            even_out(rule, calibration),
+        )
         for fold, calibration in zip(folds, calibrations, strict=True)
         for one, logits in zip(fold.evidence.candidates, fold.evidence.logits, strict=True)
     ]
@@ -432,7 +442,8 @@ def _write(
     }
     look = look.model_copy(
         update={
-            "rule": rule,
+            # Its own weights: they belong to its calibration, not to the folds'.
+            "rule": rule.model_copy(update={"weights": look.rule.weights}),
             "thresholds": thresholds,
             "false_alarms": alarms,
             "accuracy": None,  # held for another rule

@@ -45,6 +45,11 @@ class Calibration:
             return np.zeros(logits.shape)
         return np.asarray(softmax(logits.astype(np.float64) / self.temperature + self.bias, axis=1))
 
+    @property
+    def evened(self) -> tuple[float, ...]:
+        """(K,) by which probabilities are multiplied to take the biases out of them again."""
+        return tuple(np.exp(-self.bias).round(4).tolist())
+
     def likelihood(self, logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
         """Mean of -log of the probability that what is right got; NaN of nothing."""
         if not len(labels):

@@ -270,7 +270,7 @@ def _make_facts(
         std=grader.image_std,
         temperature=judge.calibration.temperature,
         floor=fields.floor,
-        rule=settings.rule,
+        rule=judge.evened,
         thresholds=thresholds_of(judge.evidence.truth, judge.found(), card.detector),
         sha256="",
         training=training,

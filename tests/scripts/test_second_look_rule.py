@@ -1,6 +1,7 @@
 """The rule of a second look: chosen for each fold by the others, written with its worth."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +25,12 @@ from scripts.second_look_rule import (
     match_parts,
     objective,
 )
-from scripts.training.grader_judge import LookEvidence, load_evidence, save_evidence
+from scripts.training.grader_judge import (
+    LookEvidence,
+    even_out,
+    load_evidence,
+    save_evidence,
+)
 
 CLASSES = ("NILM", "LSIL", "HSIL")
 CARD = ModelCard(
@@ -106,7 +112,8 @@ def test_each_fold_is_judged_by_what_the_others_chose(tmp_path, small_grid):
     trusting = CombinationRule(background=0, share=1, evidence=1, grade=1)
     assert choice.of_fold[0] == trusting
     errs = folds[0].evidence
-    expected = errs.with_look(choice.calibrations[0], trusting, np.array([False, True, True]))
+    own = choice.calibrations[0]
+    expected = errs.with_look(own, even_out(trusting, own), np.array([False, True, True]))
     for ours, theirs in zip(choice.found[:4], expected, strict=True):
         np.testing.assert_array_equal(ours.scores, theirs.scores)
     figures = judge_choice(folds, choice, draw(module._together(folds), "field", 0.9))
@@ -159,7 +166,9 @@ def test_joined_by_commas_graders_are_averaged(tmp_path):
     one, other = (fold(tmp_path, 0, confusing=value) for value in (0.2, 0.5))
     both = average([one, other])
     said = [
-        fit_calibration(*each.evidence.known()).probabilities(each.evidence.logits[0])
+        replace(fit_calibration(*each.evidence.known()), bias=np.zeros(4)).probabilities(
+            each.evidence.logits[0]
+        )
         for each in (one, other)
     ]
     np.testing.assert_allclose(np.exp(both.evidence.logits[0]), np.mean(said, axis=0), rtol=1e-5)
