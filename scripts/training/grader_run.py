@@ -156,7 +156,7 @@ def take_in(grader: Grader, calibration: Calibration) -> None:
     """
     shift = torch.from_numpy(calibration.temperature * calibration.bias).to(grader.head.bias)
     with torch.no_grad():
-        grader.head.bias += shift
+        grader.head.bias.add_(shift)
 
 
 def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> GraderFields:
