@@ -173,12 +173,16 @@ class CombinationRule(StrictModel):
         share: of the detector's share of a class in its best score.
         evidence: of the grader's probability that a cell is abnormal.
         grade: of the grader's probability of a class.
+        weights: (C + 1,) by which the grader's probabilities are multiplied first, and made to sum
+            to one again: it is calibrated for classes as they come, and rare ones are told best
+            where they count as much as frequent ones. None: as they are.
     """
 
     background: float = Field(0.2, ge=0)
     share: float = Field(0.5, ge=0)
     evidence: float = Field(0.3, ge=0)
     grade: float = Field(0.3, ge=0)
+    weights: tuple[PositiveFloat, ...] | None = None
 
 
 class SecondLookFacts(StrictModel):
@@ -230,6 +234,9 @@ class SecondLookFacts(StrictModel):
     def _one_threshold_a_class(self) -> SecondLookFacts:
         if set(self.thresholds) != set(self.classes):
             raise ValueError("thresholds must name each class of the grader, and no other")
+        weights = self.rule.weights
+        if weights is not None and len(weights) != len(self.classes) + 1:
+            raise ValueError("rule.weights must be one a class, and one of background")
         return self
 
 

@@ -151,13 +151,6 @@ def truth_of(fields: FieldSet) -> list[FieldCells]:
     ]
 
 
-def probabilities_of(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """(N, C + 1) probabilities of a grader's logits."""
-    scaled = logits.astype(np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 def nothing_found(classes: int) -> Detections:
     """What is known of a field that can't be read."""
     none = Detections.empty()

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from configs import ConfigError, load_config
-from data.evaluation import FieldCells, load_cells
+from data.evaluation import FieldCells, fit_calibration, load_cells
 from data.fields.fieldset import Field, FieldSet
 from models.card import ModelCard, read_card
 from scripts.evaluation.cards import check_card_writable, update_card
@@ -26,6 +26,7 @@ from scripts.evaluation.false_alarms import NO_SCALE, describe_found, false_alar
 from scripts.evaluation.table import false_alarm_table
 from scripts.second_look_rule import read_fold
 from scripts.telling import run_for_people
+from scripts.training.grader_judge import even_out
 from scripts.training.grader_run import EVIDENCE
 from scripts.training.run import TrainSettings, read_fields
 
@@ -89,7 +90,9 @@ def _of_grader(run: Path, card: ModelCard) -> Run:
     if look is None or own is None or own.classes != look.classes:
         raise ConfigError(f"{run}: its grader is of other classes than that of {card.name}")
     abnormal = np.array(card.detector.is_abnormal)
-    found = fold.evidence.with_look(own.temperature, look.rule, abnormal)
+    own_calibration = fit_calibration(*fold.evidence.known())  # as the run's own model has it
+    rule = even_out(look.rule, own_calibration) if look.rule.weights else look.rule
+    found = fold.evidence.with_look(own_calibration, rule, abnormal)
     return fold.fields, found, fold.evidence.truth
 
 

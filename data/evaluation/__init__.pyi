@@ -51,6 +51,6 @@ from .operating import threshold_for_precision as threshold_for_precision
 from .operating import threshold_for_sensitivity as threshold_for_sensitivity
 from .results import from_results as from_results
 from .results import to_results as to_results
-from .temperature import confidence as confidence
-from .temperature import fit_temperature as fit_temperature
-from .temperature import negative_log_likelihood as negative_log_likelihood
+from .temperature import Calibration as Calibration
+from .temperature import fit_calibration as fit_calibration
+from .temperature import no_calibration as no_calibration

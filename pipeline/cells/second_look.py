@@ -262,7 +262,8 @@ def combine(
         class c  = base * share_c ** share * q_c ** grade
 
     Then the abnormal classes are scaled so that the largest of them is ``abnormal``: the grade
-    moves no cell between normal and abnormal.
+    moves no cell between normal and abnormal. Probabilities are multiplied by the rule's weights
+    before, where it has some.
 
     Args:
         class_scores: (N, C) the detector's, in 0..1.
@@ -273,7 +274,11 @@ def combine(
     Returns:
         (N, C) in 0..1; 0 where the detector saw nothing.
     """
-    scores, grades = class_scores.astype(np.float64), probabilities[:, :-1].astype(np.float64)
+    said = probabilities.astype(np.float64)
+    if rule.weights is not None:
+        said = said * np.array(rule.weights)
+        said /= np.maximum(said.sum(axis=1, keepdims=True), LEAST)
+    scores, grades = class_scores.astype(np.float64), said[:, :-1]
     best = scores.max(axis=1, initial=0, keepdims=True)
     cell = grades.sum(axis=1, keepdims=True)  # 1 - p_background, exact where that is nearly 1
     share = np.maximum(scores / np.maximum(best, LEAST), LEAST)

@@ -15,12 +15,12 @@ from torch import Tensor
 from configs import ConfigError
 from data.crops.grades import BACKGROUND, UNKNOWN, GradeSettings, label_places
 from data.evaluation import (
+    Calibration,
     FieldCells,
     Matches,
-    confidence,
     field_metrics,
-    fit_temperature,
-    negative_log_likelihood,
+    fit_calibration,
+    no_calibration,
     reliability,
 )
 from data.fields.fieldset import FieldSet
@@ -29,7 +29,6 @@ from models.card import CombinationRule
 from pipeline.geometry import Detections
 from scripts.candidates import (
     Candidates,
-    probabilities_of,
     to_field_cells,
     truth_of,
 )
@@ -43,9 +42,8 @@ GRADE_FIGURES = (
 )
 """Of the places that are looked at: share of cells that get their class (of those that the detector
 found); negative log-likelihood of classes and background, and expected calibration error of the
-likeliest, at the fitted temperature; area under the ROC curve of abnormal against all else, and
-calibration error of its probability. The last is larger than the third where classes are drawn more
-evenly than they come: a temperature makes answers less sure, not rarer."""
+likeliest, as calibrated on the same places; area under the ROC curve of abnormal against all else,
+and calibration error of its probability."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,11 @@ class LookEvidence:
         return [to_field_cells(one.found) for one in self.candidates]
 
     def with_look(
-        self, temperature: float, rule: CombinationRule, abnormal: NDArray[np.bool_]
+        self, calibration: Calibration, rule: CombinationRule, abnormal: NDArray[np.bool_]
     ) -> list[FieldCells]:
         """What is reported with it."""
         return [
-            to_field_cells(one.rescored(probabilities_of(logits, temperature), abnormal, rule))
+            to_field_cells(one.rescored(calibration.probabilities(logits), abnormal, rule))
             for one, logits in zip(self.candidates, self.logits, strict=True)
         ]
 
@@ -119,7 +117,7 @@ class GraderJudge:
 
     Attributes:
         metrics: of the last validation, by name.
-        temperature: that was fitted there.
+        calibration: that was fitted there.
         evidence: with the logits of the last validation; fields that could not be read are left
             out.
     """
@@ -129,7 +127,7 @@ class GraderJudge:
     ) -> None:
         self.config, self.rule = config, rule
         self.metrics: dict[str, float] = {}
-        self.temperature = 1.0
+        self.calibration = no_calibration(len(config.classes) + 1)
         self.evidence = self._all = evidence
 
     @property
@@ -142,32 +140,46 @@ class GraderJudge:
         rows = sorted(logits)
         own = [logits[row].numpy() for row in rows]
         self.evidence = replace(self._all.only(rows), logits=own)
-        self.temperature = round(fit_temperature(*self.evidence.known()), 4)
-        found = self.evidence.with_look(self.temperature, self.rule, self.abnormal)
+        self.calibration = fit_calibration(*self.evidence.known())
+        found = self.found()
         figures = field_metrics(
             self.evidence.truth, found, self.config.classes, self.config.is_abnormal
         )
-        self.metrics = figures | grade_figures(self.evidence, self.temperature, self.abnormal)
+        self.metrics = figures | grade_figures(self.evidence, self.calibration, self.abnormal)
         return self.metrics
 
     def found(self) -> list[FieldCells]:
         """What is reported of the fields of the last validation."""
-        return self.evidence.with_look(self.temperature, self.rule, self.abnormal)
+        return self.evidence.with_look(self.calibration, self.evened, self.abnormal)
+
+    @property
+    def evened(self) -> CombinationRule:
+        """The rule, for what the grader says as it is calibrated."""
+        return even_out(self.rule, self.calibration)
+
+
+def even_out(rule: CombinationRule, calibration: Calibration) -> CombinationRule:
+    """A rule for probabilities that are so calibrated: it has the classes as they were drawn.
+
+    On CRIC's 158 fields, out of fold, abnormal AP50 was 0.655 so, 0.650 without; whether an
+    abnormal cell is as likely as it says is another matter, for which the calibration is.
+    """
+    return rule.model_copy(update={"weights": calibration.evened})
 
 
 def grade_figures(
-    evidence: LookEvidence, temperature: float, abnormal: NDArray[np.bool_]
+    evidence: LookEvidence, calibration: Calibration, abnormal: NDArray[np.bool_]
 ) -> dict[str, float]:
     """See `GRADE_FIGURES`; NaN where there is nothing to judge by."""
     logits, labels = evidence.known()
     cells = labels < len(abnormal)
-    named = logits[cells, : len(abnormal)].argmax(axis=1)
-    likelihood = negative_log_likelihood(logits, labels, temperature)
+    said = calibration.probabilities(logits)
+    named = said[cells, : len(abnormal)].argmax(axis=1)
     figures = (
         float((named == labels[cells]).mean()) if cells.any() else float("nan"),
-        likelihood,
-        confidence(logits, labels, temperature).error,
-        *_abnormal_figures(probabilities_of(logits, temperature), labels, abnormal),
+        calibration.likelihood(logits, labels),
+        calibration.confidence(logits, labels).error,
+        *_abnormal_figures(said, labels, abnormal),
     )
     return dict(zip(GRADE_FIGURES, figures, strict=True))
 

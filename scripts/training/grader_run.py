@@ -16,6 +16,7 @@ from rich.console import Console
 
 from configs import ConfigError
 from data.crops.grades import GradeSamples, Places, gather_samples
+from data.evaluation import Calibration
 from data.fields.fieldset import FieldSet
 from data.fields.regions import cut_fields
 from models import ModelCard, ModelSource
@@ -136,7 +137,18 @@ def run_grader_training(
     if not trainer.is_global_zero:
         return card
     save_evidence(out / EVIDENCE, judge.evidence)
+    take_in(grader, judge.calibration)
     return _write_model(source, card, grader, out / "model")
+
+
+def take_in(grader: Grader, calibration: Calibration) -> None:
+    """Gives a grader the biases of its calibration; the temperature is left to the card.
+
+    (logits + temperature * bias) / temperature is logits / temperature + bias.
+    """
+    shift = torch.from_numpy(calibration.temperature * calibration.bias).to(grader.head.bias)
+    with torch.no_grad():
+        grader.head.bias.add_(shift)
 
 
 def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> GraderFields:
@@ -238,6 +250,7 @@ def _make_facts(
         ),
         "teachers": len(settings.teachers),
         "threshold_rule": THRESHOLD_RULE,
+        "bias": dict(zip(names, judge.calibration.bias.round(4).tolist(), strict=True)),
     }
     return SecondLookFacts(
         name=told.name,
@@ -247,9 +260,9 @@ def _make_facts(
         size=grader.size,
         mean=grader.image_mean,
         std=grader.image_std,
-        temperature=judge.temperature,
+        temperature=judge.calibration.temperature,
         floor=fields.floor,
-        rule=settings.rule,
+        rule=judge.evened,
         thresholds=thresholds_of(judge.evidence.truth, judge.found(), card.detector),
         sha256="",
         training=training,

@@ -21,7 +21,7 @@ class GraderDataSettings(StrictModel):
 
     Attributes:
         train: fields to learn from: a source, or a list of sources.
-        val: fields to judge by, and for the temperature; never trained on.
+        val: fields to judge by, and to calibrate on; never trained on.
         crops: which places are shown, and how they are moved and turned.
         augment: how crops are changed besides.
         cache: a folder that keeps what was decoded of slides to learn from.

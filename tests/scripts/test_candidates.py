@@ -7,7 +7,7 @@ from models import DetectorConfig, ModelCard
 from models.card import CombinationRule
 from pipeline.cells.second_look import combine
 from pipeline.geometry import Detections
-from scripts.candidates import LOWEST_SCORE, find_candidates, probabilities_of, strongest
+from scripts.candidates import LOWEST_SCORE, find_candidates, strongest
 
 CLASSES = ("NILM", "LSIL", "HSIL")
 ABNORMAL = np.array([False, True, True])
@@ -70,15 +70,6 @@ def test_where_nothing_is_found_there_is_nothing_to_look_at():
     found = find_candidates(detections(), CARD, 0.1)
     assert len(found.places) == len(found.rest) == 0
     assert len(found.rescored(np.zeros((0, 4)), ABNORMAL, CombinationRule())) == 0
-
-
-def test_probabilities_of_logits():
-    found = probabilities_of(np.array([[np.log(3), 0, 0, 0], [1000, 0, 0, 0]]), 1.0)
-    np.testing.assert_allclose(found, [[0.5, 1 / 6, 1 / 6, 1 / 6], [1, 0, 0, 0]])
-    np.testing.assert_allclose(
-        probabilities_of(np.array([[2 * np.log(2), 0]]), 2.0), [[2 / 3, 1 / 3]]
-    )
-    assert probabilities_of(np.zeros((0, 4)), 1.0).shape == (0, 4)
 
 
 def test_the_strongest_thousand_count_or_ten_a_cell():

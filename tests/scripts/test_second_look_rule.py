@@ -8,7 +8,7 @@ import pytest
 from graders import grader_facts
 
 from configs import ConfigError
-from data.evaluation import FieldCells
+from data.evaluation import FieldCells, fit_calibration, no_calibration
 from data.fields.fieldset import Field, FieldSet
 from models import DetectorConfig, ModelCard
 from models.card import ZOO, CombinationRule, read_card, save_card
@@ -25,7 +25,12 @@ from scripts.second_look_rule import (
     match_parts,
     objective,
 )
-from scripts.training.grader_judge import LookEvidence, load_evidence, save_evidence
+from scripts.training.grader_judge import (
+    LookEvidence,
+    even_out,
+    load_evidence,
+    save_evidence,
+)
 
 CLASSES = ("NILM", "LSIL", "HSIL")
 CARD = ModelCard(
@@ -107,7 +112,8 @@ def test_each_fold_is_judged_by_what_the_others_chose(tmp_path, small_grid):
     trusting = CombinationRule(background=0, share=1, evidence=1, grade=1)
     assert choice.of_fold[0] == trusting
     errs = folds[0].evidence
-    expected = errs.with_look(choice.temperatures[0], trusting, np.array([False, True, True]))
+    own = choice.calibrations[0]
+    expected = errs.with_look(own, even_out(trusting, own), np.array([False, True, True]))
     for ours, theirs in zip(choice.found[:4], expected, strict=True):
         np.testing.assert_array_equal(ours.scores, theirs.scores)
     figures = judge_choice(folds, choice, draw(module._together(folds), "field", 0.9))
@@ -117,9 +123,9 @@ def test_each_fold_is_judged_by_what_the_others_chose(tmp_path, small_grid):
     assert low < one["difference"] < high
 
 
-def test_temperatures_come_from_the_others(tmp_path, small_grid):
+def test_calibrations_come_from_the_others(tmp_path, small_grid):
     folds = [fold(tmp_path, 0, confusing=0.5), fold(tmp_path, 1), fold(tmp_path, 2)]
-    sure, *unsure = choose_rule(folds).temperatures
+    sure, *unsure = (one.temperature for one in choose_rule(folds).calibrations)
     assert sure < 0.5  # the others never err
     assert min(unsure) > 2 * sure
 
@@ -135,8 +141,9 @@ def test_evidence_is_kept_as_it_is(tmp_path):
         for one, other in zip(getattr(kept, name), getattr(loaded, name), strict=True):
             np.testing.assert_array_equal(one, other)
     rule, abnormal = CombinationRule(), np.array([False, True, True])
-    pairs = zip(kept.with_look(2, rule, abnormal), loaded.with_look(2, rule, abnormal), strict=True)
-    for one, other in pairs:
+    as_is = no_calibration(4)
+    sides = (evidence.with_look(as_is, rule, abnormal) for evidence in (kept, loaded))
+    for one, other in zip(*sides, strict=True):
         np.testing.assert_array_equal(one.scores, other.scores)
     (tmp_path / "second_look.npz").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="not what a grader's training keeps"):
@@ -156,12 +163,15 @@ def test_folds_that_do_not_go_together_are_refused(tmp_path):
 
 
 def test_joined_by_commas_graders_are_averaged(tmp_path):
-    one, other = (fold(tmp_path, 0, confusing=value) for value in (0.0, 1.0))
-    cooler = CARD.model_copy(update={"second_look": grader_facts(CLASSES, temperature=2.0)})
-    both = average([replace(one, card=cooler), replace(other, card=cooler)])
-    powers = [np.exp(fold.evidence.logits[0] / 2.0) for fold in (one, other)]
-    expected = np.mean([p / p.sum(axis=1, keepdims=True) for p in powers], axis=0)
-    np.testing.assert_allclose(np.exp(both.evidence.logits[0]), expected, rtol=1e-5)
+    one, other = (fold(tmp_path, 0, confusing=value) for value in (0.2, 0.5))
+    both = average([one, other])
+    said = [
+        replace(fit_calibration(*each.evidence.known()), bias=np.zeros(4)).probabilities(
+            each.evidence.logits[0]
+        )
+        for each in (one, other)
+    ]
+    np.testing.assert_allclose(np.exp(both.evidence.logits[0]), np.mean(said, axis=0), rtol=1e-5)
     with pytest.raises(ConfigError, match="looked at different places"):
         average([one, fold(tmp_path, 1, per_field=8)])
 

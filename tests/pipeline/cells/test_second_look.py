@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from graders import grader_facts
 
 from models.card import CombinationRule, ModelCard, SecondLookFacts
 from models.config import DetectorConfig
@@ -38,6 +39,25 @@ def test_the_rule_as_worked_by_hand():
     expected = [base * 0.25**0.3, abnormal, abnormal * second / first]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_allclose(found, [0.50477, 0.49626, 0.43202], atol=5e-6)
+
+
+def test_weights_even_out_what_a_grader_was_calibrated_for():
+    detector = np.array([[0.8, 0.4, 0.2]])
+    as_drawn = np.array([[0.2, 0.2, 0.4, 0.2]])
+    prior = np.array([4.0, 1.0, 0.5, 8.0])
+    as_they_come = as_drawn * prior / (as_drawn * prior).sum()
+    evened = RULE.model_copy(update={"weights": tuple(1 / prior)})
+
+    found = combine(detector, as_they_come, ABNORMAL, evened)
+
+    np.testing.assert_allclose(found, combine(detector, as_drawn, ABNORMAL, RULE), rtol=1e-6)
+
+
+def test_weights_are_one_a_class_and_one_of_background():
+    facts = grader_facts(("NILM", "HSIL"), rule=RULE).model_dump()
+    facts["rule"]["weights"] = (1.0, 2.0)
+    with pytest.raises(ValueError, match="one a class, and one of background"):
+        SecondLookFacts.model_validate(facts)
 
 
 def test_what_the_grader_calls_background_falls():
