@@ -114,20 +114,25 @@ class GraderJudge:
         config: of the detector.
         evidence: on the validation fields, without the grader's.
         rule: of the combination.
+        calibration: what makes probabilities; None: what fits each validation best.
 
     Attributes:
         metrics: of the last validation, by name.
-        calibration: that was fitted there.
+        calibration: of the last validation.
         evidence: with the logits of the last validation; fields that could not be read are left
             out.
     """
 
     def __init__(
-        self, config: DetectorConfig, evidence: LookEvidence, rule: CombinationRule
+        self,
+        config: DetectorConfig,
+        evidence: LookEvidence,
+        rule: CombinationRule,
+        calibration: Calibration | None = None,
     ) -> None:
-        self.config, self.rule = config, rule
+        self.config, self.rule, self._given = config, rule, calibration
         self.metrics: dict[str, float] = {}
-        self.calibration = no_calibration(len(config.classes) + 1)
+        self.calibration = calibration or no_calibration(len(config.classes) + 1)
         self.evidence = self._all = evidence
 
     @property
@@ -140,7 +145,7 @@ class GraderJudge:
         rows = sorted(logits)
         own = [logits[row].numpy() for row in rows]
         self.evidence = replace(self._all.only(rows), logits=own)
-        self.calibration = fit_calibration(*self.evidence.known())
+        self.calibration = self._given or fit_calibration(*self.evidence.known())
         found = self.found()
         figures = field_metrics(
             self.evidence.truth, found, self.config.classes, self.config.is_abnormal

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import seed_everything
 from rich.console import Console
 
 from configs import ConfigError
 from data.crops.grades import GradeSamples, Places, gather_samples
-from data.evaluation import Calibration
+from data.evaluation import Calibration, fit_calibration
 from data.fields.fieldset import FieldSet
 from data.fields.regions import cut_fields
 from models import ModelCard, ModelSource
@@ -33,6 +34,7 @@ from scripts.training.feeding import GradesData
 from scripts.training.grader_judge import (
     GRADE_FIGURES,
     GraderJudge,
+    load_evidence,
     make_evidence,
     save_evidence,
 )
@@ -103,11 +105,11 @@ def run_grader_training(
     config = source.card.detector
     grader = Grader(settings.grader, len(config.classes))
     teachers = [_load_teacher(name, source.card, grader) for name in settings.teachers]
+    calibration = calibrate_by(settings.calibration, source.card)
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     fields = read_grader_fields(settings, source.card)
-    judge = GraderJudge(
-        config, make_evidence(fields.val, fields.found, settings.data.crops), settings.rule
-    )
+    evidence = make_evidence(fields.val, fields.found, settings.data.crops)
+    judge = GraderJudge(config, evidence, settings.rule, calibration)
     files = files_of(fields.train)
     learner = GraderLearner(
         grader,
@@ -139,6 +141,27 @@ def run_grader_training(
     save_evidence(out / EVIDENCE, judge.evidence)
     take_in(grader, judge.calibration)
     return _write_model(source, card, grader, out / "model")
+
+
+def calibrate_by(runs: Sequence[Path], card: ModelCard) -> Calibration | None:
+    """What fits the answers of several runs on the fields that each left out; None without runs.
+
+    Raises:
+        ConfigError: a folder is no ended training of a grader, or is of other classes.
+    """
+    known = []
+    for run in runs:
+        evidence = load_evidence(run / EVIDENCE)
+        look = read_card(run / "model").second_look
+        if look is None or look.classes != card.detector.classes:
+            raise ConfigError(
+                f"calibration: {run}: its grader is of other classes than {card.name}"
+            )
+        known.append(evidence.known())
+    if not known:
+        return None
+    logits, labels = zip(*known, strict=True)
+    return fit_calibration(np.concatenate(logits), np.concatenate(labels))
 
 
 def take_in(grader: Grader, calibration: Calibration) -> None:
@@ -250,6 +273,7 @@ def _make_facts(
         ),
         "teachers": len(settings.teachers),
         "threshold_rule": THRESHOLD_RULE,
+        "calibrated": "out of fold" if settings.calibration else "on the validation fields",
         "bias": dict(zip(names, judge.calibration.bias.round(4).tolist(), strict=True)),
     }
     return SecondLookFacts(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from models.card import GRADER, read_card, save_card
 from models.grader import load_grader
 from scripts.cli import build_app
 from scripts.training import grader_run
-from scripts.training.grader_judge import load_evidence
-from scripts.training.grader_run import EVIDENCE, run_grader_training
+from scripts.training.grader_judge import load_evidence, save_evidence
+from scripts.training.grader_run import EVIDENCE, calibrate_by, run_grader_training
 from scripts.training.grader_settings import GraderTrainSettings
 
 
@@ -92,6 +93,29 @@ def test_writes_the_detector_with_its_grader(settings, tmp_path, capsys):
         logits = grader(pixels.float()).numpy() / look.temperature
     bias = np.array([look.training["bias"][name] for name in ("NILM", "HSIL", "background")])
     np.testing.assert_allclose(logits, evidence.logits[0] / look.temperature + bias, atol=0.01)
+
+
+def test_is_calibrated_by_runs_out_of_fold(settings, tmp_path):
+    own = run(settings, tmp_path / "fold").second_look
+    evidence = load_evidence(tmp_path / "fold" / EVIDENCE)
+    always = [np.zeros(len(labels), np.int64) for labels in evidence.labels]  # each place is NILM
+    save_evidence(tmp_path / "fold" / EVIDENCE, replace(evidence, labels=always))
+    new = run(settings, tmp_path / "run", calibration=[str(tmp_path / "fold")]).second_look
+    assert own.training["calibrated"] == "on the validation fields"
+    assert new.training["calibrated"] == "out of fold"
+    assert new.training["bias"]["NILM"] > 1 + own.training["bias"]["NILM"]
+    # The validation fields, whose places are background mostly, then only judge.
+    assert new.metrics["grades/calibration"] > own.metrics["grades/calibration"] + 0.2
+
+
+def test_runs_to_calibrate_by_are_checked(settings, tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere.*not what a grader's training keeps"):
+        run(settings, tmp_path / "run", calibration=[str(tmp_path / "nowhere")])
+    card = run(settings, tmp_path / "fold")
+    of_others(tmp_path / "detector", tmp_path / "other", ("NILM", "LSIL"))
+    with pytest.raises(ConfigError, match=r"calibration: .*fold: its grader is of other classes"):
+        calibrate_by([tmp_path / "fold"], read_card(tmp_path / "other"))
+    assert calibrate_by([], card) is None
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(
