@@ -377,7 +377,8 @@ def judge_cells(
     """
     numbers = np.bincount(cells.labels, minlength=len(model.classes)).tolist()
     counts = dict(zip((c.name for c in model.classes), numbers, strict=True))
-    no_smear = why_no_smear(warnings)
+    strange = why_no_smear(warnings)
+    no_smear = f"it is no picture that the model knows: {strange}" if strange else None
     unknown = no_smear or why_not(alarms, model.threshold, model.identity)
     expectation = (
         expect_cells(counts, model.classes, alarms, specimen.screened_mm2)
@@ -486,8 +487,7 @@ def _why_unsure(
 
 def why_no_smear(warnings: Iterable[Doubt]) -> str | None:
     """Why a picture is none of which the model's figures hold; None where it is one."""
-    doubts = [doubt.text for doubt in warnings if doubt.code in _NO_SMEAR]
-    return f"it is no picture that the model knows: {doubts[0]}" if doubts else None
+    return next((doubt.text for doubt in warnings if doubt.code in _NO_SMEAR), None)
 
 
 def software_versions() -> dict[str, str]:

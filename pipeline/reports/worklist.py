@@ -3,10 +3,12 @@
 The rule, told wherever the order is seen:
 
 1. Complete slides are ranked, most suspicious first: by the slide rule's score where all of them
-   have one, else by the density of abnormal cells beyond what the model reports by chance,
-   (found - expected) / screened mm2. Where nobody knows what is to be expected, nothing is taken to
-   be, so that such a slide stands rather too high than too low. Equal ones go by the number of
-   abnormal cells, then by name.
+   have one. Else those of which a category is suggested come first, since it stands for more than
+   chance explains, though it may be few cells of one class; and of either kind those with the most
+   abnormal cells beyond what the model reports by chance, (found - expected) / screened mm2. Where
+   nobody knows what is to be expected, nothing is taken to be, so that such a slide stands rather
+   too high than too low. What lies below chance says nothing more: these go by the density of
+   abnormal cells as it is, and equal ones by name.
 2. Slides of which the model's figures say nothing have no rank: those that are none of its domain,
    or no picture that it knows, and those of which nothing was screened. A person has to look.
 3. Failed slides, files that are not read, and slides that were not reached follow.
@@ -36,6 +38,7 @@ FLAGS: Mapping[str, str] = {
     "suspicious": "Suspicious by the slide rule",
     "set-aside": "May be set aside by the slide rule",
     "outside": "Out of the model's domain",
+    "strange": "Too dark, tinted or grey",
     "inadequate": "Suggested as unsatisfactory",
     "unread": "Partly unread",
     "unscreened": "Nothing screened",
@@ -116,8 +119,8 @@ class Worklist:
         if self.basis == "score":
             return "most suspicious first: by the slide rule's calibrated score"
         text = (
-            "most suspicious first: by abnormal cells per mm² beyond those that the model reports "
-            "by chance"
+            "most suspicious first: those with a suggested category, then the others; either by "
+            "abnormal cells per mm² beyond those that the model reports by chance"
         )
         if self.some_unexpected:
             text += " (none is taken as expected where that is not known)"
@@ -173,12 +176,15 @@ def _expected(report: SlideReport) -> float | None:
     return finding.expected if finding else None
 
 
-def _suspicion(row: SummaryRow, basis: Basis) -> tuple[float, int, str]:
+def _suspicion(row: SummaryRow, basis: Basis) -> tuple[bool, float, float, str]:
     """Sorts the most suspicious first."""
     report = row.report
     assert report is not None
-    score = report.suggestion.score if basis == "score" else excess_density(report)
-    return -(score or 0.0), -report.abnormal_cells, row.slide
+    density = report.abnormal_cells / report.area.screened_mm2
+    if basis == "score":
+        return False, -(report.suggestion.score or 0.0), -density, row.slide
+    beyond = max(0.0, excess_density(report) or 0.0)
+    return report.suggestion.level is None, -beyond, -density, row.slide
 
 
 def _section(row: SummaryRow) -> Section:
@@ -205,11 +211,13 @@ def _flags(row: SummaryRow) -> Iterator[str]:
     if report is None:
         yield row.status.replace(" ", "-")
         return
+    codes = {doubt.code for doubt in report.warnings}
     holds = {
         "suggested": report.suggestion.level is not None,
         "suspicious": report.suggestion.suspicious is True,
         "set-aside": report.suggestion.set_aside is True,
-        "outside": why_no_smear(report.warnings) is not None,
+        "outside": "out-of-domain" in codes,
+        "strange": why_no_smear(report.warnings) is not None and "out-of-domain" not in codes,
         "inadequate": report.adequacy.satisfactory is False,
         "unread": report.area.unread_mm2 > 0,
         "unscreened": not report.area.screened_mm2,

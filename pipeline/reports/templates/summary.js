@@ -59,6 +59,12 @@
   }
 
   let waiting = 0;
+  let opened = filters.open; // on paper they are a list of what there is
+  addEventListener("beforeprint", () => {
+    opened = filters.open;
+    filters.open = true;
+  });
+  addEventListener("afterprint", () => (filters.open = opened));
   search.addEventListener("input", () => {
     clearTimeout(waiting);
     waiting = setTimeout(apply, 120);
