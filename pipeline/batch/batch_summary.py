@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs import Doubt
+from configs import ConfigError, Doubt
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import is_current
 from pipeline.batch.output import load_report
@@ -20,6 +20,7 @@ from pipeline.reports.summary_page import render_summary
 from pipeline.reports.tables import PLAIN, CsvFormat, ReportSettings, write_csv
 from pipeline.reports.worklist import Place, Worklist, order_slides
 from pipeline.reports.writers import make_whole, write_whole
+from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
 
 WORKBOOK = "summary.xlsx"
@@ -88,7 +89,12 @@ def _write_workbook(out: Path, worklist: Worklist, least_score: float) -> tuple[
     from pipeline.reports.workbook import write_workbook  # only who wants one waits for it
 
     def cells_of(place: Place, report: SlideReport) -> Detections:
-        return read_cells(out / place.row.slide / "cells.csv", report.model.classes)
+        # Abnormal cells are the first: of a long table the rest is not looked at.
+        path = out / place.row.slide / "cells.csv"
+        cells = read_cells(path, report.model.classes, most=report.abnormal_cells)
+        if len(cells) < report.abnormal_cells:
+            raise ConfigError(f"{show(path)}: cells are missing")
+        return cells
 
     told: list[Doubt] = []
 

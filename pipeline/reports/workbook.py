@@ -68,7 +68,7 @@ CELL_COLUMNS: tuple[tuple[str, Kind, str], ...] = (
 """Names, kinds and meanings of the columns of the sheet of cells."""
 
 ReadCells = Callable[[Place, SlideReport], Detections]
-"""Gives the cells of a complete slide, or raises a `ConfigError`."""
+"""Gives the abnormal cells of a complete slide, or raises a `ConfigError`."""
 
 
 def write_workbook(
@@ -79,7 +79,7 @@ def write_workbook(
     Args:
         path: the file.
         worklist: the slides.
-        read_cells: gives the cells of a slide.
+        read_cells: gives the abnormal cells of a slide, in the order of its cells.csv.
         least_score: abnormal cells with at least this score are listed, and whatever their score
             those that carry a suggestion.
 
@@ -112,15 +112,21 @@ class _Formats:
     def __init__(self, book: Workbook) -> None:
         top = {"valign": "top"}
         self.head = book.add_format({"bold": True, "bottom": 1, "valign": "top"})
-        self.link = book.add_format({"font_color": "#0563C1", "underline": 1, **top})
+        blue = {"font_color": "#0563C1", "underline": 1, **top}
+        self._link = book.add_format(blue)
+        self._quoted_link = book.add_format(blue | {"quote_prefix": True})
         self.of = {kind: book.add_format(_FORMATS[kind] | top) for kind in _FORMATS}
         # The mark by which Excel itself keeps typed text from becoming a formula.
-        self.quoted = book.add_format({"quote_prefix": True, **top})
+        self._quoted = book.add_format({"quote_prefix": True, **top})
         self.wrapped = book.add_format({"text_wrap": True, **top})
 
     def text(self, text: str) -> Format:
         """The format of a text: it stays text even where somebody edits its cell."""
-        return self.quoted if starts_formula(text) else self.of["text"]
+        return self._quoted if starts_formula(text) else self.of["text"]
+
+    def linked(self, text: str) -> Format:
+        """The same of a text that is a link."""
+        return self._quoted_link if starts_formula(text) else self._link
 
 
 def _write_slides(sheet: Worksheet, formats: _Formats, worklist: Worklist) -> Iterator[Doubt]:
@@ -132,7 +138,7 @@ def _write_slides(sheet: Worksheet, formats: _Formats, worklist: Worklist) -> It
             _put(sheet, formats, row, column, one.of(place), one.kind)
         link = _link(place) if row <= MOST_LINKS else None
         if link:
-            sheet.write_url(row, 0, link, formats.link, _clip(place.row.slide))
+            sheet.write_url(row, 0, link, formats.linked(place.row.slide))
     if len(places) < len(worklist.places):
         yield _cut("slides", len(places), len(worklist.places))
 
@@ -181,9 +187,10 @@ def _listed(
     carry = np.zeros(len(cells), bool)
     carry[carriers(report.suggestion, cells, classes)] = True
     wanted = carry | (is_abnormal(cells, classes) & (cells.scores >= least_score))
+    centers = cells.centers.tolist()
     for index in np.flatnonzero(wanted).tolist():
         of = classes[int(cells.labels[index])]
-        x, y = cells.centers[index].tolist()
+        x, y = centers[index]
         yield (
             *(place.rank, place.row.slide, index + 1, of.name, grade_of(of) or None),
             *(round(float(cells.scores[index]), 4), bool(carry[index])),
@@ -274,7 +281,7 @@ def _link(place: Place) -> Url | None:
         return None
     target = "".join(_escape(c) for c in f"{slide}/report.html")
     try:
-        return _relative(target)
+        return _relative(target, _clip(slide))
     except ValueError:  # longer than Excel takes
         return None
 
@@ -285,13 +292,14 @@ def _escape(character: str) -> str:
     return f"%{ord(character):02X}" if special and character.isascii() else character
 
 
-def _relative(target: str) -> Url:
-    """A link to a file beside the workbook, with slashes.
+def _relative(target: str, text: str) -> Url:
+    """A link to a file beside the workbook, with slashes, and what is shown of it.
 
     The library writes backslashes, which only Excel on Windows follows.
     """
     url = Url(f"external:{target}")
     url._relationship_link = target
+    url.text = text
     return url
 
 
