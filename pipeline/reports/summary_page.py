@@ -22,6 +22,9 @@ from pipeline.reports.worklist import FLAGS, Place, Reason, Section, Worklist, s
 IMAGES = "'self' file:"
 """Where the page's pictures lie: beside it, on a disk as well as behind a server."""
 
+MOST_REASONS = 20
+"""Kinds of warnings, and of failures, that have a filter each."""
+
 _TITLES: Mapping[Section, tuple[str, str]] = {
     "ranked": ("Work list", ""),
     "unranked": (
@@ -120,7 +123,7 @@ def render_summary(worklist: Worklist, doubts: Sequence[Doubt] = ()) -> str:
         parts=[part for part in parts if part.entries],
         flags={flag: (FLAGS[flag], count) for flag, count in worklist.flags.items()},
         reasons={
-            kind: [_explain(reason) for reason in worklist.reasons if reason.kind == kind]
+            kind: _most_common([one for one in worklist.reasons if one.kind == kind])
             for kind in ("warning", "failed", "not read")
         },
     )
@@ -162,6 +165,12 @@ def _counts(report: SlideReport) -> str:
     classes = [report.model.classes[i] for i in order_by_severity(report.model.classes)]
     found = [(c.name, report.counts.get(c.name, 0)) for c in classes if c.abnormal]
     return " · ".join(f"{name} {count:,}" for name, count in found if count)
+
+
+def _most_common(reasons: Sequence[Reason]) -> tuple[list[ReasonView], int]:
+    """Those that have a filter of their own, and how many others there are."""
+    shown = [_explain(reason) for reason in reasons[:MOST_REASONS]]
+    return shown, len(reasons) - len(shown)
 
 
 def _explain(reason: Reason) -> ReasonView:

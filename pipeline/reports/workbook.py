@@ -194,7 +194,7 @@ def _listed(
         yield (
             *(place.rank, place.row.slide, index + 1, of.name, grade_of(of) or None),
             *(round(float(cells.scores[index]), 4), bool(carry[index])),
-            *(x, y, x * mpp, y * mpp),
+            *(round(value, 3) for value in (x, y, x * mpp, y * mpp)),
         )
 
 

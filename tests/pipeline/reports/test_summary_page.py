@@ -159,6 +159,23 @@ def test_failures_are_grouped_with_their_reason_and_codes_with_their_meaning() -
     assert "b: 31% can't be read" in text
 
 
+def test_of_many_kinds_of_failures_the_most_common_have_filters_and_the_rest_is_counted() -> None:
+    kinds = "".join(map(chr, range(ord("a"), ord("z") + 1)))
+    rows = [SummaryRow(f"1{k}", "1", "failed", error=f"broken in way {k}") for k in kinds + "z"]
+    elements = Elements(page_of(*rows))
+    text = " ".join(" ".join(elements.text).split())
+    assert "Failures broken in way z 2 broken in way a 1" in text
+    assert "and 6 more kinds; all are in the list" in text
+    assert len(elements.all("input", type="radio")) == 2 + 20  # all, failed, and reasons
+
+
+def test_where_chance_is_not_known_the_page_does_not_speak_of_it() -> None:
+    report = make_report(cells=cells_of(2, 2)).model_copy(update={"expectation": None})
+    text = " ".join(" ".join(Elements(page_of(complete("a.svs", report))).text).split())
+    assert "5.3 per mm², what chance reports is not known" in text
+    assert "beyond chance;" not in text
+
+
 def test_what_did_not_complete_is_shown_without_links() -> None:
     rows = [
         SummaryRow("a.svs", "a.svs", "failed", error="a.svs: truncated"),
