@@ -18,7 +18,7 @@ from pipeline.reports.pictures import Pictures, choose_gallery, take_pictures
 from pipeline.reports.report import NOTICE, SlideReport, most_suspicious_first
 from pipeline.reports.summary import SummaryRow
 from pipeline.reports.summary_page import render_summary
-from pipeline.reports.triage import carriers
+from pipeline.reports.triage import BELOW_RULE, carriers
 from pipeline.reports.worklist import order_slides
 from pipeline.slides.slide import open_slide
 
@@ -269,3 +269,13 @@ def test_the_table_of_counts_names_its_rows_and_columns(report: SlideReport) -> 
     scopes = [a.get("scope") for tag, a in elements.found if tag == "th"]
     assert scopes.count("row") == len(report.levels) + len(CLASSES)
     assert None not in scopes
+
+
+def test_a_slide_below_the_rule_s_threshold_is_told_so_once() -> None:
+    report = make_report()
+    below = {"score": 0.12, "suspicious": False, "level": None, "category": BELOW_RULE, "why": ""}
+    suggestion = report.suggestion.model_copy(update=below)
+    page = render_report(report.model_copy(update={"suggestion": suggestion}))
+    text = " ".join(" ".join(Elements(page).text).split())
+    assert f"Slide score 0.12 : {BELOW_RULE}" in text
+    assert text.count(BELOW_RULE) == 1
