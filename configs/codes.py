@@ -196,6 +196,13 @@ SLIDES: dict[str, Entry] = {
         "No cells were seen on the overview: nothing was screened.",
         "Look at the slide. If it has cells, screen with --set foreground.enabled=false.",
     ),
+    "slide-not-there": Entry(
+        "The report was made anew by cytolibra rescore, and the slide was not where it was when it "
+        "was screened. Counts and suggestion hold; there are no pictures, and whether the cells "
+        "look like the model's own is told by those of the report before.",
+        "Put the slide back where the report says, and run cytolibra rescore again with "
+        "--overwrite.",
+    ),
     "unsatisfactory": Entry(
         "By the number of its squamous cells, or by how much of it is obscured, the specimen would "
         "be unsatisfactory: that no abnormal cells were found says little then.",

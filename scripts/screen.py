@@ -289,7 +289,9 @@ def _look_ahead(
 
     found = _discover(slides, out, settings)
     source = ModelSource.find(model or DEFAULT_MODEL)
-    detector = TileDetector(source, settings.runtime, settings.threshold, settings.second_look)
+    detector = TileDetector(
+        source, settings.runtime, settings.threshold, settings.second_look, settings.kept
+    )
     force = in_force(settings, detector)
     for doubt in found.doubts:
         typer.echo(f"warning: {doubt}", err=True)

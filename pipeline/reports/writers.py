@@ -1,4 +1,5 @@
-"""The files of one slide: ``report.json``, ``cells.csv``, ``cells.geojson``, ``report.html``.
+"""The files of one slide: ``report.json``, ``cells.csv``, ``cells.geojson``, ``report.html``; and
+``detections.npz``, of which others are made.
 
 Text is UTF-8, lines end as on Unix; numbers have a fixed count of decimals; the same report gives
 the same bytes. Cells are streamed row by row, so that millions of them need no second copy.
@@ -18,6 +19,7 @@ from typing import Any, TextIO
 
 from pipeline.cells.classes import class_colors, grade_of
 from pipeline.reports.cells_table import grade_columns, numbered, write_cells
+from pipeline.reports.detections import save_kept
 from pipeline.reports.pages import render_report
 from pipeline.reports.report import SlideReport
 
@@ -60,6 +62,8 @@ def write_reports(report: SlideReport, folder: Path) -> None:
         _write_geojson(stream, report)
     with _create(folder / "report.html") as stream:
         stream.write(render_report(report))
+    if report.kept:
+        save_kept(report.kept, folder)
 
 
 def to_json(value: Any) -> str:
