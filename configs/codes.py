@@ -229,6 +229,13 @@ BATCHES: dict[str, Entry] = {
         "Rows of --mpp-table name none of the slides.",
         "Check their names: a slide is named by its file, with folders in front where needed.",
     ),
+    "mixed-settings": Entry(
+        "In the folder are reports of other settings than the run's, or of slides that have "
+        "changed since: it was cut short, or a slide failed that was done before. They stay where "
+        "they are, but don't count: the summary has no figures of theirs.",
+        "Run the same command again. cytolibra rescore FOLDER --dry-run tells of which settings "
+        "each report is.",
+    ),
     "no-lock": Entry(
         "The file system of --out has no locks. The run goes on, but another one that is started "
         "there would not be noticed.",

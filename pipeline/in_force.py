@@ -188,7 +188,11 @@ def alarms_of(
     known = _known_alarms(settings, detector)
     if look is None:
         return known[-1]
-    return widest_alarms(known[0], known[-1]) if look.abnormal_by_detector and len(known) > 1 else known[0]
+    return (
+        widest_alarms(known[0], known[-1])
+        if look.abnormal_by_detector and len(known) > 1
+        else known[0]
+    )
 
 
 def accuracy_of(

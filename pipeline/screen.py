@@ -327,8 +327,8 @@ def _doubts_of_reading(plan: TilePlan, screened: Screened) -> list[Doubt]:
         doubts.append(Doubt(code="nothing-screened", text=text))
     if screened.found.unread:
         text = (
-            f"{screened.found.unread} of the cells that were to be looked at again can't be read at "
-            "that scale; they keep the detector's scores"
+            f"{screened.found.unread} of the cells that were to be looked at again can't be read "
+            "at that scale; they keep the detector's scores"
         )
         doubts.append(Doubt(code="second-look-unread", text=text))
     return doubts

@@ -129,7 +129,8 @@ def name_found(found: Found, limits: Limits, stitcher: StitcherSettings) -> tupl
         stitcher: how doubles are told from neighbours.
     """
     if found.looked:
-        assert limits.look and limits.rule
+        assert limits.look
+        assert limits.rule
         return _name_looked(found.cells, limits.look, limits.rule, stitcher.nms_iou)
     cells = found.cells
     floors = detection_floors(limits.thresholds, limits.own, limits.abnormal)

@@ -244,7 +244,7 @@ def _lowest(
     card: ModelCard, look: SecondLookFacts | None, kept: KeptSettings, threshold: float | None
 ) -> float:
     """Score down to which all is kept: no higher than any at which the model itself reports."""
-    own = [*card.thresholds.values(), *(look.thresholds.values() if look else ())]
+    own: list[float] = [*card.thresholds.values(), *(look.thresholds.values() if look else ())]
     return min(kept.floor, *own, 1.0 if threshold is None else threshold)
 
 

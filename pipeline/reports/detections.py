@@ -239,9 +239,7 @@ class _Opened:
             _check(cells, complete, facts)
         except (*_BROKEN, NotImplementedError, IndexError, TypeError) as error:
             raise self._damaged() from error
-        found = Found(
-            cells, complete, facts.looked, facts.candidates, facts.unread, facts.dropped
-        )
+        found = Found(cells, complete, facts.looked, facts.candidates, facts.unread, facts.dropped)
         focus = Focus(*facts.blurred) if facts.blurred else None
         return Kept(
             found,
@@ -261,13 +259,13 @@ class _Opened:
             width = len(facts.finder.classes) + 1
             grades = np.full((len(scores), width), np.nan, np.float32)
             grades[self._file["graded"]] = self._file["grades"]
-        known = self._file["class_scores"] if "class_scores" in self._file else None
+        known = self._file.get("class_scores")
         return Detections(boxes, scores, self._file["labels"].astype(np.int64), known, grades)
 
     def _deposit(self, facts: KeptFacts) -> Deposit | None:
         if facts.side is None:
             return None
-        thick = self._file["thick"] if "thick" in self._file else None
+        thick = self._file.get("thick")
         return Deposit(self._file["deposit"], thick, facts.side)
 
     def _damaged(self) -> DetectionsError:
@@ -281,7 +279,7 @@ def _check(cells: Detections, complete: NDArray[np.float32], facts: KeptFacts) -
         ValueError: they don't, or aren't.
     """
     count, classes = len(cells.scores), len(facts.finder.classes)
-    shapes = [
+    shapes: list[tuple[NDArray[Any], tuple[int, ...], type]] = [
         (cells.boxes, (count, 4), np.float64),
         (cells.scores, (count,), np.float32),
         (cells.labels, (count,), np.int64),

@@ -1,5 +1,6 @@
-"""The files of one slide: ``report.json``, ``cells.csv``, ``cells.geojson``, ``report.html``; and
-``detections.npz``, of which others are made.
+"""The files of one slide: ``report.json``, ``cells.csv``, ``cells.geojson``, ``report.html``.
+
+``detections.npz`` beside them has what the network found, of which other reports can be made.
 
 Text is UTF-8, lines end as on Unix; numbers have a fixed count of decimals; the same report gives
 the same bytes. Cells are streamed row by row, so that millions of them need no second copy.
