@@ -58,7 +58,7 @@ def rescore(
         ),
     ] = False,
 ) -> None:
-    """Makes new reports of slides that were screened, without the network.
+    """Makes new reports of screened slides by other thresholds and rules, in seconds.
 
     Thresholds, slide rule, false alarms, adequacy and how tables are written can be others; what
     shapes what is found can't: screen again for that. Settings that are not given stay those of the

@@ -403,7 +403,8 @@ class _Batch:
         """Records and tells how an attempt went."""
         job, status = attempt.job, "complete" if report else "failed"
         elapsed = time.monotonic() - attempt.started
-        seconds = round(report.timing.get("total", elapsed) if report else elapsed, 3)
+        timing = report.timing if report else {}
+        seconds = round(timing.get("rescore", timing.get("total", elapsed)), 3)
         record = self._note(
             job,
             status=status,

@@ -133,7 +133,7 @@ def save_kept(kept: Kept, folder: Path) -> None:
         OSError: it can't be written.
     """
     with (folder / FILE).open("wb") as stream:
-        np.savez_compressed(stream, **_arrays(kept))
+        np.savez_compressed(stream, **_arrays(kept))  # type: ignore[arg-type]
 
 
 def load_facts(folder: Path) -> KeptFacts:

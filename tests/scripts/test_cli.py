@@ -22,7 +22,9 @@ from pipeline.batch.run_record import SlideRecord
 from scripts.cli import SUMMARIES, build_app, main
 from scripts.progress import BarProgress, show_progress
 
-SLIDE_FILES = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"}
+SLIDE_FILES = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"} | {
+    "detections.npz"
+}
 
 Call = Callable[..., Result]
 
