@@ -236,6 +236,11 @@ BATCHES: dict[str, Entry] = {
         "Run the same command again. cytolibra rescore FOLDER --dry-run tells of which settings "
         "each report is.",
     ),
+    "settings-unknown": Entry(
+        "cytolibra rescore takes what it is not given from the record of the run that screened "
+        "(run.json), and there is none that can be read. The defaults are used.",
+        "Give all settings, and --model if it was not the default; or screen again.",
+    ),
     "no-lock": Entry(
         "The file system of --out has no locks. The run goes on, but another one that is started "
         "there would not be noticed.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
 from scripts.config import Files, Overrides
 from scripts.screen import (
     CsvKind,
@@ -85,6 +85,8 @@ def rescore(
     plan = _plan(reports, out or reports, results, record, model, settings, overwrite)
     for line in describe_state(results):
         typer.echo(line)
+    for doubt in plan.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
     if dry_run:
         raise typer.Exit(_look_ahead(results, plan))
     raise typer.Exit(_rescore_all(results, plan))
@@ -193,8 +195,17 @@ def _plan(
         rescorer=rescorer,
         source=reports,
         screens=False,
+        doubts=() if record else (_settings_unknown(),),
         given=settings_given(settings, given),
     )
+
+
+def _settings_unknown() -> Doubt:
+    text = (
+        "no run.json that can be read tells with which settings and model the slides were "
+        "screened: what is not given now is as by default"
+    )
+    return Doubt(code="settings-unknown", text=text)
 
 
 def _rescore_all(results: Sequence[Result], plan: BatchPlan) -> int:
@@ -223,6 +234,8 @@ def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
         job = result.job
         if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
             verdict = "as it should be"
+        elif job.problem:
+            verdict, refused = f"can't be rescored: {job.problem}", refused + 1
         elif problem := why_not_rescored(job, plan):
             verdict, refused = f"can't be rescored: {problem}; screen it again", refused + 1
         else:

@@ -334,7 +334,8 @@ class _Batch:
             )
             self._listener.slide_ended(job, record, report)
             return
-        problem = why_not_rescored(job, plan) if has_result(plan.place_of(job)) else ""
+        known = has_result(plan.place_of(job)) and not job.problem
+        problem = why_not_rescored(job, plan) if known else ""
         if problem is None and plan.rescorer:
             self._rescore(job, plan.place_of(job), plan.rescorer)
         elif problem:

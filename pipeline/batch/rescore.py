@@ -15,7 +15,7 @@ from configs import ConfigError
 from models.card import ModelCard
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import Fingerprint, is_of_slide, load_fingerprint
-from pipeline.batch.output import load_report
+from pipeline.batch.output import has_result, load_report
 from pipeline.cells.found import KeptSettings
 from pipeline.conclusion import Clock, conclude
 from pipeline.in_force import InForce, in_force, order_settings
@@ -140,12 +140,12 @@ class Result:
 
     Attributes:
         job: its slide, wherever that is now.
-        report: without its cells.
+        report: without its cells; None where it can't be read, which is the job's problem.
         fingerprint: what it was made of; None where that is not known.
     """
 
     job: SlideJob
-    report: SlideReport
+    report: SlideReport | None
     fingerprint: Fingerprint | None
 
 
@@ -157,6 +157,8 @@ def find_results(reports: Path) -> list[Result]:
     """
     if not reports.is_dir():
         raise ConfigError(f"{show(reports)}: no such folder of reports")
+    if has_result(reports):
+        raise ConfigError(f"{show(reports)}: is the report of one slide; name the folder above it")
     found = list(_results(reports))
     if not found:
         raise ConfigError(f"{show(reports)}: has no reports of cytolibra screen")
@@ -166,16 +168,20 @@ def find_results(reports: Path) -> list[Result]:
 def _results(reports: Path) -> Iterator[Result]:
     for place, folders, files in os.walk(reports):
         folders[:] = [name for name in folders if not name.startswith(PARTIAL)]
-        if "report.json" not in files or Path(place) == reports:
+        if "report.json" not in files:
             continue
         folders.clear()  # no result lies in another one
         folder = Path(place)
-        if report := load_report(folder):
-            known = load_fingerprint(folder)
-            yield Result(_job(report, folder.relative_to(reports), known), report, known)
+        report, known = load_report(folder), load_fingerprint(folder)
+        yield Result(_job(report, folder, folder.relative_to(reports), known), report, known)
 
 
-def _job(report: SlideReport, name: Path, known: Fingerprint | None) -> SlideJob:
+def _job(
+    report: SlideReport | None, folder: Path, name: Path, known: Fingerprint | None
+) -> SlideJob:
+    if report is None:
+        problem = f"{show(folder / 'report.json')}: can't be read; screen its slide again"
+        return SlideJob(folder, name.as_posix(), problem=problem, gone=True)
     path = Path(report.slide.path)
     others = tuple(path.parent / file.name for file in known.files[1:]) if known else ()
     gone = not all(os.path.lexists(one) for one in (path, *others))
@@ -219,6 +225,8 @@ def most_common_found(results: Sequence[Result]) -> Result | None:
 
 def _of(result: Result) -> dict[str, Any]:
     report = result.report
+    if report is None:
+        return {"report": "that can't be read"}
     model = {"weights": (report.model.identity or "")[:12]}
     return {**report.settings, "model": model}
 

@@ -198,6 +198,8 @@ def test_reports_of_before_another_model_and_what_shapes_are_refused(work, tmp_p
     assert refused.exit_code == 2
     assert "is not the model that found these cells" in refused.stderr
     assert call("rescore", tmp_path / "none").exit_code == 2
+    one = call("rescore", out / "7.tif")
+    assert "is the report of one slide; name the folder above it" in one.stderr
     (out / "8.tif" / FILE).unlink()
     told = call("rescore", out, "--threshold", "0.5")
     assert told.exit_code == 1
@@ -280,3 +282,24 @@ def test_a_rescore_that_is_killed_leaves_each_slide_old_or_new_and_says_so(work)
     assert set(kinds(out).values()) == {0.5}
     assert "mixed-settings" not in (out / "summary.html").read_text()
     assert {row["status"] for row in summary(out).values()} == {"complete"}
+
+
+@looking
+def test_reports_and_records_that_can_t_be_read_are_told(work):
+    folder, _ = work
+    out = folder / "out"
+    (out / "8.tif/report.json").write_text("{}")
+    (out / "run.json").write_text("{")
+    state = call("rescore", out, "--dry-run", "--threshold", "0.5")
+    assert state.exit_code == 1
+    assert "8.tif: can't be rescored: " in state.stdout
+    told = call("rescore", out, "--threshold", "0.5")
+    assert told.exit_code == 1
+    assert "report.json: can't be read; screen its slide again" in told.stderr
+    assert "[settings-unknown]" in told.stderr
+    assert kinds_of(out / "7.tif") == 0.5
+    assert (out / "8.tif/report.json").read_text() == "{}"
+
+
+def kinds_of(result):
+    return json.loads((result / "report.json").read_text())["settings"]["threshold"]
