@@ -31,7 +31,7 @@ def detections(count: int, rng: np.random.Generator) -> tuple[Rect, Detections]:
 
 
 def seconds_to_merge(count: int) -> tuple[float, float, int]:
-    """Seconds to add all tiles and to finish, and how many cells stay."""
+    """Seconds to add all tiles and to merge them, and how many cells stay."""
     bounds, found = detections(count, np.random.default_rng(0))
     grid = TileGrid(bounds, 1.0, TilerSettings(overlap=128))
     owners = grid.owner(found.centers)
@@ -44,13 +44,13 @@ def seconds_to_merge(count: int) -> tuple[float, float, int]:
         origin = np.tile(grid.origin(index), 2)
         stitcher.add(index, Detections(placed.boxes - origin, placed.scores, placed.labels))
     added = time.process_time()
-    kept = len(stitcher.finish())
+    kept = len(stitcher.merge())
     return added - started, time.process_time() - added, kept
 
 
 def main() -> None:
     """Prints the table."""
-    print("stitcher      boxes       kept    add s  finish s")
+    print("stitcher      boxes       kept    add s   merge s")
     for count in (125_000, 500_000, 2_000_000):
         add, finish, kept = seconds_to_merge(count)
         print(f"         {count:10,} {kept:10,} {add:8.2f} {finish:9.2f}")

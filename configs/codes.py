@@ -196,6 +196,13 @@ SLIDES: dict[str, Entry] = {
         "No cells were seen on the overview: nothing was screened.",
         "Look at the slide. If it has cells, screen with --set foreground.enabled=false.",
     ),
+    "slide-not-there": Entry(
+        "The report was made anew by cytolibra rescore, and the slide was not where it was when it "
+        "was screened. Counts and suggestion hold; there are no pictures, and whether the cells "
+        "look like the model's own is told by those of the report before.",
+        "Put the slide back where the report says, and run cytolibra rescore again with "
+        "--overwrite.",
+    ),
     "unsatisfactory": Entry(
         "By the number of its squamous cells, or by how much of it is obscured, the specimen would "
         "be unsatisfactory: that no abnormal cells were found says little then.",
@@ -221,6 +228,18 @@ BATCHES: dict[str, Entry] = {
     "mpp-table-unused": Entry(
         "Rows of --mpp-table name none of the slides.",
         "Check their names: a slide is named by its file, with folders in front where needed.",
+    ),
+    "mixed-settings": Entry(
+        "In the folder are reports of other settings than the run's, or of slides that have "
+        "changed since: it was cut short, or a slide failed that was done before. They stay where "
+        "they are, but don't count: the summary has no figures of theirs.",
+        "Run the same command again. cytolibra rescore FOLDER --dry-run tells of which settings "
+        "each report is.",
+    ),
+    "settings-unknown": Entry(
+        "cytolibra rescore takes what it is not given from the record of the run that screened "
+        "(run.json), and there is none that can be read. The defaults are used.",
+        "Give all settings, and --model if it was not the default; or screen again.",
     ),
     "no-lock": Entry(
         "The file system of --out has no locks. The run goes on, but another one that is started "

@@ -6,6 +6,9 @@ told from those that hold.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -14,13 +17,13 @@ from configs import ConfigError
 from models.card import Accuracy, FalseAlarms, ModelCard
 from pipeline.cells.classes import name_classes, squamous_labels
 from pipeline.network.detector import DetectorFacts, LookInForce, TileDetector
-from pipeline.network.looking import Looked, SecondLook
+from pipeline.network.looking import SecondLook
 from pipeline.network.scale import GRAPH, carries_scale
 from pipeline.reports.expectation import load_negatives, other_thresholds, version_of, why_not
 from pipeline.reports.looked_in_part import least_accuracy, widest_alarms
-from pipeline.reports.report import GraderFacts, ModelFacts
+from pipeline.reports.report import GraderFacts, LookFacts, ModelFacts
 from pipeline.reports.slide_rule import load_rule
-from pipeline.settings import ScreenSettings
+from pipeline.settings import ASIDE, MADE, ScreenSettings
 from pipeline.slides.mpp import ESTIMATE
 from pipeline.tiles.tiler import TilerSettings
 
@@ -101,23 +104,62 @@ def settings_in_force(
 
     Neither what a table says, which is each slide's own, nor ``strict``, which changes no result.
     """
-    values = settings.model_dump(mode="json", exclude={"mpp_table", "strict"})
+    return order_settings({**what_finds(settings, detector), **what_is_made(settings, detector)})
+
+
+def order_settings(values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Settings in force in the order of `ScreenSettings`, wherever they come from."""
+    return {name: values[name] for name in ScreenSettings.model_fields if name in values}
+
+
+def what_finds(
+    settings: ScreenSettings, detector: TileDetector | DetectorFacts
+) -> dict[str, JsonValue]:
+    """Those settings in force that shape what is found; see `settings_in_force`.
+
+    A threshold does only where it lies below what would be kept: ``kept.floor`` is then lower.
+    """
+    values = settings.model_dump(mode="json", exclude={*MADE, *ASIDE})
     runtime = detector.runtime
     in_force = {"device": detector.device, "name": runtime.name}
     values["runtime"] |= in_force | {"precision": runtime.precision}
+    look = detector.second_look
+    if look is None:  # nothing else of it has an effect
+        values["second_look"] = {"enabled": False}
+    else:  # a grader of the same weights, told otherwise what to look at, grades otherwise
+        facts = look.facts.model_dump_json(include={"mpp", "size", "floor", "temperature"})
+        values["second_look"]["facts"] = hashlib.sha256(facts.encode()).hexdigest()[:12]
+    if detector.kept is not None:  # lower where a threshold is
+        values["kept"]["floor"] = round(detector.kept, 6)
+    graph = detector.card.graphs.get(GRAPH) if settings.scale.check else None
+    values["scale"]["network"] = graph.sha256[:12] if graph else None
+    values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
+    return values
+
+
+def what_is_made(
+    settings: ScreenSettings, detector: TileDetector | DetectorFacts
+) -> dict[str, JsonValue]:
+    """Those settings in force that say what is made of what was found; see `settings_in_force`."""
+    values = settings.model_dump(mode="json", include=set(MADE))
     if settings.triage.rule:  # what it says counts, not where it lies
         values["triage"]["rule"] = load_rule(settings.triage.rule).version
     values["triage"]["negatives"] = version_of(*_known_alarms(settings, detector))
+    values["triage"]["naming"] = _version_of_naming(detector)
     values["adequacy"]["accuracy"] = version_of(*_known_accuracy(detector))
-    if detector.second_look is None:  # nothing else of it has an effect
-        values["second_look"] = {"enabled": False}
-    graph = detector.card.graphs.get(GRAPH) if settings.scale.check else None
-    values["scale"]["network"] = graph.sha256[:12] if graph else None
     if settings.domain.check:
         values["domain"]["facts"] = version_of(detector.card.domain)
     values["reports"] = settings.reports.of_slides()
-    values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values
+
+
+def _version_of_naming(detector: TileDetector | DetectorFacts) -> str:
+    """A short hash of what, of a model's card, has a say in what a cell is called."""
+    look = detector.second_look
+    facts: list[object] = [detector.card.thresholds]
+    if look:
+        facts += [look.facts.thresholds, look.facts.rule.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _known_alarms(
@@ -140,16 +182,22 @@ def _known_accuracy(detector: TileDetector | DetectorFacts) -> list[Accuracy | N
 
 
 def alarms_of(
-    settings: ScreenSettings, detector: TileDetector, look: Looked | None
+    settings: ScreenSettings, detector: TileDetector | DetectorFacts, look: LookFacts | None
 ) -> FalseAlarms | None:
     """How many false alarms to expect of a slide: after what look there was, if any."""
     known = _known_alarms(settings, detector)
     if look is None:
         return known[-1]
-    return widest_alarms(known[0], known[-1]) if look.abnormal_left and len(known) > 1 else known[0]
+    return (
+        widest_alarms(known[0], known[-1])
+        if look.abnormal_by_detector and len(known) > 1
+        else known[0]
+    )
 
 
-def accuracy_of(model: ModelFacts, detector: TileDetector, look: Looked | None) -> Accuracy | None:
+def accuracy_of(
+    model: ModelFacts, detector: TileDetector | DetectorFacts, look: LookFacts | None
+) -> Accuracy | None:
     """How well the cells of a slide are found: after what look there was, if any."""
     alone = detector.card.accuracy
     if look is None or model.second_look is None:
@@ -159,7 +207,7 @@ def accuracy_of(model: ModelFacts, detector: TileDetector, look: Looked | None) 
         return after
     if alone and other_thresholds(alone.thresholds, model.second_look.threshold_alone):
         alone = None  # its figures hold for other thresholds
-    return least_accuracy(after, alone, model.classes, look.abnormal_left)
+    return least_accuracy(after, alone, model.classes, look.abnormal_by_detector)
 
 
 def settle_tiler(settings: ScreenSettings, card: ModelCard) -> TilerSettings:

@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configs import Doubt, validate
 from models import ModelSource
-from pipeline.cells.domain import check_domain, doubts_of_domain
+from pipeline.cells.found import Found
+from pipeline.cells.naming import detection_floors
 from pipeline.cells.stitcher import Stitcher
+from pipeline.conclusion import Clock, check_strict, conclude
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
-from pipeline.in_force import (
-    accuracy_of,
-    alarms_of,
-    describe_model,
-    settings_in_force,
-    settle_tiler,
-)
+from pipeline.in_force import describe_model, settle_tiler, what_finds
 from pipeline.network.detector import TileDetector, own_thresholds
-from pipeline.network.looking import Looked, LookPlan, SecondLook
+from pipeline.network.looking import LookPlan, SecondLook
 from pipeline.network.scale import check_scale, settle_estimate
-from pipeline.reports.adequacy import Specimen, warn_of
-from pipeline.reports.pictures import take_pictures
-from pipeline.reports.report import (
-    LookFacts,
-    SlideReport,
-    build_report,
-    describe_slide,
-    judge_cells,
-    measure_area,
-    most_suspicious_first,
-    union_area,
-)
-from pipeline.reports.triage import carriers
+from pipeline.reports.detections import Finder, Kept
+from pipeline.reports.report import SlideReport, describe_slide, measure_area, union_area
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
@@ -106,7 +90,7 @@ def screen_slide(
         detector = ModelSource.find(detector)
     if not isinstance(detector, TileDetector):
         detector = TileDetector(
-            detector, settings.runtime, settings.threshold, settings.second_look
+            detector, settings.runtime, settings.threshold, settings.second_look, settings.kept
         )
     clock = Clock()
     with clock("open"):
@@ -115,11 +99,11 @@ def screen_slide(
         ahead = plan_slide(slide, detector, settings, clock)
         plan, look, doubts = ahead.tiles, ahead.look, [*ahead.doubts]
         with clock.turn(detector.turn):
-            found = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
-        doubts += _doubts_of_reading(plan, found)
+            screened = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
+        doubts += _doubts_of_reading(plan, screened)
         check_strict(path, doubts, settings.strict)
-        seen = ahead.seen(slide.mpp)
-        return _report(slide, plan, found, seen, doubts, detector, settings, clock)
+        kept = _keep(slide, plan, screened, ahead.seen(slide.mpp), doubts, detector, settings)
+        return conclude(kept, slide, detector, settings, clock)
 
 
 def find_look(slide: Slide, detector: TileDetector) -> tuple[SecondLook | None, list[Doubt]]:
@@ -204,50 +188,6 @@ def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSett
     return validate(given or {}, ScreenSettings, "settings")
 
 
-def check_strict(path: Path, doubts: Sequence[Doubt], strict: bool) -> None:
-    """Turns the warnings of a slide into its failure.
-
-    Raises:
-        SlideError: there are some, and ``strict`` is set.
-    """
-    if strict and doubts:
-        told = "; ".join(map(str, doubts))
-        raise SlideError(f"{show(path)}: not screened with --strict: {told}", "strict")
-
-
-@dataclass
-class Clock:
-    """Seconds by stage; stages that run side by side add up to more than the whole."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Times a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(stage, time.perf_counter() - start)
-
-    @contextmanager
-    def turn(self, lock: Lock) -> Iterator[None]:
-        """Holds a lock; the time of waiting for it is another slide's, and not counted."""
-        start = time.perf_counter()
-        with lock:
-            self.started += time.perf_counter() - start
-            yield
-
-    def add(self, stage: str, seconds: float) -> None:
-        """Adds to a stage."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-    def total(self) -> dict[str, float]:
-        """All stages, and the time since the clock was made as ``total``."""
-        return {**self.seconds, "total": time.perf_counter() - self.started}
-
-
 @dataclass(frozen=True)
 class Detected:
     """A batch of tiles with their cells, in tile pixels, and how long the detector took."""
@@ -258,18 +198,16 @@ class Detected:
 
 
 @dataclass(frozen=True)
-class Found:
+class Screened:
     """What came of a slide's tiles, in level-0 pixels.
 
     Attributes:
-        cells: that are reported.
+        found: before any threshold.
         unread: areas that could not be read.
-        look: what came of the second look; None where there was none.
     """
 
-    cells: Detections
+    found: Found
     unread: Boxes
-    look: Looked | None = None
 
 
 @dataclass(frozen=True)
@@ -289,10 +227,9 @@ def _screen_tiles(
     clock: Clock,
     progress: Progress | None,
     stop: Stop | None,
-) -> Found:
+) -> Screened:
+    stitcher = Stitcher(plan.grid, settings.stitcher)
     abnormal = np.array(detector.card.detector.is_abnormal)
-    balance = own_thresholds(detector.card)
-    stitcher = Stitcher(plan.grid, settings.stitcher, detector.thresholds, abnormal, balance)
     unread: list[Boxes] = [np.zeros((0, 4))]
     tiler = plan.grid.settings
     ahead = look.plan(len(plan), tiler.size) if look else LookPlan(0, 0, 0)
@@ -330,21 +267,31 @@ def _screen_tiles(
             if progress:
                 progress(done, total)
     with clock("stitch"):
-        cells = stitcher.merge() if look else stitcher.finish()
+        cells = stitcher.merge()
     _check_readable(slide, plan, np.concatenate(unread), settings.max_unread)
-    looked = None
-    if look:
+    if look is None:
+        complete = detection_floors(_kept_from(detector), own_thresholds(detector.card), abnormal)
+        # A slide too coarse for a second look was searched further down than is of use.
+        found = Found(cells[cells.scores >= complete[cells.labels]], complete)
+        return Screened(found, np.concatenate(unread))
 
-        def step(crops: int, of: int) -> None:
-            _check_stop(slide, stop)
-            if progress:
-                progress(done + ahead.in_tiles * crops // of, total)
+    def step(crops: int, of: int) -> None:
+        _check_stop(slide, stop)
+        if progress:
+            progress(done + ahead.in_tiles * crops // of, total)
 
-        with clock("second look"):
-            threads = (detector.readers, detector.lanes)
-            looked = look.look(slide, cells, ahead.cells, settings.stitcher, threads, step)
-        cells = looked.cells
-    return Found(cells, np.concatenate(unread), looked)
+    with clock("second look"):
+        threads = (detector.readers, detector.lanes)
+        looked = look.look(slide, cells, ahead.cells, settings.stitcher, threads, step)
+    places = looked.places
+    found = Found(places, _kept_from(detector), True, len(places), looked.unread)
+    return Screened(found, np.concatenate(unread))
+
+
+def _kept_from(detector: TileDetector) -> NDArray[np.float32]:
+    """(C,) scores from which on everything is kept."""
+    alone = detector.thresholds
+    return alone if detector.kept is None else np.full_like(alone, detector.kept)
 
 
 def _check_stop(slide: Slide, stop: Stop | None) -> None:
@@ -370,84 +317,43 @@ def _doubts_of_scale(slide: Slide, settings: ScreenSettings, model_mpp: float) -
     return [doubt] if doubt else []
 
 
-def _doubts_of_reading(plan: TilePlan, found: Found) -> list[Doubt]:
+def _doubts_of_reading(plan: TilePlan, screened: Screened) -> list[Doubt]:
     doubts = []
-    if len(found.unread):
+    if len(screened.unread):
         text = "part of the slide could not be read and was not screened; see area.unread"
         doubts.append(Doubt(code="unread-area", text=text))
     if not len(plan):
         text = "no cells were seen on the overview; nothing was screened"
         doubts.append(Doubt(code="nothing-screened", text=text))
-    if found.look and found.look.unread:
+    if screened.found.unread:
         text = (
-            f"{found.look.unread} of the cells that were to be looked at again can't be read at "
-            "that scale; they keep the detector's scores"
+            f"{screened.found.unread} of the cells that were to be looked at again can't be read "
+            "at that scale; they keep the detector's scores"
         )
         doubts.append(Doubt(code="second-look-unread", text=text))
     return doubts
 
 
-def _report(
+def _keep(
     slide: Slide,
     plan: TilePlan,
-    found: Found,
+    screened: Screened,
     seen: Seen,
     doubts: Sequence[Doubt],
     detector: TileDetector,
     settings: ScreenSettings,
-    clock: Clock,
-) -> SlideReport:
-    looks = found.look is not None
-    model = describe_model(detector, looks)
-    cells = most_suspicious_first(found.cells, model.classes)
-    with clock("domain"):
-        domain = check_domain(slide, cells, detector.card.domain, settings.domain)
-    doubts = [*doubts_of_domain(domain), *doubts]  # first: it takes the weight from all else
-    check_strict(Path(slide.path), doubts, settings.strict)
-    screened = core_area(plan) - union_area(found.unread)
-    area = measure_area(slide.bounds, slide.mpp, screened, found.unread)
-    triage = settings.triage
-    if detector.second_look and not looks:  # a rule of scores after a look says nothing of others
-        triage = triage.model_copy(update={"rule": None})
-    judgement = judge_cells(
-        cells,
-        model,
-        Specimen(
-            area.slide_mm2, area.screened_mm2, area.unread_mm2, slide.mpp, seen.deposit, seen.focus
-        ),
-        warnings=doubts,
-        triage=triage,
-        adequacy=settings.adequacy,
-        alarms=alarms_of(settings, detector, found.look),
-        accuracy=accuracy_of(model, detector, found.look),
-        domain=domain,
-    )
-    doubts = [*doubts, *warn_of(judgement.adequacy)]
-    check_strict(Path(slide.path), doubts, settings.strict)
-    with clock("pictures"):
-        first = carriers(judgement.suggestion, cells, model.classes)
-        pictures = take_pictures(slide, cells, model.classes, first=first)
-    return build_report(
-        slide=describe_slide(slide),
-        model=model,
-        settings=settings_in_force(settings, detector),
-        cells=cells,
-        area=area,
-        judgement=judgement,
-        warnings=doubts,
-        timing=clock.total(),
-        pictures=pictures,
-        second_look=_describe_look(found.look) if found.look else None,
-        domain=domain,
-    )
-
-
-def _describe_look(look: Looked) -> LookFacts:
-    return LookFacts(
-        candidates=look.candidates,
-        looked_at=look.looked_at,
-        unread=look.unread,
-        abnormal_by_detector=look.abnormal_left,
+) -> Kept:
+    """All of a slide that its report is made of, but for pictures."""
+    area = core_area(plan) - union_area(screened.unread)
+    return Kept(
+        screened.found,
+        describe_slide(slide),
+        measure_area(slide.bounds, slide.mpp, area, screened.unread),
+        tuple(doubts),
+        Finder.of(describe_model(detector)),
+        what_finds(settings, detector),
+        seen.deposit,
+        seen.focus,
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from configs import StrictModel
 from pipeline.cells.domain import DomainSettings
+from pipeline.cells.found import KeptSettings
 from pipeline.cells.second_look import SecondLookSettings
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.network.detector import RuntimeSettings
@@ -20,6 +21,14 @@ from pipeline.slides.mpp_table import load_mpp_table
 from pipeline.tiles.foreground import ForegroundSettings
 from pipeline.tiles.tiler import TilerSettings
 
+MADE = frozenset({"threshold", "domain", "triage", "adequacy", "reports"})
+"""Settings that say what is made of what the network found; all others shape what it finds. A
+threshold does so only below what is kept, and then lowers ``kept.floor``."""
+
+ASIDE = frozenset({"mpp_table", "strict"})
+"""Settings that are no part of what is in force: what a table says is each slide's own, and
+``strict`` changes no result."""
+
 
 class ScreenSettings(StrictModel):
     """Everything that shapes a slide's result, beside the slide and the model.
@@ -31,8 +40,8 @@ class ScreenSettings(StrictModel):
         strict: whether a slide with warnings fails.
         threshold: one score for all classes; None for the model's own, one a class.
         scale: how a slide's scale is held against its cells, or estimated from them.
-        foreground, tiler, runtime, stitcher, second_look, domain, triage, adequacy, reports: the
-            stations' own settings.
+        foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, reports:
+            the stations' own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -48,6 +57,7 @@ class ScreenSettings(StrictModel):
     runtime: RuntimeSettings = RuntimeSettings()
     stitcher: StitcherSettings = StitcherSettings()
     second_look: SecondLookSettings = SecondLookSettings()
+    kept: KeptSettings = KeptSettings()
     domain: DomainSettings = DomainSettings()
     triage: TriageSettings = TriageSettings()
     adequacy: AdequacySettings = AdequacySettings()

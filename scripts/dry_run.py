@@ -82,6 +82,7 @@ def dry_run(
 
 def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: TileDetector) -> Plan:
     """Opens a slide and lays its tiles out."""
+    from pipeline.batch.batch import why_not_rescored
     from pipeline.batch.fingerprint import hash_recipe, is_current
 
     if job.problem:
@@ -89,6 +90,8 @@ def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: Ti
     recipe = hash_recipe(plan.settings, plan.model)
     if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
         return Plan(job.name, "done before")
+    if why_not_rescored(job, plan) is None:
+        return Plan(job.name, "to be rescored of what was found before")
     try:
         return _lay_out(job, settings, detector)
     except CytoLibraError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,9 @@ from configs import ConfigError, Doubt, load_config
 from scripts.config import Files, Overrides
 
 if TYPE_CHECKING:
-    from pipeline.batch.batch import BatchResult
+    from pydantic import JsonValue
+
+    from pipeline.batch.batch import BatchPlan, BatchResult
     from pipeline.batch.discovery import Discovery
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
@@ -130,6 +133,14 @@ Negatives = Annotated[
         help="False alarms on normal slides of your own, by cytolibra calibrate --negatives.",
     ),
 ]
+CsvKind = Annotated[
+    Csv | None,
+    typer.Option(
+        "--csv",
+        help="Of cells.csv and summary.csv. excel: as Excel reads it, by this machine's locale; "
+        "excel-comma has decimal commas and semicolons.",
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -168,13 +179,7 @@ def screen(
         EngineName, typer.Option(help="This machine, or a cluster by Ray (an extra).")
     ] = EngineName.local,
     workers: Workers = None,
-    csv: Annotated[
-        Csv | None,
-        typer.Option(
-            help="Of cells.csv and summary.csv. excel: as Excel reads it, by this machine's "
-            "locale; excel-comma has decimal commas and semicolons."
-        ),
-    ] = None,
+    csv: CsvKind = None,
     xlsx: Annotated[
         bool,
         typer.Option(
@@ -188,8 +193,9 @@ def screen(
 
     Writes a folder for each slide (report.html, report.json, cells.csv, cells.geojson, previews),
     and summary.html (the work list, most suspicious first), summary.csv, run.json and run.log for
-    all. Slides whose results are there, made
-    of the same content, settings and weights, are not screened again.
+    all. Slides whose results are there, made of the same content, settings and weights, are not
+    screened again; where only thresholds, rule and the like are others, new reports are made of
+    what was found.
 
     Exit codes: 0 all slides are done, 1 some failed, 2 the call is wrong, 130 interrupted.
 
@@ -221,7 +227,7 @@ def screen(
             )
         raise typer.Exit(_look_ahead(slides, out, model, settings, overwrite, part))
     result = _screen_all(slides, out, model, settings, overwrite, fail_fast, part, engine, workers)
-    _tell(result, out)
+    tell_result(result, out)
     raise typer.Exit(result.exit_code)
 
 
@@ -250,13 +256,16 @@ def _screen_all(
     engine: EngineName,
     workers: int | None,
 ) -> BatchResult:
-    from models import DEFAULT_MODEL
+    from models import DEFAULT_MODEL, ModelSource
     from pipeline.batch.batch import BatchPlan, is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
+    from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.rescore import Rescorer
     from scripts.progress import show_progress
 
     found = _discover(slides, out, settings)
     doubts = list(found.doubts)
+    given = model or DEFAULT_MODEL
     plan = partial(
         BatchPlan,
         out=out,
@@ -267,11 +276,19 @@ def _screen_all(
         strict=settings.strict,
         not_read=found.not_read,
         reports=settings.reports,
+        given=settings_given(settings, given),
     )
+
+    def ready(force: InForce) -> BatchPlan:
+        """What to do by what is in force."""
+        shaped = hash_found(force.settings, force.model)
+        rescorer = Rescorer(ModelSource.find(given).card, settings, shaped)
+        return plan(model=force.model, settings=force.settings, rescorer=rescorer)
+
     with show_progress(Console()) as progress:
-        recipe = Recipe(model or DEFAULT_MODEL, settings)
+        recipe = Recipe(given, settings)
         in_force = recipe.foresee() if engine is EngineName.local else None
-        if in_force and is_done(found.jobs, plan(model=in_force.model, settings=in_force.settings)):
+        if in_force and is_done(found.jobs, ready(in_force)):
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
             runner, in_force = _start_engine(engine, workers, recipe, progress)
@@ -279,8 +296,19 @@ def _screen_all(
             doubts.append(Doubt(code="runtime-fallback", text=in_force.fallback))
         for doubt in doubts:
             typer.echo(f"warning: {doubt}", err=True)
-        ready = plan(model=in_force.model, settings=in_force.settings, doubts=doubts)
-        return screen_batch(found.jobs, runner, ready, progress)
+        what = replace(ready(in_force), doubts=doubts)
+        return screen_batch(found.jobs, runner, what, progress)
+
+
+def settings_given(settings: ScreenSettings, model: str | Path) -> tuple[dict[str, JsonValue], str]:
+    """Settings and model as they are recorded, so that cytolibra rescore can go by them."""
+    values = settings.model_dump(mode="json")
+    for part, name in ((values, "mpp_table"), *((values["triage"], n) for n in _TRIAGE_FILES)):
+        part[name] = str(Path(part[name]).absolute()) if part[name] else None
+    return values, str(Path(model).absolute()) if Path(model).is_dir() else str(model)
+
+
+_TRIAGE_FILES = ("rule", "negatives")
 
 
 def _look_ahead(
@@ -294,13 +322,17 @@ def _look_ahead(
     """What would be screened; the exit code."""
     from models import DEFAULT_MODEL, ModelSource
     from pipeline.batch.batch import BatchPlan
+    from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.rescore import Rescorer
     from pipeline.in_force import in_force
     from pipeline.network.detector import TileDetector
     from scripts.dry_run import dry_run
 
     found = _discover(slides, out, settings)
     source = ModelSource.find(model or DEFAULT_MODEL)
-    detector = TileDetector(source, settings.runtime, settings.threshold, settings.second_look)
+    detector = TileDetector(
+        source, settings.runtime, settings.threshold, settings.second_look, settings.kept
+    )
     force = in_force(settings, detector)
     for doubt in found.doubts:
         typer.echo(f"warning: {doubt}", err=True)
@@ -311,6 +343,7 @@ def _look_ahead(
         overwrite=overwrite,
         shard=shard,
         strict=settings.strict,
+        rescorer=Rescorer(source.card, settings, hash_found(force.settings, force.model)),
     )
     return dry_run(found, plan, detector, settings)
 
@@ -343,9 +376,11 @@ def _start_engine(
     return LocalEngine(here.screen, stop), in_force
 
 
-def _tell(result: BatchResult, out: Path) -> None:
+def tell_result(result: BatchResult, out: Path) -> None:
+    """Says how a batch went."""
     counts = {
         "screened": result.screened,
+        "rescored": result.rescored,
         "done before": result.reused,
         "failed": len(result.failed),
         "not reached": result.pending,

@@ -44,6 +44,7 @@ FLOORS = {
         {"network", "reports"},
         {"settings"},
         {"in_force"},
+        {"conclusion"},
         {"screen"},
         {"batch"},
     ],

@@ -3,7 +3,11 @@
 While an engine screens the next slides, the results of the last ones are written here.
 
 A batch can be ended at any moment, however rudely, and started again: results that are there, made
-of the same content, settings and weights, are used again; failed slides are tried again.
+of the same content, settings and weights, are used again; failed slides are tried again. Where only
+thresholds and the like are others, new reports are made of what was found before.
+
+Results of other settings stay until those that follow them are there. Meanwhile they count no more:
+the summary marks them, and what a run leaves of them is told.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,18 +32,21 @@ from pydantic import JsonValue
 from configs import CytoLibraError, Doubt
 from pipeline.batch.batch_summary import write_summary
 from pipeline.batch.discovery import SlideJob
-from pipeline.batch.engines import Engine
+from pipeline.batch.engines import STAGGERED, Engine
 from pipeline.batch.fingerprint import (
     FileStamp,
     Fingerprint,
     hash_content,
+    hash_found,
     hash_recipe,
     is_current,
+    load_fingerprint,
     save_fingerprint,
     stamp_files,
 )
 from pipeline.batch.lock import hold
-from pipeline.batch.output import load_report, prepare_output, publish
+from pipeline.batch.output import has_result, load_report, prepare_output, publish
+from pipeline.batch.rescore import Rescorer
 from pipeline.batch.run_log import run_log
 from pipeline.batch.run_record import (
     RunRecord,
@@ -51,6 +58,7 @@ from pipeline.batch.run_record import (
     save_record,
 )
 from pipeline.errors import SlideError
+from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.tables import ReportSettings, format_in_force
 from pipeline.reports.writers import write_reports
@@ -58,6 +66,9 @@ from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+_NAMED = 3
+"""Slides that are named where several are told of."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +89,10 @@ class BatchPlan:
         doubts: what is to be told of the batch as a whole.
         not_read: files that look like slides and aren't read.
         reports: how the summary of all slides is written.
+        rescorer: makes reports of what was found before; None where all is to be screened.
+        source: the folder of the results that it takes; None for ``out``.
+        screens: whether a slide of which it can't make one is screened; it fails else.
+        given: settings as they were given, and the model, for the record.
     """
 
     out: Path
@@ -91,6 +106,14 @@ class BatchPlan:
     doubts: Sequence[Doubt] = ()
     not_read: Sequence[NotRead] = ()
     reports: ReportSettings = field(default_factory=ReportSettings)
+    rescorer: Rescorer | None = None
+    source: Path | None = None
+    screens: bool = True
+    given: tuple[Mapping[str, JsonValue], str | None] = field(default_factory=lambda: ({}, None))
+
+    def place_of(self, job: SlideJob) -> Path:
+        """Where a slide's earlier result lies."""
+        return (self.source or self.out) / job.name
 
 
 @dataclass(frozen=True)
@@ -100,6 +123,7 @@ class BatchResult:
     Attributes:
         screened: number of slides screened now.
         reused: number of slides whose results were there.
+        rescored: number of slides whose reports were made of what was found before.
         failed: error by slide's name.
         pending: number of slides of this shard that were not reached.
         interrupted: whether somebody stopped it.
@@ -122,6 +146,7 @@ class BatchResult:
     strict: bool = False
     problem: str | None = None
     doubts: tuple[Doubt, ...] = ()
+    rescored: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -177,17 +202,26 @@ def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJ
 
 
 def is_done(jobs: Sequence[SlideJob], plan: BatchPlan) -> bool:
-    """Whether the results of all slides of a plan's shard are there, so that none is screened.
+    """Whether no slide of a plan's shard needs the network: all that has to be found was found.
 
-    A slide whose warnings `BatchPlan.strict` would turn into its failure is one to screen.
+    A slide whose warnings `BatchPlan.strict` would turn into its failure is one to screen, where
+    its report is not to be made anew anyway.
     """
     if plan.overwrite:
         return False
     recipe = hash_recipe(plan.settings, plan.model)
     return all(
-        not job.problem and _reuse(job, plan, recipe) is not None
+        not job.problem
+        and (_reuse(job, plan, recipe) is not None or why_not_rescored(job, plan) is None)
         for job in take_shard(jobs, plan.shard)
     )
+
+
+def why_not_rescored(job: SlideJob, plan: BatchPlan) -> str | None:
+    """Why no report is made of what was found before, empty where that is not wanted; else None."""
+    if plan.rescorer is None or (plan.overwrite and plan.screens):
+        return ""
+    return plan.rescorer.why_not(job, plan.place_of(job))
 
 
 def _reuse(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideReport | None:
@@ -199,11 +233,15 @@ def _reuse(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideReport | None:
 
 @dataclass
 class _Attempt:
-    """A slide that is being screened: since when, and what its files were then."""
+    """A slide that is being screened: since when, and what its files were then.
+
+    ``known`` is what the result was made of where only its report is made anew.
+    """
 
     job: SlideJob
     started: float
     files: tuple[FileStamp, ...] = ()
+    known: Fingerprint | None = None
 
 
 class _StopBatchError(Exception):
@@ -224,6 +262,8 @@ class _Batch:
         self._listener = listener
         self._problem: str | None = None
         self._doubts: tuple[Doubt, ...] = ()
+        self._rescoring = ThreadPoolExecutor(STAGGERED, thread_name_prefix="rescore")
+        self._found = hash_found(plan.settings, plan.model)
         self._record = RunRecord(
             command=tuple(plan.command),
             shard=plan.shard,
@@ -232,6 +272,8 @@ class _Batch:
             model=plan.model,
             settings=dict(plan.settings),
             recipe=hash_recipe(plan.settings, plan.model),
+            given=dict(plan.given[0]),
+            model_given=plan.given[1],
             warnings=tuple(plan.doubts),
             not_read={encodable(f.path): f"{f.kind}; {f.remedy}" for f in plan.not_read},
             slides=_fresh_records(self._jobs, plan.out),
@@ -246,6 +288,8 @@ class _Batch:
         try:
             with _termination_as_interrupt():
                 self._save()
+                if old := self._tell_old(self._find_old()):
+                    self._summarise(old)  # a run that is killed leaves a summary that says so
                 self._listener.batch_started(len(self._jobs))
                 self._screen_all()
             self._end("complete")
@@ -254,6 +298,8 @@ class _Batch:
         except KeyboardInterrupt:
             self._keep_finished()
             self._end("interrupted")
+        finally:
+            self._rescoring.shutdown(cancel_futures=True)
         return self._result()
 
     def _screen_all(self) -> None:
@@ -292,11 +338,37 @@ class _Batch:
             )
             self._listener.slide_ended(job, record, report)
             return
+        known = has_result(plan.place_of(job)) and not job.problem
+        problem = why_not_rescored(job, plan) if known else ""
+        if problem is None and plan.rescorer:
+            self._rescore(job, plan.place_of(job), plan.rescorer)
+        elif problem:
+            self._attempt_instead(job, problem)
+        else:
+            self._attempt(job)
+
+    def _rescore(self, job: SlideJob, place: Path, rescorer: Rescorer) -> None:
+        """Starts to make a report of what was found before."""
+        self._note(job, status="running", rescored=True)
+        self._save()
+        self._listener.slide_started(job)
+        _log.info("%s: rescored from what was found before", show(job.path))
+        attempt = _Attempt(job, time.monotonic(), known=load_fingerprint(place))
+        with suppress(OSError):  # then it is told what can't be read
+            attempt.files = () if job.gone else stamp_files(job)
+        self._running[self._rescoring.submit(rescorer.rescore, job, place)] = attempt
+
+    def _attempt_instead(self, job: SlideJob, problem: str) -> None:
+        """Screens a slide of whose earlier result no report can be made."""
+        if not self._plan.screens:
+            job = replace(job, problem=f"{problem}; screen it again")
+        elif not job.problem:
+            _log.info("%s: screened again: %s", show(job.path), problem)
         self._attempt(job)
 
     def _attempt(self, job: SlideJob) -> None:
-        attempts = self._record.slides[encodable(job.name)].attempts + 1
-        self._note(job, status="running", attempts=attempts)
+        attempts = self._record.slides[encodable(job.name)].attempts + self._plan.screens
+        self._note(job, status="running", attempts=attempts, rescored=False)
         self._save()
         self._listener.slide_started(job)
         _log.info("%s: started", show(job.path))
@@ -320,6 +392,9 @@ class _Batch:
         try:
             report = future.result()
             self._publish(report, attempt)
+        except DetectionsError as problem:
+            del self._running[future]
+            self._attempt_instead(attempt.job, problem.text)
         except Exception as problem:
             del self._running[future]
             self._close(attempt, None, _explain(attempt.job, problem))
@@ -333,7 +408,8 @@ class _Batch:
         """Records and tells how an attempt went."""
         job, status = attempt.job, "complete" if report else "failed"
         elapsed = time.monotonic() - attempt.started
-        seconds = round(report.timing.get("total", elapsed) if report else elapsed, 3)
+        timing = report.timing if report else {}
+        seconds = round(timing.get("rescore", timing.get("total", elapsed)), 3)
         record = self._note(
             job,
             status=status,
@@ -349,12 +425,16 @@ class _Batch:
         self._listener.slide_ended(job, record, report)
 
     def _publish(self, report: SlideReport, attempt: _Attempt) -> None:
-        job, files = attempt.job, attempt.files
-        sha256 = hash_content(job)
-        if stamp_files(job) != files:
+        job, files, known = attempt.job, attempt.files, attempt.known
+        sha256 = known.sha256 if known else hash_content(job)
+        if not job.gone and stamp_files(job) != files:
             raise SlideError(f"{show(job.path)}: was changed while it was screened; try again")
         fingerprint = Fingerprint(
-            recipe=self._record.recipe, files=files, sha256=sha256, mpp=job.mpp
+            recipe=self._record.recipe,
+            found=self._found,
+            files=known.files if known and job.gone else files,
+            sha256=sha256,
+            mpp=job.mpp,
         )
 
         def write(folder: Path) -> None:
@@ -380,29 +460,62 @@ class _Batch:
                 self._record.slides[name] = slide.model_copy(update={"status": "pending"})
         self._record = self._record.model_copy(update={"status": status, "ended": _now()})
         self._save()
+        old = self._tell_old(self._find_old())
+        self._doubts = (*old, *self._summarise(old))
+        for doubt in self._doubts:
+            _log.warning(str(doubt))
+        _log.info("%s", status)
+
+    def _summarise(self, old: Sequence[Doubt]) -> tuple[Doubt, ...]:
+        """Writes the summary, in which results of other settings are marked.
+
+        Args:
+            old: that there are some.
+
+        Returns:
+            What is to be told of the summary itself.
+        """
         try:
-            self._doubts = write_summary(
+            return write_summary(
                 self._all_jobs,
                 self._plan.out,
                 self._record.recipe,
                 format_in_force(self._plan.settings),
-                doubts=self._plan.doubts,
+                doubts=(*self._plan.doubts, *old),
                 not_read=self._plan.not_read,
                 reports=self._plan.reports,
             )
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
             self._problem = f"the summary can't be written: {error}"
             _log.warning(self._problem)
-        for doubt in self._doubts:
-            _log.warning(str(doubt))
-        _log.info("%s", status)
+            return ()
+
+    def _find_old(self) -> list[str]:
+        """Names of slides, of all shards, whose results here are of other settings."""
+        out, recipe = self._plan.out, self._record.recipe
+        return [
+            encodable(job.name)
+            for job in self._all_jobs
+            if has_result(out / job.name) and not is_current(job, out / job.name, recipe)
+        ]
+
+    def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
+        if not old:
+            return ()
+        named = ", ".join(old[:_NAMED]) + (f" and {len(old) - _NAMED} more" if old[_NAMED:] else "")
+        text = (
+            f"mixed: {len(old)} of {len(self._all_jobs)} slides have reports of other settings, or "
+            f"of files that have changed since: {named}; run the same command again"
+        )
+        return (Doubt(code="mixed-settings", text=text),)
 
     def _result(self) -> BatchResult:
         slides = self._record.slides
         complete = [slide for slide in slides.values() if slide.status == "complete"]
         reused = sum(slide.reused for slide in complete)
+        rescored = sum(slide.rescored for slide in complete)
         return BatchResult(
-            screened=len(complete) - reused,
+            screened=len(complete) - reused - rescored,
             reused=reused,
             failed={name: slide.error for name, slide in slides.items() if slide.error},
             pending=sum(slide.status == "pending" for slide in slides.values()),
@@ -413,6 +526,7 @@ class _Batch:
             strict=self._plan.strict,
             problem=self._problem,
             doubts=self._doubts,
+            rescored=rescored,
         )
 
 

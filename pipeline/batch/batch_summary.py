@@ -9,7 +9,7 @@ from pathlib import Path
 from configs import ConfigError, Doubt
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import is_current
-from pipeline.batch.output import load_report
+from pipeline.batch.output import has_result, load_report
 from pipeline.batch.run_record import SlideRecord, find_records, latest_slides, load_records
 from pipeline.geometry import Detections
 from pipeline.reports.cells_table import read_cells
@@ -24,6 +24,11 @@ from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
 
 WORKBOOK = "summary.xlsx"
+
+_OLD = (
+    "the report that is here is of other settings, or the slide has changed since; it counts no "
+    "more [mixed-settings]"
+)
 
 
 def write_summary(
@@ -110,7 +115,9 @@ def _row(job: SlideJob, out: Path, recipe: str, record: SlideRecord | None) -> S
         return SummaryRow(job.name, str(job.path), "failed", error=record.error or "")
     place = out / job.name
     report = load_report(place) if is_current(job, place, recipe) else None
-    return SummaryRow(job.name, str(job.path), "complete" if report else "pending", report)
+    if report:
+        return SummaryRow(job.name, str(job.path), "complete", report)
+    return SummaryRow(job.name, str(job.path), "pending", error=_OLD if has_result(place) else "")
 
 
 def _row_not_read(file: NotRead) -> SummaryRow:

@@ -30,6 +30,7 @@ class SlideJob:
         companions: other files that hold parts of it.
         problem: why it can't be screened, where that is known already.
         mpp: µm per level-0 pixel that a table gives for this slide.
+        gone: whether its files are no longer there, of a slide that was screened before.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class SlideJob:
     companions: tuple[Path, ...] = ()
     problem: str | None = None
     mpp: float | None = None
+    gone: bool = False
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,9 @@ class Recipe:
         """
         card = ModelSource.find(self.model).card
         settings = self.settings
-        facts = foresee(card, settings.runtime, settings.threshold, settings.second_look)
+        facts = foresee(
+            card, settings.runtime, settings.threshold, settings.second_look, settings.kept
+        )
         return in_force(settings, facts) if facts else None
 
     def on(self, device: str, threads: int | None) -> Recipe:
@@ -369,6 +371,7 @@ class Worker:
             settings.runtime,
             settings.threshold,
             settings.second_look,
+            settings.kept,
         )
 
     def describe(self) -> InForce:

@@ -1,6 +1,7 @@
 """What a result was made of: the slide's content, the settings and the model.
 
-A result is used again only where all of it is the same. It lies beside the report as
+A result is used again only where all of it is the same. Where only thresholds and the like differ,
+what was found is, and a new report is made of it. It lies beside the report as
 ``fingerprint.json``, so that it survives whatever ends a run.
 """
 
@@ -16,8 +17,10 @@ from pydantic import JsonValue, ValidationError
 
 from configs import StrictModel
 from pipeline.batch.discovery import SlideJob
+from pipeline.reports.detections import Finder
 from pipeline.reports.report import ModelFacts, encodable
 from pipeline.reports.writers import to_json, write_whole
+from pipeline.settings import MADE
 
 _FILE = "fingerprint.json"
 
@@ -38,12 +41,14 @@ class Fingerprint(StrictModel):
 
     Attributes:
         recipe: hash of the settings and the model; see `hash_recipe`.
+        found: hash of those that shape what is found; see `hash_found`. Empty in older results.
         files: every file of the slide.
         sha256: hash of the content of all files, in order.
         mpp: µm per level-0 pixel that a table gave for this slide.
     """
 
     recipe: str
+    found: str = ""
     files: tuple[FileStamp, ...]
     sha256: str
     mpp: float | None = None
@@ -55,11 +60,26 @@ def hash_recipe(settings: Mapping[str, JsonValue], model: ModelFacts) -> str:
     The model's name does not, nor does where and how fast the network runs: shards on different
     machines, and a run that goes on with other hardware, share their results.
     """
+    facts = model.model_dump(mode="json", exclude={"name"})
+    return _hash({"settings": _with_effect(settings), "model": facts})
+
+
+def hash_found(settings: Mapping[str, JsonValue], model: ModelFacts) -> str:
+    """SHA-256 of all that shapes what is found on a slide, before any threshold."""
+    shaping = {name: value for name, value in settings.items() if name not in MADE}
+    finder = Finder.of(model).model_dump(mode="json")
+    return _hash({"settings": _with_effect(shaping), "finder": finder})
+
+
+def _with_effect(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     settings = dict(settings)
     runtime = settings.get("runtime")
     if isinstance(runtime, dict):
         settings["runtime"] = {k: v for k, v in runtime.items() if k not in _WITHOUT_EFFECT}
-    recipe = {"settings": settings, "model": model.model_dump(mode="json", exclude={"name"})}
+    return settings
+
+
+def _hash(recipe: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
@@ -91,15 +111,22 @@ def save_fingerprint(fingerprint: Fingerprint, folder: Path) -> None:
 
 
 def is_current(job: SlideJob, folder: Path, recipe: str) -> bool:
-    """Whether the result in ``folder`` is of this very slide, by this very recipe.
+    """Whether the result in ``folder`` is of this very slide, by this very recipe."""
+    known = load_fingerprint(folder)
+    return known is not None and known.recipe == recipe and is_of_slide(job, folder, known)
 
-    What a table says of its scale counts among the settings. Where size and time of every file are
-    as they were, so is the content; where only a time differs, as after copying, the content is
-    read and compared.
+
+def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
+    """Whether the result in ``folder``, of that fingerprint, is of this very slide.
+
+    What a table says of its scale counts, too. Where size and time of every file are as they were,
+    so is the content; where only a time differs, as after copying, the content is read and
+    compared. Of a slide that is gone nothing speaks against it.
     """
-    known = _load(folder)
-    if known is None or known.recipe != recipe or known.mpp != job.mpp:
+    if known.mpp != job.mpp:
         return False
+    if job.gone:
+        return True
     try:
         files = stamp_files(job)
         if files == known.files:
@@ -115,6 +142,14 @@ def is_current(job: SlideJob, folder: Path, recipe: str) -> bool:
     return True
 
 
+def load_fingerprint(folder: Path) -> Fingerprint | None:
+    """What the result in ``folder`` was made of; None where that is not known."""
+    try:
+        return Fingerprint.model_validate_json((folder / _FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 def _stamp(path: Path, folder: Path) -> FileStamp:
     status = path.stat()
     name = encodable(path.relative_to(folder))
@@ -123,10 +158,3 @@ def _stamp(path: Path, folder: Path) -> FileStamp:
 
 def _without_times(files: Sequence[FileStamp]) -> list[tuple[str, int]]:
     return [(file.name, file.size) for file in files]
-
-
-def _load(folder: Path) -> Fingerprint | None:
-    try:
-        return Fingerprint.model_validate_json((folder / _FILE).read_bytes())
-    except (OSError, ValidationError):
-        return None

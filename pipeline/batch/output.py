@@ -90,6 +90,11 @@ def load_report(folder: Path) -> SlideReport | None:
         return None
 
 
+def has_result(folder: Path) -> bool:
+    """Whether a result lies there, of whatever settings."""
+    return os.path.lexists(folder / _REPORT)
+
+
 def _move(partial: Path, place: Path, out: Path) -> None:
     """Puts a folder in a place; what stood there, if anything, is then in ``partial`` or gone.
 

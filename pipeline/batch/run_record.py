@@ -49,6 +49,7 @@ class SlideRecord(StrictModel):
         status: "running" stays only where a run was killed.
         attempts: how often its screening was begun, in earlier runs too.
         reused: whether a result that was there already was taken.
+        rescored: whether its report was made of what an earlier run had found.
         seconds: how long the last attempt took.
         error: why it failed.
         warnings: codes of what is to be told of it.
@@ -59,6 +60,7 @@ class SlideRecord(StrictModel):
     status: Literal["pending", "running", "complete", "failed"] = "pending"
     attempts: int = 0
     reused: bool = False
+    rescored: bool = False
     seconds: float | None = None
     error: str | None = None
     warnings: tuple[str, ...] = ()
@@ -72,6 +74,8 @@ class RunRecord(StrictModel):
     gave up early.
 
     Attributes:
+        given: the settings as they were given, which cytolibra rescore goes by.
+        model_given: name or path of the model, likewise; None in older records.
         warnings: what is to be told of the batch as a whole.
         not_read: by path, what looks like a slide and isn't read: its kind, and what to do.
     """
@@ -86,6 +90,8 @@ class RunRecord(StrictModel):
     model: ModelFacts
     settings: dict[str, JsonValue]
     recipe: str
+    given: dict[str, JsonValue] = Field(default_factory=dict)
+    model_given: str | None = None
     warnings: tuple[Doubt, ...] = ()
     not_read: dict[str, str] = Field(default_factory=dict)
     slides: dict[str, SlideRecord]

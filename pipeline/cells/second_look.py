@@ -70,6 +70,7 @@ class LookThresholds:
         balance: the look's own thresholds, by which scores after it weigh alike.
         abnormal: which classes are abnormal.
         floor: score of the detector, of any class, from which on a place is a candidate.
+        kept: score from which on no finding is thinned out; None for ``alone``.
     """
 
     alone: NDArray[np.float32]
@@ -78,25 +79,36 @@ class LookThresholds:
     balance: NDArray[np.float32]
     abnormal: NDArray[np.bool_]
     floor: float
+    kept: float | None = None
 
     @classmethod
     def of(
-        cls, card: ModelCard, facts: SecondLookFacts, threshold: float | None = None
+        cls,
+        card: ModelCard,
+        facts: SecondLookFacts,
+        threshold: float | None = None,
+        kept: float | None = None,
     ) -> LookThresholds:
-        """Those of a model, or with one score for all classes on both sides."""
+        """Those of a model, or with one score for all classes on both sides.
+
+        ``kept`` is the score from which on all is kept, whatever is asked for; see
+        `pipeline.cells.found`.
+        """
         names = card.detector.classes
         own = np.array([card.thresholds[name] for name in names], np.float32)
         balance = np.array([facts.thresholds[name] for name in names], np.float32)
         asked = None if threshold is None else np.full_like(own, threshold)
         alone, after = (own, balance) if asked is None else (asked, asked)
         # No look lifts a score above the best of its place: below all thresholds nothing counts.
-        floor = min(facts.floor, float(alone.min()), float(after.min()))
-        return cls(alone, own, after, balance, np.array(card.detector.is_abnormal), floor)
+        floor = min(facts.floor, float(alone.min()), float(after.min()), kept or 1)
+        abnormal = np.array(card.detector.is_abnormal)
+        return cls(alone, own, after, balance, abnormal, floor, kept)
 
     @property
     def certain(self) -> NDArray[np.float32]:
         """(C,) scores down to which findings count even where nobody looks again."""
-        return detection_floors(self.alone, self.own, self.abnormal)
+        down_to = self.alone if self.kept is None else np.full_like(self.own, self.kept)
+        return detection_floors(down_to, self.own, self.abnormal)
 
     @property
     def floors(self) -> NDArray[np.float32]:

@@ -1,13 +1,14 @@
-"""From tiles back to the slide: each cell once, in level-0 pixels, wherever the seams fell."""
+"""From tiles back to the slide: each finding once, in level-0 pixels, wherever the seams fell.
+
+Which of several names in one place is a cell's is settled after that; see `cells.found`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from configs import StrictModel
-from pipeline.cells.naming import name_cells
 from pipeline.cells.nms import greedy_nms
 from pipeline.geometry import Detections, Rect
 from pipeline.tiles.tiler import TileGrid
@@ -39,26 +40,11 @@ class Stitcher:
     Args:
         grid: where the tiles lie.
         settings: how doubles are told from neighbours.
-        thresholds: (C,) score from which on a class is reported; with ``abnormal`` they settle
-            which of two names for one cell stays, see `cells.naming`. None compares the scores.
-        abnormal: (C,) which classes are abnormal.
-        balance: (C,) the model's own thresholds, by which normal and abnormal are told apart; None
-            for ``thresholds``.
     """
 
-    def __init__(
-        self,
-        grid: TileGrid,
-        settings: StitcherSettings,
-        thresholds: NDArray[np.float32] | None = None,
-        abnormal: NDArray[np.bool_] | None = None,
-        balance: NDArray[np.float32] | None = None,
-    ) -> None:
+    def __init__(self, grid: TileGrid, settings: StitcherSettings) -> None:
         self._grid = grid
         self._settings = settings
-        self._thresholds = thresholds
-        self._abnormal = abnormal
-        self._balance = balance
         self._owned: dict[int, Detections] = {}
 
     def add(self, index: int, detections: Detections) -> None:
@@ -81,14 +67,6 @@ class Stitcher:
         left, top = cells.boxes[:, :2].T
         cells = cells[np.lexsort((left, top))]
         return cells[greedy_nms(cells, self._settings.nms_iou)]
-
-    def finish(self) -> Detections:
-        """What was added, one name a cell: level-0 boxes, clipped to the bounds."""
-        cells = self.merge()
-        iou = self._settings.cross_class_iou
-        if self._thresholds is None or self._abnormal is None:
-            return cells[greedy_nms(cells, iou, per_class=False)]
-        return name_cells(cells, self._thresholds, self._abnormal, iou, self._balance)
 
 
 def _within(cells: Detections, bounds: Rect) -> Detections:

@@ -14,6 +14,7 @@ from pydantic import Field
 from configs import StrictModel
 from models import ModelSource
 from models.card import ModelCard, SecondLookFacts
+from pipeline.cells.found import KeptSettings, Limits
 from pipeline.cells.naming import detection_floors
 from pipeline.cells.second_look import LookThresholds, SecondLookSettings
 from pipeline.geometry import Detections
@@ -64,9 +65,11 @@ class TileDetector:
         threshold: one score for all classes; None for the card's own.
         second_look: whether and at how much the model's grader looks again, where it has one; None
             for the detector alone.
+        kept: how much is kept of what it finds; None for what is reported.
 
     Attributes:
         card: of the model.
+        kept: score down to which all is kept; None for what is reported.
         thresholds: (C,) score from which on the detector alone reports a cell, for each class.
         second_look: the grader, made ready; None where nobody looks again.
         device: what "auto" came to.
@@ -85,6 +88,7 @@ class TileDetector:
 
     second_look: SecondLook | None = None
     scale: ScaleReader | None = None
+    kept: float | None = None
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class TileDetector:
         settings: RuntimeSettings | None = None,
         threshold: float | None = None,
         second_look: SecondLookSettings | None = None,
+        kept: KeptSettings | None = None,
     ) -> None:
         if not isinstance(model, ModelSource):
             model = ModelSource.of(model)
@@ -100,10 +105,13 @@ class TileDetector:
         own = own_thresholds(self.card)
         self.thresholds = thresholds_in_force(self.card, threshold)
         abnormal = np.array(self.card.detector.is_abnormal)
-        floors = detection_floors(self.thresholds, own, abnormal)
         looks = second_look and second_look.enabled and self.card.second_look
+        if kept:
+            self.kept = _lowest(self.card, looks or None, kept, threshold)
+        down_to = self.thresholds if self.kept is None else np.full_like(own, self.kept)
+        floors = detection_floors(down_to, own, abnormal)
         if looks:
-            limits = LookThresholds.of(self.card, looks, threshold)
+            limits = LookThresholds.of(self.card, looks, threshold, self.kept)
             floors = limits.floors
         self.device = find_device(settings.device)
         on_gpu = self.device != "cpu"
@@ -142,8 +150,8 @@ class TileDetector:
             tiles: (H, W, 3) RGB at the model's mpp; one batch.
 
         Returns:
-            For each tile, boxes in its pixels, by falling score; nothing abnormal below its
-            threshold, nor anything normal that `pipeline.cells.naming` has no use for.
+            For each tile, boxes in its pixels, by falling score; nothing abnormal below what is
+            reported or kept, nor anything normal that `pipeline.cells.naming` has no use for.
 
         Raises:
             MemoryError: the batch is too large for the device.
@@ -165,6 +173,7 @@ class DetectorFacts:
     second_look: LookInForce | None
     device: str
     runtime: RuntimeFacts
+    kept: float | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +190,7 @@ def foresee(
     settings: RuntimeSettings,
     threshold: float | None = None,
     second_look: SecondLookSettings | None = None,
+    kept: KeptSettings | None = None,
 ) -> DetectorFacts | None:
     """What will be in force with a model, found out without loading it; None where it has to be.
 
@@ -189,6 +199,7 @@ def foresee(
         settings: where and how it would run.
         threshold: one score for all classes; None for the card's own.
         second_look: whether the model's grader looks again; None for the detector alone.
+        kept: how much is kept of what it finds; None for what is reported.
 
     Raises:
         ConfigError: the device does not exist here, or precision or runtime do not fit it.
@@ -197,11 +208,56 @@ def foresee(
     runtime = foresee_runtime(card, settings.name, device, settings.precision)
     if runtime is None:
         return None
+    looks = second_look.enabled if second_look else False
+    grader = card.second_look if looks else None
+    in_force = foresee_grader(grader, runtime.precision) if grader else None
+    return describe_detector(card, runtime, device, in_force, threshold, kept)
+
+
+def describe_detector(
+    card: ModelCard,
+    runtime: RuntimeFacts,
+    device: str,
+    grader: GraderInForce | None = None,
+    threshold: float | None = None,
+    kept: KeptSettings | None = None,
+) -> DetectorFacts:
+    """What a detector tells of itself whose runtime, and grader where one looks again, are known.
+
+    Args:
+        card: of the model; it has a second look where ``grader`` is given.
+        runtime: what runs the network.
+        device: where.
+        grader: what runs the grader; None where nobody looks again.
+        threshold: one score for all classes; None for the card's own.
+        kept: how much is kept of what it finds; None for what is reported.
+    """
+    facts = card.second_look if grader else None
+    lowest = _lowest(card, facts, kept, threshold) if kept else None
     look = None
-    if second_look and second_look.enabled and (facts := card.second_look):
-        grader = foresee_grader(facts, runtime.precision)
-        look = LookInForce(facts, grader, LookThresholds.of(card, facts, threshold))
-    return DetectorFacts(card, thresholds_in_force(card, threshold), look, device, runtime)
+    if grader and facts:
+        look = LookInForce(facts, grader, LookThresholds.of(card, facts, threshold, lowest))
+    return DetectorFacts(card, thresholds_in_force(card, threshold), look, device, runtime, lowest)
+
+
+def _lowest(
+    card: ModelCard, look: SecondLookFacts | None, kept: KeptSettings, threshold: float | None
+) -> float:
+    """Score down to which all is kept: no higher than any at which the model itself reports."""
+    own: list[float] = [*card.thresholds.values(), *(look.thresholds.values() if look else ())]
+    return min(kept.floor, *own, 1.0 if threshold is None else threshold)
+
+
+def limits_of(detector: TileDetector | DetectorFacts) -> Limits:
+    """Where cells begin to count."""
+    look = detector.second_look
+    return Limits(
+        detector.thresholds,
+        own_thresholds(detector.card),
+        np.array(detector.card.detector.is_abnormal),
+        look.thresholds if look else None,
+        look.facts.rule if look else None,
+    )
 
 
 def thresholds_in_force(card: ModelCard, threshold: float | None) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from configs import Doubt
 from models.card import ModelFileError, SecondLookFacts
 from pipeline.cells.crops import read_crop, reading_order
-from pipeline.cells.nms import greedy_nms
 from pipeline.cells.second_look import (
     LookThresholds,
     SecondLookSettings,
@@ -21,8 +20,6 @@ from pipeline.cells.second_look import (
     count_in_tiles,
     find_candidates,
     keep_of_tile,
-    name_by,
-    regrade,
     thin_out,
 )
 from pipeline.cells.stitcher import StitcherSettings
@@ -48,18 +45,13 @@ class Looked:
     """What came of a second look.
 
     Attributes:
-        cells: that are reported, in level-0 pixels.
-        candidates: places of the slide that a look could have been at.
-        looked_at: of these, those that it was at.
-        unread: those that were chosen, and could not be read.
-        abnormal_left: cells that are reported as abnormal by the detector alone.
+        places: that a look could have been at, in level-0 pixels, with the detector's scores of all
+            classes, and grades where it was.
+        unread: of those that were chosen, how many could not be read.
     """
 
-    cells: Detections
-    candidates: int
-    looked_at: int
+    places: Detections
     unread: int
-    abnormal_left: int
 
 
 class LookPlan(NamedTuple):
@@ -158,7 +150,7 @@ class SecondLook:
         threads: tuple[int, int],
         step: Step,
     ) -> Looked:
-        """Looks at the most suspicious candidates of a slide, and names all cells.
+        """Looks at the most suspicious candidates of a slide.
 
         Args:
             slide: the slide.
@@ -178,20 +170,10 @@ class SecondLook:
         candidates = find_candidates(found, limits.floor, abnormal, iou, limits.own)
         rows = choose(candidates, abnormal, count)
         probabilities = self._grade_all(slide, candidates.centers[rows], threads, step)
-        read = ~np.isnan(probabilities[:, 0])
-        seen = np.zeros(len(candidates), bool)
-        seen[rows[read]] = True
-        graded = regrade(candidates, rows[read], probabilities[read], abnormal, self.facts.rule)
-        looked = name_by(graded[seen], limits.after, abnormal, limits.balance)
-        alone = name_by(graded[~seen], limits.alone, abnormal, limits.own)
-        cells = Detections.concatenate([looked, alone])
-        return Looked(
-            cells[greedy_nms(cells, stitcher.nms_iou)],  # two places may have come to one name
-            len(candidates),
-            int(seen.sum()),
-            int(len(rows) - seen.sum()),
-            int(abnormal[alone.labels].sum()),
-        )
+        grades = np.full((len(candidates), len(abnormal) + 1), np.nan, np.float32)
+        grades[rows] = probabilities
+        unread = int(np.isnan(probabilities[:, 0]).sum())
+        return Looked(replace(candidates, grades=grades), unread)
 
     def _grade_all(
         self,

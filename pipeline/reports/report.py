@@ -43,6 +43,7 @@ from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
 from pipeline.slides.readers.base import Fact
 
 if TYPE_CHECKING:
+    from pipeline.reports.detections import Kept
     from pipeline.slides.slide import Slide
 
 Notice = Literal[
@@ -126,6 +127,17 @@ class LookFacts(_Part):
     )
 
 
+class DetectionFacts(_Part):
+    """How much ``detections.npz`` holds of what the network found, for other thresholds."""
+
+    kept: int = Field(ge=0, description="findings, or places where a second look could have been")
+    dropped: int = Field(ge=0, description="those that were too many, the least sure")
+    complete_from: dict[str, float] = Field(
+        description="score, by class, from which on nothing is missing: a lower threshold needs "
+        "the network"
+    )
+
+
 class ModelFacts(_Part):
     """The detector that found the cells."""
 
@@ -202,8 +214,14 @@ class SlideReport(_Part):
     preview: Preview | None = Field(
         None, description="pictures of it beside this file; null where none were taken"
     )
+    detections: DetectionFacts | None = Field(
+        None, description="what is kept for cytolibra rescore; null in older reports"
+    )
     warnings: tuple[Doubt, ...] = Field(description="what a person should know, by stable codes")
-    timing: dict[str, float] = Field(description="seconds by stage")
+    timing: dict[str, float] = Field(
+        description="seconds by stage; where it was rescored, of what was done again the last "
+        "time's, all of that as rescore, and total is the screening's"
+    )
     software: dict[str, str] = Field(description="versions")
     notice: Notice = NOTICE
 
@@ -228,6 +246,7 @@ class SlideReport(_Part):
 
     _cells: Detections = PrivateAttr(default_factory=Detections.empty)
     _pictures: Pictures = PrivateAttr(default_factory=Pictures)
+    _kept: Kept | None = PrivateAttr(default=None)
 
     @property
     def cells(self) -> Detections:
@@ -238,6 +257,11 @@ class SlideReport(_Part):
     def pictures(self) -> Pictures:
         """Pictures for the page; none in a report read back from JSON."""
         return self._pictures
+
+    @property
+    def kept(self) -> Kept | None:
+        """What the network found, before any threshold; None in a report read back from JSON."""
+        return self._kept
 
 
 def count_levels(counts: Mapping[str, int], classes: Sequence[CellClass]) -> dict[str, int]:
@@ -421,6 +445,7 @@ def build_report(
     pictures: Pictures | None = None,
     second_look: LookFacts | None = None,
     domain: DomainFinding | None = None,
+    kept: Kept | None = None,
 ) -> SlideReport:
     """Puts the report together.
 
@@ -436,6 +461,7 @@ def build_report(
         pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
         second_look: how much was looked at again.
         domain: whether the cells look like those that the model knows, where that was checked.
+        kept: what was found before any threshold.
     """
     taken = pictures or Pictures()
     report = SlideReport(
@@ -454,13 +480,25 @@ def build_report(
         domain=domain,
         adequacy=judgement.adequacy,
         preview=describe_preview(taken, cells, model.classes),
+        detections=_describe_kept(kept, model) if kept else None,
         warnings=tuple(warnings),
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
         software=software_versions(),
     )
     report._cells = cells
     report._pictures = taken
+    report._kept = kept
     return report
+
+
+def _describe_kept(kept: Kept, model: ModelFacts) -> DetectionFacts:
+    names = [one.name for one in model.classes]
+    least = [round(float(score), 4) for score in kept.found.complete]
+    return DetectionFacts(
+        kept=len(kept.found.cells),
+        dropped=kept.found.dropped,
+        complete_from=dict(zip(names, least, strict=True)),
+    )
 
 
 def why_not_set_aside(report: SlideReport) -> str | None:

@@ -1,5 +1,7 @@
 """The files of one slide: ``report.json``, ``.html``, ``cells.csv``, ``.geojson``, its previews.
 
+``detections.npz`` beside them has what the network found, of which other reports can be made.
+
 Text is UTF-8, lines end as on Unix; numbers have a fixed count of decimals; the same report gives
 the same bytes. Cells are streamed row by row, so that millions of them need no second copy.
 """
@@ -18,6 +20,7 @@ from typing import Any, TextIO
 
 from pipeline.cells.classes import class_colors, grade_of
 from pipeline.reports.cells_table import grade_columns, numbered, write_cells
+from pipeline.reports.detections import save_kept
 from pipeline.reports.pages import render_report
 from pipeline.reports.previews import preview_files
 from pipeline.reports.report import SlideReport
@@ -63,6 +66,8 @@ def write_reports(report: SlideReport, folder: Path) -> None:
         stream.write(render_report(report))
     for name, jpeg in preview_files(report.pictures):
         (folder / name).write_bytes(jpeg)
+    if report.kept:
+        save_kept(report.kept, folder)
 
 
 def to_json(value: Any) -> str:

@@ -23,10 +23,10 @@ from pipeline.batch.discovery import SlideJob
 from pipeline.batch.run_record import SlideRecord
 from scripts.cli import SUMMARIES, build_app, main
 from scripts.progress import BarProgress, show_progress
-from scripts.screen import _tell
+from scripts.screen import tell_result
 
 SLIDE_FILES = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"}
-SLIDE_FILES |= {"thumbnail.jpg"}  # no cells, so no close-ups
+SLIDE_FILES |= {"detections.npz", "thumbnail.jpg"}  # no cells, so no close-ups
 
 Call = Callable[..., Result]
 
@@ -170,7 +170,7 @@ def test_a_workbook_is_asked_for_without_screening_anything_again(
 def test_the_last_line_tells_how_many_slides_are_out_of_domain(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _tell(BatchResult(3, 0, {}, 0, interrupted=False, warned=2, outside=1), Path("out"))
+    tell_result(BatchResult(3, 0, {}, 0, interrupted=False, warned=2, outside=1), Path("out"))
     line = capsys.readouterr().out
     assert line == "3 screened, 2 with warnings, 1 out of the model's domain; see " + str(
         Path("out/summary.html\n")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from configs import ConfigError
 from models import ModelFileError
-from pipeline import screen
+from pipeline import conclusion, screen
 from pipeline.batch import batch, engines
 from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
 from pipeline.batch.discovery import discover
@@ -41,9 +41,9 @@ STATIONS = {
     "read": (screen, "read_tile"),
     "detect": (BlobDetector, "detect"),
     "stitch": (Stitcher, "add"),
-    "merge": (Stitcher, "finish"),
-    "pictures": (screen, "take_pictures"),
-    "report": (screen, "build_report"),
+    "merge": (Stitcher, "merge"),
+    "pictures": (conclusion, "take_pictures"),
+    "report": (conclusion, "build_report"),
     "hash": (batch, "hash_content"),
     "write": (batch, "write_reports"),
     "publish": (batch, "publish"),

@@ -45,7 +45,7 @@ def stitched(grid, found, settings=SETTINGS):
     stitcher = Stitcher(grid, settings)
     for index, level0 in found:
         stitcher.add(index, in_tile(grid, index, level0))
-    return stitcher.finish()
+    return stitcher.merge()
 
 
 def as_bytes(detections):
@@ -66,7 +66,7 @@ def random_found(rng, grid, per_tile=12):
 
 
 def stitched_slowly(grid, found, settings):
-    """The same, told step by step: own, clip, sort, then the textbook's NMS twice."""
+    """The same, told step by step: own, clip, sort, then the textbook's NMS."""
     bounds, slack = grid.bounds, settings.slack * grid.downsample
     rows = []
     for index, level0 in sorted(found, key=lambda pair: pair[0]):
@@ -94,8 +94,7 @@ def stitched_slowly(grid, found, settings):
                 rows.append((box, score, label))
     rows.sort(key=lambda row: (row[0][1], row[0][0]))
     merged = cells([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
-    merged = merged[greedy_nms_slowly(merged, settings.nms_iou)]
-    return merged[greedy_nms_slowly(merged, settings.cross_class_iou, per_class=False)]
+    return merged[greedy_nms_slowly(merged, settings.nms_iou)]
 
 
 @settings(max_examples=30)
@@ -106,7 +105,7 @@ def test_agrees_with_the_slow_stitcher(seed, downsample, iou):
     rng = np.random.default_rng(seed)
     area = grid(Rect(30, 50, 310, 170), downsample, offset=(int(seed % 80), 0))
     found = random_found(rng, area)
-    chosen = StitcherSettings(nms_iou=iou, cross_class_iou=0.6, slack=4)
+    chosen = StitcherSettings(nms_iou=iou, slack=4)
     assert as_bytes(stitched(area, found, chosen)) == as_bytes(stitched_slowly(area, found, chosen))
 
 
@@ -139,7 +138,7 @@ def test_cells_do_not_depend_on_where_the_seams_fall(seed, size, offset, downsam
         region = area.regions(index)
         whole = (truth.boxes[:, :2] >= region[:2]) & (truth.boxes[:, 2:] <= region[2:])
         stitcher.add(index, in_tile(area, index, truth[whole.all(axis=1)]))
-    found = stitcher.finish()
+    found = stitcher.merge()
     assert found.boxes == pytest.approx(truth.boxes, abs=1e-6)
     assert (found.labels == truth.labels).all()
 
@@ -160,7 +159,7 @@ def test_boxes_are_placed_in_level_0_pixels():
     area = grid(Rect(100, 200, 1000, 700), downsample=2.0)
     stitcher = Stitcher(area, SETTINGS)
     stitcher.add(area.columns + 1, cells([[30, 40, 50, 70]]))
-    assert stitcher.finish().boxes.tolist() == [[320, 440, 360, 500]]
+    assert stitcher.merge().boxes.tolist() == [[320, 440, 360, 500]]
 
 
 def test_a_tile_drops_what_its_neighbour_owns():
@@ -184,11 +183,9 @@ def test_a_double_across_a_seam_keeps_the_better_box():
     assert result.scores.tolist() == [np.float32(0.6)]
 
 
-def test_two_names_on_one_cell_leave_the_likelier():
+def test_two_names_on_one_cell_are_left_to_naming():
     one_cell = cells([box_around(50, 50), box_around(51, 50)], [0.4, 0.6], [1, 2])
-    assert stitched(grid(), [(0, one_cell)]).labels.tolist() == [2]
-    both = StitcherSettings(cross_class_iou=1)
-    assert stitched(grid(), [(0, one_cell)], both).labels.tolist() == [1, 2]
+    assert stitched(grid(), [(0, one_cell)]).labels.tolist() == [1, 2]
 
 
 def test_cells_are_clipped_to_the_bounds_and_those_outside_dropped():
@@ -204,22 +201,9 @@ def test_a_tile_that_comes_again_replaces_itself():
     stitcher = Stitcher(grid(), SETTINGS)
     stitcher.add(0, cells([box_around(20, 20)]))
     stitcher.add(0, cells([box_around(60, 60)]))
-    assert stitcher.finish().boxes.tolist() == [box_around(60, 60)]
+    assert stitcher.merge().boxes.tolist() == [box_around(60, 60)]
 
 
 def test_nothing_found_is_an_empty_result():
-    assert len(Stitcher(grid(), SETTINGS).finish()) == 0
+    assert len(Stitcher(grid(), SETTINGS).merge()) == 0
     assert len(stitched(grid(), [(0, Detections.empty())])) == 0
-
-
-def test_of_two_names_the_one_further_above_its_own_threshold_stays():
-    grid = TileGrid(Rect(0, 0, 100, 100), 1.0, TilerSettings(size=100, overlap=0))
-    box = np.array([[10.0, 10, 50, 50]] * 2)
-    names = Detections(box, np.array([0.7, 0.5], np.float32), np.array([0, 1]))
-    for thresholds, kept in ((None, 0), (np.array([0.65, 0.3], np.float32), 1)):
-        abnormal = np.array([False, True])
-        stitcher = Stitcher(grid, StitcherSettings(), thresholds, abnormal)
-        stitcher.add(0, names)
-        cells = stitcher.finish()
-        assert cells.labels.tolist() == [kept]
-        assert cells.scores.tolist() == [names.scores[kept]]

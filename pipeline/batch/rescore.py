@@ -1,0 +1,239 @@
+"""New reports of what was found before, by other thresholds and rules, without the network."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs import ConfigError
+from models.card import ModelCard
+from pipeline.batch.discovery import SlideJob
+from pipeline.batch.fingerprint import Fingerprint, is_of_slide, load_fingerprint
+from pipeline.batch.output import has_result, load_report
+from pipeline.cells.found import KeptSettings
+from pipeline.conclusion import Clock, conclude
+from pipeline.in_force import InForce, in_force, order_settings
+from pipeline.network.detector import DetectorFacts, describe_detector, limits_of
+from pipeline.network.grading import GraderInForce
+from pipeline.network.runtimes import RuntimeFacts
+from pipeline.reports.detections import DetectionsError, Finder, KeptFacts, load_facts, load_kept
+from pipeline.reports.report import SlideReport, encodable
+from pipeline.reports.writers import PARTIAL
+from pipeline.settings import MADE, ScreenSettings
+from pipeline.slides.mpp import GivenMpp
+from pipeline.slides.readers.base import show
+from pipeline.slides.slide import open_slide
+
+
+@dataclass(frozen=True)
+class Rescorer:
+    """Makes reports of what was kept.
+
+    Attributes:
+        card: of the model that found it.
+        settings: of all stations; those that shape what is found are each slide's own.
+        found: hash of what shapes what is found, see `fingerprint.hash_found`: of other results
+            none is made.
+    """
+
+    card: ModelCard
+    settings: ScreenSettings
+    found: str
+
+    def why_not(self, job: SlideJob, folder: Path) -> str | None:
+        """Why no report can be made of the result in a folder; None where one can.
+
+        What is found out only when all of it is read is told by `rescore`.
+        """
+        known = load_fingerprint(folder)
+        if known is None or load_report(folder) is None:
+            return f"{show(folder)}: there is no whole result of an earlier run"
+        if not known.found:
+            return f"{show(folder)}: is of a version that kept nothing of what the network found"
+        if known.found != self.found:
+            return (
+                f"{show(folder)}: was found by another model, or with other settings that shape "
+                "what is found"
+            )
+        if not is_of_slide(job, folder, known):
+            return f"{show(job.path)}: is another file than when it was screened, or moved"
+        try:
+            return self._too_low(folder, load_facts(folder))
+        except DetectionsError as error:
+            return error.text
+
+    def rescore(self, job: SlideJob, folder: Path) -> SlideReport:
+        """The report of a slide, of what lies in a folder.
+
+        Raises:
+            DetectionsError: what was kept is damaged.
+            SlideError: the slide can't be read, or there are warnings and ``settings.strict``.
+            ConfigError: a setting is not allowed.
+        """
+        clock = Clock()
+        kept, earlier = load_kept(folder), load_report(folder)
+        detector = self._detector(kept.finder, kept.settings)
+        if job.gone:
+            return conclude(kept, None, detector, self.settings, clock, earlier)
+        facts = kept.slide.model_copy(update={"path": encodable(job.path)})
+        with open_slide(job.path, GivenMpp(override=facts.mpp)) as slide:
+            here = replace(kept, slide=facts)
+            return conclude(here, slide, detector, self.settings, clock, earlier)
+
+    def other_model(self, facts: KeptFacts) -> str | None:
+        """Why the model is not the one that found what was kept; None where it is."""
+        card, finder = self.card, facts.finder
+        weights = {card.sha256, *(graph.sha256 for graph in card.graphs.values())}
+        if finder.sha256 not in weights or finder.classes != card.detector.classes:
+            return "is not the model that found these cells"
+        look = card.second_look
+        graders = {look.sha256, *(one.sha256 for one in look.graphs.values())} if look else set()
+        if finder.grader and finder.grader not in graders:
+            return "does not have the grader that looked at these cells"
+        return None
+
+    def in_force(self, facts: KeptFacts) -> InForce:
+        """What is in force for a slide of which this was kept.
+
+        Raises:
+            ConfigError: slide rule or negatives are for another model or other thresholds, or a
+                class that is to be counted is none of its.
+        """
+        force = in_force(self.settings, self._detector(facts.finder, facts.settings))
+        made = {name: value for name, value in force.settings.items() if name in MADE}
+        return replace(force, settings=order_settings({**facts.settings, **made}))
+
+    def _too_low(self, folder: Path, facts: KeptFacts) -> str | None:
+        limits = limits_of(self._detector(facts.finder, facts.settings))
+        missing = limits.floors(facts.looked) < np.array(facts.complete, np.float32)
+        if not missing.any():
+            return None
+        names = [facts.finder.classes[i] for i in np.flatnonzero(missing)]
+        of = ", ".join(f"{facts.complete[facts.finder.classes.index(n)]:.4g} of {n}" for n in names)
+        return f"{show(folder)}: cells of so low a score were not kept; all are from {of} on"
+
+    def _detector(self, finder: Finder, settings: Any) -> DetectorFacts:
+        """What found the cells, with the thresholds that are asked for."""
+        runtime = settings["runtime"]
+        grader = None
+        if finder.grader and finder.grader_precision:
+            grader = GraderInForce(finder.grader_precision, finder.grader, None)  # type: ignore[arg-type]
+        return describe_detector(
+            self.card,
+            RuntimeFacts(runtime["name"], runtime["precision"], finder.sha256 or ""),
+            runtime["device"],
+            grader,
+            self.settings.threshold,
+            KeptSettings.model_validate(settings["kept"]),
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result of an earlier run, as it lies in its folder.
+
+    Attributes:
+        job: its slide, wherever that is now.
+        report: without its cells; None where it can't be read, which is the job's problem.
+        fingerprint: what it was made of; None where that is not known.
+    """
+
+    job: SlideJob
+    report: SlideReport | None
+    fingerprint: Fingerprint | None
+
+
+def find_results(reports: Path) -> list[Result]:
+    """All results below a folder, by name.
+
+    Raises:
+        ConfigError: there is no such folder, or nothing in it.
+    """
+    if not reports.is_dir():
+        raise ConfigError(f"{show(reports)}: no such folder of reports")
+    if has_result(reports):
+        raise ConfigError(f"{show(reports)}: is the report of one slide; name the folder above it")
+    found = list(_results(reports))
+    if not found:
+        raise ConfigError(f"{show(reports)}: has no reports of cytolibra screen")
+    return sorted(found, key=lambda result: result.job.name)
+
+
+def _results(reports: Path) -> Iterator[Result]:
+    for place, folders, files in os.walk(reports):
+        folders[:] = [name for name in folders if not name.startswith(PARTIAL)]
+        if "report.json" not in files:
+            continue
+        folders.clear()  # no result lies in another one
+        folder = Path(place)
+        report, known = load_report(folder), load_fingerprint(folder)
+        yield Result(_job(report, folder, folder.relative_to(reports), known), report, known)
+
+
+def _job(
+    report: SlideReport | None, folder: Path, name: Path, known: Fingerprint | None
+) -> SlideJob:
+    if report is None:
+        problem = f"{show(folder / 'report.json')}: can't be read; screen its slide again"
+        return SlideJob(folder, name.as_posix(), problem=problem, gone=True)
+    path = Path(report.slide.path)
+    others = tuple(path.parent / file.name for file in known.files[1:]) if known else ()
+    gone = not all(os.path.lexists(one) for one in (path, *others))
+    return SlideJob(path, name.as_posix(), others, None, known.mpp if known else None, gone)
+
+
+def describe_state(results: Sequence[Result]) -> list[str]:
+    """Of which settings the reports of a folder are, a line for each kind, most first.
+
+    Of several kinds each is told by those settings in which they differ.
+    """
+    kinds: dict[str, list[Result]] = {}
+    for result in results:
+        recipe = result.fingerprint.recipe if result.fingerprint else ""
+        kinds.setdefault(recipe, []).append(result)
+    if len(kinds) == 1:
+        return [f"all {len(results)} reports are of the same settings"]
+    told = {recipe: dict(_flat(_of(same[0]))) for recipe, same in kinds.items()}
+    keys = dict.fromkeys(key for values in told.values() for key in values)
+    differ = [k for k in keys if len({str(values.get(k)) for values in told.values()}) > 1]
+    ordered = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))
+    return [
+        f"{len(same)} of {len(results)} reports: "
+        + (", ".join(f"{key} {told[recipe].get(key)}" for key in differ[:_MOST_TOLD]) or "older")
+        for recipe, same in ordered
+    ]
+
+
+_MOST_TOLD = 6
+"""Settings by which kinds of reports are told apart."""
+
+
+def most_common_found(results: Sequence[Result]) -> Result | None:
+    """A result that was found as most of them were; None where nothing was kept of any."""
+    found = Counter(r.fingerprint.found for r in results if r.fingerprint and r.fingerprint.found)
+    if not found:
+        return None
+    (most, _), *_ = found.most_common(1)
+    return next(r for r in results if r.fingerprint and r.fingerprint.found == most)
+
+
+def _of(result: Result) -> dict[str, Any]:
+    report = result.report
+    if report is None:
+        return {"report": "that can't be read"}
+    model = {"weights": (report.model.identity or "")[:12]}
+    return {**report.settings, "model": model}
+
+
+def _flat(values: dict[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{start}{key}.")
+        else:
+            yield f"{start}{key}", value

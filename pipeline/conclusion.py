@@ -1,0 +1,188 @@
+"""From what was found on a slide to its report: whatever thresholds and the like have a say in.
+
+Screening ends with this, and rescoring is nothing else; so both give the same report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from configs import Doubt
+from pipeline.cells.domain import DomainFinding, check_domain, doubts_of_domain
+from pipeline.cells.found import name_found
+from pipeline.errors import SlideError
+from pipeline.in_force import accuracy_of, alarms_of, describe_model, order_settings, what_is_made
+from pipeline.network.detector import DetectorFacts, TileDetector, limits_of, own_thresholds
+from pipeline.reports.adequacy import Specimen, warn_of
+from pipeline.reports.detections import Kept
+from pipeline.reports.pictures import Pictures, take_pictures
+from pipeline.reports.report import (
+    LookFacts,
+    SlideReport,
+    build_report,
+    judge_cells,
+    most_suspicious_first,
+)
+from pipeline.reports.triage import carriers
+from pipeline.settings import ScreenSettings
+from pipeline.slides.readers.base import show
+from pipeline.slides.slide import Slide
+
+
+@dataclass
+class Clock:
+    """Seconds by stage; stages that run side by side add up to more than the whole."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Times a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    @contextmanager
+    def turn(self, lock: Lock) -> Iterator[None]:
+        """Holds a lock; the time of waiting for it is another slide's, and not counted."""
+        start = time.perf_counter()
+        with lock:
+            self.started += time.perf_counter() - start
+            yield
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Adds to a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def total(self) -> dict[str, float]:
+        """All stages, and the time since the clock was made as ``total``."""
+        return {**self.seconds, "total": time.perf_counter() - self.started}
+
+
+def check_strict(path: Path, doubts: Sequence[Doubt], strict: bool) -> None:
+    """Turns the warnings of a slide into its failure.
+
+    Raises:
+        SlideError: there are some, and ``strict`` is set.
+    """
+    if strict and doubts:
+        told = "; ".join(map(str, doubts))
+        raise SlideError(f"{show(path)}: not screened with --strict: {told}", "strict")
+
+
+def conclude(
+    kept: Kept,
+    slide: Slide | None,
+    detector: TileDetector | DetectorFacts,
+    settings: ScreenSettings,
+    clock: Clock,
+    earlier: SlideReport | None = None,
+) -> SlideReport:
+    """The report of a slide on which everything was found that is to be found.
+
+    Args:
+        kept: what was found, complete down to the thresholds.
+        slide: the slide, open; None where it is not there: then the report has no pictures, and
+            whether the cells are of the model's domain is taken from the earlier report.
+        detector: that found it; its thresholds are those asked for.
+        settings: of all stations; of those that shape what is found, `Kept.settings` hold.
+        clock: times the stages.
+        earlier: of the same slide; None where it is screened.
+
+    Raises:
+        SlideError: there are warnings, and ``settings.strict`` is set.
+        ConfigError: the slide rule can't be read, or a class that is to be counted is unknown.
+    """
+    found, path = kept.found, Path(kept.slide.path)
+    model = describe_model(detector, found.looked)
+    with clock("naming"):
+        named, left = name_found(found, limits_of(detector), kept.stitcher)
+    cells = most_suspicious_first(named, model.classes)
+    look = None
+    if found.looked:
+        look = LookFacts(
+            candidates=found.candidates,
+            looked_at=found.looked_at,
+            unread=found.unread,
+            abnormal_by_detector=left,
+        )
+    with clock("domain"):
+        domain: DomainFinding | None = None
+        if slide:
+            domain = check_domain(slide, cells, detector.card.domain, settings.domain)
+        elif earlier and settings.domain.check:
+            domain = earlier.domain
+    doubts = [*doubts_of_domain(domain), *kept.doubts]  # first: it takes the weight from all else
+    if slide is None:
+        doubts.append(_slide_not_there())
+    check_strict(path, doubts, settings.strict)
+    triage = settings.triage
+    if detector.second_look and not found.looked:
+        # A rule of scores after a look says nothing of others.
+        triage = triage.model_copy(update={"rule": None})
+    area = kept.area
+    judgement = judge_cells(
+        cells,
+        model,
+        Specimen(
+            area.slide_mm2,
+            area.screened_mm2,
+            area.unread_mm2,
+            kept.slide.mpp,
+            kept.deposit,
+            kept.focus,
+        ),
+        warnings=doubts,
+        triage=triage,
+        adequacy=settings.adequacy,
+        alarms=alarms_of(settings, detector, look),
+        accuracy=accuracy_of(model, detector, look),
+        domain=domain,
+    )
+    doubts = [*doubts, *warn_of(judgement.adequacy)]
+    check_strict(path, doubts, settings.strict)
+    pictures = Pictures()
+    if slide:
+        with clock("pictures"):
+            first = carriers(judgement.suggestion, cells, model.classes)
+            pictures = take_pictures(slide, cells, model.classes, first=first)
+    kept = kept.bounded(own_thresholds(detector.card))
+    return build_report(
+        slide=kept.slide,
+        model=model,
+        settings=order_settings({**kept.settings, **what_is_made(settings, detector)}),
+        cells=cells,
+        area=area,
+        judgement=judgement,
+        warnings=doubts,
+        timing=_timing(clock, earlier),
+        pictures=pictures,
+        second_look=look,
+        domain=domain,
+        kept=kept,
+    )
+
+
+def _slide_not_there() -> Doubt:
+    text = (
+        "the slide was not there when this report was made anew: it has no pictures, and whether "
+        "its cells look like the model's own is told by the cells of the report before"
+    )
+    return Doubt(code="slide-not-there", text=text)
+
+
+def _timing(clock: Clock, earlier: SlideReport | None) -> dict[str, float]:
+    """Stages that were done again have their new time, the others that of the screening."""
+    spent = clock.total()
+    if earlier is None:
+        return spent
+    again = spent.pop("total")
+    return {**earlier.timing, **spent, "rescore": again}

@@ -1,0 +1,248 @@
+"""``cytolibra rescore``: other thresholds and rules on slides that were screened, in seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from configs import ConfigError, Doubt
+from scripts.config import Files, Overrides
+from scripts.screen import (
+    CsvKind,
+    Model,
+    Negatives,
+    Rule,
+    Threshold,
+    settings_given,
+    tell_result,
+)
+
+if TYPE_CHECKING:
+    from pipeline.batch.batch import BatchPlan
+    from pipeline.batch.rescore import Result
+    from pipeline.batch.run_record import RunRecord
+    from pipeline.reports.report import SlideReport
+    from pipeline.settings import ScreenSettings
+
+
+def rescore(
+    reports: Annotated[
+        Path,
+        typer.Argument(metavar="REPORTS", help="Folder that screen wrote.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the new reports. Default: in their place."),
+    ] = None,
+    threshold: Threshold = None,
+    rule: Rule = None,
+    negatives: Negatives = None,
+    config: Files = None,
+    set_: Overrides = None,
+    csv: CsvKind = None,
+    model: Model = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write reports anew that are as they should be.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Tell of which settings the reports are, and what would become of each; write "
+            "nothing.",
+        ),
+    ] = False,
+) -> None:
+    """Makes new reports of screened slides by other thresholds and rules, in seconds.
+
+    Thresholds, slide rule, false alarms, adequacy and how tables are written can be others; what
+    shapes what is found can't: screen again for that. Settings that are not given stay those of the
+    run that screened; --set threshold=null goes back to the model's own thresholds. Pictures are
+    taken from the slides, where they still are.
+
+    Exit codes: 0 all reports are as they should be, 1 some could not be made, 2 the call is wrong,
+    130 interrupted.
+
+    Research use only. Not a medical device; not for diagnosis. Findings require review by a
+    qualified cytologist.
+    """
+    from pipeline.batch.rescore import describe_state, find_results
+
+    results = find_results(reports)
+    flags = {
+        "threshold": threshold,
+        "triage.rule": rule,
+        "triage.negatives": negatives,
+        "reports.csv": csv.value if csv else None,
+    }
+    record = _latest(reports)
+    settings = _settle(record, config, set_ or (), flags)
+    plan = _plan(reports, out or reports, results, record, model, settings, overwrite)
+    for line in describe_state(results):
+        typer.echo(line)
+    for doubt in plan.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
+    if dry_run:
+        raise typer.Exit(_look_ahead(results, plan))
+    raise typer.Exit(_rescore_all(results, plan))
+
+
+def _latest(reports: Path) -> RunRecord | None:
+    """The record of the last run that told what it was given."""
+    from pipeline.batch.run_record import load_records
+
+    told = [record for record in load_records(reports) if record.given]
+    return max(told, key=lambda record: record.started, default=None)
+
+
+def _settle(
+    record: RunRecord | None,
+    config: Sequence[str] | None,
+    overrides: Sequence[str],
+    flags: Mapping[str, str | float | Path | None],
+) -> ScreenSettings:
+    """What was given to the run that screened, with what is given now over it.
+
+    Raises:
+        ConfigError: a setting is not allowed, or is one that shapes what is found.
+    """
+    from configs.layers import join, plain, read_layers
+    from configs.loading import validate
+    from pipeline.settings import ASIDE, MADE, ScreenSettings
+
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    layers = read_layers(config or [], [*overrides, *given])
+    changes = plain(join(layers, ScreenSettings))
+    before = validate(record.given if record else {}, ScreenSettings, "the settings in run.json")
+    values = _over(before.model_dump(mode="json"), changes)
+    settings = validate(values, ScreenSettings, "settings")
+    for name in ScreenSettings.model_fields:
+        if name in {*MADE, *ASIDE} or name not in changes:
+            continue
+        if getattr(settings, name) != getattr(before, name):
+            raise ConfigError(
+                f"{name}: shapes what the network finds, which is not done again here; give it to "
+                "cytolibra screen"
+            )
+    return settings.model_copy(update={"reports": settings.reports.settled(), "strict": False})
+
+
+def _over(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with others over them."""
+    merged = dict(before)
+    for key, value in changes.items():
+        known = merged.get(key)
+        nested = isinstance(value, dict) and isinstance(known, dict)
+        merged[key] = _over(known, value) if nested else value  # type: ignore[arg-type]
+    return merged
+
+
+def _plan(
+    reports: Path,
+    out: Path,
+    results: Sequence[Result],
+    record: RunRecord | None,
+    model: str | None,
+    settings: ScreenSettings,
+    overwrite: bool,
+) -> BatchPlan:
+    """What is to be made of the results, by what most of them have in common.
+
+    Raises:
+        ConfigError: nothing was kept of any slide, the model is another one, or rule or false
+            alarms don't fit it.
+    """
+    from models import DEFAULT_MODEL, ModelSource
+    from pipeline.batch.batch import BatchPlan
+    from pipeline.batch.rescore import Rescorer, most_common_found
+    from pipeline.reports.detections import DetectionsError, load_facts
+
+    given = model or (record.model_given if record else None) or DEFAULT_MODEL
+    like = most_common_found(results)
+    if like is None or like.fingerprint is None:
+        raise ConfigError(
+            f"{reports}: its reports are of a version that kept nothing of what the network found; "
+            "screen the slides again"
+        )
+    for result in [like, *results]:  # the first of these that can be read stands for all
+        known = result.fingerprint
+        if known is None or known.found != like.fingerprint.found:
+            continue
+        try:
+            facts = load_facts(reports / result.job.name)
+        except DetectionsError:
+            continue
+        break
+    else:
+        raise ConfigError(
+            f"{reports}: no file of what the network found can be read; screen the slides again"
+        )
+    rescorer = Rescorer(ModelSource.find(given).card, settings, like.fingerprint.found)
+    if problem := rescorer.other_model(facts):
+        raise ConfigError(f"--model {given}: {problem}; name the model that did, or screen again")
+    force = rescorer.in_force(facts)
+    return BatchPlan(
+        out=out,
+        model=force.model,
+        settings=force.settings,
+        command=("cytolibra", *sys.argv[1:]),
+        overwrite=overwrite,
+        rescorer=rescorer,
+        source=reports,
+        screens=False,
+        doubts=() if record else (_settings_unknown(),),
+        reports=settings.reports,
+        given=settings_given(settings, given),
+    )
+
+
+def _settings_unknown() -> Doubt:
+    text = (
+        "no run.json that can be read tells with which settings and model the slides were "
+        "screened: what is not given now is as by default"
+    )
+    return Doubt(code="settings-unknown", text=text)
+
+
+def _rescore_all(results: Sequence[Result], plan: BatchPlan) -> int:
+    from pipeline.batch.batch import screen_batch
+    from pipeline.batch.engines import LocalEngine
+    from scripts.progress import show_progress
+
+    jobs = [result.job for result in results]
+    with show_progress(Console()) as progress:
+        result = screen_batch(jobs, LocalEngine(_never, slots=2), plan, progress)
+    tell_result(result, plan.out)
+    return result.exit_code
+
+
+def _never(path: Path) -> SlideReport:
+    raise AssertionError(f"{path}: nothing is screened here")
+
+
+def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
+    """What would become of each report, a line each; the exit code."""
+    from pipeline.batch.batch import why_not_rescored
+    from pipeline.batch.fingerprint import hash_recipe, is_current
+
+    recipe, refused, due = hash_recipe(plan.settings, plan.model), 0, 0
+    for result in results:
+        job = result.job
+        if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
+            verdict = "as it should be"
+        elif job.problem:
+            verdict, refused = f"can't be rescored: {job.problem}", refused + 1
+        elif problem := why_not_rescored(job, plan):
+            verdict, refused = f"can't be rescored: {problem}; screen it again", refused + 1
+        else:
+            verdict, due = "to be rescored", due + 1
+            verdict += "; the slide is not there: no pictures" if job.gone else ""
+        typer.echo(f"{job.name}: {verdict}")
+    idle = len(results) - due - refused
+    typer.echo(f"{due} to rescore, {idle} with nothing to do, {refused} that can't be")
+    return 1 if refused else 0

@@ -1,0 +1,151 @@
+"""``detections.npz``: to the last bit, the same bytes, and refused in one line where it is odd."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes import MODEL, make_cells, make_report
+
+from configs import Doubt
+from pipeline.cells.found import Found
+from pipeline.reports.detections import (
+    FILE,
+    DetectionsError,
+    Finder,
+    Kept,
+    load_facts,
+    load_kept,
+    save_kept,
+)
+from pipeline.tiles.deposit import Deposit
+from pipeline.tiles.plausible import Focus
+
+
+def make_kept(count=40, looked=True):
+    report = make_report("ä\udcff.svs", make_cells(5))
+    rng = np.random.default_rng(1)
+    cells = replace(make_cells(count), class_scores=rng.random((count, 6), np.float32))
+    if looked:
+        grades = np.full((count, 7), np.nan, np.float32)
+        grades[3:9] = rng.random((6, 7), np.float32)
+        cells = replace(cells, grades=grades)
+    return Kept(
+        Found(cells, np.linspace(0.1, 0.2, 6, dtype=np.float32), looked, count, 2, 7),
+        report.slide,
+        report.area,
+        (Doubt(code="grey", text="grey"),),
+        Finder.of(MODEL),
+        {"tiler": {"size": 1536}, "stitcher": {}, "kept": {"most": 10**6}},
+        Deposit(rng.random((4, 5)) > 0.5, rng.random((4, 5)) > 0.5, 256.25),
+        Focus(2, 9),
+    )
+
+
+@pytest.mark.parametrize("looked", [False, True])
+@pytest.mark.parametrize("count", [0, 40])
+def test_what_is_kept_comes_back_to_the_last_bit(tmp_path, count, looked):
+    kept = make_kept(max(count, 9), looked)
+    if count == 0:
+        kept = replace(kept, found=replace(kept.found, cells=kept.found.cells[:0]))
+    save_kept(kept, tmp_path)
+    back = load_kept(tmp_path)
+    for name in ("boxes", "scores", "labels", "class_scores", "grades"):
+        before, after = (getattr(one.found.cells, name) for one in (kept, back))
+        assert (before is None) == (after is None)
+        if before is not None:
+            assert before.dtype == after.dtype
+            np.testing.assert_array_equal(before, after)
+    assert back.found.complete.tobytes() == kept.found.complete.tobytes()
+    for name in ("looked", "candidates", "unread", "dropped", "looked_at"):
+        assert getattr(back.found, name) == getattr(kept.found, name)
+    for name in ("slide", "area", "doubts", "finder", "settings", "focus"):
+        assert getattr(back, name) == getattr(kept, name)
+    np.testing.assert_array_equal(back.deposit.mask, kept.deposit.mask)
+    np.testing.assert_array_equal(back.deposit.thick, kept.deposit.thick)
+    assert back.deposit.side == 256.25
+    assert load_facts(tmp_path).complete == tuple(kept.found.complete.tolist())
+
+
+def test_the_same_things_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        save_kept(make_kept(), tmp_path / name)
+    assert (tmp_path / "a" / FILE).read_bytes() == (tmp_path / "b" / FILE).read_bytes()
+
+
+def test_a_report_without_any_is_of_an_older_version(tmp_path):
+    with pytest.raises(DetectionsError, match="is not there; the report is of a version"):
+        load_facts(tmp_path)
+
+
+def arrays_of(path):
+    with np.load(path) as file:
+        return dict(file)
+
+
+def with_facts(arrays, **changes):
+    facts = json.loads(arrays["facts"].tobytes()) | changes
+    return arrays | {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
+
+
+ODD = {
+    "labels of no class": lambda a: a | {"labels": np.full(40, 6, np.uint16)},
+    "short": lambda a: a | {"scores": a["scores"][:-1]},
+    "another kind": lambda a: a | {"boxes": a["boxes"].astype(np.float32)},
+    "no number": lambda a: a | {"scores": np.full(40, np.nan, np.float32)},
+    "none of an array": lambda a: {k: v for k, v in a.items() if k != "boxes"},
+    "rows that are none": lambda a: a | {"graded": a["graded"] + 1000},
+    "grades of other classes": lambda a: a | {"grades": a["grades"][:, :-1]},
+    "no grades": lambda a: {k: v for k, v in a.items() if k != "grades"},
+    "no facts": lambda a: {k: v for k, v in a.items() if k != "facts"},
+    "facts that are none": lambda a: a | {"facts": np.zeros(9, np.uint8)},
+    "a key more": lambda a: with_facts(a, more=1),
+    "classes fewer": lambda a: with_facts(a, complete=[0.1]),
+    "objects": lambda a: a | {"boxes": np.array([{}], object)},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_does_not_fit_is_damaged(tmp_path, odd):
+    save_kept(make_kept(), tmp_path)
+    np.savez(tmp_path / FILE, **ODD[odd](arrays_of(tmp_path / FILE)))
+    with pytest.raises(DetectionsError, match=r"detections\.npz: is damaged$"):
+        load_kept(tmp_path)
+
+
+def test_another_version_is_told_as_one(tmp_path):
+    save_kept(make_kept(), tmp_path)
+    arrays = with_facts(arrays_of(tmp_path / FILE), version="2.0")
+    np.savez(tmp_path / FILE, **arrays)
+    with pytest.raises(DetectionsError, match=r"is of another version than 1\.0"):
+        load_facts(tmp_path)
+
+
+def test_bytes_that_changed_are_never_taken_for_cells(tmp_path):
+    save_kept(make_kept(), tmp_path)
+    sound = (tmp_path / FILE).read_bytes()
+    kept = load_kept(tmp_path)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        place = int(rng.integers(len(sound)))
+        changed = bytearray(sound)
+        changed[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / FILE).write_bytes(changed)
+        try:
+            back = load_kept(tmp_path)
+        except DetectionsError:
+            continue
+        np.testing.assert_array_equal(back.found.cells.boxes, kept.found.cells.boxes)
+        np.testing.assert_array_equal(back.found.cells.scores, kept.found.cells.scores)
+        assert back.slide == kept.slide
+    for end in (0, 10, len(sound) // 2, len(sound) - 1):
+        (tmp_path / FILE).write_bytes(sound[:end])
+        with pytest.raises(DetectionsError, match="is damaged"):
+            load_kept(tmp_path)
+    single = io.BytesIO()
+    np.save(single, np.zeros(3))
+    (tmp_path / FILE).write_bytes(single.getvalue())
+    with pytest.raises(DetectionsError, match="is damaged"):
+        load_facts(tmp_path)
