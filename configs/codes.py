@@ -241,6 +241,11 @@ BATCHES: dict[str, Entry] = {
         "(run.json), and there is none that can be read. The defaults are used.",
         "Give all settings, and --model if it was not the default; or screen again.",
     ),
+    "workers-share-cores": Entry(
+        "--workers asks for several processes on one CPU. One keeps all cores busy; several share "
+        "them evenly, need as many times the memory, and the last slides leave cores idle.",
+        "Leave --workers, unless slides have to be kept apart from each other's crashes.",
+    ),
     "no-lock": Entry(
         "The file system of --out has no locks. The run goes on, but another one that is started "
         "there would not be noticed.",

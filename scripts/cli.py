@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -32,6 +33,11 @@ SUMMARIES = {
     "completion": "Prints the lines by which a shell completes commands and options.",
 }
 """What each subcommand does; the function of the same name in ``scripts.NAME`` does it."""
+
+
+_INTERRUPTED = 130
+_UNWAITED = ("screen", "rescore")
+"""Commands that end at once when interrupted, whatever is in work."""
 
 
 def build_app(called: str | None) -> typer.Typer:
@@ -68,6 +74,13 @@ def main() -> None:
     called = next((word for word in words if not word.startswith("-")), None)
     try:
         build_app(called)(prog_name="cytolibra")
+    except SystemExit as end:
+        if end.code == _INTERRUPTED and called in _UNWAITED:
+            # What was finished is written. Threads that are within a tile would be waited for.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_INTERRUPTED)
+        raise
     except KeyboardInterrupt:  # while it was loaded
         typer.echo("interrupted", err=True)
         sys.exit(130)

@@ -146,7 +146,8 @@ Workers = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Processes, a slide each. Default: one a GPU; with Ray, the whole cluster's.",
+        help="Processes, a slide each. Default: one a GPU; with Ray, the whole cluster's. On a CPU "
+        "one uses all cores: more won't help.",
     ),
 ]
 ShardText = Annotated[
@@ -292,6 +293,8 @@ def _screen_all(
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
             runner, in_force = _start_engine(engine, workers, recipe, progress)
+        if engine is EngineName.local and (workers or 1) > 1 and runner.slots == workers:
+            doubts += _doubt_of_workers(in_force)
         if in_force.fallback:
             doubts.append(Doubt(code="runtime-fallback", text=in_force.fallback))
         for doubt in doubts:
@@ -309,6 +312,18 @@ def settings_given(settings: ScreenSettings, model: str | Path) -> tuple[dict[st
 
 
 _TRIAGE_FILES = ("rule", "negatives")
+
+
+def _doubt_of_workers(force: InForce) -> list[Doubt]:
+    """Several processes on one CPU gain nothing, which is told."""
+    runtime = force.settings["runtime"]
+    if not isinstance(runtime, dict) or runtime["device"] != "cpu":
+        return []
+    text = (
+        "one process keeps all cores of this machine busy: several share them, each with a network "
+        "of its own, and take longer; leave --workers"
+    )
+    return [Doubt(code="workers-share-cores", text=text)]
 
 
 def _look_ahead(
@@ -394,6 +409,8 @@ def tell_result(result: BatchResult, out: Path) -> None:
     typer.echo(f"{', '.join(told) or 'no slides in this shard'}; see {out / 'summary.html'}")
     for doubt in result.doubts:
         typer.echo(f"warning: {doubt}", err=True)
+    if result.interrupted:
+        typer.echo("interrupted: what is done stays; the same command goes on from there", err=True)
     if result.strict and result.not_read:
         typer.echo("error: with --strict files that are not read are failures", err=True)
     if result.problem:

@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,7 +185,8 @@ def screen_batch(
         ConfigError: the output folder can't be used, or another run is at work there; nothing was
             started.
     """
-    with closing(engine):
+    interrupted = False
+    try:
         prepare_output(plan.out, jobs)
         with (
             hold(plan.out, plan.shard, plan.command) as doubts,
@@ -193,7 +194,10 @@ def screen_batch(
         ):
             plan = replace(plan, doubts=(*plan.doubts, *doubts))
             result = _Batch(jobs, engine, plan, listener).run()
+        interrupted = result.interrupted
         return replace(result, doubts=(*doubts, *result.doubts))
+    finally:
+        engine.close(wait=not interrupted)
 
 
 def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJob]:
@@ -299,7 +303,8 @@ class _Batch:
             self._keep_finished()
             self._end("interrupted")
         finally:
-            self._rescoring.shutdown(cancel_futures=True)
+            interrupted = self._record.status == "interrupted"
+            self._rescoring.shutdown(wait=not interrupted, cancel_futures=True)
         return self._result()
 
     def _screen_all(self) -> None:

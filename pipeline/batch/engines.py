@@ -11,10 +11,10 @@ import os
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing.connection import Connection
@@ -59,8 +59,11 @@ class Engine(Protocol):
     def submit(self, path: Path) -> Future[SlideReport]:
         """Begins to screen a slide; what goes wrong with it is the future's."""
 
-    def close(self) -> None:
-        """Stops what is in work, at its next tile, and gives back threads or processes."""
+    def close(self, wait: bool = True) -> None:
+        """Stops what is in work, at its next tile, and gives back threads or processes.
+
+        Without ``wait`` it does so by and by: for who is about to end the process, as after Ctrl-C.
+        """
 
 
 class LocalEngine:
@@ -84,10 +87,10 @@ class LocalEngine:
         """See `Engine`."""
         return self._pool.submit(self._screen, path)
 
-    def close(self) -> None:
+    def close(self, wait: bool = True) -> None:
         """See `Engine`."""
         self._stop.set()
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class _WorkerEngine(ABC):
             raise
 
     @abstractmethod
-    def close(self) -> None:
+    def close(self, wait: bool = True) -> None:
         """See `Engine`."""
 
     @abstractmethod
@@ -209,11 +212,11 @@ class ProcessEngine(_WorkerEngine):
         self._lines = [_Line(self._context, told) for _ in devices]
         self._pools = [self._start(number) for number in range(self.slots)]
 
-    def close(self) -> None:
-        """See `Engine`."""
+    def close(self, wait: bool = True) -> None:
+        """See `Engine`; processes that are not waited for end with this one."""
         self._stop.set()
         for pool in self._pools:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=wait, cancel_futures=True)
         for line in self._lines:
             line.close()
 
@@ -229,14 +232,17 @@ class ProcessEngine(_WorkerEngine):
         self._pools[number] = self._start(number)
 
     def _ask(self) -> InForce:
-        return self._pools[0].submit(_describe_in_worker).result()
+        with _deaf_to_interrupts():
+            asked = self._pools[0].submit(_describe_in_worker)
+        return asked.result()
 
     def _begin(self, number: int, path: Path) -> Future[SlideReport]:
-        try:
-            return self._pools[number].submit(_screen_in_worker, path)
-        except BrokenProcessPool:  # it died between two slides
-            self._replace(number)
-            return self._pools[number].submit(_screen_in_worker, path)
+        with _deaf_to_interrupts():  # a process starts with its first task
+            try:
+                return self._pools[number].submit(_screen_in_worker, path)
+            except BrokenProcessPool:  # it died between two slides
+                self._replace(number)
+                return self._pools[number].submit(_screen_in_worker, path)
 
     def _explain(self, inner: Future[Any], number: int, path: Path) -> BaseException | None:
         if inner.cancelled():
@@ -250,6 +256,23 @@ class ProcessEngine(_WorkerEngine):
             f"{show(path)}: the process that screened it died, perhaps for want of memory; "
             "try again with fewer --workers"
         )
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that start meanwhile don't hear Ctrl-C, from the first of their lines on.
+
+    It is the batch's to handle. Only the main thread may say so; elsewhere they hear it until
+    they are told not to.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Line:
@@ -315,8 +338,8 @@ class RayEngine(_WorkerEngine):
         self._recipe = recipe.on(device, threads)
         self._workers = [self._start() for _ in range(self.slots)]
 
-    def close(self) -> None:
-        """See `Engine`."""
+    def close(self, wait: bool = True) -> None:
+        """See `Engine`; workers are killed, so that there is nothing to wait for."""
         for worker in self._workers:
             self._ray.kill(worker)
         if self._owned:

@@ -4,9 +4,11 @@ import csv
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -303,3 +305,42 @@ def test_reports_and_records_that_can_t_be_read_are_told(work):
 
 def kinds_of(result):
     return json.loads((result / "report.json").read_text())["settings"]["threshold"]
+
+
+HANGING = """
+    import time
+    from pathlib import Path
+    from pipeline.batch import engines
+    from scripts.cli import main
+
+    def hang(self, path):
+        print("here", flush=True)
+        time.sleep(60)
+
+    engines.Worker.screen = hang
+    main()
+"""
+
+
+@looking
+def test_ctrl_c_ends_at_once_and_says_how_to_go_on(work):
+    folder, options = work
+    code = [sys.executable, "-c", textwrap.dedent(HANGING), "screen", str(folder / "slides")]
+    with subprocess.Popen(
+        [*code, "--out", str(folder / "new"), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(batch.__file__).parents[2],
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert any("here" in line for line in process.stdout)
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert time.monotonic() - started < 20  # not the minute that the slides would take
+        assert "the same command goes on from there" in process.stderr.read()
+    record = json.loads((folder / "new/run.json").read_text())
+    assert record["status"] == "interrupted"
+    assert {slide["status"] for slide in record["slides"].values()} == {"pending"}

@@ -18,6 +18,7 @@ from configs import ConfigError, Doubt
 from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch, take_shard
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.fingerprint import hash_found, hash_recipe
 from pipeline.batch.lock import InUseError
 from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
 from pipeline.cells.domain import DomainFinding
@@ -25,6 +26,7 @@ from pipeline.errors import SlideError
 from pipeline.reports import writers
 from pipeline.reports.report import ModelFacts, SlideReport
 from pipeline.reports.tables import ReportSettings
+from pipeline.settings import ASIDE, MADE, ScreenSettings
 from pipeline.slides.mpp_table import load_mpp_table
 from pipeline.slides.unread import NotRead
 
@@ -707,3 +709,18 @@ def test_another_scale_in_the_table_screens_that_slide_again(slides: Path, out: 
     assert screened("a.svs,0.25", "c.tif,0.5") == []
     assert screened("a.svs,0.3", "c.tif,0.5") == ["a.svs"]
     assert screened("a.svs,0.3") == ["c.tif"]
+
+
+def test_every_setting_shapes_what_is_found_or_what_is_made_of_it() -> None:
+    made = {"threshold": 0.5, "domain": {"check": False}, "triage": {"min_cells": 9}}
+    made |= {"adequacy": {"field_mm": 1}, "reports": {"csv": "excel-comma"}}
+    assert set(made) == MADE
+    before = {name: name for name in set(ScreenSettings.model_fields) - ASIDE}
+    shaped = hash_found(before, MODEL)
+    threshold = MODEL.model_copy(update={"threshold": {"HSIL": 0.9}})
+    assert hash_found(before | made, threshold) == shaped
+    assert hash_recipe(before | made, MODEL) != hash_recipe(before, MODEL)
+    for name in before.keys() - MADE:
+        assert hash_found(before | {name: "other"}, MODEL) != shaped, name
+    weights = MODEL.model_copy(update={"sha256": "1" * 64})
+    assert hash_found(before, weights) != shaped
