@@ -13,7 +13,7 @@ from pydantic import field_validator
 from configs.codes import ANNOTATIONS, BATCHES, REFUSALS, SLIDES, TRAINING, WARNINGS
 from configs.loading import StrictModel
 
-PAGE = Path(__file__).parent.parent / "docs" / "warnings.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "warnings.md"
 
 
 class Doubt(StrictModel):
@@ -45,7 +45,7 @@ def with_code(text: str, code: str) -> str:
 
 
 def page() -> str:
-    """``docs/warnings.md``."""
+    """``docs/reference/warnings.md``."""
     parts = (
         ("Slides", SLIDES),
         ("Batches", BATCHES),
@@ -78,5 +78,5 @@ def page() -> str:
 
 
 def write_page() -> None:
-    """Writes ``docs/warnings.md`` anew."""
+    """Writes ``docs/reference/warnings.md`` anew."""
     PAGE.write_text(page(), encoding="utf-8", newline="\n")
