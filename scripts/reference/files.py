@@ -18,7 +18,16 @@ from pipeline.reports.cells_table import (
 )
 from pipeline.reports.report import SlideReport
 from pipeline.reports.summary import summary_table
-from scripts.reference.columns import CELLS, FEATURES, GIVEN, OF_CLASS, SUMMARY, WRITTEN, Column, meaning
+from scripts.reference.columns import (
+    CELLS,
+    FEATURES,
+    GIVEN,
+    OF_CLASS,
+    SUMMARY,
+    WRITTEN,
+    Column,
+    meaning,
+)
 from scripts.reference.tables import code, rows_of, table
 
 KEYS = ["key", "value", "what"]
@@ -104,5 +113,7 @@ def _described(name: str, known: Mapping[str, Column]) -> Column:
 
 
 def _keys(name: str, what: str, model: type[BaseModel]) -> list[str]:
-    rows = [[code(r.path), r.kind, meaning(r.path, r.text)] for r in rows_of(described_schema(model))]
+    rows = [
+        [code(r.path), r.kind, meaning(r.path, r.text)] for r in rows_of(described_schema(model))
+    ]
     return [f"## {name}", "", what, "", *table(KEYS, rows)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from configs import doubts
-from scripts.reference import commands, files, settings
+from scripts.reference import commands, files, python, settings
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "reference"
 """Of the reference pages."""
@@ -16,6 +16,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings.page,
     "files.md": files.page,
     "warnings.md": doubts.page,
+    "python.md": python.page,
 }
 """Of each page what makes its text."""
 

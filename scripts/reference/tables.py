@@ -64,20 +64,17 @@ def _groups(value: Schema, parts: Schema, place: str) -> Iterator[tuple[str, Sch
         yield from _groups(value["items"], parts, f"{place}[]")
     elif isinstance(value.get("additionalProperties"), Mapping):
         yield from _groups(value["additionalProperties"], parts, f"{place}.NAME")
-    for inner in _alternatives(value):
-        for path, group, _ in _groups(inner, parts, place):
-            yield path, group, _condition(inner, value, parts)
+    groups = [group for one in _alternatives(value) for group in _groups(one, parts, place)]
+    for path, group, _ in groups:
+        yield path, group, _condition(group) if len(groups) > 1 else ""
 
 
-def _condition(alternative: Schema, union: Schema, parts: Schema) -> str:
+def _condition(group: Schema) -> str:
     """By which value of a key one of several groups is chosen."""
-    key = union.get("discriminator", {}).get("propertyName")
-    group = _resolve(alternative, parts)
-    if key is None or key not in group.get("properties", {}):
-        return ""
-    chosen = group["properties"][key]
-    names = chosen.get("enum") or [chosen.get("const", group.get("title", ""))]
-    return f"({key} {', '.join(map(str, names))}) "
+    for name, value in group["properties"].items():
+        if "const" in value:
+            return f"({name} {value['const']}) "
+    return ""
 
 
 def _kind(value: Schema, parts: Schema) -> str:
