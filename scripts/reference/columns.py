@@ -50,13 +50,13 @@ CELLS = {
 OF_CLASS = {
     "score_": Column(
         SCORE,
-        "the best score of this class at the cell's place, from before it got its name; empty where "
-        "nobody knows it",
+        "the best score of this class at the cell's place, from before it got its name; empty "
+        "where nobody knows it",
     ),
     "grade_": Column(
         SCORE,
-        "what the grader says of this class; all `grade_` columns of a row sum to 1. Empty where it "
-        "did not look; no such columns without a second look",
+        "what the grader says of this class; all `grade_` columns of a row sum to 1. Empty where "
+        "it did not look; no such columns without a second look",
     ),
 }
 """Of columns that each class has, by how their names begin."""
@@ -94,8 +94,8 @@ FEATURES = {
     "properties.classification": Column("", "`name` of the class and its `color`, [r, g, b]"),
     "properties.measurements": Column(
         SCORE,
-        "score, score_abnormal, score_low_grade, score_high_grade and the grader's `grade_` figures, "
-        "as in cells.csv",
+        "score, score_abnormal, score_low_grade, score_high_grade and the grader's `grade_` "
+        "figures, as in cells.csv",
     ),
     "properties.metadata.grade": Column("", "low or high; absent for a class of neither"),
 }
@@ -109,7 +109,7 @@ WRITTEN = (
     (
         "SLIDE/fingerprint.json",
         "screen",
-        "of what the results were made: content, settings, weights",
+        "of what the results were made",
     ),
     ("summary.html", "screen", "one page for all slides"),
     ("summary.csv", "screen", "a row a slide, [below](#summarycsv)"),
@@ -121,7 +121,7 @@ WRITTEN = (
     (
         "gradients.csv",
         "train",
-        "how the loss pulls each class up and down, a row a window of steps",
+        "how the loss pulls each class up and down, by steps",
     ),
     ("metrics.json", "evaluate", "every figure of the page"),
     ("report.html", "evaluate", "figures, curves, the worst errors as pictures"),

@@ -43,9 +43,9 @@ def page() -> str:
     lines = [
         "# Files",
         "",
-        "What each command writes, and which tables it takes. Columns and keys are only added, behind",
-        "the others; a change that breaks a reader raises `schema_version`. Tables are UTF-8; see",
-        "[Excel](../how-to/excel.md) for other dialects.",
+        "What each command writes, and which tables it takes. Columns and keys are only added,",
+        "behind the others; a change that breaks a reader raises `schema_version`. Tables are",
+        "UTF-8; see [Excel](../how-to/excel.md) for other dialects.",
         "",
         *table(["file", "by", "what"], ([code(n), code(by), w] for n, by, w in WRITTEN)),
         "",
@@ -64,8 +64,8 @@ def page() -> str:
         "",
         "## cells.geojson",
         "",
-        "A FeatureCollection, a feature a line. Its `frame` says from where pixels count: the corner",
-        "of the slide's bounds, as QuPath does; see [frames](../concepts/frames.md).",
+        "A FeatureCollection, a feature a line. Its `frame` says from where pixels count: the",
+        "corner of the slide's bounds, as QuPath does; see [frames](../concepts/frames.md).",
         "",
         *table(COLUMNS, ([code(name), *column] for name, column in FEATURES.items())),
         "",
@@ -113,7 +113,6 @@ def _described(name: str, known: Mapping[str, Column]) -> Column:
 
 
 def _keys(name: str, what: str, model: type[BaseModel]) -> list[str]:
-    rows = [
-        [code(r.path), r.kind, meaning(r.path, r.text)] for r in rows_of(described_schema(model))
-    ]
+    found = rows_of(described_schema(model))
+    rows = [[code(row.path), row.kind, meaning(row.path, row.text)] for row in found]
     return [f"## {name}", "", what, "", *table(KEYS, rows)]

@@ -15,7 +15,7 @@ _START = """# Python
 over files of these names beside your script, of which it warns.
 
 <!-- with: slides -->
-<!-- run -->
+<!-- run: slow -->
 ```python
 from cytolibra import screen_slide
 
@@ -26,7 +26,7 @@ print(report.cells.boxes.shape)  # (N, 4), level-0 pixels
 
 The same by package:
 
-<!-- run -->
+<!-- run: slow -->
 ```python
 from losses import grad_libra_loss  # in the manner of torchvision's sigmoid_focal_loss
 from models import ModelSource  # .find(name): its exported network, without torch
@@ -39,7 +39,7 @@ from pipeline import screen_slide  # (path, either of the two, settings) -> Slid
 def page() -> str:
     """``docs/reference/python.md``."""
     lines = [_START.rstrip()]
-    names = (name for name in cytolibra.__all__ if name not in ("__version__", "main"))
+    names = (name for name in dir(cytolibra) if name not in ("__version__", "main"))
     found = (getattr(cytolibra, name) for name in names)
     places = sorted(f"{one.__module__}.{one.__qualname__}" for one in found)
     for package, inside in groupby(places, lambda place: place.partition(".")[0]):

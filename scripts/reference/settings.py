@@ -16,11 +16,11 @@ def page() -> str:
     lines = [
         "# Settings",
         "",
-        "Every key of the YAML files that `--config` takes, and of `--set key=value`. What it comes",
-        "to, with who said each, is printed by `cytolibra config COMMAND`; editors complete such",
-        "files by the schemas in `configs/schema` (`cytolibra config COMMAND --schema`). `[]` stands",
-        "for each entry of a list, `NAME` for a name of your choice. A loss takes the keys of its own",
-        "`name`, which stands in brackets before them.",
+        "Every key of the YAML files that `--config` takes, and of `--set key=value`. What it",
+        "comes to, with who said each, is printed by `cytolibra config COMMAND`; editors complete",
+        "such files by the schemas in `configs/schema` (`cytolibra config COMMAND --schema`). `[]`",
+        "stands for each entry of a list, `NAME` for a name of your choice. A loss takes the keys",
+        "of its own `name`, which stands in brackets before them.",
     ]
     for kind in Kind:
         schema = json_schema(model_of(kind), title_of(kind))

@@ -86,7 +86,7 @@ def _kind(value: Schema, parts: Schema) -> str:
         return ", ".join(json.dumps(one, ensure_ascii=False) for one in value["enum"])
     if inner := list(_alternatives(value)):
         return " or ".join(dict.fromkeys(_kind(one, parts) for one in inner))
-    kind = value.get("type", "")
+    kind: str = value.get("type", "")
     if kind == "array":
         return f"list of {_kind(value['items'], parts)}" if "items" in value else "list"
     if kind == "object" or "properties" in value:

@@ -53,7 +53,7 @@ def test_every_column_that_is_written_is_told():
 def test_a_column_without_a_description_is_told():
     with pytest.raises(KeyError, match="the column stain has no description"):
         _columns(["stain"], {})
-    with pytest.raises(KeyError, match="slide.stain has no description"):
+    with pytest.raises(KeyError, match=r"slide\.stain has no description"):
         meaning("slide.stain", "")
 
 
