@@ -32,6 +32,11 @@ SUMMARIES = {
 }
 """What each subcommand does; the function of the same name in ``scripts.NAME`` does it."""
 
+LEFT_OUT = frozenset(
+    {"albumentations", "lightning", "matplotlib", "tensorboard", "torch", "torchvision"}
+)
+"""What an installation for screening alone may lack, as the container does."""
+
 
 def build_app(called: str | None) -> typer.Typer:
     """The command line, with the one subcommand that is called loaded.
@@ -67,6 +72,16 @@ def main() -> None:
     called = next((word for word in words if not word.startswith("-")), None)
     try:
         build_app(called)(prog_name="cytolibra")
+    except ModuleNotFoundError as error:
+        if error.name not in LEFT_OUT:
+            raise
+        typer.echo(
+            f"error: {error.name} is not installed here, and cytolibra {called} needs it; screening "
+            "on a CPU by a shipped or exported model does without. Install all of CytoLibra: pip "
+            "install cytolibra",
+            err=True,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:  # while it was loaded
         typer.echo("interrupted", err=True)
         sys.exit(130)

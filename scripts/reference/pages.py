@@ -25,3 +25,12 @@ def write_pages() -> None:
     """Writes every reference page anew."""
     for name, make in PAGES.items():
         (FOLDER / name).write_text(make(), encoding="utf-8", newline="\n")
+
+
+def stale_pages() -> list[Path]:
+    """Reference pages that are not what the code says, or are missing."""
+    return [
+        FOLDER / name
+        for name, make in PAGES.items()
+        if not (FOLDER / name).is_file() or (FOLDER / name).read_text(encoding="utf-8") != make()
+    ]

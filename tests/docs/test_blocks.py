@@ -132,11 +132,17 @@ class Things:
         (folder / "normal" / "truth.json").unlink()
 
     def make_fields(self, folder):
-        """`train.json` of `train/`, `val.json` of `val/`: drawn slides with their cells."""
+        """`train.json` of `train/`, `val.json` of `val/`: drawn fields with their cells."""
         for seed, part in enumerate(("train", "val")):
-            words = ("--slides", "4", "--size", "1024x1024", "--seed", str(seed))
+            words = ("--slides", "4", "--size", "1024x1024", "--abnormal", "0.5", "--seed", seed)
             self.call("synth", "--out", part, *words, cwd=folder)
-            (folder / part / "truth.json").rename(folder / f"{part}.json")
+            for path in (folder / part).glob("*.tif"):
+                with Image.open(path) as picture:
+                    picture.convert("RGB").save(path.with_suffix(".png"), compress_level=1)
+                path.unlink()
+            truth = (folder / part / "truth.json").read_text(encoding="utf-8")
+            (folder / part / "truth.json").unlink()
+            (folder / f"{part}.json").write_text(truth.replace(".tif", ".png"), encoding="utf-8")
 
     def make_outcomes(self, folder):
         """`outcomes/`, results of forty slides of twenty patients, and `labels.csv`."""
