@@ -53,6 +53,7 @@ FLOORS = {
         {"evaluation"},
         {"training"},
         {"comparison"},
+        {"reference"},
     ],
 }
 """Rooms (folders) and single modules of a package, from the ground up.

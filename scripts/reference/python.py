@@ -5,9 +5,14 @@ The site's build reads their docstrings from there, without importing anything.
 
 from __future__ import annotations
 
+import ast
+import importlib
+from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 
-import cytolibra
+_STUB = Path(__file__).parent.parent.parent / "cytolibra" / "__init__.pyi"
+"""Which names are public, and whose they are; that package stands above this one."""
 
 _START = """# Python
 
@@ -39,11 +44,18 @@ from pipeline import screen_slide  # (path, either of the two, settings) -> Slid
 def page() -> str:
     """``docs/reference/python.md``."""
     lines = [_START.rstrip()]
-    names = (name for name in dir(cytolibra) if name not in ("__version__", "main"))
-    found = (getattr(cytolibra, name) for name in names)
-    places = sorted(f"{one.__module__}.{one.__qualname__}" for one in found)
-    for package, inside in groupby(places, lambda place: place.partition(".")[0]):
+    for package, inside in groupby(sorted(_public()), lambda place: place.partition(".")[0]):
         lines += ["", f"## {package}"]
         for place in inside:
             lines += ["", f"::: {place}"]
     return "\n".join(lines) + "\n"
+
+
+def _public() -> Iterator[str]:
+    """Where each public name is defined, such as ``configs.errors.ConfigError``."""
+    for node in ast.parse(_STUB.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            package = importlib.import_module(node.module)
+            for alias in node.names:
+                found = getattr(package, alias.name)
+                yield f"{found.__module__}.{found.__qualname__}"

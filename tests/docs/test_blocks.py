@@ -66,7 +66,7 @@ def run(block, folder, tools):
 def tools(tmp_path_factory):
     """Surroundings in which `cytolibra` and `python` are this checkout's."""
     folder = tmp_path_factory.mktemp("bin")
-    python, more = sys.executable, "if [ \"$1\" = \"$DOCS_COMMAND\" ]; then more=$DOCS_WORDS; fi"
+    python, more = sys.executable, 'if [ "$1" = "$DOCS_COMMAND" ]; then more=$DOCS_WORDS; fi'
     for name, text in (
         ("cytolibra", f'more=; {more}; exec "{python}" -m cytolibra "$@" $more'),
         ("python", f'exec "{python}" "$@"'),

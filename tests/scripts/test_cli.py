@@ -351,7 +351,9 @@ main()
 
 def without_torch(*words: str) -> subprocess.CompletedProcess[str]:
     call = [sys.executable, "-c", NO_TORCH, *words]
-    return subprocess.run(call, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        call, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
 
 
 def test_doctor_tells_all_where_torch_is_missing() -> None:
