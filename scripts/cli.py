@@ -76,9 +76,9 @@ def main() -> None:
         if error.name not in LEFT_OUT:
             raise
         typer.echo(
-            f"error: {error.name} is not installed here, and cytolibra {called} needs it; screening "
-            "on a CPU by a shipped or exported model does without. Install all of CytoLibra: pip "
-            "install cytolibra",
+            f"error: {error.name} is not installed here, and cytolibra {called} needs it; "
+            "screening on a CPU by a shipped or exported model does without. Install all of "
+            "CytoLibra: pip install cytolibra",
             err=True,
         )
         sys.exit(2)
