@@ -233,6 +233,16 @@ BATCHES: dict[str, Entry] = {
         "next best one runs.",
         "Nothing, but for speed. `cytolibra doctor` tells what this machine can run.",
     ),
+    "xlsx-cells-missing": Entry(
+        "cells.csv of some slides was removed or changed since they were screened. Their cells are "
+        "missing in summary.xlsx; everything else of them is there.",
+        "Screen these slides again with --overwrite.",
+    ),
+    "xlsx-cut": Entry(
+        "There are more slides or cells than a sheet of Excel has rows. summary.xlsx has the first "
+        "of them, in the order of the work list.",
+        "Take cells.csv of the slides, or list fewer cells: --set reports.xlsx_score=0.8.",
+    ),
 }
 """Of a batch as a whole."""
 

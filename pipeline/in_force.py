@@ -115,7 +115,7 @@ def settings_in_force(
     values["scale"]["network"] = graph.sha256[:12] if graph else None
     if settings.domain.check:
         values["domain"]["facts"] = version_of(detector.card.domain)
-    values["reports"] = settings.reports.settled().model_dump(mode="json")
+    values["reports"] = settings.reports.of_slides()
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values
 

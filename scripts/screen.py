@@ -175,11 +175,20 @@ def screen(
             "locale; excel-comma has decimal commas and semicolons."
         ),
     ] = None,
+    xlsx: Annotated[
+        bool,
+        typer.Option(
+            "--xlsx",
+            help="Write summary.xlsx, too: slides, and their most suspicious cells. One that is "
+            "there is kept up in any case.",
+        ),
+    ] = False,
 ) -> None:
     """Screens slides, and folders of slides.
 
-    Writes a folder for each slide (report.html, report.json, cells.csv, cells.geojson), and
-    summary.html, summary.csv, run.json and run.log for all. Slides whose results are there, made
+    Writes a folder for each slide (report.html, report.json, cells.csv, cells.geojson, previews),
+    and summary.html (the work list, most suspicious first), summary.csv, run.json and run.log for
+    all. Slides whose results are there, made
     of the same content, settings and weights, are not screened again.
 
     Exit codes: 0 all slides are done, 1 some failed, 2 the call is wrong, 130 interrupted.
@@ -201,6 +210,7 @@ def screen(
         "triage.rule": rule,
         "triage.negatives": negatives,
         "reports.csv": csv.value if csv else None,
+        "reports.xlsx": xlsx or None,
     }
     settings = _read_settings(config, set_ or (), flags)
     part = Shard.parse(shard) if shard else None
@@ -256,6 +266,7 @@ def _screen_all(
         shard=shard,
         strict=settings.strict,
         not_read=found.not_read,
+        reports=settings.reports,
     )
     with show_progress(Console()) as progress:
         recipe = Recipe(model or DEFAULT_MODEL, settings)
@@ -343,6 +354,8 @@ def _tell(result: BatchResult, out: Path) -> None:
     told = [f"{count} {what}" for what, count in counts.items() if count]
     if result.warned:
         told.append(f"{result.warned} with warnings")
+    if result.outside:
+        told.append(f"{result.outside} out of the model's domain")
     typer.echo(f"{', '.join(told) or 'no slides in this shard'}; see {out / 'summary.html'}")
     for doubt in result.doubts:
         typer.echo(f"warning: {doubt}", err=True)

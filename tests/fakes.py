@@ -16,6 +16,7 @@ from models.card import (
     RateFacts,
 )
 from pipeline.cells.classes import CellClass
+from pipeline.cells.domain import DomainFinding, doubts_of_domain
 from pipeline.geometry import Detections, Rect
 from pipeline.reports.adequacy import AdequacySettings, Specimen
 from pipeline.reports.pictures import Pictures
@@ -29,6 +30,7 @@ from pipeline.reports.report import (
     measure_area,
     most_suspicious_first,
 )
+from pipeline.reports.triage import TriageSettings
 
 CLASSES = tuple(
     CellClass(name=name, abnormal=name != "NILM")
@@ -126,13 +128,15 @@ def make_report(
     adequacy: AdequacySettings | None = None,
     bounds: tuple[int, int, int, int] | None = None,
     csv: str = "plain",
+    domain: DomainFinding | None = None,  # outside, it is warned of
+    triage: TriageSettings | None = None,
 ) -> SlideReport:
     """A report of made-up cells, whole in every part."""
     cells = make_cells(50) if cells is None else cells
     boxes = np.array(unread, dtype=float).reshape(-1, 4)
     cells = most_suspicious_first(cells, model.classes)
     area = measure_area(Rect(0, 0, 4000, 3000), 0.25, 6e6, boxes)
-    doubts = [Doubt(code="uncoded", text=text) for text in warnings]
+    doubts = [*doubts_of_domain(domain), *(Doubt(code="uncoded", text=text) for text in warnings)]
     judgement = judge_cells(
         cells,
         model,
@@ -141,6 +145,8 @@ def make_report(
         alarms=alarms or make_alarms(),
         accuracy=accuracy,
         adequacy=adequacy,
+        domain=domain,
+        triage=triage,
     )
     return build_report(
         slide=SlideFacts(
@@ -165,6 +171,7 @@ def make_report(
         warnings=doubts,
         timing={"tiles": 1.23456},
         pictures=pictures,
+        domain=domain,
     )
 
 

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -52,7 +52,7 @@ from pipeline.batch.run_record import (
 )
 from pipeline.errors import SlideError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
-from pipeline.reports.tables import format_in_force
+from pipeline.reports.tables import ReportSettings, format_in_force
 from pipeline.reports.writers import write_reports
 from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
@@ -77,6 +77,7 @@ class BatchPlan:
         strict: whether slides with warnings fail.
         doubts: what is to be told of the batch as a whole.
         not_read: files that look like slides and aren't read.
+        reports: how the summary of all slides is written.
     """
 
     out: Path
@@ -89,6 +90,7 @@ class BatchPlan:
     strict: bool = False
     doubts: Sequence[Doubt] = ()
     not_read: Sequence[NotRead] = ()
+    reports: ReportSettings = field(default_factory=ReportSettings)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class BatchResult:
         pending: number of slides of this shard that were not reached.
         interrupted: whether somebody stopped it.
         warned: number of complete slides with warnings.
+        outside: number of complete slides that are out of the model's domain.
         not_read: number of files that look like slides and aren't read.
         strict: whether these count as failures.
         problem: what else went wrong, such as a summary that can't be written.
@@ -114,6 +117,7 @@ class BatchResult:
     pending: int
     interrupted: bool
     warned: int = 0
+    outside: int = 0
     not_read: int = 0
     strict: bool = False
     problem: str | None = None
@@ -164,7 +168,7 @@ def screen_batch(
         ):
             plan = replace(plan, doubts=(*plan.doubts, *doubts))
             result = _Batch(jobs, engine, plan, listener).run()
-        return replace(result, doubts=doubts)
+        return replace(result, doubts=(*doubts, *result.doubts))
 
 
 def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJob]:
@@ -219,6 +223,7 @@ class _Batch:
         self._plan = plan
         self._listener = listener
         self._problem: str | None = None
+        self._doubts: tuple[Doubt, ...] = ()
         self._record = RunRecord(
             command=tuple(plan.command),
             shard=plan.shard,
@@ -376,17 +381,20 @@ class _Batch:
         self._record = self._record.model_copy(update={"status": status, "ended": _now()})
         self._save()
         try:
-            write_summary(
+            self._doubts = write_summary(
                 self._all_jobs,
                 self._plan.out,
                 self._record.recipe,
                 format_in_force(self._plan.settings),
                 doubts=self._plan.doubts,
                 not_read=self._plan.not_read,
+                reports=self._plan.reports,
             )
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
             self._problem = f"the summary can't be written: {error}"
             _log.warning(self._problem)
+        for doubt in self._doubts:
+            _log.warning(str(doubt))
         _log.info("%s", status)
 
     def _result(self) -> BatchResult:
@@ -400,9 +408,11 @@ class _Batch:
             pending=sum(slide.status == "pending" for slide in slides.values()),
             interrupted=self._record.status == "interrupted",
             warned=sum(bool(slide.warnings) for slide in complete),
+            outside=sum("out-of-domain" in slide.warnings for slide in complete),
             not_read=len(self._plan.not_read),
             strict=self._plan.strict,
             problem=self._problem,
+            doubts=self._doubts,
         )
 
 

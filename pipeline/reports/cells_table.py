@@ -161,12 +161,13 @@ def _rows(*columns: NDArray[np.float32]) -> list[tuple[float, ...]]:
     return list(map(tuple, np.column_stack(columns).tolist()))
 
 
-def read_cells(path: Path, classes: Sequence[CellClass]) -> Detections:
+def read_cells(path: Path, classes: Sequence[CellClass], most: int | None = None) -> Detections:
     """Reads a ``cells.csv`` of any format, of this version or an earlier one.
 
     Args:
         path: the file.
         classes: the model's, by which its cells are named.
+        most: the number of rows that are wanted, the first ones; None for all.
 
     Returns:
         Level-0 boxes in the file's order, with the scores of all classes where they are told, and
@@ -176,6 +177,7 @@ def read_cells(path: Path, classes: Sequence[CellClass]) -> Detections:
         ConfigError: it can't be read, or is none.
     """
     sheet = read_sheet(path)
+    sheet = replace(sheet, rows=sheet.rows[:most])
     labels = {defuse(c.name): label for label, c in enumerate(classes)}
     columns = score_columns(classes)
     of_all = None

@@ -1,4 +1,4 @@
-"""The pages that people read: ``report.html`` of one slide and ``summary.html`` of a batch.
+"""The pages that people read: ``report.html`` of one slide, and what all pages have in common.
 
 Each is one file that opens offline: pictures are embedded, and a content security policy lets
 nothing else load or run than the page's own script. All text is escaped by the templates. Without
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -23,13 +23,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from configs import Doubt
 from models.card import LevelFigures
-from pipeline.cells.classes import class_colors, find_category, order_by_severity
+from pipeline.cells.classes import Color, class_colors, find_category, order_by_severity
 from pipeline.reports.expectation import Finding
 from pipeline.reports.pictures import Crop, Overview
 from pipeline.reports.report import NOTICE, SlideReport
-from pipeline.reports.summary import Status, SummaryRow
 from pipeline.reports.triage import carriers
 
 RING_SHARE = 0.011
@@ -156,24 +154,6 @@ def render_report(report: SlideReport) -> str:
     )
 
 
-def render_summary(rows: Sequence[SummaryRow], doubts: Sequence[Doubt] = ()) -> str:
-    """The page of a batch, with links to the slides' pages, and what is to be told of it."""
-    reports = [row.report for row in rows if row.report]
-    classes = list({c.name: c for report in reports for c in report.model.classes}.values())
-    ordered = [classes[i] for i in order_by_severity(classes)]
-    colors = zip(ordered, class_colors(ordered), strict=True)
-    return render_page(
-        "summary.html",
-        title="Screened slides",
-        rows=rows,
-        doubts=doubts,
-        classes=ordered,
-        colors={cell_class.name: _hex(color) for cell_class, color in colors},
-        severity={c.name: len(ordered) - rank for rank, c in enumerate(ordered)},
-        totals={status: sum(row.status == status for row in rows) for status in get_args(Status)},
-    )
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -183,24 +163,42 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["link"] = _link
+    environment.filters["sentence"] = _sentence
     return environment
 
 
-def render_page(template: str, **values: Any) -> str:
-    """A page from a template, with the script beside it where there is one; all text is escaped."""
+def render_page(template: str, images: str = "data:", **values: Any) -> str:
+    """A page from a template, with the script beside it where there is one; all text is escaped.
+
+    Args:
+        template: its name.
+        images: where pictures may come from, as a content security policy says it.
+        values: what the template takes.
+    """
     environment = _environment()
     beside = template.replace(".html", ".js")
     known = beside in environment.list_templates()
     script = environment.get_template(beside).render() if known else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(template)
-    return page.render(script=script, script_hash=f"sha256-{digest}", notice=NOTICE, **values)
+    return page.render(
+        script=script, script_hash=f"sha256-{digest}", images=images, notice=NOTICE, **values
+    )
 
 
-def _link(slide: str) -> str:
-    """Relative URL of a slide's page; quoted, as names may hold spaces, #, % and newlines."""
-    return "./" + quote(os.fsencode(f"{slide}/report.html"), safe="/")
+def relative_url(slide: str, name: str) -> str:
+    """URL of a file of a slide's folder; quoted, as names may hold spaces, #, % and newlines."""
+    return "./" + quote(os.fsencode(f"{slide}/{name}"), safe="/")
+
+
+def hex_color(color: Color) -> str:
+    """A colour as style sheets have it."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def _sentence(text: str) -> str:
+    """A text that stands in a sentence as one of its own."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
 def _shown_labels(report: SlideReport) -> NDArray[np.int64]:
@@ -217,7 +215,7 @@ def _class_view(report: SlideReport, index: int, shown: int) -> ClassView:
         name=cell_class.name,
         meaning=category.meaning if category else "",
         abnormal=cell_class.abnormal,
-        color=_hex(class_colors(report.model.classes)[index]),
+        color=hex_color(class_colors(report.model.classes)[index]),
         count=report.counts[cell_class.name],
         threshold=report.model.threshold.get(cell_class.name),
         shown=shown,
@@ -326,7 +324,3 @@ def _flatten(settings: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tu
 
 def _data_url(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-
-
-def _hex(color: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -37,6 +37,7 @@ from pipeline.reports.expectation import (
     why_not,
 )
 from pipeline.reports.pictures import Pictures
+from pipeline.reports.previews import Preview, describe_preview
 from pipeline.reports.rule_out import why_unsure
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
 from pipeline.slides.readers.base import Fact
@@ -198,6 +199,9 @@ class SlideReport(_Part):
         "where that was not checked",
     )
     adequacy: Adequacy = Field(default_factory=not_assessed)
+    preview: Preview | None = Field(
+        None, description="pictures of it beside this file; null where none were taken"
+    )
     warnings: tuple[Doubt, ...] = Field(description="what a person should know, by stable codes")
     timing: dict[str, float] = Field(description="seconds by stage")
     software: dict[str, str] = Field(description="versions")
@@ -373,7 +377,8 @@ def judge_cells(
     """
     numbers = np.bincount(cells.labels, minlength=len(model.classes)).tolist()
     counts = dict(zip((c.name for c in model.classes), numbers, strict=True))
-    no_smear = _no_smear(warnings)
+    strange = why_no_smear(warnings)
+    no_smear = f"it is no picture that the model knows: {strange}" if strange else None
     unknown = no_smear or why_not(alarms, model.threshold, model.identity)
     expectation = (
         expect_cells(counts, model.classes, alarms, specimen.screened_mm2)
@@ -432,6 +437,7 @@ def build_report(
         second_look: how much was looked at again.
         domain: whether the cells look like those that the model knows, where that was checked.
     """
+    taken = pictures or Pictures()
     report = SlideReport(
         slide=slide,
         model=model,
@@ -447,12 +453,13 @@ def build_report(
         accuracy=judgement.accuracy,
         domain=domain,
         adequacy=judgement.adequacy,
+        preview=describe_preview(taken, cells, model.classes),
         warnings=tuple(warnings),
         timing={stage: round(seconds, 3) for stage, seconds in timing.items()},
         software=software_versions(),
     )
     report._cells = cells
-    report._pictures = pictures or Pictures()
+    report._pictures = taken
     return report
 
 
@@ -478,10 +485,9 @@ def _why_unsure(
     return why_unsure(warnings, screened_mm2 + unread_mm2, unread_mm2, adequacy, unchecked)
 
 
-def _no_smear(warnings: Iterable[Doubt]) -> str | None:
-    """Why a picture is none of which chance is known; None where it is one."""
-    doubts = [doubt.text for doubt in warnings if doubt.code in _NO_SMEAR]
-    return f"it is no picture that the model knows: {doubts[0]}" if doubts else None
+def why_no_smear(warnings: Iterable[Doubt]) -> str | None:
+    """Why a picture is none of which the model's figures hold; None where it is one."""
+    return next((doubt.text for doubt in warnings if doubt.code in _NO_SMEAR), None)
 
 
 def software_versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from configs import StrictModel
 
@@ -72,13 +72,22 @@ class ReportSettings(StrictModel):
             system's region says: "excel-comma" has semicolons and decimal commas, "excel-point"
             commas and decimal points, both a byte order mark. "excel" is one of these two, by the
             decimal mark of this machine's locale.
+        xlsx: whether summary.xlsx is written, too. One that is there is kept up in any case.
+        xlsx_score: abnormal cells with at least this score have a row in it, and whatever their
+            score those that carry a suggestion.
     """
 
     csv: CsvKind = "plain"
+    xlsx: bool = False
+    xlsx_score: float = Field(0.5, ge=0, le=1)
 
     def settled(self) -> ReportSettings:
         """The same with "excel" as what it is on this machine."""
-        return ReportSettings(csv=_excel_here()) if self.csv == "excel" else self
+        return self.model_copy(update={"csv": _excel_here()}) if self.csv == "excel" else self
+
+    def of_slides(self) -> dict[str, JsonValue]:
+        """What shapes a slide's own files, as JSON, settled: nothing of the workbook of all."""
+        return {"csv": self.settled().csv}
 
 
 def format_in_force(settings: Mapping[str, JsonValue]) -> CsvFormat:
@@ -107,6 +116,11 @@ def defuse(text: str) -> str:
     file has cuts there, quotes or not.
     """
     return _FORMULA.sub("'", text)
+
+
+def starts_formula(text: str) -> bool:
+    """Whether a spreadsheet would take a text for a formula, were it typed into a cell."""
+    return defuse(text[:1]) != text[:1]
 
 
 class _Lines:

@@ -1,4 +1,4 @@
-"""The files of one slide: ``report.json``, ``cells.csv``, ``cells.geojson``, ``report.html``.
+"""The files of one slide: ``report.json``, ``.html``, ``cells.csv``, ``.geojson``, its previews.
 
 Text is UTF-8, lines end as on Unix; numbers have a fixed count of decimals; the same report gives
 the same bytes. Cells are streamed row by row, so that millions of them need no second copy.
@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from pipeline.cells.classes import class_colors, grade_of
 from pipeline.reports.cells_table import grade_columns, numbered, write_cells
 from pipeline.reports.pages import render_report
+from pipeline.reports.previews import preview_files
 from pipeline.reports.report import SlideReport
 
 PARTIAL = ".partial-"
@@ -60,6 +61,8 @@ def write_reports(report: SlideReport, folder: Path) -> None:
         _write_geojson(stream, report)
     with _create(folder / "report.html") as stream:
         stream.write(render_report(report))
+    for name, jpeg in preview_files(report.pictures):
+        (folder / name).write_bytes(jpeg)
 
 
 def to_json(value: Any) -> str:
@@ -69,10 +72,19 @@ def to_json(value: Any) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Writes a file whole or not at all: readers and other writers never meet a half of it."""
-    partial = path.with_name(partial_name())
-    try:
+
+    def write(partial: Path) -> None:
         with _create(partial) as stream:
             stream.write(text)
+
+    make_whole(path, write)
+
+
+def make_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """The same of a file that ``write`` makes at the path that it is given."""
+    partial = path.with_name(partial_name())
+    try:
+        write(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

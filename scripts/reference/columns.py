@@ -61,30 +61,27 @@ OF_CLASS = {
 }
 """Of columns that each class has, by how their names begin."""
 
-SUMMARY = {
-    "slide": Column("", "the folder of its results, below the output folder"),
-    "path": Column("", "where the slide lies"),
-    "status": Column(
-        "",
-        "complete, failed, pending (not reached yet), not read (looks like a slide, is of a kind "
-        "that isn't read)",
-    ),
-    "suggestion": Column("", "suggested category; a column for each class stands behind the next"),
-    "cells": Column("cells", "at or above their thresholds"),
-    "abnormal_cells": Column("cells", "of these, of abnormal classes; then each class's, by name"),
-    "cells_per_mm2": Column("1/mm²", "cells by screened area"),
-    "slide_mm2": Column("mm²", "the scanned part of the slide"),
-    "screened_mm2": Column("mm²", "what the detector has seen"),
-    "unread_mm2": Column("mm²", "what could not be read"),
-    "mpp": Column("µm/px", "the slide's scale at level 0"),
-    "mpp_source": Column("", "who says so: file, argument, override, table, estimate"),
-    "slide_score": Column(SCORE, "of the slide rule (`--rule`); empty without one"),
-    "suspicious": Column("", "True, False by that rule; empty without one"),
-    "warnings": Column("", "sentences with their codes, apart by ` | `"),
-    "error": Column("", "why it failed, or isn't read"),
-    "set_aside": Column("", "True, False by a rule with `--rule-out`; empty where it abstains"),
+UNITS = {
+    "cells": "cells",
+    "abnormal_cells": "cells",
+    "low_grade_cells": "cells",
+    "high_grade_cells": "cells",
+    "cells_per_mm2": "1/mm²",
+    "excess_per_mm2": "1/mm²",
+    "slide_mm2": "mm²",
+    "screened_mm2": "mm²",
+    "unread_mm2": "mm²",
+    "mpp": "µm/px",
+    "slide_score": SCORE,
+    "score": SCORE,
+    "rank": "from 1",
+    "id": "from 1",
+    "x_center": "level-0 px",
+    "y_center": "level-0 px",
+    "x_um": "µm",
+    "y_um": "µm",
 }
-"""Of ``summary.csv``."""
+"""Of the numbers in ``summary.csv`` and ``summary.xlsx``, whose columns say what they mean."""
 
 FEATURES = {
     "id": Column("", "a UUID of slide, class and box: the same in every run"),
@@ -111,8 +108,10 @@ WRITTEN = (
         "screen",
         "of what the results were made",
     ),
-    ("summary.html", "screen", "one page for all slides"),
+    ("SLIDE/thumbnail.jpg, best-1.jpg, …", "screen", "pictures for summary.html"),
+    ("summary.html", "screen", "the [work list](../concepts/worklist.md) of all slides"),
     ("summary.csv", "screen", "a row a slide, [below](#summarycsv)"),
+    ("summary.xlsx", "screen --xlsx", "the same, and the abnormal cells, [below](#summaryxlsx)"),
     ("run.json", "screen", "the record of the run, [below](#runjson); a file a shard"),
     ("run.log", "screen", "what was told, with the time"),
     ("model/", "train", "the model: `model.json` (its card), weights, networks"),

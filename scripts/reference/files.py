@@ -17,13 +17,14 @@ from pipeline.reports.cells_table import (
     score_columns,
 )
 from pipeline.reports.report import SlideReport
-from pipeline.reports.summary import summary_table
+from pipeline.reports.summary_columns import COLUMNS as SUMMARY_COLUMNS
+from pipeline.reports.workbook import CELL_COLUMNS as SHEET_COLUMNS
 from scripts.reference.columns import (
     CELLS,
     FEATURES,
     GIVEN,
     OF_CLASS,
-    SUMMARY,
+    UNITS,
     WRITTEN,
     Column,
     meaning,
@@ -58,9 +59,17 @@ def page() -> str:
         "",
         "## summary.csv",
         "",
-        "A row a slide, of all runs and shards; failed ones and files that are not read, too.",
+        "A row a slide, of all runs and shards, in the order in which they were found; failed ones",
+        "and files that are not read, too. Behind `abnormal_cells` stands a column for each class.",
         "",
-        *_columns(summary_columns(), SUMMARY),
+        *table(COLUMNS, (_summarised(c.name, c.kind, c.meaning) for c in SUMMARY_COLUMNS)),
+        "",
+        "## summary.xlsx",
+        "",
+        "The sheet Slides has these columns; the sheet Cells the abnormal cells with a score of at",
+        "least `reports.xlsx_score`, and whatever their score those that carry a suggestion:",
+        "",
+        *table(COLUMNS, (_summarised(*column) for column in SHEET_COLUMNS)),
         "",
         "## cells.geojson",
         "",
@@ -93,9 +102,10 @@ def cell_columns() -> list[str]:
     ]
 
 
-def summary_columns() -> list[str]:
-    """The header of ``summary.csv``, without the classes' columns."""
-    return [str(name) for name in summary_table([])[0]]
+def _summarised(name: str, kind: str, meaning: str) -> list[str]:
+    if name not in UNITS and kind not in ("text", "flag"):
+        raise KeyError(f"the column {name} has no unit in scripts/reference/columns.py")
+    return [code(name), UNITS.get(name, ""), meaning]
 
 
 def _columns(names: Sequence[str], known: Mapping[str, Column]) -> list[str]:

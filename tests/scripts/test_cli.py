@@ -13,16 +13,20 @@ import numpy as np
 import pytest
 import typer
 from fakes import make_report
+from openpyxl import load_workbook
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from pipeline.batch.batch import BatchResult
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.run_record import SlideRecord
 from scripts.cli import SUMMARIES, build_app, main
 from scripts.progress import BarProgress, show_progress
+from scripts.screen import _tell
 
 SLIDE_FILES = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"}
+SLIDE_FILES |= {"thumbnail.jpg"}  # no cells, so no close-ups
 
 Call = Callable[..., Result]
 
@@ -146,6 +150,31 @@ def test_flags_reach_the_settings_before_anything_else(screen: Call, tmp_path: P
     assert run["settings"]["threshold"] == 0.4
     assert run["settings"]["max_unread"] == 0.3
     assert run["model"]["threshold"] == {"NILM": 0.4, "HSIL": 0.4}
+
+
+def test_a_workbook_is_asked_for_without_screening_anything_again(
+    screen: Call, tmp_path: Path
+) -> None:
+    assert screen().exit_code == 0
+    found = screen("--xlsx")
+    assert "done before" in found.output
+    names = [sheet.title for sheet in load_workbook(tmp_path / "out/summary.xlsx")]
+    assert names == ["Slides", "Cells", "About"]
+    run = json.loads((tmp_path / "out/run.json").read_text(encoding="utf-8"))
+    assert run["settings"]["reports"] == {"csv": "plain"}  # it shapes no result
+    wrong = screen("--set", "reports.xlsx_score=2")
+    assert wrong.exit_code == 2
+    assert_one_line(wrong, "reports.xlsx_score")
+
+
+def test_the_last_line_tells_how_many_slides_are_out_of_domain(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _tell(BatchResult(3, 0, {}, 0, interrupted=False, warned=2, outside=1), Path("out"))
+    line = capsys.readouterr().out
+    assert line == "3 screened, 2 with warnings, 1 out of the model's domain; see " + str(
+        Path("out/summary.html\n")
+    )
 
 
 def test_tables_for_excel_are_written_anew_and_told(screen: Call, tmp_path: Path) -> None:

@@ -172,6 +172,12 @@ def test_joined_by_commas_graders_are_averaged(tmp_path):
         for each in (one, other)
     ]
     np.testing.assert_allclose(np.exp(both.evidence.logits[0]), np.mean(said, axis=0), rtol=1e-5)
+    moved = [
+        replace(one, places=replace(one.places, boxes=one.places.boxes + 1e-4))
+        for one in other.evidence.candidates
+    ]  # as another run of the same network in fp32 places them
+    again = average([one, replace(other, evidence=replace(other.evidence, candidates=moved))])
+    np.testing.assert_array_equal(again.evidence.logits[0], both.evidence.logits[0])
     with pytest.raises(ConfigError, match="looked at different places"):
         average([one, fold(tmp_path, 1, per_field=8)])
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fakes import MODEL, make_report
+from openpyxl import load_workbook
 
 from configs import ConfigError, Doubt
 from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch, take_shard
@@ -19,9 +20,11 @@ from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.lock import InUseError
 from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
+from pipeline.cells.domain import DomainFinding
 from pipeline.errors import SlideError
 from pipeline.reports import writers
 from pipeline.reports.report import ModelFacts, SlideReport
+from pipeline.reports.tables import ReportSettings
 from pipeline.slides.mpp_table import load_mpp_table
 from pipeline.slides.unread import NotRead
 
@@ -506,6 +509,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from fakes import MODEL, make_report
+from openpyxl import load_workbook
 from pipeline.batch import batch
 from pipeline.reports import writers
 from pipeline.batch.discovery import discover
@@ -580,6 +584,84 @@ def test_warnings_reach_summary_record_log_and_result(slides: Path, out: Path) -
     assert f"WARNING {slides / 'a.svs'}: Half of it is blurred. [uncoded]" in log
     again = run(slides, out, with_warnings)
     assert (again.reused, again.warned) == (3, 3)
+
+
+def test_slides_out_of_domain_are_counted_whether_screened_now_or_before(
+    slides: Path, out: Path
+) -> None:
+    domain = DomainFinding(within=False, reason="their stain lies 9 off", cells=100)
+
+    def screen(path: Path) -> SlideReport:
+        return make_report(path, domain=domain if path.stem == "b" else None)
+
+    first = run(slides, out, screen)
+    assert (first.outside, first.warned, first.exit_code) == (1, 1, 0)
+    assert run(slides, out, screen).outside == 1
+    assert {name: row["domain"] for name, row in summary(out).items()} == {
+        "a.svs": "",
+        "c.tif": "",
+        "sub/b.svs": "outside",
+    }
+
+
+def workbook(out: Path) -> list[str | None]:
+    """The slides of summary.xlsx, in its order."""
+    (sheet, *_) = load_workbook(out / "summary.xlsx").worksheets
+    return [row[0] for row in sheet.iter_rows(min_row=2, values_only=True)]
+
+
+def test_a_workbook_is_written_where_it_is_asked_for_and_kept_up_after_that(
+    slides: Path, out: Path
+) -> None:
+    """A run without the option never leaves one behind that tells of an earlier state."""
+    run(slides, out)
+    assert not (out / "summary.xlsx").exists()
+    asked = run(slides, out, reports=ReportSettings(xlsx=True))
+    assert (asked.screened, asked.reused, asked.doubts) == (0, 3, ())  # screens nothing again
+    assert sorted(workbook(out)) == ["a.svs", "c.tif", "sub/b.svs"]
+    (slides / "d.svs").write_bytes(b"d")
+    run(slides, out)
+    assert sorted(workbook(out)) == ["a.svs", "c.tif", "d.svs", "sub/b.svs"]
+    assert not leftovers(out)
+
+
+def test_shards_leave_one_summary_the_same_as_of_a_single_run(slides: Path, out: Path) -> None:
+    xlsx = ReportSettings(xlsx=True)
+    for index in (1, 2, 3):
+        run(slides, out, shard=Shard(index=index, count=3), reports=xlsx)
+    single = out.parent / "single"
+    run(slides, single, reports=xlsx)
+    for name in ("summary.csv", "summary.html", "summary.xlsx"):
+        assert (out / name).read_bytes() == (single / name).read_bytes(), name
+
+
+def test_cells_that_are_gone_are_told_of_the_workbook(slides: Path, out: Path) -> None:
+    run(slides, out)
+    (out / "a.svs" / "cells.csv").unlink()
+    table = out / "c.tif" / "cells.csv"
+    table.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[:5]))
+    result = run(slides, out, reports=ReportSettings(xlsx=True))
+    (doubt,) = result.doubts
+    assert doubt.code == "xlsx-cells-missing"
+    assert "cells.csv of 2 slides" in doubt.text
+    assert result.exit_code == 0
+    assert str(doubt) in (out / "run.log").read_text(encoding="utf-8")
+    cells = load_workbook(out / "summary.xlsx")["Cells"]
+    assert {row[1] for row in cells.iter_rows(min_row=2, values_only=True)} == {"sub/b.svs"}
+
+
+def test_a_workbook_that_can_t_be_written_leaves_the_other_summaries_right(
+    slides: Path, out: Path
+) -> None:
+    out.mkdir()
+    (out / "summary.xlsx").mkdir()  # as if a spreadsheet held it
+    result = run(slides, out, reports=ReportSettings(xlsx=True))
+    assert "the summary can't be written" in (result.problem or "")
+    assert "summary.xlsx" in (result.problem or "")
+    assert result.exit_code == 1
+    assert set(statuses(out).values()) == {"complete"}
+    assert "a.svs" in (out / "summary.html").read_text(encoding="utf-8")
+    assert not leftovers(out)
 
 
 def test_strict_does_not_take_a_result_with_warnings_for_done(slides: Path, out: Path) -> None:

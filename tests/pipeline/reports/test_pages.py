@@ -11,12 +11,15 @@ from fakes import CLASSES, MODEL, make_accuracy, make_alarms, make_cells, make_r
 from PIL import Image
 
 from pipeline.cells.classes import CellClass
+from pipeline.cells.domain import DomainFinding
 from pipeline.geometry import Detections
-from pipeline.reports.pages import render_report, render_summary
+from pipeline.reports.pages import render_report
 from pipeline.reports.pictures import Pictures, choose_gallery, take_pictures
 from pipeline.reports.report import NOTICE, SlideReport, most_suspicious_first
-from pipeline.reports.summary import SummaryRow, summary_table
-from pipeline.reports.triage import carriers
+from pipeline.reports.summary import SummaryRow
+from pipeline.reports.summary_page import render_summary
+from pipeline.reports.triage import BELOW_RULE, carriers
+from pipeline.reports.worklist import order_slides
 from pipeline.slides.slide import open_slide
 
 EVIL = '<script>alert("x")</script>&\'"></title><img src=x onerror=alert(1)>'
@@ -244,51 +247,35 @@ def test_text_of_slides_models_and_warnings_cannot_break_out_of_the_page() -> No
     report = make_report(EVIL, make_cells(3, classes=1), model=model, warnings=(EVIL,))
     row = SummaryRow(EVIL, EVIL, "complete", report)
     failed = SummaryRow(EVIL, EVIL, "failed", error=EVIL)
-    for page in (render_report(report), render_summary([row, failed])):
+    for page in (render_report(report), render_summary(order_slides([row, failed]))):
         tags = [tag for tag, _ in Elements(page).found]
         assert tags.count("script") == 1
         assert "img" not in tags
         assert EVIL in "".join(Elements(page).text)
 
 
-@pytest.mark.parametrize(
-    ("slide", "link"),
-    [
-        ("a/b.svs", "./a/b.svs/report.html"),
-        ("a b#1%20?.svs", "./a%20b%231%2520%3F.svs/report.html"),
-        ("two\nlines.svs", "./two%0Alines.svs/report.html"),
-        ("😀.svs", "./%F0%9F%98%80.svs/report.html"),
-        ("bytes\udcff.svs", "./bytes%FF.svs/report.html"),
-        ("javascript:alert(1)", "./javascript%3Aalert%281%29/report.html"),
-    ],
-)
-def test_summary_links_lead_to_the_slide_s_page(slide: str, link: str) -> None:
-    page = render_summary([SummaryRow(slide, slide, "complete", make_report())])
-    assert [a["href"] for tag, a in Elements(page).found if tag == "a"] == [link]
+def test_what_is_out_of_domain_is_said_once_above_and_not_in_every_part() -> None:
+    reason = "their structure lies 7.4 standard deviations off"
+    domain = DomainFinding(within=False, reason=reason, cells=100)
+    page = render_report(make_report(domain=domain))
+    text = " ".join(" ".join(Elements(page).text).split())
+    assert f"Out of the model's domain : {reason}." in text
+    assert "Adequacy: no verdict Not assessed: the slide is out of the model's domain" in text
+    assert text.count(reason) == 2  # above, and among the warnings
 
 
-def test_summary_shows_failed_and_pending_slides_without_links() -> None:
-    rows = [
-        SummaryRow("a.svs", "a.svs", "failed", error="a.svs: truncated"),
-        SummaryRow("b.svs", "b.svs", "pending"),
-    ]
-    elements = Elements(render_summary(rows))
-    text = " ".join(elements.text)
-    assert "a.svs: truncated" in text
-    assert NOTICE in text
-    assert not [a for tag, a in elements.found if tag == "a"]
+def test_the_table_of_counts_names_its_rows_and_columns(report: SlideReport) -> None:
+    elements = Elements(render_report(report))
+    scopes = [a.get("scope") for tag, a in elements.found if tag == "th"]
+    assert scopes.count("row") == len(report.levels) + len(CLASSES)
+    assert None not in scopes
 
 
-def test_summary_table_has_a_column_for_each_class_and_a_row_for_each_slide() -> None:
-    rows = [
-        SummaryRow("a.svs", "in/a.svs", "failed", error="a.svs: truncated"),
-        SummaryRow("b.svs", "in/b.svs", "complete", make_report(warnings=("one", "two"))),
-    ]
-    header, failed, complete = summary_table(rows)
-    assert {len(header)} == {len(failed), len(complete)}
-    values = dict(zip(header, complete, strict=True))
-    assert values["slide"] == "b.svs"
-    assert values["cells"] == 50
-    assert values["NILM"] + values["abnormal_cells"] == 50
-    assert values["warnings"] == "one [uncoded] | two [uncoded]"
-    assert dict(zip(header, failed, strict=True))["error"] == "a.svs: truncated"
+def test_a_slide_below_the_rule_s_threshold_is_told_so_once() -> None:
+    report = make_report()
+    below = {"score": 0.12, "suspicious": False, "level": None, "category": BELOW_RULE, "why": ""}
+    suggestion = report.suggestion.model_copy(update=below)
+    page = render_report(report.model_copy(update={"suggestion": suggestion}))
+    text = " ".join(" ".join(Elements(page).text).split())
+    assert f"Slide score 0.12 : {BELOW_RULE}" in text
+    assert text.count(BELOW_RULE) == 1

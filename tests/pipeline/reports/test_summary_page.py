@@ -1,0 +1,223 @@
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from fakes import CLASSES, make_cells, make_report
+
+from configs import Doubt
+from pipeline.cells.domain import DomainFinding
+from pipeline.geometry import Detections, Size
+from pipeline.reports.pictures import Crop, Overview, Pictures
+from pipeline.reports.report import NOTICE, SlideReport, most_suspicious_first
+from pipeline.reports.summary import SummaryRow
+from pipeline.reports.summary_page import render_summary
+from pipeline.reports.worklist import order_slides
+
+EVIL = '<script>alert("x")</script>&\'"></title><img src=x onerror=alert(1)>'
+OUTSIDE = DomainFinding(within=False, reason="their stain lies 9 off", cells=100)
+
+
+class Elements(HTMLParser):
+    """Every element of a page as (tag, attributes), and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def all(self, tag: str, **having: str) -> list[dict[str, str]]:
+        return [a for t, a in self.found if t == tag and having.items() <= a.items()]
+
+
+def page_of(*rows: SummaryRow, doubts: tuple[Doubt, ...] = ()) -> str:
+    return render_summary(order_slides(rows), doubts)
+
+
+def with_pictures(*crops: int) -> SlideReport:
+    """A report with an overview and close-ups of these cells; their pixels don't matter here."""
+    pictures = Pictures(
+        Overview(b"", Size(1600, 1200), 2.5), tuple(Crop(b"", c, 0, 0, 64) for c in crops)
+    )
+    return make_report(cells=most_suspicious_first(make_cells(50), CLASSES), pictures=pictures)
+
+
+def complete(name: str, report: SlideReport | None = None) -> SummaryRow:
+    return SummaryRow(name, f"in/{name}", "complete", report or make_report())
+
+
+def cells_of(*labels: int) -> Detections:
+    return Detections(
+        np.zeros((len(labels), 4)), np.full(len(labels), 0.9, np.float32), np.array(labels, int)
+    )
+
+
+@pytest.mark.parametrize(
+    ("slide", "folder"),
+    [
+        ("a/b.svs", "./a/b.svs"),
+        ("a b#1%20?.svs", "./a%20b%231%2520%3F.svs"),
+        ("two\nlines.svs", "./two%0Alines.svs"),
+        ("😀.svs", "./%F0%9F%98%80.svs"),
+        ("bytes\udcff.svs", "./bytes%FF.svs"),
+        ("javascript:alert(1)", "./javascript%3Aalert%281%29"),
+        ("=cmd|x.svs", "./%3Dcmd%7Cx.svs"),
+    ],
+)
+def test_links_and_pictures_lie_in_the_slide_s_folder(slide: str, folder: str) -> None:
+    elements = Elements(page_of(complete(slide, with_pictures(4, 0, 7, 1))))
+    links = [a["href"] for a in elements.all("a") if not a["href"].startswith("#")]
+    cells = [f"{folder}/report.html#cell-{row + 1}" for row in (4, 0, 7)]
+    assert links == [f"{folder}/report.html", *cells]
+    images = elements.all("img", loading="lazy")
+    names = ("thumbnail.jpg", "best-1.jpg", "best-2.jpg", "best-3.jpg")
+    assert [a["src"] for a in images] == [f"{folder}/{name}" for name in names]
+    assert len(elements.all("img")) == len(images)
+
+
+def test_the_page_loads_nothing_but_pictures_beside_it_and_runs_its_own_script_alone() -> None:
+    page = page_of(complete("a.svs", with_pictures(0)))
+    elements = Elements(page)
+    (policy,) = elements.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert "default-src 'none'; img-src 'self' file:;" in policy["content"]
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
+    assert "data:image" not in page
+    assert [tag for tag, _ in elements.found].count("script") == 1
+
+
+def test_the_most_suspicious_comes_first_with_its_rank_reason_and_order() -> None:
+    """More HSIL than chance explains, against none."""
+    rows = [complete("a.svs", make_report(cells=cells_of(0, 0)))]
+    rows.append(complete("b.svs", make_report(cells=cells_of(4, 4, 4, 0))))
+    page = page_of(*rows)
+    text = " ".join(" ".join(Elements(page).text).split())
+    assert [a["title"] for a in Elements(page).all("a") if "title" in a] == ["in/b.svs", "in/a.svs"]
+    assert "Rank 1 b.svs HSIL" in text
+    assert "Rank 2 a.svs no abnormal cells above threshold" in text
+    assert "These 3 HSIL cells carry “HSIL”: expected by chance 0 to " in text
+    assert "3 abnormal of 4 cells (HSIL 3)" in text
+    assert order_slides(rows).order[1:] in text
+
+
+def test_slides_out_of_domain_stand_apart_and_have_a_filter() -> None:
+    page = page_of(complete("a.svs", make_report(domain=OUTSIDE)), complete("b.svs"))
+    elements = Elements(page)
+    text = " ".join(" ".join(elements.text).split())
+    assert "Without a rank: look at these yourself 1" in text
+    assert "out of the model's domain" in text
+    assert OUTSIDE.reason in text
+    (choice,) = elements.all("input", value="outside")
+    assert (choice["type"], choice["name"]) == ("radio", "show")
+    shown = [a["data-show"].split() for a in elements.all("li") if "data-show" in a]
+    assert ["outside" in filters for filters in shown] == [False, True]
+
+
+def test_every_filter_finds_as_many_slides_as_it_says() -> None:
+    rows = [
+        complete("a.svs", make_report(warnings=("x",))),
+        complete("b.svs", make_report(unread=((0, 0, 400, 300),), warnings=("x",))),
+        complete("c.svs", make_report(domain=OUTSIDE)),
+        SummaryRow("d.svs", "d.svs", "failed", error="d.svs: truncated"),
+        SummaryRow("e.svs", "e.svs", "pending"),
+        SummaryRow("f.kfb", "f.kfb", "not read", error="KFBIO; export it [files-not-read]"),
+    ]
+    page = page_of(*rows)
+    elements = Elements(page)
+    slides = [set(a["data-show"].split()) for a in elements.all("li") if "data-show" in a]
+    assert len(slides) == len(rows)
+    counts = re.findall(
+        r'value="([^"]*)"(?: checked)?><span class="name">.*?</span> <span class="count">(\d+)<',
+        page,
+    )
+    assert len(counts) == len(elements.all("input", type="radio"))
+    assert ("", "6") in counts
+    for key, count in counts:
+        assert sum(not key or key in slide for slide in slides) == int(count), key
+
+
+def test_failures_are_grouped_with_their_reason_and_codes_with_their_meaning() -> None:
+    failed = [
+        SummaryRow(n, n, "failed", error=f"{n}: {p}% can't be read")
+        for n, p in (("a", 20), ("b", 31))
+    ]
+    text = " ".join(
+        " ".join(
+            Elements(page_of(*failed, complete("c", make_report(domain=OUTSIDE)))).text
+        ).split()
+    )
+    assert "Failures 20% can't be read 2" in text
+    assert "out-of-domain 1 What it means The cells that were found do not look like those" in text
+    assert "a: 20% can't be read" in text
+    assert "b: 31% can't be read" in text
+
+
+def test_of_many_kinds_of_failures_the_most_common_have_filters_and_the_rest_is_counted() -> None:
+    kinds = "".join(map(chr, range(ord("a"), ord("z") + 1)))
+    rows = [SummaryRow(f"1{k}", "1", "failed", error=f"broken in way {k}") for k in kinds + "z"]
+    elements = Elements(page_of(*rows))
+    text = " ".join(" ".join(elements.text).split())
+    assert "Failures broken in way z 2 broken in way a 1" in text
+    assert "and 6 more kinds; all are in the list" in text
+    assert len(elements.all("input", type="radio")) == 2 + 20  # all, failed, and reasons
+
+
+def test_where_chance_is_not_known_the_page_does_not_speak_of_it() -> None:
+    report = make_report(cells=cells_of(2, 2)).model_copy(update={"expectation": None})
+    text = " ".join(" ".join(Elements(page_of(complete("a.svs", report))).text).split())
+    assert "5.3 per mm², what chance reports is not known" in text
+    assert "beyond chance;" not in text
+
+
+def test_what_did_not_complete_is_shown_without_links() -> None:
+    rows = [
+        SummaryRow("a.svs", "a.svs", "failed", error="a.svs: truncated"),
+        SummaryRow("b.svs", "b.svs", "pending"),
+    ]
+    doubt = Doubt(code="files-not-read", text="1 file looks like a slide")
+    elements = Elements(page_of(*rows, doubts=(doubt,)))
+    text = " ".join(elements.text)
+    for expected in ("a.svs: truncated", NOTICE, "1 file looks like a slide", "Not reached"):
+        assert expected in text
+    assert [a["href"] for a in elements.all("a")] == ["#list"]
+    assert "No slides." in page_of()
+
+
+def test_names_cannot_break_out_of_the_page() -> None:
+    report = make_report(EVIL, warnings=(EVIL,))
+    rows = [
+        SummaryRow(EVIL, EVIL, "complete", report),
+        SummaryRow(EVIL, EVIL, "failed", error=EVIL),
+    ]
+    elements = Elements(page_of(*rows, doubts=(Doubt(code="uncoded", text=EVIL),)))
+    tags = [tag for tag, _ in elements.found]
+    assert tags.count("script") == 1
+    assert "img" not in tags
+    assert EVIL in "".join(elements.text)
+
+
+def test_headings_go_down_by_one_and_lists_are_lists() -> None:
+    elements = Elements(page_of(complete("a.svs", with_pictures(0)), complete("b.svs")))
+    levels = [int(tag[1]) for tag, _ in elements.found if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    tags = [tag for tag, _ in elements.found]
+    assert tags.count("main") == tags.count("aside") == 1
+    labelled = [a for a in elements.all("input") if a["type"] == "radio"]
+    assert tags.count("label") >= len(labelled) + 2
+
+
+def test_the_page_grows_by_little_with_each_slide() -> None:
+    """Of 5,000 slides it has to be opened fluently: no picture may ever be part of it."""
+    few, more = (
+        len(page_of(*(complete(f"{i}.svs", with_pictures(0, 1, 2)) for i in range(count))))
+        for count in (1, 11)
+    )
+    assert (more - few) / 10 < 2500
