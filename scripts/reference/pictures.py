@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from pathlib import Path
 
 from PIL import Image
 
-PICTURES = Path(__file__).parent.parent.parent / "docs" / "pictures"
+REPO = Path(__file__).resolve().parent.parent.parent
+
+PICTURES = REPO / "docs" / "pictures"
 """Where they lie."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -50,9 +53,10 @@ def main() -> int:
 
 def _screen(folder: Path) -> Path:
     """Reports of drawn slides, one of which is broken."""
-    call = [sys.executable, "-m", "scripts.demo", "--out", str(folder)]
-    subprocess.run(call, check=True)
-    return folder / "reports"
+    here = {"PYTHONPATH": str(REPO)}  # run from there, so that paths on the pictures are short
+    call = [sys.executable, "-m", "scripts.demo", "--out", "demo"]
+    subprocess.run(call, cwd=folder, env=os.environ | here, check=True)
+    return folder / "demo" / "reports"
 
 
 def _take(browser: str, page: Path, picture: Path, height: int) -> None:
