@@ -68,6 +68,8 @@ class RateFacts(StrictModel):
         found: false alarms on them.
         unit_mm2: their mean area, weighted by area.
         confused: of true abnormal cells outside of this group, the share that is reported in it.
+        confused_spread: variance of that share between slides, over its mean's square; 0 in cards
+            that don't know it.
     """
 
     per_mm2: float = Field(ge=0)
@@ -79,6 +81,7 @@ class RateFacts(StrictModel):
     found: int = Field(ge=0)
     unit_mm2: float = Field(gt=0)
     confused: float = Field(0.0, ge=0, le=1)
+    confused_spread: float = Field(0.0, ge=0)
 
 
 class FalseAlarms(StrictModel):

@@ -22,7 +22,8 @@ FEW_PAIRS = 10
 """Pairs of fields of one slide below which their spread is taken to be that of slides."""
 
 _PRIOR = 0.5
-"""Added to the number of false alarms (Jeffreys' prior for a rate): none seen is not none ever."""
+"""Added to the number of false alarms (Jeffreys' prior for a rate): none seen is not none ever. Of
+a share it stands in for none."""
 
 _LEAST_SPREAD = 1e-4
 """Of a rate between slides; no two are quite alike."""
@@ -139,22 +140,66 @@ def expect(rate: Rate, mm2: float, level: float = _LEVEL) -> Expected:
     Its spread: the slide's own rate, which all of it shares; that of its fields, of which a larger
     area has more; and how uncertain so many units leave the mean rate.
     """
+    mean = rate.per_mm2 * mm2
+    spread = rate.between + rate.within * rate.unit_mm2 / max(mm2, rate.unit_mm2)
+    spread += 1 / (rate.per_mm2 * rate.mm2) + rate.between / rate.slides + rate.within / rate.units
+    return expect_number(mean, spread, level)
+
+
+def expect_number(mean: float, spread: float, level: float = _LEVEL) -> Expected:
+    """What a negative binomial number lies between.
+
+    Args:
+        mean: of it.
+        spread: variance of what it is Poisson about, over its mean's square.
+        level: of the interval.
+    """
     from scipy.special import betainc
 
-    mean = rate.per_mm2 * mm2
     if mean <= 0:
         return Expected(0.0, 0, 0)
-    spread = rate.between + rate.within * min(1.0, rate.unit_mm2 / mm2)
-    spread += 1 / (rate.per_mm2 * rate.mm2) + rate.between / rate.slides + rate.within / rate.units
-    shape = 1 / spread
+    shape = 1 / max(spread, _LEAST_SPREAD)
     share = shape / (shape + mean)
 
     def at_most(number: int) -> float:
-        """The chance of so many or fewer, of a negative binomial number."""
+        """The chance of so many or fewer."""
         return float(betainc(shape, number + 1, share))
 
     low, high = (quantile(at_most, chance) for chance in ((1 - level) / 2, (1 + level) / 2))
     return Expected(mean, low, high)
+
+
+def fit_share(
+    hits: NDArray[np.int64], of: NDArray[np.int64], slides: Sequence[str] = ()
+) -> tuple[float, float]:
+    """A share, and its spread from slide to slide, as `expect_number` takes it.
+
+    One slide's cells resemble each other: where one is taken for another class, so are its
+    neighbours. The spread is variance over the mean's square, by moments as in `fit_rate`, and has
+    in it how uncertain so many leave the share. With fewer than `FEW_UNITS` slides it is 1: the
+    share of another one may as well be twice as large.
+
+    Args:
+        hits: (N,) of each field.
+        of: (N,) out of so many.
+        slides: (N,) which slide each field is of; empty where nobody knows: then each is one.
+    """
+    total, found = int(of.sum()), int(hits.sum())
+    if not total:
+        return 0.0, 0.0
+    if not found:
+        return _PRIOR / total, 1 / _PRIOR  # none seen is not none ever
+    names = np.asarray(slides) if len(slides) else np.arange(len(of)).astype(str)
+    _, member = np.unique(names, return_inverse=True)
+    own, out_of = np.zeros(member.max() + 1, np.int64), np.zeros(member.max() + 1)
+    np.add.at(own, member, hits)
+    np.add.at(out_of, member, of)
+    seen = out_of > 0
+    share, count = found / total, int(seen.sum())
+    if count < FEW_UNITS:
+        return share, 1.0
+    spread = _spread(own[seen], share * out_of[seen])
+    return share, spread * (1 + 1 / count) + 1 / found
 
 
 def quantile(at_most: Callable[[int], float], chance: float) -> int:

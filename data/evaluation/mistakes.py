@@ -18,7 +18,8 @@ class Mistakes:
 
     Attributes:
         false_alarms: (N, C) detections of each class on each field that found no abnormal cell.
-        confused: (C, C) detections that found an abnormal cell: its class, and the one reported.
+        confused: (N, C, C) detections on each field that found an abnormal cell: its class, and the
+            one reported.
     """
 
     false_alarms: NDArray[np.int64]
@@ -28,7 +29,7 @@ class Mistakes:
 def count_mistakes(
     truth: Sequence[FieldCells], reported: Sequence[FieldCells], abnormal: Sequence[bool]
 ) -> Mistakes:
-    """Counts false alarms field by field, and confusions over all.
+    """Counts false alarms and confusions field by field.
 
     A detection of an abnormal class is a false alarm where it found a normal cell or none at IoU
     0.5; on what is ignored it is neither.
@@ -40,7 +41,7 @@ def count_mistakes(
     """
     classes, flags = len(abnormal), np.asarray(abnormal)
     alarms = np.zeros((len(truth), classes), np.int64)
-    confused = np.zeros((classes, classes), np.int64)
+    confused = np.zeros((len(truth), classes, classes), np.int64)
     rows = partners(truth, reported) if any(map(len, reported)) else [np.zeros(0, int)] * len(truth)
     for field, (cells, found, row) in enumerate(zip(truth, reported, rows, strict=True)):
         counted = flags[found.labels] & (row != IGNORED)
@@ -48,5 +49,5 @@ def count_mistakes(
         true = np.where(row >= 0, cells.labels[row], -1) if len(cells) else np.full(len(row), -1)
         hit = (true >= 0) & flags[true]
         alarms[field] = np.bincount(labels[~hit], minlength=classes)
-        np.add.at(confused, (true[hit], labels[hit]), 1)
+        np.add.at(confused[field], (true[hit], labels[hit]), 1)
     return Mistakes(alarms, confused)

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from configs import ConfigError, StrictModel
-from data.evaluation.false_alarms import Rate, expect, fit_rate, quantile, share_between
+from data.evaluation.false_alarms import (
+    Rate,
+    expect,
+    expect_number,
+    fit_rate,
+    fit_share,
+    share_between,
+)
 from models.card import FalseAlarms, RateFacts
 from pipeline.cells.classes import ABNORMAL, CellClass, group_by_grade
 
@@ -62,6 +69,7 @@ def describe_mistakes(
     data: str,
     thresholds: Mapping[str, float],
     slides: Sequence[str] = (),
+    normal: NDArray[np.bool_] | None = None,
 ) -> FalseAlarms:
     """Turns counts on annotated fields into what a model's card says.
 
@@ -72,12 +80,20 @@ def describe_mistakes(
         data: what the fields are called.
         thresholds: with which they were reported.
         slides: (N,) which slide each field is of, where that is known.
+        normal: (N,) which fields' false alarms count; None for all. Confusions count of all.
 
     Raises:
         ValueError: there are too few fields, or no abnormal class.
     """
+    rows = np.arange(len(mm2)) if normal is None else np.flatnonzero(normal)
+    of_rows = [slides[row] for row in rows.tolist()] if slides else ()
+    rates = _rates(mistakes.false_alarms[rows], mm2[rows], classes, of_rows)
+    members = _members(classes)
     return FalseAlarms(
-        groups=_rates(mistakes.false_alarms, mm2, classes, mistakes.confused, slides),
+        groups={
+            name: facts.model_copy(update=_confusion(mistakes.confused, members[name], slides))
+            for name, facts in rates.items()
+        },
         unit="field",
         data=data,
         thresholds=dict(thresholds),
@@ -108,10 +124,11 @@ def describe_negatives(
     Raises:
         ValueError: there are too few slides, or no abnormal class.
     """
-    groups = _rates(counts, mm2, classes, None, ())
+    groups = _rates(counts, mm2, classes, ())
     if known:
+        kept = {"confused", "confused_spread"}
         groups = {
-            name: rate.model_copy(update={"confused": known.groups[name].confused})
+            name: rate.model_copy(update=known.groups[name].model_dump(include=kept))
             for name, rate in groups.items()
             if name in known.groups
         }
@@ -130,6 +147,7 @@ def expect_cells(
 
     Of a class or grade chance has its false alarms, and its share of the abnormal cells beyond all
     false alarms, as if they were of other classes: so a slide full of LSIL does not make a SCC.
+    That share varies between slides as widely as it did where it was measured.
 
     Args:
         counts: cells at or above threshold by class.
@@ -151,12 +169,13 @@ def expect_cells(
     beyond = max(0.0, whole - by_chance[ABNORMAL].mean) if ABNORMAL in by_chance else 0.0
     groups = {}
     for name, chance in by_chance.items():
-        confused = alarms.groups[name].confused * beyond
+        facts = alarms.groups[name]
+        confused = expect_number(facts.confused * beyond, facts.confused_spread, LEVEL)
         groups[name] = Finding(
             found=found[name],
-            expected=round(chance.mean + confused, 2),
+            expected=round(chance.mean + confused.mean, 2),
             low=chance.low,
-            high=chance.high + _most(confused),
+            high=chance.high + confused.high,
         )
     basis = f"{alarms.data}; spread between {alarms.unit}s"
     return Expectation(groups=groups, level=LEVEL, basis=basis)
@@ -236,7 +255,6 @@ def _rates(
     counts: NDArray[np.int64],
     mm2: NDArray[np.float64],
     classes: Sequence[CellClass],
-    confused: NDArray[np.int64] | None,
     slides: Sequence[str],
 ) -> dict[str, RateFacts]:
     members = _members(classes)
@@ -245,18 +263,20 @@ def _rates(
     totals = {name: counts[:, list(indices)].sum(axis=1) for name, indices in members.items()}
     # Single classes have too few false alarms to tell what slides share.
     share = share_between(totals[ABNORMAL], mm2, slides)
-    return {
-        name: _facts(fit_rate(totals[name], mm2, slides, share), confused, indices)
-        for name, indices in members.items()
-    }
+    return {name: _facts(fit_rate(totals[name], mm2, slides, share)) for name in members}
 
 
-def _facts(rate: Rate, confused: NDArray[np.int64] | None, indices: tuple[int, ...]) -> RateFacts:
-    share = 0.0
-    if confused is not None:
-        others = np.setdiff1d(np.arange(len(confused)), indices)
-        rows = confused[others]
-        share = float(rows[:, list(indices)].sum() / max(rows.sum(), 1))
+def _confusion(
+    confused: NDArray[np.int64], indices: tuple[int, ...], slides: Sequence[str]
+) -> dict[str, float]:
+    """How many of the abnormal cells outside of a group are reported in it, for `RateFacts`."""
+    others = confused[:, np.setdiff1d(np.arange(confused.shape[-1]), indices)]
+    hits = others[:, :, list(indices)].sum(axis=(1, 2))
+    share, spread = fit_share(hits, others.sum(axis=(1, 2)), slides)
+    return {"confused": round(share, 4), "confused_spread": round(spread, 4)}
+
+
+def _facts(rate: Rate) -> RateFacts:
     return RateFacts(
         per_mm2=round(rate.per_mm2, 4),
         between=round(rate.between, 4),
@@ -266,7 +286,6 @@ def _facts(rate: Rate, confused: NDArray[np.int64] | None, indices: tuple[int, .
         mm2=round(rate.mm2, 4),
         found=rate.found,
         unit_mm2=round(rate.unit_mm2, 4),
-        confused=round(share, 4),
     )
 
 
@@ -282,10 +301,3 @@ def rate_of(facts: RateFacts) -> Rate:
         found=facts.found,
         unit_mm2=facts.unit_mm2,
     )
-
-
-def _most(mean: float) -> int:
-    """What a Poisson number of this mean stays below, but for half of what is beyond `LEVEL`."""
-    from scipy.special import pdtr
-
-    return quantile(lambda number: float(pdtr(number, mean)), (1 + LEVEL) / 2) if mean > 0 else 0

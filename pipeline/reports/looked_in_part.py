@@ -30,7 +30,10 @@ def widest_alarms(after: FalseAlarms | None, alone: FalseAlarms | None) -> False
         return None
     groups = {
         name: max(facts, alone.groups[name], key=lambda one: one.per_mm2).model_copy(
-            update={"confused": max(facts.confused, alone.groups[name].confused)}
+            update={
+                "confused": max(facts.confused, alone.groups[name].confused),
+                "confused_spread": max(facts.confused_spread, alone.groups[name].confused_spread),
+            }
         )
         for name, facts in after.groups.items()
         if name in alone.groups

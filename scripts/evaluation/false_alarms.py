@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import ConfigError
-from data.evaluation import FEW_UNITS, FieldCells, Mistakes, count_mistakes, expect
+from data.evaluation import FEW_UNITS, FieldCells, count_mistakes, expect
 from data.fields.fieldset import FieldSet
 from models.card import FalseAlarms
 from models.config import DetectorConfig
@@ -127,14 +127,7 @@ def describe_fields(
     told = f"{data}: {used.sum()} {kind}, {mm2[used].sum():.2f} mm²"
     try:
         return describe_mistakes(
-            Mistakes(mistakes.false_alarms[used], mistakes.confused),
-            mm2[used],
-            classes,
-            data=told,
-            thresholds=thresholds,
-            slides=[slide for slide, one in zip(slides, used, strict=True) if one]
-            if slides
-            else (),
+            mistakes, mm2, classes, data=told, thresholds=thresholds, slides=slides, normal=used
         )
     except ValueError as error:
         raise ConfigError(f"false alarms: {error}") from error
@@ -151,6 +144,7 @@ def false_alarm_figures(alarms: FalseAlarms) -> dict[str, Any]:
             "between": finite(facts.between),
             "within": finite(facts.within),
             "confused": finite(facts.confused),
+            "confused_spread": finite(facts.confused_spread),
             "expected": [expected.low, expected.high],
         }
     return {"data": alarms.data, "unit": alarms.unit, "in_mm2": SHOWN_MM2, "groups": groups}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.evaluation.false_alarms import expect, fit_rate, quantile, share_between
+from data.evaluation.false_alarms import expect, fit_rate, fit_share, quantile, share_between
 
 
 def draw(rng, rate, spread, mm2):
@@ -121,3 +121,18 @@ def test_quantiles_are_scipy_s():
         for chance in (0.025, 0.5, 0.975):
             found = quantile(lambda number, mean=mean: float(pdtr(number, mean)), chance)
             assert found == poisson.ppf(chance, mean)
+
+
+def test_fields_of_a_slide_share_how_they_are_confused():
+    hits, of = np.tile([4, 0, 0, 0], 10), np.full(40, 4)
+    slides = [f"slide{row // 4}" for row in range(40)]
+    share, spread = fit_share(hits, of)
+    assert share == 0.25
+    assert spread == pytest.approx(2 * (1 + 1 / 40) + 1 / 40)  # (10 * 9 + 30 - 40) / 40
+    assert fit_share(hits, of, slides)[1] < 0.1  # each slide as much as any other
+    assert fit_share(hits[:8], of[:8], slides[:8]) == (
+        0.25,
+        1.0,
+    )  # of others two say nothing
+    assert fit_share(0 * hits, of) == (0.5 / 160, 2.0)  # none seen is not none ever
+    assert fit_share(hits, 0 * of) == (0.0, 0.0)

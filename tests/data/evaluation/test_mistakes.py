@@ -19,4 +19,5 @@ def test_a_false_alarm_found_no_abnormal_cell_and_a_confusion_another_one():
     found = [cells((0, 1), (100, 1), (200, 1), (300, 2), (400, 2), (500, 0)), cells((0, 2))]
     mistakes = count_mistakes(truth, found, [False, True, True])
     assert mistakes.false_alarms.tolist() == [[0, 1, 1], [0, 0, 1]]
-    assert mistakes.confused.tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert mistakes.confused[0].tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert not mistakes.confused[1].any()

@@ -21,7 +21,7 @@ ALARMS = np.stack([RNG.poisson(rate * MM2) for rate in (0, 30, 10, 0, 20, 0)], a
 
 
 def described(confused=None):
-    confused = np.zeros((6, 6), np.int64) if confused is None else confused
+    confused = np.zeros((len(ALARMS), 6, 6), np.int64) if confused is None else confused
     mistakes = Mistakes(ALARMS, confused)
     return describe_mistakes(mistakes, MM2, CLASSES, data="d", thresholds=MODEL.threshold)
 
@@ -38,12 +38,30 @@ def test_rates_are_those_of_classes_grades_and_all_abnormal_ones():
 
 
 def test_confusion_is_the_share_of_other_abnormal_cells():
-    confused = np.zeros((6, 6), np.int64)
-    confused[2, 2], confused[2, 4], confused[5, 4], confused[4, 4] = 60, 30, 10, 50
+    confused = np.zeros((len(ALARMS), 6, 6), np.int64)
+    confused[3, 2, 2], confused[7, 2, 4], confused[7, 5, 4], confused[9, 4, 4] = 60, 30, 10, 50
     groups = described(confused).groups
     assert groups["HSIL"].confused == pytest.approx(40 / 100)
     assert groups["high grade"].confused == pytest.approx(30 / 90, abs=1e-4)
     assert groups["abnormal"].confused == 0
+    assert groups["HSIL"].confused_spread == 1.0  # of two fields only
+
+
+def test_a_slide_may_confuse_more_than_the_mean_of_slides():
+    even, uneven = np.zeros((2, len(ALARMS), 6, 6), np.int64)
+    even[:, 2, 2], even[:, 2, 4] = 18, 2  # two of twenty LSIL on each field
+    uneven[:, 2, 2] = 20
+    uneven[:4, 2, 2], uneven[:4, 2, 4] = 0, 20  # all on a tenth of the fields
+    calm, wild = (described(one).groups["HSIL"] for one in (even, uneven))
+    assert calm.confused == wild.confused == 0.1
+    assert calm.confused_spread < 0.05
+    # Squares of deviations beyond Poisson's, 1360 over 160; and how few fields and cells it is by.
+    assert wild.confused_spread == pytest.approx(8.5 * (1 + 1 / 40) + 1 / 80, abs=1e-4)
+    counts, mm2 = {"LSIL": 200, "HSIL": 60}, 0.01
+    for facts, more in ((calm, True), (wild, False)):
+        alarms = make_alarms(per_mm2=0.1)
+        alarms = alarms.model_copy(update={"groups": alarms.groups | {"HSIL": facts}})
+        assert expect_cells(counts, CLASSES, alarms, mm2).groups["HSIL"].is_more == more
 
 
 def test_what_was_found_is_set_against_area_and_confusion():
@@ -65,6 +83,7 @@ def test_normal_slides_keep_the_model_s_own_confusions():
     )
     assert (of_slides.unit, of_slides.sha256) == ("slide", "abc")
     assert of_slides.groups["HSIL"].confused == 0.2
+    assert of_slides.groups["HSIL"].confused_spread == known.groups["HSIL"].confused_spread
     assert of_slides.groups["HSIL"].found == ALARMS[:, 4].sum()
 
 
