@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # Where real cells and slides lie; tests that need them skip without.
 export CYTOLIBRA_SHARED ?= $(abspath ../shared)
 
-.PHONY: demo test test-slow lint bench paper-table gpu docs wheel clean
+.PHONY: demo test test-slow lint bench paper-table gpu docs site docs-pictures hooks wheel release clean
 
 $(STAMP): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -45,14 +45,26 @@ paper-table: $(STAMP)  ## train what is missing of the table of detectors and lo
 gpu: $(STAMP)  ## on a machine with a GPU: large detector and grader, three seeds, and the benchmarks
 	CRIC=$(CRIC) PYTHON=$(abspath $(BIN)/python) benchmarks/gpu.sh
 
-docs: $(STAMP)  ## write anew what is made of code: schemas, the page of warnings
+docs: $(STAMP)  ## write anew what is made of code: schemas, the reference pages
 	$(BIN)/python -m pipeline.reports.report
 	$(BIN)/python -m pipeline.batch.run_record
-	$(BIN)/python -c "from configs import doubts; doubts.write_page()"
 	$(BIN)/python -c "from scripts import config; config.write_schemas()"
+	$(BIN)/python -m scripts.reference
+
+site: $(STAMP)  ## build the documentation into build/site; a broken link ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-pictures: $(STAMP)  ## take the pictures of the documentation anew, of drawn slides, by Chromium
+	$(BIN)/python -m scripts.reference.pictures
+
+hooks: $(STAMP)  ## check each commit before it is made
+	$(BIN)/pre-commit install
 
 wheel: $(STAMP)
 	$(BIN)/uv build --wheel --python $(BIN)/python
+
+release: $(STAMP)  ## check all that a release needs, write wheel and SBOM into dist; publishes nothing
+	$(BIN)/python -m scripts.release
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info

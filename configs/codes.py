@@ -1,7 +1,7 @@
 """Every code of a warning or a refusal: what it means, and what to do about it.
 
 Codes are stable: programs and people look for them. A new one goes into the table of what it is of;
-``docs/warnings.md`` is made of them by ``make docs``.
+``docs/reference/warnings.md`` is made of them by ``make docs``.
 """
 
 from __future__ import annotations
@@ -219,7 +219,8 @@ BATCHES: dict[str, Entry] = {
     "files-not-read": Entry(
         "Files that look like slides, by their ending or their content, are of kinds that are not "
         "read. Each is named with what would read it.",
-        "Export them as a format that is read (see the README), or move them away.",
+        "Export them as a format that is read (the documentation lists them under your own "
+        "slides), or move them away.",
     ),
     "images-left-out": Entry(
         "Plain images in folders carry no scale, and were left out.",

@@ -74,6 +74,11 @@ def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
 
 
+def described_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a file that is written, with what docstrings say of its keys."""
+    return model.model_json_schema(schema_generator=_WithHelp, mode="serialization")
+
+
 def to_json(schema: Mapping[str, Any]) -> str:
     """A schema as it is written to a file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -6,14 +6,10 @@ Whatever is ambiguous, contradictory, partial or implausible is settled by a rul
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import field_validator
 
 from configs.codes import ANNOTATIONS, BATCHES, REFUSALS, SLIDES, TRAINING, WARNINGS
 from configs.loading import StrictModel
-
-PAGE = Path(__file__).parent.parent / "docs" / "warnings.md"
 
 
 class Doubt(StrictModel):
@@ -45,7 +41,7 @@ def with_code(text: str, code: str) -> str:
 
 
 def page() -> str:
-    """``docs/warnings.md``."""
+    """``docs/reference/warnings.md``."""
     parts = (
         ("Slides", SLIDES),
         ("Batches", BATCHES),
@@ -75,8 +71,3 @@ def page() -> str:
             ]
             lines += [f"| `{code}` | {e.means} | {e.todo} |" for code, e in sorted(entries.items())]
     return "\n".join(lines) + "\n"
-
-
-def write_page() -> None:
-    """Writes ``docs/warnings.md`` anew."""
-    PAGE.write_text(page(), encoding="utf-8", newline="\n")

@@ -111,7 +111,12 @@ class CrossEntropySettings(LossSettings):
 
 
 class FocalSettings(LossSettings):
-    """Focal loss; ``alpha: null`` for none."""
+    """Focal loss; ``alpha: null`` for none.
+
+    Attributes:
+        alpha: weight of positives, 1 - alpha that of negatives.
+        gamma: focus on what is hard; 0 is cross-entropy.
+    """
 
     name: Literal["focal"]
     alpha: float | None = Field(0.25, ge=0, le=1)
@@ -123,7 +128,13 @@ class FocalSettings(LossSettings):
 
 
 class GradLibraSettings(LossSettings):
-    """Grad-Libra Loss."""
+    """Grad-Libra Loss.
+
+    Attributes:
+        alpha_pos: alpha of positive pairs, radians.
+        alpha_neg: alpha of negative pairs, radians.
+        detach: the weight is a constant; false lets the gradient flow through it.
+    """
 
     name: Literal["grad_libra"]
     alpha_pos: float = Field(0.8, ge=0, le=1)
@@ -141,6 +152,8 @@ class GradedLibraSettings(LossSettings):
     Attributes:
         grades: where each class lies on the scale of grades; null for the order of the classes.
         tolerance: how far neighbours are forgiven; 0 is Grad-Libra.
+        alpha_pos: alpha of positive pairs, radians.
+        alpha_neg: alpha of negative pairs, radians.
     """
 
     name: Literal["graded_libra"]
@@ -161,7 +174,11 @@ class GradedLibraSettings(LossSettings):
 
 
 class ClassBalancedSettings(CountedLossSettings):
-    """Class-balanced cross-entropy."""
+    """Class-balanced cross-entropy.
+
+    Attributes:
+        beta: 0 weighs all classes alike, towards 1 by one over their cells.
+    """
 
     name: Literal["class_balanced"]
     beta: float = Field(0.9999, ge=0, lt=1)
@@ -188,7 +205,13 @@ class EQLSettings(CountedLossSettings):
 
 
 class EQLv2Settings(LossSettings):
-    """Equalization loss v2."""
+    """Equalization loss v2.
+
+    Attributes:
+        gamma: steepness of the weight as a function of the gradient ratio.
+        mu: gradient ratio at which that is half of its height.
+        alpha: how much positives of a starved class gain.
+    """
 
     name: Literal["eqlv2"]
     gamma: float = Field(12.0, gt=0)
@@ -201,7 +224,11 @@ class EQLv2Settings(LossSettings):
 
 
 class GHMSettings(LossSettings):
-    """Gradient harmonising, GHM-C."""
+    """Gradient harmonising, GHM-C.
+
+    Attributes:
+        bins: of the histogram of gradients.
+    """
 
     name: Literal["ghm"]
     bins: int = Field(10, ge=1)
@@ -212,7 +239,13 @@ class GHMSettings(LossSettings):
 
 
 class EqualizedFocalSettings(LossSettings):
-    """Equalized focal loss."""
+    """Equalized focal loss.
+
+    Attributes:
+        alpha: weight of positives, 1 - alpha that of negatives.
+        gamma: focus of a balanced class.
+        scale: how much the focus of a starved class grows.
+    """
 
     name: Literal["equalized_focal"]
     alpha: float = Field(0.25, ge=0, le=1)
@@ -225,7 +258,12 @@ class EqualizedFocalSettings(LossSettings):
 
 
 class SeesawSettings(LossSettings):
-    """Seesaw loss."""
+    """Seesaw loss.
+
+    Attributes:
+        p: exponent of the mitigation.
+        q: exponent of the compensation.
+    """
 
     is_softmax: ClassVar[bool] = True
     name: Literal["seesaw"]
@@ -244,6 +282,8 @@ class BAGSSettings(CountedLossSettings):
         group_bounds: training cells at which the next group begins, by default fewer than 100,
             fewer than 1000, and more: decades as in the source, whose four groups (from 10 on)
             are for the 1200 classes of LVIS.
+        beta: most "others" in a group's loss, in samples of its own.
+        background_ratio: most background among the "others", in cells; 0 leaves it out.
     """
 
     is_softmax: ClassVar[bool] = True

@@ -52,6 +52,10 @@ class PyramidSettings(StrictModel):
 
     Level l has stride 2**l. Levels 3 to 5 are always built, top down, for context;
     the head runs on ``levels`` only. ``channels`` divide by the groups of torchvision's norms.
+
+    Attributes:
+        channels: of each level; a multiple of 32.
+        levels: on which the head runs; level l has stride 2**l.
     """
 
     channels: int = Field(128, ge=32, multiple_of=32)
@@ -66,6 +70,11 @@ class AnchorSettings(StrictModel):
     """RetinaNet's anchors: sides of ``scale * stride * 2**(k / octaves)`` px.
 
     With the defaults on levels 3 to 6 they span 20 to 254 px, the cells of this field.
+
+    Attributes:
+        scale: side of the smallest anchor, in strides of its level.
+        octaves: sizes of anchors a level.
+        aspect_ratios: height by width of anchors.
     """
 
     scale: float = Field(2.5, gt=0)

@@ -34,6 +34,11 @@ SUMMARIES = {
 }
 """What each subcommand does; the function of the same name in ``scripts.NAME`` does it."""
 
+LEFT_OUT = frozenset(
+    {"albumentations", "lightning", "matplotlib", "tensorboard", "torch", "torchvision"}
+)
+"""What an installation for screening alone may lack, as the container does."""
+
 
 _INTERRUPTED = 130
 _UNWAITED = ("screen", "rescore")
@@ -81,6 +86,16 @@ def main() -> None:
             sys.stderr.flush()
             os._exit(_INTERRUPTED)
         raise
+    except ModuleNotFoundError as error:
+        if error.name not in LEFT_OUT:
+            raise
+        typer.echo(
+            f"error: {error.name} is not installed here, and cytolibra {called} needs it; "
+            "screening on a CPU by a shipped or exported model does without. Install all of "
+            "CytoLibra: pip install cytolibra",
+            err=True,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:  # while it was loaded
         typer.echo("interrupted", err=True)
         sys.exit(130)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,29 +79,35 @@ def _openslide(version: str) -> str:
 
 
 def _processor() -> Iterator[Fact]:
-    import torch
-
+    from pipeline.network.devices import cpu_instructions
     from pipeline.network.precision import NO_BF16, computes_bf16, computes_int8
 
-    found = torch.cpu.get_capabilities()
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        found = torch.cpu.get_capabilities()
+        threads = f"{torch.get_num_threads()} threads for torch"
+    else:
+        found = dict.fromkeys(cpu_instructions(), True) if sys.platform == "linux" else {}
+        threads = "torch is not installed: there is no training, evaluating or exporting here"
     yield "name", str(found.get("cpu_name") or platform.processor() or platform.machine())
-    yield "cores", f"{os.cpu_count()} of the machine, {torch.get_num_threads()} threads for torch"
+    yield "cores", f"{os.cpu_count()} of the machine, {threads}"
     yield "instructions", " ".join(name for name in _INSTRUCTIONS if found.get(name)) or "plain"
     yield "bf16", "computed" if computes_bf16() else f"refused: {NO_BF16}"
     yield "int8", "computed" if computes_int8() else "computed, more slowly: there is no VNNI"
 
 
 def _devices() -> Iterator[Fact]:
-    import torch
-
     from configs import ConfigError
     from models.card import DEFAULT_MODEL, find_model, read_card
     from models.storage.graphs import load_openvino
-    from pipeline.network.devices import find_device
+    from pipeline.network.devices import count_gpus, find_device
     from pipeline.network.kept import cache_folder
 
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
+    if gpus := count_gpus() if importlib.util.find_spec("torch") else 0:
+        import torch
+
+        for index in range(gpus):
             device = torch.cuda.get_device_properties(index)
             yield f"cuda:{index}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB"
     chosen = find_device("auto")

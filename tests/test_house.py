@@ -54,6 +54,7 @@ FLOORS = {
         {"evaluation"},
         {"training"},
         {"comparison"},
+        {"reference"},
     ],
 }
 """Rooms (folders) and single modules of a package, from the ground up.

@@ -1,8 +1,8 @@
 """Class tables of public sets, by name: from their names to those of Bethesda's squamous classes.
 
-`docs/public-sets.md` says where each is found, under which licence, and why names lead where they
-do. What has no squamous grade, such as glandular cells, organisms and "abnormal" without a
-grade, is ignored: neither cell nor background.
+`docs/how-to/public-sets.md` says where each is found, under which licence, and why names lead
+where they do. What has no squamous grade, such as glandular cells, organisms and
+"abnormal" without a grade, is ignored: neither cell nor background.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ Values = NDArray[np.float64]
 SHARES = {"stain": 0.02, "structure": 0.01}
 """Of single fields like the model's own that may lie beyond the limit of an aspect. Single fields
 differ in stain far more than whole slides do, and a few oddly stained ones would set a limit that
-lets another stain pass: docs/domain.md has figures."""
+lets another stain pass: docs/concepts/domain.md has figures."""
 
 
 def look_at_field(images: FieldImages, index: int, field: Field, centers: Values) -> Values:

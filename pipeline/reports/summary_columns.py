@@ -1,6 +1,6 @@
 """The columns of ``summary.csv`` and of the slides in ``summary.xlsx``, with what each says.
 
-Columns are only ever added behind the others. ``docs/summary.md`` tells of all of them.
+Columns are only ever added behind the others. ``docs/reference/files.md`` tells of all of them.
 """
 
 from __future__ import annotations

@@ -26,7 +26,13 @@ RESULT = "result.json"
 
 
 class RunGroup(StrictModel):
-    """Every one of ``detectors`` with every one of ``losses``, once a seed."""
+    """Every one of ``detectors`` with every one of ``losses``, once a seed.
+
+    Attributes:
+        detectors: by the names of `detectors`.
+        losses: by the names of `losses`.
+        seeds: a training for each.
+    """
 
     detectors: tuple[str, ...] = Field(min_length=1)
     losses: tuple[str, ...] = Field(min_length=1)
@@ -39,6 +45,11 @@ class TuningSettings(StrictModel):
     Losses differ in scale, so that at one weight they would not be compared but their scales.
     Every loss gets the best of the same ``weights``, by the ``score`` on data.val of ``detector``
     with this ``seed``; the other detectors take the weight that was found there.
+
+    Attributes:
+        detector: by whose trainings weights are chosen.
+        weights: that are tried.
+        seed: of these trainings.
     """
 
     detector: str

@@ -7,13 +7,7 @@ from pydantic import ValidationError
 
 from configs import Doubt
 from configs.codes import ANNOTATIONS, BATCHES, REFUSALS, SLIDES, TRAINING, WARNINGS
-from configs.doubts import PAGE, page
 from pipeline.errors import SlideError
-
-
-def test_the_page_is_what_the_codes_say():
-    message = "out of date: write it anew with `make docs`"
-    assert PAGE.read_text(encoding="utf-8") == page(), message
 
 
 def test_every_code_is_told_once_and_says_what_to_do():

@@ -367,6 +367,38 @@ def test_doctor_tells_readers_devices_disk_and_models() -> None:
         assert expected in result.stdout
 
 
+NO_TORCH = """
+import sys
+sys.modules["torch"] = None  # as where it is not installed
+from importlib import util
+find = util.find_spec
+util.find_spec = lambda name, *more: None if name == "torch" else find(name, *more)
+from cytolibra import main
+main()
+"""
+
+
+def without_torch(*words: str) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "-c", NO_TORCH, *words]
+    return subprocess.run(
+        call, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+
+
+def test_doctor_tells_all_where_torch_is_missing() -> None:
+    result = without_torch("doctor")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "torch is not installed: there is no training" in result.stdout
+    assert "cric-fcos-light" in result.stdout
+
+
+def test_a_command_that_needs_torch_says_so_where_it_is_missing(tmp_path: Path) -> None:
+    result = without_torch("train", "--config", "train/cric", "--out", str(tmp_path / "run"))
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: torch is not installed here, and cytolibra train needs")
+    assert result.stderr.count("\n") == 1
+
+
 def test_doctor_tells_what_this_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.network.precision.cpu_instructions", lambda: frozenset({"avx2"}))
     told = CliRunner().invoke(build_app("doctor"), ["doctor"]).stdout

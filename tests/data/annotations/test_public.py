@@ -14,7 +14,7 @@ from data.annotations.public import TABLES
 
 BETHESDA = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC")
 RIVA = "image_filename,x,y,width,height,class_name,class\n"
-DOCS = Path(configs.__file__).parent.parent / "docs" / "public-sets.md"
+DOCS = Path(configs.__file__).parent.parent / "docs" / "how-to" / "public-sets.md"
 
 
 @pytest.fixture

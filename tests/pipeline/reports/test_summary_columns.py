@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -88,9 +89,9 @@ def test_a_slide_out_of_domain_has_no_rank_and_says_why() -> None:
 
 
 def test_every_column_is_documented_with_its_meaning() -> None:
-    page = (REPO / "docs" / "summary.md").read_text(encoding="utf-8")
+    page = (REPO / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
     for name, meaning in (
         *((c.name, c.meaning) for c in COLUMNS),
         *((name, meaning) for name, _, meaning in CELL_COLUMNS),
     ):
-        assert f"| `{name}` | {meaning} |" in page, name
+        assert re.search(rf"\| `{name}` \| [^|]* \| {re.escape(meaning)} \|", page), name
