@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,7 +90,9 @@ def _compare(runs: Sequence[Path]) -> None:
     for run in runs:
         for name, evidence in disturb(run):
             found.setdefault(name, []).append(evidence)
-    Console().print(_table({name: join(parts) for name, parts in found.items()}))
+    console = Console()
+    for table in _tables({name: join(parts) for name, parts in found.items()}):
+        console.print(table)
 
 
 def disturb(run: Path) -> list[tuple[str, Evidence]]:
@@ -141,24 +143,23 @@ def figures(evidence: Evidence, draws: Draws) -> dict[str, NDArray[np.float64]]:
     return {name: resampled_ap(matches, times) for name, matches in evidence.pooled.items()}
 
 
-def _table(found: Mapping[str, Evidence]) -> Table:
+def _tables(found: Mapping[str, Evidence]) -> Iterator[Table]:
+    """A table for each level: what is found as it is, and what each disturbance costs, paired."""
     home = next(iter(found.values()))
     draws = draw(home.fields, "slide", 0.95)
-    before = figures(home, draws)
-    table = Table(title=f"AP50 of {len(home.fields.fields)} fields out of fold")
-    table.add_column("fields")
-    for name in before:
-        table.add_column(name, justify="right")
-        table.add_column("difference", justify="right")
-    for change, evidence in found.items():
-        row = [change]
-        for name, values in figures(evidence, draws).items():
-            less = values - before[name]
+    values = {change: figures(evidence, draws) for change, evidence in found.items()}
+    for name, before in next(iter(values.values())).items():
+        table = Table(title=f"{name}: AP50 of {len(home.fields.fields)} fields out of fold")
+        for heading in ("fields", "AP50", "difference", "interval"):
+            table.add_column(heading, justify="left" if heading == "fields" else "right")
+        for change, one in values.items():
+            less = one[name] - before
             low, high = draws.interval(less[1:])
-            bounds = f"{less[0]:+.3f} ({low:+.3f} to {high:+.3f})" if low and high else "-"
-            row += [f"{values[0]:.3f}", bounds]
-        table.add_row(*row)
-    return table
+            known = low is not None and high is not None
+            bounds = f"{low:+.3f} to {high:+.3f}" if known else "-"
+            told = f"{less[0]:+.3f}" if one[name] is not before else "-"
+            table.add_row(change, f"{one[name][0]:.3f}", told, bounds)
+        yield table
 
 
 if __name__ == "__main__":
