@@ -108,6 +108,11 @@ WRITTEN = (
         "screen",
         "of what the results were made",
     ),
+    (
+        "SLIDE/detections.npz",
+        "screen",
+        "what the network found, for [rescore](../how-to/rescore.md)",
+    ),
     ("SLIDE/thumbnail.jpg, best-1.jpg, …", "screen", "pictures for summary.html"),
     ("summary.html", "screen", "the [work list](../concepts/worklist.md) of all slides"),
     ("summary.csv", "screen", "a row a slide, [below](#summarycsv)"),
