@@ -16,8 +16,10 @@ def test_the_benchmark_of_the_stitcher_runs() -> None:
 
 @pytest.mark.parametrize(
     ("bench", "side", "told"),
-    [(bench_reader, "1200", "tiles as chosen"), (bench_peers, "1600", "plain loop")],
-    ids=["reader", "peers"],
+    [
+        pytest.param(bench_reader, "1200", "tiles as chosen", id="reader"),
+        pytest.param(bench_peers, "1600", "plain loop", id="peers", marks=pytest.mark.slow),
+    ],
 )
 def test_a_benchmark_runs(
     monkeypatch: pytest.MonkeyPatch,

@@ -35,10 +35,10 @@ def script(folder, text, **files):
 
 
 def test_our_packages_win_over_a_users_and_it_is_told(tmp_path):
-    text = "import cytolibra, models, scripts\nprint(models.__file__, scripts.__file__)"
+    text = "import cytolibra, models, scripts\nprint(models.__file__, scripts.__file__, sep='\\n')"
     code, out, err = script(tmp_path, text, models="x = 1", scripts__init="y = 2")
     assert code == 0, err
-    assert out.split() == [
+    assert out.splitlines() == [
         str(ROOT.parent / "models/__init__.py"),
         str(ROOT.parent / "scripts/__init__.py"),
     ]

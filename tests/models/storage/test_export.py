@@ -69,10 +69,7 @@ def test_anchors_are_known_without_the_network(name, size):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "fcos",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("atss", "retinanet", "yolof")),
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("fcos", "atss", "retinanet", "yolof")],
 )
 def test_onnx_gives_torch_s_raw_outputs_at_every_size(name, tmp_path):
     pytest.importorskip("onnxscript", reason="ONNX needs cytolibra[export]")

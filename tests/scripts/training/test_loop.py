@@ -144,6 +144,7 @@ def test_auto_takes_bf16_only_where_the_gpu_computes_it(native, settled, monkeyp
         assert settled_precision(LoopSettings(precision=asked)) == asked
 
 
+@pytest.mark.slow  # later epochs are fast
 def test_a_run_killed_in_its_first_epoch_ends_as_one_that_ran_through(values, tmp_path):
     values["model"]["loss"] = {"name": "eqlv2"}  # a loss with a state of its own
     values["optimiser"] |= {"freeze": 3}  # norms that must stay as they are
@@ -225,6 +226,7 @@ def interrupt(arguments, out):
         return process.wait(60), *process.communicate()
 
 
+@pytest.mark.slow
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(values, tmp_path):
     values["loop"] |= {"epochs": 1, "steps": 5000, "workers": 1, "checkpoint_every": 2}
     code, said, errors = interrupt(command(values, tmp_path / "run"), tmp_path / "run")
@@ -275,6 +277,7 @@ def alike(values):
     return values
 
 
+@pytest.mark.slow
 def test_two_processes_of_torchrun_learn_what_one_learns_from_the_double_batch(alike, tmp_path):
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
     two = call([*torchrun, *command(alike, tmp_path / "two")])
