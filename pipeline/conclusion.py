@@ -14,7 +14,7 @@ from threading import Lock
 
 from configs import Doubt
 from pipeline.cells.domain import DomainFinding, check_domain, doubts_of_domain
-from pipeline.cells.found import name_found
+from pipeline.cells.found import Found, name_found
 from pipeline.errors import SlideError
 from pipeline.in_force import accuracy_of, alarms_of, describe_model, order_settings, what_is_made
 from pipeline.network.detector import DetectorFacts, TileDetector, limits_of, own_thresholds
@@ -106,14 +106,7 @@ def conclude(
     with clock("naming"):
         named, left = name_found(found, limits_of(detector), kept.stitcher)
     cells = most_suspicious_first(named, model.classes)
-    look = None
-    if found.looked:
-        look = LookFacts(
-            candidates=found.candidates,
-            looked_at=found.looked_at,
-            unread=found.unread,
-            abnormal_by_detector=left,
-        )
+    look = _describe_look(found, left) if found.looked else None
     with clock("domain"):
         domain: DomainFinding | None = None
         if slide:
@@ -128,18 +121,10 @@ def conclude(
     if detector.second_look and not found.looked:
         # A rule of scores after a look says nothing of others.
         triage = triage.model_copy(update={"rule": None})
-    area = kept.area
     judgement = judge_cells(
         cells,
         model,
-        Specimen(
-            area.slide_mm2,
-            area.screened_mm2,
-            area.unread_mm2,
-            kept.slide.mpp,
-            kept.deposit,
-            kept.focus,
-        ),
+        _specimen(kept),
         warnings=doubts,
         triage=triage,
         adequacy=settings.adequacy,
@@ -160,7 +145,7 @@ def conclude(
         model=model,
         settings=order_settings({**kept.settings, **what_is_made(settings, detector)}),
         cells=cells,
-        area=area,
+        area=kept.area,
         judgement=judgement,
         warnings=doubts,
         timing=_timing(clock, earlier),
@@ -168,6 +153,27 @@ def conclude(
         second_look=look,
         domain=domain,
         kept=kept,
+    )
+
+
+def _describe_look(found: Found, abnormal_left: int) -> LookFacts:
+    return LookFacts(
+        candidates=found.candidates,
+        looked_at=found.looked_at,
+        unread=found.unread,
+        abnormal_by_detector=abnormal_left,
+    )
+
+
+def _specimen(kept: Kept) -> Specimen:
+    area = kept.area
+    return Specimen(
+        area.slide_mm2,
+        area.screened_mm2,
+        area.unread_mm2,
+        kept.slide.mpp,
+        kept.deposit,
+        kept.focus,
     )
 
 

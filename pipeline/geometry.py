@@ -99,6 +99,13 @@ class Detections:
         """(N, 2) array of x, y of the boxes' centres."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
+    @property
+    def graded(self) -> NDArray[np.bool_]:
+        """(N,) where a second look was: nowhere without grades."""
+        if self.grades is None:
+            return np.zeros(len(self), bool)
+        return ~np.isnan(self.grades[:, 0])
+
     def placed(self, boxes: Boxes) -> Detections:
         """The same cells with their (N, 4) boxes in another frame, or clipped."""
         return replace(self, boxes=boxes)

@@ -128,7 +128,7 @@ def what_finds(
         values["second_look"] = {"enabled": False}
     else:  # a grader of the same weights, told otherwise what to look at, grades otherwise
         facts = look.facts.model_dump_json(include={"mpp", "size", "floor", "temperature"})
-        values["second_look"]["facts"] = hashlib.sha256(facts.encode()).hexdigest()[:12]
+        values["second_look"]["facts"] = _short_hash(facts)
     if detector.kept is not None:  # lower where a threshold is
         values["kept"]["floor"] = round(detector.kept, 6)
     graph = detector.card.graphs.get(GRAPH) if settings.scale.check else None
@@ -159,7 +159,12 @@ def _version_of_naming(detector: TileDetector | DetectorFacts) -> str:
     facts: list[object] = [detector.card.thresholds]
     if look:
         facts += [look.facts.thresholds, look.facts.rule.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    return _short_hash(json.dumps(facts, sort_keys=True))
+
+
+def _short_hash(text: str) -> str:
+    """By which results made with other facts are told from these."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _known_alarms(

@@ -51,7 +51,7 @@ from scripts.evaluation.false_alarms import describe_found, false_alarm_figures
 from scripts.evaluation.files import write_text
 from scripts.evaluation.table import false_alarm_table, show, spread
 from scripts.telling import run_for_people
-from scripts.training.grader_judge import LookEvidence, even_out, load_evidence
+from scripts.training.grader_judge import LookEvidence, calibrate, even_out, load_evidence
 from scripts.training.grader_run import EVIDENCE
 from scripts.training.grader_settings import GraderTrainSettings
 from scripts.training.judge import THRESHOLD_RULE, thresholds_of
@@ -354,9 +354,7 @@ def judge_choice(folds: Sequence[Fold], choice: Choice, draws: Draws) -> dict[st
 
 def _calibration_of_others(folds: Sequence[Fold], k: int) -> Calibration:
     """The calibration that the other folds' graders need: no fold is judged by its own."""
-    known = [fold.evidence.known() for i, fold in enumerate(folds) if i != k]
-    logits, labels = zip(*known, strict=True)
-    return fit_calibration(np.concatenate(logits), np.concatenate(labels))
+    return calibrate([fold.evidence for i, fold in enumerate(folds) if i != k])
 
 
 def _with_rule(

@@ -62,7 +62,7 @@ class Found:
     @property
     def looked_at(self) -> int:
         """Places that a second look was at."""
-        return int(_seen(self.cells).sum()) if self.looked else 0
+        return int(self.cells.graded.sum()) if self.looked else 0
 
     def bounded(self, own: Scores, most: int) -> Found:
         """The same without the least sure ones beyond ``most``; see `KeptSettings`.
@@ -73,7 +73,7 @@ class Found:
         """
         scores = _counting(self.cells, self.looked, len(own))
         surest = (scores / np.maximum(own, LEAST_BALANCE)).max(axis=1, initial=0)
-        among = np.flatnonzero(~_seen(self.cells))
+        among = np.flatnonzero(~self.cells.graded)
         if len(among) <= most:
             return self
         lost = among[np.argsort(-surest[among], kind="stable")][most:]
@@ -142,7 +142,7 @@ def name_found(found: Found, limits: Limits, stitcher: StitcherSettings) -> tupl
 def _name_looked(
     places: Detections, limits: LookThresholds, rule: CombinationRule, nms_iou: float
 ) -> tuple[Detections, int]:
-    abnormal, seen = limits.abnormal, _seen(places)
+    abnormal, seen = limits.abnormal, places.graded
     rows = np.flatnonzero(seen)
     assert places.grades is not None
     graded = regrade(places, rows, places.grades[rows], abnormal, rule)
@@ -151,13 +151,6 @@ def _name_looked(
     cells = Detections.concatenate([looked, alone])
     left = int(abnormal[alone.labels].sum())
     return cells[greedy_nms(cells, nms_iou)], left  # two places may have come to one name
-
-
-def _seen(cells: Detections) -> NDArray[np.bool_]:
-    """(N,) where a second look was."""
-    if cells.grades is None:
-        return np.zeros(len(cells), bool)
-    return ~np.isnan(cells.grades[:, 0])
 
 
 def _counting(cells: Detections, looked: bool, classes: int) -> Scores:

@@ -148,8 +148,7 @@ def numbered(cells: Detections, classes: Sequence[CellClass]) -> Iterator[Number
             by_grade = _rows(*(level_scores(part, classes, g) for g in (LOW_GRADE, HIGH_GRADE)))
         grades: list[tuple[float, ...]] = [()] * len(part)
         if part.grades is not None:
-            known = ~np.isnan(part.grades[:, 0])
-            rows = zip(part.grades.tolist(), known.tolist(), strict=True)
+            rows = zip(part.grades.tolist(), part.graded.tolist(), strict=True)
             grades = [tuple(row) if is_known else () for row, is_known in rows]
         numbers = range(start + 1, start + 1 + len(part))
         plain = (part.labels.tolist(), part.scores.tolist(), part.boxes.tolist())

@@ -36,8 +36,11 @@ FILE = "detections.npz"
 
 _VERSION = "1.0"
 
-_BROKEN = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged file raises; `zipfile` itself says NotImplementedError of odd headers."""
+_BROKEN = (
+    *(OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error),
+    NotImplementedError,
+)
+"""What reading a damaged file raises; the last is what `zipfile` says of odd headers."""
 
 
 class DetectionsError(SlideError):
@@ -183,7 +186,7 @@ def _arrays(kept: Kept) -> dict[str, NDArray[Any]]:
     if cells.class_scores is not None:
         arrays["class_scores"] = cells.class_scores.astype(np.float32)
     if cells.grades is not None:
-        rows = np.flatnonzero(~np.isnan(cells.grades[:, 0]))
+        rows = np.flatnonzero(cells.graded)
         arrays |= {"graded": rows.astype(np.uint32), "grades": cells.grades[rows]}
     if deposit:
         arrays["deposit"] = deposit.mask
@@ -209,7 +212,7 @@ class _Opened:
             raise DetectionsError(f"{show(self._path)}: {error.strerror}") from error
         try:
             self._file = np.load(io.BytesIO(content), allow_pickle=False)
-        except (*_BROKEN, NotImplementedError) as error:
+        except _BROKEN as error:
             raise self._damaged() from error
         if not isinstance(self._file, np.lib.npyio.NpzFile):
             raise self._damaged()
@@ -228,7 +231,7 @@ class _Opened:
                     f"{show(self._path)}: is of another version than {_VERSION}"
                 ) from error
             raise self._damaged() from error
-        except (*_BROKEN, NotImplementedError, AttributeError) as error:
+        except (*_BROKEN, AttributeError) as error:
             raise self._damaged() from error
 
     def kept(self) -> Kept:
@@ -237,7 +240,7 @@ class _Opened:
             cells, deposit = self._cells(facts), self._deposit(facts)
             complete = np.array(facts.complete, np.float32)
             _check(cells, complete, facts)
-        except (*_BROKEN, NotImplementedError, IndexError, TypeError) as error:
+        except (*_BROKEN, IndexError, TypeError) as error:
             raise self._damaged() from error
         found = Found(cells, complete, facts.looked, facts.candidates, facts.unread, facts.dropped)
         focus = Focus(*facts.blurred) if facts.blurred else None

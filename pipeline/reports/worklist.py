@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -256,9 +256,7 @@ class _Reasons:
     def sorted(self) -> list[Reason]:
         """Warnings, failures, what is not read; of each the most common first."""
         kinds = ("warning", "failed", "not read")
-        told = [
-            Reason(r.key, r.kind, r.code, r.text, self._slides[r.key]) for r in self._found.values()
-        ]
+        told = [replace(r, slides=self._slides[r.key]) for r in self._found.values()]
         return sorted(told, key=lambda r: (kinds.index(r.kind), -r.slides, r.code, r.text))
 
 

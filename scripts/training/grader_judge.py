@@ -107,6 +107,12 @@ def make_evidence(
     return LookEvidence(truth_of(fields), candidates, logits, labels)
 
 
+def calibrate(evidence: Sequence[LookEvidence]) -> Calibration:
+    """What fits the answers of several graders, each on fields of its own, best."""
+    logits, labels = zip(*(one.known() for one in evidence), strict=True)
+    return fit_calibration(np.concatenate(logits), np.concatenate(labels))
+
+
 class GraderJudge:
     """Computes the validation metrics, and remembers what they are made of.
 

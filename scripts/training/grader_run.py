@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import seed_everything
 from rich.console import Console
 
 from configs import ConfigError
 from data.crops.grades import GradeSamples, Places, gather_samples
-from data.evaluation import Calibration, fit_calibration
+from data.evaluation import Calibration
 from data.fields.fieldset import FieldSet
 from data.fields.regions import cut_fields
 from models import ModelCard, ModelSource
@@ -34,6 +33,7 @@ from scripts.training.feeding import GradesData
 from scripts.training.grader_judge import (
     GRADE_FIGURES,
     GraderJudge,
+    calibrate,
     load_evidence,
     make_evidence,
     save_evidence,
@@ -149,7 +149,7 @@ def calibrate_by(runs: Sequence[Path], card: ModelCard) -> Calibration | None:
     Raises:
         ConfigError: a folder is no ended training of a grader, or is of other classes.
     """
-    known = []
+    answers = []
     for run in runs:
         evidence = load_evidence(run / EVIDENCE)
         look = read_card(run / "model").second_look
@@ -157,11 +157,8 @@ def calibrate_by(runs: Sequence[Path], card: ModelCard) -> Calibration | None:
             raise ConfigError(
                 f"calibration: {run}: its grader is of other classes than {card.name}"
             )
-        known.append(evidence.known())
-    if not known:
-        return None
-    logits, labels = zip(*known, strict=True)
-    return fit_calibration(np.concatenate(logits), np.concatenate(labels))
+        answers.append(evidence)
+    return calibrate(answers) if answers else None
 
 
 def take_in(grader: Grader, calibration: Calibration) -> None:

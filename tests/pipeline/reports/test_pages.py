@@ -2,13 +2,13 @@ import base64
 import hashlib
 import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import CLASSES, MODEL, make_accuracy, make_alarms, make_cells, make_report
 from PIL import Image
+from webpages import Elements
 
 from pipeline.cells.classes import CellClass
 from pipeline.cells.domain import DomainFinding
@@ -23,25 +23,6 @@ from pipeline.reports.worklist import order_slides
 from pipeline.slides.slide import open_slide
 
 EVIL = '<script>alert("x")</script>&\'"></title><img src=x onerror=alert(1)>'
-
-
-class Elements(HTMLParser):
-    """Every element of a page as (tag, attributes), and its text by tag."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str]]] = []
-        self.text: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def of_class(self, name: str) -> list[dict[str, str]]:
-        return [a for _, a in self.found if name in a.get("class", "").split()]
 
 
 @pytest.fixture(scope="module")

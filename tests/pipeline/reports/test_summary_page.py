@@ -1,10 +1,10 @@
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from fakes import CLASSES, make_cells, make_report
+from webpages import Elements
 
 from configs import Doubt
 from pipeline.cells.domain import DomainFinding
@@ -17,25 +17,6 @@ from pipeline.reports.worklist import order_slides
 
 EVIL = '<script>alert("x")</script>&\'"></title><img src=x onerror=alert(1)>'
 OUTSIDE = DomainFinding(within=False, reason="their stain lies 9 off", cells=100)
-
-
-class Elements(HTMLParser):
-    """Every element of a page as (tag, attributes), and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str]]] = []
-        self.text: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def all(self, tag: str, **having: str) -> list[dict[str, str]]:
-        return [a for t, a in self.found if t == tag and having.items() <= a.items()]
 
 
 def page_of(*rows: SummaryRow, doubts: tuple[Doubt, ...] = ()) -> str:
