@@ -47,6 +47,9 @@ FLOORS = {
         {"conclusion"},
         {"screen"},
         {"batch"},
+        {"review.store"},
+        {"review"},
+        {"review.server"},
     ],
     "scripts": [
         {"slides", "progress", "telling", "candidates"},
