@@ -52,7 +52,7 @@ FLOORS = {
         {"review.server"},
     ],
     "scripts": [
-        {"slides", "progress", "telling", "candidates"},
+        {"slides", "progress", "telling", "candidates", "review"},
         {"domain"},
         {"evaluation"},
         {"training"},

@@ -72,7 +72,7 @@ def is_disputed(place: Place, readings: Sequence[Reading]) -> bool:
         return True
     first = next(iter(place.views.values()))
     return first.said is None and any(
-        reading.reader not in place.views and _is_read(first.box, reading) for reading in readings
+        reading.reader not in place.views and is_read(first.box, reading) for reading in readings
     )
 
 
@@ -127,7 +127,8 @@ def _one_place(cells: Sequence[CellDecision]) -> bool:
     return bool((overlaps(array, array) >= IOU).all())
 
 
-def _is_read(box: Box, reading: Reading) -> bool:
+def is_read(box: Box, reading: Reading) -> bool:
+    """Whether the centre of a box lies in a region that was read exhaustively."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return any(
         region.box[0] <= x < region.box[2] and region.box[1] <= y < region.box[3]
