@@ -1,4 +1,4 @@
-"""A folder of reports as a reading room: its slides in the order of the work list, and what each has.
+"""A folder of reports as a reading room: slides in the work list's order, and what each has.
 
 Everything is read when it is asked for, and kept in caches of bounded size.
 """
@@ -178,9 +178,7 @@ class Catalogue:
 
         return self._jpegs.make(self._tile_key(result, level, column, row), build)
 
-    def crop(
-        self, result: ReportFolder, x: float, y: float, side: float, pixels: int
-    ) -> bytes:
+    def crop(self, result: ReportFolder, x: float, y: float, side: float, pixels: int) -> bytes:
         """A square of the slide as JPEG, its top left and side in level-0 px.
 
         Raises:
@@ -249,9 +247,7 @@ class Catalogue:
         self._version = getattr(self, "_version", 0) + 1
 
 
-def square(
-    box: tuple[float, float, float, float], side: float
-) -> tuple[float, float, float]:
+def square(box: tuple[float, float, float, float], side: float) -> tuple[float, float, float]:
     """Top left and side of a square around the middle of a box, all in one unit."""
     x_min, y_min, x_max, y_max = box
     return (x_min + x_max - side) / 2, (y_min + y_max - side) / 2, side

@@ -53,8 +53,10 @@ class CellTable:
 
     @cached_property
     def suspicion(self) -> NDArray[np.float32]:
-        """(N,) that a cell is abnormal; where nobody knows that the score of its class, if that
-        is an abnormal one, else 0."""
+        """(N,) that a cell is abnormal.
+
+        Where nobody knows that it is the score of its class, if that is an abnormal one, else 0.
+        """
         if self.cells.class_scores is not None:
             return abnormal_scores(self.cells, self.classes)
         return np.where(self.abnormal, self.cells.scores, 0).astype(np.float32)

@@ -174,9 +174,7 @@ class Gallery:
             why=tuple(self._why(label, carrier, grades)),
         )
 
-    def _why(
-        self, label: str, carrier: bool, grades: Mapping[str, float] | None
-    ) -> Iterator[str]:
+    def _why(self, label: str, carrier: bool, grades: Mapping[str, float] | None) -> Iterator[str]:
         report = self._report
         if carrier:
             yield f"carries the suggestion {report.suggestion.category}"

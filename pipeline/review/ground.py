@@ -77,7 +77,10 @@ class Ground:
         across, down = self._downsample
         height, width = overview.shape[:2]
         left, top = x / across, y / down
-        right, bottom = left + size.width * downsample / across, top + size.height * downsample / down
+        right, bottom = (
+            left + size.width * downsample / across,
+            top + size.height * downsample / down,
+        )
         if left < 0 or top < 0 or right > width or bottom > height:
             overview, left, top, right, bottom = self._padded(overview, left, top, right, bottom)
         return resample(overview, (size.width, size.height), (left, top, right, bottom))

@@ -33,7 +33,9 @@ def read_inside(root: Path, path: Path, most: int) -> bytes | None:
         return None
     try:
         # The last name must still be no link: it could have been swapped meanwhile.
-        number = os.open(real, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        number = os.open(
+            real, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        )
         with os.fdopen(number, "rb") as file:
             return file.read(most) if os.fstat(number).st_size <= most else None
     except OSError:

@@ -107,7 +107,7 @@ class Results:
         """Looks what has changed; whether anything has."""
         with self._lock:
             changed = self._read_records()
-            found = {name: place for name, place in _places(self.folder)}
+            found = dict(_places(self.folder))
             for name in self._known.keys() - found.keys():
                 del self._known[name]
                 changed = True
@@ -173,9 +173,7 @@ class Results:
             )
 
 
-def _row(
-    name: str, one: ReportFolder | Broken, latest: Mapping[str, SlideRecord]
-) -> SummaryRow:
+def _row(name: str, one: ReportFolder | Broken, latest: Mapping[str, SlideRecord]) -> SummaryRow:
     record = latest.get(encodable(name))
     if isinstance(one, Broken):
         return SummaryRow(name, record.path if record else name, "failed", error=one.problem)

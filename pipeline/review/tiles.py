@@ -79,7 +79,8 @@ def read_marked(
 
     Args:
         pixels: of the slide.
-        x, y: top left in level-0 px.
+        x: left edge in level-0 px.
+        y: top edge in level-0 px.
         size: of the result.
         downsample: level-0 px per output px.
 
