@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _OFF_SCALE = "unsatisfactory"
 
-FEW_SLIDES = 20
-"""From so many on the percentile interval of redrawn slides is about as wide as it should be."""
+_FEW_SLIDES = 20
+"""Of fewer it is told that the interval tends to be too narrow, as percentiles of few draws are."""
 
 
 def agreement(
@@ -206,7 +206,7 @@ def _classes(folder: Path) -> list[str]:
 
 def _plain(row: Row) -> dict[str, Any]:
     """A row as JSON has it: null for what is undefined."""
-    return _without_nan(asdict(row))  # type: ignore[no-any-return]
+    return _without_nan(asdict(row))
 
 
 def _without_nan(value: Any) -> Any:
@@ -248,6 +248,8 @@ def _show(kappa: Kappa) -> str:
 def _remarks(rows: Sequence[Row]) -> Iterator[str]:
     """What a person has to know of the figures, a line each."""
     yield "kappa: Cohen's of two readers, Fleiss' of all; weighted: by steps of severity"
+    if any(1 < row.slides < _FEW_SLIDES for row in rows):
+        yield f"intervals of fewer than {_FEW_SLIDES} slides tend to be too narrow"
     for row in rows:
         who = f"{row.subject}, {', '.join(row.readers)}"
         yield from (f"{who}: {remark}" for remark in _on_row(row))
@@ -259,8 +261,6 @@ def _on_row(row: Row) -> Iterator[str]:
         return
     if row.kappa.drawn == "subjects":
         yield f"all of one slide, so its {row.subject} are drawn anew, not slides"
-    elif row.slides < FEW_SLIDES:
-        yield f"of {row.slides} slides: intervals of fewer than {FEW_SLIDES} tend to be too narrow"
     if row.kappa.lost:
         yield f"{row.kappa.lost} rounds of the bootstrap have no kappa and are left out"
     if row.weighted and row.weighted.subjects < row.both:

@@ -139,18 +139,15 @@ class RedoChange(_Change):
     kind: Literal["redo"] = "redo"
 
 
-Change = Annotated[
-    CellChange | RegionChange | SlideChange | SignChange | UndoChange | RedoChange,
-    Field(discriminator="kind"),
-]
+AnyChange = CellChange | RegionChange | SlideChange | SignChange | UndoChange | RedoChange
+
+Change = Annotated[AnyChange, Field(discriminator="kind")]
 """One change; `kind` says which."""
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Change)
 
 
-def parse_change(
-    data: object,
-) -> CellChange | RegionChange | SlideChange | SignChange | UndoChange | RedoChange:
+def parse_change(data: object) -> AnyChange:
     """A change of what a client sent, a mapping as of JSON.
 
     Raises:

@@ -173,7 +173,7 @@ def create(path: Path) -> None:
 
 def in_memory() -> sqlite3.Connection:
     """An empty store for those who only read where nobody has decided anything."""
-    connection = _configured(sqlite3.connect(":memory:", **_OPTIONS))
+    connection = _configured(_connect(":memory:"))
     _migrate(connection, 0)
     return connection
 
@@ -233,12 +233,15 @@ def telling(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: it can't be opened: {reason}") from error
 
 
-_OPTIONS = {"isolation_level": None, "check_same_thread": False, "timeout": BUSY_S}
+def _connect(address: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        address, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_S
+    )
 
 
 def _open(path: Path, mode: str, extra: str = "") -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode={mode}{extra}"
-    return _configured(sqlite3.connect(address, uri=True, **_OPTIONS))
+    return _configured(_connect(address))
 
 
 def _configured(connection: sqlite3.Connection) -> sqlite3.Connection:

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from pipeline.review.store.changes import (
     ADDED_KEY,
+    AnyChange,
     CellChange,
     RegionChange,
     SignChange,
     SlideChange,
-    UndoChange,
 )
 from pipeline.review.store.errors import ChangeError
 from pipeline.review.store.readings import (
@@ -179,7 +179,9 @@ class Fold:
             note = body.get("note")
             if body.get("box") is None:
                 return None
-            return RegionMark(body["key"], _box(body["box"]), _kept(note, known and known.note))
+            return RegionMark(
+                body["key"], _box(body["box"]), _kept(note, known.note if known else None)
+            )
         if entry.kind == "sign":
             return replace(self.decision, signed=entry.at if body["signed"] else None)
         return replace(
@@ -216,9 +218,7 @@ def resolve_cell(known: CellDecision | None, entry: Entry) -> CellDecision:
     )
 
 
-def check(
-    fold: Fold, change: CellChange | RegionChange | SlideChange | SignChange | UndoChange | Any
-) -> None:
+def check(fold: Fold, change: AnyChange) -> None:
     """Whether a change fits what stands.
 
     Raises:
