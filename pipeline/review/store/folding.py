@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 from pipeline.review.store.changes import (
@@ -20,6 +19,7 @@ from pipeline.review.store.changes import (
     SlideChange,
 )
 from pipeline.review.store.errors import ChangeError
+from pipeline.review.store.layers import Layers
 from pipeline.review.store.readings import (
     Box,
     CellDecision,
@@ -87,8 +87,8 @@ class Fold:
     version: int = 0
     seconds: float = 0.0
     decided: int = 0
-    cells: dict[str, CellDecision] = field(default_factory=dict)
-    regions: dict[str, RegionMark] = field(default_factory=dict)
+    cells: Layers[CellDecision] = field(default_factory=Layers)
+    regions: Layers[RegionMark] = field(default_factory=Layers)
     decision: SlideDecision = field(default_factory=SlideDecision)
     done: list[_Step] = field(default_factory=list)
     undone: list[_Step] = field(default_factory=list)
@@ -100,8 +100,8 @@ class Fold:
             self.reader,
             self.round,
             self.version,
-            MappingProxyType(dict(self.cells)),
-            MappingProxyType(dict(self.regions)),
+            self.cells.snapshot(),
+            self.regions.snapshot(),
             self.decision,
             bool(self.done),
             bool(self.undone),
@@ -160,15 +160,20 @@ class Fold:
         if isinstance(value, SlideDecision):
             self.decision = value
         elif entry.kind == "cell":
-            known = self.cells.pop(entry.body["key"], None)
-            self.decided -= known is not None and known.decided
-            if isinstance(value, CellDecision):
-                self.cells[value.key] = value
-                self.decided += value.decided
+            self._put_cell(entry.body["key"], value if isinstance(value, CellDecision) else None)
         elif isinstance(value, RegionMark):
             self.regions[value.key] = value
         else:
             self.regions.pop(entry.body["key"], None)
+
+    def _put_cell(self, key: str, value: CellDecision | None) -> None:
+        known = self.cells.get(key)
+        self.decided -= known is not None and known.decided
+        if value is not None:
+            self.cells[key] = value
+            self.decided += value.decided
+        elif known is not None:
+            del self.cells[key]
 
     def _resolve(self, entry: Entry) -> CellDecision | RegionMark | SlideDecision | None:
         body = entry.body
