@@ -245,9 +245,13 @@ def _open(path: Path, mode: str, extra: str = "") -> sqlite3.Connection:
 
 
 def _configured(connection: sqlite3.Connection) -> sqlite3.Connection:
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA trusted_schema = OFF")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA synchronous = FULL")  # looks into the file
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -257,11 +261,9 @@ def _open_reading(path: Path) -> sqlite3.Connection:
     There SQLite can't make what a file in WAL mode needs beside it. Where no log lies beside it,
     all of it is in the file, and nobody changes it.
     """
-    connection = _open(path, "ro")
     try:
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        return _open(path, "ro")
     except sqlite3.OperationalError as error:
-        connection.close()
         if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
             raise
         log = Path(f"{path}-wal")
@@ -272,7 +274,6 @@ def _open_reading(path: Path) -> sqlite3.Connection:
                 "read-only",
             ) from None
         return _open(path, "ro", "&immutable=1")
-    return connection
 
 
 def _bring_up(connection: sqlite3.Connection, path: Path, read_only: bool) -> None:
