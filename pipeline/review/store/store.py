@@ -16,7 +16,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from pipeline.review.store import rules, tasks
-from pipeline.review.store.changes import AnyChange, checked_name
+from pipeline.review.store.changes import AnyChange, checked_box, checked_name
 from pipeline.review.store.consensus import agree, awaits
 from pipeline.review.store.database import (
     FILE,
@@ -266,8 +266,15 @@ class ReviewStore:
             How many are new.
 
         Raises:
+            ChangeError: one of them is no box; none is kept then.
             StoreError: they can't be written; none is kept then.
         """
+        for field in fields:
+            try:
+                checked_box(field.box)
+            except ValueError as error:
+                where = f"the field of {field.slide.name} is no box"
+                raise ChangeError(f"{where}: {error}") from None
         with self._lock:
             self._must_write()
             with writing(self._connection, self.path) as connection:
@@ -310,6 +317,8 @@ class ReviewStore:
         Raises:
             ChangeError: one of them forbids the change.
         """
+        if not fold.version and find_reader(self._connection, fold.reader.name) != fold.reader:
+            raise ChangeError(f"{self.path}: {fold.reader.name} is no reader of this folder")
         before = self._state(fold.slide)
         rules.may_begin(fold, before)
         if rules.unsigns(fold, change):

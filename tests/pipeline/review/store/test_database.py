@@ -206,12 +206,16 @@ def test_a_full_disk_is_told_and_it_goes_on_when_there_is_room(written):
         hand = Hand(store, "Anna")
         (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
-        kept = 50
-        with pytest.raises(StoreError, match="the disk is full: this was not saved") as error:
-            for _ in range(1000):
+        kept, error = 50, None
+        while error is None and kept < 1000:
+            try:
                 hand.cell(1, "reject", note="n" * 1500)
                 kept += 1
-        assert error.value.code == "full"
+            except StoreError as found:
+                error = found
+        assert error is not None
+        assert error.code == "full"
+        assert "the disk is full: this was not saved" in str(error)
         assert hand.reading().version == kept
         store._connection.execute("PRAGMA max_page_count = 1000000")
         assert hand.cell(1, "agree").version == kept + 1

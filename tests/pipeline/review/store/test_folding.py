@@ -131,8 +131,7 @@ def test_the_kept_fold_is_what_folding_anew_gives(steps):
     ("version", "kind", "target"), [(2, "slide", None), (1, "undo", 1), (1, "slide", 7)]
 )
 def test_an_entry_that_does_not_follow_is_refused(version, kind, target):
-    entry = Entry(
-        1, "0" * 32, SLIDE, READER, "reading", version, "now", 0.0, kind, {"category": "NILM"}, target
-    )  # fmt: skip
+    body = {"category": "NILM"}
+    entry = Entry(1, "0" * 32, SLIDE, READER, "reading", version, "now", 0.0, kind, body, target)
     with pytest.raises(ValueError, match="does not follow"):
         Fold(SLIDE, READER, "reading").add(entry)
