@@ -259,10 +259,13 @@ def _open_reading(path: Path) -> sqlite3.Connection:
     """Opens for reading alone, in a folder that can't be written too.
 
     There SQLite can't make what a file in WAL mode needs beside it. Where no log lies beside it,
-    all of it is in the file, and nobody changes it.
+    all of it is in the file, and nobody changes it. Elsewhere what it makes is removed when it is
+    closed, which takes a connection that could write.
     """
     try:
-        return _open(path, "ro")
+        connection = _open(path, "rw")
+        connection.execute("PRAGMA query_only = ON")
+        return connection
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
             raise
