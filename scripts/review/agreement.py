@@ -225,7 +225,7 @@ def _print(rows: Sequence[Row], level: float) -> None:
 
     for subject, those in groupby(rows, key=lambda row: row.subject):
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        table.add_column(subject, min_width=16)
+        table.add_column(subject, min_width=12)
         for head in ("both", "one", "unsure", "equal", f"kappa [{level * 100:g} %]", "weighted"):
             table.add_column(head, justify="right", no_wrap=True)
         for row in those:

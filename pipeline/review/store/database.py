@@ -7,7 +7,9 @@ empty or half is a damaged one, and is never written over.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -110,6 +112,12 @@ _TROUBLES: dict[int, Trouble] = {
     sqlite3.SQLITE_NOTADB: "damaged",
 }
 
+_WITHOUT_LOG = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
+"""What SQLite says where it can't make what belongs beside a file: no right, or no room."""
+
+_LITTLE = 1 << 17
+"""Bytes of free disk at which an input or output error is for want of room."""
+
 _ADVICE: dict[Trouble, str] = {
     "full": "the disk is full: this was not saved; make room, and save it again",
     "read-only": "it can't be written: this was not saved; allow writing in its folder",
@@ -179,17 +187,21 @@ def in_memory() -> sqlite3.Connection:
 
 
 def use_wal(connection: sqlite3.Connection) -> bool:
-    """Whether readers and a writer need not wait for each other: not on every file system."""
+    """Has readers and a writer not wait for each other, by a log beside the file.
+
+    Returns:
+        Whether that can be: not on every file system. Else the file is as safe, by a journal.
+
+    Raises:
+        sqlite3.OperationalError: the disk is full, another process holds the file, and the like.
+    """
     try:
-        found = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    except sqlite3.OperationalError:
-        found = ""
-    if found == "wal":
-        try:
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             return True
-        except sqlite3.OperationalError:
-            pass
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}:
+            raise
     connection.execute("PRAGMA journal_mode = DELETE")
     return False
 
@@ -225,12 +237,23 @@ def telling(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise StoreError(f"{path}: it is not there", "missing") from None
     except sqlite3.DatabaseError as error:
-        code = _TROUBLES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "failed")
+        number = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = _TROUBLES.get(number, "failed")
+        if number == sqlite3.SQLITE_IOERR and _is_full(path.parent):
+            code = "full"
         text = _ADVICE.get(code, f"it can't be used: {error}")
         raise StoreError(f"{path}: {text}", code) from error
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StoreError(f"{path}: {_ADVICE['full']}", "full") from error
         reason = error.strerror or type(error).__name__
         raise StoreError(f"{path}: it can't be opened: {reason}") from error
+
+
+def _is_full(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free < _LITTLE
+    return False
 
 
 def _connect(address: str) -> sqlite3.Connection:
@@ -267,7 +290,7 @@ def _open_reading(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA query_only = ON")
         return connection
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
+        if error.sqlite_errorcode & 0xFF not in _WITHOUT_LOG:
             raise
         log = Path(f"{path}-wal")
         if log.exists() and log.stat().st_size:

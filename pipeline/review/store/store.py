@@ -89,7 +89,11 @@ class ReviewStore:
             _create(path)
         store = cls(path, connect(path, read_only), read_only)
         if not read_only:
-            store._begin_log()
+            try:
+                store._begin_log()
+            except BaseException:
+                store.close()
+                raise
         return store
 
     def __enter__(self) -> ReviewStore:
@@ -374,7 +378,9 @@ class ReviewStore:
             return find_reader(self._connection, name)
 
     def _begin_log(self) -> None:
-        if not use_wal(self._connection):
+        with telling(self.path):
+            logged = use_wal(self._connection)
+        if not logged:
             self.doubts += (
                 f"{self.path}: this file system can't keep a log beside it; reviews are as safe, "
                 "and readers wait for each other",
