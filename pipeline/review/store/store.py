@@ -63,8 +63,7 @@ class ReviewStore:
         self._connection = connection
         self._lock = threading.RLock()
         self._folds: OrderedDict[tuple[str, int, Round], Fold] = OrderedDict()
-        self._differs: dict[str, tuple[tuple[Head, ...], bool]] = {}
-        self._states: tuple[int, Mapping[SlideKey, SlideState]] | None = None
+        self._states: tuple[int, Mapping[SlideKey, SlideState]] = (0, MappingProxyType({}))
 
     @classmethod
     def open(cls, folder: Path, *, create: bool = True, read_only: bool = False) -> ReviewStore:
@@ -213,11 +212,19 @@ class ReviewStore:
             return agree(self.readings(slide), self.adjudication(slide))
 
     def states(self) -> Mapping[SlideKey, SlideState]:
-        """How far each slide is of which anything was said; kept until something is entered."""
+        """How far each slide is of which anything was said; what did not change is kept."""
         with self._lock, telling(self.path):
-            (last,) = self._connection.execute("SELECT max(id) FROM entries").fetchone()
-            if self._states is None or self._states[0] != last:
-                self._states = (last, MappingProxyType(self._read_states()))
+            seen, states = self._states
+            (last,) = self._connection.execute(
+                "SELECT coalesce(max(id), 0) FROM entries"
+            ).fetchone()
+            if last != seen:
+                new = "WHERE heads.slide IN (SELECT slide FROM entries WHERE id > ?)"
+                changed = {
+                    slide: SlideState(tuple(heads), self._await(slide, heads))
+                    for slide, heads in read_heads(self._connection, new, seen).items()
+                }
+                self._states = last, MappingProxyType({**states, **changed})
             return self._states[1]
 
     def state(self, slide: SlideKey) -> SlideState:
@@ -352,16 +359,6 @@ class ReviewStore:
         while len(self._folds) > _MOST_FOLDS:
             self._folds.popitem(last=False)
         return fold
-
-    def _read_states(self) -> dict[SlideKey, SlideState]:
-        states = {}
-        for slide, heads in read_heads(self._connection).items():
-            known = self._differs.get(slide.identity)
-            if known is None or known[0] != tuple(heads):
-                known = (tuple(heads), self._await(slide, heads))
-                self._differs[slide.identity] = known
-            states[slide] = SlideState(*known)
-        return states
 
     def _await(self, slide: SlideKey, heads: Sequence[Head]) -> bool:
         if sum(head.signed is not None for head in heads if head.round == "reading") < 2:
