@@ -179,6 +179,15 @@ def create(path: Path) -> None:
                 left.unlink(missing_ok=True)
 
 
+def file_number(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of its name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def in_memory() -> sqlite3.Connection:
     """An empty store for those who only read where nobody has decided anything."""
     connection = _configured(_connect(":memory:"))

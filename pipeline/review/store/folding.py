@@ -151,9 +151,9 @@ class Fold:
 
     def _current(self, entry: Entry) -> CellDecision | RegionMark | SlideDecision | None:
         if entry.kind == "cell":
-            return self.cells.get(entry.body["key"])
+            return self.cells.find(entry.body["key"])
         if entry.kind == "region":
-            return self.regions.get(entry.body["key"])
+            return self.regions.find(entry.body["key"])
         return self.decision
 
     def _put(self, entry: Entry, value: CellDecision | RegionMark | SlideDecision | None) -> None:
@@ -167,7 +167,7 @@ class Fold:
             self.regions.pop(entry.body["key"], None)
 
     def _put_cell(self, key: str, value: CellDecision | None) -> None:
-        known = self.cells.get(key)
+        known = self.cells.find(key)
         self.decided -= known is not None and known.decided
         if value is not None:
             self.cells[key] = value
@@ -178,9 +178,9 @@ class Fold:
     def _resolve(self, entry: Entry) -> CellDecision | RegionMark | SlideDecision | None:
         body = entry.body
         if entry.kind == "cell":
-            return resolve_cell(self.cells.get(body["key"]), entry)
+            return resolve_cell(self.cells.find(body["key"]), entry)
         if entry.kind == "region":
-            known = self.regions.get(body["key"])
+            known = self.regions.find(body["key"])
             note = body.get("note")
             if body.get("box") is None:
                 return None
@@ -248,7 +248,7 @@ def check(fold: Fold, change: AnyChange) -> None:
 
 
 def _check_cell(fold: Fold, change: CellChange) -> None:
-    known = fold.cells.get(change.key)
+    known = fold.cells.find(change.key)
     cell = f"{fold.slide.name}, cell {change.key}"
     if ADDED_KEY.fullmatch(change.key):
         _check_added(change, known, cell, fold.round == "adjudication")

@@ -62,20 +62,20 @@ class Layers(MutableMapping[str, Value], Generic[Value]):
         self._size = 0
 
     def __getitem__(self, key: str) -> Value:
-        value = self._find(key)
+        value = self.find(key)
         if value is None:
             raise KeyError(key)
         return value
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._find(key) is not None
+        return isinstance(key, str) and self.find(key) is not None
 
     def __setitem__(self, key: str, value: Value) -> None:
-        self._size += self._find(key) is None
+        self._size += self.find(key) is None
         self._put(key, value)
 
     def __delitem__(self, key: str) -> None:
-        if self._find(key) is None:
+        if self.find(key) is None:
             raise KeyError(key)
         self._size -= 1
         self._put(key, None)
@@ -91,7 +91,8 @@ class Layers(MutableMapping[str, Value], Generic[Value]):
         self._shared = True
         return Snapshot(self._base, dict(self._recent), self._size)
 
-    def _find(self, key: str) -> Value | None:
+    def find(self, key: str) -> Value | None:
+        """What `get` gives, in half the time."""
         return self._recent[key] if key in self._recent else self._base.get(key)
 
     def _put(self, key: str, value: Value | None) -> None:

@@ -22,6 +22,7 @@ from pipeline.review.store.database import (
     FILE,
     connect,
     create,
+    file_number,
     in_memory,
     telling,
     use_wal,
@@ -60,6 +61,7 @@ class ReviewStore:
         self.path = path
         self.read_only = read_only
         self.doubts: tuple[str, ...] = ()
+        self._file = file_number(path)
         self._connection = connection
         self._lock = threading.RLock()
         self._folds: OrderedDict[tuple[str, int, Round], Fold] = OrderedDict()
@@ -386,6 +388,13 @@ class ReviewStore:
     def _must_write(self) -> None:
         if self.read_only:
             raise StoreError(f"{self.path}: it was opened for reading alone", "read-only")
+        if file_number(self.path) != self._file:
+            # What is written now would be in a file that nobody finds again.
+            raise StoreError(
+                f"{self.path}: it was moved, deleted or replaced while it was open; this was not "
+                "saved: put it back, or open the folder again",
+                "missing",
+            )
 
 
 def _create(path: Path) -> None:

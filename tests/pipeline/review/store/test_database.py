@@ -223,6 +223,30 @@ def test_a_full_disk_is_told_and_it_goes_on_when_there_is_room(written):
         assert Hand(store, "Anna").reading().version == kept + 1
 
 
+def test_what_is_moved_away_while_it_is_open_takes_no_more(written):
+    with ReviewStore.open(written) as store:
+        hand = Hand(store, "Anna")
+        (written / FILE).rename(written / "elsewhere")
+        for _ in range(2):
+            with pytest.raises(StoreError, match="moved, deleted or replaced") as error:
+                hand.cell(1, "reject")
+            (written / FILE).write_bytes((written / "elsewhere").read_bytes())
+        assert error.value.code == "missing"
+        (written / "elsewhere").replace(written / FILE)
+        assert hand.cell(1, "reject").version == 51
+
+
+@pytest.mark.parametrize("what", ["folder", "dangling"])
+def test_what_is_no_file_is_told(tmp_path, what):
+    if what == "folder":
+        (tmp_path / FILE).mkdir()
+    else:
+        (tmp_path / FILE).symlink_to(tmp_path / "gone")
+    with pytest.raises(StoreError, match=FILE) as error:
+        ReviewStore.open(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 _AS_NOBODY = """
 import os, sys
 from pathlib import Path
