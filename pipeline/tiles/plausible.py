@@ -247,7 +247,7 @@ def _doubt(code: str, why: str) -> Doubt:
 def _side(slide: Slide) -> int | None:
     """Pixels at `SAMPLE_MPP` of a place's side; None of a slide that says nothing there.
 
-    That is one which is coarser, since its details are not what the limits were settled on, or tiny.
+    That is one which is tiny, or coarser: its details are not what the limits were settled on.
     """
     downsample = SAMPLE_MPP / slide.mpp
     if downsample < 0.8:
