@@ -1,0 +1,17 @@
+"""``cytolibra reviews``: what was decided about a folder of reports; a module a command."""
+
+from __future__ import annotations
+
+import typer
+
+from scripts.review.agreement import agreement
+
+reviews = typer.Typer(
+    help="Reviews of a folder of reports: agreement of readers.", no_args_is_help=True
+)
+reviews.command()(agreement)
+
+
+@reviews.callback()
+def about() -> None:
+    """Reviews of a folder of reports, made by cytolibra view: agreement of readers."""
