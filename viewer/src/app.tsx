@@ -20,9 +20,9 @@ export function App() {
   if (!ready) return <NameDialog who={who} />;
   return (
     <>
-      <a class="skip" href="#main" onClick={toMain}>
+      <button type="button" class="skip" onClick={toMain}>
         {t("skip")}
-      </a>
+      </button>
       <Header who={who} />
       {who.read_only && <p class="banner">{t("readOnly")}</p>}
       {failure.value && (
@@ -51,8 +51,7 @@ function Page() {
   return <WorklistPage />;
 }
 
-function toMain(event: Event) {
-  event.preventDefault(); // the hash is the page's state
+function toMain() {
   document.getElementById("main")?.focus();
 }
 

@@ -51,7 +51,7 @@ export function SlideView({ desk, detail }: { desk: Desk; detail: Detail }) {
     <section class="slide-view" aria-label={t("slideView")} data-testid="slide-view">
       <div class="stage" style={{ "--picture": filter }}>
         <div class="osd" ref={place} />
-        <canvas class={`overlay ${mode}`} ref={canvas} data-testid="overlay" aria-hidden="true" />
+        <canvas class={`overlay ${mode}`} ref={canvas} data-testid="overlay" />
         {hint.value && (
           <div class="hint" style={{ left: `${hint.value.x}px`, top: `${hint.value.y}px` }}>
             {hint.value.text}

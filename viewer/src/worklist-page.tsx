@@ -148,12 +148,14 @@ function Rows({ slides, place, onPlace }: RowsProps) {
     <div
       class="rows"
       ref={box}
-      role="list"
-      aria-label={t("worklist")}
       onScroll={(event) => setScroll(event.currentTarget.scrollTop)}
       onKeyDown={onKey}
     >
-      <div class="rows-space" role="presentation" style={{ height: `${slides.length * ROW}px` }}>
+      <ol
+        class="rows-space"
+        aria-label={t("worklist")}
+        style={{ height: `${slides.length * ROW}px` }}
+      >
         {slides.slice(first, last).map((slide, i) => (
           <Row
             key={slide.id}
@@ -163,7 +165,7 @@ function Rows({ slides, place, onPlace }: RowsProps) {
             onFocus={() => onPlace(first + i)}
           />
         ))}
-      </div>
+      </ol>
     </div>
   );
 }
@@ -178,9 +180,8 @@ interface RowProps {
 function Row({ slide, place, of, onFocus }: RowProps) {
   const complete = slide.status === "complete";
   return (
-    <div
+    <li
       class="slide-row"
-      role="listitem"
       aria-setsize={of}
       aria-posinset={place + 1}
       data-testid="worklist-row"
@@ -240,6 +241,6 @@ function Row({ slide, place, of, onFocus }: RowProps) {
           {slide.review.category && <span class="small">{slide.review.category}</span>}
         </div>
       )}
-    </div>
+    </li>
   );
 }
