@@ -7,11 +7,11 @@ import typer
 from scripts.review.agreement import agreement
 
 reviews = typer.Typer(
-    help="Reviews of a folder of reports: agreement of readers.", no_args_is_help=True
+    help="What was decided about a folder of reports: agreement of readers.", no_args_is_help=True
 )
 reviews.command()(agreement)
 
 
 @reviews.callback()
 def about() -> None:
-    """Reviews of a folder of reports, made by cytolibra view: agreement of readers."""
+    """What was decided about a folder of reports: agreement of readers."""
