@@ -13,9 +13,9 @@ or no finding. Squares are then taken greedily, each time the one with the great
     worth * (0.2 + 0.8 * min(1, d / D)),
 
 d the distance of its description (the mean scores of its cells, weighted by u) to the nearest
-square that was taken, D the median distance between descriptions: uncertainty times diversity, as in
-farthest-first traversal (Gonzalez 1985; Sener & Savarese 2018 for active learning). No slide gives
-more than its share.
+square that was taken, D the median distance between descriptions: uncertainty times diversity, as
+in farthest-first traversal (Gonzalez 1985; for active learning Sener & Savarese 2018). No slide
+gives more than its share.
 """
 
 from __future__ import annotations

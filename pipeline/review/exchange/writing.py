@@ -27,17 +27,31 @@ _GREY = [128, 128, 128]
 _NAMESPACE = uuid.UUID("8d9f2c1e-5f0b-4c55-9a57-2f6f8f1c7a10")
 
 
-def write_coco(truths: Sequence[SlideTruth], path: Path) -> None:
-    """Writes all slides into one COCO file; images are named from where the file lies.
+def write_coco(truths: Sequence[SlideTruth], path: Path) -> Path:
+    """Writes all slides into one COCO file.
+
+    Gives the folder from which its images are named, the innermost that holds all of them: it is
+    what training has to be told as ``images``.
 
     Raises:
         OSError: it can't be written.
     """
-    write_whole(path, to_json(to_coco(truths, path.absolute().parent)))
+    folder = common_folder(truths)
+    write_whole(path, to_json(to_coco(truths, folder)))
+    return folder
+
+
+def common_folder(truths: Sequence[SlideTruth]) -> Path:
+    """The innermost folder that holds all slides; the root where they have none in common."""
+    parents = [str(truth.path.parent) for truth in truths]
+    try:
+        return Path(os.path.commonpath(parents))
+    except ValueError:  # on several drives
+        return truths[0].path.parent
 
 
 def to_coco(truths: Sequence[SlideTruth], folder: Path) -> dict[str, Any]:
-    """The content of a COCO file in a folder."""
+    """The content of a COCO file whose images are named from a folder."""
     names = [c.name for truth in truths for c in truth.classes]
     names += [label for truth in truths for label in truth.labels]
     categories = [*dict.fromkeys(names), REGION, IGNORE]
