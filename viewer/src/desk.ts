@@ -4,7 +4,7 @@ import { computed, effect, signal } from "@preact/signals";
 import { ApiError, binary, request } from "./api";
 import { Attention } from "./attention";
 import { type Cells, decodeCells } from "./cells";
-import { centre } from "./geometry";
+import { centre, trim } from "./geometry";
 import { newId, Outbox, project } from "./outbox";
 import { announce, session } from "./state";
 import { type StringKey, t } from "./strings";
@@ -28,6 +28,8 @@ import type {
 export type Mode = "look" | "draw" | "region" | "move";
 export type DialogName = "note" | "class" | "help" | null;
 
+export type GallerySort = "suspicion" | "score" | "place";
+
 export const PAGE_SIZE = 48;
 const PICTURE_PIXELS = 192;
 
@@ -43,6 +45,7 @@ export class Desk {
   readonly cells = signal<Cells | null>(null);
   readonly gallery = signal<GalleryPage | null>(null);
   readonly group = signal("abnormal");
+  readonly sort = signal<GallerySort>("suspicion");
   readonly page = signal(0);
   readonly chosen = signal<GalleryCell | null>(null);
   readonly heat = signal<Heat | null>(null);
@@ -75,6 +78,7 @@ export class Desk {
   });
   /** Set by the view: moves it to a place. */
   fly: (box: Box) => void = () => {};
+  private turned = 0;
   private readonly stops: (() => void)[] = [];
 
   constructor(readonly id: string) {}
@@ -166,13 +170,24 @@ export class Desk {
     announce(text);
   }
 
-  async turn(group: string, page: number): Promise<void> {
+  /** Shows a page of a group; false where another was asked for since, or it could not be had. */
+  async turn(group: string, page: number): Promise<boolean> {
+    const turned = ++this.turned;
     if (group !== "added") {
-      const query = `group=${encodeURIComponent(group)}&page=${page}&size=${PAGE_SIZE}`;
-      this.gallery.value = await request<GalleryPage>(`/api/slides/${this.id}/gallery?${query}`);
+      const sort = this.sort.value;
+      const query = new URLSearchParams({ group, sort, page: `${page}`, size: `${PAGE_SIZE}` });
+      try {
+        const found = await request<GalleryPage>(`/api/slides/${this.id}/gallery?${query}`);
+        if (turned !== this.turned) return false;
+        this.gallery.value = found;
+      } catch (error) {
+        this.say(t("error", { text: error instanceof Error ? error.message : String(error) }));
+        return false;
+      }
     }
     this.group.value = group;
     this.page.value = page;
+    return true;
   }
 
   choose(cell: GalleryCell | null, flying = true): void {
@@ -212,6 +227,16 @@ export class Desk {
     };
   }
 
+  /** What is told of a cell below the pointer: number, class, score, why, what was decided. */
+  context(row: number): string {
+    const cell = this.shown.find((one) => one.number === row + 1) ?? this.cellOf(row);
+    if (!cell) return "";
+    const decision = this.byRow.value.get(row);
+    const head = `${t("cellNumber", { n: row + 1 })}: ${cell.label} ${trim(cell.score ?? 0, 2)}`;
+    const said = decision ? [verdictText(decision.verdict, decision.label)] : [];
+    return [head, ...cell.why, ...said].join("\n");
+  }
+
   /** What a slide with so many cells of a class says for or against one of them. */
   private expected(label: string): string[] {
     const found = this.detail.value?.expectation.filter((one) => one.group === label) ?? [];
@@ -244,8 +269,8 @@ export class Desk {
     const page = this.page.value + by;
     const pages = this.group.value === "added" ? 1 : (this.gallery.value?.pages ?? 1);
     if (page < 0 || page >= pages) return announce(t(page < 0 ? "atFirst" : "atLast"));
-    await this.turn(this.group.value, page);
-    this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
+    if (await this.turn(this.group.value, page))
+      this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
   }
 
   /** Tells why nothing can be decided, where that is so. */

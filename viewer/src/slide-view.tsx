@@ -360,9 +360,8 @@ class View {
       this.hovered = row;
       this.later(this.scene());
     }
-    const named = row === null ? null : this.desk.byLabel.value[cells.labels[row] as number];
-    const score = row === null ? 0 : (cells.scores[row] as number);
-    this.onHint(named ? { x: sx + 14, y: sy + 14, text: `${named.name} ${trim(score, 2)}` } : null);
+    const text = row === null ? "" : this.desk.context(row);
+    this.onHint(text ? { x: sx + 14, y: sy + 14, text } : null);
   }
 
   private grab(event: PointerEvent): void {
