@@ -42,15 +42,15 @@ export function Decision({ desk }: { desk: Desk }) {
               on={() => desk.decide("agree")}
             />
           )}
-          {desk.classes.map((one, i) => (
+          {desk.classes.map((one) => (
             <Verdict
               key={one.name}
               id={`class-${one.name}`}
-              keys={i < 9 ? String(i + 1) : ""}
+              keys={one.key ?? ""}
               text={one.name}
               color={one.color}
               open={open}
-              on={() => desk.decideClass(i)}
+              on={() => desk.decideClass(one)}
             />
           ))}
           <Verdict

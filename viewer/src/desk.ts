@@ -4,7 +4,7 @@ import { computed, effect, signal } from "@preact/signals";
 import { ApiError, binary, request } from "./api";
 import { Attention } from "./attention";
 import { type Cells, decodeCells } from "./cells";
-import { centre } from "./geometry";
+import { centre, trim } from "./geometry";
 import { newId, Outbox, project } from "./outbox";
 import { announce, session } from "./state";
 import { type StringKey, t } from "./strings";
@@ -28,6 +28,8 @@ import type {
 export type Mode = "look" | "draw" | "region" | "move";
 export type DialogName = "note" | "class" | "help" | null;
 
+export type GallerySort = "suspicion" | "score" | "place";
+
 export const PAGE_SIZE = 48;
 const PICTURE_PIXELS = 192;
 
@@ -43,6 +45,7 @@ export class Desk {
   readonly cells = signal<Cells | null>(null);
   readonly gallery = signal<GalleryPage | null>(null);
   readonly group = signal("abnormal");
+  readonly sort = signal<GallerySort>("suspicion");
   readonly page = signal(0);
   readonly chosen = signal<GalleryCell | null>(null);
   readonly heat = signal<Heat | null>(null);
@@ -67,14 +70,15 @@ export class Desk {
     const [cells, reading] = [this.cells.value, this.reading.value];
     const found = new Map<number, CellDecision>();
     if (!cells || !reading) return found;
-    for (const decision of Object.values(reading.cells)) {
-      const row = decision.said ? cells.rowOf(decision.said.box) : null;
+    for (const [key, decision] of Object.entries(reading.cells)) {
+      const row = decision.said ? cells.rowOf(key) : null;
       if (row !== null) found.set(row, decision);
     }
     return found;
   });
   /** Set by the view: moves it to a place. */
   fly: (box: Box) => void = () => {};
+  private turned = 0;
   private readonly stops: (() => void)[] = [];
 
   constructor(readonly id: string) {}
@@ -83,8 +87,22 @@ export class Desk {
     return !session.value?.read_only && !this.reading.value?.slide.signed;
   }
 
+  /** The most severe first. */
   get classes(): CellClass[] {
     return this.detail.value?.classes ?? [];
+  }
+
+  /** By their labels. */
+  readonly byLabel = computed(() => {
+    const found: CellClass[] = [];
+    for (const one of this.classes) found[one.index] = one;
+    return found;
+  });
+
+  /** Whether a reader who has not begun may look at what the others differ on. */
+  get mayAdjudicate(): boolean {
+    const reading = this.reading.value;
+    return reading !== null && reading.version === 0 && !session.value?.read_only;
   }
 
   classOf(label: string | null | undefined): CellClass | null {
@@ -96,7 +114,16 @@ export class Desk {
     return this.group.value === "added" ? this.added() : (this.gallery.value?.cells ?? []);
   }
 
-  async open(task: number | null): Promise<void> {
+  /** Chooses the cell that an address names; one that is not there is told. */
+  chooseKey(key: string): void {
+    const row = this.cells.value?.rowOf(key) ?? null;
+    const added = this.added().find((one) => one.key === key);
+    if (row !== null) this.chooseRow(row, true);
+    else if (added) this.choose(added);
+    else this.say(t("noCell"));
+  }
+
+  async open(task: number | null, key: string | null = null): Promise<void> {
     try {
       this.detail.value = await request<Detail>(`/api/slides/${this.id}`);
       await this.openRound("reading");
@@ -104,7 +131,10 @@ export class Desk {
       if (!this.gallery.value?.total) await this.turn("all", 0);
       if (task !== null) await this.openTask(task);
       this.choose(this.shown[0] ?? null, task === null);
-      this.cells.value = decodeCells(await binary(`/api/slides/${this.id}/cells.bin`));
+      const { width, height } = this.detail.value.size;
+      const packed = await binary(`/api/slides/${this.id}/cells.bin`);
+      this.cells.value = decodeCells(packed, width, height);
+      if (key !== null) this.chooseKey(key);
     } catch (error) {
       this.problem.value = error instanceof Error ? error.message : String(error);
     }
@@ -115,9 +145,11 @@ export class Desk {
     if (!reader) return; // who only looks has no reading
     this.outbox.value?.close();
     const folder = session.value?.folder ?? "";
-    const outbox = new Outbox(this.id, round, reader.id, folder, (text, code) =>
-      this.say(code === "stale" ? t("stale") : text),
-    );
+    const outbox = new Outbox(this.id, round, reader.id, folder, {
+      trouble: ({ code, text, lost }) =>
+        this.say(code === "stale" ? `${t("stale")} ${t("lost", { n: lost })}` : text),
+      answered: (change, before, now) => this.answered(change, before, now),
+    });
     const reading = await request<Reading>(`/api/slides/${this.id}/reading?round=${round}`);
     outbox.start(reading);
     this.outbox.value = outbox;
@@ -138,13 +170,24 @@ export class Desk {
     announce(text);
   }
 
-  async turn(group: string, page: number): Promise<void> {
+  /** Shows a page of a group; false where another was asked for since, or it could not be had. */
+  async turn(group: string, page: number): Promise<boolean> {
+    const turned = ++this.turned;
     if (group !== "added") {
-      const query = `group=${encodeURIComponent(group)}&page=${page}&size=${PAGE_SIZE}`;
-      this.gallery.value = await request<GalleryPage>(`/api/slides/${this.id}/gallery?${query}`);
+      const sort = this.sort.value;
+      const query = new URLSearchParams({ group, sort, page: `${page}`, size: `${PAGE_SIZE}` });
+      try {
+        const found = await request<GalleryPage>(`/api/slides/${this.id}/gallery?${query}`);
+        if (turned !== this.turned) return false;
+        this.gallery.value = found;
+      } catch (error) {
+        this.say(t("error", { text: error instanceof Error ? error.message : String(error) }));
+        return false;
+      }
     }
     this.group.value = group;
     this.page.value = page;
+    return true;
   }
 
   choose(cell: GalleryCell | null, flying = true): void {
@@ -155,11 +198,61 @@ export class Desk {
     if (cell && flying) this.fly(this.boxOf(cell));
   }
 
-  async chooseRow(row: number): Promise<void> {
+  /** Chooses a cell by its place among all; `flying` moves the slide there. */
+  chooseRow(row: number, flying = false): void {
     const here = this.shown.find((cell) => cell.number === row + 1);
-    const found =
-      here ?? (await request<GalleryCell>(`/api/slides/${this.id}/cell?number=${row + 1}`));
-    this.choose(found, false);
+    const cell = here ?? this.cellOf(row);
+    if (cell) this.choose(cell, flying);
+  }
+
+  /** A cell that is not on the gallery's page, of what the slide's arrays tell. */
+  cellOf(row: number): GalleryCell | null {
+    const cells = this.cells.value;
+    if (!cells) return null;
+    const label = this.byLabel.value[cells.labels[row] as number]?.name ?? "";
+    const key = cells.key(row);
+    const um = this.gallery.value?.um ?? 48;
+    return {
+      key,
+      number: row + 1,
+      box: cells.box(row),
+      label,
+      score: cells.scores[row] as number,
+      abnormal_score: null,
+      scores: null,
+      grades: null,
+      carrier: false,
+      why: this.expected(label),
+      picture: `/api/slides/${this.id}/cells/${key}/picture.jpg?um=${um}`,
+    };
+  }
+
+  /** What is told of a cell below the pointer: number, class, score, why, what was decided. */
+  context(row: number): string {
+    const cell = this.shown.find((one) => one.number === row + 1) ?? this.cellOf(row);
+    if (!cell) return "";
+    const decision = this.byRow.value.get(row);
+    const head = `${t("cellNumber", { n: row + 1 })}: ${cell.label} ${trim(cell.score ?? 0, 2)}`;
+    const said = decision ? [verdictText(decision.verdict, decision.label)] : [];
+    return [head, ...cell.why, ...said].join("\n");
+  }
+
+  /** What a slide with so many cells of a class says for or against one of them. */
+  private expected(label: string): string[] {
+    const found = this.detail.value?.expectation.filter((one) => one.group === label) ?? [];
+    return found.map((one) => `${label}: ${one.text}`);
+  }
+
+  /** Undo and redo show what they have changed. */
+  private answered(change: Change, before: Reading, now: Reading): void {
+    if (change.kind !== "undo" && change.kind !== "redo") return;
+    const differs = (key: string) => before.cells[key] !== now.cells[key];
+    const key = [...Object.keys(now.cells), ...Object.keys(before.cells)].find(differs);
+    if (!key) return;
+    const row = this.cells.value?.rowOf(key) ?? null;
+    const cell = this.shown.find((one) => one.key === key);
+    if (cell) this.choose(cell);
+    else if (row !== null) this.chooseRow(row, true);
   }
 
   /** Where a cell is now: its reader may have moved it. */
@@ -175,14 +268,22 @@ export class Desk {
     if (next >= 0 && next < cells.length) return this.choose(cells[next] ?? null);
     const page = this.page.value + by;
     const pages = this.group.value === "added" ? 1 : (this.gallery.value?.pages ?? 1);
-    if (page < 0 || page >= pages) return;
-    await this.turn(this.group.value, page);
-    this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
+    if (page < 0 || page >= pages) return announce(t(page < 0 ? "atFirst" : "atLast"));
+    if (await this.turn(this.group.value, page))
+      this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
+  }
+
+  /** Tells why nothing can be decided, where that is so. */
+  private refuses(): boolean {
+    if (this.canWrite && this.outbox.value) return false;
+    const signed = Boolean(this.reading.value?.slide.signed) && !session.value?.read_only;
+    announce(t(signed ? "signedLocked" : "readOnly"));
+    return true;
   }
 
   decide(verdict: Verdict, label: string | null = null, onward = true): void {
     const cell = this.chosen.value;
-    if (!cell || !this.canWrite) return;
+    if (!cell || this.refuses()) return;
     const added = cell.number === null;
     const change: Bare =
       added && (verdict === "class" || verdict === "agree")
@@ -196,9 +297,13 @@ export class Desk {
     else this.attention.restart();
   }
 
-  decideClass(index: number): void {
-    const named = this.classes[index];
-    if (!named) return;
+  /** Decides for the class of a number key; keys are the server's, by severity. */
+  decideKey(key: string): void {
+    const named = this.classes.find((one) => one.key === key);
+    if (named) this.decideClass(named);
+  }
+
+  decideClass(named: CellClass): void {
     if (this.dialog.value === "class") return this.addDrawn(named.name);
     const same = named.name === this.chosen.value?.label && this.chosen.value.number !== null;
     this.decide(same ? "agree" : "class", same ? null : named.name);
@@ -284,8 +389,12 @@ export class Desk {
     announce(t(signed ? "signed" : "unsigned"));
   }
 
-  async loadDifferences(): Promise<void> {
-    this.differences.value = await request<Differences>(`/api/slides/${this.id}/differences`);
+  /** @param adjudicate who has not read the slide looks: he can't read it blind any more. */
+  async loadDifferences(adjudicate = false): Promise<void> {
+    const query = adjudicate ? "?adjudicate=1" : "";
+    const found = await request<Differences>(`/api/slides/${this.id}/differences${query}`);
+    this.differences.value = found;
+    if (found.open) await this.openRound("adjudication");
   }
 
   /** Settles a difference as one of the readers, or as another class, would have it. */

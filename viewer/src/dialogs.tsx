@@ -46,7 +46,7 @@ export function Dialogs({ desk }: { desk: Desk }) {
     return (
       <Dialog title={t("drawn")} onClose={close}>
         <div class="verdicts">
-          {desk.classes.map((one, i) => (
+          {desk.classes.map((one) => (
             <button
               key={one.name}
               type="button"
@@ -54,7 +54,7 @@ export function Dialogs({ desk }: { desk: Desk }) {
               onClick={() => desk.addDrawn(one.name)}
             >
               <i class="swatch" style={{ background: one.color }} />
-              {one.name} {i < 9 && <kbd>{i + 1}</kbd>}
+              {one.name} {one.key && <kbd>{one.key}</kbd>}
             </button>
           ))}
         </div>

@@ -2,17 +2,12 @@ import { useEffect } from "preact/hooks";
 import type { Desk } from "./desk";
 import { verdictText } from "./desk";
 import { type StringKey, t } from "./strings";
-import type { Adequacy, Difference } from "./types";
+import type { Adequacy, Difference, View } from "./types";
 
 /** Where readers who signed off differ, side by side, and what an adjudicator makes of it. */
 export function DifferencesPanel({ desk }: { desk: Desk }) {
   useEffect(() => {
-    desk
-      .loadDifferences()
-      .then(async () => {
-        if (desk.differences.value?.open) await desk.openRound("adjudication");
-      })
-      .catch((error: Error) => desk.say(error.message));
+    desk.loadDifferences().catch((error: Error) => desk.say(error.message));
   }, [desk.id]);
   const found = desk.differences.value;
   if (!found) return <p class="loading">{t("loading")}</p>;
@@ -25,6 +20,20 @@ export function DifferencesPanel({ desk }: { desk: Desk }) {
     >
       <h2>{t("adjudicateTitle")}</h2>
       {!found.open && <p>{found.reason}</p>}
+      {!found.open && desk.mayAdjudicate && (
+        <p>
+          <button
+            type="button"
+            data-testid="look-anyway"
+            onClick={() =>
+              desk.loadDifferences(true).catch((error: Error) => desk.say(error.message))
+            }
+          >
+            {t("lookAnyway")}
+          </button>{" "}
+          <span class="small muted">{t("lookMeans")}</span>
+        </p>
+      )}
       {found.open && found.differences.length === 0 && <p>{t("noDifferences")}</p>}
       <ol>
         {found.differences.map((one) => (
@@ -70,7 +79,7 @@ function Row({ desk, difference }: { desk: Desk; difference: Difference }) {
             type="button"
             data-testid={`take-${view.reader}`}
             disabled={!desk.canWrite || desk.round.value !== "adjudication"}
-            onClick={() => take(desk, difference, view.verdict, view.label)}
+            onClick={() => take(desk, difference, view)}
           >
             {t("reader_view", { reader: view.reader })}: {viewText(view)}
           </button>
@@ -96,12 +105,14 @@ function Row({ desk, difference }: { desk: Desk; difference: Difference }) {
 
 function viewText(view: Difference["views"][number]): string {
   if (view.verdict) return verdictText(view.verdict, view.label);
-  return view.label ?? t("nothing");
+  if (view.call === "satisfactory" || view.call === "unsatisfactory") return t(view.call);
+  return view.call ?? t("nothing");
 }
 
-function take(desk: Desk, of: Difference, verdict: string | null, label: string | null): void {
-  if (of.subject === "slide") return desk.ofSlide({ category: label });
-  if (of.subject === "adequacy") return desk.ofSlide({ adequacy: label as Adequacy | null });
+function take(desk: Desk, of: Difference, view: View): void {
+  const { verdict, label } = view;
+  if (of.subject === "slide") return desk.ofSlide({ category: view.call });
+  if (of.subject === "adequacy") return desk.ofSlide({ adequacy: view.call as Adequacy | null });
   const drawn = of.key.startsWith("a");
   if (verdict === "agree") return desk.adjudicate(of.key, of.box, "agree", null);
   if (verdict === "class" || verdict === "added") {

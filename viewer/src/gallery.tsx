@@ -1,4 +1,4 @@
-import type { Desk } from "./desk";
+import type { Desk, GallerySort } from "./desk";
 import { verdictText } from "./desk";
 import { trim } from "./geometry";
 import { type StringKey, t } from "./strings";
@@ -41,6 +41,19 @@ export function Gallery({ desk }: { desk: Desk }) {
               {groupName(group.key, group.name)} ({group.count})
             </option>
           ))}
+        </select>
+        <select
+          aria-label={t("sort")}
+          data-testid="gallery-sort"
+          value={desk.sort.value}
+          onChange={(event) => {
+            desk.sort.value = event.currentTarget.value as GallerySort;
+            void openGroup(desk, desk.group.value);
+          }}
+        >
+          <option value="suspicion">{t("sortSuspicion")}</option>
+          <option value="score">{t("score")}</option>
+          <option value="place">{t("sortPlace")}</option>
         </select>
         <span class="um" title={`${BAR_UM} µm`}>
           <span class="bar" style={{ width: `${(BAR_UM / page.um) * 7.2}rem` }} /> {BAR_UM} µm
@@ -106,7 +119,7 @@ function Card({ cell, desk, decision }: CardProps) {
         aria-label={`${name}, ${cell.label} ${score}, ${said || t("verdict_none")}`}
         title={cell.why.join("\n")}
         ref={(element) => {
-          if (chosen) element?.scrollIntoView({ block: "nearest" });
+          if (chosen && element) intoSight(element);
         }}
         onClick={() => desk.choose(cell)}
       >
@@ -121,6 +134,16 @@ function Card({ cell, desk, decision }: CardProps) {
   );
 }
 
+/** Scrolls the gallery, where it scrolls by itself, and never the page: the slide stays in sight. */
+function intoSight(card: HTMLElement): void {
+  const list = card.closest("ul");
+  if (!list || list.scrollHeight <= list.clientHeight) return;
+  const [inner, outer] = [card.getBoundingClientRect(), list.getBoundingClientRect()];
+  const room = 6; // the frame of the chosen one
+  if (inner.top < outer.top) list.scrollTop -= outer.top - inner.top + room;
+  if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom + room;
+}
+
 export function isDecided(decision: CellDecision | undefined): decision is CellDecision {
   return decision !== undefined && decision.verdict !== "none" && decision.verdict !== "removed";
 }
@@ -130,12 +153,10 @@ function groupName(key: string, name: string): string {
   return known ? t(known) : name;
 }
 
-async function openGroup(desk: Desk, group: string): Promise<void> {
-  await desk.turn(group, 0);
-  desk.choose(desk.shown[0] ?? null);
+async function openGroup(desk: Desk, group: string, page = 0): Promise<void> {
+  if (await desk.turn(group, page)) desk.choose(desk.shown[0] ?? null);
 }
 
-async function turn(desk: Desk, by: 1 | -1): Promise<void> {
-  await desk.turn(desk.group.value, desk.page.value + by);
-  desk.choose(desk.shown[0] ?? null);
+function turn(desk: Desk, by: 1 | -1): Promise<void> {
+  return openGroup(desk, desk.group.value, desk.page.value + by);
 }

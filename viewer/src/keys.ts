@@ -5,7 +5,7 @@ import type { Verdict } from "./types";
 export type Meaning =
   | { do: "next" | "previous" | "undo" | "redo" | "note" | "help" | "escape" | "fly" }
   | { do: "next-slide" | "previous-slide" }
-  | { do: "class"; index: number }
+  | { do: "class"; key: string }
   | { do: "verdict"; verdict: Verdict }
   | { do: "press"; tool: string };
 
@@ -48,6 +48,6 @@ export function keyOf(event: Pressed): Meaning | null {
     if (key === "z") return { do: event.shiftKey ? "redo" : "undo" };
     return key === "y" ? { do: "redo" } : null;
   }
-  if (/^[1-9]$/.test(key)) return { do: "class", index: Number(key) - 1 };
+  if (/^[1-9]$/.test(key)) return { do: "class", key };
   return PLAIN[key] ?? null;
 }

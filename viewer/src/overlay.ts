@@ -1,13 +1,13 @@
 /** Draws cells, regions, unread areas and the heat map over the slide, as vectors on a canvas. */
 
-import type { Cells } from "./cells";
+import { type Cells, DOT_PX } from "./cells";
 import type { Box, CellClass, CellDecision, Heat, Region } from "./types";
 
-/** Cells drawn at most; the most suspicious of those in view. */
-export const MOST = 20_000;
+/** Of more in view dots are drawn: where several meet, one that is abnormal before others. */
+export const MOST = 12_000;
 
-/** Screen pixels below which a box is drawn as a dot. */
-const DOT = 4;
+/** Screen pixels below which the boxes of a slide are drawn as dots. */
+const SMALLEST = 5;
 
 /** Screen pixels from which on a cell's class is written beside it. */
 const NAMED = 56;
@@ -16,7 +16,8 @@ export interface Scene {
   width: number;
   height: number;
   cells: Cells | null;
-  classes: CellClass[];
+  /** By their labels. */
+  classes: readonly CellClass[];
   decisions: ReadonlyMap<number, CellDecision>;
   added: readonly CellDecision[];
   chosen: Box | null;
@@ -39,9 +40,13 @@ export interface Place {
 }
 
 export interface Drawn {
+  mode: "boxes" | "dots";
   cells: number;
-  complete: boolean;
+  /** How many there are about, where a dot stands for several; else 0. */
+  meant: number;
 }
+
+let layer: HTMLCanvasElement | null = null;
 
 export function draw(
   context: CanvasRenderingContext2D,
@@ -69,8 +74,8 @@ export function draw(
     outline(context, region.box, "#1c7c3c", 2.5 * line, [8 * line, 4 * line]);
   }
   if (scene.task) outline(context, scene.task, "#b0368c", 3 * line, [12 * line, 6 * line]);
-  let drawn: Drawn = { cells: 0, complete: true };
-  if (scene.boxes) drawn = drawCells(context, scene, place, line);
+  let drawn: Drawn = { mode: "boxes", cells: 0, meant: 0 };
+  if (scene.boxes) drawn = drawCells(context, scene, place, line, ratio);
   if (scene.chosen) {
     outline(context, grown(scene.chosen, 3 * line), "#ffffff", 5 * line);
     outline(context, grown(scene.chosen, 3 * line), "#0a66c2", 3 * line);
@@ -90,24 +95,31 @@ function drawCells(
   scene: Scene,
   place: Place,
   line: number,
+  ratio: number,
 ): Drawn {
   const { cells } = scene;
-  let drawn: Drawn = { cells: 0, complete: true };
+  let drawn: Drawn = { mode: "boxes", cells: 0, meant: 0 };
   if (cells) {
-    const found = cells.inView(place.view, scene.width * scene.height, MOST);
-    drawn = { cells: found.rows.length, complete: found.complete };
-    const plain: number[][] = scene.classes.map(() => []);
-    const decided: number[] = [];
-    for (const row of found.rows) {
-      if (scene.decisions.has(row)) decided.push(row);
-      else plain[cells.labels[row] as number]?.push(row);
+    const near = cells.countNear(place.view);
+    const small = cells.reach * 2 < SMALLEST * line;
+    if (near > MOST || small) {
+      const first = scene.classes.map((one) => one.abnormal);
+      const rows = near > MOST ? cells.dots(line, first) : cells.inView(place.view);
+      const count = drawDots(context, cells, rows, scene, place, ratio);
+      drawn = { mode: "dots", cells: count, meant: near > MOST ? near : 0 };
+    } else {
+      const rows = cells.inView(place.view);
+      scene.classes.forEach((one, label) => {
+        drawClass(context, cells, rows, label, one, scene.decisions, line);
+      });
+      drawn = { mode: "boxes", cells: rows.length, meant: 0 };
     }
-    plain.forEach((rows, label) => {
-      drawClass(context, cells, rows, scene.classes[label]?.color ?? "#000", line);
-    });
-    for (const row of decided) {
-      const decision = scene.decisions.get(row);
-      if (decision) drawDecided(context, decision, scene.classes, line);
+    if (!small) {
+      for (const decision of scene.decisions.values()) {
+        if (touches(decision.box, place.view)) {
+          drawDecided(context, decision, scene.classes, line);
+        }
+      }
     }
     if (scene.hovered !== null) outline(context, cells.box(scene.hovered), "#ffffff", 3 * line);
   }
@@ -115,33 +127,79 @@ function drawCells(
   return drawn;
 }
 
+/** Boxes of one class; those that are decided are drawn later. */
 function drawClass(
   context: CanvasRenderingContext2D,
   cells: Cells,
-  rows: readonly number[],
-  color: string,
+  rows: Uint32Array,
+  label: number,
+  one: CellClass,
+  decisions: ReadonlyMap<number, CellDecision>,
   line: number,
 ): void {
-  if (!rows.length) return;
-  const { boxes } = cells;
-  const dots = new Path2D();
-  const frames = new Path2D();
-  const dot = DOT * line;
+  const { boxes, labels } = cells;
+  context.setLineDash([]);
+  context.strokeStyle = one.color;
+  // Abnormal cells have the thicker line: colour is not the only sign.
+  context.lineWidth = (one.abnormal ? 2.2 : 1.2) * line;
   for (const row of rows) {
+    if (labels[row] !== label || decisions.has(row)) continue;
     const j = 4 * row;
     const x = boxes[j] as number;
     const y = boxes[j + 1] as number;
-    const width = (boxes[j + 2] as number) - x;
-    const height = (boxes[j + 3] as number) - y;
-    if (width < dot) dots.rect(x + width / 2 - dot / 2, y + height / 2 - dot / 2, dot, dot);
-    else frames.rect(x, y, width, height);
+    context.strokeRect(x, y, (boxes[j + 2] as number) - x, (boxes[j + 3] as number) - y);
   }
-  context.setLineDash([]);
-  context.fillStyle = color;
-  context.fill(dots);
-  context.strokeStyle = color;
-  context.lineWidth = 1.6 * line;
-  context.stroke(frames);
+}
+
+/** Squares of some pixels, written as such: a hundred thousand take no longer than ten. */
+function drawDots(
+  context: CanvasRenderingContext2D,
+  cells: Cells,
+  rows: Uint32Array,
+  scene: Scene,
+  place: Place,
+  ratio: number,
+): number {
+  const { width, height } = context.canvas;
+  const picture = context.createImageData(width, height);
+  const pixels = new Uint32Array(picture.data.buffer);
+  const colors = scene.classes.map((one) => packed(one.color));
+  const [a, b] = [place.a * ratio, place.b * ratio];
+  const [e, f] = [place.e * ratio, place.f * ratio];
+  const side = Math.max(2, Math.round(DOT_PX * ratio));
+  const half = side / 2;
+  let count = 0;
+  for (const row of rows) {
+    const cx = cells.xs[row] as number;
+    const cy = cells.ys[row] as number;
+    const x = Math.round(a * cx + b * cy + e - half);
+    const y = Math.round(-b * cx + a * cy + f - half);
+    if (x < 0 || y < 0 || x + side > width || y + side > height) continue;
+    count++;
+    const color = colors[cells.labels[row] as number] ?? 0xff000000;
+    for (let from = y * width + x; from < (y + side) * width; from += width) {
+      pixels.fill(color, from, from + side);
+    }
+  }
+  layer ??= document.createElement("canvas");
+  if (layer.width !== width) layer.width = width;
+  if (layer.height !== height) layer.height = height;
+  layer.getContext("2d")?.putImageData(picture, 0, 0);
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.drawImage(layer, 0, 0);
+  context.restore();
+  return count;
+}
+
+/** A colour as the pixels of an ImageData are, seen as little-endian numbers. */
+function packed(color: string): number {
+  const rgb = Number.parseInt(color.slice(1), 16);
+  return (0xff000000 | ((rgb & 0xff) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
+}
+
+function touches(box: Box, view: Box): boolean {
+  return box[0] <= view[2] && box[2] >= view[0] && box[1] <= view[3] && box[3] >= view[1];
 }
 
 /** A decided cell: never by colour alone: a thick frame, crossed out, or dashed. */

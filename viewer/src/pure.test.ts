@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Attention } from "./attention";
-import { Cells, decodeCells } from "./cells";
+import { Cells, decodeCells, keyOf as keyOfBox } from "./cells";
 import { clipped, lengthText, magnification, scaleBar, spanned } from "./geometry";
 import { keyOf } from "./keys";
 import type { Box, SlideRow } from "./types";
@@ -46,8 +46,8 @@ describe("cells", () => {
         const [x0, y0, x1, y1] = cells.box(i);
         return x0 <= view[2] && x1 >= view[0] && y0 <= view[3] && y1 >= view[1];
       });
-      expect(cells.inView(view, 1e6, 1e9)).toEqual({ rows: slow, complete: true });
-      expect(cells.inView(view, 1e6, 10)).toEqual({ rows: slow.slice(0, 10), complete: false });
+      expect([...cells.inView(view)].sort((a, b) => a - b)).toEqual(slow);
+      expect(cells.countNear(view)).toBeGreaterThanOrEqual(slow.length);
     },
   );
 
@@ -57,14 +57,33 @@ describe("cells", () => {
     expect(cells.at(15, 15)).toBe(1);
     expect(cells.at(40, 40)).toBe(0);
     expect(cells.at(70, 70)).toBeNull();
-    expect(cells.rowOf([10.04, 10, 20, 20])).toBe(1);
-    expect(cells.rowOf([11, 10, 20, 20])).toBeNull();
+    expect(cells.rowOf("10.0_10.0_20.0_20.0")).toBe(1);
+    expect(cells.rowOf("11.0_10.0_20.0_20.0")).toBeNull();
   });
 
   it("bears a slide without cells", () => {
     const none = new Cells(new Float32Array(0), new Float32Array(0), new Uint8Array(0));
     expect(none.at(1, 1)).toBeNull();
-    expect(none.inView([0, 0, 1, 1], 1e9, 10)).toEqual({ rows: [], complete: true });
+    expect([...none.inView([0, 0, 1, 1])]).toEqual([]);
+    expect([...none.dots(4, [])]).toEqual([]);
+  });
+
+  it("has a dot for each place with a cell, an abnormal one where there is one", () => {
+    const boxes = new Float32Array([0, 0, 4, 4, 0, 0, 5, 5, 100, 100, 104, 104]);
+    const cells = new Cells(boxes, new Float32Array(3), new Uint8Array([0, 1, 0]));
+    expect([...cells.dots(1, [false, true])].sort()).toEqual([1, 2]); // 0 lies below 1
+    expect([...cells.dots(64, [false, true])]).toEqual([1]); // one dot for all
+  });
+
+  it("names cells as the server does", () => {
+    // What Python's f"{round(side, 1):.1f}" makes of these.
+    const sides = [3555.25, 3555.75, 0.15, 0.35, 80000.95, -0.04, 7, 0.05];
+    const told = ["3555.2", "3555.8", "0.1", "0.3", "80000.9", "0.0", "7.0", "0.1"];
+    expect(keyOfBox(sides)).toBe(told.join("_"));
+    const tenths = new Int32Array([10, 25, 301, 40000]);
+    const one = new Float32Array([1, 2.5, 30.1, 4000]);
+    const cells = new Cells(one, new Float32Array(1), new Uint8Array(1), tenths);
+    expect(cells.key(0)).toBe("1.0_2.5_30.1_4000.0");
   });
 
   it("reads what the server sends", () => {
@@ -81,7 +100,7 @@ describe("cells", () => {
     const start = 4 + text.length;
     new Float32Array(buffer, start, 5).set([1, 2, 3, 4, 0.5]);
     new Uint8Array(buffer, start + 20, 1)[0] = 3;
-    const cells = decodeCells(buffer);
+    const cells = decodeCells(buffer, 10, 10);
     expect(cells.box(0)).toEqual([1, 2, 3, 4]);
     expect([cells.scores[0], cells.labels[0], cells.count]).toEqual([0.5, 3, 1]);
   });
@@ -95,7 +114,7 @@ describe("keys", () => {
 
   it("means what the list of keys says", () => {
     expect(press("a")).toEqual({ do: "verdict", verdict: "agree" });
-    expect(press("3")).toEqual({ do: "class", index: 2 });
+    expect(press("3")).toEqual({ do: "class", key: "3" });
     expect(press("z", { ctrlKey: true })).toEqual({ do: "undo" });
     expect(press("Z", { ctrlKey: true, shiftKey: true })).toEqual({ do: "redo" });
     expect(press("c", { ctrlKey: true })).toBeNull(); // the browser's own

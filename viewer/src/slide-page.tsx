@@ -17,7 +17,7 @@ export function SlidePage({ id }: { id: string }) {
   const where = route.value;
   const differing = where.at === "slide" && where.differences;
   useEffect(() => {
-    void desk.open(where.at === "slide" ? where.task : null);
+    if (where.at === "slide") void desk.open(where.task, where.key);
     const key = (event: KeyboardEvent) => onKey(event, desk);
     const active = () => desk.attention.active();
     window.addEventListener("keydown", key);
@@ -110,11 +110,11 @@ function SaveState({ desk }: { desk: Desk }) {
   const outbox = desk.outbox.value;
   if (!outbox) return null;
   const n = outbox.pending.value.length;
-  const state = n === 0 ? "saved" : outbox.offline.value ? "offline" : "sending";
+  const state = n === 0 ? "saved" : outbox.hindered.value !== null ? "offline" : "sending";
   return (
     <span class={`save ${state}`} data-testid="save-state" data-state={state} role="status">
       {n === 0 ? t("saved") : t("unsaved", { n })}
-      {state === "offline" && <small> {t("offline")}</small>}
+      {state === "offline" && <small> {outbox.hindered.value || t("offline")}</small>}
     </span>
   );
 }
@@ -160,7 +160,7 @@ function onKey(event: KeyboardEvent, desk: Desk): void {
   const dialog = desk.dialog.value;
   if (dialog === "class" && what.do === "class") {
     event.preventDefault();
-    return desk.decideClass(what.index);
+    return desk.decideKey(what.key);
   }
   if (dialog) return;
   if (what.do === "escape") return desk.look();
@@ -168,7 +168,7 @@ function onKey(event: KeyboardEvent, desk: Desk): void {
   event.preventDefault();
   if (what.do === "next") void desk.step(1);
   else if (what.do === "previous") void desk.step(-1);
-  else if (what.do === "class") desk.decideClass(what.index);
+  else if (what.do === "class") desk.decideKey(what.key);
   else if (what.do === "undo") desk.undo();
   else if (what.do === "redo") desk.redo();
   else if (what.do === "note") {

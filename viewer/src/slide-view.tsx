@@ -18,7 +18,7 @@ const CORNER = 12; // screen px within which a corner of a box is taken
 interface Seen {
   umPerPixel: number;
   drawn: number;
-  complete: boolean;
+  meant: number;
 }
 
 const brightness = signal(100);
@@ -29,7 +29,7 @@ export function SlideView({ desk, detail }: { desk: Desk; detail: Detail }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const navigator = useRef<HTMLDivElement>(null);
   const view = useRef<View | null>(null);
-  const seen = useSignal<Seen>({ umPerPixel: detail.mpp, drawn: 0, complete: true });
+  const seen = useSignal<Seen>({ umPerPixel: detail.mpp, drawn: 0, meant: 0 });
   const hint = useSignal<{ x: number; y: number; text: string } | null>(null);
   const panel = useSignal(false);
   useEffect(() => {
@@ -67,7 +67,7 @@ export function SlideView({ desk, detail }: { desk: Desk; detail: Detail }) {
             mag: trim(magnification(seen.value.umPerPixel), 2),
             um: trim(seen.value.umPerPixel, 3),
           })}
-          {!seen.value.complete && ` · ${t("someDrawn", { n: seen.value.drawn })}`}
+          {seen.value.meant > 0 && ` · ${t("someDrawn", { n: seen.value.meant })}`}
         </div>
         {mode !== "look" && (
           <p class="mode" role="note">
@@ -314,7 +314,7 @@ class View {
       if (!event.quick || desk.mode.value !== "look") return;
       const [x, y] = this.toSlide(event.position.x, event.position.y);
       const row = desk.cells.value?.at(x, y) ?? null;
-      if (row !== null) void desk.chooseRow(row);
+      if (row !== null) desk.chooseRow(row);
     });
     this.place.addEventListener("pointermove", (event) => this.hover(event));
     this.place.addEventListener("pointerleave", () => {
@@ -360,9 +360,8 @@ class View {
       this.hovered = row;
       this.later(this.scene());
     }
-    const named = row === null ? null : this.detail.classes[cells.labels[row] as number];
-    const score = row === null ? 0 : (cells.scores[row] as number);
-    this.onHint(named ? { x: sx + 14, y: sy + 14, text: `${named.name} ${trim(score, 2)}` } : null);
+    const text = row === null ? "" : this.desk.context(row);
+    this.onHint(text ? { x: sx + 14, y: sy + 14, text } : null);
   }
 
   private grab(event: PointerEvent): void {
@@ -431,7 +430,7 @@ class View {
       width: detail.size.width,
       height: detail.size.height,
       cells: desk.cells.value,
-      classes: detail.classes,
+      classes: desk.byLabel.value,
       decisions: desk.byRow.value,
       added: Object.values(reading?.cells ?? {}).filter((one) => !one.said),
       chosen: chosen ? desk.boxOf(chosen) : null,
@@ -460,11 +459,12 @@ class View {
     const start = performance.now();
     const drawn = draw(this.context, scene, this.frameOf(width, height), ratio);
     canvas.dataset.cells = String(drawn.cells);
+    canvas.dataset.mode = drawn.mode;
     canvas.dataset.ms = (performance.now() - start).toFixed(2);
     this.onSeen({
       umPerPixel: this.detail.mpp / this.pixelsPerLevel0(),
       drawn: drawn.cells,
-      complete: drawn.complete,
+      meant: drawn.meant,
     });
   }
 

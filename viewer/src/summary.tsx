@@ -22,12 +22,17 @@ export function Summary({ desk, detail }: { desk: Desk; detail: Detail }) {
             {t("found", { group: one.group, found: one.found, expected: trim(one.expected) })}
           </li>
         ))}
-        {detail.warnings.map((one) => (
-          <li key={one.code} class="warn">
-            {one.text}
-          </li>
-        ))}
       </ul>
+      {detail.warnings.length > 0 && (
+        <details class="small">
+          <summary class="warn">{t("warnings", { n: detail.warnings.length })}</summary>
+          <ul class="warn">
+            {detail.warnings.map((one) => (
+              <li key={one.code}>{one.text}</li>
+            ))}
+          </ul>
+        </details>
+      )}
       {slide && (
         <>
           <fieldset disabled={!open}>

@@ -57,11 +57,14 @@ export interface SlideList {
 }
 
 export interface CellClass {
+  /** Its place among the model's classes, as labels count. */
+  index: number;
+  meaning: string;
   name: string;
   color: string;
   abnormal: boolean;
   grade: string | null;
-  key: string;
+  key: string | null;
 }
 
 export interface Detail {
@@ -74,7 +77,14 @@ export interface Detail {
   classes: CellClass[];
   suggestion: { category: string; level: string | null; text: string };
   adequacy: { text: string };
-  expectation: { group: string; found: number; expected: number; low: number; high: number }[];
+  expectation: {
+    group: string;
+    found: number;
+    expected: number;
+    low: number;
+    high: number;
+    text: string;
+  }[];
   second_look: boolean;
   warnings: { code: string; text: string }[];
   unread: Box[];
@@ -158,6 +168,13 @@ export interface Reading {
   round: Round;
 }
 
+/** What one change has changed; null for what is gone. */
+export interface Delta extends Omit<Reading, "cells" | "regions"> {
+  delta: true;
+  cells: Record<string, CellDecision | null>;
+  regions: Record<string, Region | null>;
+}
+
 interface Common {
   id: string;
   seconds: number;
@@ -190,7 +207,18 @@ export interface Difference {
   subject: "cell" | "slide" | "adequacy";
   key: string;
   box: Box | null;
-  views: { reader: string; verdict: Verdict | null; label: string | null; note?: string }[];
+  views: View[];
+}
+
+/** What one reader says; `call` is a class, "no cell" or "unsure", of the slide its category. */
+export interface View {
+  reader: string;
+  mine: boolean;
+  call: string | null;
+  verdict: Verdict | null;
+  label: string | null;
+  note: string;
+  box: Box | null;
 }
 
 export interface Differences {
