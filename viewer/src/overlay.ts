@@ -46,7 +46,9 @@ export interface Drawn {
   meant: number;
 }
 
+/** Kept from one drawing to the next: they are as large as the screen. */
 let layer: HTMLCanvasElement | null = null;
+let sheet: ImageData | null = null;
 
 export function draw(
   context: CanvasRenderingContext2D,
@@ -161,8 +163,10 @@ function drawDots(
   ratio: number,
 ): number {
   const { width, height } = context.canvas;
-  const picture = context.createImageData(width, height);
-  const pixels = new Uint32Array(picture.data.buffer);
+  if (sheet?.width !== width || sheet.height !== height) {
+    sheet = context.createImageData(width, height);
+  }
+  const pixels = new Uint32Array(sheet.data.buffer).fill(0);
   const colors = scene.classes.map((one) => packed(one.color));
   const [a, b] = [place.a * ratio, place.b * ratio];
   const [e, f] = [place.e * ratio, place.f * ratio];
@@ -184,7 +188,7 @@ function drawDots(
   layer ??= document.createElement("canvas");
   if (layer.width !== width) layer.width = width;
   if (layer.height !== height) layer.height = height;
-  layer.getContext("2d")?.putImageData(picture, 0, 0);
+  layer.getContext("2d")?.putImageData(sheet, 0, 0);
   context.save();
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.drawImage(layer, 0, 0);
