@@ -34,9 +34,9 @@ Px = Annotated[int, Query(ge=16, le=MOST_CROP_PX)]
 Side = Annotated[float, Query(ge=-1e8, le=1e8, allow_inf_nan=False)]
 
 _REPORT_CSP = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-scripts "
-    "allow-popups allow-popups-to-escape-sandbox; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; script-src "
-    "'unsafe-inline'"
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 """The report's page stands alone: its own script runs, without this server's origin."""
 
