@@ -29,6 +29,9 @@ MOST_BYTES = 200_000
 
 _WIDTH, _COLORS = 1400, (256, 128, 64, 32)
 
+_ROOM_WIDTH, _ROOM_BYTES = 1100, 450_000
+"""Of the reading room, which is full of pictures of cells."""
+
 
 def main() -> int:
     """Screens drawn slides and takes pictures of what comes out."""
@@ -119,15 +122,16 @@ def _take_room(browser: str, reports: Path) -> None:
 
 def _keep(png: bytes, name: str) -> None:
     with Image.open(io.BytesIO(png)) as image:
-        (PICTURES / f"{name}.png").write_bytes(shrink(image.convert("RGB")))
+        image.thumbnail((_ROOM_WIDTH, _ROOM_WIDTH), Image.Resampling.LANCZOS)
+        (PICTURES / f"{name}.png").write_bytes(shrink(image.convert("RGB"), _ROOM_BYTES))
 
 
-def shrink(image: Image.Image) -> bytes:
-    """A picture as PNG of at most `MOST_BYTES`, with as many colours as that allows."""
+def shrink(image: Image.Image, most: int = MOST_BYTES) -> bytes:
+    """A picture as PNG of at most so many bytes, with as many colours as that allows."""
     for colors in _COLORS:
         stream = io.BytesIO()
         image.quantize(colors).save(stream, "PNG", optimize=True)
-        if stream.tell() <= MOST_BYTES:
+        if stream.tell() <= most:
             break
     return stream.getvalue()
 
