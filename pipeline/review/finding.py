@@ -62,8 +62,8 @@ class SlideFinder:
         """Where the slide of a result is; looks at the disk each time."""
         named, known = Path(result.report.slide.path), result.fingerprint
         changed: Path | None = None
-        for path in self._candidates(named, result.name):
-            if not path.is_file():
+        for path in self._candidates(result):
+            if not _is_file(path):
                 continue
             if known is None:
                 return _unchecked(path)
@@ -82,11 +82,16 @@ class SlideFinder:
         text = f"{show(named)}: the slide is not there{where}{todo}"
         return FoundSlide(None, "gone", text)
 
-    def _candidates(self, named: Path, name: str) -> Iterator[Path]:
+    def _candidates(self, result: ReportFolder) -> Iterator[Path]:
+        named = Path(result.report.slide.path)
         yield named
+        if not named.is_absolute() and result.fingerprint is not None:
+            # It counts from where screen was called: often beside the folder of reports.
+            depth = len(Path(result.name).parts)
+            yield result.folder.resolve().parents[depth] / named
         if self._folder is None:
             return
-        tail = Path(name).parts
+        tail = Path(result.name).parts
         # Of several of one name those come first that lie as the result does.
         beside = sorted(
             self._index().get(named.name, ()), key=lambda path: (-_alike(path.parts, tail), path)
@@ -125,6 +130,13 @@ class SlideFinder:
             with self._lock:
                 self._hashes[key] = found
         return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # such as a name with a zero byte, or one that is too long
+        return False
 
 
 def _unchecked(path: Path) -> FoundSlide:

@@ -119,6 +119,7 @@ WRITTEN = (
     ("summary.xlsx", "screen --xlsx", "the same, and the abnormal cells, [below](#summaryxlsx)"),
     ("run.json", "screen", "the record of the run, [below](#runjson); a file a shard"),
     ("run.log", "screen", "what was told, with the time"),
+    ("reviews.sqlite", "view", "what readers decided: [reviews](../concepts/reviews.md)"),
     ("model/", "train", "the model: `model.json` (its card), weights, networks"),
     ("config.yaml", "train", "every setting, resolved"),
     ("metrics.csv", "train", "a row a validation: losses and AP50"),

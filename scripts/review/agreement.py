@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from configs import ConfigError, CytoLibraError
+from configs import CytoLibraError
 
 if TYPE_CHECKING:
     from data.evaluation import Kappa
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _OFF_SCALE = "unsatisfactory"
 
-FEW_SLIDES = 20
-"""From so many on the percentile interval of redrawn slides is about as wide as it should be."""
+_FEW_SLIDES = 20
+"""Of fewer it is told that the interval tends to be too narrow, as percentiles of few draws are."""
 
 
 def agreement(
@@ -43,21 +43,10 @@ def agreement(
     For each pair of readers Cohen's kappa, unweighted and weighted by the steps between categories;
     for three readers or more Fleiss' kappa of all. Intervals draw whole slides anew.
     """
-    from pipeline.review.store import FILE, ReviewStore, StoreError
     from pipeline.review.store.ratings import collect
+    from scripts.review.opening import open_reviews
 
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no such folder")
-    try:
-        store = ReviewStore.open(folder, create=False, read_only=True)
-    except StoreError as error:
-        if error.code != "missing":
-            raise
-        raise ConfigError(
-            f"{folder}: nothing was reviewed here, as there is no {FILE}; cytolibra view opens a "
-            "folder of reports for review"
-        ) from None
-    with store:
+    with open_reviews(folder) as store:
         ratings = collect(store, unsigned=unsigned)
     if len(ratings[0].readers) < 2:
         raise CytoLibraError(
@@ -206,7 +195,7 @@ def _classes(folder: Path) -> list[str]:
 
 def _plain(row: Row) -> dict[str, Any]:
     """A row as JSON has it: null for what is undefined."""
-    return _without_nan(asdict(row))  # type: ignore[no-any-return]
+    return _without_nan(asdict(row))
 
 
 def _without_nan(value: Any) -> Any:
@@ -218,22 +207,23 @@ def _without_nan(value: Any) -> Any:
 
 
 def _print(rows: Sequence[Row], level: float) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"Agreement of readers, {level * 100:g} % intervals")
-    for head in ("on", "readers"):
-        table.add_column(head)
-    for head in ("judged by both", "by one only", "unsure", "equal", "kappa", "weighted"):
-        table.add_column(head, justify="right")
-    for row in rows:
-        who = " – ".join(row.readers) if row.measure == "cohen" else f"all {len(row.readers)}"
-        share = f"{row.equal / row.both:.0%}" if row.both else "–"
-        numbers = (f"{row.both:,}", f"{row.one_only:,}", f"{row.unsure:,}", share)
-        kappas = (_show(row.kappa), _show(row.weighted) if row.weighted else "–")
-        table.add_row(row.subject, Text(who), *numbers, *kappas)
-    Console().print(table)
+    for subject, those in groupby(rows, key=lambda row: row.subject):
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        table.add_column(subject, min_width=12)
+        for head in ("both", "one", "unsure", "equal", f"kappa [{level * 100:g} %]", "weighted"):
+            table.add_column(head, justify="right", no_wrap=True)
+        for row in those:
+            who = ", ".join(row.readers) if row.measure == "cohen" else f"all {len(row.readers)}"
+            share = f"{row.equal / row.both:.0%}" if row.both else "–"
+            numbers = (f"{row.both:,}", f"{row.one_only:,}", f"{row.unsure:,}", share)
+            kappas = (_show(row.kappa), _show(row.weighted) if row.weighted else "–")
+            table.add_row(Text(who), *numbers, *kappas)
+        Console().print(table)
     for line in _remarks(rows):
         typer.echo(line)
 
@@ -247,7 +237,10 @@ def _show(kappa: Kappa) -> str:
 
 def _remarks(rows: Sequence[Row]) -> Iterator[str]:
     """What a person has to know of the figures, a line each."""
+    yield "both: decided by both (of all: by two or more); one: by one alone, and not compared"
     yield "kappa: Cohen's of two readers, Fleiss' of all; weighted: by steps of severity"
+    if any(1 < row.slides < _FEW_SLIDES for row in rows):
+        yield f"intervals of fewer than {_FEW_SLIDES} slides tend to be too narrow"
     for row in rows:
         who = f"{row.subject}, {', '.join(row.readers)}"
         yield from (f"{who}: {remark}" for remark in _on_row(row))
@@ -259,8 +252,6 @@ def _on_row(row: Row) -> Iterator[str]:
         return
     if row.kappa.drawn == "subjects":
         yield f"all of one slide, so its {row.subject} are drawn anew, not slides"
-    elif row.slides < FEW_SLIDES:
-        yield f"of {row.slides} slides: intervals of fewer than {FEW_SLIDES} tend to be too narrow"
     if row.kappa.lost:
         yield f"{row.kappa.lost} rounds of the bootstrap have no kappa and are left out"
     if row.weighted and row.weighted.subjects < row.both:

@@ -24,7 +24,12 @@ _FARTHEST = 1e8
 _DAY_S = 86_400.0
 
 
-def _checked_box(box: Box) -> Box:
+def checked_box(box: Box) -> Box:
+    """A box that is one, on a slide.
+
+    Raises:
+        ValueError: it is not.
+    """
     if not all(math.isfinite(side) and abs(side) <= _FARTHEST for side in box):
         raise ValueError("a side of the box is not a place on a slide")
     if box[0] >= box[2] or box[1] >= box[3]:
@@ -40,7 +45,7 @@ def _checked_text(text: str) -> str:
     return text
 
 
-PlacedBox = Annotated[Box, AfterValidator(_checked_box)]
+PlacedBox = Annotated[Box, AfterValidator(checked_box)]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]{1,100}$")]
 Label = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(_checked_text)]
 Note = Annotated[str, Field(max_length=LONGEST_NOTE), AfterValidator(_checked_text)]
@@ -139,18 +144,15 @@ class RedoChange(_Change):
     kind: Literal["redo"] = "redo"
 
 
-Change = Annotated[
-    CellChange | RegionChange | SlideChange | SignChange | UndoChange | RedoChange,
-    Field(discriminator="kind"),
-]
+AnyChange = CellChange | RegionChange | SlideChange | SignChange | UndoChange | RedoChange
+
+Change = Annotated[AnyChange, Field(discriminator="kind")]
 """One change; `kind` says which."""
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Change)
 
 
-def parse_change(
-    data: object,
-) -> CellChange | RegionChange | SlideChange | SignChange | UndoChange | RedoChange:
+def parse_change(data: object) -> AnyChange:
     """A change of what a client sent, a mapping as of JSON.
 
     Raises:

@@ -7,7 +7,9 @@ empty or half is a damaged one, and is never written over.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -110,6 +112,12 @@ _TROUBLES: dict[int, Trouble] = {
     sqlite3.SQLITE_NOTADB: "damaged",
 }
 
+_WITHOUT_LOG = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
+"""What SQLite says where it can't make what belongs beside a file: no right, or no room."""
+
+_LITTLE = 1 << 17
+"""Bytes of free disk at which an input or output error is for want of room."""
+
 _ADVICE: dict[Trouble, str] = {
     "full": "the disk is full: this was not saved; make room, and save it again",
     "read-only": "it can't be written: this was not saved; allow writing in its folder",
@@ -171,25 +179,38 @@ def create(path: Path) -> None:
                 left.unlink(missing_ok=True)
 
 
+def file_number(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of its name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def in_memory() -> sqlite3.Connection:
     """An empty store for those who only read where nobody has decided anything."""
-    connection = _configured(sqlite3.connect(":memory:", **_OPTIONS))
+    connection = _configured(_connect(":memory:"))
     _migrate(connection, 0)
     return connection
 
 
 def use_wal(connection: sqlite3.Connection) -> bool:
-    """Whether readers and a writer need not wait for each other: not on every file system."""
+    """Has readers and a writer not wait for each other, by a log beside the file.
+
+    Returns:
+        Whether that can be: not on every file system. Else the file is as safe, by a journal.
+
+    Raises:
+        sqlite3.OperationalError: the disk is full, another process holds the file, and the like.
+    """
     try:
-        found = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    except sqlite3.OperationalError:
-        found = ""
-    if found == "wal":
-        try:
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             return True
-        except sqlite3.OperationalError:
-            pass
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}:
+            raise
     connection.execute("PRAGMA journal_mode = DELETE")
     return False
 
@@ -225,26 +246,44 @@ def telling(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise StoreError(f"{path}: it is not there", "missing") from None
     except sqlite3.DatabaseError as error:
-        code = _TROUBLES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "failed")
+        number = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = _TROUBLES.get(number, "failed")
+        if number == sqlite3.SQLITE_IOERR and _is_full(path.parent):
+            code = "full"
         text = _ADVICE.get(code, f"it can't be used: {error}")
         raise StoreError(f"{path}: {text}", code) from error
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StoreError(f"{path}: {_ADVICE['full']}", "full") from error
         reason = error.strerror or type(error).__name__
         raise StoreError(f"{path}: it can't be opened: {reason}") from error
 
 
-_OPTIONS = {"isolation_level": None, "check_same_thread": False, "timeout": BUSY_S}
+def _is_full(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free < _LITTLE
+    return False
+
+
+def _connect(address: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        address, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_S
+    )
 
 
 def _open(path: Path, mode: str, extra: str = "") -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode={mode}{extra}"
-    return _configured(sqlite3.connect(address, uri=True, **_OPTIONS))
+    return _configured(_connect(address))
 
 
 def _configured(connection: sqlite3.Connection) -> sqlite3.Connection:
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA trusted_schema = OFF")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA synchronous = FULL")  # looks into the file
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -252,14 +291,15 @@ def _open_reading(path: Path) -> sqlite3.Connection:
     """Opens for reading alone, in a folder that can't be written too.
 
     There SQLite can't make what a file in WAL mode needs beside it. Where no log lies beside it,
-    all of it is in the file, and nobody changes it.
+    all of it is in the file, and nobody changes it. Elsewhere what it makes is removed when it is
+    closed, which takes a connection that could write.
     """
-    connection = _open(path, "ro")
     try:
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        connection = _open(path, "rw")
+        connection.execute("PRAGMA query_only = ON")
+        return connection
     except sqlite3.OperationalError as error:
-        connection.close()
-        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
+        if error.sqlite_errorcode & 0xFF not in _WITHOUT_LOG:
             raise
         log = Path(f"{path}-wal")
         if log.exists() and log.stat().st_size:
@@ -269,7 +309,6 @@ def _open_reading(path: Path) -> sqlite3.Connection:
                 "read-only",
             ) from None
         return _open(path, "ro", "&immutable=1")
-    return connection
 
 
 def _bring_up(connection: sqlite3.Connection, path: Path, read_only: bool) -> None:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 from pipeline.review.store.changes import (
     ADDED_KEY,
+    AnyChange,
     CellChange,
     RegionChange,
     SignChange,
     SlideChange,
-    UndoChange,
 )
 from pipeline.review.store.errors import ChangeError
+from pipeline.review.store.layers import Layers
 from pipeline.review.store.readings import (
     Box,
     CellDecision,
@@ -87,8 +87,8 @@ class Fold:
     version: int = 0
     seconds: float = 0.0
     decided: int = 0
-    cells: dict[str, CellDecision] = field(default_factory=dict)
-    regions: dict[str, RegionMark] = field(default_factory=dict)
+    cells: Layers[CellDecision] = field(default_factory=Layers)
+    regions: Layers[RegionMark] = field(default_factory=Layers)
     decision: SlideDecision = field(default_factory=SlideDecision)
     done: list[_Step] = field(default_factory=list)
     undone: list[_Step] = field(default_factory=list)
@@ -100,8 +100,8 @@ class Fold:
             self.reader,
             self.round,
             self.version,
-            MappingProxyType(dict(self.cells)),
-            MappingProxyType(dict(self.regions)),
+            self.cells.snapshot(),
+            self.regions.snapshot(),
             self.decision,
             bool(self.done),
             bool(self.undone),
@@ -151,35 +151,42 @@ class Fold:
 
     def _current(self, entry: Entry) -> CellDecision | RegionMark | SlideDecision | None:
         if entry.kind == "cell":
-            return self.cells.get(entry.body["key"])
+            return self.cells.find(entry.body["key"])
         if entry.kind == "region":
-            return self.regions.get(entry.body["key"])
+            return self.regions.find(entry.body["key"])
         return self.decision
 
     def _put(self, entry: Entry, value: CellDecision | RegionMark | SlideDecision | None) -> None:
         if isinstance(value, SlideDecision):
             self.decision = value
         elif entry.kind == "cell":
-            known = self.cells.pop(entry.body["key"], None)
-            self.decided -= known is not None and known.decided
-            if isinstance(value, CellDecision):
-                self.cells[value.key] = value
-                self.decided += value.decided
+            self._put_cell(entry.body["key"], value if isinstance(value, CellDecision) else None)
         elif isinstance(value, RegionMark):
             self.regions[value.key] = value
         else:
             self.regions.pop(entry.body["key"], None)
 
+    def _put_cell(self, key: str, value: CellDecision | None) -> None:
+        known = self.cells.find(key)
+        self.decided -= known is not None and known.decided
+        if value is not None:
+            self.cells[key] = value
+            self.decided += value.decided
+        elif known is not None:
+            del self.cells[key]
+
     def _resolve(self, entry: Entry) -> CellDecision | RegionMark | SlideDecision | None:
         body = entry.body
         if entry.kind == "cell":
-            return resolve_cell(self.cells.get(body["key"]), entry)
+            return resolve_cell(self.cells.find(body["key"]), entry)
         if entry.kind == "region":
-            known = self.regions.get(body["key"])
+            known = self.regions.find(body["key"])
             note = body.get("note")
             if body.get("box") is None:
                 return None
-            return RegionMark(body["key"], _box(body["box"]), _kept(note, known and known.note))
+            return RegionMark(
+                body["key"], _box(body["box"]), _kept(note, known.note if known else None)
+            )
         if entry.kind == "sign":
             return replace(self.decision, signed=entry.at if body["signed"] else None)
         return replace(
@@ -216,9 +223,7 @@ def resolve_cell(known: CellDecision | None, entry: Entry) -> CellDecision:
     )
 
 
-def check(
-    fold: Fold, change: CellChange | RegionChange | SlideChange | SignChange | UndoChange | Any
-) -> None:
+def check(fold: Fold, change: AnyChange) -> None:
     """Whether a change fits what stands.
 
     Raises:
@@ -243,7 +248,7 @@ def check(
 
 
 def _check_cell(fold: Fold, change: CellChange) -> None:
-    known = fold.cells.get(change.key)
+    known = fold.cells.find(change.key)
     cell = f"{fold.slide.name}, cell {change.key}"
     if ADDED_KEY.fullmatch(change.key):
         _check_added(change, known, cell, fold.round == "adjudication")

@@ -7,31 +7,22 @@ other unseen; two readers never meet. Several processes may use one file: SQLite
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, cast
+from typing import Any
 
 from pipeline.review.store import rules, tasks
-from pipeline.review.store.changes import (
-    CellChange,
-    RedoChange,
-    RegionChange,
-    SignChange,
-    SlideChange,
-    UndoChange,
-    checked_name,
-)
+from pipeline.review.store.changes import AnyChange, checked_box, checked_name
 from pipeline.review.store.consensus import agree, awaits
 from pipeline.review.store.database import (
     FILE,
     connect,
     create,
+    file_number,
     in_memory,
     telling,
     use_wal,
@@ -39,21 +30,22 @@ from pipeline.review.store.database import (
 )
 from pipeline.review.store.differences import Difference, find_differences
 from pipeline.review.store.errors import ChangeError, StaleError, StoreError
-from pipeline.review.store.folding import Entry, Fold, Kind, check
+from pipeline.review.store.folding import Entry, Fold, check
 from pipeline.review.store.readings import Reader, Reading, Round, SlideKey
+from pipeline.review.store.records import (
+    find_reader,
+    insert_entry,
+    now,
+    read_entries,
+    read_heads,
+    slide_row,
+    write_head,
+)
 from pipeline.review.store.states import Head, SlideState
 from pipeline.review.store.tasks import Task, TaskField
 
-AnyChange = CellChange | RegionChange | SlideChange | SignChange | UndoChange | RedoChange
-
 _MOST_FOLDS = 128
 """Readings that are kept folded in memory."""
-
-_ENTRIES = (
-    "SELECT entries.id, request, sha256, slides.name, readers.id, readers.name, round, version, "
-    "entries.at, seconds, kind, body, target FROM entries "
-    "JOIN slides ON slides.id = entries.slide JOIN readers ON readers.id = entries.reader "
-)
 
 
 class ReviewStore:
@@ -69,11 +61,11 @@ class ReviewStore:
         self.path = path
         self.read_only = read_only
         self.doubts: tuple[str, ...] = ()
+        self._file = file_number(path)
         self._connection = connection
         self._lock = threading.RLock()
         self._folds: OrderedDict[tuple[str, int, Round], Fold] = OrderedDict()
-        self._differs: dict[str, tuple[tuple[Head, ...], bool]] = {}
-        self._states: tuple[int, Mapping[SlideKey, SlideState]] | None = None
+        self._states: tuple[int, Mapping[SlideKey, SlideState]] = (0, MappingProxyType({}))
 
     @classmethod
     def open(cls, folder: Path, *, create: bool = True, read_only: bool = False) -> ReviewStore:
@@ -98,7 +90,11 @@ class ReviewStore:
             _create(path)
         store = cls(path, connect(path, read_only), read_only)
         if not read_only:
-            store._begin_log()
+            try:
+                store._begin_log()
+            except BaseException:
+                store.close()
+                raise
         return store
 
     def __enter__(self) -> ReviewStore:
@@ -138,7 +134,7 @@ class ReviewStore:
                 with writing(self._connection, self.path) as connection:
                     connection.execute(
                         "INSERT OR IGNORE INTO readers (name, folded, at) VALUES (?, ?, ?)",
-                        (name, name.casefold(), _now()),
+                        (name, name.casefold(), now()),
                     )
                 known = self._reader(name)
             assert known is not None
@@ -218,11 +214,19 @@ class ReviewStore:
             return agree(self.readings(slide), self.adjudication(slide))
 
     def states(self) -> Mapping[SlideKey, SlideState]:
-        """How far each slide is of which anything was said; kept until something is entered."""
+        """How far each slide is of which anything was said; what did not change is kept."""
         with self._lock, telling(self.path):
-            (last,) = self._connection.execute("SELECT max(id) FROM entries").fetchone()
-            if self._states is None or self._states[0] != last:
-                self._states = (last, MappingProxyType(self._read_states()))
+            seen, states = self._states
+            (last,) = self._connection.execute(
+                "SELECT coalesce(max(id), 0) FROM entries"
+            ).fetchone()
+            if last != seen:
+                new = "WHERE heads.slide IN (SELECT slide FROM entries WHERE id > ?)"
+                changed = {
+                    slide: SlideState(tuple(heads), self._await(slide, heads))
+                    for slide, heads in read_heads(self._connection, new, seen).items()
+                }
+                self._states = last, MappingProxyType({**states, **changed})
             return self._states[1]
 
     def state(self, slide: SlideKey) -> SlideState:
@@ -251,7 +255,8 @@ class ReviewStore:
         last = 0
         while True:
             with self._lock, telling(self.path):
-                lot = self._entries(
+                lot = read_entries(
+                    self._connection,
                     "WHERE entries.id > ? AND (? IS NULL OR identity = ?) "
                     "AND (? IS NULL OR readers.id = ?) ORDER BY entries.id LIMIT 1000",
                     last,
@@ -274,12 +279,19 @@ class ReviewStore:
             How many are new.
 
         Raises:
+            ChangeError: one of them is no box; none is kept then.
             StoreError: they can't be written; none is kept then.
         """
+        for field in fields:
+            try:
+                checked_box(field.box)
+            except ValueError as error:
+                where = f"the field of {field.slide.name} is no box"
+                raise ChangeError(f"{where}: {error}") from None
         with self._lock:
             self._must_write()
             with writing(self._connection, self.path) as connection:
-                placed = [(self._slide(field.slide), field) for field in fields]
+                placed = [(slide_row(connection, field.slide), field) for field in fields]
                 return tasks.insert(connection, placed, replace)
 
     def tasks(self) -> list[Task]:
@@ -300,7 +312,7 @@ class ReviewStore:
 
     def _apply(self, slide: SlideKey, reader: Reader, change: AnyChange, round: Round) -> Reading:
         fold = self._fold(slide, reader, round)
-        known = self._entries("WHERE request = ?", change.id)
+        known = read_entries(self._connection, "WHERE request = ?", change.id)
         if known:
             _must_be_same(known[0], slide, reader, round, change)
             return fold.reading()
@@ -308,9 +320,8 @@ class ReviewStore:
             raise StaleError(fold.reading(), change.version)
         check(fold, change)
         self._obey(fold, change)
-        entry = self._insert(fold, change)
-        fold.add(entry)
-        self._write_head(fold)
+        fold.add(insert_entry(self._connection, fold, change))
+        write_head(self._connection, fold)
         return fold.reading()
 
     def _obey(self, fold: Fold, change: AnyChange) -> None:
@@ -319,6 +330,8 @@ class ReviewStore:
         Raises:
             ChangeError: one of them forbids the change.
         """
+        if not fold.version and find_reader(self._connection, fold.reader.name) != fold.reader:
+            raise ChangeError(f"{self.path}: {fold.reader.name} is no reader of this folder")
         before = self._state(fold.slide)
         rules.may_begin(fold, before)
         if rules.unsigns(fold, change):
@@ -327,73 +340,13 @@ class ReviewStore:
             signed = [reading for reading in self.readings(fold.slide) if reading.signed]
             rules.may_adjudicate(find_differences(signed), fold.reading())
 
-    def _insert(self, fold: Fold, change: AnyChange) -> Entry:
-        kind, body = cast(Kind, change.kind), change.body()
-        target = fold.target(kind)
-        at = _now()
-        cursor = self._connection.execute(
-            "INSERT INTO entries "
-            "(request, slide, reader, round, version, at, seconds, kind, body, target) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                change.id,
-                self._slide(fold.slide),
-                fold.reader.id,
-                fold.round,
-                fold.version + 1,
-                at,
-                change.seconds,
-                kind,
-                json.dumps(body, ensure_ascii=False, separators=(",", ":")),
-                target,
-            ),
-        )
-        assert cursor.lastrowid is not None
-        return Entry(
-            cursor.lastrowid,
-            change.id,
-            fold.slide,
-            fold.reader,
-            fold.round,
-            fold.version + 1,
-            at,
-            change.seconds,
-            kind,
-            body,
-            target,
-        )
-
-    def _write_head(self, fold: Fold) -> None:
-        said = fold.decision
-        self._connection.execute(
-            "INSERT OR REPLACE INTO heads (slide, reader, round, version, standing, decided, "
-            "signed, adequacy, category, seconds) "
-            "SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM slides WHERE identity = ?",
-            (
-                fold.reader.id,
-                fold.round,
-                fold.version,
-                len(fold.done),
-                fold.decided,
-                said.signed,
-                said.adequacy,
-                said.category,
-                fold.seconds,
-                fold.slide.identity,
-            ),
-        )
-
     def _fold(self, slide: SlideKey, reader: Reader, round: Round) -> Fold:
         """The fold of a reading, with what other processes have entered since."""
         key = (slide.identity, reader.id, round)
         fold = self._folds.get(key) or Fold(slide, reader, round)
-        found = self._entries(
-            "WHERE identity = ? AND readers.id = ? AND round = ? AND version > ? ORDER BY version",
-            *key,
-            fold.version,
-        )
+        new = "identity = ? AND readers.id = ? AND round = ? AND version > ? ORDER BY version"
         try:
-            for entry in found:
+            for entry in read_entries(self._connection, f"WHERE {new}", *key, fold.version):
                 fold.add(entry)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._folds.pop(key, None)
@@ -409,59 +362,6 @@ class ReviewStore:
             self._folds.popitem(last=False)
         return fold
 
-    def _entries(self, where: str, *values: object) -> list[Entry]:
-        return [
-            Entry(
-                number,
-                request,
-                SlideKey(sha256, name),
-                Reader(reader, who),
-                round,
-                version,
-                at,
-                seconds,
-                kind,
-                json.loads(body),
-                target,
-            )
-            for (
-                number, request, sha256, name, reader, who, round, version, at, seconds, kind,
-                body, target,
-            ) in self._connection.execute(_ENTRIES + where, values)
-        ]  # fmt: skip
-
-    def _heads(self, where: str = "", *values: object) -> dict[SlideKey, list[Head]]:
-        found: dict[SlideKey, list[Head]] = {}
-        for (
-            sha256,
-            slide,
-            number,
-            name,
-            round,
-            version,
-            standing,
-            *rest,
-        ) in self._connection.execute(
-            "SELECT sha256, slides.name, readers.id, readers.name, round, version, standing, "
-            "decided, signed, adequacy, category, seconds FROM heads "
-            "JOIN slides ON slides.id = heads.slide JOIN readers ON readers.id = heads.reader "
-            f"{where} ORDER BY slides.id, readers.id, round DESC",
-            values,
-        ):
-            head = Head(Reader(number, name), round, version, standing > 0, *rest)
-            found.setdefault(SlideKey(sha256, slide), []).append(head)
-        return found
-
-    def _read_states(self) -> dict[SlideKey, SlideState]:
-        states = {}
-        for slide, heads in self._heads().items():
-            known = self._differs.get(slide.identity)
-            if known is None or known[0] != tuple(heads):
-                known = (tuple(heads), self._await(slide, heads))
-                self._differs[slide.identity] = known
-            states[slide] = SlideState(*known)
-        return states
-
     def _await(self, slide: SlideKey, heads: Sequence[Head]) -> bool:
         if sum(head.signed is not None for head in heads if head.round == "reading") < 2:
             return False
@@ -469,29 +369,17 @@ class ReviewStore:
 
     def _state(self, slide: SlideKey) -> SlideState:
         """Of one slide, without whether readings differ."""
-        heads = self._heads("WHERE identity = ?", slide.identity)
+        heads = read_heads(self._connection, "WHERE identity = ?", slide.identity)
         return SlideState(tuple(heads.get(slide, ())), False)
 
     def _reader(self, name: str) -> Reader | None:
         with telling(self.path):
-            found = self._connection.execute(
-                "SELECT id, name FROM readers WHERE folded = ?", (name.casefold(),)
-            ).fetchone()
-        return Reader(*found) if found else None
-
-    def _slide(self, slide: SlideKey) -> int:
-        """A slide's row, made where it is new; within a transaction."""
-        self._connection.execute(
-            "INSERT OR IGNORE INTO slides (identity, sha256, name) VALUES (?, ?, ?)",
-            (slide.identity, slide.sha256, slide.name),
-        )
-        found = self._connection.execute(
-            "SELECT id FROM slides WHERE identity = ?", (slide.identity,)
-        )
-        return int(found.fetchone()[0])
+            return find_reader(self._connection, name)
 
     def _begin_log(self) -> None:
-        if not use_wal(self._connection):
+        with telling(self.path):
+            logged = use_wal(self._connection)
+        if not logged:
             self.doubts += (
                 f"{self.path}: this file system can't keep a log beside it; reviews are as safe, "
                 "and readers wait for each other",
@@ -500,6 +388,13 @@ class ReviewStore:
     def _must_write(self) -> None:
         if self.read_only:
             raise StoreError(f"{self.path}: it was opened for reading alone", "read-only")
+        if file_number(self.path) != self._file:
+            # What is written now would be in a file that nobody finds again.
+            raise StoreError(
+                f"{self.path}: it was moved, deleted or replaced while it was open; this was not "
+                "saved: put it back, or open the folder again",
+                "missing",
+            )
 
 
 def _create(path: Path) -> None:
@@ -522,7 +417,3 @@ def _must_be_same(
             f"{slide.name}: the id {change.id} was used for another change before; each needs its "
             "own"
         )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
