@@ -72,8 +72,9 @@ def make(base: str, folder: Path) -> Path:
 def change(path: Path, changes: Sequence[Mapping[str, Any]]) -> Path:
     """Applies changes to a file, one after the other.
 
-    Each is one of ``{keep: share}``, ``{tag: number, page: 0, value: .., count: .., type: .., to: tag}``,
-    ``{at: offset, hex: bytes}`` or ``{at: offset, zeros: count}``, ``{find: text, put: text}`` (all places, latin-1, any length),
+    Each is one of ``{keep: share}``, ``{at: offset, hex: bytes}`` or ``{at: offset, zeros: count}``,
+    ``{tag: number, page: 0, value: .., count: .., type: .., to: tag}``,
+    ``{find: text, put: text}`` (all places, latin-1, any length),
     ``{append: text}``, ``{write: text}`` (instead of all), ``{fill: size}`` (zeros to that size,
     of which a sparse file stores none) and ``{rename: name}``.
 
@@ -128,7 +129,7 @@ def with_tag(
     page: int = 0,
     value: int | None = None,
     count: int | None = None,
-    type: int | None = None,  # noqa: A002, as the recipes call it
+    type: int | None = None,
     to: int | None = None,
 ) -> bytes:
     """A TIFF one of whose entries is changed where it stands; tag 0 is the link to the next page.

@@ -49,7 +49,7 @@ FLOORS = {
         {"batch"},
     ],
     "scripts": [
-        {"slides", "progress", "telling", "candidates"},
+        {"slides", "progress", "telling", "candidates", "checks"},
         {"domain"},
         {"evaluation"},
         {"training"},
