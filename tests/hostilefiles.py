@@ -72,7 +72,7 @@ def make(base: str, folder: Path) -> Path:
 def change(path: Path, changes: Sequence[Mapping[str, Any]]) -> Path:
     """Applies changes to a file, one after the other.
 
-    Each is one of ``{keep: share}``, ``{at: offset, hex: bytes}`` or ``{at: offset, zeros: count}``,
+    Each is one of ``{keep: share}``, ``{at: offset, hex: bytes}``, ``{at: offset, zeros: count}``,
     ``{tag: number, page: 0, value: .., count: .., type: .., to: tag}``,
     ``{find: text, put: text}`` (all places, latin-1, any length),
     ``{append: text}``, ``{write: text}`` (instead of all), ``{fill: size}`` (zeros to that size,
