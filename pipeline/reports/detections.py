@@ -296,9 +296,9 @@ def _check_sizes(file: np.lib.npyio.NpzFile) -> None:
         raise ValueError("more than is ever kept")
     for member in members:
         with file.zip.open(member) as stream:  # type: ignore[union-attr]
-            if np.lib.format.read_magic(stream) != (1, 0):  # type: ignore[no-untyped-call]
+            if np.lib.format.read_magic(stream) != (1, 0):
                 raise ValueError("an array of another kind")
-            shape, _, kind = np.lib.format.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
+            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
             if stream.tell() + math.prod(shape) * kind.itemsize != member.file_size:
                 raise ValueError("an array of another size than it claims")
 
