@@ -26,6 +26,9 @@ MEMORY = 4 << 30
 PEAK = 1 << 30
 """Resident bytes that no file may take beyond those of the first one, unchanged."""
 
+SMALL, OVERVIEW = 3000, 32.0
+"""Pixels of a slide that is read whole, and how many times smaller another is looked at."""
+
 SECONDS = 20
 """No file may take longer."""
 
@@ -67,7 +70,8 @@ def look(kind: str, path: Path) -> None:
         from pipeline.slides.slide import open_slide
 
         with open_slide(path, 0.25) as slide:
-            slide.overview(max(1, max(slide.size.width, slide.size.height) / 512))
+            longest = max(slide.size.width, slide.size.height)
+            slide.overview(1 if longest < SMALL else OVERVIEW)
 
 
 def resident() -> int:
