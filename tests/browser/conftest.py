@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -92,12 +93,13 @@ class Room:
         self._process.stdout.close()
         self._process = None
 
-    def ask(self, name: str) -> httpx.Client:
+    @contextmanager
+    def ask(self, name: str) -> Iterator[httpx.Client]:
         """A reader without a browser, who is already in."""
-        client = httpx.Client(base_url=self.address, headers={"Origin": self.address})
-        client.get(self.url, follow_redirects=True)
-        client.post("/api/session", json={"name": name}).raise_for_status()
-        return client
+        with httpx.Client(base_url=self.address, headers={"Origin": self.address}) as client:
+            client.get(self.url, follow_redirects=True)
+            client.post("/api/session", json={"name": name}).raise_for_status()
+            yield client
 
 
 @pytest.fixture(scope="session")
@@ -184,7 +186,7 @@ class Watch:
         if message.type not in ("error", "warning"):
             return
         # The browser itself writes a line for each answer that is no success.
-        failed = message.text.startswith("Failed to load resource")
+        failed = "failed to load" in message.text.lower()
         if failed and (self.away or "409" in message.text):
             return
         self.faults.append(f"{message.type}: {message.text}")
@@ -199,8 +201,8 @@ def watch() -> Iterator[Watch]:
 
 
 @pytest.fixture
-def enter(chromium, watch) -> Iterator:
-    """Opens a reading room in a browser of its own, and says a name."""
+def enter(chromium, watch, make_room) -> Iterator:
+    """Opens a reading room in a browser of its own, and says a name; it closes before the room."""
     contexts = []
 
     def open_page(

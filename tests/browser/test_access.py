@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import REPO, open_slide, ready
+from tests.browser.conftest import REPO, open_slide, ready, saved
 
 AXE = REPO / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -81,6 +81,7 @@ def test_a_decision_is_told_to_who_can_not_see_it(enter, room):
     expect(page.get_by_test_id("live")).to_contain_text("no cell")
     page.keyboard.press("z")
     expect(page.get_by_test_id("live")).to_contain_text("undone")
+    saved(page)
     page.keyboard.press("z")
     expect(page.get_by_test_id("live")).to_contain_text("Nothing to undo")
 

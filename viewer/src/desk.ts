@@ -265,12 +265,16 @@ export class Desk {
     const cells = this.shown;
     const place = cells.findIndex((cell) => cell.key === this.chosen.value?.key);
     const next = place + by;
-    if (next >= 0 && next < cells.length) return this.choose(cells[next] ?? null);
+    if (next >= 0 && next < cells.length) {
+      this.choose(cells[next] ?? null);
+      return this.tellChosen();
+    }
     const page = this.page.value + by;
     const pages = this.group.value === "added" ? 1 : (this.gallery.value?.pages ?? 1);
     if (page < 0 || page >= pages) return announce(t(page < 0 ? "atFirst" : "atLast"));
-    if (await this.turn(this.group.value, page))
-      this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
+    if (!(await this.turn(this.group.value, page))) return;
+    this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
+    this.tellChosen();
   }
 
   /** Tells why nothing can be decided, where that is so. */
@@ -279,6 +283,15 @@ export class Desk {
     const signed = Boolean(this.reading.value?.slide.signed) && !session.value?.read_only;
     announce(t(signed ? "signedLocked" : "readOnly"));
     return true;
+  }
+
+  private tellChosen(): void {
+    const cell = this.chosen.value;
+    if (!cell) return;
+    const name = cell.number === null ? t("addedCell") : t("cellNumber", { n: cell.number });
+    const decision = this.reading.value?.cells[cell.key];
+    const said = verdictText(decision?.verdict ?? "none", decision?.label ?? null);
+    announce(`${name}, ${cell.label}, ${said}`);
   }
 
   decide(verdict: Verdict, label: string | null = null, onward = true): void {
@@ -323,18 +336,19 @@ export class Desk {
     });
   }
 
+  /** Takes the last change back; that of a signature, too. */
   undo(): void {
-    if (this.reading.value?.can_undo && !session.value?.read_only) {
-      this.push({ kind: "undo" });
-      announce(t("undone"));
-    }
+    if (session.value?.read_only) return announce(t("readOnly"));
+    if (!this.reading.value?.can_undo) return announce(t("nothingToUndo"));
+    this.push({ kind: "undo" });
+    announce(t("undone"));
   }
 
   redo(): void {
-    if (this.reading.value?.can_redo && !session.value?.read_only) {
-      this.push({ kind: "redo" });
-      announce(t("redone"));
-    }
+    if (session.value?.read_only) return announce(t("readOnly"));
+    if (!this.reading.value?.can_redo) return announce(t("nothingToRedo"));
+    this.push({ kind: "redo" });
+    announce(t("redone"));
   }
 
   /** What was drawn is kept: a cell asks for its class first. */

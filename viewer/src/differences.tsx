@@ -37,7 +37,7 @@ export function DifferencesPanel({ desk }: { desk: Desk }) {
       {found.open && found.differences.length === 0 && <p>{t("noDifferences")}</p>}
       <ol>
         {found.differences.map((one) => (
-          <li key={`${one.subject} ${one.key}`} data-testid="difference">
+          <li key={`${one.subject} ${one.key}`} data-testid="difference" data-subject={one.subject}>
             <Row desk={desk} difference={one} />
           </li>
         ))}

@@ -116,7 +116,6 @@ function Card({ cell, desk, decision }: CardProps) {
         data-key={cell.key}
         data-verdict={decision?.verdict ?? "none"}
         aria-current={chosen ? "true" : undefined}
-        aria-label={`${name}, ${cell.label} ${score}, ${said || t("verdict_none")}`}
         title={cell.why.join("\n")}
         ref={(element) => {
           if (chosen && element) intoSight(element);
@@ -124,11 +123,12 @@ function Card({ cell, desk, decision }: CardProps) {
         onClick={() => desk.choose(cell)}
       >
         <img src={cell.picture} alt="" loading="lazy" />
+        <span class="unseen">{name}, </span>
         <span class="label">
           <i class="swatch" style={{ background: color }} />
           {cell.label} <b>{score}</b>
         </span>
-        <span class="said">{said || "\u00a0"}</span>
+        <span class="said">{said || <span class="unseen">{t("verdict_none")}</span>}</span>
       </button>
     </li>
   );

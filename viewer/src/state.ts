@@ -19,10 +19,14 @@ export const refused = signal(false);
 /** Says something to whoever can't see it, and shows it for a while to whoever can. */
 export function announce(text: string): void {
   announced.value = "";
+  saying.push(text);
+  if (saying.length > 1) return; // goes with what is said at the same moment
   queueMicrotask(() => {
-    announced.value = text;
+    announced.value = saying.splice(0).join(". ");
   });
 }
+
+const saying: string[] = [];
 
 export function parseRoute(hash: string): Route {
   const parts = hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);

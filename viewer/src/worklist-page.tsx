@@ -32,6 +32,7 @@ export function WorklistPage() {
   const unread = nextUnread(all.slides, null);
   return (
     <section class="worklist" aria-label={t("worklist")}>
+      <h1 class="unseen">{t("worklist")}</h1>
       <div class="tools">
         <label>
           {t("search")}
