@@ -5,13 +5,17 @@ from __future__ import annotations
 import typer
 
 from scripts.review.agreement import agreement
+from scripts.review.export import export
+from scripts.review.select import select
 
 reviews = typer.Typer(
-    help="What was decided about a folder of reports: agreement of readers.", no_args_is_help=True
+    help="What was decided about a folder of reports: agreement, export, what to read next.",
+    no_args_is_help=True,
 )
-reviews.command()(agreement)
+for command in (agreement, export, select):
+    reviews.command()(command)
 
 
 @reviews.callback()
 def about() -> None:
-    """What was decided about a folder of reports: agreement of readers."""
+    """What was decided about a folder of reports: agreement, export, what to read next."""

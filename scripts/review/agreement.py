@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from configs import ConfigError, CytoLibraError
+from configs import CytoLibraError
 
 if TYPE_CHECKING:
     from data.evaluation import Kappa
@@ -43,21 +43,10 @@ def agreement(
     For each pair of readers Cohen's kappa, unweighted and weighted by the steps between categories;
     for three readers or more Fleiss' kappa of all. Intervals draw whole slides anew.
     """
-    from pipeline.review.store import FILE, ReviewStore, StoreError
     from pipeline.review.store.ratings import collect
+    from scripts.review.opening import open_reviews
 
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no such folder")
-    try:
-        store = ReviewStore.open(folder, create=False, read_only=True)
-    except StoreError as error:
-        if error.code != "missing":
-            raise
-        raise ConfigError(
-            f"{folder}: nothing was reviewed here, as there is no {FILE}; cytolibra view opens a "
-            "folder of reports for review"
-        ) from None
-    with store:
+    with open_reviews(folder) as store:
         ratings = collect(store, unsigned=unsigned)
     if len(ratings[0].readers) < 2:
         raise CytoLibraError(
