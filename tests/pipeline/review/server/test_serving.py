@@ -100,6 +100,14 @@ def test_a_server_prints_its_address_keeps_what_was_said_and_ends_at_once(report
         assert entry.reader.name == "Ann"
 
 
+def test_told_to_end_by_the_system_it_gives_the_folder_back(reports):
+    with view(reports) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert not (reports / LOCK).exists()
+    assert not (reports / HOLDER).exists()
+
+
 def test_after_a_kill_the_next_server_takes_over(reports):
     with view(reports) as (process, url):
         cookie = ask(url, url[url.index("/?") :])[0].headers["Set-Cookie"].partition(";")[0]
