@@ -31,7 +31,7 @@ SUMMARIES = {
     "export": "Writes a model's networks for OpenVINO or ONNX, and what reduced precision costs.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
     "models": "Lists the shipped models and your own; shows a model's card.",
-    "doctor": "Says what this machine can run: readers, devices, instruction sets, free disk.",
+    "doctor": "Says what this machine can run; tries the shipped model, and a folder for reports.",
     "completion": "Prints the lines by which a shell completes commands and options.",
 }
 """What each subcommand does; the function of the same name in ``scripts.NAME`` does it."""

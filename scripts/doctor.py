@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from scripts.checks import Check, check_model, check_out, check_scratch
 
 if TYPE_CHECKING:
     from models.card import ModelCard
@@ -30,8 +34,20 @@ SAFE_OPENSLIDE = (4, 0, 1)
 _CODECS = ("JPEG8", "JPEG2K", "JPEGXL", "LZW", "DEFLATE", "ZSTD", "WEBP")
 
 
-def doctor() -> None:
-    """Says what this machine can run: readers, devices, instruction sets, free disk."""
+def doctor(
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Try a folder for reports too: rights, locks."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the self-test, which takes some seconds.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write all as JSON.")] = False,
+) -> None:
+    """Says what this machine can run; tries the shipped model, and a folder for reports.
+
+    Ends with 1 where something is broken; each such line says what to do.
+    """
     sections: dict[str, Callable[[], Iterator[Fact]]] = {
         "software": _software,
         "readers": _readers,
@@ -40,10 +56,30 @@ def doctor() -> None:
         "free disk": _disks,
         "models": _models,
     }
-    for title, section in sections.items():
+    facts = {title: list(section()) for title, section in sections.items()}
+    tried = {"checks": [check_scratch(), *([] if quick else [check_model()])]}
+    if out is not None:
+        tried["reports' folder"] = list(check_out(out))
+    sound = all(check.ok for checks in tried.values() for check in checks)
+    if as_json:
+        checks = {title: [{**asdict(c), "ok": c.ok} for c in of] for title, of in tried.items()}
+        known = {title: dict(lines) for title, lines in facts.items()}
+        typer.echo(json.dumps({"ok": sound, "facts": known, "checks": checks}, indent=2))
+    else:
+        _tell(facts | {title: [_line(c) for c in of] for title, of in tried.items()})
+    if not sound:
+        raise typer.Exit(1)
+
+
+def _tell(sections: Mapping[str, Iterable[Fact]]) -> None:
+    for title, facts in sections.items():
         typer.echo(title)
-        for name, value in section():
+        for name, value in facts:
             typer.echo(f"  {name:<17} {value}")
+
+
+def _line(check: Check) -> Fact:
+    return check.name, check.found if check.ok else f"BROKEN: {check.found}; {check.mend}"
 
 
 def _software() -> Iterator[Fact]:

@@ -52,7 +52,7 @@ FLOORS = {
         {"review.server"},
     ],
     "scripts": [
-        {"slides", "progress", "telling", "candidates", "review"},
+        {"slides", "progress", "telling", "candidates", "checks", "review"},
         {"domain"},
         {"evaluation"},
         {"training"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import gzip
+import io
 import json
 import os
 import zlib
@@ -24,6 +25,12 @@ TABLES = (".csv", ".tsv")
 """Endings, in lower case, of tables: spreadsheets write them in encodings that they don't tell."""
 
 _GZIP = b"\x1f\x8b"
+
+MOST_PACKED = 100
+"""How many times smaller gzip may make annotations: numbers and names come to 5 to 20 times."""
+
+_LEAST_UNZIPPED = 1 << 24
+"""Bytes that any file may unpack to: small ones that repeat themselves pack better."""
 
 
 def find_files(arguments: Sequence[Path], suffixes: Iterable[str]) -> list[tuple[Path, bool]]:
@@ -102,9 +109,22 @@ def _decode(path: Path, data: bytes) -> str:
 def _unzipped(path: Path) -> bytes:
     try:
         data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(_GZIP) else data
+        return _gunzip(path, data) if data.startswith(_GZIP) else data
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def _gunzip(path: Path, data: bytes) -> bytes:
+    """Unpacks no more than annotations of this size can come to."""
+    most = max(_LEAST_UNZIPPED, MOST_PACKED * len(data))
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+        unpacked = stream.read(most + 1)
+    if len(unpacked) > most:
+        raise ConfigError(
+            f"{path}: unpacks to more than {MOST_PACKED} times its size, which no annotations do; "
+            "if it is sound, unpack it by hand and name that file"
+        )
+    return unpacked
 
 
 def _parse_json(path: Path, text: str) -> Content:

@@ -69,7 +69,5 @@ def leave_cores_to_network() -> None:
     Beside OpenVINO's network it only resamples and decodes: threads of its own in each of the
     readers' would be in the way.
     """
-    if "torch" in sys.modules:
-        import torch
-
+    if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)

@@ -11,6 +11,7 @@ that the same thresholds give the same bytes of a report.
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -41,6 +42,10 @@ _BROKEN = (
     NotImplementedError,
 )
 """What reading a damaged file raises; the last is what `zipfile` says of odd headers."""
+
+
+MOST_BYTES = 1 << 30
+"""Of all arrays together, unpacked: room for ten times the places that are kept by default."""
 
 
 class DetectionsError(SlideError):
@@ -216,6 +221,11 @@ class _Opened:
             raise self._damaged() from error
         if not isinstance(self._file, np.lib.npyio.NpzFile):
             raise self._damaged()
+        try:
+            _check_sizes(self._file)
+        except _BROKEN as error:
+            self._file.close()
+            raise self._damaged() from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -273,6 +283,24 @@ class _Opened:
 
     def _damaged(self) -> DetectionsError:
         return DetectionsError(f"{show(self._path)}: is damaged")
+
+
+def _check_sizes(file: np.lib.npyio.NpzFile) -> None:
+    """Makes sure, before memory is taken for them, that arrays are as large as they claim.
+
+    Raises:
+        ValueError: one isn't, or all together are more than `MOST_BYTES`.
+    """
+    members = file.zip.infolist()  # type: ignore[union-attr]
+    if sum(member.file_size for member in members) > MOST_BYTES:
+        raise ValueError("more than is ever kept")
+    for member in members:
+        with file.zip.open(member) as stream:  # type: ignore[union-attr]
+            if np.lib.format.read_magic(stream) != (1, 0):
+                raise ValueError("an array of another kind")
+            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+            if stream.tell() + math.prod(shape) * kind.itemsize != member.file_size:
+                raise ValueError("an array of another size than it claims")
 
 
 def _check(cells: Detections, complete: NDArray[np.float32], facts: KeptFacts) -> None:

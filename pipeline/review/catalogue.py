@@ -21,7 +21,7 @@ from pipeline.review.finding import FoundSlide, SlideFinder
 from pipeline.review.gallery import Gallery
 from pipeline.review.ground import Ground
 from pipeline.review.page_pictures import PagePictures, close_up, read_pictures
-from pipeline.review.results import ReportFolder, Results, id_of
+from pipeline.review.results import ReportFolder, Results, id_of, stamp_of
 from pipeline.review.shelf import Shelf
 from pipeline.review.store import ReviewError, SlideKey
 from pipeline.review.tiles import Pyramid, encode, read_marked
@@ -68,6 +68,7 @@ class Catalogue:
         self._jpegs: BoundedCache[object, bytes] = BoundedCache(_TILE_BYTES, len)
         self._lock = threading.Lock()
         self._found: dict[str, tuple[float, FoundSlide]] = {}
+        self._stamped: dict[str, float] = {}
         self._looked = time.monotonic()
         self._list()
 
@@ -113,6 +114,11 @@ class Catalogue:
         Raises:
             NotThereError: there is none.
         """
+        found = self._by_id.get(slide)
+        if found is None:
+            self.refresh()
+        elif self._is_due(slide) and stamp_of(found.folder) != found.stamp:
+            self.refresh(0)
         found = self._by_id.get(slide)
         if found is None:
             raise NotThereError("there is no such slide among the reports")
@@ -209,6 +215,14 @@ class Catalogue:
             if shown is None:
                 raise
             return shown
+
+    def _is_due(self, slide: str) -> bool:
+        """Whether it is time to look whether a result has changed."""
+        now = time.monotonic()
+        if now - self._stamped.get(slide, 0.0) < REFRESH_S:
+            return False
+        self._stamped[slide] = now
+        return True
 
     def _tile_key(self, result: ReportFolder, level: int, column: int, row: int) -> object:
         return ("tile", result.name, result.stamp, level, column, row)

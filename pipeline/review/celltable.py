@@ -43,8 +43,10 @@ class CellTable:
     def nbytes(self) -> int:
         """Memory of its arrays, with what is computed of them."""
         cells = self.cells
-        arrays = [cells.boxes, cells.scores, cells.labels, cells.class_scores, cells.grades]
-        return sum(a.nbytes for a in arrays if a is not None) + 64 * len(cells) + 1000
+        total = cells.boxes.nbytes + cells.scores.nbytes + cells.labels.nbytes
+        for array in (cells.class_scores, cells.grades):
+            total += 0 if array is None else array.nbytes
+        return total + 64 * len(cells) + 1000
 
     @cached_property
     def abnormal(self) -> NDArray[np.bool_]:

@@ -112,7 +112,7 @@ class Results:
                 del self._known[name]
                 changed = True
             for name, place in found.items():
-                stamp, known = _stamp(place), self._known.get(name)
+                stamp, known = stamp_of(place), self._known.get(name)
                 if known is None or known.stamp != stamp:
                     self._known[name] = _load(self.folder, name, place, stamp)
                     changed = True
@@ -191,7 +191,8 @@ def _places(folder: Path) -> Iterator[tuple[str, Path]]:
             yield Path(place).relative_to(folder).as_posix(), Path(place)
 
 
-def _stamp(folder: Path) -> Stamp:
+def stamp_of(folder: Path) -> Stamp:
+    """What the file system says of a result."""
     numbers: list[int] = []
     for name in (REPORT, "fingerprint.json"):
         try:

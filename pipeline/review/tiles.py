@@ -108,7 +108,8 @@ def hatching(x: float, y: float, size: Size) -> NDArray[np.uint8]:
     """Diagonal stripes that go on from tile to tile; (height, width, 3)."""
     rows, columns = np.arange(size.height) + round(y), np.arange(size.width) + round(x)
     stripe = (rows[:, None] + columns[None, :]) // _STRIPE % 2
-    return _HATCH[stripe]
+    marks: NDArray[np.uint8] = _HATCH[stripe]
+    return marks
 
 
 def encode(pixels: NDArray[np.uint8], quality: int = QUALITY) -> bytes:

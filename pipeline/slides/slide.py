@@ -24,6 +24,9 @@ __all__ = ["IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
 LEVEL_TOLERANCE = 1.02
 """A level this much coarser than wanted is read: it loses little and spares many pixels."""
 
+MAX_SIDE_MM, MAX_AREA_MM2 = 250.0, 30_000.0
+"""No glass is larger: a slide has 26 × 76 mm, the largest for whole organs some 130 × 200 mm."""
+
 BLOCK = 4096
 """Longest side, in pixels of a level, of what is read at once; memory stays at some 250 MB."""
 
@@ -255,10 +258,26 @@ def open_slide(path: Path, mpp: float | GivenMpp | None = None, cache: Path | No
     if cache is not None:
         reader = CachedReader(reader, path, cache)
     try:
-        return Slide(path, reader, settle_mpp(reader.header.mpp, given))
+        slide = Slide(path, reader, settle_mpp(reader.header.mpp, given))
+        _check_size(slide)
+        return slide
     except SlideError as error:
         reader.close()
         raise SlideError(f"{show(path)}: {error.text}", error.code) from error
+
+
+def _check_size(slide: Slide) -> None:
+    """Refuses what no glass can be, before memory is taken for an overview of it.
+
+    Raises:
+        SlideError: the slide is longer than `MAX_SIDE_MM`, or larger than `MAX_AREA_MM2`.
+    """
+    width, height = slide.size.width * slide.mpp / 1000, slide.size.height * slide.mpp / 1000
+    if max(width, height) > MAX_SIDE_MM or width * height > MAX_AREA_MM2:
+        raise SlideError(
+            f"claims {width:,.0f} × {height:,.0f} mm, which no glass slide has: it is damaged "
+            f"(copy it again), or {slide.mpp:g} µm per pixel is wrong"
+        )
 
 
 def _sources(reader: Reader) -> list[Source]:

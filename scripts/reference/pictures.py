@@ -1,7 +1,7 @@
 """Pictures of the documentation: ``make docs-pictures`` takes them of drawn slides.
 
-Chromium, without a window, takes a report and a summary as they come out; so they can be taken
-anew when the pages change.
+Chromium, without a window, takes a report and a summary as they come out, and the reading room in
+use; so they can be taken anew when the pages change.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ MOST_BYTES = 200_000
 
 _WIDTH, _COLORS = 1400, (256, 128, 64, 32)
 
+_ROOM_WIDTH, _ROOM_BYTES = 1100, 450_000
+"""Of the reading room, which is full of pictures of cells."""
+
 
 def main() -> int:
     """Screens drawn slides and takes pictures of what comes out."""
@@ -48,6 +51,7 @@ def main() -> int:
             return 2
         _take(browser, slide, PICTURES / "report.png", 1000)
         _take(browser, reports / "summary.html", PICTURES / "summary.png", 500)
+        _take_room(browser, reports)
     return 0
 
 
@@ -77,12 +81,57 @@ def _take(browser: str, page: Path, picture: Path, height: int) -> None:
             picture.write_bytes(shrink(opened.convert("RGB")))
 
 
-def shrink(image: Image.Image) -> bytes:
-    """A picture as PNG of at most `MOST_BYTES`, with as many colours as that allows."""
+def _take_room(browser: str, reports: Path) -> None:
+    """Takes the reading room's work list, and a slide of which some cells are decided."""
+    from playwright.sync_api import sync_playwright
+
+    call = [sys.executable, "-m", "scripts", "view", str(reports), "--no-browser"]
+    # The slides' paths in the reports are seen from where they were screened.
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(
+            [*call, "--slides", str(reports.parent / "slides")],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(REPO)},
+        ) as server,
+        sync_playwright() as playwright,
+    ):
+        assert server.stdout is not None
+        address = server.stdout.readline().split(" at ")[1].strip()
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page(viewport={"width": _WIDTH, "height": 900})
+        page.goto(address)
+        page.fill("input[name=name]", "Ada")
+        page.click("[data-testid=begin]")
+        page.wait_for_selector("[data-testid=worklist-row] img")
+        page.wait_for_load_state("networkidle")
+        _keep(page.screenshot(clip={"x": 0, "y": 0, "width": _WIDTH, "height": 560}), "room-list")
+        page.click("[data-testid=worklist-row] a")
+        page.wait_for_selector("[data-testid=gallery-card]")
+        for key in ("a", "a", "x", "4", "u"):
+            page.keyboard.press(key)
+        page.wait_for_selector("[data-testid=save-state][data-state=saved]")
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(1500)  # the flight to the next cell ends, its tiles are there
+        _keep(page.screenshot(), "room-slide")
+        chromium.close()
+        server.terminate()
+
+
+def _keep(png: bytes, name: str) -> None:
+    with Image.open(io.BytesIO(png)) as image:
+        image.thumbnail((_ROOM_WIDTH, _ROOM_WIDTH), Image.Resampling.LANCZOS)
+        (PICTURES / f"{name}.png").write_bytes(shrink(image.convert("RGB"), _ROOM_BYTES))
+
+
+def shrink(image: Image.Image, most: int = MOST_BYTES) -> bytes:
+    """A picture as PNG of at most so many bytes, with as many colours as that allows."""
     for colors in _COLORS:
         stream = io.BytesIO()
         image.quantize(colors).save(stream, "PNG", optimize=True)
-        if stream.tell() <= MOST_BYTES:
+        if stream.tell() <= most:
             break
     return stream.getvalue()
 

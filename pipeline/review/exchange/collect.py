@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from configs import ConfigError
 from pipeline.review.catalogue import Catalogue, ReportFolder
 from pipeline.review.exchange.truth import SlideFrame, SlideTruth, gather
-from pipeline.review.store import Reader, Reading, ReviewStore
+from pipeline.review.store import Reader, Reading, ReviewStore, SlideKey
 
 CONSENSUS = "consensus"
 
@@ -55,7 +54,7 @@ def find_reader(store: ReviewStore, name: str) -> Reader | None:
         if reader.name == name:
             return reader
     known = ", ".join(reader.name for reader in store.readers()) or "nobody"
-    raise ConfigError(f"--reader {name}: has read nothing here; {known} has")
+    raise ConfigError(f"--reader {name}: has read nothing here; who has: {known}")
 
 
 def readings(
@@ -86,7 +85,7 @@ def readings(
             yield result, reading
 
 
-def _open(store: ReviewStore, key: Any) -> str:
+def _open(store: ReviewStore, key: SlideKey) -> str:
     """Why a slide that nobody has signed off has no consensus."""
     return NOT_SIGNED if store.readings(key) else UNREAD
 

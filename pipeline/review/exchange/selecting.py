@@ -173,7 +173,7 @@ def _sums(
     counts = np.bincount(member, minlength=squares)
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     counted = order[place < COUNTED]
-    worth = np.bincount(member[counted], unsure[counted], squares)
+    worth = np.bincount(member[counted], unsure[counted], squares).astype(np.float64)
     weight = unsure + 1e-9
     total = np.bincount(member, weight, squares)
     columns: Iterable[NDArray[np.float64]] = (

@@ -127,14 +127,14 @@ def within_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:
     """(N,) whether the middle of a box lies in one of the areas."""
     middles = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     inside = (middles >= areas[None, :, :2]) & (middles < areas[None, :, 2:])
-    return np.asarray(inside.all(axis=2).any(axis=1))
+    return np.asarray(np.any(np.all(inside, axis=2), axis=1))
 
 
 def touches_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:
     """(N,) whether a box shares area with one of the areas."""
     found = np.zeros(len(boxes), bool)
     for area in areas:
-        found |= ((boxes[:, :2] < area[2:]) & (boxes[:, 2:] > area[:2])).all(axis=1)
+        found |= np.all((boxes[:, :2] < area[2:]) & (boxes[:, 2:] > area[:2]), axis=1)
     return found
 
 

@@ -43,7 +43,7 @@ def create_app(room: Room) -> Callable[..., Awaitable[None]]:
     app.add_exception_handler(RequestValidationError, _wrong)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _unforeseen)
-    return Gate(app, room)  # type: ignore[arg-type]
+    return Gate(app, room)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -48,9 +48,7 @@ async def slide_of(request: Request, slide: str) -> ReportFolder:
     Raises:
         NotThereError: there is none.
     """
-    catalogue = room_of(request).catalogue
-    await run_in_threadpool(catalogue.refresh)
-    return catalogue.get(slide)
+    return await run_in_threadpool(room_of(request).catalogue.get, slide)
 
 
 async def body_of(request: Request) -> dict[str, object]:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from starlette.requests import Request
 
+from pipeline.review.bounded import BoundedCache
 from pipeline.review.catalogue import Catalogue
 from pipeline.review.server.sessions import Sessions
 from pipeline.review.server.throttle import LoginBrake
 from pipeline.review.server.users import Users
-from pipeline.review.store import ReviewStore
+from pipeline.review.store import Reader, ReviewStore, SlideKey, SlideState
 
 T = TypeVar("T")
+
+_LIST_BYTES = 32 << 20
 
 MOST_WAITING = 512
 """Requests that wait for a worker; more are told to come again."""
@@ -72,6 +75,15 @@ class Desk:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """The work list as one reader sees it: compressed JSON, and what it was made of."""
+
+    version: int
+    states: Mapping[SlideKey, SlideState]
+    packed: bytes
+
+
 @dataclass
 class Room:
     """The reading room.
@@ -91,6 +103,7 @@ class Room:
         desk: does what takes long.
         adjudicators: who has looked at a slide's differences without having read it: he can't
             read it blind any more. Pairs of the slide's identity and the reader's id.
+        lists: the work list of each reader.
     """
 
     catalogue: Catalogue
@@ -105,3 +118,6 @@ class Room:
     brake: LoginBrake = field(default_factory=LoginBrake)
     desk: Desk = field(default_factory=Desk)
     adjudicators: set[tuple[str, int]] = field(default_factory=set)
+    lists: BoundedCache[Reader | None, Listed] = field(
+        default_factory=lambda: BoundedCache(_LIST_BYTES, lambda one: len(one.packed))
+    )

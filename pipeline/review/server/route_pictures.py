@@ -34,11 +34,14 @@ Px = Annotated[int, Query(ge=16, le=MOST_CROP_PX)]
 Side = Annotated[float, Query(ge=-1e8, le=1e8, allow_inf_nan=False)]
 
 _REPORT_CSP = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox allow-scripts "
-    "allow-popups; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; script-src "
-    "'unsafe-inline'"
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 """The report's page stands alone: its own script runs, without this server's origin."""
+
+REVIEW_PLACE = b"<!-- reading room -->"
+"""Where a page that is served by the reading room gets its link into it."""
 
 
 @router.get("/api/slides/{slide}/tiles/{level}/{column}_{row}.jpg")
@@ -130,7 +133,13 @@ async def report(request: Request, slide: str) -> Response:
     if page is None:
         raise NotThereError("the report has no page")
     headers = {"content-security-policy": _REPORT_CSP, "cache-control": "private, no-cache"}
-    return Response(page, 200, headers, "text/html; charset=utf-8")
+    return Response(_linked(page, result.id), 200, headers, "text/html; charset=utf-8")
+
+
+def _linked(page: bytes, slide: str) -> bytes:
+    """The report's page with a way back into the reading room, where it has a place for one."""
+    link = f'<a href="/#/slide/{slide}" target="_blank" rel="noopener">Read this slide here</a>'
+    return page.replace(REVIEW_PLACE, link.encode())
 
 
 async def _beside(request: Request, result: ReportFolder, name: str) -> Response:

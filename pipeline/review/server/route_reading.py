@@ -52,7 +52,7 @@ async def change(
         raise RefusedError(400, "change", "round: expected reading or adjudication")
 
     def work() -> dict[str, Any]:
-        return _apply(room, result, reader, content, cast(Round, round), bool(delta))
+        return _apply(room, result, reader, content, round, bool(delta))
 
     return answer_json(request, await run_in_threadpool(work))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,9 +14,9 @@ from starlette.responses import Response
 from pipeline.reports.report import encodable
 from pipeline.reports.worklist import FLAGS, Worklist
 from pipeline.review.catalogue import Catalogue
-from pipeline.review.server.answers import answer_json, packed, to_bytes
+from pipeline.review.server.answers import answer_json, to_bytes
 from pipeline.review.server.asking import reader_or_none, room_of, slide_of
-from pipeline.review.server.room import Room
+from pipeline.review.server.room import Listed, Room
 from pipeline.review.server.shapes import review_json, slide_json, slide_row
 from pipeline.review.store import Reader, SlideKey, SlideState
 
@@ -35,8 +36,12 @@ async def slides(request: Request) -> Response:
     """The work list."""
     room, reader = room_of(request), reader_or_none(request)
     await run_in_threadpool(room.catalogue.refresh)
-    content = await run_in_threadpool(_worklist, room, reader)
-    return packed(request, content, "application/json")
+    listed = await run_in_threadpool(_listed, room, reader)
+    headers = {"vary": "accept-encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["content-encoding"] = "gzip"
+        return Response(listed.packed, 200, headers, "application/json")
+    return Response(gzip.decompress(listed.packed), 200, headers, "application/json")
 
 
 @router.get("/api/slides/{slide}")
@@ -64,8 +69,18 @@ def _neighbours(catalogue: Catalogue, slide: str) -> dict[str, str | None]:
     }
 
 
-def _worklist(room: Room, reader: Reader | None) -> bytes:
-    states = room.store.states()
+def _listed(room: Room, reader: Reader | None) -> Listed:
+    """The list for a reader, made anew where results or decisions have changed."""
+    version, states = room.catalogue.version, room.store.states()
+    known = room.lists.get(reader)
+    if known is None or known.version != version or known.states is not states:
+        content = gzip.compress(_worklist(room, states, reader), 1)
+        known = Listed(version, states, content)
+        room.lists.put(reader, known)
+    return known
+
+
+def _worklist(room: Room, states: Mapping[SlideKey, SlideState], reader: Reader | None) -> bytes:
     known: Mapping[str, SlideKey] = {one.name: one.key for one in room.catalogue}
     worklist = room.catalogue.worklist
     rows = []

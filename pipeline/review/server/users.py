@@ -71,7 +71,7 @@ class Users:
                 f"--users {show(path)}: names nobody; add users with cytolibra view --add-user "
                 "NAME FILE"
             )
-        doubts = ()
+        doubts: tuple[str, ...] = ()
         if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
             doubts = (f"{show(path)}: others on this machine can read it; chmod 600",)
         return cls(hashes, doubts)

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -405,6 +406,10 @@ def _read_instance(path: Path, wanted: str = "") -> tuple[str, Instance | None]:
         if series == (wanted or series) and layout == SPARSE and not _is_placed(file, pixels):
             text = f"{path.name} does not say where its frames lie ({SPARSE}); export it anew"
             raise SlideError(text)
+        if series == (wanted or series) and not _has_sound_table(file, pixels):
+            raise SlideError(
+                f"{path.name} is damaged where it says its frames begin; copy it again"
+            )
     syntax = str(header.file_meta.TransferSyntaxUID)
     colored = header.get("SamplesPerPixel") == 3 and header.get("BitsAllocated") == 8
     if not colored or syntax not in _JPEG | _JPEG_2000:
@@ -434,6 +439,23 @@ def _read_header(file: BinaryIO) -> tuple[Any, int]:
 def _is_placed(file: BinaryIO, pixels: int) -> bool:
     """Whether a file has places for each of its frames before its pixels."""
     return _PER_FRAME in _bytes_at(file, 0, pixels)
+
+
+def _has_sound_table(file: BinaryIO, pixels: int) -> bool:
+    """Whether the table of offsets, where there is one, leads forward through the file.
+
+    OpenSlide's libdicom goes wherever it leads, and the process crashes on the way.
+    """
+    tag, length = struct.unpack("<4sI", _bytes_at(file, pixels + 12, 8).ljust(8, b"\0"))
+    if tag != _ITEM or not length:  # not in frames, or without a table
+        return True
+    begin, end = pixels + 20 + length, file.seek(0, SEEK_END)
+    if length % 4 or begin > end:
+        return False
+    starts = np.frombuffer(_bytes_at(file, pixels + 20, length), "<u4").astype(np.int64)
+    in_4_gib = end - begin < 2**32  # else offsets of 32 bits can't tell, and start anew
+    forward = starts[0] == 0 and (np.diff(starts) > 0).all() and begin + starts[-1] < end
+    return bool(forward) or not in_4_gib
 
 
 def _first_fragment(file: BinaryIO, instance: Instance) -> bytes:

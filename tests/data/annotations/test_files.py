@@ -101,3 +101,10 @@ def test_a_bracket_in_a_name_is_no_glob(tmp_path):
 )
 def test_a_file_may_carry_the_images_name(tmp_path, name, own):
     assert own_name(tmp_path / name, (".geojson", ".geojson.gz")) == own
+
+
+def test_a_small_file_that_unpacks_to_very_much_is_refused(tmp_path):
+    path = tmp_path / "a.geojson.gz"
+    path.write_bytes(gzip.compress(b'{"type": "' + b" " * 2**26, 9))
+    with pytest.raises(ConfigError, match=r"a\.geojson\.gz: unpacks to more than 100 times"):
+        load(path)

@@ -2,45 +2,21 @@
 
 import io
 import json
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import MODEL, make_cells, make_report
+from keptcases import make_kept
 
-from configs import Doubt
-from pipeline.cells.found import Found
+from pipeline.reports import detections
 from pipeline.reports.detections import (
     FILE,
     DetectionsError,
-    Finder,
-    Kept,
     load_facts,
     load_kept,
     save_kept,
 )
-from pipeline.tiles.deposit import Deposit
-from pipeline.tiles.plausible import Focus
-
-
-def make_kept(count=40, looked=True):
-    report = make_report("ä\udcff.svs", make_cells(5))
-    rng = np.random.default_rng(1)
-    cells = replace(make_cells(count), class_scores=rng.random((count, 6), np.float32))
-    if looked:
-        grades = np.full((count, 7), np.nan, np.float32)
-        grades[3:9] = rng.random((6, 7), np.float32)
-        cells = replace(cells, grades=grades)
-    return Kept(
-        Found(cells, np.linspace(0.1, 0.2, 6, dtype=np.float32), looked, count, 2, 7),
-        report.slide,
-        report.area,
-        (Doubt(code="grey", text="grey"),),
-        Finder.of(MODEL),
-        {"tiler": {"size": 1536}, "stitcher": {}, "kept": {"most": 10**6}},
-        Deposit(rng.random((4, 5)) > 0.5, rng.random((4, 5)) > 0.5, 256.25),
-        Focus(2, 9),
-    )
 
 
 @pytest.mark.parametrize("looked", [False, True])
@@ -147,5 +123,43 @@ def test_bytes_that_changed_are_never_taken_for_cells(tmp_path):
     single = io.BytesIO()
     np.save(single, np.zeros(3))
     (tmp_path / FILE).write_bytes(single.getvalue())
+    with pytest.raises(DetectionsError, match="is damaged"):
+        load_facts(tmp_path)
+
+
+def rewrite(path, name, content):
+    """Puts other content into a member of the file; its checksums are right."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    members[f"{name}.npy"] = content(members[f"{name}.npy"])
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, data in members.items():
+            archive.writestr(member, data)
+
+
+def claim(data, shape):
+    """An array's bytes under a header that claims another shape."""
+    stream = io.BytesIO(data)
+    np.lib.format.read_magic(stream)
+    _, order, kind = np.lib.format.read_array_header_1_0(stream)
+    header = {"shape": shape, "fortran_order": order, "descr": np.lib.format.dtype_to_descr(kind)}
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(out, header)
+    return out.getvalue() + stream.read()
+
+
+@pytest.mark.parametrize("shape", [(10**13, 4), (2**62, 4), (-1, 4), (2**70, 4)])
+def test_an_array_that_claims_to_be_huge_takes_no_memory(tmp_path, shape):
+    save_kept(make_kept(), tmp_path)
+    rewrite(tmp_path / FILE, "boxes", lambda data: claim(data, shape))
+    with pytest.raises(DetectionsError, match="is damaged"):
+        load_kept(tmp_path)
+
+
+def test_arrays_that_unpack_to_more_than_is_ever_kept_are_refused(tmp_path, monkeypatch):
+    save_kept(make_kept(), tmp_path)
+    rewrite(tmp_path / FILE, "boxes", lambda data: claim(bytes(data) + bytes(2**24), (2**19, 4)))
+    monkeypatch.setattr(detections, "MOST_BYTES", 2**24)
+    monkeypatch.setattr(np.lib.format, "read_array", None)  # no array is read
     with pytest.raises(DetectionsError, match="is damaged"):
         load_facts(tmp_path)
