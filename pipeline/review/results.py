@@ -7,12 +7,12 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
 from pipeline.batch.fingerprint import Fingerprint, load_fingerprint
 from pipeline.batch.run_record import (
     RunRecord,
@@ -32,6 +32,12 @@ REPORT = "report.json"
 
 MOST_REPORT_BYTES = 256 << 20
 """A report.json that is larger is none."""
+
+_OLD = Doubt(
+    code="mixed-settings",
+    text="this report is of other settings than the last run in this folder: thresholds and counts "
+    "don't compare with the others'",
+)
 
 _READABLE = ("1.0", "1.1", "2.0")
 """Schema versions that `SlideReport` reads."""
@@ -122,7 +128,8 @@ class Results:
         """Results that can be used, by name."""
         with self._lock:
             good = [one for one in self._known.values() if isinstance(one, ReportFolder)]
-        return sorted(good, key=lambda one: one.name)
+            recipe = _last_recipe(self._records)
+        return sorted((_told(one, recipe) for one in good), key=lambda one: one.name)
 
     def broken(self) -> list[Broken]:
         """Results that can't, by name."""
@@ -134,12 +141,13 @@ class Results:
         """A row a slide, by name: those with a report, and what the runs' records tell of others.
 
         A slide that the last run failed with counts as failed, though an older report may lie
-        there, as in summary.html. A report of other settings than the last run's is shown.
+        there, as in summary.html. A report of other settings than the last run's is shown,
+        with a warning.
         """
         with self._lock:
             known, records = dict(self._known), self._records
-        latest = latest_slides(records)
-        rows = [_row(name, one, latest) for name, one in known.items()]
+        latest, recipe = latest_slides(records), _last_recipe(records)
+        rows = [_row(name, one, latest, recipe) for name, one in known.items()]
         for name, record in latest.items():
             if name not in known:
                 status: Status = "failed" if record.status == "failed" else "pending"
@@ -173,13 +181,33 @@ class Results:
             )
 
 
-def _row(name: str, one: ReportFolder | Broken, latest: Mapping[str, SlideRecord]) -> SummaryRow:
+def _row(
+    name: str,
+    one: ReportFolder | Broken,
+    latest: Mapping[str, SlideRecord],
+    recipe: str | None,
+) -> SummaryRow:
     record = latest.get(encodable(name))
     if isinstance(one, Broken):
         return SummaryRow(name, record.path if record else name, "failed", error=one.problem)
     if record and record.status == "failed":
         return SummaryRow(name, one.report.slide.path, "failed", error=record.error or "")
-    return SummaryRow(name, one.report.slide.path, "complete", one.report)
+    return SummaryRow(name, one.report.slide.path, "complete", _told(one, recipe).report)
+
+
+def _last_recipe(records: Sequence[RunRecord]) -> str | None:
+    """Of the run that began last; None where no record can be read."""
+    last = max(records, key=lambda record: record.started, default=None)
+    return last.recipe if last else None
+
+
+def _told(one: ReportFolder, recipe: str | None) -> ReportFolder:
+    """The same, with a warning where its report is of other settings than the last run's."""
+    known = one.fingerprint
+    if known is None or recipe is None or known.recipe == recipe:
+        return one
+    warnings = (*one.report.warnings, _OLD)
+    return replace(one, report=one.report.model_copy(update={"warnings": warnings}))
 
 
 def _places(folder: Path) -> Iterator[tuple[str, Path]]:

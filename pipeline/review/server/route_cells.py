@@ -12,13 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.review.catalogue import NotThereError
 from pipeline.review.celltable import CellTable
 from pipeline.review.gallery import ALL, MOST_A_PAGE, Sort
 from pipeline.review.heat import heat_map
 from pipeline.review.server.answers import answer_json, fresh, kept, unchanged
 from pipeline.review.server.asking import reader_or_none, room_of, slide_of
 from pipeline.review.server.gate import RefusedError
-from pipeline.review.server.shapes import gallery_json, tag_of
+from pipeline.review.server.shapes import cell_json, gallery_json, tag_of
 
 router = APIRouter()
 
@@ -60,6 +61,26 @@ async def gallery(
         return answer_json(request, await room.desk.do(request, work))
     except KeyError:
         raise RefusedError(404, "group", "there is no such group of cells") from None
+
+
+@router.get("/api/slides/{slide}/cell")
+async def cell(
+    request: Request,
+    slide: str,
+    number: Annotated[int, Query(ge=1, le=10**9)],
+    um: Annotated[float, Query(ge=5, le=500)] = PICTURE_UM,
+) -> Response:
+    """One cell by its number, as the gallery has it."""
+    result = await slide_of(request, slide)
+    room = room_of(request)
+
+    def work() -> dict[str, Any]:
+        gallery = room.catalogue.gallery(result)
+        if number > len(gallery.table):
+            raise NotThereError("there is no such cell in the report")
+        return cell_json(result, gallery.cell(number - 1), um)
+
+    return answer_json(request, await room.desk.do(request, work))
 
 
 @router.get("/api/slides/{slide}/heat")

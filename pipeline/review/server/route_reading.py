@@ -190,6 +190,7 @@ def _difference_json(one: Difference, names: dict[int, str], reader: Reader) -> 
                 "label": cell.get("label"),
                 "note": cell.get("note", ""),
                 "box": cell.get("box"),
+                "said": cell.get("said"),
             }
         )
     return {"subject": one.subject, "key": one.key, "box": one.box, "views": views}

@@ -54,7 +54,7 @@ async def sign_out(request: Request) -> Response:
     room, session = room_of(request), session_of(request)
     if session is not None:
         session.reader = None
-    answer = answer_json(request, {"reader": None})
+    answer = answer_json(request, await run_in_threadpool(_session_json, request))
     if room.users is not None and request.state.secret:
         room.sessions.end(request.state.secret)
         answer.delete_cookie(room.cookie, path="/", httponly=True, samesite="strict")

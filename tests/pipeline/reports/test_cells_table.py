@@ -10,9 +10,11 @@ from fakes import CLASSES, MODEL, make_alarms, make_cells, make_report, scored
 from configs import ConfigError
 from pipeline.cells.classes import CellClass, abnormal_scores
 from pipeline.geometry import Detections
+from pipeline.reports import cells_reading, cells_table
 from pipeline.reports.cells_table import (
     CELL_COLUMNS,
     LEVEL_COLUMNS,
+    grade_columns,
     read_cells,
     score_columns,
     write_cells,
@@ -178,3 +180,40 @@ def test_a_table_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     path.write_text("id,class,abnormal,score,x_min,y_min,x_max,y_max\n1,HSIL,true,0.5,1,2,3,4\n")
     back = read_cells(path, CLASSES)
     assert (back.boxes.tolist(), back.class_scores) == ([[1, 2, 3, 4]], None)
+
+
+@pytest.mark.parametrize("csv", ["plain", "excel-point", "excel-comma"])
+def test_a_plain_table_is_read_as_any_other_is(tmp_path, monkeypatch, csv):
+    cells = scored(make_cells(300), np.random.default_rng(1).random((300, 6), np.float32))
+    path = tmp_path / "cells.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        write_cells(stream, make_report(cells=cells, csv=csv))
+    fast = [read_cells(path, CLASSES, most) for most in (None, 7, 0)]
+    monkeypatch.setattr(cells_table, "read_plain", lambda *_: None)
+    for quick, most in zip(fast, (None, 7, 0), strict=True):
+        slow = read_cells(path, CLASSES, most)
+        assert (quick.boxes == slow.boxes).all()
+        assert (quick.scores == slow.scores).all()
+        assert (quick.labels == slow.labels).all()
+        assert quick.grades is slow.grades is None
+        assert len(quick) == (300 if most is None else most)
+        if len(quick):
+            assert (quick.class_scores == slow.class_scores).all()
+
+
+def test_a_plain_table_is_read_in_parts_and_grades_where_there_are_any(tmp_path, monkeypatch):
+    monkeypatch.setattr(cells_reading, "_ROWS", 64)
+    columns = [*CELL_COLUMNS, *score_columns(CLASSES), *grade_columns(CLASSES)]
+    rows = []
+    for number in range(200):
+        row = [str(number + 1), "HSIL", "true", "0.5", *map(str, range(number, number + 4))]
+        graded = [f"{number / 1000:.3f}"] * 7 if number % 3 == 0 else [""] * 7
+        rows.append(",".join([*row, *["1"] * 5, *["0.25"] * 6, *graded]))
+    path = tmp_path / "cells.csv"
+    path.write_text("\n".join([",".join(columns), *rows]) + "\n")
+    monkeypatch.setattr(cells_table, "read_sheet", None)  # the fast way alone
+    cells = read_cells(path, CLASSES)
+    assert cells.boxes[:, 0].tolist() == list(range(200))
+    assert cells.graded.tolist() == [number % 3 == 0 for number in range(200)]
+    assert cells.grades[198].tolist() == pytest.approx([0.198] * 7)
+    assert (cells.class_scores == 0.25).all()

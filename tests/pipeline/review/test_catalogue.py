@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import CLASSES
+from fakes import CLASSES, MODEL
 from reviewfolders import SIZE, cells_on, draw_slide, write_result
 
 from configs import ConfigError
+from pipeline.batch.run_record import RunRecord, SlideRecord, save_record
 from pipeline.review.catalogue import Catalogue, NotThereError
 from pipeline.review.celltable import CellTable
 from pipeline.review.store import cell_key
@@ -194,3 +195,26 @@ def test_results_that_come_and_go_are_seen(room):
         shutil.rmtree(room / "reports" / "one.tif")
         catalogue.refresh(0)
         assert [result.name for result in catalogue] == ["sub/two.tif"]
+
+
+def test_a_report_of_other_settings_than_the_last_run_is_shown_with_a_warning(room):
+    record = RunRecord(
+        command=("cytolibra", "screen"),
+        shard=None,
+        started="2026-01-01T00:00:00Z",
+        software={},
+        model=MODEL,
+        settings={},
+        recipe="another",
+        slides={"lost.tif": SlideRecord(path="lost.tif", status="failed", error="broken")},
+    )
+    save_record(record, room / "reports")
+    with Catalogue(room / "reports") as catalogue:
+        (result,) = catalogue
+        assert [doubt.code for doubt in result.report.warnings] == ["mixed-settings"]
+        places = {place.row.slide: place for place in catalogue.worklist.places}
+        assert "warned" in places["one.tif"].flags
+        assert (places["lost.tif"].section, places["lost.tif"].row.error) == ("failed", "broken")
+    save_record(record.model_copy(update={"recipe": "test"}), room / "reports")
+    with Catalogue(room / "reports") as catalogue:
+        assert [result.report.warnings for result in catalogue] == [()]

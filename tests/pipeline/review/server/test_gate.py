@@ -95,6 +95,8 @@ def test_our_own_pages_can(browser):
     own = {"origin": f"http://{HOST}", "sec-fetch-site": "same-origin"}
     assert browser.post("/api/session", json={"name": "Ann"}, headers=own).status_code == 200
     assert browser.get("/api/session").json()["reader"]["name"] == "Ann"
+    left = browser.delete("/api/session", headers=own).json()
+    assert (left["reader"], left["readers"]) == (None, ["Ann"])
 
 
 def test_other_sites_can_not_read_either_but_may_lead_to_the_first_page(browser):

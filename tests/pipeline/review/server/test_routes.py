@@ -163,6 +163,9 @@ def test_all_cells_come_as_arrays(browser):
     (shown,) = browser.get(f"{base_of(browser)}/gallery?size=1").json()["cells"]
     key = "_".join(f"{t / 10:.1f}" for t in arrays["tenths"][shown["number"] - 1])
     assert key == shown["key"]
+    assert browser.get(f"{base_of(browser)}/cell?number={shown['number']}").json() == shown
+    assert browser.get(f"{base_of(browser)}/cell?number=41").status_code == 404
+    assert browser.get(f"{base_of(browser)}/cell?number=0").status_code == 400
 
 
 def test_the_heat_map_is_told_as_it_is_measured(browser):
@@ -294,6 +297,8 @@ def test_differences_open_to_who_has_signed_and_name_nobody(room):
     (difference,) = told["differences"]
     views = {view["reader"]: (view["label"], view["mine"]) for view in difference["views"]}
     assert views == {"A": ("HSIL", True), "B": ("NILM", False)}
+    (cell, *_) = first.get(f"{first.slide}/gallery?size=1").json()["cells"]
+    assert {view["said"]["label"] for view in difference["views"]} == {cell["label"]}
     assert "Bob" not in json.dumps(told)
     state = first.get("/api/slides").json()["slides"][0]["review"]["state"]
     assert state == "differs"
