@@ -3,6 +3,7 @@
 import re
 import sqlite3
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import card, open_slide, ready, saved, until, verdicts
@@ -42,7 +43,7 @@ def test_a_slide_is_read_decided_and_signed(enter, room):
     page.keyboard.press("u")
     saved(page)
     said = verdicts(page)
-    assert said[0] == "agree" and said[1] in ("class", "agree") and said[2:] == ["reject", "unsure"]
+    assert said == ["agree", "class", "reject", "unsure"]
     expect(card(page, 1)).to_contain_text("HSIL")
     page.keyboard.press("z")
     until(lambda: verdicts(page)[3] == "none")
@@ -87,6 +88,7 @@ def test_a_cell_is_drawn_by_mouse_and_moved_by_keys(enter, room):
     page = enter(room)
     open_slide(page, "slide-003")
     page.keyboard.press("d")
+    scale = _um(page)
     stage = page.get_by_test_id("overlay").bounding_box()
     x, y = stage["x"] + 150, stage["y"] + 120
     page.mouse.move(x, y)
@@ -100,9 +102,10 @@ def test_a_cell_is_drawn_by_mouse_and_moved_by_keys(enter, room):
     expect(page.get_by_test_id("gallery-card")).to_have_count(1)
     expect(card(page, 0)).to_contain_text("LSIL")
     key = card(page, 0).get_attribute("data-key")
-    box = _reading(room)["cells"][key]["box"]
-    um = _um(page)
-    assert box[2] - box[0] > box[3] - box[1] > 0
+    box, um = _reading(room)["cells"][key]["box"], scale
+    assert [box[2] - box[0], box[3] - box[1]] == pytest.approx(
+        [60 * um / 0.25, 50 * um / 0.25], abs=1.5 * um / 0.25
+    )
     # Its box is moved by arrow keys; Shift makes it larger.
     card(page, 0).click()
     page.keyboard.press("m")
@@ -111,7 +114,8 @@ def test_a_cell_is_drawn_by_mouse_and_moved_by_keys(enter, room):
     page.keyboard.press("Enter")
     saved(page)
     moved = _reading(room)["cells"][key]["box"]
-    assert moved[0] > box[0] and moved[1] == box[1] and moved[3] > box[3], um
+    step = 4 * um / 0.25  # of four screen pixels, in level-0 px of 0.25 µm
+    assert moved == pytest.approx([box[0] + step, box[1], box[2] + step, box[3] + step], abs=0.5)
     page.get_by_test_id("verdict-reject").click()
     saved(page)
     expect(page.get_by_test_id("gallery-card")).to_have_count(0)

@@ -407,9 +407,8 @@ def _read_instance(path: Path, wanted: str = "") -> tuple[str, Instance | None]:
             text = f"{path.name} does not say where its frames lie ({SPARSE}); export it anew"
             raise SlideError(text)
         if series == (wanted or series) and not _has_sound_table(file, pixels):
-            raise SlideError(
-                f"{path.name} is damaged where it says its frames begin; copy it again"
-            )
+            text = f"{path.name} is damaged or truncated: its frames are not where it says"
+            raise SlideError(f"{text}; copy it again")
     syntax = str(header.file_meta.TransferSyntaxUID)
     colored = header.get("SamplesPerPixel") == 3 and header.get("BitsAllocated") == 8
     if not colored or syntax not in _JPEG | _JPEG_2000:
