@@ -177,7 +177,10 @@ class Watch:
 
         def request(asked) -> None:
             at = urlsplit(asked.url)
-            if at.scheme in ("http", "https", "ws", "wss") and at.netloc != urlsplit(address).netloc:
+            if (
+                at.scheme in ("http", "https", "ws", "wss")
+                and at.netloc != urlsplit(address).netloc
+            ):
                 self.faults.append(f"request to another host: {asked.url}")
 
         page.on("request", request)
