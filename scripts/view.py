@@ -106,9 +106,15 @@ def view(
 
 
 def _serve(settings: ViewSettings, browser: bool) -> None:
-    from pipeline.review.server.serving import address, open_browser, open_room, serve
+    from pipeline.review.server.serving import (
+        address,
+        ended_by_signals,
+        open_browser,
+        open_room,
+        serve,
+    )
 
-    with open_room(settings) as (room, listening, told):
+    with ended_by_signals(), open_room(settings) as (room, listening, told):
         for line in told:
             typer.echo(f"warning: {line}", err=True)
         url = address(settings, room, listening.getsockname()[1])

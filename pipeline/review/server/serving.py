@@ -137,7 +137,7 @@ def serve(
     settings: ViewSettings,
     started: Callable[[], None] | None = None,
 ) -> None:
-    """Answers until it is told to stop by Ctrl-C or SIGTERM.
+    """Answers until it is told to stop; to be called within `ended_by_signals`.
 
     Args:
         room: what is served.
@@ -160,16 +160,26 @@ def serve(
         ssl_keyfile=key,
     )
     server = _Server(config, started)
-    # uvicorn stops by itself, then raises the signal again: SIGTERM would end the process before
-    # the folder is given back.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.run(sockets=[listening])
+    finally:
+        room.desk.close()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C while this holds, and both just end what is within.
+
+    uvicorn stops by itself, then raises the signal again: SIGTERM would else end the process before
+    the folder is given back.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
     except KeyboardInterrupt:
-        pass  # it has stopped
+        pass
     finally:
         signal.signal(signal.SIGTERM, before)
-        room.desk.close()
 
 
 class _Server(uvicorn.Server):
