@@ -61,9 +61,16 @@ def main() -> None:
         review(reports, slides, told.select)
     exported = told.out / "reviewed.json"
     call("reviews", "export", reports, "--to", "coco", "--out", exported)
+    # A slide counts as one field where crops are drawn: here it stands for those read in full.
+    weight = max(1, round(told.select / told.slides))
     both = [
         {"name": "fields", "annotations": str(base), "images": str(told.images)},
-        {"name": "reviews", "annotations": str(exported), "images": str(slides)},
+        {
+            "name": "reviews",
+            "annotations": str(exported),
+            "images": str(slides),
+            "weight": weight,
+        },
     ]
     after = train("after", [f"data.train={json.dumps(both)}"], told)
     val = ("--data", told.val, "--images", told.val_images)
