@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import signal
 import socket
 import ssl
 import sys
@@ -150,7 +151,7 @@ def serve(
         lifespan="off",
         ws="none",
         access_log=False,
-        log_level="warning",
+        log_level="error",  # what others send that is no HTTP is not ours to tell
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_S,
@@ -159,11 +160,15 @@ def serve(
         ssl_keyfile=key,
     )
     server = _Server(config, started)
+    # uvicorn stops by itself, then raises the signal again: SIGTERM would end the process before
+    # the folder is given back.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
-        pass  # uvicorn raises the signal again once it has stopped
+        pass  # it has stopped
     finally:
+        signal.signal(signal.SIGTERM, before)
         room.desk.close()
 
 

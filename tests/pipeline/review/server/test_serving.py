@@ -100,6 +100,15 @@ def test_a_server_prints_its_address_keeps_what_was_said_and_ends_at_once(report
         assert entry.reader.name == "Ann"
 
 
+def test_told_to_end_by_the_system_it_gives_the_folder_back(reports):
+    with view(reports) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert not (reports / LOCK).exists()
+    assert not (reports / HOLDER).exists()
+
+
+@pytest.mark.slow
 def test_after_a_kill_the_next_server_takes_over(reports):
     with view(reports) as (process, url):
         cookie = ask(url, url[url.index("/?") :])[0].headers["Set-Cookie"].partition(";")[0]
@@ -192,6 +201,7 @@ def test_certificates_that_can_not_be_used_are_told(reports, tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_with_tls_it_is_https(reports, tmp_path):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     if shutil.which("openssl") is None:
