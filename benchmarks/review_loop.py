@@ -6,7 +6,8 @@ reader is a script that knows their truth: of each finding above threshold it ag
 calls it by another, or rejects it, through the same store as a person at ``cytolibra view``. Fields
 that ``cytolibra reviews select`` proposes are read in full: what was missed there is added, and
 they are marked. Then a second training takes the fields and the reviews, by the same recipe and as
-many steps, and both models are evaluated on fields that neither has seen, paired.
+many steps, and both models are evaluated on fields that neither was trained on, paired. (The best
+state of each is chosen by them.)
 
     python benchmarks/review_loop.py --fields CRIC/train.json --images CRIC/train \
       --val CRIC/val.json --val-images CRIC/val --weights mobilenet_v2-b0353104.pth --out runs/loop
