@@ -6,7 +6,8 @@ reader is a script that knows their truth: of each finding above threshold it ag
 calls it by another, or rejects it, through the same store as a person at ``cytolibra view``. Fields
 that ``cytolibra reviews select`` proposes are read in full: what was missed there is added, and
 they are marked. Then a second training takes the fields and the reviews, by the same recipe and as
-many steps, and both models are evaluated on fields that neither has seen, paired.
+many steps, and both models are evaluated on fields that neither was trained on, paired. (The best
+state of each is chosen by them.)
 
     python benchmarks/review_loop.py --fields CRIC/train.json --images CRIC/train \
       --val CRIC/val.json --val-images CRIC/val --weights mobilenet_v2-b0353104.pth --out runs/loop
@@ -61,9 +62,16 @@ def main() -> None:
         review(reports, slides, told.select)
     exported = told.out / "reviewed.json"
     call("reviews", "export", reports, "--to", "coco", "--out", exported)
+    # A slide counts as one field where crops are drawn: here it stands for those read in full.
+    weight = max(1, round(told.select / told.slides))
     both = [
         {"name": "fields", "annotations": str(base), "images": str(told.images)},
-        {"name": "reviews", "annotations": str(exported), "images": str(slides)},
+        {
+            "name": "reviews",
+            "annotations": str(exported),
+            "images": str(slides),
+            "weight": weight,
+        },
     ]
     after = train("after", [f"data.train={json.dumps(both)}"], told)
     val = ("--data", told.val, "--images", told.val_images)

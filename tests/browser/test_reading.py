@@ -38,13 +38,13 @@ def test_a_slide_is_read_decided_and_signed(enter, room):
     card(page, 0).click()
     page.keyboard.press("a")
     expect(card(page, 1)).to_have_attribute("aria-current", "true")
-    page.keyboard.press("5")  # HSIL: keys go by severity, from NILM on
+    page.keyboard.press("6")  # SCC: keys go by severity, from NILM on
     page.keyboard.press("x")
     page.keyboard.press("u")
     saved(page)
     said = verdicts(page)
     assert said == ["agree", "class", "reject", "unsure"]
-    expect(card(page, 1)).to_contain_text("HSIL")
+    expect(card(page, 1)).to_contain_text("called SCC")
     page.keyboard.press("z")
     until(lambda: verdicts(page)[3] == "none")
     page.keyboard.press("y")

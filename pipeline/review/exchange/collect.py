@@ -40,6 +40,10 @@ NOT_SIGNED = "not signed off (--unsigned takes it all the same)"
 DIFFERS = "its readers differ, and nobody has adjudicated; name one by --reader"
 UNREAD = "nobody has decided anything"
 NO_REPORT = "its report is no longer there"
+NOTHING_KNOWN = (
+    "no region was read in full, and no cell agreed to, called, added or rejected: as an "
+    "annotation it would say that all of it is background"
+)
 
 
 def find_reader(store: ReviewStore, name: str) -> Reader | None:
@@ -101,7 +105,12 @@ def truths(
     for result, reading in readings(store, catalogue, reader, unsigned, left):
         if reading.cells or reading.regions:
             findings = catalogue.cells(result).cells.boxes
-            yield gather(_frame(catalogue, result), reading, findings)
+            truth = gather(_frame(catalogue, result), reading, findings)
+            # An image without a region is read as annotated throughout.
+            if len(truth.regions):
+                yield truth
+            else:
+                left.out(NOTHING_KNOWN, result.name)
 
 
 def sum_told(found: list[SlideTruth]) -> Counter[str]:

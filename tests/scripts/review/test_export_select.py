@@ -60,6 +60,17 @@ def test_what_was_signed_off_is_exported_and_the_rest_told(reports, tmp_path):
     assert (tmp_path / "l.csv").read_text().split() == ["slide,label", "one.tif,HSIL"]
 
 
+@pytest.mark.parametrize("to", ["coco", "qupath"])
+@pytest.mark.parametrize("verdict", ["unsure", "none"])
+def test_a_slide_of_which_nothing_is_known_is_left_out(reports, tmp_path, to, verdict):
+    # Without a region, readers of annotations take all that is not marked as background.
+    decide(reports, "Ann", [verdict])
+    result = run("export", reports, "--to", to, "--out", tmp_path / "a")
+    assert result.exit_code == 2, result.output
+    assert "left out: one.tif: no region was read in full" in " ".join(result.output.split())
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_reading_that_is_not_signed_off_is_taken_only_where_one_asks(reports, tmp_path):
     decide(reports, "Ann", ["agree"], sign=False)
     out = ("--to", "qupath", "--out", tmp_path / "q")
