@@ -41,7 +41,7 @@ class Room:
 
     def __init__(self, reports: Path, slides: Path, *more: str) -> None:
         self.reports = reports
-        self._slides = slides
+        self.slides = slides
         self._more = more
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
@@ -50,7 +50,7 @@ class Room:
     def start(self, port: int = 0) -> None:
         """Starts it and waits until it has said where it is."""
         command = [sys.executable, "-m", "scripts", "view", str(self.reports), "--no-browser"]
-        command += ["--slides", str(self._slides), "--port", str(port), *self._more]
+        command += ["--slides", str(self.slides), "--port", str(port), *self._more]
         self._process = subprocess.Popen(
             command, cwd=REPO, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

@@ -1,7 +1,10 @@
 """A slide read from the work list to the signature, by mouse and by keys."""
 
+import json
 import re
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from playwright.sync_api import expect
@@ -14,7 +17,18 @@ def _um(page) -> float:
     return float(re.search(r"([\d.]+) µm", page.get_by_test_id("magnification").inner_text())[1])
 
 
-def test_a_slide_is_read_decided_and_signed(enter, room):
+def _export(room, out) -> dict:
+    """What ``cytolibra reviews export`` writes of a room's reports."""
+    words = ["reviews", "export", room.reports, "--to", "coco", "--slides", room.slides]
+    subprocess.run(
+        [sys.executable, "-m", "scripts", *map(str, words), "--out", str(out)],
+        check=True,
+        capture_output=True,
+    )
+    return json.loads(out.read_text())
+
+
+def test_a_slide_is_read_decided_and_signed(enter, room, tmp_path):
     page = enter(room)
     expect(page.get_by_test_id("worklist-row")).to_have_count(3)
     expect(page.locator("footer")).to_contain_text("Research use only")
@@ -69,6 +83,24 @@ def test_a_slide_is_read_decided_and_signed(enter, room):
     row = page.locator("[data-testid=worklist-row]", has_text="slide-003")
     expect(row.get_by_test_id("review-state")).to_have_text("signed off")
     expect(row).to_contain_text("LSIL")
+    # What was decided leads back to training, while the room is open.
+    content = _export(room, tmp_path / "reviewed.json")
+    names = {one["id"]: one["name"] for one in content["categories"]}
+    told = [names[one["category_id"]] for one in content["annotations"]]
+    assert [one["file_name"] for one in content["images"]] == ["slide-003.tif"]
+    assert "SCC" in told
+    assert told.count("region") == 3  # agreed, called otherwise, rejected
+
+
+def test_the_report_leads_back_to_its_slide(enter, room):
+    page = enter(room)
+    open_slide(page, "slide-003")
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Report").click()
+    with page.context.expect_page() as again:
+        opened.value.get_by_role("link", name="Read this slide here").click()
+    again.value.get_by_test_id("gallery-card").first.wait_for()
+    expect(again.value.get_by_role("heading", level=1)).to_have_text("slide-003.tif")
 
 
 def test_each_decision_goes_with_the_time_it_took(enter, room):
