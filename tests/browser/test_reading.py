@@ -1,12 +1,15 @@
 """A slide read from the work list to the signature, by mouse and by keys."""
 
+import json
 import re
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import card, open_slide, ready, saved, until, verdicts
+from tests.browser.conftest import REPO, card, open_slide, ready, saved, until, verdicts
 
 
 def _um(page) -> float:
@@ -14,7 +17,8 @@ def _um(page) -> float:
     return float(re.search(r"([\d.]+) µm", page.get_by_test_id("magnification").inner_text())[1])
 
 
-def test_a_slide_is_read_decided_and_signed(enter, room):
+def test_a_slide_is_read_decided_signed_and_exported(enter, room, drawn, tmp_path):
+    slides = drawn[1]
     page = enter(room)
     expect(page.get_by_test_id("worklist-row")).to_have_count(3)
     expect(page.locator("footer")).to_contain_text("Research use only")
@@ -69,6 +73,15 @@ def test_a_slide_is_read_decided_and_signed(enter, room):
     row = page.locator("[data-testid=worklist-row]", has_text="slide-003")
     expect(row.get_by_test_id("review-state")).to_have_text("signed off")
     expect(row).to_contain_text("LSIL")
+    # What was decided leaves as training reads it.
+    out = tmp_path / "decisions.json"
+    command = [sys.executable, "-m", "scripts", "reviews", "export", str(room.reports)]
+    command += ["--to", "coco", "--out", str(out), "--slides", str(slides)]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads(out.read_text())
+    names = {one["id"]: one["name"] for one in content["categories"]}
+    assert "SCC" in {names[one["category_id"]] for one in content["annotations"]}
 
 
 def test_each_decision_goes_with_the_time_it_took(enter, room):
