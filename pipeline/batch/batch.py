@@ -44,6 +44,7 @@ from pipeline.batch.fingerprint import (
     save_fingerprint,
     stamp_files,
 )
+from pipeline.batch.journal import Journal, journals, remove
 from pipeline.batch.lock import hold
 from pipeline.batch.output import has_result, load_report, prepare_output, publish
 from pipeline.batch.rescore import Rescorer
@@ -66,6 +67,13 @@ from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+_SAVED_OF_N = 100
+"""After this part of its slides has changed, the record is written whole: a slide's share of that
+doesn't grow with their number."""
+
+_SAVE_COST = 50
+"""Or once this many times as long has gone by as it last took: a fiftieth of a run at most."""
 
 _NAMED = 3
 """Slides that are named where several are told of."""
@@ -268,6 +276,9 @@ class _Batch:
         self._doubts: tuple[Doubt, ...] = ()
         self._rescoring = ThreadPoolExecutor(STAGGERED, thread_name_prefix="rescore")
         self._found = hash_found(plan.settings, plan.model)
+        self._journal = Journal(plan.out, record_name(plan.shard, ""))
+        self._unsaved = 0
+        self._saved = self._save_took = 0.0
         self._record = RunRecord(
             command=tuple(plan.command),
             shard=plan.shard,
@@ -291,7 +302,9 @@ class _Batch:
             _log.warning(str(file))
         try:
             with _termination_as_interrupt():
-                self._save()
+                left = journals(self._plan.out, record_name(self._plan.shard, ""))
+                if self._save():
+                    remove(left)  # by killed runs; the record has what they tell
                 if old := self._tell_old(self._find_old()):
                     self._summarise(old)  # a run that is killed leaves a summary that says so
                 self._listener.batch_started(len(self._jobs))
@@ -355,7 +368,7 @@ class _Batch:
     def _rescore(self, job: SlideJob, place: Path, rescorer: Rescorer) -> None:
         """Starts to make a report of what was found before."""
         self._note(job, status="running", rescored=True)
-        self._save()
+        self._keep(job)
         self._listener.slide_started(job)
         _log.info("%s: rescored from what was found before", show(job.path))
         attempt = _Attempt(job, time.monotonic(), known=load_fingerprint(place))
@@ -374,7 +387,7 @@ class _Batch:
     def _attempt(self, job: SlideJob) -> None:
         attempts = self._record.slides[encodable(job.name)].attempts + self._plan.screens
         self._note(job, status="running", attempts=attempts, rescored=False)
-        self._save()
+        self._keep(job)
         self._listener.slide_started(job)
         _log.info("%s: started", show(job.path))
         attempt = _Attempt(job, time.monotonic())
@@ -423,7 +436,7 @@ class _Batch:
             seconds=seconds,
             ended=_now(),
         )
-        self._save()
+        self._keep(job)
         for doubt in report.warnings if report else ():
             _log.warning("%s: %s", show(job.path), doubt)
         _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
@@ -453,11 +466,33 @@ class _Batch:
         slides[name] = slides[name].model_copy(update=changes)
         return slides[name]
 
-    def _save(self) -> None:
+    def _keep(self, job: SlideJob) -> None:
+        """Makes sure that how it goes with a slide outlives this process."""
+        self._unsaved += 1
+        often = self._unsaved * _SAVED_OF_N >= len(self._record.slides)
+        long_ago = time.monotonic() - self._saved >= _SAVE_COST * self._save_took
+        if (often or long_ago) and self._save():
+            return
+        try:
+            self._journal.add(self._record, encodable(job.name))
+        except OSError as error:
+            _log.warning("the journal of the run can't be written: %s", error)
+
+    def _save(self) -> bool:
+        """Writes the record whole, after which the journal is not needed; whether it could."""
+        began = time.monotonic()
+        self._unsaved = 0
         try:
             save_record(self._record, self._plan.out)
         except OSError as error:  # a full disk; the results so far are what counts
             _log.warning("the record of the run can't be written: %s", error)
+            return False
+        finally:
+            self._saved = time.monotonic()
+            self._save_took = self._saved - began
+        self._journal.end()
+        self._journal = Journal(self._plan.out, record_name(self._plan.shard, ""))
+        return True
 
     def _end(self, status: str) -> None:
         for name, slide in self._record.slides.items():
