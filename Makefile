@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 # Where real cells and slides lie; tests that need them skip without.
 export CYTOLIBRA_SHARED ?= $(abspath ../shared)
 
-.PHONY: demo test test-slow lint bench paper-table gpu docs site docs-pictures hooks wheel release clean
+.PHONY: demo test test-slow test-browser view-assets lint bench paper-table gpu docs site docs-pictures hooks wheel release clean
 
 $(STAMP): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -19,10 +19,17 @@ demo: $(STAMP)  ## screen synthetic slides with the shipped model and say where 
 
 # One thread a worker: threads of two processes on two cores wait spinning for each other.
 test: lint $(STAMP)  ## lint, types and the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 test-slow: $(STAMP)  ## the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow and not browser"
+
+view-assets: $(STAMP)  ## build the reading room's page, by Node; the wheel carries it
+	$(BIN)/python -m scripts.viewer_build
+
+test-browser: view-assets  ## the page's own checks, then the reading room as a person uses it, in Chromium
+	$(BIN)/python -m scripts.viewer_build --check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -60,11 +67,11 @@ docs-pictures: $(STAMP)  ## take the pictures of the documentation anew, of draw
 hooks: $(STAMP)  ## check each commit before it is made
 	$(BIN)/pre-commit install
 
-wheel: $(STAMP)
+wheel: view-assets
 	$(BIN)/uv build --wheel --python $(BIN)/python
 
-release: $(STAMP)  ## check all that a release needs, write wheel and SBOM into dist; publishes nothing
+release: view-assets  ## check all that a release needs, write wheel and SBOM into dist; publishes nothing
 	$(BIN)/python -m scripts.release
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info
+	rm -rf $(VENV) build dist demo *.egg-info viewer/node_modules pipeline/review/assets

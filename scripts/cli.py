@@ -17,6 +17,8 @@ from scripts.completion import asked_words, prepare
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
     "rescore": "Makes new reports of screened slides by other thresholds and rules, in seconds.",
+    "view": "Opens a folder of reports as a reading room in the browser.",
+    "reviews": "What was decided about a folder of reports: agreement of readers.",
     "train": "Trains a detector on annotated fields and slides, or a grader for its second look.",
     "evaluate": "Figures of a model on annotated fields, with intervals, as a page and as JSON.",
     "calibrate": "Fits the rule that tells which slides are suspicious, for a wanted sensitivity.",

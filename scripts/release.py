@@ -6,6 +6,7 @@ import argparse
 import configparser
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ class ReleaseError(Exception):
 
 
 def main() -> int:
-    """Checks tree, version, news, tests, documentation and wheel; writes wheel and SBOM."""
+    """Checks tree, version, news, tests, documentation and wheel; writes sdist, wheel and SBOM."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("dist"), help="for wheel and SBOM")
     parser.add_argument("--skip-tests", action="store_true", help="they have just passed")
@@ -43,7 +44,7 @@ def main() -> int:
         check_clean(REPO)
         version = check_version(REPO)
         if not arguments.skip_tests:
-            _run("make", "test", "test-slow")
+            _run("make", "test", "test-browser", "test-slow")
         _run(*_tool("mkdocs"), "build", "--strict", "--quiet")
         wheel = _build(out, version)
         check_wheel(wheel, REPO)
@@ -91,6 +92,10 @@ def check_version(repo: Path) -> str:
     return version
 
 
+PAGE = "pipeline/review/assets/index.html"
+"""Of the reading room: built, not committed."""
+
+
 def check_wheel(wheel: Path, repo: Path) -> None:
     """Makes sure that every file that the program needs is in the wheel.
 
@@ -99,7 +104,7 @@ def check_wheel(wheel: Path, repo: Path) -> None:
     """
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
-    missing = sorted(set(_needed(repo)) - held)
+    missing = sorted({*_needed(repo), PAGE} - held)
     if missing:
         raise ReleaseError(f"{wheel.name}: lacks {', '.join(missing[:5])}; see package_data")
     strangers = sorted(name for name in held if name.split("/")[0] in LEFT_OUT)
@@ -121,7 +126,9 @@ def _build(out: Path, version: str) -> Path:
         # A copy of what is committed: build folders of a checkout bring back what was removed.
         _run("git", "archive", "--output", f"{folder}/source.tar", "HEAD")
         _run("tar", "-xf", f"{folder}/source.tar", "-C", folder)
-        _run(*_tool("uv"), "build", "--quiet", "--wheel", "--out-dir", str(out), folder)
+        shutil.copytree(REPO / Path(PAGE).parent, Path(folder, PAGE).parent)
+        # The wheel is built of the sdist, so that this one is whole, too.
+        _run(*_tool("uv"), "build", "--quiet", "--out-dir", str(out), folder)
     return out / f"cytolibra-{version}-py3-none-any.whl"
 
 

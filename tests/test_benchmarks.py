@@ -4,6 +4,7 @@ from pathlib import Path
 
 import bench_peers
 import bench_reader
+import bench_reviews
 import bench_stitcher
 import gpu_busy
 import pytest
@@ -31,6 +32,17 @@ def test_a_benchmark_runs(
     monkeypatch.setattr("sys.argv", ["bench", "--side", side, "--rounds", "1"])
     bench.main()
     assert told in capsys.readouterr().out
+
+
+def test_the_benchmark_of_reviews_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["bench", "--entries", "40", "--folder", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", words)
+    bench_reviews.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["4", "40"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_share_of_time_that_a_gpu_is_busy_is_told(

@@ -47,9 +47,12 @@ FLOORS = {
         {"conclusion"},
         {"screen"},
         {"batch"},
+        {"review.store"},
+        {"review"},
+        {"review.server"},
     ],
     "scripts": [
-        {"slides", "progress", "telling", "candidates"},
+        {"slides", "progress", "telling", "candidates", "review"},
         {"domain"},
         {"evaluation"},
         {"training"},

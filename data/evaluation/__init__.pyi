@@ -1,5 +1,8 @@
 """What `data.evaluation` offers, by module."""
 
+from .agreement import Kappa as Kappa
+from .agreement import cohen_kappa as cohen_kappa
+from .agreement import fleiss_kappa as fleiss_kappa
 from .calibration import CALIBRATED_FROM as CALIBRATED_FROM
 from .calibration import Reliability as Reliability
 from .calibration import reliability as reliability

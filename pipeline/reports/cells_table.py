@@ -25,6 +25,7 @@ from pipeline.cells.classes import (
     level_scores,
 )
 from pipeline.geometry import Detections
+from pipeline.reports.cells_reading import read_plain
 from pipeline.reports.report import SlideReport
 from pipeline.reports.tables import CsvFormat, defuse, format_in_force, write_csv
 from pipeline.reports.triage import carriers
@@ -175,18 +176,21 @@ def read_cells(path: Path, classes: Sequence[CellClass], most: int | None = None
     Raises:
         ConfigError: it can't be read, or is none.
     """
+    names, columns = [defuse(c.name) for c in classes], score_columns(classes)
+    plain = read_plain(path, names, _SIDES, columns, grade_columns(classes), most)
+    if plain is not None:
+        return plain
     sheet = read_sheet(path)
     sheet = replace(sheet, rows=sheet.rows[:most])
-    labels = {defuse(c.name): label for label, c in enumerate(classes)}
-    columns = score_columns(classes)
+    labels = {name: label for label, name in enumerate(names)}
     of_all = None
     try:
         boxes = _numbers(sheet, _SIDES)
         scores = _numbers(sheet, ["score"])[:, 0].astype(np.float32)
-        names = _column(sheet, "class")
-        if strangers := set(names) - set(labels):
+        called = _column(sheet, "class")
+        if strangers := set(called) - set(labels):
             raise ValueError(f"no class is called {min(strangers)}")
-        named = np.array([labels[name] for name in names], np.int64)
+        named = np.array([labels[name] for name in called], np.int64)
         if set(columns) <= set(sheet.header) and all(_column(sheet, columns[0])):
             of_all = _numbers(sheet, columns).astype(np.float32)
         grades = _grades(sheet, grade_columns(classes))

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from configs import Doubt
 from pipeline.errors import ReadError
+from pipeline.flow import work_ahead
 from pipeline.geometry import Size
 from pipeline.slides.slide import Slide
 from pipeline.tiles.foreground import Foreground
@@ -53,6 +54,9 @@ LEAST_NUCLEAR, LEAST_NUCLEAR_OF_FEW = -0.06, -0.075
 middle of `ENOUGH_SAMPLES` places or more, and of fewer, among which one odd field weighs more."""
 
 ENOUGH_SAMPLES = 5
+
+THREADS = 2
+"""That read and measure places."""
 
 SAMPLE_MPP, SAMPLE_SIDE, SAMPLES = 0.5, 512, 9
 """µm per pixel, side in pixels, and number of the places that are looked at."""
@@ -88,7 +92,20 @@ class Focus:
 
 def take_samples(slide: Slide, foreground: Foreground) -> list[Sample]:
     """A few places of a slide with much on them, spread over these; see `measure`."""
-    return [s for pixels in _places(slide, foreground) if (s := measure(pixels))]
+    side = _side(slide)
+    if side is None:
+        return []
+    downsample = SAMPLE_MPP / slide.mpp
+
+    def sample(corner: tuple[float, float]) -> Sample | None:
+        try:
+            return measure(slide.read_region(*corner, Size(side, side), downsample))
+        except ReadError:
+            return None  # what can't be read is told elsewhere
+
+    corners = _corners(slide, foreground, side * downsample)
+    with work_ahead(sample, corners, THREADS, THREADS) as samples:
+        return [one for one in samples if one is not None]
 
 
 def judge_focus(samples: list[Sample]) -> Focus:
@@ -227,22 +244,16 @@ def _doubt(code: str, why: str) -> Doubt:
     )
 
 
-def _places(slide: Slide, foreground: Foreground) -> Iterator[Image]:
-    """Pictures of places with much on them, spread over these, at `SAMPLE_MPP`.
+def _side(slide: Slide) -> int | None:
+    """Pixels at `SAMPLE_MPP` of a place's side; None of a slide that says nothing there.
 
-    None of a slide that is coarser: its details are not what the limits were settled on.
+    That is one which is tiny, or coarser: its details are not what the limits were settled on.
     """
     downsample = SAMPLE_MPP / slide.mpp
     if downsample < 0.8:
-        return
+        return None
     size = min(SAMPLE_SIDE, int(min(slide.bounds.width, slide.bounds.height) / downsample))
-    if size < 64:
-        return
-    for x, y in _corners(slide, foreground, size * downsample):
-        try:
-            yield slide.read_region(x, y, Size(size, size), downsample)
-        except ReadError:
-            continue  # what can't be read is told elsewhere
+    return None if size < 64 else size
 
 
 def _corners(slide: Slide, foreground: Foreground, side: float) -> list[tuple[float, float]]:

@@ -124,6 +124,7 @@ WRITTEN = (
         "what became of slides since run.json was written; gone when a run ends",
     ),
     ("run.log", "screen", "what was told, with the time"),
+    ("reviews.sqlite", "view", "what readers decided: [reviews](../concepts/reviews.md)"),
     ("model/", "train", "the model: `model.json` (its card), weights, networks"),
     ("config.yaml", "train", "every setting, resolved"),
     ("metrics.csv", "train", "a row a validation: losses and AP50"),

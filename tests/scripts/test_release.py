@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from scripts.reference.pictures import MOST_BYTES, shrink
-from scripts.release import REPO, ReleaseError, check_clean, check_version, check_wheel
+from scripts.release import PAGE, REPO, ReleaseError, check_clean, check_version, check_wheel
 
 
 def git(folder, *words):
@@ -83,11 +83,12 @@ def test_a_version_with_a_tag_or_without_news_is_refused(repo):
         (None, None, None),
         ("configs/py.typed", None, r"a.whl: lacks configs/py.typed; see package_data"),
         ("pipeline/reports/templates/report.html", None, "lacks pipeline/reports/templates"),
+        (PAGE, None, r"lacks pipeline/review/assets/index.html"),
         (None, "tests/test_a.py", r"holds tests/test_a.py; see packages.find"),
     ],
 )
 def test_what_a_wheel_lacks_or_should_not_hold_is_named(repo, tmp_path, lacks, holds, message):
-    whole = ["configs/py.typed", "configs/screen/default.yaml"]
+    whole = ["configs/py.typed", "configs/screen/default.yaml", PAGE]
     whole += ["pipeline/reports/templates/report.html", *filter(None, [holds])]
     wheel = tmp_path / "a.whl"
     with zipfile.ZipFile(wheel, "w") as archive:

@@ -1,0 +1,168 @@
+"""What is known of a slide after its review: cells, background, and what nobody can say.
+
+The rules, for training as for evaluation:
+
+- A region that was marked as read in full is known: what lies in it and is no cell is background.
+- A cell that was agreed to, called otherwise, or added is a cell, at the box the reader left it.
+  Outside of such regions its own box is a small region of its own.
+- A finding that was rejected is background: outside of such regions its box is a small region with
+  no cell in it, so that training learns it as what it was mistaken for.
+- What a reader is unsure of is ignored: neither cell nor background.
+- A finding that nobody decided is ignored, too, where it touches a region, small ones included: a
+  region that was read in full should have none, and how many there were is told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.cells.classes import CellClass
+from pipeline.geometry import Boxes
+from pipeline.review.store import CellDecision, Reading
+
+UNSURE = "unsure: ignored"
+UNDECIDED_IN_REGION = "findings in a region that was read in full, but not decided: ignored"
+UNDECIDED_BESIDE = "undecided findings beside decided ones: ignored"
+STRANGE_CLASS = "called by a class that the model does not have"
+
+_NO_BOXES = np.zeros((0, 4))
+
+
+@dataclass(frozen=True)
+class SlideTruth:
+    """What is known of a slide.
+
+    Attributes:
+        name: of the folder of its results.
+        path: of the slide.
+        size: width and height, level-0 pixels.
+        mpp: µm per level-0 pixel.
+        origin: corner of what was scanned, level-0 pixels; QuPath counts from there.
+        classes: of the model.
+        labels: (N,) class of each cell, by name.
+        boxes: (N, 4) level-0 pixels.
+        regions: (R, 4) where all is known: those read in full first, then the small ones.
+        read_in_full: how many of them were.
+        ignored: (K, 4) neither cell nor background.
+        told: how many of what was settled by a rule, by what it is.
+    """
+
+    name: str
+    path: Path
+    size: tuple[int, int]
+    mpp: float
+    origin: tuple[int, int]
+    classes: tuple[CellClass, ...]
+    labels: tuple[str, ...]
+    boxes: Boxes
+    regions: Boxes
+    read_in_full: int
+    ignored: Boxes
+    told: Mapping[str, int]
+
+    @property
+    def rejected(self) -> int:
+        """How many small regions hold no cell: findings that were rejected."""
+        small = self.regions[self.read_in_full :]
+        return len(small) - sum(holds_centre(small, box) for box in self.boxes)
+
+
+@dataclass(frozen=True)
+class SlideFrame:
+    """What a report says of a slide's frame; attributes as of `SlideTruth`."""
+
+    name: str
+    path: Path
+    size: tuple[int, int]
+    mpp: float
+    origin: tuple[int, int]
+    classes: tuple[CellClass, ...]
+
+
+def gather(frame: SlideFrame, reading: Reading, findings: Boxes) -> SlideTruth:
+    """What a reading makes known of a slide.
+
+    Args:
+        frame: of the slide.
+        reading: of one reader, or the consensus.
+        findings: (M, 4) all that the report has, level-0 pixels, decided or not.
+    """
+    told: Counter[str] = Counter()
+    decided = [cell for cell in reading.cells.values() if cell.decided]
+    cells, names = _cells(decided, {c.name for c in frame.classes}, told)
+    unsure = _boxes(cell.box for cell in decided if cell.verdict == "unsure")
+    told[UNSURE] += len(unsure)
+    full = _boxes(mark.box for mark in reading.regions.values())
+    rejected = _boxes(cell.box for cell in decided if cell.verdict == "reject")
+    known = np.concatenate([cells, rejected])
+    small = known[~within_any(known, full)]
+    said = _boxes(cell.said.box for cell in decided if cell.said)
+    open_ = findings[~_is_among(findings, said)]
+    in_full, beside = touches_any(open_, full), touches_any(open_, small)
+    told[UNDECIDED_IN_REGION] += int(in_full.sum())
+    told[UNDECIDED_BESIDE] += int((beside & ~in_full).sum())
+    return SlideTruth(
+        frame.name,
+        frame.path,
+        frame.size,
+        frame.mpp,
+        frame.origin,
+        frame.classes,
+        tuple(names),
+        cells,
+        np.concatenate([full, small]),
+        len(full),
+        np.concatenate([unsure, open_[in_full | beside]]),
+        {what: count for what, count in told.items() if count},
+    )
+
+
+def within_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:
+    """(N,) whether the middle of a box lies in one of the areas."""
+    middles = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    inside = (middles >= areas[None, :, :2]) & (middles < areas[None, :, 2:])
+    return np.asarray(inside.all(axis=2).any(axis=1))
+
+
+def touches_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:
+    """(N,) whether a box shares area with one of the areas."""
+    found = np.zeros(len(boxes), bool)
+    for area in areas:
+        found |= ((boxes[:, :2] < area[2:]) & (boxes[:, 2:] > area[:2])).all(axis=1)
+    return found
+
+
+def holds_centre(areas: Boxes, box: NDArray[np.float64]) -> bool:
+    """Whether one of the areas holds the middle of a box."""
+    return bool(within_any(box[None], areas)[0])
+
+
+def _cells(
+    decided: Sequence[CellDecision], known: set[str], told: Counter[str]
+) -> tuple[Boxes, list[str]]:
+    boxes, names = [], []
+    for cell in decided:
+        if cell.verdict not in ("agree", "class", "added") or cell.label is None:
+            continue
+        told[STRANGE_CLASS] += cell.label not in known
+        boxes.append(cell.box)
+        names.append(cell.label)
+    return _boxes(boxes), names
+
+
+def _boxes(boxes: Iterable[Sequence[float]]) -> Boxes:
+    found = np.array(list(boxes), np.float64).reshape(-1, 4)
+    return found if len(found) else _NO_BOXES
+
+
+def _is_among(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:
+    """(N,) which boxes are among others, to a tenth of a pixel."""
+    wanted = {tuple(row) for row in np.rint(others * 10).astype(np.int64).tolist()}
+    tenths = np.rint(boxes * 10).astype(np.int64).tolist()
+    return np.array([tuple(row) in wanted for row in tenths], bool)

@@ -1,0 +1,162 @@
+"""Reviewed slides as files: COCO and QuPath's GeoJSON for training, labels.csv for calibration.
+
+Both kinds carry regions and ignored places as objects of the classes ``region`` and ``ignore``
+(``Region*`` and ``Ignore*`` in QuPath), which `data.annotations` reads as what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.annotations.classes import IGNORE, REGION
+from pipeline.cells.classes import class_colors
+from pipeline.geometry import Boxes
+from pipeline.reports.tables import PLAIN, write_csv
+from pipeline.reports.writers import make_whole, to_json, write_whole
+from pipeline.review.exchange.truth import SlideTruth
+from pipeline.review.store import SlideDecision
+
+_GREY = [128, 128, 128]
+_NAMESPACE = uuid.UUID("8d9f2c1e-5f0b-4c55-9a57-2f6f8f1c7a10")
+
+
+def write_coco(truths: Sequence[SlideTruth], path: Path) -> Path:
+    """Writes all slides into one COCO file.
+
+    Gives the folder from which its images are named, the innermost that holds all of them: it is
+    what training has to be told as ``images``.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    folder = common_folder(truths)
+    write_whole(path, to_json(to_coco(truths, folder)))
+    return folder
+
+
+def common_folder(truths: Sequence[SlideTruth]) -> Path:
+    """The innermost folder that holds all slides; the root where they have none in common."""
+    parents = [str(truth.path.parent) for truth in truths]
+    try:
+        return Path(os.path.commonpath(parents))
+    except ValueError:  # on several drives
+        return truths[0].path.parent
+
+
+def to_coco(truths: Sequence[SlideTruth], folder: Path) -> dict[str, Any]:
+    """The content of a COCO file whose images are named from a folder."""
+    names = [c.name for truth in truths for c in truth.classes]
+    names += [label for truth in truths for label in truth.labels]
+    categories = [*dict.fromkeys(names), REGION, IGNORE]
+    ids = {name: number for number, name in enumerate(categories, 1)}
+    annotations: list[dict[str, Any]] = []
+    for image, truth in enumerate(truths, 1):
+        for name, (x0, y0, x1, y1) in _objects(truth):
+            size = [round(x1 - x0, 2), round(y1 - y0, 2)]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": ids[name],
+                    "bbox": [round(x0, 2), round(y0, 2), *size],
+                    "area": round(size[0] * size[1], 2),
+                    "iscrowd": 0,
+                }
+            )
+    images = [
+        {
+            "id": number,
+            "file_name": _from(folder, truth.path),
+            "width": truth.size[0],
+            "height": truth.size[1],
+            "mpp": truth.mpp,
+            "slide": truth.name,
+        }
+        for number, truth in enumerate(truths, 1)
+    ]
+    listed = [{"id": number, "name": name} for name, number in ids.items()]
+    return {"images": images, "annotations": annotations, "categories": listed}
+
+
+def write_qupath(truths: Iterable[SlideTruth], folder: Path) -> list[Path]:
+    """Writes a GeoJSON a slide, called as the slide is; in QuPath's frame.
+
+    Raises:
+        OSError: one can't be written.
+    """
+    written = []
+    for truth in truths:
+        path = folder / f"{Path(truth.name).name}.geojson"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        features = [_feature(truth, *one) for one in _objects(truth)]
+        collection = {"type": "FeatureCollection", "frame": "bounds", "features": features}
+        write_whole(path, json.dumps(collection, ensure_ascii=False))
+        written.append(path)
+    return written
+
+
+def write_labels(decided: Iterable[tuple[str, SlideDecision]], path: Path) -> int:
+    """Writes the categories of slides as ``cytolibra calibrate --labels`` reads them.
+
+    Gives how many; a slide without a category has no line.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    rows = [(name, d.category) for name, d in decided if d.category]
+
+    def write(partial: Path) -> None:
+        with partial.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(PLAIN.start(*(name for name, _ in rows)))
+            write_csv(stream, [["slide", "label"], *([name, label] for name, label in rows)])
+
+    make_whole(path, write)
+    return len(rows)
+
+
+def _objects(truth: SlideTruth) -> Iterator[tuple[str, list[float]]]:
+    """Names and boxes; a box keeps to the slide, and what lies beyond it is none."""
+    for name, boxes in (
+        *((label, truth.boxes[i : i + 1]) for i, label in enumerate(truth.labels)),
+        (REGION, truth.regions),
+        (IGNORE, truth.ignored),
+    ):
+        yield from ((name, box) for box in _on_slide(boxes, truth.size).tolist())
+
+
+def _on_slide(boxes: Boxes, size: tuple[int, int]) -> Boxes:
+    clipped = boxes.clip(0, np.tile(size, 2))
+    return clipped[(clipped[:, 2:] > clipped[:, :2]).all(axis=1)]
+
+
+def _feature(truth: SlideTruth, name: str, box: list[float]) -> dict[str, Any]:
+    colors = dict(zip((c.name for c in truth.classes), class_colors(truth.classes), strict=True))
+    shown = {REGION: "Region*", IGNORE: "Ignore*"}.get(name, name)
+    x, y = truth.origin
+    left, top, right, bottom = box[0] - x, box[1] - y, box[2] - x, box[3] - y
+    ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+    color = list(colors.get(name, _GREY))
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(_NAMESPACE, f"{truth.name} {name} {box}")),
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {
+            "objectType": "annotation",
+            "classification": {"name": shown, "color": color},
+        },
+    }
+
+
+def _from(folder: Path, path: Path) -> str:
+    """A path as seen from a folder; the whole of it where they have no way between them."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive
+        return path.as_posix()

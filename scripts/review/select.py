@@ -1,0 +1,128 @@
+"""``cytolibra reviews select``: which fields to annotate next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from configs import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.review.catalogue import Catalogue, ReportFolder
+    from pipeline.review.exchange.selecting import Chosen, Squares
+    from pipeline.review.store import ReviewStore, Task, TaskField
+
+
+def select(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of reports.")],
+    fields: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 50,
+    field_um: Annotated[
+        float, typer.Option(min=20, max=5000, help="Side of a field in µm.")
+    ] = 250.0,
+    per_slide: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most of one slide; without it twice its even share.", show_default=False
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Withdraw what was proposed before and isn't done.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Proposes fields to annotate: where the model is unsure, each unlike the others.
+
+    They become tasks, which cytolibra view shows; a field is done when a reader has marked it as
+    read. Fields that touch what was read in full are left out, and so are those proposed before.
+    """
+    from pipeline.review.catalogue import Catalogue
+    from pipeline.review.exchange.selecting import choose, share_of_slide
+    from pipeline.review.store import ReviewStore
+
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: there is no such folder")
+    with Catalogue(folder) as catalogue, ReviewStore.open(folder) as store:
+        before = [] if replace else store.tasks()
+        results = list(catalogue)
+        found = [
+            _squares(number, one, catalogue, store, field_um, before)
+            for number, one in enumerate(results)
+        ]
+        most = per_slide or share_of_slide(fields, len(results))
+        chosen = choose(found, fields, most)
+        if not chosen:
+            raise ConfigError(
+                f"{folder}: no field is left to propose: none has cells, or all were read or "
+                "proposed before (--replace withdraws what was proposed)"
+            )
+        store.add_tasks([_field(one, results[one.slide]) for one in chosen], replace=replace)
+    if as_json:
+        typer.echo(json.dumps({"fields": [_plain(one, results) for one in chosen]}, indent=2))
+    else:
+        _print(chosen, results)
+
+
+def _squares(
+    number: int,
+    result: ReportFolder,
+    catalogue: Catalogue,
+    store: ReviewStore,
+    field_um: float,
+    before: Sequence[Task],
+) -> Squares:
+    import numpy as np
+
+    from pipeline.review.exchange.selecting import square_up
+
+    report = result.report
+    marks = [m.box for r in store.readings(result.key) for m in r.regions.values()]
+    known = [*marks, *(task.box for task in before if task.slide == result.key)]
+    thresholds = [report.model.threshold[c.name] for c in report.model.classes]
+    return square_up(
+        number,
+        catalogue.cells(result).cells,
+        np.array(thresholds),
+        (report.slide.width, report.slide.height),
+        field_um / report.slide.mpp,
+        np.array(known, np.float64).reshape(-1, 4),
+    )
+
+
+def _field(chosen: Chosen, result: ReportFolder) -> TaskField:
+    from pipeline.review.store import TaskField
+
+    reason = f"{chosen.cells} cells, unsure {chosen.worth:.2f}"
+    return TaskField(result.key, chosen.box, reason, chosen.score)
+
+
+def _plain(chosen: Chosen, results: Sequence[ReportFolder]) -> dict[str, object]:
+    return {
+        "slide": results[chosen.slide].name,
+        "box": [round(side, 2) for side in chosen.box],
+        "cells": chosen.cells,
+        "unsure": round(chosen.worth, 4),
+        "score": round(chosen.score, 4),
+    }
+
+
+def _print(chosen: Sequence[Chosen], results: Sequence[ReportFolder]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("slide")
+    for head in ("x", "y", "cells", "unsure", "score"):
+        table.add_column(head, justify="right")
+    for one in chosen:
+        x, y = round(one.box[0]), round(one.box[1])
+        figures = (f"{x:,}", f"{y:,}", str(one.cells), f"{one.worth:.2f}", f"{one.score:.2f}")
+        table.add_row(Text(results[one.slide].name), *figures)
+    Console().print(table)
+    typer.echo(f"{len(chosen)} fields; cytolibra view shows them as fields to annotate")

@@ -1,0 +1,478 @@
+/** One slide on the desk: what the server knows of it, what is chosen, and what was decided. */
+
+import { computed, effect, signal } from "@preact/signals";
+import { ApiError, binary, request } from "./api";
+import { Attention } from "./attention";
+import { type Cells, decodeCells } from "./cells";
+import { centre, trim } from "./geometry";
+import { newId, Outbox, project } from "./outbox";
+import { announce, session } from "./state";
+import { type StringKey, t } from "./strings";
+import type {
+  Box,
+  CellClass,
+  CellDecision,
+  Change,
+  Detail,
+  Differences,
+  GalleryCell,
+  GalleryPage,
+  Heat,
+  Reading,
+  Round,
+  SlideDecision,
+  Task,
+  Verdict,
+} from "./types";
+
+export type Mode = "look" | "draw" | "region" | "move";
+export type DialogName = "note" | "class" | "help" | null;
+
+export type GallerySort = "suspicion" | "score" | "place";
+
+export const PAGE_SIZE = 48;
+const PICTURE_PIXELS = 192;
+
+/** A change without what is common to all. */
+type Bare = Change extends infer One
+  ? One extends Change
+    ? Omit<One, "id" | "seconds">
+    : never
+  : never;
+
+export class Desk {
+  readonly detail = signal<Detail | null>(null);
+  readonly cells = signal<Cells | null>(null);
+  readonly gallery = signal<GalleryPage | null>(null);
+  readonly group = signal("abnormal");
+  readonly sort = signal<GallerySort>("suspicion");
+  readonly page = signal(0);
+  readonly chosen = signal<GalleryCell | null>(null);
+  readonly heat = signal<Heat | null>(null);
+  readonly showHeat = signal(false);
+  readonly showBoxes = signal(true);
+  readonly mode = signal<Mode>("look");
+  readonly draft = signal<Box | null>(null);
+  readonly dialog = signal<DialogName>(null);
+  readonly differences = signal<Differences | null>(null);
+  readonly task = signal<Task | null>(null);
+  readonly problem = signal<string | null>(null);
+  readonly message = signal<string | null>(null);
+  readonly round = signal<Round>("reading");
+  readonly attention = new Attention();
+  readonly outbox = signal<Outbox | null>(null);
+  readonly reading = computed<Reading | null>(() => {
+    const box = this.outbox.value;
+    return box ? project(box.reading.value, box.pending.value) : null;
+  });
+  /** Decisions by the row of the cell that they are about, for drawing. */
+  readonly byRow = computed(() => {
+    const [cells, reading] = [this.cells.value, this.reading.value];
+    const found = new Map<number, CellDecision>();
+    if (!cells || !reading) return found;
+    for (const [key, decision] of Object.entries(reading.cells)) {
+      const row = decision.said ? cells.rowOf(key) : null;
+      if (row !== null) found.set(row, decision);
+    }
+    return found;
+  });
+  /** Set by the view: moves it to a place. */
+  fly: (box: Box) => void = () => {};
+  private turned = 0;
+  private readonly stops: (() => void)[] = [];
+
+  constructor(readonly id: string) {}
+
+  get canWrite(): boolean {
+    return !session.value?.read_only && !this.reading.value?.slide.signed;
+  }
+
+  /** The most severe first. */
+  get classes(): CellClass[] {
+    return this.detail.value?.classes ?? [];
+  }
+
+  /** By their labels. */
+  readonly byLabel = computed(() => {
+    const found: CellClass[] = [];
+    for (const one of this.classes) found[one.index] = one;
+    return found;
+  });
+
+  /** Whether a reader who has not begun may look at what the others differ on. */
+  get mayAdjudicate(): boolean {
+    const reading = this.reading.value;
+    return reading !== null && reading.version === 0 && !session.value?.read_only;
+  }
+
+  classOf(label: string | null | undefined): CellClass | null {
+    return this.classes.find((one) => one.name === label) ?? null;
+  }
+
+  /** The cells of the gallery's page, or those that the reader added. */
+  get shown(): GalleryCell[] {
+    return this.group.value === "added" ? this.added() : (this.gallery.value?.cells ?? []);
+  }
+
+  /** Chooses the cell that an address names; one that is not there is told. */
+  chooseKey(key: string): void {
+    const row = this.cells.value?.rowOf(key) ?? null;
+    const added = this.added().find((one) => one.key === key);
+    if (row !== null) this.chooseRow(row, true);
+    else if (added) this.choose(added);
+    else this.say(t("noCell"));
+  }
+
+  async open(task: number | null, key: string | null = null): Promise<void> {
+    try {
+      this.detail.value = await request<Detail>(`/api/slides/${this.id}`);
+      await this.openRound("reading");
+      await this.turn("abnormal", 0);
+      if (!this.gallery.value?.total) await this.turn("all", 0);
+      if (task !== null) await this.openTask(task);
+      this.choose(this.shown[0] ?? null, task === null);
+      const { width, height } = this.detail.value.size;
+      const packed = await binary(`/api/slides/${this.id}/cells.bin`);
+      this.cells.value = decodeCells(packed, width, height);
+      if (key !== null) this.chooseKey(key);
+    } catch (error) {
+      this.problem.value = error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  async openRound(round: Round): Promise<void> {
+    const reader = session.value?.reader;
+    if (!reader) return; // who only looks has no reading
+    this.outbox.value?.close();
+    const folder = session.value?.folder ?? "";
+    const outbox = new Outbox(this.id, round, reader.id, folder, {
+      trouble: ({ code, text, lost }) =>
+        this.say(code === "stale" ? `${t("stale")} ${t("lost", { n: lost })}` : text),
+      answered: (change, before, now) => this.answered(change, before, now),
+    });
+    const reading = await request<Reading>(`/api/slides/${this.id}/reading?round=${round}`);
+    outbox.start(reading);
+    this.outbox.value = outbox;
+    this.round.value = round;
+  }
+
+  close(): void {
+    this.outbox.value?.close();
+    for (const stop of this.stops) stop();
+  }
+
+  watch(what: () => void): void {
+    this.stops.push(effect(what));
+  }
+
+  say(text: string): void {
+    this.message.value = text;
+    announce(text);
+  }
+
+  /** Shows a page of a group; false where another was asked for since, or it could not be had. */
+  async turn(group: string, page: number): Promise<boolean> {
+    const turned = ++this.turned;
+    if (group !== "added") {
+      const sort = this.sort.value;
+      const query = new URLSearchParams({ group, sort, page: `${page}`, size: `${PAGE_SIZE}` });
+      try {
+        const found = await request<GalleryPage>(`/api/slides/${this.id}/gallery?${query}`);
+        if (turned !== this.turned) return false;
+        this.gallery.value = found;
+      } catch (error) {
+        this.say(t("error", { text: error instanceof Error ? error.message : String(error) }));
+        return false;
+      }
+    }
+    this.group.value = group;
+    this.page.value = page;
+    return true;
+  }
+
+  choose(cell: GalleryCell | null, flying = true): void {
+    this.chosen.value = cell;
+    this.mode.value = "look";
+    this.draft.value = null;
+    this.attention.restart();
+    if (cell && flying) this.fly(this.boxOf(cell));
+  }
+
+  /** Chooses a cell by its place among all; `flying` moves the slide there. */
+  chooseRow(row: number, flying = false): void {
+    const here = this.shown.find((cell) => cell.number === row + 1);
+    const cell = here ?? this.cellOf(row);
+    if (cell) this.choose(cell, flying);
+  }
+
+  /** A cell that is not on the gallery's page, of what the slide's arrays tell. */
+  cellOf(row: number): GalleryCell | null {
+    const cells = this.cells.value;
+    if (!cells) return null;
+    const label = this.byLabel.value[cells.labels[row] as number]?.name ?? "";
+    const key = cells.key(row);
+    const um = this.gallery.value?.um ?? 48;
+    return {
+      key,
+      number: row + 1,
+      box: cells.box(row),
+      label,
+      score: cells.scores[row] as number,
+      abnormal_score: null,
+      scores: null,
+      grades: null,
+      carrier: false,
+      why: this.expected(label),
+      picture: `/api/slides/${this.id}/cells/${key}/picture.jpg?um=${um}`,
+    };
+  }
+
+  /** What is told of a cell below the pointer: number, class, score, why, what was decided. */
+  context(row: number): string {
+    const cell = this.shown.find((one) => one.number === row + 1) ?? this.cellOf(row);
+    if (!cell) return "";
+    const decision = this.byRow.value.get(row);
+    const head = `${t("cellNumber", { n: row + 1 })}: ${cell.label} ${trim(cell.score ?? 0, 2)}`;
+    const said = decision ? [verdictText(decision.verdict, decision.label)] : [];
+    return [head, ...cell.why, ...said].join("\n");
+  }
+
+  /** What a slide with so many cells of a class says for or against one of them. */
+  private expected(label: string): string[] {
+    const found = this.detail.value?.expectation.filter((one) => one.group === label) ?? [];
+    return found.map((one) => `${label}: ${one.text}`);
+  }
+
+  /** Undo and redo show what they have changed. */
+  private answered(change: Change, before: Reading, now: Reading): void {
+    if (change.kind !== "undo" && change.kind !== "redo") return;
+    const differs = (key: string) => before.cells[key] !== now.cells[key];
+    const key = [...Object.keys(now.cells), ...Object.keys(before.cells)].find(differs);
+    if (!key) return;
+    const row = this.cells.value?.rowOf(key) ?? null;
+    const cell = this.shown.find((one) => one.key === key);
+    if (cell) this.choose(cell);
+    else if (row !== null) this.chooseRow(row, true);
+  }
+
+  /** Where a cell is now: its reader may have moved it. */
+  boxOf(cell: GalleryCell): Box {
+    return this.reading.value?.cells[cell.key]?.box ?? cell.box;
+  }
+
+  /** The next or previous cell, on the next or previous page where this one ends. */
+  async step(by: 1 | -1): Promise<void> {
+    const cells = this.shown;
+    const place = cells.findIndex((cell) => cell.key === this.chosen.value?.key);
+    const next = place + by;
+    if (next >= 0 && next < cells.length) return this.choose(cells[next] ?? null);
+    const page = this.page.value + by;
+    const pages = this.group.value === "added" ? 1 : (this.gallery.value?.pages ?? 1);
+    if (page < 0 || page >= pages) return announce(t(page < 0 ? "atFirst" : "atLast"));
+    if (await this.turn(this.group.value, page))
+      this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
+  }
+
+  /** Tells why nothing can be decided, where that is so. */
+  private refuses(): boolean {
+    if (this.canWrite && this.outbox.value) return false;
+    const signed = Boolean(this.reading.value?.slide.signed) && !session.value?.read_only;
+    announce(t(signed ? "signedLocked" : "readOnly"));
+    return true;
+  }
+
+  decide(verdict: Verdict, label: string | null = null, onward = true): void {
+    const cell = this.chosen.value;
+    if (!cell || this.refuses()) return;
+    const added = cell.number === null;
+    const change: Bare =
+      added && (verdict === "class" || verdict === "agree")
+        ? { kind: "cell", key: cell.key, verdict: "added", label: label ?? cell.label }
+        : added && (verdict === "reject" || verdict === "none") && this.round.value === "reading"
+          ? { kind: "cell", key: cell.key, verdict: "removed" }
+          : { kind: "cell", key: cell.key, verdict, label, said: this.saidOf(cell) };
+    this.push(change);
+    announce(verdictText(verdict, label));
+    if (onward && this.shown.some((one) => one.key === cell.key)) void this.step(1);
+    else this.attention.restart();
+  }
+
+  /** Decides for the class of a number key; keys are the server's, by severity. */
+  decideKey(key: string): void {
+    const named = this.classes.find((one) => one.key === key);
+    if (named) this.decideClass(named);
+  }
+
+  decideClass(named: CellClass): void {
+    if (this.dialog.value === "class") return this.addDrawn(named.name);
+    const same = named.name === this.chosen.value?.label && this.chosen.value.number !== null;
+    this.decide(same ? "agree" : "class", same ? null : named.name);
+  }
+
+  note(text: string): void {
+    const cell = this.chosen.value;
+    if (!cell) return;
+    const now = this.reading.value?.cells[cell.key];
+    this.push({
+      kind: "cell",
+      key: cell.key,
+      verdict: now?.verdict ?? "none",
+      label: now?.verdict === "class" || now?.verdict === "added" ? now.label : null,
+      said: this.saidOf(cell),
+      note: text,
+    });
+  }
+
+  undo(): void {
+    if (this.reading.value?.can_undo && !session.value?.read_only) {
+      this.push({ kind: "undo" });
+      announce(t("undone"));
+    }
+  }
+
+  redo(): void {
+    if (this.reading.value?.can_redo && !session.value?.read_only) {
+      this.push({ kind: "redo" });
+      announce(t("redone"));
+    }
+  }
+
+  /** What was drawn is kept: a cell asks for its class first. */
+  keepDraft(): void {
+    const [box, mode] = [this.draft.value, this.mode.value];
+    if (!box) return;
+    if (mode === "draw") {
+      this.dialog.value = "class";
+    } else if (mode === "region") {
+      this.push({ kind: "region", key: `r${newId()}`, box });
+      announce(t("regionMarked"));
+      this.look();
+    } else if (mode === "move") {
+      this.moveTo(box);
+    }
+  }
+
+  addDrawn(label: string): void {
+    const box = this.draft.value;
+    if (!box) return;
+    const key = `a${newId()}`;
+    this.push({ kind: "cell", key, verdict: "added", label, box });
+    announce(t("verdict_added", { label }));
+    this.dialog.value = null;
+    this.look();
+    const cell = this.added().find((one) => one.key === key);
+    if (cell) this.choose(cell, false);
+  }
+
+  removeRegion(key: string): void {
+    this.push({ kind: "region", key, box: null });
+  }
+
+  look(): void {
+    this.mode.value = "look";
+    this.draft.value = null;
+  }
+
+  begin(mode: Exclude<Mode, "look">, box: Box | null): void {
+    if (!this.canWrite) return;
+    this.mode.value = mode;
+    this.draft.value = box;
+    announce(t(mode === "draw" ? "drawHelp" : mode === "region" ? "regionHelp" : "moveHelp"));
+  }
+
+  ofSlide(change: Partial<Omit<SlideDecision, "signed">>): void {
+    this.push({ kind: "slide", ...change });
+  }
+
+  sign(signed: boolean): void {
+    this.push({ kind: "sign", signed });
+    announce(t(signed ? "signed" : "unsigned"));
+  }
+
+  /** @param adjudicate who has not read the slide looks: he can't read it blind any more. */
+  async loadDifferences(adjudicate = false): Promise<void> {
+    const query = adjudicate ? "?adjudicate=1" : "";
+    const found = await request<Differences>(`/api/slides/${this.id}/differences${query}`);
+    this.differences.value = found;
+    if (found.open) await this.openRound("adjudication");
+  }
+
+  /** Settles a difference as one of the readers, or as another class, would have it. */
+  adjudicate(key: string, box: Box | null, verdict: Verdict, label: string | null): void {
+    const said = this.outbox.value?.reading.value.cells[key]?.said ?? undefined;
+    this.push({ kind: "cell", key, verdict, label, said, box: box ?? undefined });
+  }
+
+  async toggleHeat(): Promise<void> {
+    this.showHeat.value = !this.showHeat.value;
+    if (this.heat.value || !this.showHeat.value) return;
+    try {
+      this.heat.value = await request<Heat>(`/api/slides/${this.id}/heat`);
+    } catch (error) {
+      this.showHeat.value = false;
+      if (error instanceof ApiError) this.say(error.message);
+      else throw error;
+    }
+  }
+
+  push(change: Bare): void {
+    const outbox = this.outbox.value;
+    if (!outbox || session.value?.read_only) return;
+    this.message.value = null;
+    outbox.push({ ...change, id: newId(), seconds: this.attention.seconds() } as Change);
+  }
+
+  private moveTo(box: Box): void {
+    const cell = this.chosen.value;
+    if (!cell) return;
+    const now = this.reading.value?.cells[cell.key];
+    const verdict = now?.verdict ?? "none";
+    const label = verdict === "class" || verdict === "added" ? (now?.label ?? null) : null;
+    this.push({ kind: "cell", key: cell.key, verdict, label, said: this.saidOf(cell), box });
+    announce(t("boxMoved"));
+    this.look();
+  }
+
+  private saidOf(cell: GalleryCell): { label: string; score: number; box: Box } | undefined {
+    if (cell.number === null || cell.score === null) return undefined;
+    return { label: cell.label, score: cell.score, box: cell.box };
+  }
+
+  private added(): GalleryCell[] {
+    const cells = Object.entries(this.reading.value?.cells ?? {});
+    return cells
+      .filter(([, decision]) => decision.verdict === "added")
+      .map(([key, decision]) => ({
+        key,
+        number: null,
+        box: decision.box,
+        label: decision.label ?? "",
+        score: null,
+        abnormal_score: null,
+        scores: null,
+        grades: null,
+        carrier: false,
+        why: [],
+        picture: this.picture(decision.box),
+      }));
+  }
+
+  private picture(box: Box): string {
+    const half = (this.gallery.value?.um ?? 48) / (this.detail.value?.mpp ?? 1) / 2;
+    const [x, y] = centre(box);
+    const sides = [x - half, y - half, x + half, y + half].map((side) => side.toFixed(1));
+    const [x0, y0, x1, y1] = sides;
+    const query = `x0=${x0}&y0=${y0}&x1=${x1}&y1=${y1}&px=${PICTURE_PIXELS}`;
+    return `/api/slides/${this.id}/crop.jpg?${query}`;
+  }
+
+  private async openTask(id: number): Promise<void> {
+    const { tasks } = await request<{ tasks: Task[] }>("/api/tasks");
+    this.task.value = tasks.find((one) => one.id === id) ?? null;
+    if (this.task.value) this.fly(this.task.value.box);
+  }
+}
+
+export function verdictText(verdict: Verdict, label: string | null): string {
+  return t(`verdict_${verdict}` as StringKey, { label: label ?? "" });
+}

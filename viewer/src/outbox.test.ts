@@ -1,0 +1,187 @@
+import { describe, expect, it, vi } from "vitest";
+import { ApiError, OfflineError } from "./api";
+import { EMPTY, merge, newId, Outbox, project, type Trouble } from "./outbox";
+import type { Change, Reading } from "./types";
+
+class Shelf {
+  readonly kept = new Map<string, string>();
+  getItem = (key: string) => this.kept.get(key) ?? null;
+  setItem = (key: string, value: string) => void this.kept.set(key, value);
+  removeItem = (key: string) => void this.kept.delete(key);
+}
+
+const agree = (key: string): Change => ({
+  kind: "cell",
+  key,
+  verdict: "agree",
+  said: { label: "LSIL", score: 0.8, box: [1, 2, 3, 4] },
+  id: newId(),
+  seconds: 2,
+});
+
+const at = (version: number): Reading => ({ ...EMPTY, version });
+
+function outbox(send: (path: string, body: unknown) => Promise<Reading>, shelf = new Shelf()) {
+  const told: string[] = [];
+  const trouble = ({ text }: Trouble) => void told.push(text);
+  const made = new Outbox("s1", "reading", 7, "reports", { trouble }, shelf, send);
+  return { made, told, shelf };
+}
+
+describe("project", () => {
+  it("shows what is on its way", () => {
+    const shown = project(at(3), [agree("a"), { ...agree("b"), verdict: "reject" } as Change]);
+    expect(shown.cells.a).toMatchObject({ verdict: "agree", label: "LSIL", box: [1, 2, 3, 4] });
+    expect(shown.cells.b?.verdict).toBe("reject");
+    expect(shown.can_undo).toBe(true);
+    expect(shown.version).toBe(3);
+  });
+
+  it("keeps a note and a box that a later change leaves out", () => {
+    const first = { ...agree("a"), note: "odd", box: [5, 5, 9, 9] } as Change;
+    const shown = project(EMPTY, [first, { ...agree("a"), verdict: "unsure" } as Change]);
+    expect(shown.cells.a).toMatchObject({ note: "odd", box: [5, 5, 9, 9], verdict: "unsure" });
+  });
+
+  it("undoes and does again what has not been sent, and leaves the rest to the server", () => {
+    const step = (kind: "undo" | "redo"): Change => ({ kind, id: newId(), seconds: 0 });
+    const [one, two] = [agree("a"), { ...agree("a"), verdict: "reject" } as Change];
+    const verdict = (...pending: Change[]) => project(at(3), pending).cells.a?.verdict;
+    expect(verdict(one, two, step("undo"))).toBe("agree");
+    expect(verdict(one, two, step("undo"), step("undo"))).toBeUndefined();
+    expect(verdict(one, two, step("undo"), step("redo"))).toBe("reject");
+    expect(project(at(3), [step("undo")])).toMatchObject({ version: 3, can_undo: false });
+  });
+
+  it("takes a region away", () => {
+    const with_one = { ...EMPTY, regions: { r1: { box: [0, 0, 1, 1], note: "" } } } as Reading;
+    const gone: Change = { kind: "region", key: "r1", box: null, id: newId(), seconds: 0 };
+    expect(project(with_one, [gone]).regions).toEqual({});
+  });
+});
+
+describe("merge", () => {
+  const cell = project(EMPTY, [agree("a")]).cells.a;
+
+  it("puts a part in its place, and takes away what is null", () => {
+    const before: Reading = { ...at(4), cells: { a: cell, b: cell } as Reading["cells"] };
+    const { cells: _, regions: __, ...frame } = at(5);
+    const now = merge(before, { ...frame, delta: true, cells: { b: null }, regions: {} });
+    expect(now).toMatchObject({ version: 5, regions: {} });
+    expect(Object.keys(now.cells)).toEqual(["a"]);
+  });
+
+  it("takes a whole reading as it is", () => {
+    expect(merge({ ...at(4), cells: { a: cell } as Reading["cells"] }, at(7))).toEqual(at(7));
+  });
+});
+
+describe("Outbox", () => {
+  it("sends in order, each with the version that came back before", async () => {
+    const sent: { key: string; version: number }[] = [];
+    const { made, shelf } = outbox(async (_, body) => {
+      sent.push(body as { key: string; version: number });
+      return at(sent.length + 4);
+    });
+    made.start(at(4));
+    made.push(agree("a"));
+    made.push(agree("b"));
+    await vi.waitFor(() => expect(made.pending.value).toEqual([]));
+    expect(sent.map((one) => [one.key, one.version])).toEqual([
+      ["a", 4],
+      ["b", 5],
+    ]);
+    expect(made.reading.value.version).toBe(6);
+    expect(shelf.kept.size).toBe(0);
+  });
+
+  it("keeps what the server did not take, and sends the same again", async () => {
+    vi.useFakeTimers();
+    const ids: string[] = [];
+    const { made, shelf } = outbox(async (_, body) => {
+      ids.push((body as Change).id);
+      if (ids.length === 1) throw new OfflineError("gone");
+      return at(1);
+    });
+    made.start(EMPTY);
+    made.push(agree("a"));
+    await vi.advanceTimersByTimeAsync(10);
+    expect(made.hindered.value).toBe("");
+    expect(JSON.parse([...shelf.kept.values()][0] ?? "{}").pending).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(600);
+    expect(made.pending.value).toEqual([]);
+    expect(made.hindered.value).toBeNull();
+    expect(ids[0]).toBe(ids[1]);
+    vi.useRealTimers();
+  });
+
+  it("finds what an earlier page could not send", async () => {
+    const shelf = new Shelf();
+    const never = outbox(() => new Promise(() => {}), shelf);
+    never.made.push(agree("a"));
+    const { made } = outbox(async () => at(9), shelf);
+    expect(made.pending.value).toHaveLength(1);
+    made.start(EMPTY);
+    await vi.waitFor(() => expect(made.reading.value.version).toBe(9));
+  });
+
+  it("sends what was kept with the version on which it was decided", async () => {
+    const shelf = new Shelf();
+    const before = outbox(() => Promise.reject(new OfflineError("gone")), shelf);
+    before.made.start(at(3));
+    before.made.push(agree("a"));
+    before.made.close();
+    const versions: number[] = [];
+    const { made } = outbox(async (_, body) => {
+      versions.push((body as { version: number }).version);
+      return at(9);
+    }, shelf);
+    made.start(at(8)); // another window has written since
+    await vi.waitFor(() => expect(versions).toEqual([3]));
+  });
+
+  it("keeps what can't be taken now: not in any more, too busy, a full disk", async () => {
+    for (const status of [401, 429, 503]) {
+      const { made, told } = outbox(async () => {
+        throw new ApiError(status, "full", "no room on the disk");
+      });
+      made.start(at(0));
+      made.push(agree("a"));
+      await vi.waitFor(() => expect(made.hindered.value).toBe("no room on the disk"));
+      expect(made.pending.value).toHaveLength(1);
+      expect(told).toEqual([]);
+      made.close();
+    }
+  });
+
+  it("writes nothing over what another window wrote", async () => {
+    const current = { ...at(12), cells: {} };
+    const { made, told } = outbox(async () => {
+      throw new ApiError(409, "stale", "changed elsewhere", current);
+    });
+    made.start(at(3));
+    made.push(agree("a"));
+    made.push(agree("b"));
+    await vi.waitFor(() => expect(told).toEqual(["changed elsewhere"]));
+    expect(made.reading.value.version).toBe(12);
+    expect(made.pending.value).toEqual([]);
+  });
+
+  it("drops what is refused, tells why, and goes on with the rest", async () => {
+    const { made, told } = outbox(async (_, body) => {
+      if ((body as { key: string }).key === "a") throw new ApiError(400, "change", "no such class");
+      return at(1);
+    });
+    made.start(EMPTY);
+    made.push(agree("a"));
+    made.push(agree("b"));
+    await vi.waitFor(() => expect(made.reading.value.version).toBe(1));
+    expect(told).toEqual(["no such class"]);
+  });
+});
+
+it("makes ids that are UUIDs of version 4, each its own", () => {
+  const ids = Array.from({ length: 50 }, newId);
+  expect(ids.every((id) => /^[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}$/.test(id))).toBe(true);
+  expect(new Set(ids).size).toBe(50);
+});

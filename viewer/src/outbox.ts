@@ -1,0 +1,263 @@
+/** Changes on their way to the server: in order, kept until it has answered, sent again if need be.
+ *
+ * A change carries an id of its own, so that one which arrived although the answer was lost does
+ * nothing more when it is sent again. What waits is kept with the version on which it was decided:
+ * sent by a window opened later, it does not write over what another has said in between.
+ */
+
+import { signal } from "@preact/signals";
+import { ApiError, OfflineError, post } from "./api";
+import type { CellDecision, Change, Delta, Reading, Round } from "./types";
+
+export const EMPTY: Reading = {
+  version: 0,
+  cells: {},
+  regions: {},
+  slide: { adequacy: null, category: null, comment: "", signed: null },
+  can_undo: false,
+  can_redo: false,
+  round: "reading",
+};
+
+/** A reading as it will be when what waits has arrived. Undo takes back what waits itself; what the
+ * server has is taken back by the server's answer. */
+export function project(reading: Reading, pending: readonly Change[]): Reading {
+  const before: Reading[] = [];
+  const after: Reading[] = [];
+  let now = reading;
+  for (const change of pending) {
+    if (change.kind === "undo") {
+      const last = before.pop();
+      if (last) after.push(now);
+      now = last ?? now;
+    } else if (change.kind === "redo") {
+      const next = after.pop();
+      if (next) before.push(now);
+      now = next ?? now;
+    } else {
+      before.push(now);
+      after.length = 0;
+      now = changed(now, change);
+    }
+  }
+  if (!pending.length) return now;
+  return {
+    ...now,
+    can_undo: before.length > 0 || reading.can_undo,
+    can_redo: after.length > 0 || (before.length === 0 && reading.can_redo),
+  };
+}
+
+function changed(reading: Reading, change: Change): Reading {
+  if (change.kind === "cell") {
+    const decision = decided(reading.cells[change.key], change);
+    return { ...reading, cells: { ...reading.cells, [change.key]: decision } };
+  }
+  if (change.kind === "region") {
+    const { [change.key]: _, ...regions } = reading.regions;
+    if (change.box) regions[change.key] = { box: change.box, note: change.note ?? "" };
+    return { ...reading, regions };
+  }
+  const slide = { ...reading.slide };
+  if (change.kind === "slide") {
+    if (change.adequacy !== undefined) slide.adequacy = change.adequacy;
+    if (change.category !== undefined) slide.category = change.category;
+    if (change.comment !== undefined) slide.comment = change.comment ?? "";
+  } else if (change.kind === "sign") {
+    slide.signed = change.signed ? new Date().toISOString() : null;
+  }
+  return { ...reading, slide };
+}
+
+function decided(
+  before: CellDecision | undefined,
+  change: Extract<Change, { kind: "cell" }>,
+): CellDecision {
+  const said = change.said ?? before?.said ?? null;
+  return {
+    verdict: change.verdict,
+    label: change.verdict === "agree" ? (said?.label ?? null) : (change.label ?? null),
+    note: change.note ?? before?.note ?? "",
+    box: change.box ?? before?.box ?? said?.box ?? [0, 0, 0, 0],
+    said,
+    at: "",
+    seconds: change.seconds,
+  };
+}
+
+/** A reading with what an answer says has changed; null says that something is gone. */
+export function merge(reading: Reading, answer: Reading | Delta): Reading {
+  if (!("delta" in answer) || !answer.delta) return answer as Reading;
+  const { delta: _, cells, regions, ...frame } = answer;
+  return {
+    ...frame,
+    cells: patched(reading.cells, cells),
+    regions: patched(reading.regions, regions),
+  };
+}
+
+function patched<T>(all: Record<string, T>, some: Record<string, T | null>): Record<string, T> {
+  const now = { ...all };
+  for (const [key, value] of Object.entries(some)) {
+    if (value === null) delete now[key];
+    else now[key] = value;
+  }
+  return now;
+}
+
+/** 32 hex digits of a random UUID (version 4). */
+export function newId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = ((bytes[6] as number) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80;
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const RETRY_MS = [500, 1000, 2000, 5000];
+
+export interface Store {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
+}
+
+interface Kept {
+  version: number;
+  pending: Change[];
+}
+
+/** What to tell a person when a change did not go through. */
+export interface Trouble {
+  code: string;
+  text: string;
+  lost: number;
+}
+
+export interface Told {
+  trouble: (trouble: Trouble) => void;
+  answered?: (change: Change, before: Reading, now: Reading) => void;
+}
+
+export class Outbox {
+  readonly pending = signal<Change[]>([]);
+  readonly reading = signal<Reading>(EMPTY);
+  /** Why what waits is not with the server; null where nothing hinders it. */
+  readonly hindered = signal<string | null>(null);
+  private version = 0;
+  private sending = false;
+  private closed = false;
+  private tries = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly place: string;
+
+  /** @param send posts a change; another one in tests. */
+  constructor(
+    private readonly slide: string,
+    readonly round: Round,
+    reader: number,
+    folder: string,
+    private readonly told: Told,
+    private readonly store: Store = localStorage,
+    private readonly send: (path: string, body: unknown) => Promise<Reading | Delta> = post,
+  ) {
+    this.place = `cytolibra-unsent:${folder}:${reader}:${slide}:${round}`;
+    const kept = this.kept();
+    this.pending.value = kept.pending;
+    this.version = kept.version;
+  }
+
+  start(reading: Reading): void {
+    this.reading.value = reading;
+    if (!this.pending.value.length) this.version = reading.version;
+    void this.flush();
+  }
+
+  push(change: Change): void {
+    this.keep([...this.pending.value, change]);
+    void this.flush();
+  }
+
+  close(): void {
+    this.closed = true;
+    clearTimeout(this.timer);
+  }
+
+  /** Sends what waits, one after the other. */
+  async flush(): Promise<void> {
+    if (this.sending || this.closed) return;
+    this.sending = true;
+    clearTimeout(this.timer);
+    try {
+      while (this.pending.value.length && !this.closed) {
+        const change = this.pending.value[0] as Change;
+        const body = { ...change, version: this.version, round: this.round };
+        const answer = await this.send(`/api/slides/${this.slide}/changes?delta=1`, body);
+        this.arrived(change, answer);
+      }
+    } catch (error) {
+      this.failed(error);
+    } finally {
+      this.sending = false;
+    }
+  }
+
+  private arrived(change: Change, answer: Reading | Delta): void {
+    const before = this.reading.value;
+    const now = merge(before, answer);
+    this.version = now.version;
+    this.hindered.value = null;
+    this.tries = 0;
+    this.reading.value = now;
+    this.keep(this.pending.value.slice(1));
+    this.told.answered?.(change, before, now);
+  }
+
+  private failed(error: unknown): void {
+    if (error instanceof OfflineError) return this.again("");
+    if (!(error instanceof ApiError)) throw error;
+    // Not in (any more), too busy, no room on the disk: what was decided is kept until it can go.
+    if (error.status === 401 || error.status === 429 || error.status >= 500) {
+      return this.again(error.message);
+    }
+    const waiting = this.pending.value;
+    if (error.status === 409 && error.current) {
+      // Somebody wrote in between: nothing that was decided on an older state is written over it.
+      this.reading.value = error.current as Reading;
+      this.version = this.reading.value.version;
+      this.keep([]);
+      this.told.trouble({ code: error.code, text: error.message, lost: waiting.length });
+    } else {
+      this.keep(waiting.slice(1));
+      this.told.trouble({ code: error.code, text: error.message, lost: 1 });
+      this.timer = setTimeout(() => void this.flush(), 0);
+    }
+    this.hindered.value = null;
+  }
+
+  private again(why: string): void {
+    this.hindered.value = why;
+    const wait = RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)];
+    this.timer = setTimeout(() => void this.flush(), wait);
+  }
+
+  private keep(pending: Change[]): void {
+    this.pending.value = pending;
+    try {
+      const kept: Kept = { version: this.version, pending };
+      if (pending.length) this.store.setItem(this.place, JSON.stringify(kept));
+      else this.store.removeItem(this.place);
+    } catch {
+      // No room, or none allowed: what waits is kept by this window alone.
+    }
+  }
+
+  private kept(): Kept {
+    try {
+      const found = JSON.parse(this.store.getItem(this.place) ?? "null") as Kept | null;
+      if (found && Array.isArray(found.pending) && Number.isInteger(found.version)) return found;
+    } catch {
+      // Not what this page has written: nothing waits.
+    }
+    return { version: 0, pending: [] };
+  }
+}

@@ -1,0 +1,68 @@
+/** What the page knows beyond one slide: who reads, where it is, what it last said. */
+
+import { signal } from "@preact/signals";
+import { ApiError, request } from "./api";
+import type { Session, SlideList } from "./types";
+
+export type Route =
+  | { at: "worklist" }
+  | { at: "tasks" }
+  | { at: "slide"; id: string; key: string | null; task: number | null; differences: boolean };
+
+export const session = signal<Session | null>(null);
+export const list = signal<SlideList | null>(null);
+export const route = signal<Route>(parseRoute(location.hash));
+export const announced = signal("");
+export const failure = signal<string | null>(null);
+export const refused = signal(false);
+
+/** Says something to whoever can't see it, and shows it for a while to whoever can. */
+export function announce(text: string): void {
+  announced.value = "";
+  queueMicrotask(() => {
+    announced.value = text;
+  });
+}
+
+export function parseRoute(hash: string): Route {
+  const parts = hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  if (parts[0] === "tasks") return { at: "tasks" };
+  if (parts[0] !== "slide" || !parts[1]) return { at: "worklist" };
+  return {
+    at: "slide",
+    id: parts[1],
+    key: parts[2] === "cell" ? (parts[3] ?? null) : null,
+    task: parts[2] === "task" ? Number(parts[3]) : null,
+    differences: parts[2] === "differences",
+  };
+}
+
+export function go(to: string): void {
+  location.hash = to;
+}
+
+export async function loadSession(): Promise<void> {
+  try {
+    session.value = await request<Session>("/api/session");
+    failure.value = null;
+  } catch (error) {
+    if (error instanceof ApiError && (error.status === 401 || error.status === 403)) {
+      refused.value = true;
+    } else {
+      failure.value = String(error instanceof Error ? error.message : error);
+    }
+  }
+}
+
+export async function loadList(): Promise<void> {
+  try {
+    list.value = await request<SlideList>("/api/slides");
+    failure.value = null;
+  } catch (error) {
+    failure.value = String(error instanceof Error ? error.message : error);
+  }
+}
+
+window.addEventListener("hashchange", () => {
+  route.value = parseRoute(location.hash);
+});
