@@ -101,6 +101,8 @@ class BatchPlan:
         source: the folder of the results that it takes; None for ``out``.
         screens: whether a slide of which it can't make one is screened; it fails else.
         given: settings as they were given, and the model, for the record.
+        only: names of the slides that are taken, as in records; None for all. How it went with the
+            others stays in the record.
     """
 
     out: Path
@@ -118,6 +120,12 @@ class BatchPlan:
     source: Path | None = None
     screens: bool = True
     given: tuple[Mapping[str, JsonValue], str | None] = field(default_factory=lambda: ({}, None))
+    only: frozenset[str] | None = None
+
+    def jobs_of(self, jobs: Sequence[SlideJob]) -> Sequence[SlideJob]:
+        """The slides that are taken: of a shard, and of these those that are asked for."""
+        part = take_shard(jobs, self.shard)
+        return part if self.only is None else [j for j in part if encodable(j.name) in self.only]
 
     def place_of(self, job: SlideJob) -> Path:
         """Where a slide's earlier result lies."""
@@ -225,7 +233,7 @@ def is_done(jobs: Sequence[SlideJob], plan: BatchPlan) -> bool:
     return all(
         not job.problem
         and (_reuse(job, plan, recipe) is not None or why_not_rescored(job, plan) is None)
-        for job in take_shard(jobs, plan.shard)
+        for job in plan.jobs_of(jobs)
     )
 
 
@@ -267,7 +275,7 @@ class _Batch:
         self, jobs: Sequence[SlideJob], engine: Engine, plan: BatchPlan, listener: Listener
     ) -> None:
         self._all_jobs = jobs
-        self._jobs = take_shard(jobs, plan.shard)
+        self._jobs = plan.jobs_of(jobs)
         self._engine = engine
         self._running: dict[Future[SlideReport], _Attempt] = {}
         self._plan = plan
@@ -291,8 +299,11 @@ class _Batch:
             model_given=plan.given[1],
             warnings=tuple(plan.doubts),
             not_read={encodable(f.path): f"{f.kind}; {f.remedy}" for f in plan.not_read},
-            slides=_fresh_records(self._jobs, plan.out),
+            slides={},
         )
+
+        part = take_shard(jobs, plan.shard)
+        self._record.slides.update(_fresh_records(part, self._jobs, self._record.recipe, plan.out))
 
     def run(self) -> BatchResult:
         _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
@@ -471,15 +482,18 @@ class _Batch:
         self._unsaved += 1
         often = self._unsaved * _SAVED_OF_N >= len(self._record.slides)
         long_ago = time.monotonic() - self._saved >= _SAVE_COST * self._save_took
-        if (often or long_ago) and self._save():
+        if (often or long_ago) and self._save(job):
             return
         try:
             self._journal.add(self._record, encodable(job.name))
         except OSError as error:
             _log.warning("the journal of the run can't be written: %s", error)
 
-    def _save(self) -> bool:
-        """Writes the record whole, after which the journal is not needed; whether it could."""
+    def _save(self, changed: SlideJob | None = None) -> bool:
+        """Writes the record whole; whether it could.
+
+        Afterwards the journal is only needed for who runs what since when.
+        """
         began = time.monotonic()
         self._unsaved = 0
         try:
@@ -490,8 +504,10 @@ class _Batch:
         finally:
             self._saved = time.monotonic()
             self._save_took = self._saved - began
-        self._journal.end()
-        self._journal = Journal(self._plan.out, record_name(self._plan.shard, ""))
+        try:
+            self._journal.renew(self._record, encodable(changed.name) if changed else None)
+        except OSError as error:
+            _log.warning("the journal of the run can't be written: %s", error)
         return True
 
     def _end(self, status: str) -> None:
@@ -499,7 +515,8 @@ class _Batch:
             if slide.status == "running":  # cut short
                 self._record.slides[name] = slide.model_copy(update={"status": "pending"})
         self._record = self._record.model_copy(update={"status": status, "ended": _now()})
-        self._save()
+        if self._save():
+            self._journal.end()
         old = self._tell_old(self._find_old())
         self._doubts = (*old, *self._summarise(old))
         for doubt in self._doubts:
@@ -550,7 +567,7 @@ class _Batch:
         return (Doubt(code="mixed-settings", text=text),)
 
     def _result(self) -> BatchResult:
-        slides = self._record.slides
+        slides = {(n := encodable(job.name)): self._record.slides[n] for job in self._jobs}
         complete = [slide for slide in slides.values() if slide.status == "complete"]
         reused = sum(slide.reused for slide in complete)
         rescored = sum(slide.rescored for slide in complete)
@@ -575,14 +592,23 @@ def _codes(report: SlideReport | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(doubt.code for doubt in report.warnings)) if report else ()
 
 
-def _fresh_records(jobs: Sequence[SlideJob], out: Path) -> dict[str, SlideRecord]:
-    """A record for each slide that knows of the attempts of earlier runs."""
-    known = latest_slides(load_records(out))
+def _fresh_records(
+    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, out: Path
+) -> dict[str, SlideRecord]:
+    """A record for each slide that knows of the attempts of earlier runs.
+
+    Of slides that are not taken, how it went by the same settings and model stays.
+    """
+    records = load_records(out)
+    known, alike = latest_slides(records), latest_slides(r for r in records if r.recipe == recipe)
+    due = {encodable(job.name) for job in taken}
     fresh = {}
     for job in jobs:
         name = encodable(job.name)
         attempts = known[name].attempts if name in known else 0
         fresh[name] = SlideRecord(path=encodable(job.path), attempts=attempts)
+        if name not in due and name in alike and alike[name].status in ("complete", "failed"):
+            fresh[name] = alike[name].model_copy(update={"attempts": attempts})
     return fresh
 
 

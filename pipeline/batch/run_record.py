@@ -147,12 +147,13 @@ def latest_slides(records: Iterable[RunRecord]) -> dict[str, SlideRecord]:
     for record in records:
         for name, slide in record.slides.items():
             known = latest.get(name)
-            if known is None or _age(slide) > _age(known):
+            if known is None or age_of(slide) > age_of(known):
                 latest[name] = slide
     return latest
 
 
-def _age(slide: SlideRecord) -> tuple[int, str]:
+def age_of(slide: SlideRecord) -> tuple[int, str]:
+    """Of two records of one slide the one with the greater came later."""
     return slide.attempts, slide.ended or ""
 
 
