@@ -36,6 +36,7 @@ from pipeline.batch.engines import STAGGERED, Engine
 from pipeline.batch.fingerprint import (
     FileStamp,
     Fingerprint,
+    Fingerprints,
     hash_content,
     hash_found,
     hash_recipe,
@@ -103,6 +104,7 @@ class BatchPlan:
         given: settings as they were given, and the model, for the record.
         only: names of the slides that are taken, as in records; None for all. How it went with the
             others stays in the record.
+        fingerprints: of the results in ``out``, each read once.
     """
 
     out: Path
@@ -121,6 +123,7 @@ class BatchPlan:
     screens: bool = True
     given: tuple[Mapping[str, JsonValue], str | None] = field(default_factory=lambda: ({}, None))
     only: frozenset[str] | None = None
+    fingerprints: Fingerprints = field(default_factory=Fingerprints)
 
     def jobs_of(self, jobs: Sequence[SlideJob]) -> Sequence[SlideJob]:
         """The slides that are taken: of a shard, and of these those that are asked for."""
@@ -247,7 +250,8 @@ def why_not_rescored(job: SlideJob, plan: BatchPlan) -> str | None:
 def _reuse(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideReport | None:
     """The result that is there, if it is of this very slide, by this recipe."""
     place = plan.out / job.name
-    report = load_report(place) if is_current(job, place, recipe) else None
+    current = is_current(job, place, recipe, plan.fingerprints)
+    report = load_report(place) if current else None
     return None if report and plan.strict and report.warnings else report
 
 
@@ -541,6 +545,7 @@ class _Batch:
                 doubts=(*self._plan.doubts, *old),
                 not_read=self._plan.not_read,
                 reports=self._plan.reports,
+                fingerprints=self._plan.fingerprints,
             )
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
             self._problem = f"the summary can't be written: {error}"
@@ -549,11 +554,11 @@ class _Batch:
 
     def _find_old(self) -> list[str]:
         """Names of slides, of all shards, whose results here are of other settings."""
-        out, recipe = self._plan.out, self._record.recipe
+        out, recipe, known = self._plan.out, self._record.recipe, self._plan.fingerprints
         return [
             encodable(job.name)
             for job in self._all_jobs
-            if has_result(out / job.name) and not is_current(job, out / job.name, recipe)
+            if has_result(out / job.name) and not is_current(job, out / job.name, recipe, known)
         ]
 
     def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
