@@ -17,6 +17,8 @@ from scripts.completion import asked_words, prepare
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
     "rescore": "Makes new reports of screened slides by other thresholds and rules, in seconds.",
+    "status": "Tells how a batch stands: done, running, failed and why, and the time left.",
+    "retry": "Screens once more what failed in a batch, by its own command.",
     "view": "Opens a folder of reports as a reading room in the browser.",
     "reviews": "What was decided about a folder of reports: agreement of readers.",
     "train": "Trains a detector on annotated fields and slides, or a grader for its second look.",
@@ -43,7 +45,7 @@ LEFT_OUT = frozenset(
 
 
 _INTERRUPTED = 130
-_UNWAITED = ("screen", "rescore")
+_UNWAITED = ("screen", "rescore", "retry")
 """Commands that end at once when interrupted, whatever is in work."""
 
 

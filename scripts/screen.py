@@ -227,7 +227,7 @@ def screen(
                 "--dry-run: looks from this process alone; leave --engine and --workers"
             )
         raise typer.Exit(_look_ahead(slides, out, model, settings, overwrite, part))
-    result = _screen_all(slides, out, model, settings, overwrite, fail_fast, part, engine, workers)
+    result = screen_all(slides, out, model, settings, overwrite, fail_fast, part, engine, workers)
     tell_result(result, out)
     raise typer.Exit(result.exit_code)
 
@@ -246,7 +246,7 @@ def _read_settings(
     return settings.model_copy(update={"reports": settings.reports.settled()})
 
 
-def _screen_all(
+def screen_all(
     slides: Sequence[Path],
     out: Path,
     model: str | None,
@@ -256,11 +256,31 @@ def _screen_all(
     shard: Shard | None,
     engine: EngineName,
     workers: int | None,
+    command: Sequence[str] | None = None,
+    only: frozenset[str] | None = None,
 ) -> BatchResult:
+    """Screens what is found.
+
+    Args:
+        slides: slides and folders.
+        out: the output folder.
+        model: name or path; None for the default.
+        settings: as they were given.
+        overwrite: whether to screen slides whose results are there.
+        fail_fast: whether to stop at the first slide that fails.
+        shard: the part that is screened here.
+        engine: who screens.
+        workers: processes; None for the engine's default.
+        command: for the record; None for what this process was called with.
+        only: names of the slides that are taken; None for all.
+
+    Raises:
+        ConfigError: the call is wrong; nothing was started.
+    """
     from models import DEFAULT_MODEL, ModelSource
     from pipeline.batch.batch import BatchPlan, is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
-    from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.fingerprint import Fingerprints, hash_found
     from pipeline.batch.rescore import Rescorer
     from scripts.progress import show_progress
 
@@ -270,7 +290,7 @@ def _screen_all(
     plan = partial(
         BatchPlan,
         out=out,
-        command=("cytolibra", *sys.argv[1:]),
+        command=command or ("cytolibra", *sys.argv[1:]),
         overwrite=overwrite,
         fail_fast=fail_fast,
         shard=shard,
@@ -278,6 +298,8 @@ def _screen_all(
         not_read=found.not_read,
         reports=settings.reports,
         given=settings_given(settings, given),
+        only=only,
+        fingerprints=Fingerprints(),
     )
 
     def ready(force: InForce) -> BatchPlan:

@@ -36,6 +36,7 @@ from pipeline.batch.engines import STAGGERED, Engine
 from pipeline.batch.fingerprint import (
     FileStamp,
     Fingerprint,
+    Fingerprints,
     hash_content,
     hash_found,
     hash_recipe,
@@ -44,6 +45,7 @@ from pipeline.batch.fingerprint import (
     save_fingerprint,
     stamp_files,
 )
+from pipeline.batch.journal import Journal, journals, remove
 from pipeline.batch.lock import hold
 from pipeline.batch.output import has_result, load_report, prepare_output, publish
 from pipeline.batch.rescore import Rescorer
@@ -66,6 +68,13 @@ from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+_SAVED_OF_N = 100
+"""After this part of its slides has changed, the record is written whole: a slide's share of that
+doesn't grow with their number."""
+
+_SAVE_COST = 50
+"""Or once this many times as long has gone by as it last took: a fiftieth of a run at most."""
 
 _NAMED = 3
 """Slides that are named where several are told of."""
@@ -93,6 +102,9 @@ class BatchPlan:
         source: the folder of the results that it takes; None for ``out``.
         screens: whether a slide of which it can't make one is screened; it fails else.
         given: settings as they were given, and the model, for the record.
+        only: names of the slides that are taken, as in records; None for all. How it went with the
+            others stays in the record.
+        fingerprints: of the results in ``out``, each read once.
     """
 
     out: Path
@@ -110,6 +122,13 @@ class BatchPlan:
     source: Path | None = None
     screens: bool = True
     given: tuple[Mapping[str, JsonValue], str | None] = field(default_factory=lambda: ({}, None))
+    only: frozenset[str] | None = None
+    fingerprints: Fingerprints = field(default_factory=Fingerprints)
+
+    def jobs_of(self, jobs: Sequence[SlideJob]) -> Sequence[SlideJob]:
+        """The slides that are taken: of a shard, and of these those that are asked for."""
+        part = take_shard(jobs, self.shard)
+        return part if self.only is None else [j for j in part if encodable(j.name) in self.only]
 
     def place_of(self, job: SlideJob) -> Path:
         """Where a slide's earlier result lies."""
@@ -217,7 +236,7 @@ def is_done(jobs: Sequence[SlideJob], plan: BatchPlan) -> bool:
     return all(
         not job.problem
         and (_reuse(job, plan, recipe) is not None or why_not_rescored(job, plan) is None)
-        for job in take_shard(jobs, plan.shard)
+        for job in plan.jobs_of(jobs)
     )
 
 
@@ -231,7 +250,8 @@ def why_not_rescored(job: SlideJob, plan: BatchPlan) -> str | None:
 def _reuse(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideReport | None:
     """The result that is there, if it is of this very slide, by this recipe."""
     place = plan.out / job.name
-    report = load_report(place) if is_current(job, place, recipe) else None
+    current = is_current(job, place, recipe, plan.fingerprints)
+    report = load_report(place) if current else None
     return None if report and plan.strict and report.warnings else report
 
 
@@ -259,7 +279,7 @@ class _Batch:
         self, jobs: Sequence[SlideJob], engine: Engine, plan: BatchPlan, listener: Listener
     ) -> None:
         self._all_jobs = jobs
-        self._jobs = take_shard(jobs, plan.shard)
+        self._jobs = plan.jobs_of(jobs)
         self._engine = engine
         self._running: dict[Future[SlideReport], _Attempt] = {}
         self._plan = plan
@@ -268,6 +288,9 @@ class _Batch:
         self._doubts: tuple[Doubt, ...] = ()
         self._rescoring = ThreadPoolExecutor(STAGGERED, thread_name_prefix="rescore")
         self._found = hash_found(plan.settings, plan.model)
+        self._journal = Journal(plan.out, record_name(plan.shard, ""))
+        self._unsaved = 0
+        self._saved = self._save_took = 0.0
         self._record = RunRecord(
             command=tuple(plan.command),
             shard=plan.shard,
@@ -280,8 +303,11 @@ class _Batch:
             model_given=plan.given[1],
             warnings=tuple(plan.doubts),
             not_read={encodable(f.path): f"{f.kind}; {f.remedy}" for f in plan.not_read},
-            slides=_fresh_records(self._jobs, plan.out),
+            slides={},
         )
+
+        part = take_shard(jobs, plan.shard)
+        self._record.slides.update(_fresh_records(part, self._jobs, self._record.recipe, plan.out))
 
     def run(self) -> BatchResult:
         _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
@@ -291,7 +317,9 @@ class _Batch:
             _log.warning(str(file))
         try:
             with _termination_as_interrupt():
-                self._save()
+                left = journals(self._plan.out, record_name(self._plan.shard, ""))
+                if self._save():
+                    remove(left)  # by killed runs; the record has what they tell
                 if old := self._tell_old(self._find_old()):
                     self._summarise(old)  # a run that is killed leaves a summary that says so
                 self._listener.batch_started(len(self._jobs))
@@ -355,7 +383,7 @@ class _Batch:
     def _rescore(self, job: SlideJob, place: Path, rescorer: Rescorer) -> None:
         """Starts to make a report of what was found before."""
         self._note(job, status="running", rescored=True)
-        self._save()
+        self._keep(job)
         self._listener.slide_started(job)
         _log.info("%s: rescored from what was found before", show(job.path))
         attempt = _Attempt(job, time.monotonic(), known=load_fingerprint(place))
@@ -374,7 +402,7 @@ class _Batch:
     def _attempt(self, job: SlideJob) -> None:
         attempts = self._record.slides[encodable(job.name)].attempts + self._plan.screens
         self._note(job, status="running", attempts=attempts, rescored=False)
-        self._save()
+        self._keep(job)
         self._listener.slide_started(job)
         _log.info("%s: started", show(job.path))
         attempt = _Attempt(job, time.monotonic())
@@ -423,7 +451,7 @@ class _Batch:
             seconds=seconds,
             ended=_now(),
         )
-        self._save()
+        self._keep(job)
         for doubt in report.warnings if report else ():
             _log.warning("%s: %s", show(job.path), doubt)
         _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
@@ -453,18 +481,46 @@ class _Batch:
         slides[name] = slides[name].model_copy(update=changes)
         return slides[name]
 
-    def _save(self) -> None:
+    def _keep(self, job: SlideJob) -> None:
+        """Makes sure that how it goes with a slide outlives this process."""
+        self._unsaved += 1
+        often = self._unsaved * _SAVED_OF_N >= len(self._record.slides)
+        long_ago = time.monotonic() - self._saved >= _SAVE_COST * self._save_took
+        if (often or long_ago) and self._save(job):
+            return
+        try:
+            self._journal.add(self._record, encodable(job.name))
+        except OSError as error:
+            _log.warning("the journal of the run can't be written: %s", error)
+
+    def _save(self, changed: SlideJob | None = None) -> bool:
+        """Writes the record whole; whether it could.
+
+        Afterwards the journal is only needed for who runs what since when.
+        """
+        began = time.monotonic()
+        self._unsaved = 0
         try:
             save_record(self._record, self._plan.out)
         except OSError as error:  # a full disk; the results so far are what counts
             _log.warning("the record of the run can't be written: %s", error)
+            return False
+        finally:
+            self._saved = time.monotonic()
+            self._save_took = self._saved - began
+        try:
+            self._journal.renew(self._record, encodable(changed.name) if changed else None)
+        except OSError as error:
+            _log.warning("the journal of the run can't be written: %s", error)
+        return True
 
     def _end(self, status: str) -> None:
         for name, slide in self._record.slides.items():
             if slide.status == "running":  # cut short
                 self._record.slides[name] = slide.model_copy(update={"status": "pending"})
         self._record = self._record.model_copy(update={"status": status, "ended": _now()})
-        self._save()
+        if self._save():
+            self._journal.end()
         old = self._tell_old(self._find_old())
         self._doubts = (*old, *self._summarise(old))
         for doubt in self._doubts:
@@ -489,6 +545,7 @@ class _Batch:
                 doubts=(*self._plan.doubts, *old),
                 not_read=self._plan.not_read,
                 reports=self._plan.reports,
+                fingerprints=self._plan.fingerprints,
             )
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
             self._problem = f"the summary can't be written: {error}"
@@ -497,11 +554,11 @@ class _Batch:
 
     def _find_old(self) -> list[str]:
         """Names of slides, of all shards, whose results here are of other settings."""
-        out, recipe = self._plan.out, self._record.recipe
+        out, recipe, known = self._plan.out, self._record.recipe, self._plan.fingerprints
         return [
             encodable(job.name)
             for job in self._all_jobs
-            if has_result(out / job.name) and not is_current(job, out / job.name, recipe)
+            if has_result(out / job.name) and not is_current(job, out / job.name, recipe, known)
         ]
 
     def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
@@ -515,7 +572,7 @@ class _Batch:
         return (Doubt(code="mixed-settings", text=text),)
 
     def _result(self) -> BatchResult:
-        slides = self._record.slides
+        slides = {(n := encodable(job.name)): self._record.slides[n] for job in self._jobs}
         complete = [slide for slide in slides.values() if slide.status == "complete"]
         reused = sum(slide.reused for slide in complete)
         rescored = sum(slide.rescored for slide in complete)
@@ -540,14 +597,23 @@ def _codes(report: SlideReport | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(doubt.code for doubt in report.warnings)) if report else ()
 
 
-def _fresh_records(jobs: Sequence[SlideJob], out: Path) -> dict[str, SlideRecord]:
-    """A record for each slide that knows of the attempts of earlier runs."""
-    known = latest_slides(load_records(out))
+def _fresh_records(
+    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, out: Path
+) -> dict[str, SlideRecord]:
+    """A record for each slide that knows of the attempts of earlier runs.
+
+    Of slides that are not taken, how it went by the same settings and model stays.
+    """
+    records = load_records(out)
+    known, alike = latest_slides(records), latest_slides(r for r in records if r.recipe == recipe)
+    due = {encodable(job.name) for job in taken}
     fresh = {}
     for job in jobs:
         name = encodable(job.name)
         attempts = known[name].attempts if name in known else 0
         fresh[name] = SlideRecord(path=encodable(job.path), attempts=attempts)
+        if name not in due and name in alike and alike[name].status in ("complete", "failed"):
+            fresh[name] = alike[name].model_copy(update={"attempts": attempts})
     return fresh
 
 

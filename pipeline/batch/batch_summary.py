@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs import ConfigError, Doubt
 from pipeline.batch.discovery import SlideJob
-from pipeline.batch.fingerprint import is_current
+from pipeline.batch.fingerprint import Fingerprints, is_current
 from pipeline.batch.output import has_result, load_report
 from pipeline.batch.run_record import SlideRecord, find_records, latest_slides, load_records
 from pipeline.geometry import Detections
@@ -40,6 +40,7 @@ def write_summary(
     doubts: Sequence[Doubt] = (),
     not_read: Sequence[NotRead] = (),
     reports: ReportSettings | None = None,
+    fingerprints: Fingerprints | None = None,
 ) -> tuple[Doubt, ...]:
     """Writes the summary from what all runs and shards have left in the output folder.
 
@@ -56,6 +57,7 @@ def write_summary(
         doubts: what is to be told of the batch as a whole.
         not_read: what looks like a slide and isn't read; a row each.
         reports: whether and how the workbook is written; None for the defaults.
+        fingerprints: those that were read; None to read them.
 
     Returns:
         What is to be told of the summary itself.
@@ -63,11 +65,13 @@ def write_summary(
     Raises:
         OSError: it can't be written.
     """
-    reports = reports or ReportSettings()
+    reports, fingerprints = reports or ReportSettings(), fingerprints or Fingerprints()
     while True:
         seen = _stamp_records(out)
         known = latest_slides(record for record in load_records(out) if record.recipe == recipe)
-        rows = [_row(job, out, recipe, known.get(encodable(job.name))) for job in jobs]
+        rows = [
+            _row(job, out, recipe, known.get(encodable(job.name)), fingerprints) for job in jobs
+        ]
         rows += [_row_not_read(file) for file in not_read]
         worklist = order_slides(rows)
         _write_table(out / "summary.csv", worklist, rows, csv_format)
@@ -110,11 +114,17 @@ def _write_workbook(out: Path, worklist: Worklist, least_score: float) -> tuple[
     return tuple(told)
 
 
-def _row(job: SlideJob, out: Path, recipe: str, record: SlideRecord | None) -> SummaryRow:
+def _row(
+    job: SlideJob,
+    out: Path,
+    recipe: str,
+    record: SlideRecord | None,
+    fingerprints: Fingerprints,
+) -> SummaryRow:
     if record and record.status == "failed":
         return SummaryRow(job.name, str(job.path), "failed", error=record.error or "")
     place = out / job.name
-    report = load_report(place) if is_current(job, place, recipe) else None
+    report = load_report(place) if is_current(job, place, recipe, fingerprints) else None
     if report:
         return SummaryRow(job.name, str(job.path), "complete", report)
     return SummaryRow(job.name, str(job.path), "pending", error=_OLD if has_result(place) else "")

@@ -180,11 +180,20 @@ def _word(path: Path, command: Sequence[str]) -> Iterator[None]:
             path.unlink()
 
 
-def _in_use(folder: Path, lock: Path, todo: str) -> str:
+def read_holder(folder: Path, shard: Shard | None) -> Holder | None:
+    """Who says to be at work in a folder; a killed run's word stays, and stands for nothing."""
+    return _read_word(folder / f".{record_name(shard, _HOLDER)}")
+
+
+def _read_word(path: Path) -> Holder | None:
     try:
-        holder = str(Holder.model_validate_json(lock.with_suffix(_HOLDER).read_bytes()))
+        return Holder.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
-        holder = "it does not say who"
+        return None
+
+
+def _in_use(folder: Path, lock: Path, todo: str) -> str:
+    holder = _read_word(lock.with_suffix(_HOLDER)) or "it does not say who"
     return with_code(
         f"--out {show(folder)}: another run is at work there ({holder}); {todo}", "out-in-use"
     )

@@ -169,7 +169,7 @@ def _is_abandoned(path: Path) -> bool:
     Other shards may be writing just now, on this machine or another.
     """
     host, _, rest = path.name.removeprefix(PARTIAL).rpartition("-")[0].rpartition("-")
-    if host == HOST and rest.isdecimal() and not _is_running(int(rest)):
+    if host == HOST and rest.isdecimal() and not is_running(int(rest)):
         return True
     try:
         return time.time() - path.stat().st_mtime > _ABANDONED_S
@@ -177,7 +177,8 @@ def _is_abandoned(path: Path) -> bool:
         return False
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether a process of this machine lives; where that can't be told, it does."""
     if os.name != "posix":  # elsewhere there is no harmless signal: os.kill would end it
         return True
     try:

@@ -1,8 +1,9 @@
 """``run.json``: what a run was asked, and how it went with each slide.
 
-It is written anew with every slide, whole each time, so that attempts are counted even where a
-run is killed. Each shard has a record of its own (``run.shard-2-of-5.json``): shards that run at
-the same time never write the same file.
+It is written whole now and then, and at the end; what happens in between stands in the journal
+(`pipeline.batch.journal`), so that attempts are counted even where a run is killed. Each shard has
+a record of its own (``run.shard-2-of-5.json``): shards that run at the same time never write the
+same file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal
 from pydantic import Field, JsonValue, ValidationError
 
 from configs import ConfigError, Doubt, StrictModel
+from pipeline.batch.journal import journals, load_journal
 from pipeline.reports.report import ModelFacts
 from pipeline.reports.writers import to_json, write_whole
 
@@ -113,14 +115,18 @@ def save_record(record: RunRecord, out: Path) -> None:
 
 
 def load_records(out: Path) -> list[RunRecord]:
-    """The records of all runs and shards in an output folder; unreadable ones are left out."""
+    """The records of all runs and shards in an output folder; unreadable ones are left out.
+
+    A journal counts as a record of the slides that it names.
+    """
     records = []
     for path in find_records(out):
         try:
             records.append(RunRecord.model_validate_json(path.read_bytes()))
         except (OSError, ValidationError):
             continue
-    return records
+    told = [load_journal(path) for path in journals(out)]
+    return [*records, *(record for record in told if record)]
 
 
 def schema_text() -> str:
@@ -141,12 +147,13 @@ def latest_slides(records: Iterable[RunRecord]) -> dict[str, SlideRecord]:
     for record in records:
         for name, slide in record.slides.items():
             known = latest.get(name)
-            if known is None or _age(slide) > _age(known):
+            if known is None or age_of(slide) > age_of(known):
                 latest[name] = slide
     return latest
 
 
-def _age(slide: SlideRecord) -> tuple[int, str]:
+def age_of(slide: SlideRecord) -> tuple[int, str]:
+    """Of two records of one slide the one with the greater came later."""
     return slide.attempts, slide.ended or ""
 
 

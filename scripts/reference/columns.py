@@ -118,6 +118,11 @@ WRITTEN = (
     ("summary.csv", "screen", "a row a slide, [below](#summarycsv)"),
     ("summary.xlsx", "screen --xlsx", "the same, and the abnormal cells, [below](#summaryxlsx)"),
     ("run.json", "screen", "the record of the run, [below](#runjson); a file a shard"),
+    (
+        ".journal/",
+        "screen",
+        "what became of slides since run.json was written; gone when a run ends",
+    ),
     ("run.log", "screen", "what was told, with the time"),
     ("reviews.sqlite", "view", "what readers decided: [reviews](../concepts/reviews.md)"),
     ("model/", "train", "the model: `model.json` (its card), weights, networks"),

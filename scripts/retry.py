@@ -1,0 +1,154 @@
+"""``cytolibra retry``: the command of a batch once more, for the slides that failed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from configs import ConfigError
+from scripts.screen import EngineName, screen, screen_all, tell_result
+from scripts.status import Folder
+
+if TYPE_CHECKING:
+    from pipeline.batch.run_record import RunRecord
+    from pipeline.batch.state import BatchState, Failure
+
+
+def retry(
+    reports: Folder,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REASON",
+            help="Only what failed for this: its code, or words of it, as cytolibra status tells.",
+        ),
+    ] = None,
+) -> None:
+    """Screens once more what failed, by the command, the settings and the model of its run.
+
+    Slides that are done, or were not reached, are left as they are. Where several shards have
+    failures, each shard's are screened here, one shard after the other. Paths that were given
+    relative to a folder are so now: call it in the same folder.
+
+    Exit codes: 0 nothing has failed, or all of it is done now, 1 some failed again, 2 the call is
+    wrong, 130 interrupted.
+
+    Research use only. Not a medical device; not for diagnosis. Findings require review by a
+    qualified cytologist.
+    """
+    from pipeline.batch.state import read_state
+
+    state = read_state(reports)
+    for doubt in state.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
+    chosen = frozenset(name for one in _chosen(state, only) for name in one.slides)
+    if not chosen:
+        typer.echo(f"{len(state.slides)} slides: none has failed")
+        return
+    runs = [(run.record, chosen & _latest_of(run.record, state)) for run in state.runs]
+    due = [(record, names, _read_command(record)) for record, names in runs if names]
+    worst = 0
+    for record, names, options in due:
+        code = _again(reports, record, names, options)
+        worst = max(worst, code)
+        if code == 130:
+            break
+    raise typer.Exit(worst)
+
+
+def _chosen(state: BatchState, only: str | None) -> Sequence[Failure]:
+    """The failures to mend.
+
+    Raises:
+        ConfigError: nothing failed for what is asked for.
+    """
+    if only is None or not state.failures:
+        return state.failures
+    words = only.casefold().strip()
+    alike = [one for one in state.failures if one.reason.code == words]
+    alike = alike or [one for one in state.failures if words and words in _told(one).casefold()]
+    if not alike:
+        known = "; ".join(_told(one) for one in state.failures)
+        raise ConfigError(f"--only {only}: nothing failed for that; there are: {known}")
+    return alike
+
+
+def _told(failure: Failure) -> str:
+    reason = failure.reason
+    return f"{reason.text} [{reason.code}]" if reason.code else reason.text
+
+
+def _latest_of(record: RunRecord, state: BatchState) -> set[str]:
+    """Slides of which a run was the last to tell, so that no other one takes them, too."""
+    return {name for name, slide in record.slides.items() if state.slides[name] is slide}
+
+
+def _read_command(record: RunRecord) -> dict[str, Any]:
+    """What the command of a run gave to ``cytolibra screen``, by the names of its options.
+
+    Raises:
+        ConfigError: it is of another command, or of another version.
+    """
+    from pipeline.batch.run_record import record_name
+
+    name = record_name(record.shard, ".json")
+    words = list(record.command)
+    if words[1:2] == ["rescore"]:
+        raise ConfigError(
+            f"{name}: its last run was cytolibra rescore, which screens nothing; what failed there "
+            "is screened by cytolibra screen"
+        )
+    if words[1:2] != ["screen"] or record.model_given is None:
+        raise ConfigError(f"{name}: tells of no cytolibra screen that could be called again")
+    found: dict[str, Any] = {}
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(functools.wraps(screen)(lambda **options: found.update(options)))
+    try:
+        app(words[2:], standalone_mode=False)
+    except Exception as error:  # of the parser's kinds, which differ between its versions
+        problem = getattr(error, "message", None) or str(error)
+        raise ConfigError(f"{name}: its command can't be read: {problem}") from error
+    if not found:
+        raise ConfigError(f"{name}: its command screens nothing")
+    return found
+
+
+def _again(reports: Path, record: RunRecord, names: frozenset[str], options: dict[str, Any]) -> int:
+    """Screens some slides of a run again; the exit code."""
+    from configs.loading import validate
+    from pipeline.settings import ScreenSettings
+
+    settings = validate(record.given, ScreenSettings, "the settings in run.json")
+    slides: list[Path] = options["slides"]
+    lost = next((path for path in slides if not path.is_absolute() and not path.exists()), None)
+    if lost:
+        raise ConfigError(
+            f"{lost}: is not here; call retry in the folder in which cytolibra screen was called"
+        )
+    typer.echo(f"{len(names)} failed slide(s) once more: {' '.join(record.command)}")
+    result = screen_all(
+        slides,
+        reports,
+        record.model_given,
+        settings,
+        options["overwrite"],
+        options["fail_fast"],
+        record.shard,
+        EngineName(options["engine"]),
+        options["workers"],
+        command=record.command,
+        only=names,
+    )
+    tell_result(result, reports)
+    taken = result.screened + result.reused + result.rescored + len(result.failed) + result.pending
+    if taken < len(names):
+        typer.echo(
+            f"error: {len(names) - taken} slide(s) that failed are no longer found where they were",
+            err=True,
+        )
+        return max(1, result.exit_code)
+    return result.exit_code

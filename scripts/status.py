@@ -1,0 +1,191 @@
+"""``cytolibra status``: how a batch stands, by its files alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.batch.state import BatchState, Running, RunState
+
+_NAMED = 3
+"""Slides that are named where several failed alike; --json names all."""
+
+_EVERY_S = 5.0
+
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Folder that screen writes to.", show_default=False)
+]
+
+
+def status(
+    reports: Folder,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Tell it again every few seconds, until all has ended.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON; with --watch a line each time.")
+    ] = False,
+) -> None:
+    """Tells how a batch stands: what is done, running and failed and why, and the time left.
+
+    Reads the files in the folder alone, and writes nothing: from any machine that sees them, while
+    runs go on and after they have ended.
+
+    Exit codes: 0 nothing has failed so far, 1 slides have failed, 2 there is no batch, or its
+    record is damaged or of a newer version, 130 interrupted.
+    """
+    from pipeline.batch.state import read_state
+
+    while True:
+        state = read_state(reports)
+        if as_json:
+            typer.echo(json.dumps(_as_json(state), indent=None if watch else 2))
+        else:
+            for line in _lines(state):
+                typer.echo(line)
+            for doubt in state.doubts:
+                typer.echo(f"warning: {doubt}", err=True)
+        if not watch or not any(run.alive for run in state.runs):
+            raise typer.Exit(1 if state.failed else 0)
+        time.sleep(_EVERY_S)
+        if not as_json:
+            typer.echo()
+
+
+def _lines(state: BatchState) -> Iterator[str]:
+    counts = _counts(state)
+    told = [f"{count} {what.replace('_', ' ')}" for what, count in counts.items() if count]
+    yield f"{len(state.slides)} slides: {', '.join(told) or 'none in it'}"
+    for run in state.runs:
+        yield _run_line(run)
+    for one in state.running:
+        yield f"  {_shown(one.slide)}: {_by_whom(one)}"
+    if state.rate is not None:
+        left = "" if state.left_s is None else f", about {_span(state.left_s)} left"
+        yield f"{_per_hour(state.rate)} slides an hour{left}"
+    for failure in state.failures:
+        reason = failure.reason
+        named = ", ".join(_shown(name) for name in failure.slides[:_NAMED])
+        more = len(failure.slides) - _NAMED
+        code = f" [{reason.code}]" if reason.code else ""
+        others = f" and {more} more" if more > 0 else ""
+        yield f"failed, {reason.slides}: {_shown(reason.text)}{code} ({named}{others})"
+
+
+def _counts(state: BatchState) -> dict[str, int]:
+    """Each slide counts once."""
+    running = {one.slide for one in state.running}
+    cut = {name for run in state.runs for name in run.cut_short}
+    before = {name for run in state.runs for name in run.done_before}
+    of = {
+        "done": len(state.done),
+        "running": 0,
+        "failed": len(state.failed),
+        "not_reached": 0,
+        "not_reached_with_an_earlier_result": 0,
+        "cut_short": 0,
+    }
+    for name, slide in state.slides.items():
+        if slide.status in ("complete", "failed"):
+            continue
+        kind = "not_reached"
+        if slide.status == "running":
+            kind = "running" if name in running else "cut_short" if name in cut else kind
+        elif name in before:
+            kind = "not_reached_with_an_earlier_result"
+        of[kind] += 1
+    return of
+
+
+def _run_line(run: RunState) -> str:
+    record = run.record
+    if run.alive:
+        who = f" by process {run.holder.pid} on {_shown(run.holder.host)}" if run.holder else ""
+        return f"{run.name}: goes on{who}, since {record.started}"
+    ended = {
+        "running": "its process is gone; the same command goes on from there",
+        "complete": "came to its end",
+        "stopped": "gave up early",
+        "interrupted": "was interrupted; the same command goes on from there",
+    }[record.status]
+    return f"{run.name}: {ended}" + (f", at {record.ended}" if record.ended else "")
+
+
+def _by_whom(one: Running) -> str:
+    if one.sign is None:
+        return "running"
+    sign = one.sign
+    since = f"since {_shown(sign.at)}"
+    try:
+        spent = (datetime.now(UTC) - datetime.fromisoformat(sign.at)).total_seconds()
+        since += f" ({_span(max(0.0, spent))})"
+    except (ValueError, TypeError):  # no time, or one without a zone
+        pass
+    return f"running by process {sign.pid} on {_shown(sign.machine)}, {since}"
+
+
+def _as_json(state: BatchState) -> dict[str, Any]:
+    return {
+        "slides": len(state.slides),
+        "counts": _counts(state),
+        "slides_per_hour": state.rate and round(state.rate, 3),
+        "seconds_left": state.left_s and round(state.left_s, 1),
+        "runs": [
+            {
+                "record": run.name,
+                "status": run.record.status,
+                "alive": run.alive,
+                "started": run.record.started,
+                "ended": run.record.ended,
+                "command": list(run.record.command),
+            }
+            for run in state.runs
+        ],
+        "running": [
+            {
+                "slide": one.slide,
+                "host": one.sign.machine if one.sign else None,
+                "pid": one.sign.pid if one.sign else None,
+                "since": one.sign.at if one.sign else None,
+            }
+            for one in state.running
+        ],
+        "failed": [
+            {
+                "code": failure.reason.code or None,
+                "reason": failure.reason.text,
+                "slides": list(failure.slides),
+            }
+            for failure in state.failures
+        ],
+        "warnings": list(state.doubts),
+    }
+
+
+def _per_hour(rate: float) -> str:
+    return f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}"
+
+
+def _span(seconds: float) -> str:
+    """Such as 45 s, 12 min, 3 h 20 min or 2 d 4 h."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes // 60
+    if hours < 48:
+        return f"{hours} h {minutes % 60} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _shown(text: str) -> str:
+    """What files say, such that it can't steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)

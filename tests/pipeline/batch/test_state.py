@@ -1,0 +1,262 @@
+import json
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fakes import MODEL
+
+from configs import ConfigError
+from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.discovery import discover
+from pipeline.batch.engines import LocalEngine
+from pipeline.batch.journal import FOLDER, Journal, journals, read_journal
+from pipeline.batch.run_record import RunRecord, Shard, SlideRecord, save_record
+from pipeline.batch.state import BatchState, read_state
+from pipeline.errors import SlideError
+from pipeline.reports.report import SlideReport
+from pipeline.reports.writers import HOST
+
+BEGAN = "2026-01-02T03:00:00.000+00:00"
+NOW = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
+
+
+def make_record(slides: dict[str, SlideRecord], **changes: object) -> RunRecord:
+    record = RunRecord(
+        command=("cytolibra", "screen"),
+        shard=None,
+        started=BEGAN,
+        software={},
+        model=MODEL,
+        settings={},
+        recipe="r",
+        slides=slides,
+    )
+    return record.model_copy(update=changes)
+
+
+def slide(name: str, status: str, minute: int | None = None, **more: object) -> SlideRecord:
+    ended = None if minute is None else f"2026-01-02T03:{minute:02}:00.000+00:00"
+    values = {"path": name, "status": status, "ended": ended, "attempts": 1} | more
+    return SlideRecord.model_validate(values)
+
+
+def write_going_on(out: Path) -> Path:
+    """A run of this process: two screened, one reused, one failed, one at work, three to come."""
+    slides = {
+        "a": slide("a", "complete", 10),
+        "b": slide("b", "complete", 20),
+        "c": slide("c", "complete", 1, reused=True),
+        "d": slide("d", "pending", attempts=0),
+        "e": slide("e", "pending", attempts=0),
+        "f": slide("f", "pending", attempts=0),
+        "g": slide("g", "pending", attempts=0),
+        "h": slide("h", "pending"),
+    }
+    record = make_record(slides)
+    save_record(record, out)
+    journal = Journal(out, "run")
+    record.slides["d"] = slide("d", "failed", 30, error="d: is torn")
+    journal.add(record, "d")
+    record.slides["e"] = slide("e", "running")
+    journal.add(record, "e")
+    (out / "h").mkdir()
+    (out / "h/report.json").touch()  # of an earlier run
+    (path,) = journals(out)
+    return path
+
+
+def without(state: BatchState) -> list[str]:
+    return [name for run in state.runs for name in run.cut_short]
+
+
+def test_a_run_that_goes_on_is_told_by_its_record_and_its_journal(tmp_path: Path) -> None:
+    write_going_on(tmp_path)
+    state = read_state(tmp_path, NOW)
+    assert set(state.done) == {"a", "b", "c"}
+    assert state.failed == ["d"]
+    (at_work,) = state.running
+    assert at_work.slide == "e"
+    assert at_work.sign is not None
+    assert (at_work.sign.host, at_work.sign.pid) == (HOST, os.getpid())
+    age = datetime.now(UTC) - datetime.fromisoformat(at_work.sign.at)
+    assert 0 <= age.total_seconds() < 60
+    (run,) = state.runs
+    assert run.alive
+    assert run.done_before == ("h",)
+    # Two screened and one failed in an hour; e, f and g are to come.
+    assert state.rate == pytest.approx(3)
+    assert state.left_s == pytest.approx(3600)
+    (failure,) = state.failures
+    assert (failure.reason.text, failure.slides) == ("is torn", ("d",))
+    assert not state.doubts
+
+
+def test_a_slide_whose_process_is_gone_was_cut_short(tmp_path: Path) -> None:
+    path = write_going_on(tmp_path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[-1]["pid"] = 2**22 + 1  # above what Linux gives
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    state = read_state(tmp_path, NOW)
+    assert not state.running
+    assert without(state) == ["e"]
+    assert state.left_s is None
+    lines[-1]["host"] = "elsewhere"  # of which nobody can say from here
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [one.slide for one in read_state(tmp_path, NOW).running] == ["e"]
+
+
+def test_a_journal_of_an_older_version_tells_who_not(tmp_path: Path) -> None:
+    path = write_going_on(tmp_path)
+    head, *lines = path.read_text().splitlines()
+    old = [json.dumps({k: json.loads(line)[k] for k in ("name", "slide")}) for line in lines]
+    path.write_text("\n".join([head, *old, ""]))
+    (at_work,) = read_state(tmp_path, NOW).running
+    assert (at_work.slide, at_work.sign) == ("e", None)
+
+
+def test_a_record_that_is_written_whole_forgets_not_since_when_a_slide_runs(
+    tmp_path: Path,
+) -> None:
+    record = make_record({"a": slide("a", "running"), "b": slide("b", "running")})
+    journal = Journal(tmp_path, "run")
+    journal.add(record, "a")
+    (old,) = journals(tmp_path)
+    since = read_journal(old).signs["a"]
+    journal.add(record, "b")
+    record.slides["b"] = slide("b", "complete", 5)
+    time.sleep(0.005)
+    journal.renew(record, "b")
+    (new,) = journals(tmp_path)
+    assert new != old
+    told = read_journal(new)
+    assert set(told.record.slides) == {"a"}
+    assert told.signs["a"] == since
+    record.slides["a"] = slide("a", "complete", 6)
+    journal.renew(record, "a")
+    assert not (tmp_path / FOLDER).exists()
+
+
+def test_shards_count_together_and_other_settings_not(tmp_path: Path) -> None:
+    save_record(make_record({"a": slide("a", "failed", 1, error="a: old")}, recipe="old"), tmp_path)
+    for index in (1, 2):
+        part = make_record(
+            {f"s{index}": slide("s", "complete", 30)},
+            shard=Shard(index=index, count=2),
+            started=BEGAN.replace("03:00", "03:15"),
+            status="complete",
+        )
+        save_record(part, tmp_path)
+    state = read_state(tmp_path, NOW)
+    assert sorted(state.done) == ["s1", "s2"]
+    assert not state.failed
+    assert state.rate == pytest.approx(8)  # each one in a quarter of an hour
+    assert state.doubts == (
+        "1 record(s) of runs with other settings or another model count no more",
+    )
+
+
+def test_failures_are_grouped_by_reason(tmp_path: Path) -> None:
+    slides = {
+        f"{n}": slide(f"{n}", "failed", 1, error=f"{n}: ends at byte {n}, not {n}00") for n in "12"
+    } | {"3": slide("3", "failed", 1, error="3: carries no scale [mpp-missing]")}
+    save_record(make_record(slides), tmp_path)
+    told = [(f.reason.slides, f.reason.code, f.slides) for f in read_state(tmp_path).failures]
+    assert told == [(2, "", ("1", "2")), (1, "mpp-missing", ("3",))]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is damaged"),
+        (b"{", "is damaged"),
+        (b"[" * 99999, "is damaged"),
+        (b'{"schema_version": "2.0"}', "is of version 2.0, and this one knows 1.0"),
+        (b"\xff\x00", "is damaged"),
+    ],
+)
+def test_a_record_that_cant_be_read_is_refused_by_name(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"run\.json: " + words):
+        read_state(tmp_path)
+
+
+def test_a_damaged_journal_is_told_and_a_newer_one_refused(tmp_path: Path) -> None:
+    path = write_going_on(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    state = read_state(tmp_path, NOW)
+    assert not state.running
+    assert state.doubts == (f"{path}: 1 line(s) cut off or damaged: left out",)
+    path.write_bytes(whole[:9])
+    assert read_state(tmp_path, NOW).doubts == (f"{path}: a journal without a head: left out",)
+    path.write_bytes(b'{"schema_version": "9"}\n')
+    with pytest.raises(ConfigError, match="is of version 9"):
+        read_state(tmp_path)
+
+
+def test_no_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no batch of cytolibra screen"):
+        read_state(tmp_path)
+    with pytest.raises(ConfigError, match="no such folder"):
+        read_state(tmp_path / "none")
+
+
+class Watcher:
+    """Looks at the folder from within a run."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.seen: list[BatchState] = []
+
+    def batch_started(self, slides: int) -> None: ...
+    def slide_started(self, job: object) -> None:
+        self.seen.append(read_state(self.out))
+
+    def slide_ended(self, job: object, record: object, report: object) -> None: ...
+
+
+def screen_some(out: Path, slides: Path, **changes: object) -> list[BatchState]:
+    def screen(path: Path) -> SlideReport:
+        raise SlideError(f"{path}: unreadable")
+
+    jobs = discover([slides], out, with_images=False).jobs
+    plan = BatchPlan(out=out, model=MODEL, settings={}, **changes)  # type: ignore[arg-type]
+    watcher = Watcher(out)
+    screen_batch(jobs, LocalEngine(screen, slots=1), plan, watcher)
+    return watcher.seen
+
+
+def test_at_every_moment_of_a_run_each_slide_is_told(tmp_path: Path) -> None:
+    slides, out = tmp_path / "slides", tmp_path / "out"
+    slides.mkdir()
+    for index in range(30):
+        (slides / f"{index:02}.svs").write_bytes(b"x")
+    seen = screen_some(out, slides)
+    assert len(seen) == 30
+    for state in seen:
+        assert len(state.slides) == 30
+        assert state.running
+        assert all(one.sign and one.sign.pid == os.getpid() for one in state.running)
+    assert [len(state.failed) for state in seen] == sorted(len(state.failed) for state in seen)
+    last = read_state(out)
+    assert len(last.failed) == 30
+    assert not last.runs[0].alive
+
+
+def test_a_plan_for_some_slides_keeps_how_it_went_with_the_others(tmp_path: Path) -> None:
+    slides, out = tmp_path / "slides", tmp_path / "out"
+    slides.mkdir()
+    for name in "abc":
+        (slides / f"{name}.svs").write_bytes(b"x")
+    screen_some(out, slides)
+    screen_some(out, slides, only=frozenset({"b.svs"}))
+    state = read_state(out)
+    assert {n: (s.status, s.attempts) for n, s in state.slides.items()} == {
+        "a.svs": ("failed", 1),
+        "b.svs": ("failed", 2),
+        "c.svs": ("failed", 1),
+    }

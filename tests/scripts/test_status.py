@@ -1,0 +1,147 @@
+"""``cytolibra status`` and ``cytolibra retry``."""
+
+import json
+
+import pytest
+from slidefiles import write_pyramid
+from typer.testing import CliRunner
+
+from data.synth import draw_field
+from scripts import status
+from scripts.cli import build_app
+
+OPTIONS = ["--model", "cric-fcos-light", "--set", "tiler.size=512", "--set", "scale.check=false"]
+
+
+def call(command, *arguments):
+    result = CliRunner().invoke(build_app(command), [command, *map(str, arguments)])
+    assert "Traceback" not in result.output
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """Two slides, one of which is cut off and one has no scale."""
+    folder = tmp_path_factory.mktemp("batch")
+    (folder / "slides").mkdir()
+    pixels = draw_field(7, (300, 300), 0.25)[0]
+    write_pyramid(folder / "slides/a.tif", pixels, levels=1, mpp=0.25)
+    write_pyramid(folder / "slides/b.tif", pixels, levels=1, mpp=None)
+    whole = (folder / "slides/a.tif").read_bytes()
+    (folder / "slides/a.tif").write_bytes(whole[: len(whole) // 3])
+    patch = pytest.MonkeyPatch()
+    patch.setattr("sys.argv", ["x", "screen", "slides", "--out", "out", *OPTIONS])
+    patch.chdir(folder)
+    assert call("screen", "slides", "--out", "out", *OPTIONS).exit_code == 1
+    patch.undo()
+    return folder, whole
+
+
+def outcomes(folder):
+    record = json.loads((folder / "out/run.json").read_text())
+    return {name: (s["status"], s["attempts"]) for name, s in record["slides"].items()}
+
+
+def test_what_failed_is_told_and_done_again(batch, monkeypatch):
+    folder, whole = batch
+    monkeypatch.chdir(folder)
+    told = call("status", "out")
+    assert told.exit_code == 1
+    assert told.stdout.startswith("2 slides: 2 failed\nrun.json: came to its end, at 20")
+    assert "failed, 1: truncated: it ends at byte" in told.stdout
+    assert "[mpp-missing] (b.tif)" in told.stdout
+    stated = json.loads(call("status", "out", "--json").stdout)
+    assert stated["counts"]["failed"] == 2
+    assert {one["code"]: one["slides"] for one in stated["failed"]} == {
+        None: ["a.tif"],
+        "mpp-missing": ["b.tif"],
+    }
+    assert stated["runs"][0]["command"][:3] == ["cytolibra", "screen", "slides"]
+
+    refused = call("retry", "out", "--only", "nonsense")
+    assert refused.exit_code == 2
+    assert "--only nonsense: nothing failed for that; there are: " in refused.stderr
+    monkeypatch.chdir("/")
+    elsewhere = call("retry", folder / "out")
+    assert elsewhere.exit_code == 2
+    assert "slides: is not here; call retry in the folder" in elsewhere.stderr
+    monkeypatch.chdir(folder)
+    assert outcomes(folder) == {"a.tif": ("failed", 1), "b.tif": ("failed", 1)}
+
+    assert call("retry", "out", "--only", "mpp-missing").exit_code == 1
+    assert outcomes(folder) == {"a.tif": ("failed", 1), "b.tif": ("failed", 2)}
+    (folder / "slides/a.tif").write_bytes(whole)
+    mended = call("retry", "out", "--only", "TRUNCATED")
+    assert mended.exit_code == 0, mended.output
+    assert "1 screened" in mended.stdout
+    assert outcomes(folder) == {"a.tif": ("complete", 2), "b.tif": ("failed", 2)}
+    again = call("retry", "out")
+    assert again.exit_code == 1  # b.tif alone: a.tif is done
+    assert "1 failed slide(s) once more: cytolibra screen slides --out out" in again.stdout
+    assert outcomes(folder) == {"a.tif": ("complete", 2), "b.tif": ("failed", 3)}
+    assert "a.tif" in (folder / "out/summary.csv").read_text()
+    told = call("status", "out")
+    assert told.stdout.startswith("2 slides: 1 done, 1 failed")
+
+
+def test_nothing_failed_is_told_and_other_commands_are_refused(batch, tmp_path):
+    folder, _ = batch
+    record = json.loads((folder / "out/run.json").read_text())
+
+    def write(**changes):
+        (tmp_path / "run.json").write_text(json.dumps(record | changes))
+
+    failed = {"a.tif": {"path": "a.tif", "status": "failed", "error": "a.tif: torn"}}
+    write(slides={"a.tif": {"path": "a.tif", "status": "complete"}})
+    none = call("retry", tmp_path)
+    assert (none.exit_code, none.stdout) == (0, "1 slides: none has failed\n")
+    assert call("status", tmp_path).exit_code == 0
+    for command, words in (
+        (["cytolibra", "rescore", "out"], "was cytolibra rescore"),
+        ([], "tells of no cytolibra screen"),
+        (["cytolibra", "screen", "slides", "--out", "o", "--warp", "9"], "can't be read: No such"),
+        (["cytolibra", "screen", "--help"], "screens nothing"),
+    ):
+        write(slides=failed, command=command)
+        refused = call("retry", tmp_path)
+        assert refused.exit_code == 2
+        assert words in refused.stderr
+    write(slides=failed, given={"warp": 9})
+    assert call("retry", tmp_path).exit_code == 2
+
+
+def test_bad_folders_give_one_line(tmp_path):
+    for command in ("status", "retry"):
+        for folder in (tmp_path, tmp_path / "none"):
+            refused = call(command, folder)
+            assert refused.exit_code == 2
+            assert refused.stderr.startswith("error: ")
+            assert refused.stderr.count("\n") == 1
+
+
+def test_watching_ends_with_the_run(batch, tmp_path, monkeypatch):
+    folder, _ = batch
+    record = json.loads((folder / "out/run.json").read_text())
+    running = {"a\x1b[2J": {"path": "a", "status": "running"}}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(record | {"status": "running", "slides": running}))
+
+    def wait(seconds):
+        path.write_text(json.dumps(record | {"slides": {"a": {"path": "a", "status": "complete"}}}))
+
+    monkeypatch.setattr(status.time, "sleep", wait)
+    told = call("status", tmp_path, "--watch")
+    assert told.exit_code == 0
+    assert "1 slides: 1 running\n" in told.stdout
+    assert "a?[2J: running" in told.stdout  # no name steers a terminal
+    assert "1 slides: 1 done\n" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(59, "59 s"), (61, "1 min"), (12000, "3 h 20 min"), (187200, "2 d 4 h")],
+)
+def test_spans(seconds, words):
+    assert status._span(seconds) == words
