@@ -20,7 +20,7 @@ SUMMARIES = {
     "status": "Tells how a batch stands: done, running, failed and why, and the time left.",
     "retry": "Screens once more what failed in a batch, by its own command.",
     "view": "Opens a folder of reports as a reading room in the browser.",
-    "reviews": "What was decided about a folder of reports: agreement of readers.",
+    "reviews": "What was decided about a folder of reports: agreement, export, what to read next.",
     "train": "Trains a detector on annotated fields and slides, or a grader for its second look.",
     "evaluate": "Figures of a model on annotated fields, with intervals, as a page and as JSON.",
     "calibrate": "Fits the rule that tells which slides are suspicious, for a wanted sensitivity.",
