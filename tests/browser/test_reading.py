@@ -9,7 +9,7 @@ import sys
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import REPO, card, open_slide, ready, saved, until, verdicts
+from tests.browser.conftest import card, open_slide, ready, saved, until, verdicts
 
 
 def _um(page) -> float:
