@@ -17,8 +17,8 @@ from scripts.completion import asked_words, prepare
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
     "rescore": "Makes new reports of screened slides by other thresholds and rules, in seconds.",
-    "status": "Tells how a batch stands: what is done, running and failed and why, and the time left.",
-    "retry": "Screens once more what failed, by the command, the settings and the model of its run.",
+    "status": "Tells how a batch stands: what is done, running, failed and why, and the time left.",
+    "retry": "Screens once more what failed, by the command, settings and model of its run.",
     "view": "Opens a folder of reports as a reading room in the browser.",
     "reviews": "What was decided about a folder of reports: agreement, export, what to read next.",
     "train": "Trains a detector on annotated fields and slides, or a grader for its second look.",

@@ -28,7 +28,7 @@ def retry(
         ),
     ] = None,
 ) -> None:
-    """Screens once more what failed, by the command, the settings and the model of its run.
+    """Screens once more what failed, by the command, settings and model of its run.
 
     Slides that are done, or were not reached, are left as they are. Where several shards have
     failures, each shard's are screened here, one shard after the other. Paths that were given

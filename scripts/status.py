@@ -33,7 +33,7 @@ def status(
         bool, typer.Option("--json", help="As JSON; with --watch a line each time.")
     ] = False,
 ) -> None:
-    """Tells how a batch stands: what is done, running and failed and why, and the time left.
+    """Tells how a batch stands: what is done, running, failed and why, and the time left.
 
     Reads the files in the folder alone, and writes nothing: from any machine that sees them, while
     runs go on and after they have ended.
