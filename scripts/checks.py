@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 LEAST_SCRATCH = 1 << 30
 """Free bytes below which scratch space is called short."""
@@ -113,6 +112,7 @@ def check_scratch() -> Check:
 def check_model() -> Check:
     """Screens drawn cells, whose places are known, with the shipped model; takes some seconds."""
     from configs import CytoLibraError
+    from data.boxes import box_iou
     from data.synth import draw_field
     from data.synth.region import Region
     from data.synth.writer import Pixels, write_pyramid
@@ -130,17 +130,12 @@ def check_model() -> Check:
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "known.tif"
-            write_pyramid(
-                path,
-                size,
-                _MPP,
-                draw,
-            )
+            write_pyramid(path, size, _MPP, draw)
             found = screen_slide(path, DEFAULT_MODEL).cells.boxes
     except (CytoLibraError, OSError) as error:
         return Check("self-test", _why(error), mend)
     seconds = time.perf_counter() - began
-    covered = _iou(boxes, found) >= LEAST_IOU
+    covered = box_iou(boxes, found) >= LEAST_IOU
     hits, right = int(covered.any(1).sum()), int(covered.any(0).sum())
     wrong = len(found) - right
     text = (
@@ -149,15 +144,6 @@ def check_model() -> Check:
     )
     sound = hits >= LEAST_FOUND * len(boxes) and wrong <= MOST_WRONG * max(1, len(found))
     return Check("self-test", text, "" if sound else mend)
-
-
-def _iou(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, M) intersection over union of xyxy boxes."""
-    low = np.maximum(some[:, None, :2], others[None, :, :2])
-    high = np.minimum(some[:, None, 2:], others[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (some, others)]
-    return common / (areas[0][:, None] + areas[1][None, :] - common)
 
 
 def _write(place: Path) -> str:

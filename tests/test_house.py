@@ -29,7 +29,7 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"tables", "paths", "thinning", "resample", "pixels", "evaluation"},
+        {"boxes", "tables", "paths", "thinning", "resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},

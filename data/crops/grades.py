@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from configs import ConfigError, StrictModel
+from data.boxes import box_iou
 from data.crops.augment import AugmentSettings
 from data.crops.drawing import DrawnDataset, Sample, unreadable_fields
 from data.fields.fieldset import Field, FieldSet
@@ -159,16 +160,6 @@ def label_places(
 
 def _middles(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     return ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.float64)
-
-
-def box_iou(ones: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N, M) intersection over union of (N, 4) and (M, 4) boxes, xyxy."""
-    low = np.maximum(ones[:, None, :2], others[None, :, :2])
-    high = np.minimum(ones[:, None, 2:], others[None, :, 2:])
-    common = (high - low).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (ones, others)]
-    union = areas[0][:, None] + areas[1][None] - common
-    return np.divide(common, union, out=np.zeros(common.shape), where=union > 0)
 
 
 class GradeDataset(DrawnDataset):

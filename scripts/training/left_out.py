@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from configs import ConfigError, Doubt, load_config
-from data.crops.grades import SAME_CELL, box_iou
+from data.boxes import box_iou
+from data.crops.grades import SAME_CELL
 from data.fields.fieldset import FieldSet
 from data.fields.images import ImageError
 from data.thinning import evenly

@@ -19,8 +19,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
+from data.boxes import box_iou
 from pipeline.review.store.differences import find_differences, is_disputed, open_differences
-from pipeline.review.store.places import IOU, Place, as_array, match, overlaps
+from pipeline.review.store.places import IOU, Place, as_array, match
 from pipeline.review.store.readings import (
     Adequacy,
     Box,
@@ -156,7 +157,7 @@ def _intersection(one: Box, other: Box) -> Box | None:
 
 
 def _overlap(box: Box, others: Sequence[Box]) -> bool:
-    return bool((overlaps(as_array([box]), as_array(others)) >= IOU).any())
+    return bool((box_iou(as_array([box]), as_array(others)) >= IOU).any())
 
 
 def _box(sides: Sequence[float]) -> Box:

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.review.store.places import IOU, Place, as_array, match, overlaps
+from data.boxes import box_iou
+from pipeline.review.store.places import IOU, Place, as_array, match
 from pipeline.review.store.readings import Box, CellDecision, Reader, Reading
 
 Subject = Literal["cell", "slide", "adequacy"]
@@ -100,7 +101,7 @@ def _is_decided(difference: Difference, adjudication: Reading) -> bool:
     drawn = [c.box for c in adjudication.cells.values() if c.decided and c.said is None]
     if not drawn or difference.box is None:
         return False
-    return bool((overlaps(as_array(drawn), as_array([difference.box])) >= IOU).any())
+    return bool((box_iou(as_array(drawn), as_array([difference.box])) >= IOU).any())
 
 
 def _of_the_slide(readings: Sequence[Reading]) -> Iterator[Difference]:
@@ -124,7 +125,7 @@ def _one_place(cells: Sequence[CellDecision]) -> bool:
     if len(boxes) < 2:
         return True
     array = as_array(boxes)
-    return bool((overlaps(array, array) >= IOU).all())
+    return bool((box_iou(array, array) >= IOU).all())
 
 
 def is_read(box: Box, reading: Reading) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from data.boxes import box_iou
 from pipeline.review.store.readings import Box, CellDecision, Reader, Reading
 
 IOU = 0.5
@@ -49,17 +50,6 @@ def match(readings: Sequence[Reading]) -> list[Place]:
     return found
 
 
-def overlaps(ones: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, M) intersection over union of (N, 4) and (M, 4) boxes."""
-    low = np.maximum(ones[:, None, :2], others[None, :, :2])
-    high = np.minimum(ones[:, None, 2:], others[None, :, 2:])
-    common = (high - low).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (ones, others)]
-    union: NDArray[np.float64] = areas[0][:, None] + areas[1][None] - common
-    iou: NDArray[np.float64] = common / union
-    return iou
-
-
 def as_array(boxes: Iterable[Box]) -> NDArray[np.float64]:
     """(N, 4) of boxes."""
     return np.array(list(boxes), dtype=np.float64).reshape(-1, 4)
@@ -74,7 +64,7 @@ def _join(places: list[Place], reader: Reader, added: list[CellDecision]) -> Non
     free = [place for place in places if reader not in place.views]
     taken: set[int] = set()
     if free and added:
-        iou = overlaps(as_array(cell.box for cell in added), as_array(place.box for place in free))
+        iou = box_iou(as_array(cell.box for cell in added), as_array(place.box for place in free))
         for flat in np.argsort(-iou, axis=None, kind="stable").tolist():
             row, column = divmod(flat, len(free))
             if iou[row, column] < IOU:
