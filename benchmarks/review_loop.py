@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.boxes import box_iou
 from pipeline.review.catalogue import Catalogue, ReportFolder
+from pipeline.review.exchange.truth import within_any
 from pipeline.review.store import Reader, Reading, ReviewStore, cell_key, parse_change
 
 SAME = 0.5
@@ -183,7 +185,7 @@ def review_slide(
         reading = send("cell", **change, label=called if verdict == "class" else None)
     missed = np.flatnonzero(~np.isin(np.arange(len(boxes)), partner[overlap >= SAME]))
     for box in proposed:
-        for cell in missed[middles_in(boxes[missed], box)].tolist():
+        for cell in missed[within_any(boxes[missed], np.array([box]))].tolist():
             key, place = f"a{uuid.uuid4().hex}", boxes[cell].tolist()
             reading = send("cell", key=key, verdict="added", label=names[cell], box=place)
         reading = send("region", key=f"r{uuid.uuid4().hex}", box=list(box))
@@ -197,20 +199,8 @@ def best_partner(
     found: NDArray[np.float64], boxes: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """For each finding the cell of the truth that it overlaps most, and by which IoU."""
-    low = np.maximum(found[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(found[:, None, 2:], boxes[None, :, 2:])
-    shared = (high - low).clip(0).prod(axis=2)
-    areas = [(some[:, 2:] - some[:, :2]).prod(axis=1) for some in (found, boxes)]
-    overlap = shared / (areas[0][:, None] + areas[1][None] - shared)
+    overlap = box_iou(found, boxes)
     return overlap.argmax(axis=1), overlap.max(axis=1, initial=0)
-
-
-def middles_in(
-    boxes: NDArray[np.float64], area: tuple[float, float, float, float]
-) -> NDArray[np.bool_]:
-    """(N,) which boxes have their middle in an area."""
-    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return np.asarray(((middles >= area[:2]) & (middles < area[2:])).all(axis=1))
 
 
 def call(*command: object) -> None:

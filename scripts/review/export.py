@@ -11,10 +11,8 @@ import typer
 from configs import ConfigError, CytoLibraError
 
 if TYPE_CHECKING:
-    from pipeline.review.catalogue import Catalogue
-    from pipeline.review.exchange.collect import Left
+    from pipeline.review.exchange.collect import Left, Reviews
     from pipeline.review.exchange.truth import SlideTruth
-    from pipeline.review.store import Reader, ReviewStore
 
 Target = Literal["coco", "qupath", "labels.csv"]
 
@@ -59,39 +57,30 @@ def export(
     that nobody decided beside others. Prints what was written, and what was left out and why.
     """
     from pipeline.review.catalogue import Catalogue
-    from pipeline.review.exchange.collect import Left, find_reader
+    from pipeline.review.exchange.collect import Reviews, find_reader
     from scripts.review.opening import open_reviews
 
     place = out or Path(_DEFAULTS[to])
-    left = Left()
     with open_reviews(folder) as store, Catalogue(folder, slides) as catalogue:
-        who = find_reader(store, reader)
+        reviews = Reviews(store, catalogue, find_reader(store, reader), unsigned)
         try:
             if to == "labels.csv":
-                lines = [_export_labels(store, catalogue, who, unsigned, left, place)]
+                lines = [_export_labels(reviews, place)]
             else:
-                lines = list(_export_cells(to, store, catalogue, who, unsigned, left, place))
+                lines = list(_export_cells(to, reviews, place))
         except OSError as error:
             raise CytoLibraError(f"{place}: can't be written: {error.strerror}") from error
-    for line in (*lines, *left.lines()):
+    for line in (*lines, *reviews.left.lines()):
         typer.echo(line)
 
 
-def _export_cells(
-    to: Target,
-    store: ReviewStore,
-    catalogue: Catalogue,
-    who: Reader | None,
-    unsigned: bool,
-    left: Left,
-    place: Path,
-) -> Iterator[str]:
-    from pipeline.review.exchange.collect import sum_told, truths
+def _export_cells(to: Target, reviews: Reviews, place: Path) -> Iterator[str]:
+    from pipeline.review.exchange.collect import sum_told
     from pipeline.review.exchange.writing import common_folder, write_coco, write_qupath
 
-    found = list(truths(store, catalogue, who, unsigned, left))
+    found = list(reviews.truths())
     if not found:
-        raise _nothing(left)
+        raise _nothing(reviews.left)
     if to == "coco":
         images = write_coco(found, place)
     else:
@@ -100,13 +89,13 @@ def _export_cells(
     yield f"{place}: {_counted(found)}"
     yield f"{images}: the folder of its images"
     yield from (f"{count} {what}" for what, count in sum_told(found).items())
-    gone = [truth.path for truth in found if not truth.path.exists()]
-    if gone:
+    gone = [truth.frame.path for truth in found if not truth.frame.path.exists()]
+    if len(gone) == 1:
+        yield f"{gone[0]}: is not there; say by --slides where it is, or training can't read it"
+    elif gone:
         yield (
             f"{gone[0]}: is not there, nor are {len(gone) - 1} others; say by --slides where they "
             "are, else training can't read them"
-            if len(gone) > 1
-            else f"{gone[0]}: is not there; say by --slides where it is, or training can't read it"
         )
 
 
@@ -120,25 +109,17 @@ def _counted(found: list[SlideTruth]) -> str:
     )
 
 
-def _export_labels(
-    store: ReviewStore,
-    catalogue: Catalogue,
-    who: Reader | None,
-    unsigned: bool,
-    left: Left,
-    place: Path,
-) -> str:
-    from pipeline.review.exchange.collect import readings
+def _export_labels(reviews: Reviews, place: Path) -> str:
     from pipeline.review.exchange.writing import write_labels
 
     decided = []
-    for result, reading in readings(store, catalogue, who, unsigned, left):
+    for result, reading in reviews.readings():
         if reading.decision.category:
             decided.append((result.name, reading.decision))
         else:
-            left.out("has no category", result.name)
+            reviews.left.out("has no category", result.name)
     if not decided:
-        raise _nothing(left)
+        raise _nothing(reviews.left)
     return f"{place}: {write_labels(decided, place)} slides with their categories"
 
 

@@ -44,8 +44,6 @@ def select(
     from pipeline.review.exchange.selecting import choose, share_of_slide
     from pipeline.review.store import ReviewStore
 
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no such folder")
     with Catalogue(folder) as catalogue, ReviewStore.open(folder) as store:
         before = [] if replace else store.tasks()
         results = list(catalogue)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.fields.regions import touching
 from pipeline.cells.classes import CellClass
 from pipeline.geometry import Boxes
 from pipeline.review.store import CellDecision, Reading
@@ -31,12 +32,10 @@ UNDECIDED_IN_REGION = "findings in a region that was read in full, but not decid
 UNDECIDED_BESIDE = "undecided findings beside decided ones: ignored"
 STRANGE_CLASS = "called by a class that the model does not have"
 
-_NO_BOXES = np.zeros((0, 4))
-
 
 @dataclass(frozen=True)
-class SlideTruth:
-    """What is known of a slide.
+class SlideFrame:
+    """What a report says of a slide's frame.
 
     Attributes:
         name: of the folder of its results.
@@ -45,12 +44,6 @@ class SlideTruth:
         mpp: µm per level-0 pixel.
         origin: corner of what was scanned, level-0 pixels; QuPath counts from there.
         classes: of the model.
-        labels: (N,) class of each cell, by name.
-        boxes: (N, 4) level-0 pixels.
-        regions: (R, 4) where all is known: those read in full first, then the small ones.
-        read_in_full: how many of them were.
-        ignored: (K, 4) neither cell nor background.
-        told: how many of what was settled by a rule, by what it is.
     """
 
     name: str
@@ -59,30 +52,31 @@ class SlideTruth:
     mpp: float
     origin: tuple[int, int]
     classes: tuple[CellClass, ...]
+
+
+@dataclass(frozen=True)
+class SlideTruth:
+    """What is known of a slide.
+
+    Attributes:
+        frame: of the slide.
+        labels: (N,) class of each cell, by name.
+        boxes: (N, 4) level-0 pixels.
+        regions: (R, 4) where all is known: those read in full first, then the small ones.
+        read_in_full: how many of them were.
+        rejected: how many of the small ones are of findings that were rejected.
+        ignored: (K, 4) neither cell nor background.
+        told: how many of what was settled by a rule, by what it is.
+    """
+
+    frame: SlideFrame
     labels: tuple[str, ...]
     boxes: Boxes
     regions: Boxes
     read_in_full: int
+    rejected: int
     ignored: Boxes
     told: Mapping[str, int]
-
-    @property
-    def rejected(self) -> int:
-        """How many small regions hold no cell: findings that were rejected."""
-        small = self.regions[self.read_in_full :]
-        return len(small) - sum(holds_centre(small, box) for box in self.boxes)
-
-
-@dataclass(frozen=True)
-class SlideFrame:
-    """What a report says of a slide's frame; attributes as of `SlideTruth`."""
-
-    name: str
-    path: Path
-    size: tuple[int, int]
-    mpp: float
-    origin: tuple[int, int]
-    classes: tuple[CellClass, ...]
 
 
 def gather(frame: SlideFrame, reading: Reading, findings: Boxes) -> SlideTruth:
@@ -100,24 +94,20 @@ def gather(frame: SlideFrame, reading: Reading, findings: Boxes) -> SlideTruth:
     told[UNSURE] += len(unsure)
     full = _boxes(mark.box for mark in reading.regions.values())
     rejected = _boxes(cell.box for cell in decided if cell.verdict == "reject")
-    known = np.concatenate([cells, rejected])
-    small = known[~within_any(known, full)]
+    rejected = rejected[~within_any(rejected, full)]
+    small = np.concatenate([cells[~within_any(cells, full)], rejected])
     said = _boxes(cell.said.box for cell in decided if cell.said)
     open_ = findings[~_is_among(findings, said)]
     in_full, beside = touches_any(open_, full), touches_any(open_, small)
     told[UNDECIDED_IN_REGION] += int(in_full.sum())
     told[UNDECIDED_BESIDE] += int((beside & ~in_full).sum())
     return SlideTruth(
-        frame.name,
-        frame.path,
-        frame.size,
-        frame.mpp,
-        frame.origin,
-        frame.classes,
+        frame,
         tuple(names),
         cells,
         np.concatenate([full, small]),
         len(full),
+        len(rejected),
         np.concatenate([unsure, open_[in_full | beside]]),
         {what: count for what, count in told.items() if count},
     )
@@ -133,14 +123,9 @@ def within_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:
 def touches_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:
     """(N,) whether a box shares area with one of the areas."""
     found = np.zeros(len(boxes), bool)
-    for area in areas:
-        found |= np.all((boxes[:, :2] < area[2:]) & (boxes[:, 2:] > area[:2]), axis=1)
+    for area in areas.tolist():
+        found |= touching(boxes, area)
     return found
-
-
-def holds_centre(areas: Boxes, box: NDArray[np.float64]) -> bool:
-    """Whether one of the areas holds the middle of a box."""
-    return bool(within_any(box[None], areas)[0])
 
 
 def _cells(
@@ -157,8 +142,7 @@ def _cells(
 
 
 def _boxes(boxes: Iterable[Sequence[float]]) -> Boxes:
-    found = np.array(list(boxes), np.float64).reshape(-1, 4)
-    return found if len(found) else _NO_BOXES
+    return np.array(list(boxes), np.float64).reshape(-1, 4)
 
 
 def _is_among(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:

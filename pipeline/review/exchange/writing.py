@@ -9,21 +9,21 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data.annotations.classes import IGNORE, REGION
-from pipeline.cells.classes import class_colors
+from pipeline.cells.classes import Color, class_colors
 from pipeline.geometry import Boxes
 from pipeline.reports.tables import PLAIN, write_csv
 from pipeline.reports.writers import make_whole, to_json, write_whole
-from pipeline.review.exchange.truth import SlideTruth
+from pipeline.review.exchange.truth import SlideFrame, SlideTruth
 from pipeline.review.store import SlideDecision
 
-_GREY = [128, 128, 128]
+_GREY = (128, 128, 128)
 _NAMESPACE = uuid.UUID("8d9f2c1e-5f0b-4c55-9a57-2f6f8f1c7a10")
 
 
@@ -43,16 +43,16 @@ def write_coco(truths: Sequence[SlideTruth], path: Path) -> Path:
 
 def common_folder(truths: Sequence[SlideTruth]) -> Path:
     """The innermost folder that holds all slides; the root where they have none in common."""
-    parents = [str(truth.path.parent) for truth in truths]
+    parents = [str(truth.frame.path.parent) for truth in truths]
     try:
         return Path(os.path.commonpath(parents))
     except ValueError:  # on several drives
-        return truths[0].path.parent
+        return truths[0].frame.path.parent
 
 
 def to_coco(truths: Sequence[SlideTruth], folder: Path) -> dict[str, Any]:
     """The content of a COCO file whose images are named from a folder."""
-    names = [c.name for truth in truths for c in truth.classes]
+    names = [c.name for truth in truths for c in truth.frame.classes]
     names += [label for truth in truths for label in truth.labels]
     categories = [*dict.fromkeys(names), REGION, IGNORE]
     ids = {name: number for number, name in enumerate(categories, 1)}
@@ -73,11 +73,11 @@ def to_coco(truths: Sequence[SlideTruth], folder: Path) -> dict[str, Any]:
     images = [
         {
             "id": number,
-            "file_name": _from(folder, truth.path),
-            "width": truth.size[0],
-            "height": truth.size[1],
-            "mpp": truth.mpp,
-            "slide": truth.name,
+            "file_name": _from(folder, truth.frame.path),
+            "width": truth.frame.size[0],
+            "height": truth.frame.size[1],
+            "mpp": truth.frame.mpp,
+            "slide": truth.frame.name,
         }
         for number, truth in enumerate(truths, 1)
     ]
@@ -93,9 +93,11 @@ def write_qupath(truths: Iterable[SlideTruth], folder: Path) -> list[Path]:
     """
     written = []
     for truth in truths:
-        path = folder / f"{Path(truth.name).name}.geojson"
+        path = folder / f"{Path(truth.frame.name).name}.geojson"
         path.parent.mkdir(parents=True, exist_ok=True)
-        features = [_feature(truth, *one) for one in _objects(truth)]
+        classes = truth.frame.classes
+        colors = dict(zip((c.name for c in classes), class_colors(classes), strict=True))
+        features = [_feature(truth.frame, colors, *one) for one in _objects(truth)]
         collection = {"type": "FeatureCollection", "frame": "bounds", "features": features}
         write_whole(path, json.dumps(collection, ensure_ascii=False))
         written.append(path)
@@ -128,7 +130,7 @@ def _objects(truth: SlideTruth) -> Iterator[tuple[str, list[float]]]:
         (REGION, truth.regions),
         (IGNORE, truth.ignored),
     ):
-        yield from ((name, box) for box in _on_slide(boxes, truth.size).tolist())
+        yield from ((name, box) for box in _on_slide(boxes, truth.frame.size).tolist())
 
 
 def _on_slide(boxes: Boxes, size: tuple[int, int]) -> Boxes:
@@ -136,20 +138,20 @@ def _on_slide(boxes: Boxes, size: tuple[int, int]) -> Boxes:
     return clipped[(clipped[:, 2:] > clipped[:, :2]).all(axis=1)]
 
 
-def _feature(truth: SlideTruth, name: str, box: list[float]) -> dict[str, Any]:
-    colors = dict(zip((c.name for c in truth.classes), class_colors(truth.classes), strict=True))
+def _feature(
+    frame: SlideFrame, colors: Mapping[str, Color], name: str, box: list[float]
+) -> dict[str, Any]:
     shown = {REGION: "Region*", IGNORE: "Ignore*"}.get(name, name)
-    x, y = truth.origin
+    x, y = frame.origin
     left, top, right, bottom = box[0] - x, box[1] - y, box[2] - x, box[3] - y
     ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
-    color = list(colors.get(name, _GREY))
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(_NAMESPACE, f"{truth.name} {name} {box}")),
+        "id": str(uuid.uuid5(_NAMESPACE, f"{frame.name} {name} {box}")),
         "geometry": {"type": "Polygon", "coordinates": [ring]},
         "properties": {
             "objectType": "annotation",
-            "classification": {"name": shown, "color": color},
+            "classification": {"name": shown, "color": list(colors.get(name, _GREY))},
         },
     }
 

@@ -64,7 +64,7 @@ def test_coco_is_read_as_it_was_meant(truth, tmp_path):
     path = tmp_path / "out" / "reviewed.json"
     path.parent.mkdir()
     images = write_coco([truth], path)
-    assert images == truth.path.parent
+    assert images == truth.frame.path.parent
     names = [c.name for c in CLASSES]
     check(read_fields(path, [images], names, AnnotationSettings(format="coco")), truth)
 
@@ -82,7 +82,7 @@ def test_qupath_is_read_as_it_was_meant(truth, tmp_path):
     assert path.name == "a é.png.geojson"
     names = [c.name for c in CLASSES]
     settings = AnnotationSettings(format="geojson", mpp=0.25)
-    check(read_fields(path, [truth.path.parent], names, settings), truth)
+    check(read_fields(path, [truth.frame.path.parent], names, settings), truth)
     shown = json.loads(path.read_text(encoding="utf-8"))["features"]
     assert {f["properties"]["classification"]["name"] for f in shown} == {
         "LSIL",
