@@ -10,7 +10,13 @@ from configs import ConfigError, Doubt
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import Fingerprints, is_current
 from pipeline.batch.output import has_result, load_report
-from pipeline.batch.run_record import SlideRecord, find_records, latest_slides, load_records
+from pipeline.batch.run_record import (
+    SlideRecord,
+    find_records,
+    latest_slides,
+    load_records,
+    times_of,
+)
 from pipeline.geometry import Detections
 from pipeline.reports.cells_table import read_cells
 from pipeline.reports.report import SlideReport, encodable
@@ -67,7 +73,7 @@ def write_summary(
     """
     reports, fingerprints = reports or ReportSettings(), fingerprints or Fingerprints()
     while True:
-        seen = _stamp_records(out)
+        seen = times_of(find_records(out))
         known = latest_slides(record for record in load_records(out) if record.recipe == recipe)
         rows = [
             _row(job, out, recipe, known.get(encodable(job.name)), fingerprints) for job in jobs
@@ -79,7 +85,7 @@ def write_summary(
         told: tuple[Doubt, ...] = ()
         if reports.xlsx or (out / WORKBOOK).exists():
             told = _write_workbook(out, worklist, reports.xlsx_score)
-        if _stamp_records(out) == seen:
+        if times_of(find_records(out)) == seen:
             return told
 
 
@@ -133,7 +139,3 @@ def _row(
 def _row_not_read(file: NotRead) -> SummaryRow:
     error = f"{file.kind}; {file.remedy} [files-not-read]"
     return SummaryRow(encodable(file.path.name), encodable(file.path), "not read", error=error)
-
-
-def _stamp_records(out: Path) -> list[tuple[Path, int]]:
-    return [(path, path.stat().st_mtime_ns) for path in find_records(out)]

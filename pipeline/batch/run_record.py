@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -139,6 +140,15 @@ def schema_text() -> str:
 def find_records(out: Path) -> list[Path]:
     """The files of the records of all runs and shards."""
     return sorted([*out.glob("run.json"), *out.glob("run.shard-*.json")])
+
+
+def times_of(paths: Iterable[Path]) -> list[tuple[Path, int]]:
+    """When files were written last; those that have just gone are left out."""
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):
+            found.append((path, path.stat().st_mtime_ns))
+    return found
 
 
 def latest_slides(records: Iterable[RunRecord]) -> dict[str, SlideRecord]:

@@ -29,6 +29,7 @@ from pipeline.batch.run_record import (
     find_records,
     latest_slides,
     record_name,
+    times_of,
 )
 from pipeline.reports.summary import SummaryRow
 from pipeline.reports.worklist import Reason, order_slides
@@ -189,10 +190,9 @@ def _read_unchanged(out: Path) -> tuple[list[RunRecord], list[Told], list[str]]:
     raise ConfigError(f"{show(out)}: its records change too fast to be read; try again")
 
 
-def _stamps(out: Path) -> list[tuple[str, int]]:
+def _stamps(out: Path) -> list[tuple[Path, int]]:
     """What tells that a run was written whole meanwhile; lines that journals gain do no harm."""
-    records = [(path.name, path.stat().st_mtime_ns) for path in find_records(out) if path.exists()]
-    return records + [(path.name, 0) for path in journals(out)]
+    return [*times_of(find_records(out)), *((path, 0) for path in journals(out))]
 
 
 def _read_record(path: Path) -> RunRecord:

@@ -14,12 +14,14 @@ from pydantic import ValidationError
 
 from configs import ConfigError, Doubt
 from pipeline.batch.fingerprint import Fingerprint, load_fingerprint
+from pipeline.batch.journal import journals
 from pipeline.batch.run_record import (
     RunRecord,
     SlideRecord,
     find_records,
     latest_slides,
     load_records,
+    times_of,
 )
 from pipeline.reports.report import SlideReport, encodable
 from pipeline.reports.summary import Status, SummaryRow
@@ -158,7 +160,7 @@ class Results:
         return sorted(rows, key=lambda row: row.slide)
 
     def _read_records(self) -> bool:
-        stamp = [(path, path.stat().st_mtime_ns) for path in find_records(self.folder)]
+        stamp = times_of([*find_records(self.folder), *journals(self.folder)])
         if stamp == self._records_stamp:
             return False
         self._records = load_records(self.folder)

@@ -11,6 +11,7 @@ from fakes import CLASSES, MODEL
 from reviewfolders import SIZE, cells_on, draw_slide, write_result
 
 from configs import ConfigError
+from pipeline.batch.journal import Journal
 from pipeline.batch.run_record import RunRecord, SlideRecord, save_record
 from pipeline.review.catalogue import Catalogue, NotThereError
 from pipeline.review.celltable import CellTable
@@ -195,6 +196,35 @@ def test_results_that_come_and_go_are_seen(room):
         shutil.rmtree(room / "reports" / "one.tif")
         catalogue.refresh(0)
         assert [result.name for result in catalogue] == ["sub/two.tif"]
+
+
+def test_what_a_run_that_goes_on_has_noted_alone_is_seen(room):
+    reports = room / "reports"
+    running = RunRecord(
+        command=("cytolibra", "screen"),
+        shard=None,
+        started="2026-01-01T00:00:00Z",
+        software={},
+        model=MODEL,
+        settings={},
+        recipe="test",
+        slides={"lost.tif": SlideRecord(path="lost.tif")},
+    )
+    save_record(running, reports)
+    with Catalogue(reports) as catalogue:
+
+        def section():
+            places = {place.row.slide: place for place in catalogue.worklist.places}
+            return places["lost.tif"].section
+
+        assert section() == "pending"
+        # run.json is written now and then only; until then the journal tells.
+        running.slides["lost.tif"] = SlideRecord(
+            path="lost.tif", status="failed", attempts=1, error="broken"
+        )
+        Journal(reports, "run").add(running, "lost.tif")
+        catalogue.refresh(0)
+        assert section() == "failed"
 
 
 def test_a_report_of_other_settings_than_the_last_run_is_shown_with_a_warning(room):
