@@ -15,6 +15,11 @@ export class ApiError extends Error {
 /** The server can't be reached; what was sent may have arrived or not. */
 export class OfflineError extends Error {}
 
+/** What went wrong, in words. */
+export function told(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   const response = await send(path, init);
   return (await response.json()) as T;
@@ -41,11 +46,11 @@ async function send(path: string, init: RequestInit = {}): Promise<Response> {
     throw new OfflineError("the server can't be reached");
   }
   if (response.ok) return response;
-  const told = await response.json().catch(() => ({}));
+  const answer = await response.json().catch(() => ({}));
   throw new ApiError(
     response.status,
-    told.error ?? "",
-    told.message ?? response.statusText,
-    told.current,
+    answer.error ?? "",
+    answer.message ?? response.statusText,
+    answer.current,
   );
 }

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, post, request } from "./api";
+import { post, request, told } from "./api";
 import { SlidePage } from "./slide-page";
 import { announced, failure, list, loadList, loadSession, refused, route, session } from "./state";
 import { type Language, language, setLanguage, t } from "./strings";
@@ -114,7 +114,7 @@ function NameDialog({ who }: { who: Session }) {
       const given = who.mode === "users" ? { name, password } : { name };
       session.value = await post<Session>("/api/session", given);
     } catch (error) {
-      setProblem(error instanceof ApiError || error instanceof Error ? error.message : "");
+      setProblem(told(error));
     }
   };
   return (

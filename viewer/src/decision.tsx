@@ -1,5 +1,5 @@
 import type { Desk } from "./desk";
-import { verdictText } from "./desk";
+import { cellName, verdictText } from "./desk";
 import { isDecided } from "./gallery";
 import { trim } from "./geometry";
 import { t } from "./strings";
@@ -15,8 +15,7 @@ export function Decision({ desk }: { desk: Desk }) {
   return (
     <section class="decision card" aria-label={t("decision")} data-testid="decision">
       <h2>
-        {added ? t("addedCell") : t("cellNumber", { n: cell.number ?? 0 })}: {cell.label}{" "}
-        {cell.score !== null && trim(cell.score, 3)}
+        {cellName(cell)}: {cell.label} {cell.score !== null && trim(cell.score, 3)}
       </h2>
       {cell.grades && <Figures of={cell.grades} />}
       {!cell.grades && cell.scores && <Figures of={cell.scores} />}

@@ -1,7 +1,7 @@
 /** One slide on the desk: what the server knows of it, what is chosen, and what was decided. */
 
 import { computed, effect, signal } from "@preact/signals";
-import { ApiError, binary, request } from "./api";
+import { ApiError, binary, request, told } from "./api";
 import { Attention } from "./attention";
 import { type Cells, decodeCells } from "./cells";
 import { centre, trim } from "./geometry";
@@ -114,6 +114,11 @@ export class Desk {
     return this.group.value === "added" ? this.added() : (this.gallery.value?.cells ?? []);
   }
 
+  /** Pages of the group that is shown. */
+  get pages(): number {
+    return this.group.value === "added" ? 1 : (this.gallery.value?.pages ?? 1);
+  }
+
   /** Chooses the cell that an address names; one that is not there is told. */
   chooseKey(key: string): void {
     const row = this.cells.value?.rowOf(key) ?? null;
@@ -136,7 +141,7 @@ export class Desk {
       this.cells.value = decodeCells(packed, width, height);
       if (key !== null) this.chooseKey(key);
     } catch (error) {
-      this.problem.value = error instanceof Error ? error.message : String(error);
+      this.problem.value = told(error);
     }
   }
 
@@ -181,7 +186,7 @@ export class Desk {
         if (turned !== this.turned) return false;
         this.gallery.value = found;
       } catch (error) {
-        this.say(t("error", { text: error instanceof Error ? error.message : String(error) }));
+        this.say(t("error", { text: told(error) }));
         return false;
       }
     }
@@ -232,7 +237,7 @@ export class Desk {
     const cell = this.shown.find((one) => one.number === row + 1) ?? this.cellOf(row);
     if (!cell) return "";
     const decision = this.byRow.value.get(row);
-    const head = `${t("cellNumber", { n: row + 1 })}: ${cell.label} ${trim(cell.score ?? 0, 2)}`;
+    const head = `${cellName(cell)}: ${cell.label} ${trim(cell.score ?? 0, 2)}`;
     const said = decision ? [verdictText(decision.verdict, decision.label)] : [];
     return [head, ...cell.why, ...said].join("\n");
   }
@@ -270,8 +275,7 @@ export class Desk {
       return this.tellChosen();
     }
     const page = this.page.value + by;
-    const pages = this.group.value === "added" ? 1 : (this.gallery.value?.pages ?? 1);
-    if (page < 0 || page >= pages) return announce(t(page < 0 ? "atFirst" : "atLast"));
+    if (page < 0 || page >= this.pages) return announce(t(page < 0 ? "atFirst" : "atLast"));
     if (!(await this.turn(this.group.value, page))) return;
     this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
     this.tellChosen();
@@ -288,10 +292,9 @@ export class Desk {
   private tellChosen(): void {
     const cell = this.chosen.value;
     if (!cell) return;
-    const name = cell.number === null ? t("addedCell") : t("cellNumber", { n: cell.number });
     const decision = this.reading.value?.cells[cell.key];
     const said = verdictText(decision?.verdict ?? "none", decision?.label ?? null);
-    announce(`${name}, ${cell.label}, ${said}`);
+    announce(`${cellName(cell)}, ${cell.label}, ${said}`);
   }
 
   decide(verdict: Verdict, label: string | null = null, onward = true): void {
@@ -325,15 +328,7 @@ export class Desk {
   note(text: string): void {
     const cell = this.chosen.value;
     if (!cell) return;
-    const now = this.reading.value?.cells[cell.key];
-    this.push({
-      kind: "cell",
-      key: cell.key,
-      verdict: now?.verdict ?? "none",
-      label: now?.verdict === "class" || now?.verdict === "added" ? now.label : null,
-      said: this.saidOf(cell),
-      note: text,
-    });
+    this.push({ ...this.asDecided(cell), note: text });
   }
 
   /** Takes the last change back; that of a signature, too. */
@@ -439,12 +434,17 @@ export class Desk {
   private moveTo(box: Box): void {
     const cell = this.chosen.value;
     if (!cell) return;
+    this.push({ ...this.asDecided(cell), box });
+    announce(t("boxMoved"));
+    this.look();
+  }
+
+  /** The change that says of a cell what is said of it already. */
+  private asDecided(cell: GalleryCell): Bare & { kind: "cell" } {
     const now = this.reading.value?.cells[cell.key];
     const verdict = now?.verdict ?? "none";
     const label = verdict === "class" || verdict === "added" ? (now?.label ?? null) : null;
-    this.push({ kind: "cell", key: cell.key, verdict, label, said: this.saidOf(cell), box });
-    announce(t("boxMoved"));
-    this.look();
+    return { kind: "cell", key: cell.key, verdict, label, said: this.saidOf(cell) };
   }
 
   private saidOf(cell: GalleryCell): { label: string; score: number; box: Box } | undefined {
@@ -452,7 +452,8 @@ export class Desk {
     return { label: cell.label, score: cell.score, box: cell.box };
   }
 
-  private added(): GalleryCell[] {
+  /** Cells that the reader drew, those included that are on their way. */
+  added(): GalleryCell[] {
     const cells = Object.entries(this.reading.value?.cells ?? {});
     return cells
       .filter(([, decision]) => decision.verdict === "added")
@@ -485,6 +486,10 @@ export class Desk {
     this.task.value = tasks.find((one) => one.id === id) ?? null;
     if (this.task.value) this.fly(this.task.value.box);
   }
+}
+
+export function cellName(cell: GalleryCell): string {
+  return cell.number === null ? t("addedCell") : t("cellNumber", { n: cell.number });
 }
 
 export function verdictText(verdict: Verdict, label: string | null): string {

@@ -1,5 +1,5 @@
 import type { Desk, GallerySort } from "./desk";
-import { verdictText } from "./desk";
+import { cellName, verdictText } from "./desk";
 import { trim } from "./geometry";
 import { type StringKey, t } from "./strings";
 import type { CellDecision, GalleryCell } from "./types";
@@ -21,12 +21,10 @@ export function Gallery({ desk }: { desk: Desk }) {
   const reading = desk.reading.value;
   const cells = desk.shown;
   const decided = cells.filter((cell) => isDecided(reading?.cells[cell.key])).length;
-  const added = Object.values(reading?.cells ?? {}).filter((one) => one.verdict === "added").length;
   const groups = [
     ...page.groups.filter((one) => one.key !== "added"),
-    { key: "added", name: "added", count: added },
+    { key: "added", name: "added", count: desk.added().length },
   ];
-  const pages = desk.group.value === "added" ? 1 : page.pages;
   return (
     <section class="gallery" aria-label={t("gallery")}>
       <div class="gallery-head">
@@ -79,13 +77,13 @@ export function Gallery({ desk }: { desk: Desk }) {
           ‹
         </button>
         <span data-testid="page">
-          {t("page", { n: desk.page.value + 1, of: Math.max(1, pages) })}
+          {t("page", { n: desk.page.value + 1, of: Math.max(1, desk.pages) })}
         </span>
         <button
           type="button"
           data-testid="next-page"
           aria-label={t("nextPage")}
-          disabled={desk.page.value + 1 >= pages}
+          disabled={desk.page.value + 1 >= desk.pages}
           onClick={() => void turn(desk, 1)}
         >
           ›
@@ -103,7 +101,6 @@ interface CardProps {
 
 function Card({ cell, desk, decision }: CardProps) {
   const chosen = desk.chosen.value?.key === cell.key;
-  const name = cell.number === null ? t("addedCell") : t("cellNumber", { n: cell.number });
   const said = isDecided(decision) ? verdictText(decision.verdict, decision.label) : "";
   const color = desk.classOf(cell.label)?.color ?? "#000";
   const score = cell.score === null ? "" : trim(cell.score, 2);
@@ -123,7 +120,7 @@ function Card({ cell, desk, decision }: CardProps) {
         onClick={() => desk.choose(cell)}
       >
         <img src={cell.picture} alt="" loading="lazy" />
-        <span class="unseen">{name}, </span>
+        <span class="unseen">{cellName(cell)}, </span>
         <span class="label">
           <i class="swatch" style={{ background: color }} />
           {cell.label} <b>{score}</b>

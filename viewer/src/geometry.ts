@@ -46,7 +46,3 @@ export function clipped(box: Box, width: number, height: number): Box | null {
   ];
   return inside[0] < inside[2] && inside[1] < inside[3] ? inside : null;
 }
-
-export function contains(box: Box, x: number, y: number): boolean {
-  return x >= box[0] && x < box[2] && y >= box[1] && y < box[3];
-}

@@ -1,7 +1,7 @@
 /** What the page knows beyond one slide: who reads, where it is, what it last said. */
 
 import { signal } from "@preact/signals";
-import { ApiError, request } from "./api";
+import { ApiError, request, told } from "./api";
 import type { Session, SlideList } from "./types";
 
 export type Route =
@@ -53,7 +53,7 @@ export async function loadSession(): Promise<void> {
     if (error instanceof ApiError && (error.status === 401 || error.status === 403)) {
       refused.value = true;
     } else {
-      failure.value = String(error instanceof Error ? error.message : error);
+      failure.value = told(error);
     }
   }
 }
@@ -63,7 +63,7 @@ export async function loadList(): Promise<void> {
     list.value = await request<SlideList>("/api/slides");
     failure.value = null;
   } catch (error) {
-    failure.value = String(error instanceof Error ? error.message : error);
+    failure.value = told(error);
   }
 }
 

@@ -59,7 +59,7 @@ export function WorklistPage() {
           </select>
         </label>
         <label>
-          {t("warnings", { n: Object.keys(all.flags).length }).replace(/[（(].*/, "")}
+          {t("flags")}
           <select
             data-testid="filter-flag"
             value={wanted.value.flag}
