@@ -1,6 +1,6 @@
 """What every reader keeps to, as tests: ours run them, and so should yours.
 
-from pipeline.slides.readers.contract import ReaderContract
+from pipeline.slides.contract import ReaderContract
 
 class TestMine(ReaderContract):
     def open(self, folder):

@@ -17,7 +17,7 @@ from slidefiles import (
 
 from pipeline.geometry import Rect
 from pipeline.slides.containers import open_container
-from pipeline.slides.readers.contract import ReaderContract
+from pipeline.slides.contract import ReaderContract
 
 IMAGE = picture(530, 390)
 
