@@ -546,8 +546,8 @@ REFUSALS: dict[str, Entry] = {
         "Export it in pixels of the image, or take the member `crs` out if they are pixels.",
     ),
     "reader-failed": Entry(
-        "A reader of another package crashed, took too long, raised an error, or said what can't be "
-        "true of the slide. It runs in a process of its own, so other slides go on.",
+        "A reader of another package crashed, took too long, raised an error, or said of the slide "
+        "what can't be true. Other slides go on.",
         "Tell those who made the package, with the line; a newer version of it, or a copy of the "
         "slide in another format, may be readable.",
     ),

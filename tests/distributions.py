@@ -1,4 +1,4 @@
-"""Packages of somebody else, as if they were installed: modules, and what their metadata declare."""
+"""Packages of somebody else, as if they were installed: modules, and what metadata declare."""
 
 import sys
 from pathlib import Path

@@ -122,9 +122,10 @@ def is_current(job: SlideJob, folder: Path, recipe: str) -> bool:
 def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
     """Whether the result in ``folder``, of that fingerprint, is of this very slide.
 
-    What a table says of its scale counts, too, and the version of a reader that is not ours. Where size and time of every file are as they were,
-    so is the content; where only a time differs, as after copying, the content is read and
-    compared. Of a slide that is gone nothing speaks against it.
+    What a table says of its scale counts, too, and the version of a package that reads it. Where
+    size and time of every file are as they were, so is the content; where only a time differs, as
+    after copying, the content is read and compared. Of a slide that is gone nothing speaks against
+    it.
     """
     if known.mpp != job.mpp:
         return False

@@ -123,7 +123,12 @@ class Worker:
     ) -> dict[str, Any]:
         """One question and its answer; the pixels that come with it go into an array."""
         late = threading.Event()
-        timer = threading.Timer(limit, lambda: (late.set(), self._process.kill()))
+
+        def kill() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(limit, kill)
         timer.daemon = True
         timer.start()
         try:
@@ -134,9 +139,10 @@ class Worker:
             timer.cancel()
         if answer is None:
             raise PluginError(f"took longer than {limit:g} s" if late.is_set() else self._death())
-        for kind, error in (("unread", ReadError), ("refused", SlideError)):
-            if kind in answer:
-                raise error(answer[kind], answer["code"])
+        if "unread" in answer:
+            raise ReadError(answer["unread"], answer["code"])
+        if "refused" in answer:
+            raise SlideError(answer["refused"], answer["code"])
         if "broken" in answer:
             raise PluginError(answer["broken"])
         return answer

@@ -111,7 +111,7 @@ def open_by(plugin: ReaderPlugin, path: Path) -> Reader | None:
         raise PluginError(one_line(error)) from error
     if not isinstance(answer, bool):
         raise PluginError(f"its opens() gives {type(answer).__name__}, not a bool")
-    if reader is not None and not isinstance(reader, Reader) or (answer and reader is None):
+    if (reader is not None and not isinstance(reader, Reader)) or (answer and reader is None):
         raise PluginError(f"its open() gives {type(reader).__name__}, not a Reader")
     return reader
 
