@@ -61,7 +61,9 @@ def merge(
         ),
     ] = False,
 ) -> None:
-    """Writes the cells of all slides of a batch into one file, slide by slide.
+    """Writes the cells of all slides of a batch into one file: Parquet, DuckDB or COCO.
+
+    They are written slide by slide; memory does not grow with the number of slides.
 
     Columns are those of cells.csv behind slide, the name of its results, and recipe, which is the
     same for slides of the same settings and model. Slides of different settings are refused without

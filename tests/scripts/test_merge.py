@@ -12,6 +12,7 @@ from pipeline.batch.fingerprint import Fingerprint, save_fingerprint
 from pipeline.batch.run_record import RunRecord, SlideRecord, save_record
 from pipeline.cells.classes import CellClass
 from pipeline.reports.arrow_cells import cell_schema, unit_of
+from pipeline.reports.tables import ReportSettings
 from pipeline.reports.writers import write_reports
 from scripts.cli import build_app
 from scripts.reference.columns import CELLS
@@ -72,8 +73,8 @@ def told(batch):
 def is_same(value, text):
     if isinstance(value, bool):
         return text == str(value).lower()
-    return (
-        (value is None and not text) or (value == (text if isinstance(value, str) else float(text)))
+    return (value is None and not text) or (
+        value == (text if isinstance(value, str) else float(text))
     )
 
 
@@ -276,3 +277,17 @@ def test_earlier_tables_lack_columns(tmp_path):
 def test_grades_have_columns_where_a_grader_looked():
     plain, graded = (set(cell_schema(CLASSES, looked).names) for looked in (False, True))
     assert graded - plain == {f"grade_{one.name}" for one in CLASSES} | {"grade_background"}
+
+
+def test_screening_says_first_that_an_extra_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    words = ["screen", str(tmp_path), "--out", str(tmp_path / "out"), "--parquet"]
+    result = CliRunner().invoke(build_app("screen"), words)
+    assert result.exit_code == 2
+    text = "error: reports.parquet: pyarrow is not installed: pip install 'cytolibra[parquet]'\n"
+    assert result.stderr == text
+
+
+def test_results_without_parquet_keep_their_recipe():
+    assert ReportSettings().of_slides() == {"csv": "plain"}
+    assert ReportSettings(parquet=True).of_slides() == {"csv": "plain", "parquet": True}
