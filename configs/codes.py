@@ -545,6 +545,12 @@ REFUSALS: dict[str, Entry] = {
         "A GeoJSON file states a coordinate reference system: degrees or metres on the Earth.",
         "Export it in pixels of the image, or take the member `crs` out if they are pixels.",
     ),
+    "reader-failed": Entry(
+        "A reader of another package crashed, took too long, raised an error, or said of the slide "
+        "what can't be true. Other slides go on.",
+        "Tell those who made the package, with the line; a newer version of it, or a copy of the "
+        "slide in another format, may be readable.",
+    ),
     "strict": Entry(
         "--strict was given, and the slide has warnings.",
         "Mend what is warned of, or screen it without --strict.",

@@ -45,11 +45,6 @@ def installed(kind: Kind) -> dict[str, EntryPoint]:
     return found
 
 
-def installed_names(kind: Kind) -> frozenset[str]:
-    """The names of `installed`, without a look at whether they are clear."""
-    return frozenset(one.name for one in entry_points(group=f"cytolibra.{kind}"))
-
-
 def check_name(kind: Kind, name: str, ours: tuple[str, ...]) -> str:
     """The name of a part, if it can be one; nothing is imported.
 

@@ -29,6 +29,7 @@ SUMMARIES = {
     "config": "Prints the settings of a command, resolved, with help and origin of each.",
     "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",
+    "merge": "Writes the cells of all slides of a batch into one file: Parquet, DuckDB or COCO.",
     "convert": "Converts annotations of many formats to COCO.",
     "export": "Writes a model's networks for OpenVINO or ONNX, and what reduced precision costs.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",

@@ -93,6 +93,7 @@ def _readers() -> Iterator[Fact]:
     import imagecodecs
     import openslide
 
+    from pipeline.slides.containers import tell_plugins
     from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
 
     yield "openslide", _openslide(openslide.__library_version__)
@@ -100,6 +101,7 @@ def _readers() -> Iterator[Fact]:
     yield "decoders", ", ".join(codecs).lower()
     yield "slides", " ".join(sorted(SLIDE_SUFFIXES))
     yield "with --mpp", " ".join(sorted(IMAGE_SUFFIXES))
+    yield "plug-ins", tell_plugins()
 
 
 def _openslide(version: str) -> str:

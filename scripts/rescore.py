@@ -18,6 +18,7 @@ from scripts.screen import (
     Negatives,
     Rule,
     Threshold,
+    check_extras,
     settings_given,
     tell_result,
 )
@@ -129,6 +130,7 @@ def _settle(
                 f"{name}: shapes what the network finds, which is not done again here; give it to "
                 "cytolibra screen"
             )
+    check_extras(settings)
     return settings.model_copy(update={"reports": settings.reports.settled(), "strict": False})
 
 

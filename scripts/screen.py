@@ -189,6 +189,12 @@ def screen(
             "there is kept up in any case.",
         ),
     ] = False,
+    parquet: Annotated[
+        bool,
+        typer.Option(
+            "--parquet", help="Write cells.parquet of each slide, too, for programs (an extra)."
+        ),
+    ] = False,
 ) -> None:
     """Screens slides, and folders of slides.
 
@@ -218,6 +224,7 @@ def screen(
         "triage.negatives": negatives,
         "reports.csv": csv.value if csv else None,
         "reports.xlsx": xlsx or None,
+        "reports.parquet": parquet or None,
     }
     settings = _read_settings(config, set_ or (), flags)
     part = Shard.parse(shard) if shard else None
@@ -242,8 +249,21 @@ def _read_settings(
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     settings = load_config(config, ScreenSettings, [*overrides, *given])
     settings.mpp_of(Path())  # a wrong value or table is told now
+    check_extras(settings)
     # Here, by the locale of who calls: workers may run under another one.
     return settings.model_copy(update={"reports": settings.reports.settled()})
+
+
+def check_extras(settings: ScreenSettings) -> None:
+    """Looks for what the settings need and an installation may lack, before anything is screened.
+
+    Raises:
+        ConfigError: it isn't there.
+    """
+    from pipeline.reports.arrow_cells import import_extra
+
+    if settings.reports.parquet:
+        import_extra("pyarrow", "parquet", "reports.parquet")
 
 
 def screen_all(

@@ -2,6 +2,7 @@ import os
 import sys
 from pathlib import Path
 
+import bench_isolation
 import bench_peers
 import bench_reader
 import bench_reviews
@@ -19,6 +20,7 @@ def test_the_benchmark_of_the_stitcher_runs() -> None:
     ("bench", "side", "told"),
     [
         pytest.param(bench_reader, "1200", "tiles as chosen", id="reader"),
+        pytest.param(bench_isolation, "600", "in a process: opened in", id="isolation"),
         pytest.param(bench_peers, "1600", "plain loop", id="peers", marks=pytest.mark.slow),
     ],
 )

@@ -64,6 +64,7 @@ from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.tables import ReportSettings, format_in_force
 from pipeline.reports.writers import write_reports
+from pipeline.slides.containers import name_packages
 from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
 
@@ -468,6 +469,7 @@ class _Batch:
             files=known.files if known and job.gone else files,
             sha256=sha256,
             mpp=job.mpp,
+            reader=known.reader if known and job.gone else name_packages(job.path),
         )
 
         def write(folder: Path) -> None:

@@ -21,6 +21,7 @@ from pipeline.reports.detections import Finder
 from pipeline.reports.report import ModelFacts, encodable
 from pipeline.reports.writers import to_json, write_whole
 from pipeline.settings import MADE
+from pipeline.slides.containers import name_packages
 
 _FILE = "fingerprint.json"
 
@@ -45,6 +46,7 @@ class Fingerprint(StrictModel):
         files: every file of the slide.
         sha256: hash of the content of all files, in order.
         mpp: µm per level-0 pixel that a table gave for this slide.
+        reader: packages that offer to read its ending, with their versions; empty for our own.
     """
 
     recipe: str
@@ -52,6 +54,7 @@ class Fingerprint(StrictModel):
     files: tuple[FileStamp, ...]
     sha256: str
     mpp: float | None = None
+    reader: str = ""
 
 
 def hash_recipe(settings: Mapping[str, JsonValue], model: ModelFacts) -> str:
@@ -147,14 +150,17 @@ def is_current(
 def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
     """Whether the result in ``folder``, of that fingerprint, is of this very slide.
 
-    What a table says of its scale counts, too. Where size and time of every file are as they were,
-    so is the content; where only a time differs, as after copying, the content is read and
-    compared. Of a slide that is gone nothing speaks against it.
+    What a table says of its scale counts, too, and the version of a package that reads it. Where
+    size and time of every file are as they were, so is the content; where only a time differs, as
+    after copying, the content is read and compared. Of a slide that is gone nothing speaks against
+    it.
     """
     if known.mpp != job.mpp:
         return False
     if job.gone:
         return True
+    if known.reader != name_packages(job.path):
+        return False
     try:
         files = stamp_files(job)
         if files == known.files:

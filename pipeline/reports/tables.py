@@ -75,19 +75,32 @@ class ReportSettings(StrictModel):
         xlsx: whether summary.xlsx is written, too. One that is there is kept up in any case.
         xlsx_score: abnormal cells with at least this score have a row in it, and whatever their
             score those that carry a suggestion.
+        parquet: whether each slide's cells are written as cells.parquet, too; needs pyarrow, of the
+            extra `parquet`.
     """
 
     csv: CsvKind = "plain"
     xlsx: bool = False
     xlsx_score: float = Field(0.5, ge=0, le=1)
+    parquet: bool = False
 
     def settled(self) -> ReportSettings:
         """The same with "excel" as what it is on this machine."""
         return self.model_copy(update={"csv": _excel_here()}) if self.csv == "excel" else self
 
     def of_slides(self) -> dict[str, JsonValue]:
-        """What shapes a slide's own files, as JSON, settled: nothing of the workbook of all."""
-        return {"csv": self.settled().csv}
+        """What shapes a slide's own files, as JSON, settled: nothing of the workbook of all.
+
+        Where no Parquet is wanted nothing is said of it, as before there was any.
+        """
+        shaping: dict[str, JsonValue] = {"csv": self.settled().csv}
+        return shaping | {"parquet": True} if self.parquet else shaping
+
+
+def wants_parquet(settings: Mapping[str, JsonValue]) -> bool:
+    """Whether all settings in force want ``cells.parquet`` (``reports.parquet``)."""
+    reports = settings.get("reports")
+    return isinstance(reports, dict) and reports.get("parquet") is True
 
 
 def format_in_force(settings: Mapping[str, JsonValue]) -> CsvFormat:

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipeline.cells.classes import class_colors, grade_of
+from pipeline.reports.arrow_cells import write_parquet
 from pipeline.reports.cells_table import grade_columns, numbered, write_cells
 from pipeline.reports.detections import save_kept
 from pipeline.reports.pages import render_report
 from pipeline.reports.previews import preview_files
 from pipeline.reports.report import SlideReport
+from pipeline.reports.tables import wants_parquet
 
 PARTIAL = ".partial-"
 """How names begin of what is being written."""
@@ -60,6 +62,8 @@ def write_reports(report: SlideReport, folder: Path) -> None:
         stream.write(to_json(report.model_dump(mode="json")))
     with _create(folder / "cells.csv") as stream:
         write_cells(stream, report)
+    if wants_parquet(report.settings):
+        write_parquet(report, folder)
     with _create(folder / "cells.geojson") as stream:
         _write_geojson(stream, report)
     with _create(folder / "report.html") as stream:

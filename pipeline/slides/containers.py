@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs import Doubt
-from configs.plugins import installed_names, load_part
 from data.pixels.plain import is_picture
 from pipeline.errors import SlideError
+from pipeline.slides.offers import endings_offered, offers_of, open_offered, tell_offers
 from pipeline.slides.readers.base import Reader, UnsupportedError, show
 from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.direct import open_vendor
@@ -80,14 +80,10 @@ _IMAGES: Mapping[str, str] = {
 }
 """Endings of plain images, and the formats that they stand for."""
 
-_OTHERS = frozenset(f".{name.lower()}" for name in installed_names("readers")) - (
-    frozenset(_VENDORS) | _TIFF | frozenset(_IMAGES)
-)
-"""Endings that readers of other packages open: entry points called like an ending, without its dot.
+_OURS = frozenset(_VENDORS) | _TIFF | frozenset(_IMAGES)
 
-Each is called with the path and gives a `Reader`, or raises `SlideError`. What we read ourselves
-stays ours.
-"""
+_OTHERS = endings_offered() - _OURS
+"""Endings that readers of other packages open; what we read ourselves stays ours."""
 
 SLIDE_SUFFIXES = frozenset(_VENDORS) | _TIFF | _OTHERS
 """Suffixes, in lower case, of files that may be slides and carry their scale."""
@@ -141,7 +137,7 @@ def open_container(path: Path) -> Reader:
     head = _head(path)
     suffix = path.suffix.lower()
     if suffix in _OTHERS:
-        return _open_by_other(path, suffix)
+        return open_offered(path)
     if suffix in _HEADS:
         raise SlideError(f"{show(path)}: is {_HEADS[suffix]}", "data-missing")
     is_tiff = head[:4] in MAGIC
@@ -163,22 +159,15 @@ def open_container(path: Path) -> Reader:
     raise _unknown(path, content)
 
 
-def _open_by_other(path: Path, suffix: str) -> Reader:
-    """A slide by the reader that another package brings.
+def tell_plugins() -> str:
+    """What other packages offer to read, for people, on one line."""
+    return tell_offers(_OURS)
 
-    Raises:
-        SlideError: it can't be opened, or the reader is none.
-    """
-    try:
-        reader = load_part("readers", suffix[1:], f"reader of {suffix}")(path)
-    except SlideError:
-        raise
-    except Exception as error:  # of code that isn't ours: one slide fails, not the batch
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SlideError(f"{show(path)}: its reader can't open it: {reason}") from error
-    if not isinstance(reader, Reader):
-        raise SlideError(f"{show(path)}: what opens {suffix} gives no Reader")
-    return reader
+
+def name_packages(path: Path) -> str:
+    """The packages that offer to read a file, with their versions; empty where we read it."""
+    suffix = path.suffix.lower()
+    return ", ".join(map(str, offers_of(suffix))) if suffix in _OTHERS else ""
 
 
 def _head(path: Path) -> bytes:

@@ -102,6 +102,11 @@ WRITTEN = (
     ("SLIDE/report.html", "screen", "one page that opens offline: slide, cells, figures, why"),
     ("SLIDE/report.json", "screen", "everything that is known of the slide, [below](#reportjson)"),
     ("SLIDE/cells.csv", "screen", "a row a cell, [below](#cellscsv)"),
+    (
+        "SLIDE/cells.parquet",
+        "screen --parquet",
+        "the same columns and values as cells.csv, with types, and units in the metadata",
+    ),
     ("SLIDE/cells.geojson", "screen", "the cells for QuPath, [below](#cellsgeojson)"),
     (
         "SLIDE/fingerprint.json",

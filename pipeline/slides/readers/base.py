@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class Reader(ABC):
         library: what decodes the pixels.
     """
 
-    library: ClassVar[str]
+    library: str
     header: Header
 
     def shrinks(self, level: int) -> tuple[int, ...]:

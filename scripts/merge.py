@@ -1,0 +1,391 @@
+"""``cytolibra merge``: the cells of all slides of a batch in one file, for analysis."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from configs import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.reports.report import SlideReport
+
+
+class Target(StrEnum):
+    """Formats that are written."""
+
+    parquet = "parquet"
+    duckdb = "duckdb"
+    coco = "coco"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One slide of a batch; its cells stay on the disk until they are written.
+
+    Attributes:
+        name: of its results, below the batch's folder.
+        folder: of its results.
+        recipe: hash of the settings and the model; empty where nobody knows it.
+    """
+
+    name: str
+    folder: Path
+    recipe: str
+
+
+def merge(
+    reports: Annotated[
+        Path,
+        typer.Argument(metavar="REPORTS", help="Folder that screen wrote.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
+    to: Annotated[
+        Target,
+        typer.Option(help="Parquet and COCO need the extra parquet, DuckDB the extra duckdb."),
+    ] = Target.parquet,
+    mixed: Annotated[
+        bool,
+        typer.Option(
+            "--mixed", help="Merge slides of different settings, too; the column recipe parts them."
+        ),
+    ] = False,
+) -> None:
+    """Writes the cells of all slides of a batch into one file: Parquet, DuckDB or COCO.
+
+    They are written slide by slide; memory does not grow with the number of slides.
+
+    Columns are those of cells.csv behind slide, the name of its results, and recipe, which is the
+    same for slides of the same settings and model. Slides of different settings are refused without
+    --mixed, those of different models or classes always: their scores don't compare.
+
+    Exit codes: 0 written, 2 the call is wrong or a report is damaged, 130 interrupted.
+
+    Research use only. Not a medical device; not for diagnosis. Findings require review by a
+    qualified cytologist.
+    """
+    from pipeline.reports.arrow_cells import import_extra
+    from pipeline.reports.writers import make_whole
+
+    import_extra("pyarrow", "parquet", "merge")
+    if to is Target.duckdb:
+        import_extra("duckdb", "duckdb", "--to duckdb")
+    parts = find_parts(reports)
+    facts = _common(parts, mixed)
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: is a folder; name a file in it")
+    counts = Counter[str]()
+    write = {Target.parquet: write_parquet, Target.duckdb: write_duckdb, Target.coco: write_coco}
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        make_whole(out, lambda partial: write[to](parts, facts, partial, counts))
+    except OSError as error:
+        raise ConfigError(f"--out {out}: can't be written: {error.strerror or error}") from error
+    for line in _missing(reports):
+        typer.echo(f"warning: {line}", err=True)
+    typer.echo(f"{out}: {sum(counts.values())} cells of {len(parts)} slides")
+
+
+def find_parts(reports: Path) -> list[Part]:
+    """All results below a folder, by name.
+
+    Raises:
+        ConfigError: there is no such folder, or nothing in it, or it is one slide's.
+    """
+    from pipeline.batch.fingerprint import load_fingerprint
+    from pipeline.batch.output import has_result
+    from pipeline.reports.report import encodable
+    from pipeline.reports.writers import PARTIAL
+
+    if not reports.is_dir():
+        raise ConfigError(f"{reports}: no such folder of reports")
+    if has_result(reports):
+        raise ConfigError(f"{reports}: is the report of one slide; name the folder above it")
+    parts = []
+    for place, folders, files in os.walk(reports):
+        folders[:] = [name for name in folders if not name.startswith(PARTIAL)]
+        if "report.json" in files:
+            folders.clear()  # no result lies in another one
+            folder = Path(place)
+            known = load_fingerprint(folder)
+            name = encodable(folder.relative_to(reports))
+            parts.append(Part(name, folder, known.recipe[:12] if known else ""))
+    if not parts:
+        raise ConfigError(f"{reports}: has no reports of cytolibra screen")
+    return sorted(parts, key=lambda part: part.name)
+
+
+def read_report(part: Part) -> SlideReport:
+    """The report of a slide.
+
+    Raises:
+        ConfigError: it can't be read, or is of a version that isn't known.
+    """
+    from pipeline.batch.output import load_report
+
+    report = load_report(part.folder)
+    if report is not None:
+        return report
+    path = part.folder / "report.json"
+    try:
+        version = json.loads(path.read_bytes()).get("schema_version")
+    except (OSError, ValueError, AttributeError):
+        version = None
+    if isinstance(version, str) and version not in ("1.0", "1.1", "2.0"):
+        raise ConfigError(
+            f"{path}: is of schema {version}, which this version of CytoLibra doesn't know; merge "
+            "by the version that wrote it"
+        )
+    raise ConfigError(f"{path}: is damaged or can't be read; screen its slide again")
+
+
+def _common(parts: Sequence[Part], mixed: bool) -> dict[str, Any]:
+    """What holds for all slides, with the classes, and whether any was looked at again.
+
+    Raises:
+        ConfigError: they are of different models, or of different settings that nobody asked for.
+    """
+    from pipeline.reports.arrow_cells import facts_of_all
+
+    first, facts, graded = parts[0], dict[str, Any](), False
+    for part in parts:
+        report = read_report(part)
+        graded = graded or report.second_look is not None
+        own = {"classes": report.model.classes, **facts_of_all(report)}
+        if not facts:
+            facts = own
+        differing = [key for key in ("classes", "weights") if own[key] != facts[key]]
+        if differing:
+            raise ConfigError(
+                f"{first.folder} and {part.folder} are of models with different {differing[0]}, "
+                "whose scores don't compare; merge them apart"
+            )
+    recipes = Counter(part.recipe for part in parts)
+    if len(recipes) > 1 and not mixed:
+        (_, most), *_ = recipes.most_common(1)
+        other = next(p for p in parts if p.recipe != recipes.most_common(1)[0][0])
+        raise ConfigError(
+            f"{len(parts) - most} of {len(parts)} slides are of other settings than the rest, "
+            f"{other.folder} first; cytolibra rescore --dry-run tells which, and makes them alike; "
+            "or merge them with --mixed"
+        )
+    return {**facts, "schema_version": "1.0", "graded": graded, "recipes": len(recipes)}
+
+
+def schema_of(facts: dict[str, Any]) -> pa.Schema:
+    """The columns of all slides."""
+    import pyarrow as pa
+
+    from pipeline.reports.arrow_cells import cell_schema
+
+    cells = cell_schema(facts["classes"], facts["graded"])
+    own = [pa.field(name, pa.string(), nullable=False) for name in ("slide", "recipe")]
+    told = {key: value for key, value in facts.items() if key not in ("classes", "graded")}
+    text = json.dumps(told, ensure_ascii=False)
+    return pa.schema([*own, *cells], metadata={"cytolibra": text})
+
+
+def batches_of(
+    parts: Sequence[Part], schema: pa.Schema, counts: Counter[str]
+) -> Iterator[pa.RecordBatch]:
+    """All cells, some thousands at a time; counts those of each slide.
+
+    Raises:
+        ConfigError: a slide's files are damaged.
+    """
+    import pyarrow as pa
+
+    from pipeline.reports.arrow_cells import read_batches
+
+    for part in parts:
+        for batch in read_batches(part.folder / "cells.csv", read_report(part)):
+            counts[part.name] += len(batch)
+            known = dict(zip(batch.schema.names, batch.columns, strict=True))
+            known["slide"] = pa.repeat(part.name, len(batch))
+            known["recipe"] = pa.repeat(part.recipe, len(batch))
+            columns = [
+                known[field.name] if field.name in known else pa.nulls(len(batch), field.type)
+                for field in schema
+            ]
+            yield pa.record_batch(columns, schema=schema)
+
+
+def write_parquet(
+    parts: Sequence[Part], facts: dict[str, Any], path: Path, counts: Counter[str]
+) -> None:
+    """One Parquet file, its row groups in the order of the slides."""
+    from pyarrow import parquet
+
+    schema = schema_of(facts)
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in _gathered(batches_of(parts, schema, counts)):
+            writer.write_table(batch)
+
+
+def write_duckdb(
+    parts: Sequence[Part], facts: dict[str, Any], path: Path, counts: Counter[str]
+) -> None:
+    """A database with the tables cells and slides, and units as comments of columns."""
+    import duckdb
+    import pyarrow as pa
+
+    schema = schema_of(facts)
+    cells = pa.RecordBatchReader.from_batches(schema, batches_of(parts, schema, counts))
+    failure: list[Exception] = []
+    with duckdb.connect(str(path)) as base:
+        base.register("incoming", _keeping(cells, failure))
+        try:
+            base.execute("CREATE TABLE cells AS SELECT * FROM incoming")
+        except duckdb.Error as error:
+            raise (failure[0] if failure else ConfigError(f"duckdb: {error}")) from error
+        base.unregister("incoming")
+        slides = pa.Table.from_pylist([_row(part) for part in parts], _slide_schema())
+        base.register("incoming", slides)
+        base.execute("CREATE TABLE slides AS SELECT * FROM incoming")
+        for field in schema:
+            if field.metadata:
+                unit = field.metadata[b"unit"].decode()
+                base.execute(f"COMMENT ON COLUMN cells.{_quoted(field.name)} IS '{unit}'")
+        told = schema.metadata[b"cytolibra"].decode().replace("'", "''")
+        base.execute(f"COMMENT ON TABLE cells IS '{told}'")
+
+
+def write_coco(
+    parts: Sequence[Part], facts: dict[str, Any], path: Path, counts: Counter[str]
+) -> None:
+    """COCO: slides as images, cells as annotations with their score; a line each."""
+    schema = schema_of(facts)
+    categories = {one.name: number for number, one in enumerate(facts["classes"], start=1)}
+    numbers = {part.name: number for number, part in enumerate(parts, start=1)}
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        told = json.loads(schema.metadata[b"cytolibra"])
+        stream.write(f'{{"info": {_json({"description": "cells that a detector found", **told})},')
+        named = [{"id": number, "name": name} for name, number in categories.items()]
+        stream.write(f'\n"categories": {_json(named)},\n"images": [')
+        _write_rows(stream.write, (_image(part, numbers[part.name]) for part in parts))
+        stream.write('\n],\n"annotations": [')
+        rows = (row for batch in batches_of(parts, schema, counts) for row in batch.to_pylist())
+        cells = (
+            _annotation(row, number, numbers, categories) for number, row in enumerate(rows, 1)
+        )
+        _write_rows(stream.write, cells)
+        stream.write("\n]}\n")
+
+
+def _gathered(batches: Iterator[pa.RecordBatch], least: int = 1 << 17) -> Iterator[pa.Table]:
+    """Batches of many small slides as tables of a size that Parquet is good at."""
+    import pyarrow as pa
+
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= least:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _keeping(reader: pa.RecordBatchReader, failure: list[Exception]) -> pa.RecordBatchReader:
+    """The same batches; keeps an error on their way, since DuckDB tells only that there is one."""
+    import pyarrow as pa
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except Exception as error:
+            failure.append(error)
+            raise
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
+def _slide_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    words, numbers = ("slide", "recipe", "path"), ("mpp", "screened_mm2", "unread_mm2")
+    counts = ("width", "height", "cells", "abnormal_cells")
+    return pa.schema(
+        [
+            *(pa.field(name, pa.string()) for name in words),
+            *(pa.field(name, pa.float64()) for name in numbers),
+            *(pa.field(name, pa.int64()) for name in counts),
+            pa.field("warnings", pa.list_(pa.string())),
+        ]
+    )
+
+
+def _row(part: Part) -> dict[str, Any]:
+    """A slide's row in a database."""
+    report = read_report(part)
+    return {
+        "slide": part.name,
+        "recipe": part.recipe,
+        "path": report.slide.path,
+        "width": report.slide.width,
+        "height": report.slide.height,
+        "mpp": report.slide.mpp,
+        "screened_mm2": report.area.screened_mm2,
+        "unread_mm2": report.area.unread_mm2,
+        "cells": sum(report.counts.values()),
+        "abnormal_cells": report.abnormal_cells,
+        "warnings": [doubt.code for doubt in report.warnings],
+    }
+
+
+def _image(part: Part, number: int) -> dict[str, Any]:
+    slide = read_report(part).slide
+    size = {"width": slide.width, "height": slide.height}
+    return {"id": number, "file_name": part.name, **size, "mpp": slide.mpp}
+
+
+def _annotation(
+    row: dict[str, Any], number: int, images: dict[str, int], categories: dict[str, int]
+) -> dict[str, Any]:
+    width, height = (round(row[f"{axis}_max"] - row[f"{axis}_min"], 2) for axis in "xy")
+    return {
+        "id": number,
+        "image_id": images[row["slide"]],
+        "category_id": categories[row["class"]],
+        "bbox": [row["x_min"], row["y_min"], width, height],
+        "area": round(width * height, 2),
+        "iscrowd": 0,
+        "score": round(row["score"], 4),
+    }
+
+
+def _write_rows(write: Callable[[str], object], rows: Iterator[dict[str, Any]]) -> None:
+    for index, row in enumerate(rows):
+        write(",\n" if index else "\n")
+        write(_json(row))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _missing(reports: Path) -> Iterator[str]:
+    """What the records of the batch name and is not in the file."""
+    from pipeline.batch.run_record import latest_slides, load_records
+
+    records = load_records(reports)
+    states = Counter(slide.status for slide in latest_slides(records).values())
+    if without := states.total() - states["complete"]:
+        yield f"{without} slides of the batch are not complete; what they have not is not here"
+    if others := {path for record in records for path in record.not_read}:
+        yield f"{len(others)} files that look like slides were not read, and are not here"
