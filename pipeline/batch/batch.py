@@ -17,7 +17,6 @@ import logging
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -30,6 +29,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from configs import CytoLibraError, Doubt
+from configs.doubts import split_code
 from pipeline.batch.batch_summary import write_summary
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.engines import STAGGERED, Engine
@@ -49,7 +49,7 @@ from pipeline.batch.journal import Journal, journals, remove
 from pipeline.batch.lock import hold
 from pipeline.batch.output import has_result, load_report, prepare_output, publish
 from pipeline.batch.rescore import Rescorer
-from pipeline.batch.run_log import run_log
+from pipeline.batch.run_log import LogFormat, log_name, run_log
 from pipeline.batch.run_record import (
     RunRecord,
     Shard,
@@ -106,6 +106,7 @@ class BatchPlan:
         only: names of the slides that are taken, as in records; None for all. How it went with the
             others stays in the record.
         fingerprints: of the results in ``out``, each read once.
+        log_format: whether the log is for people or for programs.
     """
 
     out: Path
@@ -125,6 +126,7 @@ class BatchPlan:
     given: tuple[Mapping[str, JsonValue], str | None] = field(default_factory=lambda: ({}, None))
     only: frozenset[str] | None = None
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    log_format: LogFormat = "text"
 
     def jobs_of(self, jobs: Sequence[SlideJob]) -> Sequence[SlideJob]:
         """The slides that are taken: of a shard, and of these those that are asked for."""
@@ -210,7 +212,7 @@ def screen_batch(
         prepare_output(plan.out, jobs)
         with (
             hold(plan.out, plan.shard, plan.command) as doubts,
-            run_log(plan.out / record_name(plan.shard, ".log")),
+            run_log(plan.out / log_name(plan.shard, plan.log_format), plan.log_format),
         ):
             plan = replace(plan, doubts=(*plan.doubts, *doubts))
             result = _Batch(jobs, engine, plan, listener).run()
@@ -313,7 +315,7 @@ class _Batch:
     def run(self) -> BatchResult:
         _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
         for doubt in self._plan.doubts:
-            _log.warning(str(doubt))
+            _log.warning(str(doubt), extra={"code": doubt.code})
         for file in self._plan.not_read:
             _log.warning(str(file))
         try:
@@ -386,7 +388,7 @@ class _Batch:
         self._note(job, status="running", rescored=True)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: rescored from what was found before", show(job.path))
+        _log.info("%s: rescored from what was found before", show(job.path), extra=self._of(job))
         attempt = _Attempt(job, time.monotonic(), known=load_fingerprint(place))
         with suppress(OSError):  # then it is told what can't be read
             attempt.files = () if job.gone else stamp_files(job)
@@ -397,7 +399,7 @@ class _Batch:
         if not self._plan.screens:
             job = replace(job, problem=f"{problem}; screen it again")
         elif not job.problem:
-            _log.info("%s: screened again: %s", show(job.path), problem)
+            _log.info("%s: screened again: %s", show(job.path), problem, extra=self._of(job))
         self._attempt(job)
 
     def _attempt(self, job: SlideJob) -> None:
@@ -405,7 +407,7 @@ class _Batch:
         self._note(job, status="running", attempts=attempts, rescored=False)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: started", show(job.path))
+        _log.info("%s: started", show(job.path), extra=self._of(job))
         attempt = _Attempt(job, time.monotonic())
         self._running[self._submit(attempt)] = attempt
 
@@ -431,7 +433,7 @@ class _Batch:
             self._attempt_instead(attempt.job, problem.text)
         except Exception as problem:
             del self._running[future]
-            self._close(attempt, None, _explain(attempt.job, problem))
+            self._close(attempt, None, _explain(attempt.job, problem, self._of(attempt.job)))
             if self._plan.fail_fast or _is_disk_full(problem):
                 raise _StopBatchError from problem
         else:
@@ -454,8 +456,13 @@ class _Batch:
         )
         self._keep(job)
         for doubt in report.warnings if report else ():
-            _log.warning("%s: %s", show(job.path), doubt)
-        _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
+            _log.warning("%s: %s", show(job.path), doubt, extra=self._of(job, code=doubt.code))
+        told = self._of(job, seconds=seconds, code=split_code(error or "")[1])
+        _log.log(
+            logging.ERROR if error else logging.INFO,
+            error or f"{show(job.path)}: complete",
+            extra=told,
+        )
         self._listener.slide_ended(job, record, report)
 
     def _publish(self, report: SlideReport, attempt: _Attempt) -> None:
@@ -482,6 +489,12 @@ class _Batch:
         slides, name = self._record.slides, encodable(job.name)
         slides[name] = slides[name].model_copy(update=changes)
         return slides[name]
+
+    def _of(self, job: SlideJob, **more: object) -> dict[str, object]:
+        """What a line of the log says of a slide beside its message."""
+        name = encodable(job.name)
+        slide = self._record.slides[name]
+        return {"slide": name, "attempt": slide.attempts, "status": slide.status, **more}
 
     def _keep(self, job: SlideJob) -> None:
         """Makes sure that how it goes with a slide outlives this process."""
@@ -526,7 +539,7 @@ class _Batch:
         old = self._tell_old(self._find_old())
         self._doubts = (*old, *self._summarise(old))
         for doubt in self._doubts:
-            _log.warning(str(doubt))
+            _log.warning(str(doubt), extra={"code": doubt.code})
         _log.info("%s", status)
 
     def _summarise(self, old: Sequence[Doubt]) -> tuple[Doubt, ...]:
@@ -619,8 +632,14 @@ def _fresh_records(
     return fresh
 
 
-def _explain(job: SlideJob, problem: Exception) -> str:
-    """One line that says what is wrong; what was not foreseen is told in full in the log."""
+def _explain(job: SlideJob, problem: Exception, told: Mapping[str, object]) -> str:
+    """One line that says what is wrong; what was not foreseen is told in full in the log.
+
+    Args:
+        job: the slide.
+        problem: it.
+        told: what the log says of the slide beside that.
+    """
     if isinstance(problem, CytoLibraError):
         return _one_line(problem)
     if _is_disk_full(problem):
@@ -629,9 +648,7 @@ def _explain(job: SlideJob, problem: Exception) -> str:
         other = problem.filename and Path(problem.filename) != job.path
         place = f" ({show(Path(problem.filename))})" if other else ""
         return f"{show(job.path)}: {problem.strerror or problem}{place}"
-    _log.error(
-        "%s: unexpected error\n%s", show(job.path), "".join(traceback.format_exception(problem))
-    )
+    _log.error("%s: unexpected error", show(job.path), exc_info=problem, extra=told)
     kind = type(problem).__name__
     return f"{show(job.path)}: unexpected error: {kind}: {_one_line(problem)}"
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from configs.doubts import split_code
 from pipeline.cells.classes import ABNORMAL
 from pipeline.reports.report import SlideReport, why_no_smear
 from pipeline.reports.summary import Status, SummaryRow
@@ -48,8 +49,6 @@ FLAGS: Mapping[str, str] = {
     "pending": "Not reached",
 }
 """What slides are filtered by, and how that is called."""
-
-_CODE = re.compile(r" \[([a-z0-9-]+)\]$")
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -262,9 +261,7 @@ class _Reasons:
 
 def _split(row: SummaryRow) -> tuple[str, str]:
     """An error without the slide's name before it, and its code."""
-    text = row.error.removeprefix(f"{show(Path(row.path))}: ")
-    found = _CODE.search(text)
-    return (text[: found.start()], found[1]) if found else (text, "")
+    return split_code(row.error.removeprefix(f"{show(Path(row.path))}: "))
 
 
 def statuses(rows: Sequence[SummaryRow]) -> dict[Status, int]:
