@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from pipeline.batch.discovery import SlideJob
+from pipeline.batch.metrics import RunMetrics
 from pipeline.batch.run_record import SlideRecord
 from pipeline.reports.report import SlideReport
 from pipeline.slides.readers.base import show
@@ -128,6 +129,33 @@ class BarProgress(PlainProgress):
         """A line as it is, above the bars: names are no markup."""
         console = self._progress.console
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+class Several:
+    """Passes what happens on to several that listen."""
+
+    def __init__(self, *others: PlainProgress | RunMetrics) -> None:
+        self._others = others
+
+    def batch_started(self, slides: int) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.batch_started(slides)
+
+    def slide_started(self, job: SlideJob) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.slide_started(job)
+
+    def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
+        """Tiles of the slide that is being screened."""
+        for one in self._others:
+            one.tiles_done(slide, done, tiles)
+
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.slide_ended(job, record, report)
 
 
 class RateColumn(ProgressColumn):

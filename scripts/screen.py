@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from pipeline.batch.batch import BatchPlan, BatchResult
     from pipeline.batch.discovery import Discovery
     from pipeline.batch.engines import Engine, Recipe
+    from pipeline.batch.metrics import RunMetrics
     from pipeline.batch.run_record import Shard
     from pipeline.in_force import InForce
     from pipeline.settings import ScreenSettings
-    from scripts.progress import PlainProgress
+    from scripts.progress import Several
 
 
 class Runtime(StrEnum):
@@ -44,6 +46,13 @@ class Csv(StrEnum):
     excel = "excel"
     excel_comma = "excel-comma"
     excel_point = "excel-point"
+
+
+class LogFormat(StrEnum):
+    """How the log is written."""
+
+    text = "text"
+    json = "json"
 
 
 class EngineName(StrEnum):
@@ -154,6 +163,14 @@ ShardText = Annotated[
     str | None,
     typer.Option(metavar="i/n", help="Screen the i-th of n parts; the others run elsewhere."),
 ]
+Metrics = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Keep a file for Prometheus (node_exporter's textfile format, *.prom) that tells how "
+        "it goes.",
+    ),
+]
 
 
 def screen(
@@ -195,6 +212,11 @@ def screen(
             "--parquet", help="Write cells.parquet of each slide, too, for programs (an extra)."
         ),
     ] = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(help="Of the log: run.log for people, or run.log.jsonl for programs."),
+    ] = LogFormat.text,
+    metrics: Metrics = None,
 ) -> None:
     """Screens slides, and folders of slides.
 
@@ -229,12 +251,27 @@ def screen(
     settings = _read_settings(config, set_ or (), flags)
     part = Shard.parse(shard) if shard else None
     if dry_run:
+        if metrics:
+            raise ConfigError("--dry-run: screens nothing that --metrics could tell of")
         if engine is not EngineName.local or (workers or 1) > 1:
             raise ConfigError(
                 "--dry-run: looks from this process alone; leave --engine and --workers"
             )
         raise typer.Exit(_look_ahead(slides, out, model, settings, overwrite, part))
-    result = screen_all(slides, out, model, settings, overwrite, fail_fast, part, engine, workers)
+    with keep_metrics(metrics) as measured:
+        result = screen_all(
+            slides,
+            out,
+            model,
+            settings,
+            overwrite,
+            fail_fast,
+            part,
+            engine,
+            workers,
+            log_format=log_format,
+            metrics=measured,
+        )
     tell_result(result, out)
     raise typer.Exit(result.exit_code)
 
@@ -278,6 +315,8 @@ def screen_all(
     workers: int | None,
     command: Sequence[str] | None = None,
     only: frozenset[str] | None = None,
+    log_format: LogFormat = LogFormat.text,
+    metrics: RunMetrics | None = None,
 ) -> BatchResult:
     """Screens what is found.
 
@@ -293,6 +332,8 @@ def screen_all(
         workers: processes; None for the engine's default.
         command: for the record; None for what this process was called with.
         only: names of the slides that are taken; None for all.
+        log_format: how the log is written.
+        metrics: of the run, which are kept up; None where nobody wants them.
 
     Raises:
         ConfigError: the call is wrong; nothing was started.
@@ -301,8 +342,9 @@ def screen_all(
     from pipeline.batch.batch import BatchPlan, is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
     from pipeline.batch.fingerprint import Fingerprints, hash_found
+    from pipeline.batch.metrics import RunMetrics
     from pipeline.batch.rescore import Rescorer
-    from scripts.progress import show_progress
+    from scripts.progress import Several, show_progress
 
     found = _discover(slides, out, settings)
     doubts = list(found.doubts)
@@ -320,6 +362,7 @@ def screen_all(
         given=settings_given(settings, given),
         only=only,
         fingerprints=Fingerprints(),
+        log_format=log_format.value,
     )
 
     def ready(force: InForce) -> BatchPlan:
@@ -329,12 +372,14 @@ def screen_all(
         return plan(model=force.model, settings=force.settings, rescorer=rescorer)
 
     with show_progress(Console()) as progress:
+        measured = metrics or RunMetrics("")
+        heard = Several(progress, measured)
         recipe = Recipe(given, settings)
         in_force = recipe.foresee() if engine is EngineName.local else None
         if in_force and is_done(found.jobs, ready(in_force)):
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
-            runner, in_force = _start_engine(engine, workers, recipe, progress)
+            runner, in_force = _start_engine(engine, workers, recipe, heard)
         if engine is EngineName.local and (workers or 1) > 1 and runner.slots == workers:
             doubts += _doubt_of_workers(in_force)
         if in_force.fallback:
@@ -342,7 +387,26 @@ def screen_all(
         for doubt in doubts:
             typer.echo(f"warning: {doubt}", err=True)
         what = replace(ready(in_force), doubts=doubts)
-        return screen_batch(found.jobs, runner, what, progress)
+        measured.describe(in_force.model.name)
+        result = screen_batch(found.jobs, runner, what, heard)
+        measured.end(result.exit_code)
+        return result
+
+
+@contextmanager
+def keep_metrics(path: Path | None) -> Iterator[RunMetrics | None]:
+    """A run's metrics, of which a file is kept; None where none is asked for.
+
+    Raises:
+        ConfigError: the file can't be written.
+    """
+    if path is None:
+        yield None
+        return
+    from pipeline.batch.metrics import metrics_file
+
+    with metrics_file(path, lambda problem: typer.echo(f"warning: {problem}", err=True)) as kept:
+        yield kept
 
 
 def settings_given(settings: ScreenSettings, model: str | Path) -> tuple[dict[str, JsonValue], str]:
@@ -415,7 +479,7 @@ def _discover(slides: Sequence[Path], out: Path, settings: ScreenSettings) -> Di
 
 
 def _start_engine(
-    name: EngineName, workers: int | None, recipe: Recipe, progress: PlainProgress
+    name: EngineName, workers: int | None, recipe: Recipe, progress: Several
 ) -> tuple[Engine, InForce]:
     """Ray, a process for each of several devices or workers, or this process alone."""
     from pipeline.batch.engines import LocalEngine, ProcessEngine, RayEngine, Worker, devices_for
