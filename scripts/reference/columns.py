@@ -128,7 +128,12 @@ WRITTEN = (
         "screen",
         "what became of slides since run.json was written; gone when a run ends",
     ),
-    ("run.log", "screen", "what was told, with the time"),
+    ("run.log", "screen", "what was told, with the time; a file a shard"),
+    (
+        "run.log.jsonl",
+        "screen --log-format json",
+        "the same as JSON lines: [watching a batch](../how-to/watching.md)",
+    ),
     ("reviews.sqlite", "view", "what readers decided: [reviews](../concepts/reviews.md)"),
     ("model/", "train", "the model: `model.json` (its card), weights, networks"),
     ("config.yaml", "train", "every setting, resolved"),
