@@ -38,9 +38,9 @@ CAUSES = (
     "lost",
     "idle",
 )
-"""What machines spend their hours on: screening as if alone; waiting for bytes, for the file server, or
-for the Ray driver to give out slides; starting (finding slides and what is done); the summary; what a
-loss undid; waiting for others at the end."""
+"""What machines spend their hours on: screening as if alone; waiting for bytes, for the file server
+or for the Ray driver to give out slides; starting (finding slides and what is done); the summary;
+what a loss undid; waiting for others at the end."""
 
 
 class Slides(StrictModel):
@@ -243,7 +243,9 @@ class _Simulation:
         self._again: deque[int] = deque()
         self._left = slides
         self._at_work = machines
-        self._ended: list[_Machine] = []
+        self._waiting: list[_Machine] = []
+        self._found: list[int] = []
+        self._written: list[int] = []
         self._driver_key: int | None = None
         self._driver_works = False
         self._told = Outcome()
@@ -294,7 +296,7 @@ class _Simulation:
         costs, storage = self._rates.costs, self._rates.storage
         each = (costs.start_ms + costs.start_ops * storage.op_ms) / 1000
         seconds = self._rates.machines.start_s + self._slides * each
-        return self._slides * costs.start_ops / seconds, seconds
+        return self._slides * costs.start_ops / max(seconds, 1e-9), seconds
 
     def _take(self, machine: _Machine) -> None:
         """Takes the next slide; waits, or ends, where there is none."""
@@ -345,19 +347,21 @@ class _Simulation:
     def _end(self, machine: _Machine) -> None:
         """A slide has ended."""
         slide, machine.slide = machine.slide, None
+        if self._way == "ray":
+            self._found.append(slide)
+            self._join(machine)
+        else:
+            self._count(slide)
+            self._take(machine)
+            self._end_if_all_is_done()
+
+    def _count(self, slide: int) -> None:
+        """A slide's results, or its failure, are written."""
         self._left -= 1
         if self._fails[slide]:
             self._told.failed += 1
         else:
             self._told.done += 1
-        if self._way == "ray":
-            self._become(machine, "driver")
-            self._ended.append(machine)
-            self._drive()
-        else:
-            self._take(machine)
-        if not self._left and self._way != "shards":
-            self._end_all()
 
     def _wait_or_end(self, machine: _Machine) -> None:
         if self._way == "shards":
@@ -370,11 +374,14 @@ class _Simulation:
         self._become(machine, "summary")
         self._later(seconds, machine, lambda: self._become(machine, "ended"))
 
-    def _end_all(self) -> None:
-        """All slides have ended: who shares them goes, the last one, or the driver, sums up."""
+    def _end_if_all_is_done(self) -> None:
+        """Who shares all slides goes then; the last one, or the driver, sums up."""
+        if self._left or self._way == "shards":
+            return
+        for machine in self._machines:
+            machine.life += 1  # nobody takes the place of one that is gone
         last, *others = sorted(self._machines, key=lambda m: m.state == "gone")
         for machine in others:
-            machine.life += 1  # nobody takes the place of one that is gone
             self._interrupt(machine)
             self._become(
                 machine, "idle" if self._way == "ray" and machine.state != "gone" else "ended"
@@ -397,24 +404,29 @@ class _Simulation:
         self._driver_works = False
         for machine in self._machines:
             if machine.state == "start":
-                self._take(machine)
-        self._drive()
+                self._join(machine)
 
     def _drive(self) -> None:
         """Gives out slides to all who have ended, then writes what these have found."""
-        if self._driver_works or not self._ended:
+        if not self._left or self._driver_works or not (self._waiting or self._found):
             return
-        ended, self._ended = self._ended, []
+        waiting, self._waiting = self._waiting, []
+        self._written, self._found = self._found, []
         self._driver_works = True
-        for machine in ended:
+        for machine in waiting:
             self._take(machine)
         op = self._rates.storage.op_ms / 1000
         each = self._publishing() + self._rates.costs.slide_ops * op
-        demand = self._rates.slides.gigabytes / each
-        self._driver_key = self._begin(self._storage, demand, len(ended) * each, self._driver_free)
+        demand = self._rates.slides.gigabytes / max(each, 1e-9)
+        seconds = each * sum(not self._fails[slide] for slide in self._written)
+        self._driver_key = self._begin(self._storage, demand, seconds, self._driver_free)
 
     def _driver_free(self) -> None:
         self._driver_works = False
+        for slide in self._written:
+            self._count(slide)
+        self._written = []
+        self._end_if_all_is_done()
         self._drive()
 
     def _lose_driver_later(self) -> None:
@@ -430,7 +442,10 @@ class _Simulation:
                 fluid.stop(self._driver_key, self._now)
         self._then.pop(self._driver_key, None)
         self._driver_works = True
-        self._ended.clear()
+        self._waiting.clear()
+        for slide in (*self._found, *self._written):
+            self._again.append(slide)
+        self._found, self._written = [], []
         for machine in self._machines:
             if machine.state in ("work", "driver", "idle"):
                 self._give_back(machine, 0.0)
@@ -452,8 +467,8 @@ class _Simulation:
         self._told.losses += 1
         costs = self._rates.costs
         self._give_back(machine, costs.stale_s if self._way == "claims" else costs.detect_s)
-        if machine in self._ended:
-            self._ended.remove(machine)
+        if machine in self._waiting:
+            self._waiting.remove(machine)
         self._become(machine, "gone")
         machine.life += 1
         self._later(self._rates.machines.back_s, machine, lambda: self._come_back(machine))
@@ -467,11 +482,10 @@ class _Simulation:
         self._later(self._rates.machines.start_s, machine, lambda: self._join(machine))
 
     def _join(self, machine: _Machine) -> None:
-        """A new worker of a Ray cluster is given work with the next ones that have ended."""
-        if self._left and machine.state == "start":
-            self._become(machine, "driver")
-            self._ended.append(machine)
-            self._drive()
+        """A worker of a Ray cluster waits until the driver has something for it."""
+        self._become(machine, "driver")
+        self._waiting.append(machine)
+        self._drive()
 
     def _give_back(self, machine: _Machine, seconds: float) -> None:
         """What a machine had in work is to be done again, after some time."""
