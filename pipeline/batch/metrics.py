@@ -44,7 +44,7 @@ _REFUSED = 2
 _MM2 = 1e-6
 """Square metres."""
 
-_OUTCOMES = ("screened", "rescored", "reused", "failed")
+_OUTCOMES = ("screened", "rescored", "reused", "failed", "elsewhere")
 
 
 class RunMetrics:
@@ -69,6 +69,7 @@ class RunMetrics:
         self._running: set[str] = set()
         self._tiles_of: dict[Path, int] = {}
         self._outcomes = Counter[str]()
+        self._failed_elsewhere = 0
         self._complete: float | None = None
         self._failures = Counter[str]()
         self._warnings = Counter[str]()
@@ -119,6 +120,20 @@ class RunMetrics:
                 self._add(record, report)
         self.changed.set()
 
+    def slide_ended_elsewhere(
+        self, job: SlideJob, record: SlideRecord, report: SlideReport | None
+    ) -> None:
+        """See `pipeline.batch.batch.Listener`; of what was found its own process tells."""
+        with self._lock:
+            self._running.discard(job.name)  # where it was taken over from this one
+            self._tiles_of.pop(job.path, None)
+            self._outcomes["elsewhere"] += 1
+            self._failed_elsewhere += record.status == "failed"
+        self.changed.set()
+
+    def waiting(self, slides: int, whom: str) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+
     def _add(self, record: SlideRecord, report: SlideReport) -> None:
         """Counts what was seen of a slide that was screened just now."""
         self._mm2 += report.area.screened_mm2
@@ -160,7 +175,7 @@ class RunMetrics:
 
     def _of_slides(self) -> Iterator[Family]:
         outcomes = {one: self._outcomes[one] for one in _OUTCOMES}
-        failed, running = outcomes["failed"], len(self._running)
+        failed, running = outcomes["failed"] + self._failed_elsewhere, len(self._running)
         ended = sum(outcomes.values())
         states = {
             "pending": max(0, self._slides - ended - running),
@@ -168,9 +183,10 @@ class RunMetrics:
             "complete": ended - failed,
             "failed": failed,
         }
-        yield _labelled("slides", "gauge", "Slides of this run, by state.", "state", states)
+        about = "Slides of the batch, by state; those that others have in work are pending."
+        yield _labelled("slides", "gauge", about, "state", states)
         about = "Slides that have ended: screened now, reported anew of what was found before "
-        about += "(rescored), done before (reused), or failed."
+        about += "(rescored), done before (reused), failed, or done by other processes (elsewhere)."
         yield _labelled("slides_ended_total", "counter", about, "outcome", outcomes)
         about = "Slides that failed, by the code of the refusal; other for damage of no known kind."
         yield _labelled("slide_failures_total", "counter", about, "code", self._failures)
@@ -180,12 +196,13 @@ class RunMetrics:
             about = "When a slide was last screened or rescored."
             yield _gauge("last_success_timestamp_seconds", about, self._complete)
         spent = (self._ended[1] if self._ended else time.monotonic()) - self._clock
-        rate = (ended - outcomes["reused"]) / spent if spent > 0 else 0.0
+        done_here = outcomes["screened"] + outcomes["rescored"] + outcomes["failed"]
+        rate = done_here / spent if spent > 0 else 0.0
         about = "Slides screened, rescored or failed a second since the run began."
         yield _gauge("slides_per_second", about, rate)
         left = states["pending"] + running
-        if rate and not self._ended:
-            about = "Until all slides have ended, at that rate."
+        if rate and not self._ended and not outcomes["elsewhere"]:  # whose rate nobody knows here
+            about = "Until all slides have ended, at that rate; none where others share the slides."
             yield _gauge("remaining_seconds", about, left / rate)
 
     def _of_work(self) -> Iterator[Family]:

@@ -78,7 +78,13 @@ def test_a_run_is_told_in_numbers_that_prometheus_reads() -> None:
         "failed": 2,
     }
     outcomes = {k[1]: n for k, n in told.items() if k[0] == "cytolibra_slides_ended_total"}
-    assert outcomes == {"screened": 1, "rescored": 1, "reused": 1, "failed": 2}
+    assert outcomes == {
+        "screened": 1,
+        "rescored": 1,
+        "reused": 1,
+        "failed": 2,
+        "elsewhere": 0,
+    }
     failures = {k[1]: n for k, n in told.items() if k[0] == "cytolibra_slide_failures_total"}
     assert failures == {"mpp-missing": 1, "other": 1}
     report = make_report(Path("a"))
@@ -99,6 +105,23 @@ def test_a_run_is_told_in_numbers_that_prometheus_reads() -> None:
     assert told[("cytolibra_remaining_seconds",)] * rate == pytest.approx(2)
     (info,) = parse(text)["cytolibra_build_info"].samples
     assert info.labels["model"] == "cric-fcos"
+
+
+def test_what_other_processes_do_is_counted_apart() -> None:
+    metrics = RunMetrics("b")
+    metrics.batch_started(5)
+    metrics.slide_started(job("a"))  # and taken over
+    for name, status in {"a": "complete", "b": "failed"}.items():
+        record = SlideRecord(path=name, status=status, seconds=3)
+        metrics.slide_ended_elsewhere(job(name), record, make_report(job(name).path))
+    end(metrics, "c", status="complete", seconds=3)
+    told = values(metrics.text())
+    states = {key[1]: n for key, n in told.items() if key[0] == "cytolibra_slides"}
+    assert states == {"pending": 2, "running": 0, "complete": 2, "failed": 1}
+    assert told["cytolibra_slides_ended_total", "elsewhere"] == 2
+    assert told["cytolibra_slides_ended_total", "screened"] == 1
+    assert told["cytolibra_slide_duration_seconds_count",] == 1
+    assert ("cytolibra_remaining_seconds",) not in told
 
 
 def test_a_run_that_has_ended_says_so() -> None:
