@@ -36,18 +36,17 @@ from pipeline.batch.engines import STAGGERED, Engine
 from pipeline.batch.fingerprint import (
     FileStamp,
     Fingerprint,
-    Fingerprints,
     hash_content,
     hash_found,
     hash_recipe,
-    is_current,
     load_fingerprint,
     save_fingerprint,
     stamp_files,
 )
 from pipeline.batch.journal import Journal, journals, remove
+from pipeline.batch.known import KnownResults
 from pipeline.batch.lock import hold
-from pipeline.batch.output import has_result, load_report, prepare_output, publish
+from pipeline.batch.output import has_result, prepare_output, publish
 from pipeline.batch.rescore import Rescorer
 from pipeline.batch.run_log import run_log
 from pipeline.batch.run_record import (
@@ -62,6 +61,7 @@ from pipeline.batch.run_record import (
 from pipeline.errors import SlideError
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.tables import ReportSettings, format_in_force
 from pipeline.reports.writers import write_reports
 from pipeline.slides.containers import name_packages
@@ -81,6 +81,10 @@ _NAMED = 3
 """Slides that are named where several are told of."""
 
 _log = logging.getLogger(__name__)
+
+
+_UNREAD = KnownResults(Path())
+"""Stands for what nobody has read yet."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class BatchPlan:
         given: settings as they were given, and the model, for the record.
         only: names of the slides that are taken, as in records; None for all. How it went with the
             others stays in the record.
-        fingerprints: of the results in ``out``, each read once.
+        known: what is known of the results in ``out``, each read once.
     """
 
     out: Path
@@ -124,7 +128,11 @@ class BatchPlan:
     screens: bool = True
     given: tuple[Mapping[str, JsonValue], str | None] = field(default_factory=lambda: ({}, None))
     only: frozenset[str] | None = None
-    fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    known: KnownResults = field(default=_UNREAD, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.known is _UNREAD:
+            object.__setattr__(self, "known", KnownResults(self.out))
 
     def jobs_of(self, jobs: Sequence[SlideJob]) -> Sequence[SlideJob]:
         """The slides that are taken: of a shard, and of these those that are asked for."""
@@ -186,8 +194,8 @@ class Listener(Protocol):
     def slide_started(self, job: SlideJob) -> None:
         """A slide is being screened."""
 
-    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
-        """A slide is complete (with its report) or failed (without)."""
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
+        """A slide is complete (with what its report says) or failed (without)."""
 
 
 def screen_batch(
@@ -248,11 +256,9 @@ def why_not_rescored(job: SlideJob, plan: BatchPlan) -> str | None:
     return plan.rescorer.why_not(job, plan.place_of(job))
 
 
-def _reuse(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideReport | None:
-    """The result that is there, if it is of this very slide, by this recipe."""
-    place = plan.out / job.name
-    current = is_current(job, place, recipe, plan.fingerprints)
-    report = load_report(place) if current else None
+def _reuse(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideSummary | None:
+    """What the result says that is there, if it is of this very slide, by this recipe."""
+    report = plan.known.summary(job.name) if plan.known.is_current(job, recipe) else None
     return None if report and plan.strict and report.warnings else report
 
 
@@ -368,7 +374,7 @@ class _Batch:
         report = None if plan.overwrite else _reuse(job, plan, self._record.recipe)
         if report:
             record = self._note(
-                job, status="complete", reused=True, warnings=_codes(report), ended=_now()
+                job, status="complete", reused=True, warnings=report.codes, ended=_now()
             )
             self._listener.slide_ended(job, record, report)
             return
@@ -443,12 +449,13 @@ class _Batch:
         job, status = attempt.job, "complete" if report else "failed"
         elapsed = time.monotonic() - attempt.started
         timing = report.timing if report else {}
+        told = SlideSummary.of(report) if report else None
         seconds = round(timing.get("rescore", timing.get("total", elapsed)), 3)
         record = self._note(
             job,
             status=status,
             error=error,
-            warnings=_codes(report),
+            warnings=told.codes if told else (),
             seconds=seconds,
             ended=_now(),
         )
@@ -456,7 +463,7 @@ class _Batch:
         for doubt in report.warnings if report else ():
             _log.warning("%s: %s", show(job.path), doubt)
         _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
-        self._listener.slide_ended(job, record, report)
+        self._listener.slide_ended(job, record, told)
 
     def _publish(self, report: SlideReport, attempt: _Attempt) -> None:
         job, files, known = attempt.job, attempt.files, attempt.known
@@ -475,6 +482,7 @@ class _Batch:
         def write(folder: Path) -> None:
             write_reports(report, folder)
             save_fingerprint(fingerprint, folder)
+            self._plan.known.put(job.name, folder, report, fingerprint)
 
         publish(self._plan.out, job.name, write)
 
@@ -547,7 +555,7 @@ class _Batch:
                 doubts=(*self._plan.doubts, *old),
                 not_read=self._plan.not_read,
                 reports=self._plan.reports,
-                fingerprints=self._plan.fingerprints,
+                known=self._plan.known,
             )
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
             self._problem = f"the summary can't be written: {error}"
@@ -556,11 +564,11 @@ class _Batch:
 
     def _find_old(self) -> list[str]:
         """Names of slides, of all shards, whose results here are of other settings."""
-        out, recipe, known = self._plan.out, self._record.recipe, self._plan.fingerprints
+        out, recipe, known = self._plan.out, self._record.recipe, self._plan.known
         return [
             encodable(job.name)
             for job in self._all_jobs
-            if has_result(out / job.name) and not is_current(job, out / job.name, recipe, known)
+            if not known.is_current(job, recipe) and has_result(out / job.name)
         ]
 
     def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
@@ -592,11 +600,6 @@ class _Batch:
             doubts=self._doubts,
             rescored=rescored,
         )
-
-
-def _codes(report: SlideReport | None) -> tuple[str, ...]:
-    """The codes of a report's warnings, each once."""
-    return tuple(dict.fromkeys(doubt.code for doubt in report.warnings)) if report else ()
 
 
 def _fresh_records(

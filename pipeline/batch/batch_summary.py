@@ -8,8 +8,8 @@ from pathlib import Path
 
 from configs import ConfigError, Doubt
 from pipeline.batch.discovery import SlideJob
-from pipeline.batch.fingerprint import Fingerprints, is_current
-from pipeline.batch.output import has_result, load_report
+from pipeline.batch.known import KnownResults
+from pipeline.batch.output import has_result
 from pipeline.batch.run_record import (
     SlideRecord,
     find_records,
@@ -19,7 +19,8 @@ from pipeline.batch.run_record import (
 )
 from pipeline.geometry import Detections
 from pipeline.reports.cells_table import read_cells
-from pipeline.reports.report import SlideReport, encodable
+from pipeline.reports.report import encodable
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import SummaryRow
 from pipeline.reports.summary_columns import summary_table
 from pipeline.reports.summary_page import render_summary
@@ -46,7 +47,7 @@ def write_summary(
     doubts: Sequence[Doubt] = (),
     not_read: Sequence[NotRead] = (),
     reports: ReportSettings | None = None,
-    fingerprints: Fingerprints | None = None,
+    known: KnownResults | None = None,
 ) -> tuple[Doubt, ...]:
     """Writes the summary from what all runs and shards have left in the output folder.
 
@@ -63,7 +64,7 @@ def write_summary(
         doubts: what is to be told of the batch as a whole.
         not_read: what looks like a slide and isn't read; a row each.
         reports: whether and how the workbook is written; None for the defaults.
-        fingerprints: those that were read; None to read them.
+        known: what is known of the results; None to read it.
 
     Returns:
         What is to be told of the summary itself.
@@ -71,13 +72,11 @@ def write_summary(
     Raises:
         OSError: it can't be written.
     """
-    reports, fingerprints = reports or ReportSettings(), fingerprints or Fingerprints()
+    reports, known = reports or ReportSettings(), known or KnownResults(out)
     while True:
         seen = times_of(find_records(out))
-        known = latest_slides(record for record in load_records(out) if record.recipe == recipe)
-        rows = [
-            _row(job, out, recipe, known.get(encodable(job.name)), fingerprints) for job in jobs
-        ]
+        told_of = latest_slides(record for record in load_records(out) if record.recipe == recipe)
+        rows = [_row(job, out, recipe, told_of.get(encodable(job.name)), known) for job in jobs]
         rows += [_row_not_read(file) for file in not_read]
         worklist = order_slides(rows)
         _write_table(out / "summary.csv", worklist, rows, csv_format)
@@ -86,6 +85,7 @@ def write_summary(
         if reports.xlsx or (out / WORKBOOK).exists():
             told = _write_workbook(out, worklist, reports.xlsx_score)
         if times_of(find_records(out)) == seen:
+            known.save()
             return told
 
 
@@ -103,10 +103,10 @@ def _write_table(
 def _write_workbook(out: Path, worklist: Worklist, least_score: float) -> tuple[Doubt, ...]:
     from pipeline.reports.workbook import write_workbook  # only who wants one waits for it
 
-    def cells_of(place: Place, report: SlideReport) -> Detections:
+    def cells_of(place: Place, report: SlideSummary) -> Detections:
         # Abnormal cells are the first: of a long table the rest is not looked at.
         path = out / place.row.slide / "cells.csv"
-        cells = read_cells(path, report.model.classes, most=report.abnormal_cells)
+        cells = read_cells(path, report.common.classes, most=report.abnormal_cells)
         if len(cells) < report.abnormal_cells:
             raise ConfigError(f"{show(path)}: cells are missing")
         return cells
@@ -125,12 +125,12 @@ def _row(
     out: Path,
     recipe: str,
     record: SlideRecord | None,
-    fingerprints: Fingerprints,
+    known: KnownResults,
 ) -> SummaryRow:
     if record and record.status == "failed":
         return SummaryRow(job.name, str(job.path), "failed", error=record.error or "")
     place = out / job.name
-    report = load_report(place) if is_current(job, place, recipe, fingerprints) else None
+    report = known.summary(job.name) if known.is_current(job, recipe) else None
     if report:
         return SummaryRow(job.name, str(job.path), "complete", report)
     return SummaryRow(job.name, str(job.path), "pending", error=_OLD if has_result(place) else "")
