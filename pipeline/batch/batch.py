@@ -30,7 +30,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from configs import CytoLibraError, Doubt
-from pipeline.batch.batch_summary import write_summary
+from pipeline.batch.batch_summary import tell_progress, write_summary
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.engines import STAGGERED, Engine
 from pipeline.batch.fingerprint import (
@@ -76,6 +76,12 @@ doesn't grow with their number."""
 
 _SAVE_COST = 50
 """Or once this many times as long has gone by as it last took: a fiftieth of a run at most."""
+
+_SUMMARY_EVERY_S = 60.0
+"""Seconds between two summaries of a run that goes on, or more:"""
+
+_SUMMARY_COST = 50
+"""times as long as the last one took."""
 
 _NAMED = 3
 """Slides that are named where several are told of."""
@@ -298,6 +304,7 @@ class _Batch:
         self._journal = Journal(plan.out, record_name(plan.shard, ""))
         self._unsaved = 0
         self._saved = self._save_took = 0.0
+        self._summarised, self._summary_took = time.monotonic(), 0.0
         self._record = RunRecord(
             command=tuple(plan.command),
             shard=plan.shard,
@@ -464,6 +471,7 @@ class _Batch:
             _log.warning("%s: %s", show(job.path), doubt)
         _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
         self._listener.slide_ended(job, record, told)
+        self._summarise_now_and_then()
 
     def _publish(self, report: SlideReport, attempt: _Attempt) -> None:
         job, files, known = attempt.job, attempt.files, attempt.known
@@ -537,11 +545,12 @@ class _Batch:
             _log.warning(str(doubt))
         _log.info("%s", status)
 
-    def _summarise(self, old: Sequence[Doubt]) -> tuple[Doubt, ...]:
+    def _summarise(self, old: Sequence[Doubt], as_of: str = "") -> tuple[Doubt, ...]:
         """Writes the summary, in which results of other settings are marked.
 
         Args:
             old: that there are some.
+            as_of: how the run stands, while it goes on.
 
         Returns:
             What is to be told of the summary itself.
@@ -556,11 +565,24 @@ class _Batch:
                 not_read=self._plan.not_read,
                 reports=self._plan.reports,
                 known=self._plan.known,
+                as_of=as_of,
             )
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
-            self._problem = f"the summary can't be written: {error}"
-            _log.warning(self._problem)
+            problem = f"the summary can't be written: {error}"
+            self._problem = None if as_of else problem  # it may be written at the end
+            _log.warning(problem)
             return ()
+
+    def _summarise_now_and_then(self) -> None:
+        """Lets the summary say how far a long run is, for a fiftieth of its time at most."""
+        began = time.monotonic()
+        if began - self._summarised < max(_SUMMARY_EVERY_S, _SUMMARY_COST * self._summary_took):
+            return
+        slides = self._record.slides
+        ended = sum(slide.status in ("complete", "failed") for slide in slides.values())
+        self._summarise(self._tell_old(self._find_old()), tell_progress(ended, len(slides)))
+        self._summarised = time.monotonic()
+        self._summary_took = self._summarised - began
 
     def _find_old(self) -> list[str]:
         """Names of slides, of all shards, whose results here are of other settings."""

@@ -31,7 +31,7 @@ from pipeline.batch.fingerprint import (
     stamp_files,
 )
 from pipeline.batch.output import REPORT, load_report
-from pipeline.reports.report import SlideReport
+from pipeline.reports.report import SlideReport, encodable
 from pipeline.reports.slide_summary import Common, SlideSummary
 from pipeline.reports.writers import make_whole
 from pipeline.slides.containers import name_packages
@@ -123,6 +123,11 @@ class KnownResults:
         report = load_report(Path(self._out, name))
         return SlideSummary.of(report) if report else None
 
+    def recipe(self, name: str) -> str | None:
+        """The recipe of a result; None where there is no result, or that is not known."""
+        known = self._find(name)
+        return known.made.recipe if known else None
+
     def put(self, name: str, folder: Path, report: SlideReport, fingerprint: Fingerprint) -> None:
         """Takes what has just been written.
 
@@ -198,9 +203,21 @@ def _is_as_it_was(job: SlideJob, known: _Result) -> bool:
     if known.made.reader != name_packages(job.path):
         return False
     try:
-        return known.files == _line_of(stamp_files(job))
+        return known.files == _line_of_slide(job)
     except OSError:
         return False
+
+
+def _line_of_slide(job: SlideJob) -> str:
+    """`_line_of` of its files as they are now; of one file without any detour.
+
+    Raises:
+        OSError: one of them is gone or may not be looked at.
+    """
+    if job.companions:
+        return _line_of(stamp_files(job))
+    status = os.stat(job.path)
+    return f"{encodable(job.path.name)}:{status.st_size:x}:{status.st_mtime_ns:x}"
 
 
 def _stamp(folder: str) -> str | None:

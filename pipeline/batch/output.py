@@ -148,6 +148,8 @@ def _remove(path: Path) -> None:
 
 def _is_free(place: Path) -> bool:
     """Whether a result may go there: nothing is, or an earlier result."""
+    if has_result(place):  # of most of many slides that were screened before: one question each
+        return True
     try:
         names = os.listdir(place)
     except FileNotFoundError:

@@ -311,7 +311,8 @@ def _frame(scanned: Rect, size: Size) -> Fact:
 
 def encodable(text: str | Path) -> str:
     """Text that UTF-8 can hold, from a path whose name may have undecodable bytes."""
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = str(text)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def most_suspicious_first(cells: Detections, classes: Sequence[CellClass]) -> Detections:

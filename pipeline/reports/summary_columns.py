@@ -199,10 +199,12 @@ def summary_columns(places: Iterable[Place]) -> list[Column]:
     return [*_HEAD, *map(_class_column, names), *_AREAS, *_JUDGED, *_WORKLIST]
 
 
-def summary_table(places: Sequence[Place]) -> list[list[Value]]:
+def summary_table(places: Sequence[Place]) -> Iterator[list[Value]]:
     """The rows of ``summary.csv``, its header first, in the order of the places."""
     columns = summary_columns(places)
-    return [[c.name for c in columns], *([c.of(place) for c in columns] for place in places)]
+    yield [column.name for column in columns]
+    for place in places:
+        yield [column.of(place) for column in columns]
 
 
 def documented(columns: Iterable[Column]) -> Iterator[tuple[str, str]]:

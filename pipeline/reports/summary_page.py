@@ -23,6 +23,7 @@ from configs.codes import REFUSALS, WARNINGS
 from pipeline.cells.classes import class_colors, order_by_severity
 from pipeline.reports.pages import hex_color, load_macros, relative_url, render_page
 from pipeline.reports.previews import THUMBNAIL, best_name
+from pipeline.reports.report import encodable
 from pipeline.reports.slide_summary import Common, SlideSummary
 from pipeline.reports.summary import SummaryRow
 from pipeline.reports.worklist import FLAGS, Place, Reason, Section, Worklist, statuses
@@ -48,7 +49,7 @@ _TITLES: Mapping[Section, tuple[str, str]] = {
     ),
     "failed": ("Failed", "Nothing is known of these slides. They are tried again at the next run."),
     "not read": ("Not read", "Files that look like slides, of kinds that are not read."),
-    "pending": ("Not reached", "Slides of an interrupted run, or of another shard."),
+    "pending": ("Not reached", "Slides that no run has reached yet, or of another shard."),
 }
 """Heading of each section, and a word on it."""
 
@@ -142,7 +143,7 @@ class ReasonView:
 
 
 def render_summary(
-    worklist: Worklist, doubts: Sequence[Doubt] = (), most: int = MOST_SLIDES
+    worklist: Worklist, doubts: Sequence[Doubt] = (), most: int = MOST_SLIDES, as_of: str = ""
 ) -> str:
     """The page of a batch.
 
@@ -150,13 +151,14 @@ def render_summary(
         worklist: all slides, in their order.
         doubts: what is to be told of the batch as a whole.
         most: slides that the page holds; see `choose`.
+        as_of: how a run that goes on stands, in words; empty where none does.
     """
     parts = choose(worklist, most)
     held = [place for part in parts for place in part.places]
     total = len(worklist.places)
     macros = load_macros("summary_rows.html")
     headings = [Markup(macros.heading(part, _heading_id(part)).strip()) for part in parts]
-    slides = [Markup(_compact(macros.slide(_entry(place)))) for place in held]
+    slides = [Markup(encodable(_compact(macros.slide(_entry(place))))) for place in held]
     here = Counter(key for place in held for key in (*place.flags, *place.reasons))
     return render_page(
         "summary.html",
@@ -167,6 +169,7 @@ def render_summary(
         totals=statuses([place.row for place in worklist.places]),
         doubts=doubts,
         order=worklist.order,
+        as_of=as_of,
         left_out=_left_out(parts, total) if len(held) < total else "",
         first=list(_first(parts, headings, slides)),
         shown=f"The first {LENGTHS[0]} of {len(held):,} slides" if len(held) > LENGTHS[0] else "",
@@ -245,7 +248,7 @@ def _data(parts: Sequence[Part], headings: Sequence[Markup], slides: Sequence[Ma
     for (number, place), html in zip(numbered, slides, strict=True):
         row, report = place.row, place.row.report
         by = (report.abnormal_cells, report.screened_mm2) if report else (-1, -1)
-        told.append((number, " ".join((*place.flags, *place.reasons)), *by, row.slide, html))
+        told.append((number, " ".join((*place.flags, *place.reasons)), *by, encodable(row.slide), html))
     sections = [
         (part.section.replace(" ", "-"), heading)
         for part, heading in zip(parts, headings, strict=True)

@@ -15,7 +15,7 @@ from pipeline.reports.pictures import Crop, Overview, Pictures
 from pipeline.reports.report import NOTICE, SlideReport, most_suspicious_first
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import SummaryRow
-from pipeline.reports.summary_page import render_summary
+from pipeline.reports.summary_page import choose, render_summary
 from pipeline.reports.worklist import order_slides
 
 EVIL = '<script>alert("x")</script>&\'"></title><img src=x onerror=alert(1)>'
@@ -232,3 +232,75 @@ def test_the_page_grows_by_little_with_each_slide() -> None:
         for count in (100, 110)  # of the first ones it holds their HTML twice
     )
     assert (more - few) / 10 < 2000
+
+
+def cases() -> list[SummaryRow]:
+    """8 of the work list, 3 without a rank, 4 failed, 2 that were not reached."""
+    return [
+        *(complete(f"{n}.svs", make_report(cells=cells_of(*[4] * (9 - n)))) for n in range(8)),
+        *(complete(f"o{n}.svs", make_report(domain=OUTSIDE)) for n in range(3)),
+        *(SummaryRow(f"f{n}", f"f{n}", "failed", error=f"f{n}: torn") for n in range(4)),
+        *(SummaryRow(f"p{n}", f"p{n}", "pending") for n in range(2)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes"),
+    [
+        (17, [8, 3, 4, 2]),
+        (16, [8, 3, 4, 1]),
+        (15, [8, 3, 4, 0]),
+        (14, [7, 3, 4, 0]),
+        (12, [6, 3, 3, 0]),
+        (4, [2, 2, 0, 0]),
+    ],
+)
+def test_of_too_many_slides_those_are_held_that_matter_most(most: int, sizes: list[int]) -> None:
+    parts = choose(order_slides(cases()), most)
+    assert [len(part.places) for part in parts] == sizes
+    assert [part.total for part in parts] == [8, 3, 4, 2]
+    ranked = [place.row.slide for place in parts[0].places]
+    assert ranked == [f"{n}.svs" for n in range(sizes[0])]
+
+
+def test_without_much_to_rank_what_is_apart_takes_the_room() -> None:
+    rows = [SummaryRow(f"f{n:02}", "f", "failed", error="f: torn") for n in range(20)]
+    (part,) = choose(order_slides(rows), 12)
+    assert len(part.places) == 12
+
+
+def test_a_page_that_lacks_slides_says_which_and_where_they_are() -> None:
+    worklist = order_slides(cases())
+    page = render_summary(worklist, most=12)
+    text = " ".join(" ".join(Elements(page.partition("<script")[0]).text).split())
+    assert (
+        "This page holds 12 of 17 slides, of each kind the first: 6 of 8 under “Work list”, 3 of 4 "
+        "under “Failed”, 0 of 2 under “Not reached”. Search, filters and order go by these; "
+        "summary.csv has all."
+    ) in text
+    assert "17 slides" in text
+    assert "Work list 6 of 8" in text
+    assert "Failures torn 3 of 4" in text
+    assert "All 12 of 17" in text
+    assert len(held(page)) == 12
+    whole = render_summary(worklist, most=17)
+    assert "This page holds" not in whole
+    assert len(held(whole)) == 17
+
+
+def test_before_the_script_runs_the_first_hundred_are_shown_and_that_is_told() -> None:
+    rows = [complete(f"{n:03}.svs") for n in range(120)]
+    rows.append(SummaryRow("f.svs", "f.svs", "failed", error="f.svs: torn"))
+    page = page_of(*rows)
+    static, _, _ = page.partition("<script")
+    assert static.count('<li class="slide">') == 100
+    assert "The first 100 of 121 slides" in static
+    assert ">Failed" not in static.partition('<main id="list"')[2]
+    assert len(held(page)) == 121
+
+
+def test_how_a_run_that_goes_on_stands_is_told() -> None:
+    worklist = order_slides(cases())
+    assert "The run goes on: so and so." in render_summary(
+        worklist, as_of="the run goes on: so and so"
+    )

@@ -76,7 +76,7 @@ def test_slides_are_those_of_the_table_in_the_order_of_the_work_list(tmp_path: P
         complete("b.svs", make_report(cells=cells_of(4, 4, 4, 0), warnings=("x",))),
     ]
     assert write(tmp_path, *rows) == ()
-    table = summary_table(order_slides(rows).places)
+    table = list(summary_table(order_slides(rows).places))
     shown = rows_of(sheets(tmp_path)["Slides"])
     assert shown == [tuple(None if v == "" else v for v in row) for row in table]
     assert [row[0] for row in shown] == ["slide", "b.svs", "a.svs", "z.svs"]
