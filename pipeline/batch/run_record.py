@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from configs import ConfigError, Doubt, StrictModel
 from pipeline.batch.journal import journals, load_journal
@@ -44,7 +46,9 @@ class Shard(StrictModel):
         raise ConfigError(f"--shard {text}: expected i/n with i from 1 to n, such as 2/5")
 
 
-class SlideRecord(StrictModel):
+# No model, though checked as one: a hundred thousand of them would take four times the memory.
+@checked_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class SlideRecord:
     """How it went with one slide.
 
     Attributes:
@@ -68,6 +72,27 @@ class SlideRecord(StrictModel):
     error: str | None = None
     warnings: tuple[str, ...] = ()
     ended: str | None = None
+
+    def changed(self, **changes: Any) -> SlideRecord:
+        """The same with other values."""
+        return replace(self, **changes)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Its values, as JSON has them."""
+        values: dict[str, JsonValue] = asdict(self)
+        return values | {"warnings": list(self.warnings)}
+
+    @staticmethod
+    def parse(value: object) -> SlideRecord:
+        """Takes what `as_json` has given.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return _SLIDE.validate_json(json.dumps(value))
+
+
+_SLIDE = TypeAdapter(SlideRecord)
 
 
 class RunRecord(StrictModel):
@@ -115,19 +140,21 @@ def save_record(record: RunRecord, out: Path) -> None:
     write_whole(out / record_name(record.shard, ".json"), text + "\n")
 
 
+def load_record(path: Path) -> RunRecord | None:
+    """The record in a file; None where there is none, or none that can be read."""
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 def load_records(out: Path) -> list[RunRecord]:
     """The records of all runs and shards in an output folder; unreadable ones are left out.
 
     A journal counts as a record of the slides that it names.
     """
-    records = []
-    for path in find_records(out):
-        try:
-            records.append(RunRecord.model_validate_json(path.read_bytes()))
-        except (OSError, ValidationError):
-            continue
-    told = [load_journal(path) for path in journals(out)]
-    return [*records, *(record for record in told if record)]
+    told = [*map(load_record, find_records(out)), *map(load_journal, journals(out))]
+    return [record for record in told if record]
 
 
 def schema_text() -> str:

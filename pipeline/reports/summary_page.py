@@ -248,7 +248,8 @@ def _data(parts: Sequence[Part], headings: Sequence[Markup], slides: Sequence[Ma
     for (number, place), html in zip(numbered, slides, strict=True):
         row, report = place.row, place.row.report
         by = (report.abnormal_cells, report.screened_mm2) if report else (-1, -1)
-        told.append((number, " ".join((*place.flags, *place.reasons)), *by, encodable(row.slide), html))
+        found_by = " ".join((*place.flags, *place.reasons))
+        told.append((number, found_by, *by, encodable(row.slide), html))
     sections = [
         (part.section.replace(" ", "-"), heading)
         for part, heading in zip(parts, headings, strict=True)

@@ -368,7 +368,7 @@ def test_a_disk_too_full_for_the_record_ends_without_a_traceback(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writers, "_create", fail)
+    monkeypatch.setattr(writers, "create", fail)
     result = run(slides, out)
     assert result.exit_code == 1
     assert "no space left" in result.failed["a.svs"]
