@@ -181,6 +181,8 @@ def hold(
                 raise ConfigError(problem) from error
             doubts = (_no_lock(folder),)
         yield doubts
+    if terms is not None and not doubts:
+        _sweep(folder)
 
 
 def _take(folder: Path, shard: Shard | None, holder: Holder, held: ExitStack) -> None:
@@ -198,6 +200,14 @@ def _take(folder: Path, shard: Shard | None, holder: Holder, held: ExitStack) ->
                     own = folder / f".run.{process_name()}{_SUFFIX}"
         held.enter_context(_locked(own))
         held.enter_context(_word(own.with_suffix(_HOLDER), holder))
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed processes of this run have left: nobody may start another one soon."""
+    with suppress(Timeout, OSError), _locked(folder / _GATE):
+        for rival in _rivals(folder, None):
+            with suppress(Timeout, OSError), _locked(rival):
+                rival.with_suffix(_HOLDER).unlink(missing_ok=True)
 
 
 def _is_fellow(rival: Path, terms: Terms | None) -> bool:
