@@ -92,7 +92,9 @@ def contents(out: Path) -> dict[str, bytes]:
     }
 
 
-def play(number: int, folder: Path, slides: Path, undisturbed: dict[str, bytes]) -> dict[str, object]:
+def play(
+    number: int, folder: Path, slides: Path, undisturbed: dict[str, bytes]
+) -> dict[str, object]:
     """One round."""
     out, notes = folder / "out", folder / "notes"
     notes.mkdir(parents=True)
@@ -128,7 +130,7 @@ def play(number: int, folder: Path, slides: Path, undisturbed: dict[str, bytes])
         # One that was killed may have noted that it begins a slide, and told nobody yet.
         "attempts": {n: a for n, a in attempts.items() if not 0 <= a - begun[n] <= (n in taken)},
         "status": record.status if record.status != "complete" else "",
-        "left": sorted(path.name for path in out.glob(".*")),
+        "left": sorted({path.name for path in out.glob(".*")} - {".results.jsonl"}),
     }
     told = {
         "round": number,

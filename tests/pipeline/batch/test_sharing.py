@@ -124,7 +124,8 @@ def record(out: Path) -> RunRecord:
 
 
 def hidden(out: Path) -> list[str]:
-    return [path.name for path in out.iterdir() if path.name.startswith(".") and ".res" not in path.name]
+    """What a run leaves that nobody should see: all but what is known of the results."""
+    return [path.name for path in out.glob(".*") if path.name != ".results.jsonl"]
 
 
 def test_two_share_the_slides_and_each_tells_of_all(slides: Path, out: Path) -> None:
@@ -368,6 +369,7 @@ def test_status_names_all_who_are_at_work(slides: Path, out: Path) -> None:
         assert going_on.alive
         assert [holder.pid for holder in going_on.holders] == [os.getpid()] * 2
         assert sorted(r.slide for r in going_on.running) == sorted(one.begun + two.begun)
+        held.goes_on.set()
     assert not read_state(out).runs[0].alive
 
 
