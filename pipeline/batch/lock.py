@@ -60,8 +60,8 @@ _MOST_SHOWN = 200
 
 
 BY_SHARDS = (
-    "wait until it has ended, name another --out, or give each run its part by --shard i/n, all "
-    "with the same n"
+    "wait until it has ended, name another --out, start the very same command to share its slides, "
+    "or give each run its part by --shard i/n, all with the same n"
 )
 """What to do where a screen meets another."""
 
@@ -179,7 +179,7 @@ def hold(
             if error.errno not in _UNSUPPORTED:
                 problem = f"--out {show(folder)}: can't be locked: {error.strerror}"
                 raise ConfigError(problem) from error
-            doubts = (_no_lock(folder),)
+            doubts = (_no_lock(folder, terms is not None),)
         yield doubts
     if terms is not None and not doubts:
         _sweep(folder)
@@ -308,9 +308,9 @@ def refusal(folder: Path, holder: Holder | None, terms: Terms | None, todo: str)
     return InUseError(with_code(problem, "out-in-use"))
 
 
-def _no_lock(folder: Path) -> Doubt:
+def _no_lock(folder: Path, shared: bool) -> Doubt:
     return Doubt(
         code="no-lock",
         text=f"{show(folder)}: this file system has no locks: another run that starts there now "
-        "would not be noticed",
+        f"would not be noticed{', unless it screens all slides, too' if shared else ''}",
     )

@@ -2,9 +2,9 @@
 
 What counts is what the last run was asked: records of shards with other settings or another model
 are left out, and told. A slide that a run has begun and not ended is running where its process
-lives; where that is gone, it was cut short. Of a process on another machine that shares its slides
-with others one can tell by what it shows (`pipeline.batch.presence`): one that has left, or has been
-silent for long, is gone. Of others nobody can say from here: their slides count as running, since
+lives; where that is gone, it was cut short. Of a process on another machine that may share its
+slides one can tell by what it shows (`pipeline.batch.presence`): one that has left, or has been
+silent for long, is gone. Of shards nobody can say from here: their slides count as running, since
 when they do is told, and a person has to judge.
 """
 
@@ -285,9 +285,9 @@ def _key(shard: Shard | None) -> tuple[int, int]:
 def _tell_silent(one: Seen) -> str:
     holder = one.holder
     return (
-        f"process {holder.pid} on {show(Path(holder.host))} has ended without a word, or been silent "
-        f"for {one.silent_s:.0f} s: it counts as dead, and others of its run, or the same command, "
-        "take over what it had in work"
+        f"process {holder.pid} on {show(Path(holder.host))} has ended without a word, or been "
+        f"silent for {one.silent_s:.0f} s: it counts as dead, and others of its run, or the same "
+        "command, take over what it had in work"
     )
 
 

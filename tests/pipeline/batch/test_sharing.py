@@ -454,7 +454,7 @@ def test_a_process_that_is_suspended_loses_its_slide_and_notices(
 
 @pytest.mark.slow
 def test_six_processes_three_of_them_killed_thirty_times(tmp_path: Path) -> None:
-    """All slides are done, with the bytes of an undisturbed run; none twice but after a takeover."""
+    """All are done, with the bytes of an undisturbed run; none twice but after a takeover."""
     repo = Path(__file__).resolve().parents[3]
     path = os.pathsep.join([str(repo), str(repo / "tests")])
     script = repo / "tests" / "six_processes.py"
