@@ -264,7 +264,7 @@ def _by_run(
     heads: dict[tuple[int, int], RunRecord] = {}
     for record in (*records, *(told.record for told in tolds)):
         key = _key(record.shard)
-        if key not in heads or record.started > heads[key].started:
+        if key not in heads or _follows(record, heads[key]):
             heads[key] = record
     for key, head in heads.items():
         slides, signs = dict(head.slides), dict[str, Sign]()
@@ -276,6 +276,12 @@ def _by_run(
                     if name in told.signs:
                         signs[name] = told.signs[name]
         yield head.model_copy(update={"slides": slides}), signs
+
+
+def _follows(record: RunRecord, known: RunRecord) -> bool:
+    """Whether a record is of a later run: not of a process that has joined the one that is known."""
+    joined = record.recipe == known.recipe and record.status == known.status == "running"
+    return record.started > known.started and not joined
 
 
 def _key(shard: Shard | None) -> tuple[int, int]:

@@ -136,6 +136,15 @@ def test_who_has_left_or_makes_no_sense(tmp_path: Path, clock: Clock) -> None:
     assert not me.is_dead(me.token)
 
 
+@pytest.mark.parametrize("name", [".nfs0000000000c4f1e200000012", ".DS_Store", "7-0123456789ab~"])
+def test_files_of_others_than_processes_count_for_nothing(name: str, tmp_path: Path) -> None:
+    me = enter(tmp_path)
+    file_of(tmp_path, me).with_name(name).write_bytes(file_of(tmp_path, me).read_bytes())
+    assert me.others() == []
+    assert not me.accompanied
+    assert len(list(seen_at_work(tmp_path))) == 1
+
+
 def test_it_shows_itself_again_and_again(tmp_path: Path) -> None:
     quick = Presence(tmp_path, make_holder(), Pace(beat_s=0.01))
     quick.enter()

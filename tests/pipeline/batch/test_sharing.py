@@ -365,8 +365,10 @@ def test_a_result_that_is_told_and_not_there_is_made_again(slides: Path, out: Pa
 def test_status_names_all_who_are_at_work(slides: Path, out: Path) -> None:
     one, two, held, slow = Ears(), Ears(), Held(), Held()
     with another(slides, out, held, one), another(slides, out, slow, two):
-        (going_on,) = read_state(out).runs
+        state = read_state(out)
+        (going_on,) = state.runs
         assert going_on.alive
+        assert len(state.slides) == 8
         assert [holder.pid for holder in going_on.holders] == [os.getpid()] * 2
         assert sorted(r.slide for r in going_on.running) == sorted(one.begun + two.begun)
         held.goes_on.set()
