@@ -279,7 +279,7 @@ def _by_run(
 
 
 def _follows(record: RunRecord, known: RunRecord) -> bool:
-    """Whether a record is of a later run: not of a process that has joined the one that is known."""
+    """Whether a record is of a later run, not of a process that has joined the known one."""
     joined = record.recipe == known.recipe and record.status == known.status == "running"
     return record.started > known.started and not joined
 
