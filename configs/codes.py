@@ -258,8 +258,9 @@ BATCHES: dict[str, Entry] = {
         "Leave --workers, unless slides have to be kept apart from each other's crashes.",
     ),
     "no-lock": Entry(
-        "The file system of --out has no locks. The run goes on, but another one that is started "
-        "there would not be noticed.",
+        "The file system of --out has no locks. The run goes on, and processes with the same command "
+        "share the slides as elsewhere; but a `cytolibra rescore` or a shard that is started there "
+        "would not be noticed.",
         "See to it that nothing else writes there, or write to a local disk.",
     ),
     "runtime-fallback": Entry(
@@ -566,9 +567,11 @@ REFUSALS: dict[str, Entry] = {
         "Mend what is warned of, or screen it without --strict.",
     ),
     "out-in-use": Entry(
-        "Another run is at work in the output folder. One run at a time has it, or one of each "
-        "--shard of one count.",
-        "Wait until it has ended, name another --out, or part the slides with --shard i/n.",
+        "Another run is at work in the output folder. One run at a time has it: processes with the "
+        "same command, which share the slides, or one of each --shard of one count. The message "
+        "says what the other one has otherwise.",
+        "Wait until it has ended, start the very same command, name another --out, or part the "
+        "slides with --shard i/n.",
     ),
     "mpp-missing": Entry(
         "Neither the slide nor the user says how many µm a pixel is wide. It is never guessed.",
