@@ -21,7 +21,8 @@ from configs.doubts import split_code
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.exposition import Family, Sample, expose, histogram
 from pipeline.batch.run_record import SlideRecord
-from pipeline.reports.report import SlideReport, encodable, software_versions
+from pipeline.reports.report import encodable, software_versions
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.writers import write_whole
 from pipeline.slides.readers.base import show
 
@@ -104,7 +105,7 @@ class RunMetrics:
                 self._tiles += max(0, done - self._tiles_of[slide])
                 self._tiles_of[slide] = done
 
-    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
         """See `pipeline.batch.batch.Listener`."""
         with self._lock:
             self._running.discard(job.name)
@@ -115,13 +116,13 @@ class RunMetrics:
                 self._failures[split_code(record.error or "")[1] or "other"] += 1
             elif outcome != "reused":
                 self._complete = time.time()
-                self._warnings.update({doubt.code for doubt in report.warnings})
+                self._warnings.update(report.codes)
             if report is not None and outcome == "screened":
                 self._add(record, report)
         self.changed.set()
 
     def slide_ended_elsewhere(
-        self, job: SlideJob, record: SlideRecord, report: SlideReport | None
+        self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
         """See `pipeline.batch.batch.Listener`; of what was found its own process tells."""
         with self._lock:
@@ -134,10 +135,10 @@ class RunMetrics:
     def waiting(self, slides: int, whom: str) -> None:
         """See `pipeline.batch.batch.Listener`."""
 
-    def _add(self, record: SlideRecord, report: SlideReport) -> None:
+    def _add(self, record: SlideRecord, report: SlideSummary) -> None:
         """Counts what was seen of a slide that was screened just now."""
-        self._mm2 += report.area.screened_mm2
-        self._cells.update(report.counts)
+        self._mm2 += report.screened_mm2
+        self._cells.update(dict(zip(report.common.names, report.counts, strict=True)))
         self._abnormal += report.abnormal_cells
         seconds = record.seconds or 0.0
         self._seconds += seconds

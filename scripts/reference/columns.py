@@ -128,7 +128,16 @@ WRITTEN = (
         "screen",
         "what became of slides since run.json was written; gone when a run ends",
     ),
-    ("run.log", "screen", "what was told, with the time; a file a shard"),
+    (
+        ".claims/",
+        "screen",
+        "who has which slide, where processes [share them](../how-to/cluster.md); gone likewise",
+    ),
+    (
+        "run.log, run.HOST-….log",
+        "screen",
+        "what was told, with the time; a file each for shards, and for processes that have joined",
+    ),
     (
         "run.log.jsonl",
         "screen --log-format json",

@@ -14,6 +14,7 @@ from pipeline.batch.discovery import SlideJob
 from pipeline.batch.exposition import Family, Sample, expose
 from pipeline.batch.metrics import RunMetrics, metrics_file
 from pipeline.batch.run_record import SlideRecord
+from pipeline.reports.slide_summary import SlideSummary
 
 
 def job(name: str) -> SlideJob:
@@ -49,7 +50,7 @@ def values(text: str) -> dict[tuple[str, ...], float]:
 
 def end(metrics: RunMetrics, name: str, **record: object) -> None:
     what = SlideRecord(path=f"/slides/{name}", **record)
-    report = make_report(job(name).path) if what.status == "complete" else None
+    report = SlideSummary.of(make_report(job(name).path)) if what.status == "complete" else None
     metrics.slide_ended(job(name), what, report)
 
 
@@ -92,7 +93,7 @@ def test_a_run_is_told_in_numbers_that_prometheus_reads() -> None:
     assert area == pytest.approx(report.area.screened_mm2 * 1e-6)
     assert area > 0
     cells = {k[1]: n for k, n in told.items() if k[0] == "cytolibra_cells_total"}
-    assert cells == report.counts
+    assert cells == make_report(Path("a")).counts
     assert told[("cytolibra_abnormal_cells_total",)] == report.abnormal_cells
     assert told[("cytolibra_tiles_total",)] == 7
     duration = "cytolibra_slide_duration_seconds"
@@ -113,7 +114,9 @@ def test_what_other_processes_do_is_counted_apart() -> None:
     metrics.slide_started(job("a"))  # and taken over
     for name, status in {"a": "complete", "b": "failed"}.items():
         record = SlideRecord(path=name, status=status, seconds=3)
-        metrics.slide_ended_elsewhere(job(name), record, make_report(job(name).path))
+        metrics.slide_ended_elsewhere(
+            job(name), record, SlideSummary.of(make_report(job(name).path))
+        )
     end(metrics, "c", status="complete", seconds=3)
     told = values(metrics.text())
     states = {key[1]: n for key, n in told.items() if key[0] == "cytolibra_slides"}
