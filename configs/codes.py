@@ -248,9 +248,9 @@ BATCHES: dict[str, Entry] = {
         "Leave --workers, unless slides have to be kept apart from each other's crashes.",
     ),
     "no-lock": Entry(
-        "The file system of --out has no locks. The run goes on, and processes with the same command "
-        "share the slides as elsewhere; but a `cytolibra rescore` or a shard that is started there "
-        "would not be noticed.",
+        "The file system of --out has no locks. The run goes on, and processes with the same "
+        "command share the slides as elsewhere; but a `cytolibra rescore` or a shard that is started "
+        "there would not be noticed.",
         "See to it that nothing else writes there, or write to a local disk.",
     ),
     "runtime-fallback": Entry(
