@@ -30,6 +30,16 @@ SLIDES: dict[str, Entry] = {
         "Look at the slide. If it is what you meant to screen, take a model that was trained on "
         "such slides; --set domain.check=false takes cells whatever they look like.",
     ),
+    "icc-missing": Entry(
+        "Colour profiles are to be applied (color.icc), and the slide embeds none. Its colours are "
+        "taken as they are stored.",
+        "Nothing, if some of the slides have none: it is told so that nobody takes them for alike.",
+    ),
+    "icc-unusable": Entry(
+        "The colour profile that the slide embeds is damaged, or not of RGB pixels; it was to be "
+        "applied (color.icc). Its colours are taken as they are stored.",
+        "Export the slide anew, or leave color.icc off.",
+    ),
     "mpp-overruled": Entry(
         "The slide's own µm per pixel differs from what --mpp-override or the table says. The "
         "latter is used.",

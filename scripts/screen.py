@@ -300,7 +300,8 @@ def screen_all(
     from models import DEFAULT_MODEL, ModelSource
     from pipeline.batch.batch import BatchPlan, is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
-    from pipeline.batch.fingerprint import Fingerprints, hash_found
+    from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.known import KnownResults
     from pipeline.batch.rescore import Rescorer
     from scripts.progress import show_progress
 
@@ -319,7 +320,7 @@ def screen_all(
         reports=settings.reports,
         given=settings_given(settings, given),
         only=only,
-        fingerprints=Fingerprints(),
+        known=KnownResults(out),
     )
 
     def ready(force: InForce) -> BatchPlan:
