@@ -259,7 +259,7 @@ BATCHES: dict[str, Entry] = {
     ),
     "no-lock": Entry(
         "The file system of --out has no locks. The run goes on, and processes with the same "
-        "command share the slides as elsewhere; but a `cytolibra rescore` or a shard that is started "
+        "command share the slides as elsewhere; but a `cytolibra rescore` or a shard that starts "
         "there would not be noticed.",
         "See to it that nothing else writes there, or write to a local disk.",
     ),
