@@ -54,6 +54,10 @@ class PlainProgress:
         for doubt in report.warnings if report else ():
             self._tell_warning(f"warning: {show(Path(job.name))}: {doubt}")
 
+    def warn(self, text: str) -> None:
+        """Something that befalls the batch as a whole."""
+        self._tell_warning(f"warning: {text}")
+
     def _number(self, job: SlideJob) -> str:
         """Which slide this is, of how many; several may be in work."""
         number = self._numbers.setdefault(job.name, len(self._numbers) + 1)

@@ -334,7 +334,7 @@ def screen_all(
         if in_force and is_done(found.jobs, ready(in_force)):
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
-            runner, in_force = _start_engine(engine, workers, recipe, progress)
+            runner, in_force = _start_engine(engine, workers, recipe, progress, slides)
         if engine is EngineName.local and (workers or 1) > 1 and runner.slots == workers:
             doubts += _doubt_of_workers(in_force)
         if in_force.fallback:
@@ -415,13 +415,17 @@ def _discover(slides: Sequence[Path], out: Path, settings: ScreenSettings) -> Di
 
 
 def _start_engine(
-    name: EngineName, workers: int | None, recipe: Recipe, progress: PlainProgress
+    name: EngineName,
+    workers: int | None,
+    recipe: Recipe,
+    progress: PlainProgress,
+    slides: Sequence[Path],
 ) -> tuple[Engine, InForce]:
     """Ray, a process for each of several devices or workers, or this process alone."""
     from pipeline.batch.engines import LocalEngine, ProcessEngine, RayEngine, Worker, devices_for
 
     if name is EngineName.ray:
-        cluster = RayEngine(recipe, workers)
+        cluster = RayEngine(recipe, workers, progress.tiles_done, progress.warn, slides)
         return cluster, cluster.describe()
     devices = devices_for(recipe.settings.runtime.device, workers)
     if len(devices) > 1:

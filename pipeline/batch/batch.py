@@ -59,7 +59,7 @@ from pipeline.batch.run_record import (
     record_name,
     save_record,
 )
-from pipeline.errors import SlideError
+from pipeline.errors import EngineError, SlideError
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.tables import ReportSettings, format_in_force
@@ -359,7 +359,8 @@ class _Batch:
 
     def _wants_more(self) -> bool:
         ended = [future for future in self._running if future.done()]
-        if self._plan.fail_fast and any(future.exception() for future in ended):
+        problems = [problem for future in ended if (problem := future.exception())]
+        if any(self._plan.fail_fast or isinstance(p, EngineError) for p in problems):
             return False
         return len(self._running) - len(ended) < self._engine.slots
 
@@ -429,6 +430,11 @@ class _Batch:
         except DetectionsError as problem:
             del self._running[future]
             self._attempt_instead(attempt.job, problem.text)
+        except EngineError as problem:  # no fault of the slide's: it stays to be done
+            del self._running[future]
+            self._problem = _one_line(problem)
+            self._keep_finished()
+            raise _StopBatchError from problem
         except Exception as problem:
             del self._running[future]
             self._close(attempt, None, _explain(attempt.job, problem))

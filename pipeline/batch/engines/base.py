@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.errors import SlideError
 from pipeline.in_force import InForce
 from pipeline.reports.report import SlideReport
 
@@ -99,3 +100,7 @@ class WorkerEngine(ABC):
             promise.set_exception(error)
         else:
             promise.set_result(inner.result())
+
+
+class WorkerLostError(SlideError):
+    """Who screened a slide died of it, or with it; see `pipeline.batch.batch` for what follows."""
