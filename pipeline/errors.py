@@ -30,3 +30,7 @@ class SlideError(CytoLibraError):
 
 class ReadError(SlideError):
     """One region of a slide can't be read; the slide goes on, the region is recorded as unread."""
+
+
+class WorkerLostError(SlideError):
+    """The process or machine that read or screened the slide died; a second attempt may go well."""
