@@ -37,3 +37,7 @@ class EngineError(CytoLibraError):
 
     The batch ends; the same command goes on where it was.
     """
+
+
+class WorkerLostError(SlideError):
+    """The process or machine that read or screened the slide died; a second attempt may go well."""

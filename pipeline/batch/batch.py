@@ -59,7 +59,7 @@ from pipeline.batch.run_record import (
     record_name,
     save_record,
 )
-from pipeline.errors import EngineError, SlideError
+from pipeline.errors import EngineError, SlideError, WorkerLostError
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.tables import ReportSettings, format_in_force
@@ -285,6 +285,9 @@ class _Batch:
         self._running: dict[Future[SlideReport], _Attempt] = {}
         self._plan = plan
         self._listener = listener
+        self._again: list[SlideJob] = []
+        self._lost: set[str] = set()
+        """Slides whose process died once, by their names in the record."""
         self._problem: str | None = None
         self._doubts: tuple[Doubt, ...] = ()
         self._rescoring = ThreadPoolExecutor(STAGGERED, thread_name_prefix="rescore")
@@ -308,7 +311,9 @@ class _Batch:
         )
 
         part = take_shard(jobs, plan.shard)
-        self._record.slides.update(_fresh_records(part, self._jobs, self._record.recipe, plan.out))
+        records = load_records(plan.out)
+        self._suspects = _cut_short(records)
+        self._record.slides.update(_fresh_records(part, self._jobs, self._record.recipe, records))
 
     def run(self) -> BatchResult:
         _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
@@ -344,11 +349,17 @@ class _Batch:
             self._fill(jobs)  # the next ones are screened while these are written
             for future in [future for future in self._running if future in done]:
                 self._finish(future)
+            if self._again:
+                self._fill(jobs)
 
     def _fill(self, jobs: Iterator[SlideJob]) -> None:
         """Starts slides until the engine has all that it can take."""
-        while self._wants_more() and (job := next(jobs, None)):
+        while self._wants_more() and (job := self._next(jobs)):
             self._take(job)
+
+    def _next(self, jobs: Iterator[SlideJob]) -> SlideJob | None:
+        """The slide that is due: one whose process died, else the next."""
+        return self._again.pop() if self._again else next(jobs, None)
 
     def _keep_finished(self) -> None:
         """Writes what had been screened when the batch was interrupted."""
@@ -415,6 +426,8 @@ class _Batch:
             if attempt.job.problem:
                 raise SlideError(attempt.job.problem)
             attempt.files = stamp_files(attempt.job)
+            if encodable(attempt.job.name) in self._suspects:
+                return self._engine.submit(attempt.job.path, careful=True)
             return self._engine.submit(attempt.job.path)
         except Exception as problem:
             failed: Future[SlideReport] = Future()
@@ -435,6 +448,9 @@ class _Batch:
             self._problem = _one_line(problem)
             self._keep_finished()
             raise _StopBatchError from problem
+        except WorkerLostError as problem:
+            del self._running[future]
+            self._lose(attempt, problem)
         except Exception as problem:
             del self._running[future]
             self._close(attempt, None, _explain(attempt.job, problem))
@@ -443,6 +459,22 @@ class _Batch:
         else:
             del self._running[future]
             self._close(attempt, report, None)
+
+    def _lose(self, attempt: _Attempt, problem: WorkerLostError) -> None:
+        """Has a slide whose process died tried once more; a second time it has failed."""
+        job = attempt.job
+        name = encodable(job.name)
+        if name in self._lost:
+            again = SlideError(f"{problem.text}, at a second attempt too", problem.code)
+            self._close(attempt, None, _explain(job, again))
+            if self._plan.fail_fast:
+                raise _StopBatchError from problem
+            return
+        _log.warning("%s; tried once more", _explain(job, problem))
+        self._lost.add(name)
+        if problem.code != "reader-failed":  # which has a process of its own in any case
+            self._suspects.add(name)
+        self._again.append(job)
 
     def _close(self, attempt: _Attempt, report: SlideReport | None, error: str | None) -> None:
         """Records and tells how an attempt went."""
@@ -530,7 +562,7 @@ class _Batch:
         if self._save():
             self._journal.end()
         old = self._tell_old(self._find_old())
-        self._doubts = (*old, *self._summarise(old))
+        self._doubts = (*old, *self._tell_lost(), *self._summarise(old))
         for doubt in self._doubts:
             _log.warning(str(doubt))
         _log.info("%s", status)
@@ -572,12 +604,23 @@ class _Batch:
     def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
         if not old:
             return ()
-        named = ", ".join(old[:_NAMED]) + (f" and {len(old) - _NAMED} more" if old[_NAMED:] else "")
         text = (
             f"mixed: {len(old)} of {len(self._all_jobs)} slides have reports of other settings, or "
-            f"of files that have changed since: {named}; run the same command again"
+            f"of files that have changed since: {_some(old)}; run the same command again"
         )
         return (Doubt(code="mixed-settings", text=text),)
+
+    def _tell_lost(self) -> tuple[Doubt, ...]:
+        """That slides are complete whose process died at first."""
+        slides = self._record.slides
+        names = [name for name in sorted(self._lost) if slides[name].status == "complete"]
+        if not names:
+            return ()
+        text = (
+            f"the process of {len(names)} slide(s) died, and they were screened again: "
+            f"{_some(names)}; see run.log"
+        )
+        return (Doubt(code="screened-again", text=text),)
 
     def _result(self) -> BatchResult:
         slides = {(n := encodable(job.name)): self._record.slides[n] for job in self._jobs}
@@ -600,19 +643,29 @@ class _Batch:
         )
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if names[_NAMED:] else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
 def _codes(report: SlideReport | None) -> tuple[str, ...]:
     """The codes of a report's warnings, each once."""
     return tuple(dict.fromkeys(doubt.code for doubt in report.warnings)) if report else ()
 
 
+def _cut_short(records: Sequence[RunRecord]) -> set[str]:
+    """Slides that were in work when a run was killed: they may be what killed it."""
+    return {n for n, slide in latest_slides(records).items() if slide.status == "running"}
+
+
 def _fresh_records(
-    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, out: Path
+    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, records: Sequence[RunRecord]
 ) -> dict[str, SlideRecord]:
     """A record for each slide that knows of the attempts of earlier runs.
 
     Of slides that are not taken, how it went by the same settings and model stays.
     """
-    records = load_records(out)
     known, alike = latest_slides(records), latest_slides(r for r in records if r.recipe == recipe)
     due = {encodable(job.name) for job in taken}
     fresh = {}

@@ -6,7 +6,7 @@ in one process, so that every engine gives the same results.
 
 from pipeline.batch.engines.base import Engine, Screen, Told
 from pipeline.batch.engines.local import STAGGERED, LocalEngine
-from pipeline.batch.engines.processes import ProcessEngine, devices_for
+from pipeline.batch.engines.processes import ProcessEngine, devices_for, processes_of
 from pipeline.batch.engines.ray import RayEngine
 from pipeline.batch.engines.worker import Recipe, Worker
 
@@ -21,4 +21,5 @@ __all__ = [
     "Told",
     "Worker",
     "devices_for",
+    "processes_of",
 ]

@@ -29,8 +29,15 @@ class Engine(Protocol):
 
     slots: int
 
-    def submit(self, path: Path) -> Future[SlideReport]:
-        """Begins to screen a slide; what goes wrong with it is the future's."""
+    def submit(self, path: Path, careful: bool = False) -> Future[SlideReport]:
+        """Begins to screen a slide; what goes wrong with it is the future's.
+
+        Where the process or machine that is at it dies, that is `WorkerLostError`.
+
+        Args:
+            path: the slide's main file.
+            careful: whether it may be the slide that ended a process.
+        """
 
     def close(self, wait: bool = True) -> None:
         """Stops what is in work, at its next tile, and gives back threads or processes.
@@ -51,7 +58,7 @@ class WorkerEngine(ABC):
         self._idle = list(range(slots))
         self._lock = threading.Lock()
 
-    def submit(self, path: Path) -> Future[SlideReport]:
+    def submit(self, path: Path, careful: bool = False) -> Future[SlideReport]:
         """See `Engine`."""
         with self._lock:
             number = self._idle.pop()
@@ -100,7 +107,3 @@ class WorkerEngine(ABC):
             promise.set_exception(error)
         else:
             promise.set_result(inner.result())
-
-
-class WorkerLostError(SlideError):
-    """Who screened a slide died of it, or with it; see `pipeline.batch.batch` for what follows."""

@@ -2,141 +2,91 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext
-from multiprocessing.synchronize import Event
+import queue
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from pipeline.batch.engines.base import Told, WorkerEngine
-from pipeline.batch.engines.worker import Recipe, Worker
-from pipeline.errors import SlideError
+from pipeline.batch.engines.base import Told
+from pipeline.batch.engines.supervised import Maker, Seat
+from pipeline.batch.engines.worker import Recipe
 from pipeline.in_force import InForce
+from pipeline.limits import LimitSettings
 from pipeline.network.devices import count_cores, count_gpus, find_device
 from pipeline.reports.report import SlideReport
-from pipeline.slides.readers.base import show
+
+NO_LIMITS = LimitSettings()
 
 
-class ProcessEngine(WorkerEngine):
-    """A process for each of several devices, all fed from one queue.
+class ProcessEngine:
+    """Processes that are fed from one queue: one for each of several devices, or just one.
 
     A process that dies, of want of memory or of a fault in a library, takes only its slide along:
     another one follows it.
 
     Args:
-        recipe: what to do.
-        devices: of each process; the same one several times is fine.
+        makers: of what screens in each process; see `processes_of`.
         told: hears of tiles, in threads of its own.
+        limits: of each slide.
+
+    Raises:
+        ConfigError: this machine can't tell when a limit is reached.
     """
 
-    def __init__(self, recipe: Recipe, devices: Sequence[str], told: Told | None = None) -> None:
-        super().__init__(len(devices))
-        self._told = told
-        self._context = multiprocessing.get_context("spawn")  # CUDA and OpenSlide bear no fork
-        self._stop = self._context.Event()
-        threads = max(1, count_cores() // len(devices))
-        self._recipes = [recipe.on(device, threads) for device in devices]
-        self._lines = [_Line(self._context, told) for _ in devices]
-        self._pools = [self._start(number) for number in range(self.slots)]
+    def __init__(
+        self, makers: Sequence[Maker], told: Told | None = None, limits: LimitSettings = NO_LIMITS
+    ) -> None:
+        limits.check()
+        self.slots = len(makers)
+        self._seats = [Seat(maker, limits, told) for maker in makers]
+        self._idle: queue.LifoQueue[Seat] = queue.LifoQueue()
+        for seat in reversed(self._seats):
+            self._idle.put(seat)
+        self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="supervise")
+
+    def submit(self, path: Path, careful: bool = False) -> Future[SlideReport]:
+        """See `Engine`."""
+        return self._pool.submit(self.screen, path, careful)
+
+    def screen(self, path: Path, careful: bool = False) -> SlideReport:
+        """Screens one slide, once a process is idle; see `Seat.screen`."""
+        seat = self._idle.get()
+        try:
+            return seat.screen(path, fresh=careful)
+        finally:
+            self._idle.put(seat)
+
+    def describe(self) -> InForce:
+        """What is in force, by the first process, of which the others are taken to be alike.
+
+        Raises:
+            CytoLibraError: model and settings can't be used; all is closed then.
+        """
+        try:
+            return self._seats[0].describe()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self, wait: bool = True) -> None:
-        """See `Engine`; processes that are not waited for end with this one."""
-        self._stop.set()
-        for pool in self._pools:
-            pool.shutdown(wait=wait, cancel_futures=True)
-        for line in self._lines:
-            line.close()
-
-    def _start(self, number: int) -> ProcessPoolExecutor:
-        arguments = (self._recipes[number], self._stop, self._lines[number].sender)
-        return ProcessPoolExecutor(
-            1, self._context, initializer=_prepare_worker, initargs=arguments
-        )
-
-    def _replace(self, number: int) -> None:
-        self._lines[number].close()  # what died may have left half a message in it
-        self._lines[number] = _Line(self._context, self._told)
-        self._pools[number] = self._start(number)
-
-    def _ask(self) -> InForce:
-        with _deaf_to_interrupts():
-            asked = self._pools[0].submit(_describe_in_worker)
-        return asked.result()
-
-    def _begin(self, number: int, path: Path) -> Future[SlideReport]:
-        with _deaf_to_interrupts():  # a process starts with its first task
-            try:
-                return self._pools[number].submit(_screen_in_worker, path)
-            except BrokenProcessPool:  # it died between two slides
-                self._replace(number)
-                return self._pools[number].submit(_screen_in_worker, path)
-
-    def _explain(self, inner: Future[Any], number: int, path: Path) -> BaseException | None:
-        if inner.cancelled():
-            return SlideError(f"{show(path)}: stopped")
-        error = inner.exception()
-        if not isinstance(error, BrokenProcessPool):
-            return error
-        if not self._stop.is_set():
-            self._replace(number)
-        return SlideError(
-            f"{show(path)}: the process that screened it died, perhaps for want of memory; "
-            "try again with fewer --workers"
-        )
+        """See `Engine`; processes that are in work are ended at once."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for seat in self._seats:
+            seat.close(now=not wait)
+        self._pool.shutdown(wait=wait)
 
 
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that start meanwhile don't hear Ctrl-C, from the first of their lines on.
+def processes_of(recipe: Recipe, devices: Sequence[str]) -> list[Recipe]:
+    """What each of some processes screens by.
 
-    It is the batch's to handle. Only the main thread may say so; elsewhere they hear it until
-    they are told not to.
+    Args:
+        recipe: of all.
+        devices: of each; several of one device share its cores.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Line:
-    """What a process tells of its tiles, on its way to who hears it.
-
-    Each process has a line of its own: of one that all share, a process that is killed could leave
-    the lock behind.
-
-    Attributes:
-        sender: the process's end; None where nobody hears.
-    """
-
-    def __init__(self, context: SpawnContext, told: Told | None) -> None:
-        self.sender: Connection | None = None
-        if told is None:
-            return
-        receiver, self.sender = context.Pipe(duplex=False)
-        threading.Thread(target=_hear, args=(receiver, told), name="hear", daemon=True).start()
-
-    def close(self) -> None:
-        """Ends the line, once its process has ended."""
-        if self.sender is not None:
-            self.sender.close()
-
-
-def _hear(receiver: Connection, told: Told) -> None:
-    with receiver, suppress(EOFError, OSError):
-        while True:
-            told(*receiver.recv())
+    if len(devices) == 1:
+        return [recipe]
+    threads = max(1, count_cores() // len(devices))
+    return [recipe.on(device, threads) for device in devices]
 
 
 def devices_for(device: str, workers: int | None) -> list[str]:
@@ -153,29 +103,3 @@ def devices_for(device: str, workers: int | None) -> list[str]:
     several = device in ("auto", "cuda") and chosen == "cuda"
     names = [f"cuda:{i}" for i in range(count_gpus())] if several else [chosen]
     return [names[i % len(names)] for i in range(workers or len(names))]
-
-
-_worker: Worker
-"""What a worker process screens with; set as it starts."""
-
-
-def _prepare_worker(recipe: Recipe, stop: Event, line: Connection | None) -> None:
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the batch's to handle
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    _worker = Worker(recipe, stop, (lambda *news: line.send(news)) if line else None)
-
-
-def _die_with_parent() -> None:
-    """Ends a process whose batch was killed, which would wait for slides for ever."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
-
-
-def _describe_in_worker() -> InForce:
-    return _worker.describe()
-
-
-def _screen_in_worker(path: Path) -> SlideReport:
-    return _worker.screen(path)

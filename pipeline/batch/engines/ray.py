@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 import threading
@@ -17,12 +18,12 @@ from typing import Any
 
 from configs import ConfigError, CytoLibraError
 from models import ModelSource
-from pipeline.batch.engines.base import Told, WorkerLostError
+from pipeline.batch.engines.base import Told
 from pipeline.batch.engines.ray_cluster import join, load_ray, one_line, plan_room
 from pipeline.batch.engines.ray_host import host_class, our_version
 from pipeline.batch.engines.worker import Recipe
 from pipeline.batch.fingerprint import hash_recipe
-from pipeline.errors import EngineError
+from pipeline.errors import EngineError, SlideError, WorkerLostError
 from pipeline.in_force import InForce
 from pipeline.reports.report import SlideReport, software_versions
 from pipeline.slides.readers.base import show
@@ -55,6 +56,7 @@ class _Task:
 
     path: Path
     promise: Future[SlideReport]
+    begun: float = 0.0
     told: tuple[int, int] = (0, 0)
 
     def end(self, report: SlideReport | None, error: BaseException | None = None) -> None:
@@ -103,7 +105,8 @@ class RayEngine:
         patience_s: how long nobody may have a place before all is given up.
 
     Raises:
-        ConfigError: Ray is not installed, the cluster can't be joined, or has no such device.
+        ConfigError: Ray is not installed, the cluster can't be joined or has no such device, or
+            memory is limited, which Ray does itself.
         CytoLibraError: there is no such model.
     """
 
@@ -116,6 +119,11 @@ class RayEngine:
         places: Sequence[Path] = (),
         patience_s: float = PATIENCE_S,
     ) -> None:
+        if recipe.settings.limits.memory_gb is not None:
+            raise ConfigError(
+                "engine ray: limits.memory_gb is of --engine local: Ray watches the memory of its "
+                "machines itself and ends workers before it is used up"
+            )
         ModelSource.find(recipe.model)  # a wrong name is told before a cluster is asked
         self._ray = load_ray()
         self._owned = join(self._ray)
@@ -126,6 +134,7 @@ class RayEngine:
             self._leave()
             raise
         self.slots = self._room.slots
+        self._seconds = recipe.settings.limits.seconds or math.inf
         todo = recipe.on(self._room.device, self._room.threads)
         seen = [str(place) for place in places]
         self._arguments = (our_version(), pickle.dumps(todo), os.getcwd(), seen)
@@ -222,6 +231,7 @@ class RayEngine:
         for hand in self._hands:
             if hand.is_idle and self._tasks:
                 hand.task = self._tasks.popleft()
+                hand.task.begun = time.monotonic()
                 hand.asked = hand.actor.screen.remote(str(hand.task.path))
 
     def _hear(self) -> None:
@@ -313,7 +323,8 @@ class RayEngine:
         task = hand.task
         self._tell(f"the worker of {show(task.path)} on {hand.host} was lost: {why}")
         self._replace(hand)
-        task.end(None, WorkerLostError(f"{show(task.path)}: its worker was lost: {why}"))
+        text = f"{show(task.path)}: the worker that screened it was lost: {why}"
+        task.end(None, WorkerLostError(text, "process-died"))
 
     def _is_hopeless(self, hand: _Hand, why: str) -> bool:
         """Whether workers end again and again as they start; the others go on without this one."""
@@ -342,7 +353,9 @@ class RayEngine:
     def _look_after(self) -> None:
         """Asks for tiles, and sees to it that nobody waits for a place for ever."""
         now = time.monotonic()
-        for hand in self._hands:
+        for hand in list(self._hands):
+            if hand.task and now - hand.task.begun > self._seconds:
+                self._stop_late(hand, hand.task)
             due = now - hand.tiles_asked >= _TILES_S
             if self._told and hand.task and hand.tiles is None and due:
                 hand.tiles_asked = now
@@ -362,6 +375,13 @@ class RayEngine:
                 f"{self._room} of a machine; the cluster has {self._free()}",
                 once="place",
             )
+
+    def _stop_late(self, hand: _Hand, task: _Task) -> None:
+        """Ends a worker whose slide takes longer than it may; that one has failed for good."""
+        hand.task = None
+        self._replace(hand)
+        text = f"{show(task.path)}: took longer than {self._seconds:g} s (limits.seconds)"
+        task.end(None, SlideError(text, "over-limit"))
 
     def _free(self) -> str:
         what = self._room.resource

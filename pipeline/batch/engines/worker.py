@@ -41,6 +41,10 @@ class Recipe:
         )
         return in_force(settings, facts) if facts else None
 
+    def worker(self, told: Told | None = None) -> Worker:
+        """Who screens by it, in the process that calls this."""
+        return Worker(self, told=told)
+
     def on(self, device: str, threads: int | None) -> Recipe:
         """The same on another device, with so many threads of the CPU."""
         where: dict[str, object] = {"device": device}
