@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.errors import SlideError
 from pipeline.in_force import InForce
 from pipeline.reports.report import SlideReport
 
