@@ -393,9 +393,10 @@ class RayEngine:
         if once and once in self._warned:
             return
         self._warned.add(once)
-        _log.warning("Ray: %s", text)
         if self._warn:
             self._warn(f"Ray: {text}")
+        if not self._warn or _log.hasHandlers():  # else it would be on the terminal twice
+            _log.warning("Ray: %s", text)
 
     def _give_up(self, error: CytoLibraError) -> None:
         self._failure = error
@@ -434,5 +435,5 @@ def _explain(error: Exception) -> str:
     if "node has died" in text or "node died" in text or "NodeDied" in type(error).__name__:
         return "its machine is gone"
     if "Unavailable" in type(error).__name__:
-        return "it can't be reached any more"
+        return "its machine or its process can't be reached any more"
     return "its process died, perhaps for want of memory"

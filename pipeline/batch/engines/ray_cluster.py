@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,8 @@ CORES = 2
 """Cores of a worker on a cluster without GPUs, unless ``runtime.threads`` says otherwise."""
 
 _QUIET = {"log_to_driver": False, "logging_level": "error"}
+
+_log = logging.getLogger(__name__)
 
 _FINEST = 1e4
 """Ray counts its resources in ten-thousandths."""
@@ -67,12 +70,33 @@ def join(ray: Any) -> bool:
         except Exception as error:  # of whatever kind: Ray raises even Exception itself
             ray.shutdown()
             if not tries_left:  # a busy machine may be too slow for what Ray waits for
-                place = f"RAY_ADDRESS={address}" if address else "on this machine"
-                text = f"engine ray: {place}: {one_line(error)}"
-                raise ConfigError(text) from error
+                raise ConfigError(f"engine ray: {_why_not_joined(address, error)}") from error
         else:
             break
+    _hush(ray)
     return True
+
+
+def _hush(ray: Any) -> None:
+    """Has what Ray says of lost machines, which is pages of its own state, go into the log."""
+
+    def note(batch: Mapping[str, Any], *_: object, **__: object) -> None:
+        _log.info("Ray: %s", one_line(" ".join(batch.get("lines", ()))))
+
+    worker = ray._private.worker
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = note
+
+
+def _why_not_joined(address: str, error: Exception) -> str:
+    if not address:
+        return f"Ray doesn't start on this machine: {one_line(error)}"
+    if isinstance(error, ConnectionError):
+        return (
+            f"RAY_ADDRESS={address}: {one_line(error)}; is the cluster up? Where it wants a token, "
+            "set RAY_AUTH_MODE=token, with the same ~/.ray/auth_token on all machines"
+        )
+    return f"RAY_ADDRESS={address}: {one_line(error)}"
 
 
 @contextmanager
@@ -89,9 +113,9 @@ def _alone(ray: Any) -> Iterator[None]:
         yield
 
 
-def one_line(error: BaseException, most: int = 300) -> str:
+def one_line(said: object, most: int = 300) -> str:
     """What Ray says, which may be pages, in one line."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(said).split())
     return text if len(text) <= most else f"{text[:most]} …"
 
 
