@@ -32,6 +32,7 @@ def main() -> None:
             path: Path | None = pickle.load(questions)
         except EOFError:
             return
+        _send(answers, "begun", None)  # from here on it's the slide's fault
         try:
             answer = worker.describe() if path is None else worker.screen(path)
         except BaseException as error:

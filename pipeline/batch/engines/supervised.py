@@ -102,13 +102,16 @@ class Seat:
         """
         if fresh and self._child and self._child.slides:
             self._leave()
-        try:
-            return self._ready().screen(path, self._limits)
-        except _EndedError as error:
-            self._leave(now=True)
-            if self._closed:
-                raise StoppedError(f"{show(path)}: stopped") from None
-            raise error.explain(path) from None
+        for _ in range(2):
+            try:
+                return self._ready().screen(path, self._limits)
+            except _EndedError as error:
+                self._leave(now=True)
+                if self._closed:
+                    raise StoppedError(f"{show(path)}: stopped") from None
+                if error.is_of_slide:
+                    raise error.explain(path) from None
+        raise SlideError(f"{show(path)}: the process that is to screen it ends again and again")
 
     def close(self, now: bool = False) -> None:
         """Ends the process: by itself where it has nothing to do, and there is time, else at once.
@@ -124,8 +127,6 @@ class Seat:
 
     def _ready(self) -> Child:
         """A process whose network is loaded: a slide's time is its own."""
-        if self._child and self._child.is_gone:  # it died between two slides
-            self._leave()
         if self._child:
             return self._child
         with self._lock:
@@ -194,11 +195,6 @@ class Child:
         self._send(maker)
 
     @property
-    def is_gone(self) -> bool:
-        """Whether it has ended, though nobody wanted that."""
-        return not self._inbox.empty()
-
-    @property
     def memory(self) -> int:
         """Bytes that it has, with all that it started."""
         return memory_of(self._process.pid)
@@ -222,22 +218,24 @@ class Child:
         """
         with self._busy:
             self._send(question)
-            begun = looked = time.monotonic()
+            since = looked = time.monotonic()
+            begun = False
             while True:
                 with suppress(queue.Empty):
                     heard = self._inbox.get(timeout=PERIOD_S)
                     if heard is None:
-                        raise self._death()
+                        raise self._death(begun)
                     kind, content = heard
+                    begun = True
                     if kind == "failed":
                         raise content
                     if kind == "done":
                         return content
-                    if self._told:
+                    if kind == "tiles" and self._told:
                         self._told(*content)
                 if time.monotonic() - looked >= PERIOD_S:
                     looked = time.monotonic()
-                    self._check(limits, looked - begun)
+                    self._check(limits, looked - since)
 
     def end(self, now: bool = False) -> None:
         """Ends it and all that it started, and waits for that; a second time does nothing.
@@ -283,18 +281,29 @@ class Child:
             stdin.write(pickle.dumps(content))
             stdin.flush()
 
-    def _death(self) -> _EndedError:
-        """How it ended, and the last that it wrote."""
+    def _death(self, begun: bool) -> _EndedError:
+        """How it ended, and the last that it wrote.
+
+        Args:
+            begun: whether it had begun with what it was asked.
+        """
         with self._ending:
             code = self._reap()
         with suppress(ValueError):  # was closed
             self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - _LAST_WORDS))
-            return _DiedError(tell_end(code), self._errors.read().decode(errors="replace").strip())
-        return _DiedError(tell_end(code), "")
+            words = self._errors.read().decode(errors="replace").strip()
+            return _DiedError(tell_end(code), words, begun)
+        return _DiedError(tell_end(code), "", begun)
 
 
 class _EndedError(Exception):
-    """A process ended before it had answered."""
+    """A process ended before it had answered.
+
+    Attributes:
+        is_of_slide: whether that is the slide's fault, as it was at it.
+    """
+
+    is_of_slide = True
 
     def explain(self, path: Path | None) -> SlideError:
         """What that means for the slide that it was at; None for none."""
@@ -302,8 +311,9 @@ class _EndedError(Exception):
 
 
 class _DiedError(_EndedError):
-    def __init__(self, how: str, last_words: str) -> None:
+    def __init__(self, how: str, last_words: str, is_of_slide: bool) -> None:
         super().__init__(how)
+        self.is_of_slide = is_of_slide
         self.how = how
         self.last_words = last_words
 

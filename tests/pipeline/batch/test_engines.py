@@ -1,5 +1,3 @@
-import os
-import signal
 import threading
 import time
 from itertools import pairwise
@@ -23,11 +21,12 @@ from pipeline.batch.engines import (
     ProcessEngine,
     RayEngine,
     Recipe,
+    Told,
     Worker,
     devices_for,
+    processes_of,
 )
 from pipeline.cells.stitcher import Stitcher
-from pipeline.errors import SlideError
 from pipeline.network import devices
 from pipeline.screen import StoppedError, screen_slide
 from pipeline.settings import ScreenSettings
@@ -179,7 +178,7 @@ def test_without_ray_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 def test_processes_tell_of_their_tiles_and_of_a_model_that_is_not_there(slides: Path) -> None:
     told: list[tuple[Path, int, int]] = []
-    engine = ProcessEngine(recipe(), ["cpu", "cpu"], lambda *news: told.append(news))
+    engine = two_processes(recipe(), lambda *news: told.append(news))
     try:
         paths = [slides / name for name in NAMES[:2]]
         for future in [engine.submit(path) for path in paths]:
@@ -195,7 +194,11 @@ def test_processes_tell_of_their_tiles_and_of_a_model_that_is_not_there(slides: 
         assert counts == [(i, len(counts)) for i in range(1, len(counts) + 1)]
         assert counts
     with pytest.raises(ModelFileError, match="no such model"):
-        ProcessEngine(Recipe("nowhere", SETTINGS), ["cpu", "cpu"]).describe()
+        two_processes(Recipe("nowhere", SETTINGS)).describe()
+
+
+def two_processes(recipe: Recipe, told: Told | None = None) -> ProcessEngine:
+    return ProcessEngine(processes_of(recipe, ["cpu", "cpu"]), told)
 
 
 def recipe() -> Recipe:
@@ -210,7 +213,7 @@ def test_every_engine_finds_the_same(slides: Path, tmp_path: Path, kind: str) ->
         pytest.importorskip("ray")
     (slides / "c.png").write_bytes(b"no image")
     makers = {
-        "processes": lambda: ProcessEngine(recipe(), ["cpu", "cpu"]),
+        "processes": lambda: two_processes(recipe()),
         "ray": lambda: RayEngine(recipe(), workers=2),
     }
     alone = Worker(recipe().on("cpu", 1))
@@ -227,17 +230,3 @@ def test_every_engine_finds_the_same(slides: Path, tmp_path: Path, kind: str) ->
     for name in NAMES[:2]:
         local, other = (tmp_path / one / name / "cells.csv" for one in ("local", kind))
         assert local.read_bytes() == other.read_bytes()
-
-
-@pytest.mark.slow
-def test_a_process_that_dies_takes_only_its_slide_along(slides: Path) -> None:
-    engine = ProcessEngine(recipe(), ["cpu"])
-    try:
-        first = engine.submit(slides / "a.png")
-        (pid,) = engine._pools[0]._processes
-        os.kill(pid, signal.SIGKILL)
-        with pytest.raises(SlideError, match=r"a\.png: the process that screened it died"):
-            first.result(60)
-        assert engine.submit(slides / "b.png").result(120).slide.width == 1200
-    finally:
-        engine.close()

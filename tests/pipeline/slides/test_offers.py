@@ -342,7 +342,7 @@ def test_a_batch_goes_on_when_a_reader_crashes(site, slide, tmp_path):
     screen = ("screen", folder, "--out", out, "--model", "cric-fcos-light")
     done = call(*screen)
     assert done.returncode == 1, done.stderr
-    assert "bad.raw: its reader, of odd-slides 1.2, can't open it: crashed" in done.stderr
+    assert "bad.raw: its reader, of odd-slides 1.2, can't open it: its process died" in done.stderr
     report = (out / "good.RAW" / "report.json").read_text()
     assert '"reader": "raw (odd-slides 1.2)"' in report
     before = (out / "good.RAW" / "fingerprint.json").stat().st_mtime_ns
