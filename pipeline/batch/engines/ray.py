@@ -77,6 +77,8 @@ class _Hand:
     asked: Any
     since: float = field(default_factory=time.monotonic)
     host: str = ""
+    node: str = ""
+    pid: int = 0
     task: _Task | None = None
     tiles: Any = None
     tiles_asked: float = 0.0
@@ -277,7 +279,7 @@ class RayEngine:
         if problem := said.get("problem") or self._otherwise(said["force"]):
             self._leave_out(hand, said["node"], problem, said["host"])
             return
-        hand.host = said["host"]
+        hand.host, hand.node, hand.pid = said["host"], said["node"], said["pid"]
         self._stillborn = 0
         if not self._in_force.done():
             self._recipe_hash = _hash(said["force"])

@@ -39,12 +39,13 @@ def host_class() -> type:
 
         def greet(self) -> dict[str, Any]:
             """Loads the network and says who is here, and what is in force or what is wrong."""
+            import os
             import socket
 
             import ray
 
             node = ray.get_runtime_context().get_node_id()
-            said: dict[str, Any] = {"node": node, "host": socket.gethostname()}
+            said: dict[str, Any] = {"node": node, "host": socket.gethostname(), "pid": os.getpid()}
             try:
                 import cytolibra  # noqa: F401 - of ours the first: it finds the others
                 from pipeline.reports.report import software_versions
