@@ -179,7 +179,7 @@ def test_one_that_never_starts_does_not_stop_the_others(start):
         return well(node, method, *arguments)
 
     warned = []
-    engine, cluster = start({"a": 2, "b": 2}, answer, warn=warned.append)
+    engine, _ = start({"a": 2, "b": 2}, answer, warn=warned.append)
     engine.describe()
     deadline = time.monotonic() + 5
     while not warned and time.monotonic() < deadline:
