@@ -63,8 +63,13 @@ def host_class() -> type:
             """Screens a slide."""
             from pathlib import Path
 
+            from pipeline.batch.engines.child import portable
+
             self._done = (0, 0)
-            return self._worker.screen(Path(path))
+            try:
+                return self._worker.screen(Path(path))
+            except Exception as error:
+                raise portable(error) from None
 
         def tiles(self) -> tuple[int, int]:
             """How many tiles of the slide in work are done, of how many."""
@@ -97,7 +102,7 @@ def prepare(
         if unseen := [place for place in places if not os.path.exists(place)]:
             return None, {"problem": f"it doesn't see {unseen[0]}"}
         todo: Recipe = pickle.loads(recipe)  # of our own driver
-        worker = Worker(todo, told=tell)
+        worker = todo.worker(tell)
         return worker, {"force": worker.describe(), "software": software_versions()}
     except CytoLibraError as error:
         return None, {"problem": str(error)}

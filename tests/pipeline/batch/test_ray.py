@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deadly import MakesAnywhere
 from PIL import Image
 
 from configs import ConfigError
@@ -40,7 +41,10 @@ def alone():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_USAGE_STATS_REPORT_URL", "http://127.0.0.1:9/")
-        patch.setenv("PYTHONPATH", os.pathsep.join((str(REPO), os.environ.get("PYTHONPATH", ""))))
+        patch.setenv(
+            "PYTHONPATH",
+            os.pathsep.join(map(str, (REPO, REPO / "tests", REPO / "tests" / "pipeline"))),
+        )
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
 
@@ -168,6 +172,29 @@ def test_a_process_that_is_killed_is_followed_by_another(cluster, slides):
         assert engine.submit(slides / "1.png").result(60).slide.width == 2600
     finally:
         engine.close()
+
+
+def test_slides_that_kill_their_worker_cost_a_retry_then_themselves(cluster, tmp_path):
+    (tmp_path / "slides").mkdir()
+    for name in ("good-1", "segv", "leave", "wrong", "once", "good-2"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "slides" / f"{name}.png")
+    engine = RayEngine(MakesAnywhere("cric-fcos-light", SETTINGS), 2)
+    result = screen_all(tmp_path / "slides", tmp_path / "out", engine)
+    assert (result.screened, result.pending) == (3, 0)
+    assert sorted(result.failed) == ["leave.png", "segv.png", "wrong.png"]
+    assert result.failed["segv.png"].endswith("[process-died]")
+    assert "at a second attempt too" in result.failed["leave.png"]
+    assert "RuntimeError" in result.failed["wrong.png"]
+    assert "1 of 2" in result.failed["wrong.png"]
+    record = json.loads((tmp_path / "out" / "run.json").read_text())["slides"]
+    assert {name: slide["attempts"] for name, slide in record.items()} == {
+        "good-1.png": 1,
+        "segv.png": 2,
+        "leave.png": 2,
+        "wrong.png": 1,
+        "once.png": 2,
+        "good-2.png": 1,
+    }
 
 
 def test_a_cluster_without_room_and_machines_that_lack_something_are_told(
