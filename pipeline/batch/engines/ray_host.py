@@ -41,13 +41,14 @@ def host_class() -> type:
             """Loads the network and says who is here, and what is in force or what is wrong."""
             import os
             import socket
+            from importlib import import_module
 
             import ray
 
             node = ray.get_runtime_context().get_node_id()
             said: dict[str, Any] = {"node": node, "host": socket.gethostname(), "pid": os.getpid()}
             try:
-                import cytolibra  # noqa: F401 - of ours the first: it finds the others
+                import_module("cytolibra")  # as an outsider: whatever lies beside, ours are found
                 from pipeline.reports.report import software_versions
 
                 version = software_versions().get("cytolibra", "unknown")
