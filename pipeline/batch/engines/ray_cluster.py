@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -62,11 +64,8 @@ def join(ray: Any) -> bool:
         )
     for tries_left in (0,) if address else (1, 0):
         try:
-            if address:
-                ray.init(address=address, **_QUIET)
-            else:
-                with _alone(ray):
-                    ray.init(address="local", include_dashboard=False, **_QUIET)
+            with _deadly_interrupts():
+                _init(ray, address)
         except Exception as error:  # of whatever kind: Ray raises even Exception itself
             ray.shutdown()
             if not tries_left:  # a busy machine may be too slow for what Ray waits for
@@ -75,6 +74,23 @@ def join(ray: Any) -> bool:
             break
     _hush(ray)
     return True
+
+
+@contextmanager
+def _deadly_interrupts() -> Iterator[None]:
+    """Meanwhile Ctrl-C ends this process at once, and so what it has started of Ray.
+
+    Nothing is begun yet that would have to be kept, and as long as Ray waits for its own parts, up
+    to half a minute, it lets nobody hear of it. Only the main thread may say so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _hush(ray: Any) -> None:
@@ -86,6 +102,14 @@ def _hush(ray: Any) -> None:
     worker = ray._private.worker
     if hasattr(worker, "print_to_stdstream"):
         worker.print_to_stdstream = note
+
+
+def _init(ray: Any, address: str) -> None:
+    if address:
+        ray.init(address=address, **_QUIET)
+        return
+    with _alone(ray):
+        ray.init(address="local", include_dashboard=False, **_QUIET)
 
 
 def _why_not_joined(address: str, error: Exception) -> str:
