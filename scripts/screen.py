@@ -150,6 +150,14 @@ Workers = Annotated[
         "one uses all cores: more won't help.",
     ),
 ]
+Isolate = Annotated[
+    bool,
+    typer.Option(
+        "--isolate",
+        help="Read and screen every slide in a process of its own, so that one that crashes a "
+        "decoder costs itself alone (isolate=always). By default only those in doubt are.",
+    ),
+]
 ShardText = Annotated[
     str | None,
     typer.Option(metavar="i/n", help="Screen the i-th of n parts; the others run elsewhere."),
@@ -180,6 +188,7 @@ def screen(
         EngineName, typer.Option(help="This machine, or a cluster by Ray (an extra).")
     ] = EngineName.local,
     workers: Workers = None,
+    isolate: Isolate = False,
     csv: CsvKind = None,
     xlsx: Annotated[
         bool,
@@ -216,6 +225,7 @@ def screen(
         "mpp_override": mpp_override,
         "mpp_table": mpp_table,
         "strict": strict or None,
+        "isolate": "always" if isolate else None,
         "threshold": threshold,
         "runtime.name": runtime.value if runtime else None,
         "runtime.device": device,
@@ -335,7 +345,7 @@ def screen_all(
         if in_force and is_done(found.jobs, ready(in_force)):
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
-            runner, in_force = _start_engine(engine, workers, recipe, progress)
+            runner, in_force = _start_engine(engine, workers, recipe, progress, slides)
         if engine is EngineName.local and (workers or 1) > 1 and runner.slots == workers:
             doubts += _doubt_of_workers(in_force)
         if in_force.fallback:
@@ -416,22 +426,36 @@ def _discover(slides: Sequence[Path], out: Path, settings: ScreenSettings) -> Di
 
 
 def _start_engine(
-    name: EngineName, workers: int | None, recipe: Recipe, progress: PlainProgress
+    name: EngineName,
+    workers: int | None,
+    recipe: Recipe,
+    progress: PlainProgress,
+    slides: Sequence[Path],
 ) -> tuple[Engine, InForce]:
     """Ray, a process for each of several devices or workers, or this process alone."""
-    from pipeline.batch.engines import LocalEngine, ProcessEngine, RayEngine, Worker, devices_for
+    from pipeline.batch.engines import (
+        LocalEngine,
+        ProcessEngine,
+        RayEngine,
+        Worker,
+        devices_for,
+        processes_of,
+    )
 
+    settings = recipe.settings
     if name is EngineName.ray:
-        cluster = RayEngine(recipe, workers)
+        cluster = RayEngine(recipe, workers, progress.tiles_done, progress.warn, slides)
         return cluster, cluster.describe()
-    devices = devices_for(recipe.settings.runtime.device, workers)
-    if len(devices) > 1:
-        processes = ProcessEngine(recipe, devices, progress.tiles_done)
-        return processes, processes.describe()
+    devices = devices_for(settings.runtime.device, workers)
+    processes = partial(ProcessEngine, told=progress.tiles_done, limits=settings.limits)
+    if len(devices) > 1 or settings.isolates_all:
+        several = processes(processes_of(recipe, devices))
+        return several, several.describe()
     stop = threading.Event()
     here = Worker(recipe, stop, progress.tiles_done)
     in_force = here.describe()
-    return LocalEngine(here.screen, stop), in_force
+    aside = processes([recipe]) if settings.isolate == "auto" else None
+    return LocalEngine(here.screen, stop, aside=aside), in_force
 
 
 def tell_result(result: BatchResult, out: Path) -> None:

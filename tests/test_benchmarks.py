@@ -31,9 +31,17 @@ def test_a_benchmark_runs(
     side: str,
     told: str,
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["bench", "--side", side, "--rounds", "1"])
+    more = ["--slides", "0"] if bench is bench_isolation else []
+    monkeypatch.setattr("sys.argv", ["bench", "--side", side, "--rounds", "1", *more])
     bench.main()
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_isolation_screens(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_isolation.tell_batches(1, 1500, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines[1:]] == ["screened here", "screened isolated"]
 
 
 def test_the_benchmark_of_reviews_runs(

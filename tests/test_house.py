@@ -36,7 +36,7 @@ FLOORS = {
         {"crops"},
     ],
     "pipeline": [
-        {"errors", "geometry", "flow", "memory"},
+        {"errors", "geometry", "flow", "memory", "children", "limits"},
         {"slides.readers"},
         {"slides"},
         {"tiles"},
