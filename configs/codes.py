@@ -247,6 +247,12 @@ BATCHES: dict[str, Entry] = {
         "them evenly, need as many times the memory, and the last slides leave cores idle.",
         "Leave --workers, unless slides have to be kept apart from each other's crashes.",
     ),
+    "no-dicom-identity": Entry(
+        "--dicom writes objects into the study of DICOM slides, and some slides are none: they "
+        "have no study, and get no cells.ann.dcm and no report.sr.dcm.",
+        "Give --dicom-derived: they get UIDs that are derived from their content. cytolibra "
+        "objects does so for results that are there.",
+    ),
     "no-lock": Entry(
         "The file system of --out has no locks. The run goes on, but another one that is started "
         "there would not be noticed.",

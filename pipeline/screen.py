@@ -16,7 +16,7 @@ from models import ModelSource
 from pipeline.cells.found import Found
 from pipeline.cells.naming import detection_floors
 from pipeline.cells.stitcher import Stitcher
-from pipeline.conclusion import Clock, check_strict, conclude
+from pipeline.conclusion import Clock, check_strict, conclude, source_of
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
@@ -96,6 +96,7 @@ def screen_slide(
     with clock("open"):
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
+        source_of(slide, None, settings)  # what its header lacks is told before the work
         ahead = plan_slide(slide, detector, settings, clock)
         plan, look, doubts = ahead.tiles, ahead.look, [*ahead.doubts]
         with clock.turn(detector.turn):

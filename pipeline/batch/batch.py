@@ -60,6 +60,7 @@ from pipeline.batch.run_record import (
     save_record,
 )
 from pipeline.errors import SlideError
+from pipeline.objects.writing import write_objects
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.tables import ReportSettings, format_in_force
@@ -474,6 +475,7 @@ class _Batch:
 
         def write(folder: Path) -> None:
             write_reports(report, folder)
+            write_objects(report, folder, sha256)
             save_fingerprint(fingerprint, folder)
 
         publish(self._plan.out, job.name, write)
