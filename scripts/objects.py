@@ -127,8 +127,8 @@ def _whole(folder: Path, result: Result, kind: Kind) -> SlideReport:
     cells = read_cells(path, report.model.classes)
     if len(cells) != sum(report.counts.values()):
         raise ConfigError(
-            f"{show(path)}: is damaged: it has {len(cells)} cells, and report.json beside it counts "
-            f"{sum(report.counts.values())}; screen its slide again"
+            f"{show(path)}: is damaged: it has {len(cells)} cells, and report.json beside it "
+            f"counts {sum(report.counts.values())}; screen its slide again"
         )
     return report.with_cells(cells, _header(folder, result))
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
     from pipeline.in_force import InForce
+    from pipeline.objects.writing import Dicom as DicomKind
     from pipeline.settings import ScreenSettings
     from scripts.progress import PlainProgress
 
@@ -294,7 +295,7 @@ def check_extras(settings: ScreenSettings) -> None:
         check_installed()
 
 
-def dicom_kind(dicom: bool, derived: bool) -> str | None:
+def dicom_kind(dicom: bool, derived: bool) -> DicomKind | None:
     """Of which slides DICOM objects are asked for, as `ReportSettings.dicom` has it."""
     if derived:
         return "derived"

@@ -28,25 +28,6 @@ CORNERS_OF_AN_ELLIPSE = 32
 CROWD, DIFFICULT, EXCLUDED = "crowd", "difficult", "excluded"
 """Why a file wants a shape to be ignored: many cells at once; too hard; no part of the analysis."""
 
-_LARGEST = 10_000_000
-"""Pixels along a side beyond which there is no image."""
-
-
-class Remark(NamedTuple):
-    """Something odd about a shape or an image, and the rule by which it was settled.
-
-    Attributes:
-        code: of `configs.doubts`.
-        text: what is told, before how often it happened.
-    """
-
-    code: str
-    text: str
-
-
-CROWD, DIFFICULT, EXCLUDED = "crowd", "difficult", "excluded"
-"""Why a file wants a shape to be ignored: many cells at once; too hard; no part of the analysis."""
-
 NEGATIVE = "boxes with a negative width or height are measured from their far corner"
 
 _LARGEST = 10_000_000

@@ -9,7 +9,7 @@ without an object a cell.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,7 @@ def _groups(report: SlideReport, maker: Maker) -> list[Any]:
                 ),
                 annotated_property_type=coded(CELL),
                 graphic_type="RECTANGLE",
-                graphic_data=corners(own.boxes, precision),
+                graphic_data=cast(Any, corners(own.boxes, precision)),
                 algorithm_type="AUTOMATIC",
                 algorithm_identification=algorithm,
                 measurements=_measurements(own, report),

@@ -89,7 +89,7 @@ def _content(report: SlideReport, image: Any, maker: Maker) -> Any:
     from highdicom import sr
 
     device = sr.ObserverContext(
-        observer_type=coded(DEVICE),
+        observer_type=sr.CodedConcept.from_code(coded(DEVICE)),
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
             uid=maker.uid,
             name=maker.name,

@@ -119,18 +119,18 @@ def read_source(path: Path, size: Size) -> Header:
     except OSError as error:
         raise SlideError(f"{show(path)}: can't be read: {error.strerror or error}") from error
     except Exception as error:  # pydicom promises no type
-        raise SlideError(
-            f"{show(path)}: its DICOM header can't be read: {reason(error)}"
-        ) from error
+        raise _unreadable(path, error) from error
     file, image = _base(path, found, size)
     try:
         return _as_header(_trimmed(file, image), size)
     except SlideError:
         raise
     except Exception as error:  # likewise
-        raise SlideError(
-            f"{show(file)}: its DICOM header can't be read: {reason(error)}"
-        ) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SlideError:
+    return SlideError(f"{show(path)}: its DICOM header can't be read: {reason(error)}")
 
 
 def _as_header(image: Any, size: Size) -> Header:
@@ -146,14 +146,17 @@ def _read(path: Path) -> Any:
     Raises:
         Exception: of any type; it is no DICOM.
     """
+    from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_partial
+
+    tags = [tag for name in _TAGS if (tag := tag_for_keyword(name)) is not None]
 
     def stop(tag: int, *_: object) -> bool:
         return tag > _BEHIND
 
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        header = read_partial(file, stop, specific_tags=list(_TAGS))
+        header = read_partial(file, stop, specific_tags=tags)
         header.decode()
         return header
 
@@ -211,8 +214,8 @@ def _trimmed(path: Path, header: Any) -> Any:
         if not _is_uid(value):
             what = f"{value!r} is no UID" if value else "is missing"
             raise SlideError(
-                f"{show(path)}: {name} in its header: {what}; no DICOM objects can be made without: "
-                "mend the header, or leave --dicom"
+                f"{show(path)}: {name} in its header: {what}; DICOM objects need it: mend the "
+                "header, or leave --dicom"
             )
         setattr(image, name, value)
     for name in (*_PATIENT, *_STUDY):
