@@ -96,7 +96,6 @@ def screen_slide(
     with clock("open"):
         slide = open_slide(path, settings.mpp_of(path))
     with slide:
-        source_of(slide, None, settings)  # what its header lacks is told before the work
         ahead = plan_slide(slide, detector, settings, clock)
         plan, look, doubts = ahead.tiles, ahead.look, [*ahead.doubts]
         with clock.turn(detector.turn):
@@ -158,9 +157,11 @@ def plan_slide(
 
     Raises:
         SlideError: its scale can't be estimated where it is to be, it is much coarser than the
-            model, or has warnings and ``settings.strict`` is set.
+            model, has warnings and ``settings.strict`` is set, or lacks in its header what DICOM
+            objects need that are wanted.
     """
     card, clock = detector.card, clock or Clock()
+    source_of(slide, None, settings)  # what its header lacks is told before the work
     with clock("scale"):
         settle_estimate(slide, detector.scale, settings.scale, settings.foreground)
     with clock("foreground"):
