@@ -42,13 +42,8 @@ def problems_of(dataset: pydicom.Dataset) -> list[str]:
 @cache
 def tables(sop_class: str) -> DicomInfo:
     """What dicom-validator needs to know of a SOP class."""
-    folder = Path(highdicom.__file__).parent / "_standard"
-
-    def load(name: str) -> dict:
-        return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-
-    modules = load("iod_module_map")[load("sop_class_iod_map")[sop_class]]
-    attributes = load("module_attribute_map")
+    modules = _load("iod_module_map")[_load("sop_class_iod_map")[sop_class]]
+    attributes = _load("module_attribute_map")
     used = {one["key"]: {"ref": one["key"], "use": one["usage"]} for one in modules}
     iods = {sop_class: {"title": sop_class, "modules": used, "group_macros": {}}}
     known = {key: _nested(attributes[key]) for key in used}
@@ -57,6 +52,12 @@ def tables(sop_class: str) -> DicomInfo:
         for one in known[_TREE].values():
             one.pop("items", None)
     return DicomInfo({}, iods, known)
+
+
+@cache
+def _load(name: str) -> dict:
+    folder = Path(highdicom.__file__).parent / "_standard"
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def _nested(attributes: list[dict]) -> dict:
