@@ -28,9 +28,9 @@ def objects(
     dicom_derived: DicomDerived = False,
     fhir: Fhir = False,
 ) -> None:
-    """Writes DICOM and FHIR objects beside the reports of a folder, of what these say.
+    """Writes DICOM and FHIR objects of results that are there, for archives and labs.
 
-    Nothing is screened and no report changes. Slides whose result is damaged, or whose DICOM header
+    They lie beside the reports. Nothing is screened and no report changes. Slides whose result is damaged, or whose DICOM header
     is needed and can't be had, are told, and the others are done.
 
     Exit codes: 0 all are written, 1 some could not be, 2 the call is wrong, 130 interrupted.
