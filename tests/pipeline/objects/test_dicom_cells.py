@@ -9,6 +9,7 @@ import pytest
 from objectcases import a_report, an_image, no_cells, with_classes
 
 pytest.importorskip("highdicom", reason="DICOM objects need cytolibra[dicom]")
+pytest.importorskip("dicom_validator", reason="it checks them")
 
 import highdicom
 from dicomstandard import problems, problems_of

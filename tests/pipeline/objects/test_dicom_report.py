@@ -6,6 +6,7 @@ from fakes import make_alarms
 from objectcases import a_report, an_image, with_classes
 
 pytest.importorskip("highdicom", reason="DICOM objects need cytolibra[dicom]")
+pytest.importorskip("dicom_validator", reason="it checks them")
 
 import highdicom
 from dicomstandard import problems
