@@ -30,8 +30,8 @@ def objects(
 ) -> None:
     """Writes DICOM and FHIR objects of results that are there, for archives and labs.
 
-    They lie beside the reports. Nothing is screened and no report changes. Slides whose result is damaged, or whose DICOM header
-    is needed and can't be had, are told, and the others are done.
+    They lie beside the reports. Nothing is screened and no report changes. Slides whose result is
+    damaged, or whose DICOM header is needed and can't be had, are told, and the others are done.
 
     Exit codes: 0 all are written, 1 some could not be, 2 the call is wrong, 130 interrupted.
 
