@@ -406,13 +406,21 @@ def _doubt_of_workers(force: InForce) -> list[Doubt]:
 
 
 def doubts_of_dicom(jobs: Sequence[SlideJob], settings: ScreenSettings) -> list[Doubt]:
-    """Slides that get no DICOM objects where those of DICOM slides are wanted, which is told."""
+    """Slides that get no DICOM objects where those of DICOM slides are wanted, which is told.
+
+    What does not lie here, so that its content can't be asked, goes by its ending.
+    """
     from pipeline.objects.source import is_dicom
     from pipeline.slides.readers.base import show
 
     if settings.reports.dicom != "source":
         return []
-    others = [job.path for job in jobs if not job.gone and not is_dicom(job.path)]
+    others = [
+        job.path
+        for job in jobs
+        if not job.gone
+        and not (is_dicom(job.path) if job.path.is_file() else job.path.suffix.lower() == ".dcm")
+    ]
     if not others:
         return []
     text = (

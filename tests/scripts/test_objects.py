@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import Fingerprint, hash_content, save_fingerprint, stamp_files
+from pipeline.reports.tables import ReportSettings
 from pipeline.reports.writers import write_reports
+from pipeline.settings import ScreenSettings
 from scripts.cli import build_app
+from scripts.screen import doubts_of_dicom
 
 pytest.importorskip("highdicom", reason="DICOM objects need cytolibra[dicom]")
 
@@ -164,3 +167,19 @@ def test_a_wrong_call_is_told(reports, tmp_path, monkeypatch):
             "error: reports.dicom: highdicom is not installed: pip install 'cytolibra[dicom]'\n"
         )
     assert call(reports, "--fhir").exit_code == 0
+
+
+def test_screening_tells_which_slides_have_no_study(tmp_path):
+    write_image(tmp_path / "a", np.zeros((30, 40, 3), np.uint8), 0.25, SERIES)
+    (tmp_path / "b.svs").touch()
+    jobs = [SlideJob(tmp_path / name, name) for name in ("a", "b.svs", "far.dcm", "far.SVS")]
+    jobs.append(SlideJob(tmp_path / "gone.svs", "gone.svs", gone=True))
+
+    def told(kind):
+        reports = ReportSettings(dicom=kind)
+        return doubts_of_dicom(jobs, ScreenSettings(reports=reports))
+
+    (doubt,) = told("source")
+    assert doubt.code == "no-dicom-identity"
+    assert doubt.text.startswith(f"2 of 5 slides are no DICOM, {tmp_path / 'b.svs'} first")
+    assert told("derived") == told(None) == []
