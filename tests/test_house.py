@@ -42,6 +42,7 @@ FLOORS = {
         {"tiles"},
         {"cells"},
         {"network", "reports"},
+        {"objects"},
         {"settings"},
         {"in_force"},
         {"conclusion"},

@@ -68,6 +68,7 @@ from pipeline.batch.run_record import (
     record_name,
 )
 from pipeline.errors import EngineError, SlideError, WorkerLostError
+from pipeline.objects.writing import write_objects
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.slide_summary import SlideSummary
@@ -709,6 +710,7 @@ class _Batch:
 
         def write(folder: Path) -> None:
             write_reports(report, folder)
+            write_objects(report, folder, sha256)
             save_fingerprint(fingerprint, folder)
             if not self._claims.is_mine(job.name):
                 raise _TakenOverError
