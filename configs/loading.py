@@ -17,7 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
-    """Base of every settings model: unknown keys are errors, numbers finite, instances immutable."""
+    """Base of every settings model: unknown keys are errors, numbers finite, instances frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -149,7 +149,7 @@ def mutate_text(data: bytes, draw: random.Random) -> bytes:
 
 
 def mutate_zip(data: bytes, draw: random.Random) -> bytes:
-    """An archive with one member that is another, gone, doubled or a bomb; of arrays, their heads."""
+    """An archive of arrays one of which is another, gone, doubled, a bomb, or of another head."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
     at = draw.randrange(len(members))

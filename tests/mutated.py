@@ -148,7 +148,7 @@ def _read_scales(path: Path, draw: random.Random) -> None:
 # Results of a batch, and what reads them
 
 
-class Failed(Exception):
+class FailedError(Exception):
     """A command ended otherwise than it may."""
 
 
@@ -160,7 +160,7 @@ def call(command: str, *words: object) -> str:
 
     Raises:
         CytoLibraError: it was refused, or something failed, with one line.
-        Failed: it has printed no such line, or a traceback.
+        FailedError: it has printed no such line, or a traceback.
     """
     from typer.testing import CliRunner
 
@@ -170,14 +170,14 @@ def call(command: str, *words: object) -> str:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     if "Traceback" in result.output:
-        raise Failed(result.output[-1500:])
+        raise FailedError(result.output[-1500:])
     if result.exit_code == 2:
         lines = result.stderr.splitlines()
         if not lines or not lines[-1].startswith("error: "):
-            raise Failed(f"{command}: {result.stderr!r}")
+            raise FailedError(f"{command}: {result.stderr!r}")
         raise CytoLibraError(lines[-1])
     if result.exit_code not in (0, 1):
-        raise Failed(f"{command}: exit code {result.exit_code}: {result.output[-500:]}")
+        raise FailedError(f"{command}: exit code {result.exit_code}: {result.output[-500:]}")
     if result.exit_code:
         raise CytoLibraError("some failed")
     return result.output
@@ -236,7 +236,9 @@ def _review(out: Path) -> None:
         (result,) = catalogue
         who, table = store.reader(READER), catalogue.cells(result)
         changes: list[dict[str, object]] = []
-        for row, verdict in zip(range(len(table.cells)), ["agree", "reject", "unsure"]):
+        for row, verdict in zip(
+            range(len(table.cells)), ["agree", "reject", "unsure"], strict=False
+        ):
             cells = table.cells
             said = {
                 "label": table.classes[cells.labels[row]].name,
@@ -303,7 +305,7 @@ WAYS: dict[str, Callable[[Path, random.Random], None]] = {
     "rescore": _command("rescore", "OUT", "--out", "HERE/again", "--threshold", "0.4"),
     "in place": _command("rescore", "OUT", "--threshold", "0.45"),
     "parquet": _command("merge", "OUT", "--out", "HERE/m.parquet"),
-    "coco": _command("merge", "OUT", "--out", "HERE/m.json"),
+    "coco": _command("merge", "OUT", "--out", "HERE/m.json", "--to", "coco"),
     "normal": _command("calibrate", "OUT", "--negatives", "--out", "HERE/n.json"),
     "judged": _command(
         *("evaluate", "--screened", "OUT", "--labels", "HERE/labels.csv", "--out", "HERE/e")

@@ -156,11 +156,11 @@ def test_no_page_holds_what_a_name_says(screened):
 
 def test_what_is_made_of_reports_stays_where_it_is_asked_for(screened, tmp_path):
     before = tree(screened)
-    for name in ("all.json", "all.parquet", "all.duckdb"):
-        call("merge", screened / "out", "--out", tmp_path / name)
+    for to in ("coco", "parquet", "duckdb"):
+        call("merge", screened / "out", "--to", to, "--out", tmp_path / f"all.{to}")
     with suppress(CytoLibraError):
         call("rescore", screened / "out", "--out", tmp_path / "again", "--threshold", 0.4)
-    content = json.loads((tmp_path / "all.json").read_text())
+    content = json.loads((tmp_path / "all.coco").read_text())
     files = {one["file_name"] for one in content["images"]}
     assert {"two\nlines.tif", "=1+1.tif", "link/linked.tif"} <= {
         Path(f).name for f in files
@@ -170,7 +170,7 @@ def test_what_is_made_of_reports_stays_where_it_is_asked_for(screened, tmp_path)
         path.parent.relative_to(screened / "out") for path in screened.glob("out/**/report.json")
     }
     assert tree(screened) == before
-    assert {path.name for path in tmp_path.iterdir()} >= {"all.json", "again"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"all.coco", "again"}
     assert len(list(tmp_path.iterdir())) == 4
 
 

@@ -308,7 +308,8 @@ def test_a_slide_whose_name_is_no_text_is_merged_like_any(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
 def test_a_place_whose_name_is_no_text_is_written_and_told_or_refused(batch, tmp_path, monkeypatch):
-    words = ["cytolibra", "merge", str(batch), "--out", str(tmp_path / "no\udcff.json")]
+    place = tmp_path / "no\udcff.json"
+    words = ["cytolibra", "merge", str(batch), "--to", "coco", "--out", str(place)]
     stream = io.TextIOWrapper(io.BytesIO(), "utf-8")
     monkeypatch.setattr("sys.argv", words)
     monkeypatch.setattr("sys.stdout", stream)
@@ -317,6 +318,6 @@ def test_a_place_whose_name_is_no_text_is_written_and_told_or_refused(batch, tmp
     assert end.value.code == 0
     stream.flush()
     assert b"no\\udcff.json: 37 cells of 3 slides" in stream.buffer.getvalue()
-    assert len(json.loads((tmp_path / "no\udcff.json").read_text())["annotations"]) == 37
+    assert len(json.loads(place.read_text())["annotations"]) == 37
     (tmp_path / "\udcff").mkdir()
     assert "its name is no text" in refused(batch, "--out", tmp_path / "\udcff" / "a.parquet")
