@@ -6,6 +6,7 @@ be true is what the rest of the program meets.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -75,22 +76,27 @@ def _other_json(data: bytes, draw: random.Random) -> bytes:
         holder, key = draw.choice(places)
         kind = draw.random()
         if kind < 0.7:
-            holder[key] = draw.choice(EXTREMES)
+            holder[key] = extreme(draw)
         elif kind < 0.8 and holder is not content:
             del holder[key]
         elif kind < 0.9:
             other, its = draw.choice(places)
             holder[key] = json.loads(json.dumps(other[its]))
         elif isinstance(holder, dict):
-            holder[str(draw.choice(EXTREMES))[:80]] = draw.choice(EXTREMES)
+            holder[str(extreme(draw))[:80]] = extreme(draw)
         else:
-            holder.append(draw.choice(EXTREMES))
+            holder.append(extreme(draw))
     text = json.dumps(content[0])
     if draw.random() < 0.02:
         where = [found.start() for found in re.finditer(r"(?<=: )", text)] or [0]
         at = draw.choice(where)
         text = f"{text[:at]}{'[' * DEEP}{']' * DEEP}{text[at:]}"
     return text.encode()
+
+
+def extreme(draw: random.Random) -> Any:
+    """One of `EXTREMES`, to be changed at will."""
+    return copy.deepcopy(draw.choice(EXTREMES))
 
 
 def _places(node: Any) -> Any:

@@ -364,16 +364,15 @@ def _change_database(data: bytes, draw: random.Random) -> bytes:
             table = draw.choice(filled)
             columns = [row[1] for row in base.execute(f"PRAGMA table_info({table})")]
             column = draw.choice(columns)
-            rows = base.execute(f"SELECT rowid, {column} FROM {table}").fetchall()
-            row, old = draw.choice(rows)
+            (old,) = draw.choice(base.execute(f"SELECT {column} FROM {table}").fetchall())
             new: object = draw.choice([*_FIELDS, b"\xff\xfe"])
             if isinstance(old, str) and old[:1] in "{[" and draw.random() < 0.7:
                 new = mutate_json(old.encode(), draw).decode()
             with suppress(sqlite3.Error):  # a rule of the table forbids it
                 if draw.random() < 0.85:
-                    base.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (new, row))
+                    base.execute(f"UPDATE {table} SET {column} = ? WHERE {column} IS ?", (new, old))
                 elif draw.random() < 0.5:
-                    base.execute(f"DELETE FROM {table} WHERE rowid = ?", (row,))
+                    base.execute(f"DELETE FROM {table} WHERE {column} IS ?", (old,))
                 else:
                     base.execute(draw.choice([f"DROP TABLE {table}", "PRAGMA user_version = 99"]))
             base.commit()
