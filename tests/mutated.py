@@ -220,7 +220,7 @@ def _leave_journal(out: Path) -> None:
     record = RunRecord.model_validate_json((out / "run.json").read_text())
     slides = record.slides
     now = {"a.tif": {"status": "running"}, "b.tif": {"attempts": 2}}
-    changed = {name: slides[name].model_copy(update=values) for name, values in now.items()}
+    changed = {name: slides[name].changed(**values) for name, values in now.items()}
     record = record.model_copy(update={"slides": changed})
     journal = Journal(out, "run")
     for name in ("a.tif", "b.tif"):
@@ -300,6 +300,7 @@ def _read_labels(out: Path, draw: random.Random) -> None:
 WAYS: dict[str, Callable[[Path, random.Random], None]] = {
     "status": _command("status", "OUT", "--json"),
     "told": _command("status", "OUT"),
+    "summary": _command("status", "OUT", "--summary"),
     "retry": _command("retry", "OUT"),
     "screen": _command("screen", "HERE/slides", "--out", "OUT", *SCREEN),
     "rescore": _command("rescore", "OUT", "--out", "HERE/again", "--threshold", "0.4"),
@@ -406,6 +407,7 @@ KINDS: dict[str, Kind] = {
     ),
     "run": _of_batch("run.json", _JSON, _RECORDS),
     "journal": _of_batch(".journal/*.jsonl", _JSON, _RECORDS),
+    "results": _of_batch(".results.jsonl", _JSON, ("summary", "screen", "rescore")),
     "labels": _of_batch("../labels.csv", (mutate_text, mutate), ("labelled",), named=True),
     "reviews": _of_batch(
         "reviews.sqlite",
