@@ -29,7 +29,7 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"boxes", "tables", "paths", "thinning", "resample", "pixels", "evaluation"},
+        {"boxes", "tables", "paths", "arrays", "thinning", "resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
@@ -152,6 +152,15 @@ class ModelFacts(_Part):
         None, description="the grader that looks again; null for the detector alone"
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        names = [one.name for one in self.classes]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("it has no classes, or one of them twice")
+        if set(self.threshold) != set(names):
+            raise ValueError("its thresholds are not those of its classes")
+        return self
+
     @property
     def identity(self) -> str | None:
         """What tells these weights from others: the detector's and, if any, the grader's."""
@@ -243,6 +252,12 @@ class SlideReport(_Part):
             values = values | {"schema_version": "2.0", "adequacy": adequacy.model_dump()}
             values["levels"] = _levels_of_older(values)
         return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if set(self.counts) != {one.name for one in self.model.classes}:
+            raise ValueError("its counts are not those of the model's classes")
+        return self
 
     _cells: Detections = PrivateAttr(default_factory=Detections.empty)
     _pictures: Pictures = PrivateAttr(default_factory=Pictures)
