@@ -58,6 +58,10 @@ class PlainProgress:
         for doubt in report.warnings if report else ():
             self._tell_warning(f"warning: {show(Path(job.name))}: {doubt}")
 
+    def warn(self, text: str) -> None:
+        """Something that befalls the batch as a whole."""
+        self._tell_warning(f"warning: {text}")
+
     def slide_ended_elsewhere(
         self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
@@ -160,10 +164,15 @@ class BarProgress(PlainProgress):
 
 
 class Several:
-    """Passes what happens on to several that listen."""
+    """Passes what happens on to who shows it, and to who counts it."""
 
-    def __init__(self, *others: PlainProgress | RunMetrics) -> None:
-        self._others = others
+    def __init__(self, shown: PlainProgress, counted: RunMetrics) -> None:
+        self._shown = shown
+        self._others: tuple[PlainProgress | RunMetrics, ...] = (shown, counted)
+
+    def warn(self, text: str) -> None:
+        """A warning of the batch as a whole."""
+        self._shown.warn(text)
 
     def batch_started(self, slides: int) -> None:
         """See `pipeline.batch.batch.Listener`."""
