@@ -33,7 +33,7 @@ lives."""
 _PAUSE_S = 1.0
 """Seconds between two writings at least: thousands of slides that are done before end at once."""
 
-BOUNDS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
+BOUNDS_S: tuple[float, ...] = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 """Of the histogram of seconds a slide."""
 
 SUFFIX = ".prom"
