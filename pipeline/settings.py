@@ -11,6 +11,7 @@ from pipeline.cells.domain import DomainSettings
 from pipeline.cells.found import KeptSettings
 from pipeline.cells.second_look import SecondLookSettings
 from pipeline.cells.stitcher import StitcherSettings
+from pipeline.cloud.settings import CloudSettings
 from pipeline.network.detector import RuntimeSettings
 from pipeline.network.scale import ScaleSettings
 from pipeline.reports.adequacy import AdequacySettings
@@ -25,9 +26,9 @@ MADE = frozenset({"threshold", "domain", "triage", "adequacy", "reports"})
 """Settings that say what is made of what the network found; all others shape what it finds. A
 threshold does so only below what is kept, and then lowers ``kept.floor``."""
 
-ASIDE = frozenset({"mpp_table", "strict"})
+ASIDE = frozenset({"mpp_table", "strict", "cloud"})
 """Settings that are no part of what is in force: what a table says is each slide's own, and
-``strict`` changes no result."""
+``strict`` and how slides are fetched change no result."""
 
 
 class ScreenSettings(StrictModel):
@@ -42,6 +43,7 @@ class ScreenSettings(StrictModel):
         scale: how a slide's scale is held against its cells, or estimated from them.
         foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, reports:
             the stations' own settings.
+        cloud: how slides that are named by URL are fetched.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -62,6 +64,7 @@ class ScreenSettings(StrictModel):
     triage: TriageSettings = TriageSettings()
     adequacy: AdequacySettings = AdequacySettings()
     reports: ReportSettings = ReportSettings()
+    cloud: CloudSettings = CloudSettings()
     max_unread: float = Field(0.1, ge=0, le=1)
 
     def mpp_of(self, slide: Path) -> GivenMpp:

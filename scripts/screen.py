@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from pipeline.batch.discovery import Discovery
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
+    from pipeline.batch.staging import Staging
+    from pipeline.cloud.scratch import Scratch
+    from pipeline.cloud.store import Stores
+    from pipeline.cloud.urls import Url
     from pipeline.in_force import InForce
     from pipeline.settings import ScreenSettings
     from scripts.progress import PlainProgress
@@ -61,11 +66,20 @@ def _parse_mpp(text: str) -> str:
         raise typer.BadParameter(f"{text!r} is neither a number nor estimate") from None
 
 
+def _parse_place(text: str) -> Path | Url:
+    """A path, or a URL."""
+    from pipeline.cloud.urls import parse_url
+
+    return parse_url(text) or Path(text)
+
+
 Slides = Annotated[
     list[Path],
     typer.Argument(
         metavar="SLIDE_OR_FOLDER",
-        help="Slides, and folders, which are searched recursively.",
+        parser=_parse_place,
+        help="Slides, and folders, which are searched recursively; by URL, too: s3://, gs://, "
+        "az:// and, for single files, https:// (an extra).",
         show_default=False,
     ),
 ]
@@ -209,6 +223,7 @@ def screen(
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
     """
+    from pipeline.batch.output import check_local
     from pipeline.batch.run_record import Shard
 
     flags = {
@@ -227,6 +242,7 @@ def screen(
         "reports.parquet": parquet or None,
     }
     settings = _read_settings(config, set_ or (), flags)
+    check_local(out)
     part = Shard.parse(shard) if shard else None
     if dry_run:
         if engine is not EngineName.local or (workers or 1) > 1:
@@ -267,7 +283,7 @@ def check_extras(settings: ScreenSettings) -> None:
 
 
 def screen_all(
-    slides: Sequence[Path],
+    slides: Sequence[Path | Url],
     out: Path,
     model: str | None,
     settings: ScreenSettings,
@@ -297,20 +313,77 @@ def screen_all(
     Raises:
         ConfigError: the call is wrong; nothing was started.
     """
+    from pipeline.cloud.scratch import Scratch
+    from pipeline.cloud.store import Stores
+
+    with ExitStack() as held:
+        stores = held.enter_context(Stores(settings.cloud))
+        scratch = Scratch(settings.cloud, out)
+        found = _discover(slides, out, settings, stores, scratch.folder)
+        staging = None
+        if any(job.remote and job.remote.files for job in found.jobs):
+            _check_engine(engine, settings)
+            staging = _stage(held.enter_context(scratch), settings)
+        return _screen_found(
+            found,
+            staging,
+            out,
+            model,
+            settings,
+            overwrite,
+            fail_fast,
+            shard,
+            engine,
+            workers,
+            command,
+            only,
+        )
+
+
+def _stage(scratch: Scratch, settings: ScreenSettings) -> Staging:
+    from pipeline.batch.staging import Staging
+
+    return Staging(scratch, settings.cloud)
+
+
+def _check_engine(engine: EngineName, settings: ScreenSettings) -> None:
+    """Refuses a scratch folder that the machines of a cluster may not see."""
+    if engine is EngineName.ray and settings.cloud.scratch is None:
+        raise ConfigError(
+            "--engine ray: slides that are fetched must be seen by all machines of the cluster; "
+            "name a folder on a share by --set cloud.scratch=FOLDER"
+        )
+
+
+def _screen_found(
+    found: Discovery,
+    staging: Staging | None,
+    out: Path,
+    model: str | None,
+    settings: ScreenSettings,
+    overwrite: bool,
+    fail_fast: bool,
+    shard: Shard | None,
+    engine: EngineName,
+    workers: int | None,
+    command: Sequence[str] | None,
+    only: frozenset[str] | None,
+) -> BatchResult:
+    """Screens slides; see `screen_all`."""
     from models import DEFAULT_MODEL, ModelSource
     from pipeline.batch.batch import BatchPlan, is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
     from pipeline.batch.fingerprint import Fingerprints, hash_found
-    from pipeline.batch.rescore import Rescorer
+    from pipeline.batch.staging import StagingEngine, StagingRescorer
+    from pipeline.cloud.urls import without_secrets
     from scripts.progress import show_progress
 
-    found = _discover(slides, out, settings)
     doubts = list(found.doubts)
     given = model or DEFAULT_MODEL
     plan = partial(
         BatchPlan,
         out=out,
-        command=command or ("cytolibra", *sys.argv[1:]),
+        command=[without_secrets(word) for word in command or ("cytolibra", *sys.argv[1:])],
         overwrite=overwrite,
         fail_fast=fail_fast,
         shard=shard,
@@ -325,7 +398,8 @@ def screen_all(
     def ready(force: InForce) -> BatchPlan:
         """What to do by what is in force."""
         shaped = hash_found(force.settings, force.model)
-        rescorer = Rescorer(ModelSource.find(given).card, settings, shaped)
+        card = ModelSource.find(given).card
+        rescorer = StagingRescorer(card, settings, shaped, staging)
         return plan(model=force.model, settings=force.settings, rescorer=rescorer)
 
     with show_progress(Console()) as progress:
@@ -342,6 +416,8 @@ def screen_all(
         for doubt in doubts:
             typer.echo(f"warning: {doubt}", err=True)
         what = replace(ready(in_force), doubts=doubts)
+        if staging:
+            runner = StagingEngine(runner, staging, found.jobs, settings.cloud.ahead)
         return screen_batch(found.jobs, runner, what, progress)
 
 
@@ -369,7 +445,7 @@ def _doubt_of_workers(force: InForce) -> list[Doubt]:
 
 
 def _look_ahead(
-    slides: Sequence[Path],
+    slides: Sequence[Path | Url],
     out: Path,
     model: str | None,
     settings: ScreenSettings,
@@ -381,11 +457,13 @@ def _look_ahead(
     from pipeline.batch.batch import BatchPlan
     from pipeline.batch.fingerprint import hash_found
     from pipeline.batch.rescore import Rescorer
+    from pipeline.cloud.store import Stores
     from pipeline.in_force import in_force
     from pipeline.network.detector import TileDetector
     from scripts.dry_run import dry_run
 
-    found = _discover(slides, out, settings)
+    with Stores(settings.cloud) as stores:
+        found = _discover(slides, out, settings, stores)
     source = ModelSource.find(model or DEFAULT_MODEL)
     detector = TileDetector(
         source, settings.runtime, settings.threshold, settings.second_look, settings.kept
@@ -405,13 +483,21 @@ def _look_ahead(
     return dry_run(found, plan, detector, settings)
 
 
-def _discover(slides: Sequence[Path], out: Path, settings: ScreenSettings) -> Discovery:
+def _discover(
+    slides: Sequence[Path | Url],
+    out: Path,
+    settings: ScreenSettings,
+    stores: Stores,
+    scratch: Path | None = None,
+) -> Discovery:
     from pipeline.batch.discovery import discover
     from pipeline.slides.mpp_table import load_mpp_table
 
     table = load_mpp_table(settings.mpp_table) if settings.mpp_table else None
     with_images = settings.mpp is not None or settings.mpp_override is not None
-    return discover(slides, out, with_images=with_images, table=table)
+    return discover(
+        slides, out, with_images=with_images, table=table, stores=stores, scratch=scratch
+    )
 
 
 def _start_engine(

@@ -128,14 +128,14 @@ def _row(
     fingerprints: Fingerprints,
 ) -> SummaryRow:
     if record and record.status == "failed":
-        return SummaryRow(job.name, str(job.path), "failed", error=record.error or "")
+        return SummaryRow(job.name, job.where, "failed", error=record.error or "")
     place = out / job.name
     report = load_report(place) if is_current(job, place, recipe, fingerprints) else None
     if report:
-        return SummaryRow(job.name, str(job.path), "complete", report)
-    return SummaryRow(job.name, str(job.path), "pending", error=_OLD if has_result(place) else "")
+        return SummaryRow(job.name, job.where, "complete", report)
+    return SummaryRow(job.name, job.where, "pending", error=_OLD if has_result(place) else "")
 
 
 def _row_not_read(file: NotRead) -> SummaryRow:
     error = f"{file.kind}; {file.remedy} [files-not-read]"
-    return SummaryRow(encodable(file.path.name), encodable(file.path), "not read", error=error)
+    return SummaryRow(encodable(file.path.name), encodable(file.where), "not read", error=error)
