@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from configs import CytoLibraError
-from pipeline.cloud.scratch import GB
+from pipeline.cloud.scratch import show_size
 
 if TYPE_CHECKING:
     from pipeline.batch.batch import BatchPlan
@@ -73,7 +73,7 @@ def dry_run(
     idle = len(looked) - len(due) - len(fetched) - refused
     if fetched:
         size = sum(one.size for one in fetched)
-        typer.echo(f"{len(fetched)} to fetch and screen ({size / GB:.2f} GB), not looked into")
+        typer.echo(f"{len(fetched)} to fetch and screen ({show_size(size)}), not looked into")
     typer.echo(
         f"{len(due)} to screen ({mm2:.1f} mm²), {idle} with nothing to do, {refused} refused"
     )
@@ -100,7 +100,7 @@ def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: Ti
     if why_not_rescored(job, plan) is None:
         return Plan(job.name, "to be rescored of what was found before")
     if job.remote:
-        verdict = f"to fetch and screen: {job.remote.size / GB:.2f} GB from {job.where}"
+        verdict = f"to fetch and screen: {show_size(job.remote.size)} from {job.where}"
         return Plan(job.name, verdict, size=job.remote.size)
     try:
         return _lay_out(job, settings, detector)

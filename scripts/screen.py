@@ -70,7 +70,10 @@ def _parse_place(text: str) -> Path | Url:
     """A path, or a URL."""
     from pipeline.cloud.urls import parse_url
 
-    return parse_url(text) or Path(text)
+    try:
+        return parse_url(text) or Path(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Slides = Annotated[

@@ -199,6 +199,7 @@ class _Growing(io.RawIOBase):
 
     def __init__(self, listing: Listing, file: RemoteFile, head: bytes) -> None:
         self._listing, self._file, self._data, self._at = listing, file, head, 0
+        self.name = file.shown  # pydicom asks for it
 
     def readable(self) -> bool:
         return True

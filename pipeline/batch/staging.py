@@ -26,7 +26,7 @@ from pipeline.batch.rescore import Rescorer
 from pipeline.batch.series import BROKEN_OFF, is_dicom, sort_dicom
 from pipeline.cloud.fetch import fetch
 from pipeline.cloud.problems import explain, is_disk_full
-from pipeline.cloud.scratch import GB, Scratch, remove
+from pipeline.cloud.scratch import Scratch, remove, show_size
 from pipeline.cloud.settings import CloudSettings
 from pipeline.cloud.store import StoppedError
 from pipeline.errors import SlideError
@@ -70,7 +70,7 @@ class Staging:
         size, bound = remote.size, self._scratch.bound
         if size > bound:
             raise SlideError(
-                f"{show(job.where)}: has {size / GB:.2f} GB, more than the {bound / GB:.2f} GB of "
+                f"{show(job.where)}: has {show_size(size)}, more than the {show_size(bound)} of "
                 "the scratch folder; set cloud.scratch_gb, or cloud.scratch to a larger disk",
                 "scratch-full",
             )
@@ -89,10 +89,10 @@ class Staging:
                 raise self._explain(job, error) from None
             break
         _log.info(
-            "%s: fetched %d file(s), %d bytes, in %.1f s; checked by size%s",
+            "%s: fetched %d file(s), %s, in %.1f s; checked by size%s",
             show(job.where),
             len(job.files),
-            size,
+            show_size(size),
             staged.seconds,
             "".join(f" and {kind}" for kind in sorted(set(filter(None, kinds)))),
         )
@@ -176,7 +176,7 @@ class Staged:
     def explain(self, error: BaseException) -> BaseException:
         """An error that names where the slide comes from."""
         if isinstance(error, SlideError) and not isinstance(error, DetectionsError):
-            return SlideError(self.renamed(error.text), error.code)
+            return type(error)(self.renamed(error.text), error.code)
         return error
 
     def renamed(self, text: str) -> str:

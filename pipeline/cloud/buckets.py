@@ -112,15 +112,21 @@ class _S3(_Buckets):
         # That an ETag is an MD5 shows only when the file is asked for: see `head`.
         return str(info.get("ETag", "")).strip('"'), {}
 
+    async def look(self, url: Url) -> RemoteFile | None:
+        """See `Store`."""
+        try:
+            return await super().look(url)
+        except OSError as error:
+            raise await self._in_full(error, self._address(url)) from None
+
     async def head(self, file: RemoteFile) -> RemoteFile:
         """See `Store`."""
         bucket, _, key = file.address.partition("/")
         where = {"Bucket": bucket, "Key": key}
         try:
             told = await self._fs._call_s3("head_object", ChecksumMode="ENABLED", **where)
-        except Exception:  # an answer to HEAD has no room for the reason; one to GET has
-            told = await self._fs._call_s3("get_object", Range="bytes=0-0", **where)
-            raise
+        except OSError as error:
+            raise await self._in_full(error, file.address) from None
         whole = told.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
         kinds = ("sha256", "sha1", "crc32c", "crc32")
         sums = {kind: told.get(f"Checksum{kind.upper()}") if whole else None for kind in kinds}
@@ -140,6 +146,20 @@ class _S3(_Buckets):
         async with told["Body"] as body:
             data: bytes = await body.read()
         return data
+
+    async def _in_full(self, error: OSError, address: str) -> OSError:
+        """An error with its reason: an answer to HEAD has no room for one, one to GET has."""
+        if isinstance(error, FileNotFoundError):
+            return error
+        bucket, _, key = address.partition("/")
+        try:
+            told = await self._fs._call_s3("get_object", Bucket=bucket, Key=key, Range="bytes=0-0")
+        except FileNotFoundError:
+            return error
+        except OSError as fuller:
+            return fuller
+        told["Body"].close()
+        return error
 
 
 def _etag_may_be_md5(told: Mapping[str, Any]) -> bool:

@@ -113,6 +113,8 @@ def _status(error: BaseException) -> int:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if isinstance(status, int):
             return status
+    if type(error).__module__ == "aiohttp.http_exceptions":
+        return 0  # of what it could make of an answer: one that was cut is 400 to it
     for name in ("status", "status_code", "code"):  # of aiohttp, Azure's, gcsfs's
         try:
             status = int(getattr(error, name, 0) or 0)

@@ -150,6 +150,11 @@ class Scratch:
         return int(min(_MOST_GB * GB, _SHARE * free))
 
 
+def show_size(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / GB:.2f} GB" if size >= GB / 10 else f"{size / 10**6:.2f} MB"
+
+
 def remove(folder: Path) -> None:
     """Removes a folder, whatever is in it; what can't be removed is told in the log."""
 

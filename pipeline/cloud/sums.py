@@ -35,7 +35,7 @@ def known_sums(told: Mapping[str, str | bytes | None]) -> dict[str, bytes]:
     """Checksums that were told, by kind: those that can be computed here and are whole.
 
     Args:
-        told: as bytes, or as text: hexadecimal or base64.
+        told: as bytes, or as text: base64, or hexadecimal but for CRCs.
     """
     found = {}
     for kind, value in told.items():
@@ -99,7 +99,7 @@ def _decode(text: str | None, kind: str) -> bytes | None:
     if not text:
         return None
     try:
-        if len(text) == 2 * _LENGTHS.get(kind, 0):
+        if len(text) == 2 * _LENGTHS.get(kind, 0) and not kind.startswith("crc"):
             return bytes.fromhex(text)
         return base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):

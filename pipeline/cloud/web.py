@@ -75,7 +75,7 @@ class WebStore(Store):
             size=0 if empty else size,
             version=version,
             sums=_sums(told, whole=not ranged),
-            ranged=ranged,
+            ranged=ranged or empty,
         )
 
     async def read(self, file: RemoteFile, start: int, end: int) -> bytes:
