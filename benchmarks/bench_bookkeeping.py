@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.batch.batch import _SAVED_OF_N, BatchPlan, is_done, screen_batch
+from pipeline.batch.batch import BatchPlan, is_done, screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.fingerprint import (
@@ -28,6 +28,7 @@ from pipeline.batch.fingerprint import (
     stamp_files,
 )
 from pipeline.batch.journal import Journal
+from pipeline.batch.ledger import _SAVED_OF_N
 from pipeline.batch.run_record import RunRecord, SlideRecord, load_records, save_record
 from pipeline.reports.report import ModelFacts, SlideReport
 from pipeline.reports.writers import to_json

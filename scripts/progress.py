@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ class PlainProgress:
     def __init__(self) -> None:
         self._slides = 0
         self._numbers: dict[str, int] = {}
+        self._awaited = ""
+        self._told = 0.0
 
     def batch_started(self, slides: int) -> None:
         """See `pipeline.batch.batch.Listener`."""
@@ -55,6 +58,20 @@ class PlainProgress:
         for doubt in report.warnings if report else ():
             self._tell_warning(f"warning: {show(Path(job.name))}: {doubt}")
 
+    def slide_ended_elsewhere(
+        self, job: SlideJob, record: SlideRecord, report: SlideReport | None
+    ) -> None:
+        """See `pipeline.batch.batch.Listener`; warnings are told by who has screened it."""
+        outcome = "failed" if record.error is not None else "done"
+        self._tell(f"{self._number(job)} {show(Path(job.name))}: {outcome} by another process")
+
+    def waiting(self, slides: int, whom: str) -> None:
+        """See `pipeline.batch.batch.Listener`; told where it is another one, or now and then."""
+        if whom == self._awaited and time.monotonic() - self._told < _TOLD_AGAIN_S:
+            return
+        self._awaited, self._told = whom, time.monotonic()
+        self._tell(f"waiting for the last {slides} slide{'s' * (slides > 1)}, in work by {whom}")
+
     def _number(self, job: SlideJob) -> str:
         """Which slide this is, of how many; several may be in work."""
         number = self._numbers.setdefault(job.name, len(self._numbers) + 1)
@@ -68,6 +85,10 @@ class PlainProgress:
 
     def _tell_warning(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
+
+
+_TOLD_AGAIN_S = 300.0
+"""Until who is waited for is told once more."""
 
 
 class BarProgress(PlainProgress):
@@ -109,6 +130,13 @@ class BarProgress(PlainProgress):
         super().slide_ended(job, record, report)
         with self._lock:
             self._drop(job.path)
+        self._progress.advance(self._all)
+
+    def slide_ended_elsewhere(
+        self, job: SlideJob, record: SlideRecord, report: SlideReport | None
+    ) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        super().slide_ended_elsewhere(job, record, report)
         self._progress.advance(self._all)
 
     def _drop(self, slide: Path) -> None:

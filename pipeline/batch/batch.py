@@ -8,21 +8,29 @@ thresholds and the like are others, new reports are made of what was found befor
 
 Results of other settings stay until those that follow them are there. Meanwhile they count no more:
 the summary marks them, and what a run leaves of them is told.
+
+Several processes, on several machines, may be one run: each claims the slides that it takes
+(`pipeline.batch.claims`), waits in the end for those of the others, takes over what these leave,
+and tells of the whole.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
+import os
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -31,6 +39,7 @@ from pydantic import JsonValue
 
 from configs import CytoLibraError, Doubt
 from pipeline.batch.batch_summary import write_summary
+from pipeline.batch.claims import Claims, Standing, at_work
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.engines import STAGGERED, Engine
 from pipeline.batch.fingerprint import (
@@ -45,9 +54,10 @@ from pipeline.batch.fingerprint import (
     save_fingerprint,
     stamp_files,
 )
-from pipeline.batch.journal import Journal, journals, remove
-from pipeline.batch.lock import hold
+from pipeline.batch.ledger import Ledger
+from pipeline.batch.lock import Holder, InUseError, Terms, hold, process_name
 from pipeline.batch.output import has_result, load_report, prepare_output, publish
+from pipeline.batch.presence import Pace
 from pipeline.batch.rescore import Rescorer
 from pipeline.batch.run_log import run_log
 from pipeline.batch.run_record import (
@@ -57,7 +67,6 @@ from pipeline.batch.run_record import (
     latest_slides,
     load_records,
     record_name,
-    save_record,
 )
 from pipeline.errors import SlideError
 from pipeline.reports.detections import DetectionsError
@@ -69,13 +78,6 @@ from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-
-_SAVED_OF_N = 100
-"""After this part of its slides has changed, the record is written whole: a slide's share of that
-doesn't grow with their number."""
-
-_SAVE_COST = 50
-"""Or once this many times as long has gone by as it last took: a fiftieth of a run at most."""
 
 _NAMED = 3
 """Slides that are named where several are told of."""
@@ -106,6 +108,7 @@ class BatchPlan:
         only: names of the slides that are taken, as in records; None for all. How it went with the
             others stays in the record.
         fingerprints: of the results in ``out``, each read once.
+        pace: when another process of this run counts as dead.
     """
 
     out: Path
@@ -125,11 +128,35 @@ class BatchPlan:
     given: tuple[Mapping[str, JsonValue], str | None] = field(default_factory=lambda: ({}, None))
     only: frozenset[str] | None = None
     fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    pace: Pace = field(default_factory=Pace)
 
     def jobs_of(self, jobs: Sequence[SlideJob]) -> Sequence[SlideJob]:
         """The slides that are taken: of a shard, and of these those that are asked for."""
         part = take_shard(jobs, self.shard)
         return part if self.only is None else [j for j in part if encodable(j.name) in self.only]
+
+    def terms(self, jobs: Sequence[SlideJob]) -> Terms | None:
+        """In what other processes must agree to be one run with this one; None where none may.
+
+        Only those that screen share slides, and only where these aren't parted already. Where the
+        slides lie may differ from machine to machine: their names count.
+        """
+        if self.shard or not self.screens:
+            return None
+        names = hashlib.sha256()
+        for job in jobs:
+            names.update(f"{encodable(job.name)}\n{job.mpp}\n".encode())
+        flags = {
+            "--strict": self.strict,
+            "--overwrite": self.overwrite,
+            "--fail-fast": self.fail_fast,
+            "--only": sorted(self.only) if self.only is not None else None,
+        }
+        return Terms(
+            recipe=hash_recipe(self.settings, self.model),
+            slides=names.hexdigest(),
+            options={**flags, "reports": self.reports.model_dump(mode="json")},
+        )
 
     def place_of(self, job: SlideJob) -> Path:
         """Where a slide's earlier result lies."""
@@ -189,6 +216,14 @@ class Listener(Protocol):
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
         """A slide is complete (with its report) or failed (without)."""
 
+    def slide_ended_elsewhere(
+        self, job: SlideJob, record: SlideRecord, report: SlideReport | None
+    ) -> None:
+        """The same of a slide that another process of this run has done."""
+
+    def waiting(self, slides: int, whom: str) -> None:
+        """All that is left, ``slides``, is in work elsewhere: by ``whom``; told again and again."""
+
 
 def screen_batch(
     jobs: Sequence[SlideJob], engine: Engine, plan: BatchPlan, listener: Listener
@@ -208,16 +243,23 @@ def screen_batch(
     interrupted = False
     try:
         prepare_output(plan.out, jobs)
+        terms = plan.terms(jobs)
         with (
-            hold(plan.out, plan.shard, plan.command) as doubts,
-            run_log(plan.out / record_name(plan.shard, ".log")),
+            hold(plan.out, plan.shard, plan.command, terms=terms) as doubts,
+            at_work(plan.out, Holder.this(plan.command, terms), plan.pace) as claims,
+            run_log(plan.out / _log_name(plan, claims)),
         ):
             plan = replace(plan, doubts=(*plan.doubts, *doubts))
-            result = _Batch(jobs, engine, plan, listener).run()
+            result = _Batch(jobs, engine, plan, listener, claims).run()
         interrupted = result.interrupted
         return replace(result, doubts=(*doubts, *result.doubts))
     finally:
         engine.close(wait=not interrupted)
+
+
+def _log_name(plan: BatchPlan, claims: Claims) -> str:
+    """A log for each process: lines that several machines add to one file may be lost."""
+    return record_name(plan.shard, ".log") if claims.first else f"run.{process_name()}.log"
 
 
 def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJob]:
@@ -273,14 +315,28 @@ class _StopBatchError(Exception):
     """No later slide would fare better, or none is wanted."""
 
 
+class _TakenOverError(Exception):
+    """Another process has a slide now: this one was taken for dead."""
+
+
 class _Batch:
     """One run over the slides of a shard; its state is the record that it keeps."""
 
     def __init__(
-        self, jobs: Sequence[SlideJob], engine: Engine, plan: BatchPlan, listener: Listener
+        self,
+        jobs: Sequence[SlideJob],
+        engine: Engine,
+        plan: BatchPlan,
+        listener: Listener,
+        claims: Claims,
     ) -> None:
         self._all_jobs = jobs
         self._jobs = plan.jobs_of(jobs)
+        self._claims = claims
+        self._theirs: dict[str, SlideJob] = {}
+        self._missed: dict[str, float] = {}
+        self._looked = 0.0
+        self._interrupted = False
         self._engine = engine
         self._running: dict[Future[SlideReport], _Attempt] = {}
         self._plan = plan
@@ -289,10 +345,7 @@ class _Batch:
         self._doubts: tuple[Doubt, ...] = ()
         self._rescoring = ThreadPoolExecutor(STAGGERED, thread_name_prefix="rescore")
         self._found = hash_found(plan.settings, plan.model)
-        self._journal = Journal(plan.out, record_name(plan.shard, ""))
-        self._unsaved = 0
-        self._saved = self._save_took = 0.0
-        self._record = RunRecord(
+        record = RunRecord(
             command=tuple(plan.command),
             shard=plan.shard,
             started=_now(),
@@ -308,7 +361,12 @@ class _Batch:
         )
 
         part = take_shard(jobs, plan.shard)
-        self._record.slides.update(_fresh_records(part, self._jobs, self._record.recipe, plan.out))
+        record.slides.update(_fresh_records(part, self._jobs, record.recipe, plan.out))
+        self._ledger = Ledger(record, plan.out, claims)
+
+    @property
+    def _record(self) -> RunRecord:
+        return self._ledger.record
 
     def run(self) -> BatchResult:
         _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
@@ -318,10 +376,8 @@ class _Batch:
             _log.warning(str(file))
         try:
             with _termination_as_interrupt():
-                left = journals(self._plan.out, record_name(self._plan.shard, ""))
-                if self._save():
-                    remove(left)  # by killed runs; the record has what they tell
-                if old := self._tell_old(self._find_old()):
+                self._ledger.begin()
+                if self._claims.first and (old := self._tell_old(self._find_old())):
                     self._summarise(old)  # a run that is killed leaves a summary that says so
                 self._listener.batch_started(len(self._jobs))
                 self._screen_all()
@@ -331,24 +387,47 @@ class _Batch:
         except KeyboardInterrupt:
             self._keep_finished()
             self._end("interrupted")
+        except InUseError as refused:  # others are at work here now, on other terms
+            self._problem = str(refused)
+            self._ledger.end("stopped", _now())
         finally:
-            interrupted = self._record.status == "interrupted"
-            self._rescoring.shutdown(wait=not interrupted, cancel_futures=True)
+            self._rescoring.shutdown(wait=not self._interrupted, cancel_futures=True)
         return self._result()
 
     def _screen_all(self) -> None:
-        jobs = iter(self._jobs)
+        jobs = iter(_from_own_place(self._jobs, self._claims))
         self._fill(jobs)
-        while self._running:
-            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        while self._running or self._theirs:
+            done = self._await()
             self._fill(jobs)  # the next ones are screened while these are written
             for future in [future for future in self._running if future in done]:
                 self._finish(future)
+            if self._looks():
+                self._look_at_theirs()
+
+    def _await(self) -> set[Future[SlideReport]]:
+        """Waits until a slide has ended, or until it is time to look at those of others."""
+        pause = max(0.0, self._looked + self._plan.pace.look_s - time.monotonic())
+        if self._running:
+            timeout = pause if self._looks() else None
+            return wait(self._running, timeout, return_when=FIRST_COMPLETED).done
+        time.sleep(pause)
+        return set()
+
+    def _looks(self) -> bool:
+        """Whether the slides of others matter now: there is room for those that they leave."""
+        return bool(self._theirs) and self._wants_more()
 
     def _fill(self, jobs: Iterator[SlideJob]) -> None:
         """Starts slides until the engine has all that it can take."""
         while self._wants_more() and (job := next(jobs, None)):
+            self._heed_stop()
             self._take(job)
+
+    def _heed_stop(self) -> None:
+        if self._plan.fail_fast and self._claims.stopped:
+            self._problem = "another process of this run has stopped it, by --fail-fast"
+            raise _StopBatchError
 
     def _keep_finished(self) -> None:
         """Writes what had been screened when the batch was interrupted."""
@@ -367,11 +446,88 @@ class _Batch:
         plan = self._plan
         report = None if plan.overwrite else _reuse(job, plan, self._record.recipe)
         if report:
-            record = self._note(
-                job, status="complete", reused=True, warnings=_codes(report), ended=_now()
-            )
-            self._listener.slide_ended(job, record, report)
+            self._take_result(job, report)
+        elif self._get(lambda: self._claims.claim(job.name)):
+            self._begin(job)
+        else:
+            self._theirs[job.name] = job
+
+    def _take_result(self, job: SlideJob, report: SlideReport) -> None:
+        """Takes the result that is there, which another process may just have made."""
+        standing = self._claims.look(job.name) if self._claims.accompanied else None
+        if standing and standing.record:
+            self._adopt(job, standing.record, report)
             return
+        record = self._note(
+            job, status="complete", reused=True, warnings=_codes(report), ended=_now()
+        )
+        self._listener.slide_ended(job, record, report)
+
+    def _get(self, claim: Callable[[], bool]) -> bool:
+        """Claims a slide, or ends the batch where nothing can be claimed."""
+        try:
+            return claim()
+        except OSError as problem:
+            place = f"{show(self._plan.out)}: a claim can't be written"
+            self._problem = f"{place}: {problem.strerror or problem}"
+            _log.error(self._problem)
+            raise _StopBatchError from problem
+
+    def _look_at_theirs(self) -> None:
+        """Takes note of what others have done, and takes over what they have left."""
+        if time.monotonic() - self._looked < self._plan.pace.look_s:
+            return
+        self._heed_stop()
+        at_work: Counter[str] = Counter()
+        for job in list(self._theirs.values()):
+            standing = self._claims.look(job.name)
+            report = load_report(self._plan.out / job.name) if standing.record else None
+            if standing.record and (report or standing.record.status == "failed"):
+                self._adopt(job, standing.record, report)
+            elif standing.record:  # not seen yet from this machine, or gone
+                self._miss(job, standing)
+            elif standing.state == "in work":
+                at_work[_by_whom(standing)] += 1
+            elif self._wants_more():
+                self._take_over(job, standing)
+        self._looked = time.monotonic()
+        if at_work and not self._running:
+            whom = ", ".join(f"{who} ({count})" for who, count in at_work.most_common())
+            self._listener.waiting(sum(at_work.values()), whom)
+
+    def _adopt(self, job: SlideJob, done: SlideRecord, report: SlideReport | None) -> None:
+        """Takes note of what another process of this run has made of a slide."""
+        self._theirs.pop(job.name, None)
+        record = self._note(job, **done.model_dump(exclude={"path"}))
+        shown = report if record.status == "complete" else None
+        self._listener.slide_ended_elsewhere(job, record, shown)
+
+    def _miss(self, job: SlideJob, standing: Standing) -> None:
+        """Waits for a result that another process says to have made, and makes it in the end."""
+        since = self._missed.setdefault(job.name, time.monotonic())
+        if time.monotonic() - since >= self._plan.pace.stale_s and self._wants_more():
+            self._take_over(job, standing)
+
+    def _take_over(self, job: SlideJob, standing: Standing) -> None:
+        """Takes a slide that its process has left, if nobody else is quicker."""
+        if not self._get(lambda: self._claims.take_over(job.name, standing)):
+            return
+        del self._theirs[job.name]
+        if standing.number >= 0:
+            _log.warning("%s: taken over from %s", show(job.path), _by_whom(standing))
+        self._ledger.take_in()  # how often it was tried
+        report = None if self._plan.overwrite else _reuse(job, self._plan, self._record.recipe)
+        if report is None:
+            self._begin(job)
+            return
+        # Its process ended between the result and the word of it.
+        self._take_result(job, report)
+        self._keep(job)
+        self._claims.end(job.name, self._record.slides[encodable(job.name)])
+
+    def _begin(self, job: SlideJob) -> None:
+        """Starts a slide that is ours: to be screened, or rescored where that will do."""
+        plan = self._plan
         known = has_result(plan.place_of(job)) and not job.problem
         problem = why_not_rescored(job, plan) if known else ""
         if problem is None and plan.rescorer:
@@ -429,14 +585,33 @@ class _Batch:
         except DetectionsError as problem:
             del self._running[future]
             self._attempt_instead(attempt.job, problem.text)
+        except _TakenOverError:
+            del self._running[future]
+            self._give_up(attempt.job)
+        except InUseError:
+            raise
         except Exception as problem:
             del self._running[future]
+            if not self._get(lambda: self._claims.is_mine(attempt.job.name)):
+                self._give_up(attempt.job)
+                return
             self._close(attempt, None, _explain(attempt.job, problem))
+            if self._plan.fail_fast:
+                self._claims.stop_all()
             if self._plan.fail_fast or _is_disk_full(problem):
                 raise _StopBatchError from problem
         else:
             del self._running[future]
             self._close(attempt, report, None)
+
+    def _give_up(self, job: SlideJob) -> None:
+        """Drops what was made of a slide that another process has taken over meanwhile."""
+        _log.warning(
+            "%s: dropped: this process had not shown for long that it lives, and another one has "
+            "taken the slide over",
+            show(job.path),
+        )
+        self._theirs[job.name] = job
 
     def _close(self, attempt: _Attempt, report: SlideReport | None, error: str | None) -> None:
         """Records and tells how an attempt went."""
@@ -453,6 +628,7 @@ class _Batch:
             ended=_now(),
         )
         self._keep(job)
+        self._claims.end(job.name, record)
         for doubt in report.warnings if report else ():
             _log.warning("%s: %s", show(job.where), doubt)
         _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.where)}: complete")
@@ -475,59 +651,62 @@ class _Batch:
         def write(folder: Path) -> None:
             write_reports(report, folder)
             save_fingerprint(fingerprint, folder)
+            if not self._claims.is_mine(job.name):
+                raise _TakenOverError
 
         publish(self._plan.out, job.name, write)
 
     def _note(self, job: SlideJob, **changes: object) -> SlideRecord:
-        slides, name = self._record.slides, encodable(job.name)
-        slides[name] = slides[name].model_copy(update=changes)
-        return slides[name]
+        return self._ledger.note(encodable(job.name), **changes)
 
     def _keep(self, job: SlideJob) -> None:
-        """Makes sure that how it goes with a slide outlives this process."""
-        self._unsaved += 1
-        often = self._unsaved * _SAVED_OF_N >= len(self._record.slides)
-        long_ago = time.monotonic() - self._saved >= _SAVE_COST * self._save_took
-        if (often or long_ago) and self._save(job):
-            return
-        try:
-            self._journal.add(self._record, encodable(job.name))
-        except OSError as error:
-            _log.warning("the journal of the run can't be written: %s", error)
-
-    def _save(self, changed: SlideJob | None = None) -> bool:
-        """Writes the record whole; whether it could.
-
-        Afterwards the journal is only needed for who runs what since when.
-        """
-        began = time.monotonic()
-        self._unsaved = 0
-        try:
-            save_record(self._record, self._plan.out)
-        except OSError as error:  # a full disk; the results so far are what counts
-            _log.warning("the record of the run can't be written: %s", error)
-            return False
-        finally:
-            self._saved = time.monotonic()
-            self._save_took = self._saved - began
-        try:
-            self._journal.renew(self._record, encodable(changed.name) if changed else None)
-        except OSError as error:
-            _log.warning("the journal of the run can't be written: %s", error)
-        return True
+        self._ledger.keep(encodable(job.name))
 
     def _end(self, status: str) -> None:
-        for name, slide in self._record.slides.items():
-            if slide.status == "running":  # cut short
-                self._record.slides[name] = slide.model_copy(update={"status": "pending"})
-        self._record = self._record.model_copy(update={"status": status, "ended": _now()})
-        if self._save():
-            self._journal.end()
+        """Writes what a batch leaves; of several processes the last one removes the claims."""
+        self._interrupted = status == "interrupted"
+        if self._claims.accompanied:
+            self._ledger.take_in()
+        fellows = bool(self._claims.fellows())
+        self._cut_short(only_own=fellows)
+        saved = self._write_end(status, fellows)
+        if self._claims.leave():
+            if fellows:  # they have left meanwhile, and the rest to this process
+                self._ledger.take_in()
+                self._cut_short(only_own=False)
+                saved = self._write_end(status, fellows=False)
+            if saved:
+                self._ledger.clear()
+            self._claims.clear()
+        _log.info("%s", status)
+
+    def _cut_short(self, *, only_own: bool) -> None:
+        """Slides that are in work no more are pending; who else looks is told."""
+        own = self._ledger.in_work
+        for job in self._jobs:
+            name = encodable(job.name)
+            if self._record.slides[name].status != "running" or (only_own and name not in own):
+                continue
+            self._note(job, status="pending")
+            if only_own:
+                self._ledger.jot(name)
+
+    def _write_end(self, status: str, fellows: bool) -> bool:
+        """Writes record and summary; whether the record.
+
+        Where the run goes on without this process, it says what it is up to now.
+        """
+        goes_on = fellows and status != "complete"
+        if not goes_on:
+            self._ledger.end(status, _now())
+        saved = self._ledger.save(last=not fellows)
+        if goes_on:
+            return saved
         old = self._tell_old(self._find_old())
         self._doubts = (*old, *self._summarise(old))
         for doubt in self._doubts:
             _log.warning(str(doubt))
-        _log.info("%s", status)
+        return saved
 
     def _summarise(self, old: Sequence[Doubt]) -> tuple[Doubt, ...]:
         """Writes the summary, in which results of other settings are marked.
@@ -583,7 +762,7 @@ class _Batch:
             reused=reused,
             failed={name: slide.error for name, slide in slides.items() if slide.error},
             pending=sum(slide.status == "pending" for slide in slides.values()),
-            interrupted=self._record.status == "interrupted",
+            interrupted=self._interrupted,
             warned=sum(bool(slide.warnings) for slide in complete),
             outside=sum("out-of-domain" in slide.warnings for slide in complete),
             not_read=len(self._plan.not_read),
@@ -592,6 +771,21 @@ class _Batch:
             doubts=self._doubts,
             rescored=rescored,
         )
+
+
+def _from_own_place(jobs: Sequence[SlideJob], claims: Claims) -> Iterator[SlideJob]:
+    """The slides, from the first on, or where others are at work from anywhere on.
+
+    So each has a part of its own for most of the time.
+    """
+    start = 0 if claims.first or not jobs else int.from_bytes(os.urandom(8)) % len(jobs)
+    return chain(jobs[start:], jobs[:start])
+
+
+def _by_whom(standing: Standing) -> str:
+    holder = standing.holder
+    said = f"process {holder.pid} on {holder.host}" if holder else "a process that has left"
+    return show(Path(said))
 
 
 def _codes(report: SlideReport | None) -> tuple[str, ...]:

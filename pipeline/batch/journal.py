@@ -19,13 +19,14 @@ import os
 import platform
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.batch.shared_files import make_alike
 from pipeline.reports.writers import HOST
 from pipeline.slides.readers.base import show
 
@@ -93,6 +94,16 @@ class Journal:
         """When each slide that runs was begun."""
         self._begin()
 
+    @property
+    def path(self) -> Path:
+        """Its file, which is there once something was written."""
+        return self._path
+
+    @property
+    def in_work(self) -> frozenset[str]:
+        """Names of the slides that run, as was added last."""
+        return frozenset(self._since)
+
     def _begin(self) -> None:
         host = re.sub(r"[^A-Za-z0-9-]", "_", platform.node())[:40]
         self._path = self._folder / f"{self._stem}.{host}-{self._pid}-{time.time_ns()}.jsonl"
@@ -141,7 +152,7 @@ class Journal:
         slide = record.slides[name].model_dump(mode="json")
         entry = {"name": name, "slide": slide, "at": at, "host": HOST, "pid": self._pid}
         lines.append(json.dumps(entry) + "\n")
-        self._path.parent.mkdir(exist_ok=True)
+        make_alike(self._path.parent, self._path.parent.parent)
         # Opened for each line: a few lines a minute, and no handle that a share could lose.
         try:
             with self._path.open("a", encoding="utf-8", newline="\n") as file:
@@ -156,6 +167,47 @@ class Journal:
     def end(self) -> None:
         """Removes it: all that it says stands in the record."""
         remove([self._path])
+
+
+class JournalReader:
+    """Reads a journal that grows: each time what has been added since.
+
+    Args:
+        path: of the journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+        self.recipe: str | None = None
+        """Of its run; None before its first line was read, or where that makes no sense."""
+
+    def read(self) -> Iterator[tuple[str, SlideRecord]]:
+        """Names and records of slides, one for each line that has been added.
+
+        Raises:
+            OSError: it can't be read, or is gone.
+        """
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.split(b"\n")[:-1]
+        if self._offset == 0 and lines:
+            self.recipe = _recipe_of(lines.pop(0))
+        self._offset += len(whole)
+        for line in filter(None, lines):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                name, slide, _ = _parse(line)
+                yield name, slide
+
+
+def _recipe_of(head: bytes) -> str | None:
+    from pipeline.batch.run_record import RunRecord
+
+    try:
+        return RunRecord.model_validate_json(head).recipe
+    except ValueError:
+        return None
 
 
 def journals(out: Path, stem: str | None = None) -> list[Path]:

@@ -1,8 +1,11 @@
 """One run at a time in a folder, or one of each shard: who comes second is told who is at work.
 
 A run holds a lock of the operating system, which lets go of it when the process ends, however it
-ends. Beside the lock lies a word about who holds it, for people only: one that a killed run left
-behind stands for nothing. Both are hidden, and gone when a run has ended by itself.
+ends. Beside the lock lies a word about who holds it: one that a killed run left behind stands for
+nothing. Both are hidden, and gone when a run has ended by itself.
+
+Several processes may be at work as one run where their words say that they do the same thing: see
+`Terms`, and `pipeline.batch.claims`, by which they share the slides. Each holds a lock of its own.
 """
 
 from __future__ import annotations
@@ -10,20 +13,33 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from configs import ConfigError, Doubt, StrictModel
 from configs.doubts import with_code
+from pipeline.batch.output import is_running
 from pipeline.batch.run_record import Shard, record_name
 from pipeline.reports.report import encodable
-from pipeline.reports.writers import to_json, write_whole
+from pipeline.reports.writers import HOST, to_json, write_whole
 from pipeline.slides.readers.base import show
+
+
+def _machine() -> str:
+    """This machine as nobody else can be it: machines may share a name, but not a start."""
+    with suppress(OSError):
+        return f"{HOST}.{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
+    return f"{HOST}.{uuid.getnode():x}"
+
+
+MACHINE = _machine()
+"""Whose process numbers a `Holder` has."""
 
 _SUFFIX = ".lock"
 _GATE = ".gate.lock"
@@ -54,6 +70,33 @@ class InUseError(ConfigError):
     """Another run is at work in the folder."""
 
 
+class Terms(StrictModel):
+    """What processes must agree in to be one run.
+
+    Attributes:
+        recipe: settings and model; see `pipeline.batch.fingerprint.hash_recipe`.
+        slides: hash of the slides' names.
+        options: what else shapes what becomes of a slide or of the summary.
+    """
+
+    recipe: str
+    slides: str
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    def differ(self, other: Terms) -> str:
+        """What others have agreed in and we not, in words; empty where all is alike."""
+        if self.recipe != other.recipe:
+            return "other settings or another model"
+        if self.slides != other.slides:
+            return "other slides"
+        names = sorted(
+            name
+            for name in self.options.keys() | other.options.keys()
+            if self.options.get(name) != other.options.get(name)
+        )
+        return f"other options ({', '.join(names)})" if names else ""
+
+
 class Holder(StrictModel):
     """Who is at work in a folder.
 
@@ -62,12 +105,34 @@ class Holder(StrictModel):
         pid: the process.
         since: when it began, in UTC.
         command: what was called.
+        machine: the machine and its world of processes, as only they have them; empty where it
+            isn't known.
+        terms: in what others have to agree to join it; None where nobody may.
     """
 
     host: str
     pid: int
     since: str
     command: tuple[str, ...]
+    machine: str = ""
+    terms: Terms | None = None
+
+    @staticmethod
+    def this(command: Sequence[str], terms: Terms | None = None) -> Holder:
+        """This process, from now on."""
+        return Holder(
+            host=platform.node(),
+            pid=os.getpid(),
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=tuple(encodable(word) for word in command),
+            machine=MACHINE,
+            terms=terms,
+        )
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its process is known to have ended: one of this machine, and not found there."""
+        return self.machine == MACHINE and not is_running(self.pid)
 
     def __str__(self) -> str:
         command = " ".join(self.command)
@@ -83,6 +148,8 @@ def hold(
     shard: Shard | None = None,
     command: Sequence[str] = (),
     todo: str = BY_SHARDS,
+    *,
+    terms: Terms | None = None,
 ) -> Iterator[tuple[Doubt, ...]]:
     """Keeps other runs out of a folder; shards of one count may be in it together, each once.
 
@@ -91,6 +158,8 @@ def hold(
         shard: the part that is worked on; None for all.
         command: the command line, for who comes second.
         todo: what that one is told to do.
+        terms: others that agree in them may be in it, too; None for nobody. Only of all slides, not
+            of a shard.
 
     Yields:
         What a person should know: that the file system has no locks, where it has none.
@@ -102,9 +171,10 @@ def hold(
     doubts: tuple[Doubt, ...] = ()
     with ExitStack() as held:
         try:
-            _take(folder, shard, command, held)
+            _take(folder, shard, Holder.this(command, terms), held)
         except Timeout as busy:
-            raise InUseError(_in_use(folder, Path(busy.lock_file), todo)) from None
+            holder = _read_word(Path(busy.lock_file).with_suffix(_HOLDER))
+            raise refusal(folder, holder, terms, todo) from None
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 problem = f"--out {show(folder)}: can't be locked: {error.strerror}"
@@ -113,15 +183,31 @@ def hold(
         yield doubts
 
 
-def _take(folder: Path, shard: Shard | None, command: Sequence[str], held: ExitStack) -> None:
+def _take(folder: Path, shard: Shard | None, holder: Holder, held: ExitStack) -> None:
     """Takes the lock and says who holds it; through the gate, so that of two runs one gets it."""
     with _locked(folder / _GATE, _GATE_S):
-        for rival in _rivals(folder, shard):
-            with _locked(rival):  # left behind
-                rival.with_suffix(_HOLDER).unlink(missing_ok=True)
         own = folder / f".{record_name(shard, _SUFFIX)}"
+        for rival in _rivals(folder, shard):
+            try:
+                with _locked(rival):  # left behind
+                    rival.with_suffix(_HOLDER).unlink(missing_ok=True)
+            except Timeout:
+                if not _is_fellow(rival, holder.terms):
+                    raise
+                if rival == own:
+                    own = folder / f".run.{process_name()}{_SUFFIX}"
         held.enter_context(_locked(own))
-        held.enter_context(_word(own.with_suffix(_HOLDER), command))
+        held.enter_context(_word(own.with_suffix(_HOLDER), holder))
+
+
+def _is_fellow(rival: Path, terms: Terms | None) -> bool:
+    word = _read_word(rival.with_suffix(_HOLDER)) if terms else None
+    return word is not None and word.terms == terms
+
+
+def process_name() -> str:
+    """A name for files of one process's own, on folders that machines share."""
+    return f"{HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def _rivals(folder: Path, shard: Shard | None) -> list[Path]:
@@ -163,14 +249,8 @@ def _locked(path: Path, seconds: float = 0) -> Iterator[None]:
 
 
 @contextmanager
-def _word(path: Path, command: Sequence[str]) -> Iterator[None]:
+def _word(path: Path, holder: Holder) -> Iterator[None]:
     """Says who is at work for as long as it lasts; a full disk doesn't matter."""
-    holder = Holder(
-        host=platform.node(),
-        pid=os.getpid(),
-        since=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=tuple(encodable(word) for word in command),
-    )
     with suppress(OSError):
         write_whole(path, to_json(holder.model_dump(mode="json")))
     try:
@@ -180,9 +260,18 @@ def _word(path: Path, command: Sequence[str]) -> Iterator[None]:
             path.unlink()
 
 
-def read_holder(folder: Path, shard: Shard | None) -> Holder | None:
-    """Who says to be at work in a folder; a killed run's word stays, and stands for nothing."""
-    return _read_word(folder / f".{record_name(shard, _HOLDER)}")
+def read_holders(folder: Path, shard: Shard | None) -> list[Holder]:
+    """Who says to be at work in a folder, the first to come first.
+
+    A killed run's word stays, and stands for nothing.
+    """
+    if shard:
+        paths = [folder / f".{record_name(shard, _HOLDER)}"]
+    else:
+        found = folder.glob(f".run*{_HOLDER}")
+        paths = [path for path in found if not path.name.startswith(".run.shard-")]
+    words = [word for path in paths if (word := _read_word(path))]
+    return sorted(words, key=lambda holder: (holder.since, holder.host, holder.pid))
 
 
 def _read_word(path: Path) -> Holder | None:
@@ -192,11 +281,21 @@ def _read_word(path: Path) -> Holder | None:
         return None
 
 
-def _in_use(folder: Path, lock: Path, todo: str) -> str:
-    holder = _read_word(lock.with_suffix(_HOLDER)) or "it does not say who"
-    return with_code(
-        f"--out {show(folder)}: another run is at work there ({holder}); {todo}", "out-in-use"
-    )
+def refusal(folder: Path, holder: Holder | None, terms: Terms | None, todo: str) -> InUseError:
+    """What is told to a run that may not be in a folder together with another one.
+
+    Args:
+        folder: the folder.
+        holder: who is at work there; None where it doesn't say.
+        terms: those of who is refused; None where nobody could join it.
+        todo: what to do.
+    """
+    why = ""
+    if holder and holder.terms and terms:
+        why = f"; it has {holder.terms.differ(terms)}, so that this one can't join it"
+    said = holder or "it does not say who"
+    problem = f"--out {show(folder)}: another run is at work there ({said}){why}; {todo}"
+    return InUseError(with_code(problem, "out-in-use"))
 
 
 def _no_lock(folder: Path) -> Doubt:

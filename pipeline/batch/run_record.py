@@ -115,19 +115,21 @@ def save_record(record: RunRecord, out: Path) -> None:
     write_whole(out / record_name(record.shard, ".json"), text)
 
 
+def load_record(path: Path) -> RunRecord | None:
+    """The record in a file; None where there is none, or none that can be read."""
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 def load_records(out: Path) -> list[RunRecord]:
     """The records of all runs and shards in an output folder; unreadable ones are left out.
 
     A journal counts as a record of the slides that it names.
     """
-    records = []
-    for path in find_records(out):
-        try:
-            records.append(RunRecord.model_validate_json(path.read_bytes()))
-        except (OSError, ValidationError):
-            continue
-    told = [load_journal(path) for path in journals(out)]
-    return [*records, *(record for record in told if record)]
+    told = [*map(load_record, find_records(out)), *map(load_journal, journals(out))]
+    return [record for record in told if record]
 
 
 def schema_text() -> str:

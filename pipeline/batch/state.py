@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from configs import ConfigError
 from pipeline.batch.journal import Sign, Told, journals, read_journal
-from pipeline.batch.lock import Holder, read_holder
+from pipeline.batch.lock import Holder, read_holders
 from pipeline.batch.output import has_result, is_running
 from pipeline.batch.run_record import (
     RunRecord,
@@ -299,10 +299,10 @@ def _state_of(record: RunRecord, signs: Mapping[str, Sign], out: Path, now: date
 
 
 def _live_holder(out: Path, record: RunRecord) -> Holder | None:
-    holder = read_holder(out, record.shard) if record.status == "running" else None
-    if holder and holder.host == platform.node() and not is_running(holder.pid):
-        return None
-    return holder
+    for holder in read_holders(out, record.shard) if record.status == "running" else ():
+        if holder.host != platform.node() or is_running(holder.pid):
+            return holder
+    return None
 
 
 def _is_dead(sign: Sign | None) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from fakes import MODEL
 
-from pipeline.batch import batch, run_record
+from pipeline.batch import ledger, run_record
 from pipeline.batch.batch import BatchPlan, screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
@@ -105,10 +105,10 @@ def test_whole_records_are_written_a_bounded_number_of_times_and_none_is_lost(
     slides.mkdir()
     for index in range(100):
         (slides / f"{index:02}.svs").write_bytes(b"x")
-    monkeypatch.setattr(batch, "_SAVE_COST", 1e9)
-    monkeypatch.setattr(batch, "_SAVED_OF_N", 10)  # whole every ten changes
+    monkeypatch.setattr(ledger, "_SAVE_COST", 1e9)
+    monkeypatch.setattr(ledger, "_SAVED_OF_N", 10)  # whole every ten changes
     saves: list[int] = []
-    real = batch.save_record
+    real = ledger.save_record
 
     class KilledError(BaseException):
         """Nothing may be tidied up, as with kill -9."""
@@ -120,7 +120,7 @@ def test_whole_records_are_written_a_bounded_number_of_times_and_none_is_lost(
     def screen(path: Path) -> SlideReport:
         raise SlideError("unreadable")
 
-    monkeypatch.setattr(batch, "save_record", save)
+    monkeypatch.setattr(ledger, "save_record", save)
     jobs = discover([slides], out, with_images=False).jobs
     plan = BatchPlan(out=out, model=MODEL, settings={})
 
