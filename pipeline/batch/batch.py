@@ -514,7 +514,7 @@ class _Batch:
             return
         del self._theirs[job.name]
         if standing.number >= 0:
-            _log.warning("%s: taken over from %s", show(job.path), _by_whom(standing))
+            _log.warning("%s: taken over from %s", show(job.where), _by_whom(standing))
         self._ledger.take_in()  # how often it was tried
         report = None if self._plan.overwrite else _reuse(job, self._plan, self._record.recipe)
         if report is None:
@@ -609,7 +609,7 @@ class _Batch:
         _log.warning(
             "%s: dropped: this process had not shown for long that it lives, and another one has "
             "taken the slide over",
-            show(job.path),
+            show(job.where),
         )
         self._theirs[job.name] = job
 
