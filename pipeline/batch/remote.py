@@ -32,8 +32,8 @@ class RemoteSlide:
 
     @property
     def places(self) -> list[str]:
-        """What tells its files from others, the main one first."""
-        return [file.shown for file in self.files] or [self.shown]
+        """What tells its files from others, the main one first; never to be shown."""
+        return [f"{file.shown} {file.address}" for file in self.files] or [self.shown]
 
     @property
     def is_versioned(self) -> bool:

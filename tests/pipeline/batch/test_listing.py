@@ -148,6 +148,17 @@ def test_web_files_stand_for_themselves(tmp_path):
         assert doubt.code == "remote-unversioned"
 
 
+def test_urls_that_differ_in_what_is_not_shown_are_not_taken_for_one(tmp_path):
+    pytest.importorskip("aiohttp", reason="the extra cloud is not installed")
+    (tmp_path / "get.svs").write_bytes(b"x")
+    with file_server(tmp_path) as web:
+        (job,) = find(*[f"{web.url}/get.svs?id=1"] * 2, out=tmp_path).jobs
+        assert job.name == "get.svs"
+        with pytest.raises(ConfigError, match="would both be written") as caught:
+            find(f"{web.url}/get.svs?id=1", f"{web.url}/get.svs?id=2", out=tmp_path)
+        assert "id=" not in str(caught.value)
+
+
 def test_a_url_elsewhere_than_screen_is_told(tmp_path):
     with pytest.raises(ConfigError, match="URLs are read by cytolibra screen alone"):
         discover([Path("s3://lab/x")], tmp_path, with_images=False)
