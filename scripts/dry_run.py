@@ -90,12 +90,12 @@ def dry_run(
 def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: TileDetector) -> Plan:
     """Opens a slide and lays its tiles out."""
     from pipeline.batch.batch import why_not_rescored
-    from pipeline.batch.fingerprint import hash_recipe, is_current
+    from pipeline.batch.fingerprint import hash_recipe
 
     if job.problem:
         return Plan(job.name, f"refused: {job.problem}", refused=True)
     recipe = hash_recipe(plan.settings, plan.model)
-    if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
+    if not plan.overwrite and plan.known.is_current(job, recipe):
         return Plan(job.name, "done before")
     if why_not_rescored(job, plan) is None:
         return Plan(job.name, "to be rescored of what was found before")

@@ -376,7 +376,8 @@ def _screen_found(
     from models import DEFAULT_MODEL, ModelSource
     from pipeline.batch.batch import BatchPlan, is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
-    from pipeline.batch.fingerprint import Fingerprints, hash_found
+    from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.known import KnownResults
     from pipeline.batch.staging import StagingEngine, StagingRescorer
     from pipeline.cloud.urls import without_secrets
     from scripts.progress import show_progress
@@ -395,7 +396,7 @@ def _screen_found(
         reports=settings.reports,
         given=settings_given(settings, given),
         only=only,
-        fingerprints=Fingerprints(),
+        known=KnownResults(out),
     )
 
     def ready(force: InForce) -> BatchPlan:

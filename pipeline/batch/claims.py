@@ -203,7 +203,7 @@ class Board:
 
     def end(self, name: str, record: SlideRecord) -> None:
         """See `Claims`."""
-        self._tell(name, {"done": record.model_dump(mode="json")})
+        self._tell(name, {"done": record.as_json()})
 
     def release(self, name: str) -> None:
         """See `Claims`."""
@@ -379,7 +379,7 @@ def _read(content: bytes) -> tuple[str | None, SlideRecord | Literal["free"] | N
             if isinstance(entry.get("by"), str):
                 token = entry["by"]
             elif "done" in entry:
-                told = SlideRecord.model_validate_json(json.dumps(entry["done"]))
+                told = SlideRecord.parse(entry["done"])
             elif "free" in entry:
                 told = "free"
         except (ValueError, AttributeError, RecursionError):

@@ -64,7 +64,7 @@ class Ledger:
     def note(self, name: str, **changes: object) -> SlideRecord:
         """Changes what is said of a slide, in memory."""
         slides = self.record.slides
-        slides[name] = slides[name].model_copy(update=changes)
+        slides[name] = slides[name].changed(**changes)
         return slides[name]
 
     def keep(self, name: str) -> None:
