@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
     from pipeline.batch.staging import Staging
-    from pipeline.cloud.scratch import Scratch
     from pipeline.cloud.store import Stores
     from pipeline.cloud.urls import Url
     from pipeline.in_force import InForce
@@ -316,88 +315,95 @@ def screen_all(
     Raises:
         ConfigError: the call is wrong; nothing was started.
     """
+    from models import DEFAULT_MODEL
+    from pipeline.batch.batch import BatchPlan
+    from pipeline.batch.known import KnownResults
+    from pipeline.cloud.urls import without_secrets
+
+    given = model or DEFAULT_MODEL
+    with ExitStack() as held:
+        found, staging = _find(slides, out, settings, engine, held)
+        plan = partial(
+            BatchPlan,
+            out=out,
+            command=[without_secrets(word) for word in command or ("cytolibra", *sys.argv[1:])],
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+            shard=shard,
+            strict=settings.strict,
+            not_read=found.not_read,
+            reports=settings.reports,
+            given=settings_given(settings, given),
+            only=only,
+            known=KnownResults(out),
+        )
+        return _screen_found(found, staging, plan, given, settings, engine, workers)
+
+
+def _find(
+    slides: Sequence[Path | Url],
+    out: Path,
+    settings: ScreenSettings,
+    engine: EngineName,
+    held: ExitStack,
+) -> tuple[Discovery, Staging | None]:
+    """The slides, and who fetches those that are elsewhere, if there are any.
+
+    Args:
+        slides: slides and folders.
+        out: the output folder.
+        settings: as they were given.
+        engine: who screens.
+        held: gives back connections and the scratch folder at its end.
+
+    Raises:
+        ConfigError: they can't be found or fetched.
+    """
+    from pipeline.batch.staging import Staging
     from pipeline.cloud.scratch import Scratch
     from pipeline.cloud.store import Stores
 
-    with ExitStack() as held:
-        stores = held.enter_context(Stores(settings.cloud))
-        scratch = Scratch(settings.cloud, out)
-        found = _discover(slides, out, settings, stores, scratch.folder)
-        staging = None
-        if any(job.remote and job.remote.files for job in found.jobs):
-            _check_engine(engine, settings)
-            staging = _stage(held.enter_context(scratch), settings)
-        return _screen_found(
-            found,
-            staging,
-            out,
-            model,
-            settings,
-            overwrite,
-            fail_fast,
-            shard,
-            engine,
-            workers,
-            command,
-            only,
-        )
-
-
-def _stage(scratch: Scratch, settings: ScreenSettings) -> Staging:
-    from pipeline.batch.staging import Staging
-
-    return Staging(scratch, settings.cloud)
-
-
-def _check_engine(engine: EngineName, settings: ScreenSettings) -> None:
-    """Refuses a scratch folder that the machines of a cluster may not see."""
+    stores = held.enter_context(Stores(settings.cloud))
+    scratch = Scratch(settings.cloud, out)
+    found = _discover(slides, out, settings, stores, scratch.folder)
+    if not any(job.remote and job.remote.files for job in found.jobs):
+        return found, None
     if engine is EngineName.ray and settings.cloud.scratch is None:
         raise ConfigError(
             "--engine ray: slides that are fetched must be seen by all machines of the cluster; "
             "name a folder on a share by --set cloud.scratch=FOLDER"
         )
+    return found, Staging(held.enter_context(scratch), settings.cloud)
 
 
 def _screen_found(
     found: Discovery,
     staging: Staging | None,
-    out: Path,
-    model: str | None,
+    plan: Callable[..., BatchPlan],
+    given: str,
     settings: ScreenSettings,
-    overwrite: bool,
-    fail_fast: bool,
-    shard: Shard | None,
     engine: EngineName,
     workers: int | None,
-    command: Sequence[str] | None,
-    only: frozenset[str] | None,
 ) -> BatchResult:
-    """Screens slides; see `screen_all`."""
-    from models import DEFAULT_MODEL, ModelSource
-    from pipeline.batch.batch import BatchPlan, is_done, screen_batch
+    """Screens slides.
+
+    Args:
+        found: the slides.
+        staging: fetches those that are elsewhere.
+        plan: what to do, but for what is in force.
+        given: the model's name or path.
+        settings: as they were given.
+        engine: who screens.
+        workers: processes; None for the engine's default.
+    """
+    from models import ModelSource
+    from pipeline.batch.batch import is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
     from pipeline.batch.fingerprint import hash_found
-    from pipeline.batch.known import KnownResults
     from pipeline.batch.staging import StagingEngine, StagingRescorer
-    from pipeline.cloud.urls import without_secrets
     from scripts.progress import show_progress
 
     doubts = list(found.doubts)
-    given = model or DEFAULT_MODEL
-    plan = partial(
-        BatchPlan,
-        out=out,
-        command=[without_secrets(word) for word in command or ("cytolibra", *sys.argv[1:])],
-        overwrite=overwrite,
-        fail_fast=fail_fast,
-        shard=shard,
-        strict=settings.strict,
-        not_read=found.not_read,
-        reports=settings.reports,
-        given=settings_given(settings, given),
-        only=only,
-        known=KnownResults(out),
-    )
 
     def ready(force: InForce) -> BatchPlan:
         """What to do by what is in force."""
@@ -428,7 +434,8 @@ def _screen_found(
 def settings_given(settings: ScreenSettings, model: str | Path) -> tuple[dict[str, JsonValue], str]:
     """Settings and model as they are recorded, so that cytolibra rescore can go by them."""
     values = settings.model_dump(mode="json")
-    for part, name in ((values, "mpp_table"), *((values["triage"], n) for n in _TRIAGE_FILES)):
+    paths = ((values, "mpp_table"), (values["cloud"], "scratch"))
+    for part, name in (*paths, *((values["triage"], n) for n in _TRIAGE_FILES)):
         part[name] = str(Path(part[name]).absolute()) if part[name] else None
     return values, str(Path(model).absolute()) if Path(model).is_dir() else str(model)
 
