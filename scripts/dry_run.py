@@ -112,7 +112,7 @@ def _lay_out(job: SlideJob, settings: ScreenSettings, detector: TileDetector) ->
     from pipeline.screen import core_area, plan_slide
     from pipeline.slides.slide import open_slide
 
-    with open_slide(job.path, settings.mpp_of(job.path)) as slide:
+    with open_slide(job.path, settings.mpp_of(job.path), icc=settings.color.icc) as slide:
         ahead = plan_slide(slide, detector, settings)
         tiles, doubts = ahead.tiles, ahead.doubts
         mm2 = core_area(tiles) * (slide.mpp / 1000) ** 2
@@ -128,7 +128,7 @@ def time_tiles(path: Path, detector: TileDetector, settings: ScreenSettings) -> 
     from pipeline.slides.slide import open_slide
     from pipeline.tiles.tilereader import read_tile
 
-    with open_slide(path, settings.mpp_of(path)) as slide:
+    with open_slide(path, settings.mpp_of(path), icc=settings.color.icc) as slide:
         plan = plan_slide(slide, detector, settings).tiles
 
         def run(index: int) -> int:

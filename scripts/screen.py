@@ -218,7 +218,7 @@ def screen(
     and summary.html (the work list, most suspicious first), summary.csv, run.json and run.log for
     all. Slides whose results are there, made of the same content, settings and weights, are not
     screened again; where only thresholds, rule and the like are others, new reports are made of
-    what was found.
+    what was found. The same command on several machines, at once and with one --out, shares them.
 
     Exit codes: 0 all slides are done, 1 some failed, 2 the call is wrong, 130 interrupted.
 

@@ -125,7 +125,10 @@ def _counts(state: BatchState) -> dict[str, int]:
 def _run_line(run: RunState) -> str:
     record = run.record
     if run.alive:
-        who = f" by process {run.holder.pid} on {_shown(run.holder.host)}" if run.holder else ""
+        named = [f"process {one.pid} on {_shown(one.host)}" for one in run.holders[:_NAMED]]
+        if len(run.holders) > _NAMED:
+            named.append(f"{len(run.holders) - _NAMED} more")
+        who = f" by {', '.join(named)}" if named else ""
         return f"{run.name}: goes on{who}, since {record.started}"
     ended = {
         "running": "its process is gone; the same command goes on from there",
@@ -163,6 +166,9 @@ def _as_json(state: BatchState) -> dict[str, Any]:
                 "started": run.record.started,
                 "ended": run.record.ended,
                 "command": list(run.record.command),
+                "processes": [
+                    {"host": one.host, "pid": one.pid, "since": one.since} for one in run.holders
+                ],
             }
             for run in state.runs
         ],

@@ -440,6 +440,7 @@ class _Batch:
     def _heed_stop(self) -> None:
         if self._plan.fail_fast and self._claims.stopped:
             self._problem = "another process of this run has stopped it, by --fail-fast"
+            self._keep_finished()
             raise _StopBatchError
 
     def _keep_finished(self) -> None:
@@ -484,6 +485,7 @@ class _Batch:
             place = f"{show(self._plan.out)}: a claim can't be written"
             self._problem = f"{place}: {problem.strerror or problem}"
             _log.error(self._problem)
+            self._keep_finished()
             raise _StopBatchError from problem
 
     def _look_at_theirs(self) -> None:
@@ -533,9 +535,13 @@ class _Batch:
         if report is None:
             self._begin(job)
             return
-        # Its process ended between the result and the word of it.
-        self._take_result(job, report)
-        self._keep(job)
+        # Its process ended between the result and the word of it, or all have left meanwhile.
+        known = self._record.slides[encodable(job.name)]
+        if known.status == "complete":
+            self._adopt(job, known, report)
+        else:
+            self._take_result(job, report)
+            self._keep(job)
         self._claims.end(job.name, self._record.slides[encodable(job.name)])
 
     def _begin(self, job: SlideJob) -> None:
