@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -172,7 +174,10 @@ class _Google(_Buckets):
     """Google Cloud Storage."""
 
     def _open(self, url: Url) -> Any:
+        # Else it asks by gRPC of what kind each bucket is, which needs another port and permission.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         module = import_extra("gcsfs", url)
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what it raises is told here
         return module.GCSFileSystem(
             token="anon" if self._settings.anonymous else None,
             use_listings_cache=False,
@@ -189,6 +194,7 @@ class _Azure(_Buckets):
 
     def _open(self, url: Url) -> Any:
         module = import_extra("adlfs", url)
+        logging.getLogger("azure").setLevel(logging.CRITICAL)  # what it raises is told here
         options = module.AzureBlobFileSystem._get_kwargs_from_urls(url.text)
         return module.AzureBlobFileSystem(
             anon=self._settings.anonymous,
