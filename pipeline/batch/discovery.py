@@ -199,7 +199,8 @@ class _Search:
         for job in found:
             files = tuple(map(listing.file, job.files))
             problem = _alone(job) if url.is_web else job.problem
-            remote = RemoteSlide(files[0].shown, stores.of(url), files)
+            dicom = is_dicom(job.path, listing.open)
+            remote = RemoteSlide(files[0].shown, stores.of(url), files, is_dicom=dicom)
             yield replace(job, problem=problem, remote=remote)
 
     def _named(self, path: Path) -> SlideJob:

@@ -18,12 +18,14 @@ class RemoteSlide:
         files: its main file, and the others that hold parts of it; none where it isn't to be had.
         sha256: of the content of all files, as `fingerprint.hash_content` has it; empty until it
             has been fetched.
+        is_dicom: whether its main file says that it is DICOM.
     """
 
     shown: str
     store: Store | None = None
     files: Sequence[RemoteFile] = ()
     sha256: str = ""
+    is_dicom: bool = False
 
     @property
     def size(self) -> int:

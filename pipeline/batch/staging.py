@@ -45,6 +45,10 @@ _log = logging.getLogger(__name__)
 class Staging:
     """Fetches slides into a scratch folder, and removes them from it.
 
+    Attributes:
+        folder: where they are put, below it.
+        stop: set where what is being fetched is to be given up.
+
     Args:
         scratch: the run's own.
         settings: how they are fetched.
@@ -53,6 +57,7 @@ class Staging:
     def __init__(self, scratch: Scratch, settings: CloudSettings) -> None:
         self._scratch, self._settings = scratch, settings
         self._turn = threading.Lock()
+        self.folder = scratch.folder
         self.stop = threading.Event()
 
     def fetch(self, job: SlideJob) -> Staged:
@@ -198,8 +203,7 @@ class StagingEngine:
     def __init__(
         self, inner: Engine, staging: Staging, jobs: Sequence[SlideJob], ahead: int
     ) -> None:
-        self.slots = inner.slots + ahead
-        self._inner, self._staging = inner, staging
+        self._inner, self._staging, self._ahead = inner, staging, ahead
         self._jobs = {job.path: job for job in jobs if job.remote}
         self._lock = threading.Lock()
         self._waiting: deque[_Task] = deque()
@@ -209,9 +213,14 @@ class StagingEngine:
         self._thread = threading.Thread(target=self._fetch_all, name="fetch", daemon=True)
         self._thread.start()
 
-    def submit(self, path: Path) -> Future[SlideReport]:
+    @property
+    def slots(self) -> int:
+        """See `pipeline.batch.engines.Engine`: those of the other, and what is fetched ahead."""
+        return self._inner.slots + self._ahead
+
+    def submit(self, path: Path, careful: bool = False) -> Future[SlideReport]:
         """See `pipeline.batch.engines.Engine`."""
-        task = _Task(path, self._jobs.get(path), Future())
+        task = _Task(path, self._jobs.get(path), Future(), careful)
         task.promise.set_running_or_notify_cancel()
         with self._lock:
             (self._waiting if task.job else self._due).append(task)
@@ -258,7 +267,11 @@ class StagingEngine:
                 task = self._due.popleft()
                 self._busy += 1
             try:
-                inner = self._inner.submit(task.path)
+                inner = (
+                    self._inner.submit(task.path, careful=True)
+                    if task.careful
+                    else self._inner.submit(task.path)
+                )
             except BaseException as error:
                 self._end(task, None, error)
                 continue
@@ -293,11 +306,15 @@ class StagingEngine:
 
 @dataclass
 class _Task:
-    """A slide on its way: its job where it is fetched, what was promised, and once it is here."""
+    """A slide on its way: its job where it is fetched, what was promised, and once it is here.
+
+    ``careful`` is whether it may be the slide that ended a process.
+    """
 
     path: Path
     job: SlideJob | None
     promise: Future[SlideReport]
+    careful: bool = False
     staged: Staged | None = None
 
     @property
