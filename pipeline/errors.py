@@ -5,6 +5,7 @@ from __future__ import annotations
 from configs import CytoLibraError
 from configs.codes import REFUSALS
 from configs.doubts import with_code
+from configs.errors import one_line
 
 
 class SlideError(CytoLibraError):
@@ -21,7 +22,7 @@ class SlideError(CytoLibraError):
     def __init__(self, text: str, code: str = "") -> None:
         assert not code or code in REFUSALS, code
         super().__init__(with_code(text, code))
-        self.text = text
+        self.text = one_line(text)
         self.code = code
 
     def __reduce__(self) -> tuple[type[SlideError], tuple[str, str]]:

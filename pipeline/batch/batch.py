@@ -68,6 +68,7 @@ from pipeline.batch.run_record import (
     record_name,
 )
 from pipeline.errors import EngineError, SlideError, WorkerLostError
+from pipeline.objects.writing import write_objects
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.slide_summary import SlideSummary
@@ -527,7 +528,8 @@ class _Batch:
     def _adopt(self, job: SlideJob, done: SlideRecord, report: SlideSummary | None) -> None:
         """Takes note of what another process of this run has made of a slide."""
         self._theirs.pop(job.name, None)
-        record = self._note(job, **{**done.as_json(), "path": encodable(job.path)})
+        record = done.changed(path=encodable(job.path))
+        self._record.slides[encodable(job.name)] = record
         shown = report if record.status == "complete" else None
         self._listener.slide_ended_elsewhere(job, record, shown)
 
@@ -708,6 +710,7 @@ class _Batch:
 
         def write(folder: Path) -> None:
             write_reports(report, folder)
+            write_objects(report, folder, sha256)
             save_fingerprint(fingerprint, folder)
             if not self._claims.is_mine(job.name):
                 raise _TakenOverError
