@@ -20,7 +20,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from configs.doubts import split_code
@@ -256,7 +255,7 @@ class _Reasons:
 
 def _split(row: SummaryRow) -> tuple[str, str]:
     """An error without the slide's name before it, and its code."""
-    return split_code(row.error.removeprefix(f"{show(Path(row.path))}: "))
+    return split_code(row.error.removeprefix(f"{show(row.path)}: "))
 
 
 def statuses(rows: Sequence[SummaryRow]) -> dict[Status, int]:
