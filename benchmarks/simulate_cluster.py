@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib
@@ -58,11 +59,13 @@ def main() -> None:
     if given.inputs:
         print("\n".join(table_of_inputs(rates)))
         return
-    runs = {
-        (way, machines): simulate(rates, given.slides, machines, way, given.seed)
-        for machines in given.machines
-        for way in WAYS
-    }
+    with ProcessPoolExecutor() as pool:
+        coming = {
+            (way, machines): pool.submit(simulate, rates, given.slides, machines, way, given.seed)
+            for machines in given.machines
+            for way in WAYS
+        }
+        runs = {key: run.result() for key, run in coming.items()}
     print("\n".join(table_of_runs(runs)))
     if given.plot:
         given.plot.write_text(draw(runs, rates, given.slides), encoding="utf-8")
@@ -111,7 +114,10 @@ def _draw_speed(axes: Axes, runs: Runs, counts: list[int], rates: Rates, slides:
     storage = 3600 * rates.storage.gigabytes_per_s / rates.slides.gigabytes
     axes.axhline(storage, color=_OF_CAUSES["storage"], linestyle=":", label="what storage gives")
     axes.set(xscale="log", yscale="log", xlabel="machines of two cores", title="Slides an hour")
-    axes.legend(loc="upper left")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.0f}")
+        axis.set_minor_formatter("")
+    axes.legend(loc="lower right")
 
 
 def _draw_shares(axes: Axes, runs: Runs, counts: Sequence[int]) -> None:
