@@ -84,9 +84,8 @@ _COUNTS = list(_FIELDS).index("counts") - 1
 _MADE = TypeAdapter(dict[Literal["made"], _Made])
 """What results have in common, as a line of the file."""
 
-_LINE: TypeAdapter[tuple[Any, ...]] = TypeAdapter(
-    GenericAlias(tuple, (str, str, int, float | None, str, _FIGURES))
-)
+_KINDS: Any = GenericAlias(tuple, (str, str, int, float | None, str, _FIGURES))
+_LINE: TypeAdapter[tuple[Any, ...]] = TypeAdapter(_KINDS)
 """A result as a line of the file: name, stamp, number of what it has in common, and the rest."""
 
 
