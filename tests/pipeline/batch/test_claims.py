@@ -82,6 +82,32 @@ def test_what_became_of_a_slide_stands_in_its_claim_and_nobody_claims_it_again(j
     assert two.look("a.svs").record == DONE
 
 
+def test_while_it_has_no_company_a_process_leaves_claims_of_what_failed_alone(
+    join: Join, tmp_path: Path
+) -> None:
+    complete = SlideRecord(path="a.svs", status="complete", attempts=1)
+    one = join()
+    for name, record in (("a.svs", complete), ("b.svs", DONE)):
+        assert one.claim(name)
+        one.end(name, record)
+    two = join()
+    assert two.look("a.svs").number == -1
+    assert two.look("b.svs").record == DONE
+    one.fellows()
+    for board, name in ((one, "c.svs"), (two, "d.svs")):
+        assert board.claim(name)
+        board.end(name, complete)
+        assert two.look(name).record == complete
+
+
+def test_where_results_count_for_nothing_all_claims_stay(tmp_path: Path) -> None:
+    complete = SlideRecord(path="a.svs", status="complete", attempts=1)
+    with at_work(tmp_path, make_holder(1), anew=True) as one:
+        assert one.claim("a.svs")
+        one.end("a.svs", complete)
+        assert not one.claim("a.svs")
+
+
 def test_what_is_given_back_or_left_is_taken_over_by_one(join: Join) -> None:
     one, two, three = join(), join(), join()
     assert one.claim("a.svs")
