@@ -255,7 +255,19 @@ BATCHES: dict[str, Entry] = {
     "workers-share-cores": Entry(
         "--workers asks for several processes on one CPU. One keeps all cores busy; several share "
         "them evenly, need as many times the memory, and the last slides leave cores idle.",
-        "Leave --workers, unless slides have to be kept apart from each other's crashes.",
+        "Leave --workers; --isolate keeps slides apart from each other's crashes.",
+    ),
+    "screened-again": Entry(
+        "The process that screened a slide died, and a new one screened it. The result is as any "
+        "other's.",
+        "Nothing, if it was killed for want of memory. Else keep an eye on these slides and on the "
+        "machine; `run.log` says what it died of.",
+    ),
+    "no-dicom-identity": Entry(
+        "--dicom writes objects into the study of DICOM slides, and some slides are none: they "
+        "have no study, and get no cells.ann.dcm and no report.sr.dcm.",
+        "Give --dicom-derived: they get UIDs that are derived from their content. cytolibra "
+        "objects does so for results that are there.",
     ),
     "no-lock": Entry(
         "The file system of --out has no locks. The run goes on, and processes with the same "
@@ -561,6 +573,18 @@ REFUSALS: dict[str, Entry] = {
         "what can't be true. Other slides go on.",
         "Tell those who made the package, with the line; a newer version of it, or a copy of the "
         "slide in another format, may be readable.",
+    ),
+    "process-died": Entry(
+        "The process that read or screened the slide died: a library crashed on it (segmentation "
+        "fault, abort), or the system killed it, mostly for want of memory. It was tried a second "
+        "time, by a new process. Other slides go on.",
+        "Copy the slide again. If it was killed, free memory or take fewer --workers. `run.log` "
+        "has the last words of the process, for whoever made the library.",
+    ),
+    "over-limit": Entry(
+        "The slide took more memory or time than `limits.memory_gb` or `limits.seconds` allow. Its "
+        "process was ended. Other slides go on.",
+        "Allow more, if the slide is just large; else copy it again.",
     ),
     "strict": Entry(
         "--strict was given, and the slide has warnings.",

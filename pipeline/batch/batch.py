@@ -67,7 +67,8 @@ from pipeline.batch.run_record import (
     load_records,
     record_name,
 )
-from pipeline.errors import SlideError
+from pipeline.errors import EngineError, SlideError, WorkerLostError
+from pipeline.objects.writing import write_objects
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.slide_summary import SlideSummary
@@ -355,6 +356,9 @@ class _Batch:
         self._running: dict[Future[SlideReport], _Attempt] = {}
         self._plan = plan
         self._listener = listener
+        self._again: list[SlideJob] = []
+        self._lost: set[str] = set()
+        """Slides whose process died once, by their names in the record."""
         self._problem: str | None = None
         self._doubts: tuple[Doubt, ...] = ()
         self._rescoring = ThreadPoolExecutor(STAGGERED, thread_name_prefix="rescore")
@@ -376,7 +380,9 @@ class _Batch:
         )
 
         part = take_shard(jobs, plan.shard)
-        record.slides.update(_fresh_records(part, self._jobs, record.recipe, plan.out))
+        records = load_records(plan.out)
+        self._suspects = _in_work(records)
+        record.slides.update(_fresh_records(part, self._jobs, record.recipe, records))
         self._ledger = Ledger(record, plan.out, claims)
 
     @property
@@ -417,6 +423,8 @@ class _Batch:
             self._fill(jobs)  # the next ones are screened while these are written
             for future in [future for future in self._running if future in done]:
                 self._finish(future)
+            if self._again:
+                self._fill(jobs)
             if self._looks():
                 self._look_at_theirs()
 
@@ -435,9 +443,15 @@ class _Batch:
 
     def _fill(self, jobs: Iterator[SlideJob]) -> None:
         """Starts slides until the engine has all that it can take."""
-        while self._wants_more() and (job := next(jobs, None)):
-            self._heed_stop()
-            self._take(job)
+        while self._wants_more():
+            if self._again:
+                self._heed_stop()
+                self._begin(self._again.pop())
+            elif job := next(jobs, None):
+                self._heed_stop()
+                self._take(job)
+            else:
+                return
 
     def _heed_stop(self) -> None:
         if self._plan.fail_fast and self._claims.stopped:
@@ -454,7 +468,8 @@ class _Batch:
 
     def _wants_more(self) -> bool:
         ended = [future for future in self._running if future.done()]
-        if self._plan.fail_fast and any(future.exception() for future in ended):
+        problems = [problem for future in ended if (problem := future.exception())]
+        if any(self._plan.fail_fast or isinstance(p, EngineError) for p in problems):
             return False
         return len(self._running) - len(ended) < self._engine.slots
 
@@ -534,6 +549,8 @@ class _Batch:
         if standing.number >= 0:
             _log.warning("%s: taken over from %s", show(job.path), _by_whom(standing))
         self._ledger.take_in()  # how often it was tried
+        if self._record.slides[encodable(job.name)].status == "running":
+            self._suspects.add(encodable(job.name))
         self._begin_unless_done(job, again=True)
 
     def _begin_unless_done(self, job: SlideJob, *, again: bool) -> None:
@@ -601,6 +618,8 @@ class _Batch:
             if attempt.job.problem:
                 raise SlideError(attempt.job.problem)
             attempt.files = stamp_files(attempt.job)
+            if encodable(attempt.job.name) in self._suspects:
+                return self._engine.submit(attempt.job.path, careful=True)
             return self._engine.submit(attempt.job.path)
         except Exception as problem:
             failed: Future[SlideReport] = Future()
@@ -616,6 +635,11 @@ class _Batch:
         except DetectionsError as problem:
             del self._running[future]
             self._attempt_instead(attempt.job, problem.text)
+        except EngineError as problem:  # no fault of the slide's: it stays to be done
+            del self._running[future]
+            self._problem = _one_line(problem)
+            self._keep_finished()
+            raise _StopBatchError from problem
         except _TakenOverError:
             del self._running[future]
             self._give_up(attempt.job)
@@ -626,6 +650,8 @@ class _Batch:
             if not self._get(lambda: self._claims.is_mine(attempt.job.name)):
                 self._give_up(attempt.job)
                 return
+            if isinstance(problem, WorkerLostError) and self._try_again(attempt.job, problem):
+                return
             self._close(attempt, None, _explain(attempt.job, problem))
             if self._plan.fail_fast:
                 self._claims.stop_all()
@@ -634,6 +660,18 @@ class _Batch:
         else:
             del self._running[future]
             self._close(attempt, report, None)
+
+    def _try_again(self, job: SlideJob, problem: WorkerLostError) -> bool:
+        """Has a slide whose process died tried once more; False for one that was."""
+        name = encodable(job.name)
+        if name in self._lost:
+            return False
+        _log.warning("%s; tried once more", _one_line(problem))
+        self._lost.add(name)
+        if problem.code != "reader-failed":  # which has a process of its own in any case
+            self._suspects.add(name)
+        self._again.append(job)
+        return True
 
     def _give_up(self, job: SlideJob) -> None:
         """Drops what was made of a slide that another process has taken over meanwhile."""
@@ -683,6 +721,7 @@ class _Batch:
 
         def write(folder: Path) -> None:
             write_reports(report, folder)
+            write_objects(report, folder, sha256)
             save_fingerprint(fingerprint, folder)
             if not self._claims.is_mine(job.name):
                 raise _TakenOverError
@@ -704,13 +743,14 @@ class _Batch:
         fellows = bool(self._claims.fellows())
         self._cut_short(only_own=fellows)
         saved = self._write_end(status, fellows)
+        left = self._ledger.journals()
         if self._claims.leave():
             if fellows:  # they have left meanwhile, and the rest to this process
                 self._ledger.take_in()
                 self._cut_short(only_own=False)
                 saved = self._write_end(status, fellows=False)
             if saved:
-                self._ledger.clear()
+                self._ledger.clear(left)
             self._claims.clear()
         _log.info("%s", status)
 
@@ -737,7 +777,7 @@ class _Batch:
         if goes_on:
             return saved
         old = self._tell_old(self._find_old())
-        self._doubts = (*old, *self._summarise(old))
+        self._doubts = (*old, *self._tell_lost(), *self._summarise(old))
         for doubt in self._doubts:
             _log.warning(str(doubt))
         return saved
@@ -793,12 +833,23 @@ class _Batch:
     def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
         if not old:
             return ()
-        named = ", ".join(old[:_NAMED]) + (f" and {len(old) - _NAMED} more" if old[_NAMED:] else "")
         text = (
             f"mixed: {len(old)} of {len(self._all_jobs)} slides have reports of other settings, or "
-            f"of files that have changed since: {named}; run the same command again"
+            f"of files that have changed since: {_some(old)}; run the same command again"
         )
         return (Doubt(code="mixed-settings", text=text),)
+
+    def _tell_lost(self) -> tuple[Doubt, ...]:
+        """That slides are complete whose process died at first."""
+        slides = self._record.slides
+        names = [name for name in sorted(self._lost) if slides[name].status == "complete"]
+        if not names:
+            return ()
+        text = (
+            f"the process of {len(names)} slide(s) died, and they were screened again: "
+            f"{_some(names)}; see run.log"
+        )
+        return (Doubt(code="screened-again", text=text),)
 
     def _result(self) -> BatchResult:
         slides = {(n := encodable(job.name)): self._record.slides[n] for job in self._jobs}
@@ -821,6 +872,12 @@ class _Batch:
         )
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if names[_NAMED:] else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
 def _from_own_place(jobs: Sequence[SlideJob], claims: Claims) -> Iterator[SlideJob]:
     """The slides, from the first on, or where others are at work from anywhere on.
 
@@ -836,14 +893,18 @@ def _by_whom(standing: Standing) -> str:
     return show(Path(said))
 
 
+def _in_work(records: Sequence[RunRecord]) -> set[str]:
+    """Slides that were in work when a run was killed: they may be what killed it."""
+    return {n for n, slide in latest_slides(records).items() if slide.status == "running"}
+
+
 def _fresh_records(
-    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, out: Path
+    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, records: Sequence[RunRecord]
 ) -> dict[str, SlideRecord]:
     """A record for each slide that knows of the attempts of earlier runs.
 
     Of slides that are not taken, how it went by the same settings and model stays.
     """
-    records = load_records(out)
     known, alike = latest_slides(records), latest_slides(r for r in records if r.recipe == recipe)
     due = {encodable(job.name) for job in taken}
     fresh = {}
@@ -858,6 +919,9 @@ def _fresh_records(
 
 def _explain(job: SlideJob, problem: Exception) -> str:
     """One line that says what is wrong; what was not foreseen is told in full in the log."""
+    if isinstance(problem, WorkerLostError):
+        again = f"{problem.text}, at a second attempt too"
+        return _one_line(SlideError(again, problem.code))
     if isinstance(problem, CytoLibraError):
         return _one_line(problem)
     if _is_disk_full(problem):

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from configs import ConfigError
-from pipeline.batch.lock import BY_SHARDS, Holder, refusal
+from pipeline.batch.lock import BY_SHARDS, Holder, one_by_one, refusal
 from pipeline.batch.presence import FOLDER, Pace, Presence, elapsed
 from pipeline.batch.run_record import SlideRecord
 from pipeline.batch.shared_files import create
@@ -164,10 +164,11 @@ class Board:
             InUseError: others are at work on other terms.
             OSError: the folder can't be written.
         """
-        if not self._presence.living():
-            self.clear()
-        self._join()
-        self.first = not self._presence.living()
+        with one_by_one(self._out):
+            if self._is_left():
+                self._remove()
+            self._join()
+            self.first = not self._presence.living()
 
     def leave(self) -> bool:
         """See `Claims`. To leave twice does no harm."""
@@ -177,7 +178,21 @@ class Board:
         return not self._presence.living()
 
     def clear(self) -> None:
-        """See `Claims`. They are moved away all at once: there are no claims without processes."""
+        """See `Claims`. Who has joined in this moment keeps them."""
+        with one_by_one(self._out):
+            if not self._presence.living():
+                self._remove()
+
+    def _is_left(self) -> bool:
+        """Whether there is anything that a run has left of which nobody lives."""
+        try:
+            found = len(os.listdir(self._folder))
+        except FileNotFoundError:
+            return False
+        return bool(found > 1 or self._presence.others()) and not self._presence.living()
+
+    def _remove(self) -> None:
+        """Moves all claims away at once: there are none without processes."""
         gone = self._out / partial_name()
         with suppress(OSError):
             os.replace(self._folder, gone)

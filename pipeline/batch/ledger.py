@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.batch.claims import Claims
@@ -142,9 +142,13 @@ class Ledger:
         """Says in the record how the run ended."""
         self.record = self.record.model_copy(update={"status": status, "ended": ended})
 
-    def clear(self) -> None:
-        """Removes all journals: what they say stands in the record."""
-        remove(journals(self._out, self._stem))
+    def journals(self) -> list[Path]:
+        """The journals of this run that are there now."""
+        return journals(self._out, self._stem)
+
+    def clear(self, left: Sequence[Path]) -> None:
+        """Removes journals of which all stands in the record, and this process's own."""
+        remove([*left, self._journal.path])
 
     def _keeps(self) -> bool:
         """Whether this process keeps the record, or does from now on."""

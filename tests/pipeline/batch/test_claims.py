@@ -281,6 +281,33 @@ def test_the_last_to_leave_is_told_and_what_a_killed_run_leaves_is_removed(
     assert not four.claim("a.svs")
 
 
+def test_who_comes_while_others_remove_what_a_killed_run_left_comes_all_the_same(
+    join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, turns = presence.make_alike, []
+
+    def removed(folder: Path, model: Path) -> None:
+        real(folder, model)
+        turns.append(folder.name)
+        if len(turns) in (1, 3):
+            folder.rmdir()
+
+    monkeypatch.setattr(presence, "make_alike", removed)
+    board = join()
+    assert board.claim("a.svs")
+    assert turns == [".claims", ".claims", "by", ".claims", "by"]
+
+
+def test_the_last_to_leave_keeps_the_claims_of_who_has_just_come(join: Join) -> None:
+    one = join()
+    assert one.leave()
+    two = join()
+    assert two.claim("a.svs")
+    one.clear()
+    assert two.is_mine("a.svs")
+    assert two.look("a.svs").state == "in work"
+
+
 def test_a_folder_in_which_nothing_can_be_claimed_is_a_wrong_call(tmp_path: Path) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
