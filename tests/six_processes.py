@@ -148,7 +148,7 @@ def play(
         "status": record.status if record.status != "complete" else "",
         "left": sorted({path.name for path in out.glob(".*")} - {".results.jsonl"}),
     }
-    told = {
+    summary = {
         "round": number,
         "wrong": {what: value for what, value in wrong.items() if value},
         "killed": sum(code == -signal.SIGKILL for code in codes.values()),
@@ -157,9 +157,9 @@ def play(
         "done twice": len(twice),
         "seconds": round(time.monotonic() - began, 1),
     }
-    if not told["wrong"]:
+    if not summary["wrong"]:
         shutil.rmtree(folder)
-    return told
+    return summary
 
 
 def main(rounds: int, folder: Path) -> None:
