@@ -561,7 +561,7 @@ def _look_ahead(
         source, settings.runtime, settings.threshold, settings.second_look, settings.kept
     )
     force = in_force(settings, detector)
-    for doubt in found.doubts:
+    for doubt in [*found.doubts, *doubts_of_dicom(found.jobs, settings)]:
         typer.echo(f"warning: {doubt}", err=True)
     plan = BatchPlan(
         out=out,
