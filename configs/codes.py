@@ -226,6 +226,16 @@ SLIDES: dict[str, Entry] = {
 """Of slides, as they are opened and screened."""
 
 BATCHES: dict[str, Entry] = {
+    "names-left-out": Entry(
+        "Objects in a store whose keys no folder on a disk can hold: with an empty part, . or .. "
+        "in them. They are left out.",
+        "Copy them to other keys.",
+    ),
+    "remote-unversioned": Entry(
+        "A server tells neither an ETag nor when a file was changed. That its slide is done can't "
+        "be known: it is fetched and screened again each time.",
+        "Put it on a server that tells them, or fetch it once yourself.",
+    ),
     "files-not-read": Entry(
         "Files that look like slides, by their ending or their content, are of kinds that are not "
         "read. Each is named with what would read it.",
@@ -255,12 +265,24 @@ BATCHES: dict[str, Entry] = {
     "workers-share-cores": Entry(
         "--workers asks for several processes on one CPU. One keeps all cores busy; several share "
         "them evenly, need as many times the memory, and the last slides leave cores idle.",
-        "Leave --workers, unless slides have to be kept apart from each other's crashes.",
+        "Leave --workers; --isolate keeps slides apart from each other's crashes.",
+    ),
+    "screened-again": Entry(
+        "The process that screened a slide died, and a new one screened it. The result is as any "
+        "other's.",
+        "Nothing, if it was killed for want of memory. Else keep an eye on these slides and on the "
+        "machine; `run.log` says what it died of.",
+    ),
+    "no-dicom-identity": Entry(
+        "--dicom writes objects into the study of DICOM slides, and some slides are none: they "
+        "have no study, and get no cells.ann.dcm and no report.sr.dcm.",
+        "Give --dicom-derived: they get UIDs that are derived from their content. cytolibra "
+        "objects does so for results that are there.",
     ),
     "no-lock": Entry(
-        "The file system of --out has no locks. The run goes on, and processes with the same command "
-        "share the slides as elsewhere; but a `cytolibra rescore` or a shard that is started there "
-        "would not be noticed.",
+        "The file system of --out has no locks. The run goes on, and processes with the same "
+        "command share the slides as elsewhere; but a `cytolibra rescore` or a shard that starts "
+        "there would not be noticed.",
         "See to it that nothing else writes there, or write to a local disk.",
     ),
     "runtime-fallback": Entry(
@@ -561,6 +583,45 @@ REFUSALS: dict[str, Entry] = {
         "what can't be true. Other slides go on.",
         "Tell those who made the package, with the line; a newer version of it, or a copy of the "
         "slide in another format, may be readable.",
+    ),
+    "remote-gone": Entry(
+        "A slide that was listed, or named by its URL, is not there any more.",
+        "Start again: slides are listed anew.",
+    ),
+    "remote-denied": Entry(
+        "The store or server that a slide is fetched from refuses: there is no credential, a wrong "
+        "one or one that has expired, no permission to read, or the object is archived.",
+        "Renew the credential, or have reading allowed, and start again: what is done stays.",
+    ),
+    "remote-cut": Entry(
+        "A slide could not be fetched, however often each piece of it was asked for "
+        "(cloud.tries): the connection was cut, or the server failed.",
+        "Start again when the network is back.",
+    ),
+    "remote-changed": Entry(
+        "A slide's size, ETag or generation is another one than when it was listed, as seen before "
+        "or after it was fetched. Nothing of it is taken.",
+        "Start again, once who writes it is done.",
+    ),
+    "remote-damaged": Entry(
+        "What was fetched does not fit the checksum that the store has of it, twice in a row.",
+        "Copy the slide to the store again.",
+    ),
+    "scratch-full": Entry(
+        "A slide is larger than the scratch folder may become, or its disk is full.",
+        "Set cloud.scratch_gb, or cloud.scratch to a folder on a larger disk.",
+    ),
+    "process-died": Entry(
+        "The process that read or screened the slide died: a library crashed on it (segmentation "
+        "fault, abort), or the system killed it, mostly for want of memory. It was tried a second "
+        "time, by a new process. Other slides go on.",
+        "Copy the slide again. If it was killed, free memory or take fewer --workers. `run.log` "
+        "has the last words of the process, for whoever made the library.",
+    ),
+    "over-limit": Entry(
+        "The slide took more memory or time than `limits.memory_gb` or `limits.seconds` allow. Its "
+        "process was ended. Other slides go on.",
+        "Allow more, if the slide is just large; else copy it again.",
     ),
     "strict": Entry(
         "--strict was given, and the slide has warnings.",

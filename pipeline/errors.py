@@ -1,4 +1,4 @@
-"""What can go wrong with a slide."""
+"""What can go wrong with a slide, or with who screens it."""
 
 from __future__ import annotations
 
@@ -31,3 +31,14 @@ class SlideError(CytoLibraError):
 
 class ReadError(SlideError):
     """One region of a slide can't be read; the slide goes on, the region is recorded as unread."""
+
+
+class EngineError(CytoLibraError):
+    """Nobody is left who could screen: no slide is at fault, and none would fare better.
+
+    The batch ends; the same command goes on where it was.
+    """
+
+
+class WorkerLostError(SlideError):
+    """The process or machine that read or screened the slide died; a second attempt may go well."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from configs import StrictModel
 from pipeline.cells.domain import DomainSettings
 from pipeline.cells.found import KeptSettings
 from pipeline.cells.second_look import SecondLookSettings
 from pipeline.cells.stitcher import StitcherSettings
+from pipeline.cloud.settings import CloudSettings
+from pipeline.limits import LimitSettings
 from pipeline.network.detector import RuntimeSettings
 from pipeline.network.scale import ScaleSettings
 from pipeline.reports.adequacy import AdequacySettings
@@ -26,9 +29,9 @@ MADE = frozenset({"threshold", "domain", "triage", "adequacy", "reports"})
 """Settings that say what is made of what the network found; all others shape what it finds. A
 threshold does so only below what is kept, and then lowers ``kept.floor``."""
 
-ASIDE = frozenset({"mpp_table", "strict"})
-"""Settings that are no part of what is in force: what a table says is each slide's own, and
-``strict`` changes no result."""
+ASIDE = frozenset({"mpp_table", "strict", "isolate", "limits", "cloud"})
+"""Settings that are no part of what is in force: what a table says is each slide's own, and the
+others change no result."""
 
 
 class ScreenSettings(StrictModel):
@@ -39,11 +42,15 @@ class ScreenSettings(StrictModel):
         mpp_override: the same, whatever slides say.
         mpp_table: a CSV of slide and mpp, for slides that it names, whatever they say.
         strict: whether a slide with warnings fails.
+        isolate: which slides are read and screened by a process of their own: those in doubt
+            ("auto"), all ("always") or none ("never"). Several workers are processes anyway.
+        limits: what one slide may take; with a limit, all slides are isolated.
         threshold: one score for all classes; None for the model's own, one a class.
         scale: how a slide's scale is held against its cells, or estimated from them.
         color: how its colours are taken.
         foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, reports:
             the stations' own settings.
+        cloud: how slides that are named by URL are fetched.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -52,6 +59,8 @@ class ScreenSettings(StrictModel):
     mpp_override: float | None = None
     mpp_table: Path | None = None
     strict: bool = False
+    isolate: Literal["auto", "always", "never"] = "auto"
+    limits: LimitSettings = LimitSettings()
     threshold: float | None = Field(None, gt=0, lt=1)
     scale: ScaleSettings = ScaleSettings()
     color: ColorSettings = ColorSettings()
@@ -65,7 +74,22 @@ class ScreenSettings(StrictModel):
     triage: TriageSettings = TriageSettings()
     adequacy: AdequacySettings = AdequacySettings()
     reports: ReportSettings = ReportSettings()
+    cloud: CloudSettings = CloudSettings()
     max_unread: float = Field(0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check_isolation(self) -> Self:
+        if self.isolate == "never" and self.limits.are_set:
+            raise ValueError(
+                "limits hold for slides in processes of their own, which isolate = never denies; "
+                "leave one of them"
+            )
+        return self
+
+    @property
+    def isolates_all(self) -> bool:
+        """Whether every slide is screened by a process of its own."""
+        return self.isolate == "always" or self.limits.are_set
 
     def mpp_of(self, slide: Path) -> GivenMpp:
         """What is said of a slide's scale.

@@ -31,6 +31,7 @@ SUMMARIES = {
     "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",
     "merge": "Writes the cells of all slides of a batch into one file: Parquet, DuckDB or COCO.",
+    "objects": "Writes DICOM and FHIR objects of results that are there, for archives and labs.",
     "convert": "Converts annotations of many formats to COCO.",
     "export": "Writes a model's networks for OpenVINO or ONNX, and what reduced precision costs.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",

@@ -43,7 +43,8 @@ class PlainProgress:
 
     def slide_started(self, job: SlideJob) -> None:
         """See `pipeline.batch.batch.Listener`."""
-        self._tell(f"{self._number(job)} {show(Path(job.name))}: screening")
+        what = "fetching, then screening" if job.remote else "screening"
+        self._tell(f"{self._number(job)} {show(Path(job.name))}: {what}")
 
     def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
         """Tiles of the slide that is being screened; told by bars only."""
@@ -56,6 +57,10 @@ class PlainProgress:
         self._tell(f"{self._number(job)} {show(Path(job.name))}: {outcome}")
         for doubt in report.warnings if report else ():
             self._tell_warning(f"warning: {show(Path(job.name))}: {doubt}")
+
+    def warn(self, text: str) -> None:
+        """Something that befalls the batch as a whole."""
+        self._tell_warning(f"warning: {text}")
 
     def slide_ended_elsewhere(
         self, job: SlideJob, record: SlideRecord, report: SlideSummary | None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from pipeline.batch.batch import BatchPlan, BatchResult
-    from pipeline.batch.discovery import Discovery
+    from pipeline.batch.discovery import Discovery, SlideJob
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
+    from pipeline.batch.staging import Staging
+    from pipeline.cloud.store import Stores
+    from pipeline.cloud.urls import Url
     from pipeline.in_force import InForce
+    from pipeline.objects.writing import Dicom as DicomKind
     from pipeline.settings import ScreenSettings
     from scripts.progress import PlainProgress
 
@@ -61,11 +66,23 @@ def _parse_mpp(text: str) -> str:
         raise typer.BadParameter(f"{text!r} is neither a number nor estimate") from None
 
 
+def _parse_place(text: str) -> Path | Url:
+    """A path, or a URL."""
+    from pipeline.cloud.urls import parse_url
+
+    try:
+        return parse_url(text) or Path(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Slides = Annotated[
     list[Path],
     typer.Argument(
         metavar="SLIDE_OR_FOLDER",
-        help="Slides, and folders, which are searched recursively.",
+        parser=_parse_place,
+        help="Slides, and folders, which are searched recursively; by URL, too: s3://, gs://, "
+        "az:// and, for single files, https:// (an extra).",
         show_default=False,
     ),
 ]
@@ -150,9 +167,37 @@ Workers = Annotated[
         "one uses all cores: more won't help.",
     ),
 ]
+Isolate = Annotated[
+    bool,
+    typer.Option(
+        "--isolate",
+        help="Read and screen every slide in a process of its own, so that one that crashes a "
+        "decoder costs itself alone (isolate=always). By default only those in doubt are.",
+    ),
+]
 ShardText = Annotated[
     str | None,
     typer.Option(metavar="i/n", help="Screen the i-th of n parts; the others run elsewhere."),
+]
+
+
+Dicom = Annotated[
+    bool,
+    typer.Option(
+        "--dicom",
+        help="Write cells.ann.dcm and report.sr.dcm of DICOM slides, too, into their study (an "
+        "extra).",
+    ),
+]
+DicomDerived = Annotated[
+    bool,
+    typer.Option(
+        "--dicom-derived",
+        help="The same of all slides: those that are no DICOM get UIDs derived from their content.",
+    ),
+]
+Fhir = Annotated[
+    bool, typer.Option("--fhir", help="Write report.fhir.json of each slide, too: FHIR R4.")
 ]
 
 
@@ -180,6 +225,7 @@ def screen(
         EngineName, typer.Option(help="This machine, or a cluster by Ray (an extra).")
     ] = EngineName.local,
     workers: Workers = None,
+    isolate: Isolate = False,
     csv: CsvKind = None,
     xlsx: Annotated[
         bool,
@@ -195,6 +241,9 @@ def screen(
             "--parquet", help="Write cells.parquet of each slide, too, for programs (an extra)."
         ),
     ] = False,
+    dicom: Dicom = False,
+    dicom_derived: DicomDerived = False,
+    fhir: Fhir = False,
 ) -> None:
     """Screens slides, and folders of slides.
 
@@ -209,6 +258,7 @@ def screen(
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
     """
+    from pipeline.batch.output import check_local
     from pipeline.batch.run_record import Shard
 
     flags = {
@@ -216,6 +266,7 @@ def screen(
         "mpp_override": mpp_override,
         "mpp_table": mpp_table,
         "strict": strict or None,
+        "isolate": "always" if isolate else None,
         "threshold": threshold,
         "runtime.name": runtime.value if runtime else None,
         "runtime.device": device,
@@ -225,8 +276,11 @@ def screen(
         "reports.csv": csv.value if csv else None,
         "reports.xlsx": xlsx or None,
         "reports.parquet": parquet or None,
+        "reports.dicom": dicom_kind(dicom, dicom_derived),
+        "reports.fhir": fhir or None,
     }
     settings = _read_settings(config, set_ or (), flags)
+    check_local(out)
     part = Shard.parse(shard) if shard else None
     if dry_run:
         if engine is not EngineName.local or (workers or 1) > 1:
@@ -260,14 +314,24 @@ def check_extras(settings: ScreenSettings) -> None:
     Raises:
         ConfigError: it isn't there.
     """
+    from pipeline.objects.writing import check_installed
     from pipeline.reports.arrow_cells import import_extra
 
     if settings.reports.parquet:
         import_extra("pyarrow", "parquet", "reports.parquet")
+    if settings.reports.dicom:
+        check_installed()
+
+
+def dicom_kind(dicom: bool, derived: bool) -> DicomKind | None:
+    """Of which slides DICOM objects are asked for, as `ReportSettings.dicom` has it."""
+    if derived:
+        return "derived"
+    return "source" if dicom else None
 
 
 def screen_all(
-    slides: Sequence[Path],
+    slides: Sequence[Path | Url],
     out: Path,
     model: str | None,
     settings: ScreenSettings,
@@ -297,36 +361,105 @@ def screen_all(
     Raises:
         ConfigError: the call is wrong; nothing was started.
     """
-    from models import DEFAULT_MODEL, ModelSource
-    from pipeline.batch.batch import BatchPlan, is_done, screen_batch
+    from models import DEFAULT_MODEL
+    from pipeline.batch.batch import BatchPlan
+    from pipeline.batch.known import KnownResults
+    from pipeline.cloud.urls import without_secrets
+
+    given = model or DEFAULT_MODEL
+    with ExitStack() as held:
+        found, staging = _find(slides, out, settings, engine, held)
+        plan = partial(
+            BatchPlan,
+            out=out,
+            command=[without_secrets(word) for word in command or ("cytolibra", *sys.argv[1:])],
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+            shard=shard,
+            strict=settings.strict,
+            not_read=found.not_read,
+            reports=settings.reports,
+            given=settings_given(settings, given),
+            only=only,
+            known=KnownResults(out),
+        )
+        places = [place for place in slides if isinstance(place, Path)]
+        places += [staging.folder] if staging else []
+        return _screen_found(found, places, staging, plan, given, settings, engine, workers)
+
+
+def _find(
+    slides: Sequence[Path | Url],
+    out: Path,
+    settings: ScreenSettings,
+    engine: EngineName,
+    held: ExitStack,
+) -> tuple[Discovery, Staging | None]:
+    """The slides, and who fetches those that are elsewhere, if there are any.
+
+    Args:
+        slides: slides and folders.
+        out: the output folder.
+        settings: as they were given.
+        engine: who screens.
+        held: gives back connections and the scratch folder at its end.
+
+    Raises:
+        ConfigError: they can't be found or fetched.
+    """
+    from pipeline.batch.staging import Staging
+    from pipeline.cloud.scratch import Scratch
+    from pipeline.cloud.store import Stores
+
+    stores = held.enter_context(Stores(settings.cloud))
+    scratch = Scratch(settings.cloud, out)
+    found = _discover(slides, out, settings, stores, scratch.folder)
+    if not any(job.remote and job.remote.files for job in found.jobs):
+        return found, None
+    if engine is EngineName.ray and settings.cloud.scratch is None:
+        raise ConfigError(
+            "--engine ray: slides that are fetched must be seen by all machines of the cluster; "
+            "name a folder on a share by --set cloud.scratch=FOLDER"
+        )
+    return found, Staging(held.enter_context(scratch), settings.cloud)
+
+
+def _screen_found(
+    found: Discovery,
+    places: Sequence[Path],
+    staging: Staging | None,
+    plan: Callable[..., BatchPlan],
+    given: str,
+    settings: ScreenSettings,
+    engine: EngineName,
+    workers: int | None,
+) -> BatchResult:
+    """Screens slides.
+
+    Args:
+        found: the slides.
+        places: where they lie, or will lie when they have been fetched.
+        staging: fetches those that are elsewhere.
+        plan: what to do, but for what is in force.
+        given: the model's name or path.
+        settings: as they were given.
+        engine: who screens.
+        workers: processes; None for the engine's default.
+    """
+    from models import ModelSource
+    from pipeline.batch.batch import is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
     from pipeline.batch.fingerprint import hash_found
-    from pipeline.batch.known import KnownResults
-    from pipeline.batch.rescore import Rescorer
+    from pipeline.batch.staging import StagingEngine, StagingRescorer
     from scripts.progress import show_progress
 
-    found = _discover(slides, out, settings)
-    doubts = list(found.doubts)
-    given = model or DEFAULT_MODEL
-    plan = partial(
-        BatchPlan,
-        out=out,
-        command=command or ("cytolibra", *sys.argv[1:]),
-        overwrite=overwrite,
-        fail_fast=fail_fast,
-        shard=shard,
-        strict=settings.strict,
-        not_read=found.not_read,
-        reports=settings.reports,
-        given=settings_given(settings, given),
-        only=only,
-        known=KnownResults(out),
-    )
+    doubts = [*found.doubts, *doubts_of_dicom(found.jobs, settings)]
 
     def ready(force: InForce) -> BatchPlan:
         """What to do by what is in force."""
         shaped = hash_found(force.settings, force.model)
-        rescorer = Rescorer(ModelSource.find(given).card, settings, shaped)
+        card = ModelSource.find(given).card
+        rescorer = StagingRescorer(card, settings, shaped, staging)
         return plan(model=force.model, settings=force.settings, rescorer=rescorer)
 
     with show_progress(Console()) as progress:
@@ -335,7 +468,7 @@ def screen_all(
         if in_force and is_done(found.jobs, ready(in_force)):
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
-            runner, in_force = _start_engine(engine, workers, recipe, progress)
+            runner, in_force = _start_engine(engine, workers, recipe, progress, places)
         if engine is EngineName.local and (workers or 1) > 1 and runner.slots == workers:
             doubts += _doubt_of_workers(in_force)
         if in_force.fallback:
@@ -343,13 +476,16 @@ def screen_all(
         for doubt in doubts:
             typer.echo(f"warning: {doubt}", err=True)
         what = replace(ready(in_force), doubts=doubts)
+        if staging:
+            runner = StagingEngine(runner, staging, found.jobs, settings.cloud.ahead)
         return screen_batch(found.jobs, runner, what, progress)
 
 
 def settings_given(settings: ScreenSettings, model: str | Path) -> tuple[dict[str, JsonValue], str]:
     """Settings and model as they are recorded, so that cytolibra rescore can go by them."""
     values = settings.model_dump(mode="json")
-    for part, name in ((values, "mpp_table"), *((values["triage"], n) for n in _TRIAGE_FILES)):
+    paths = ((values, "mpp_table"), (values["cloud"], "scratch"))
+    for part, name in (*paths, *((values["triage"], n) for n in _TRIAGE_FILES)):
         part[name] = str(Path(part[name]).absolute()) if part[name] else None
     return values, str(Path(model).absolute()) if Path(model).is_dir() else str(model)
 
@@ -369,8 +505,39 @@ def _doubt_of_workers(force: InForce) -> list[Doubt]:
     return [Doubt(code="workers-share-cores", text=text)]
 
 
+def doubts_of_dicom(jobs: Sequence[SlideJob], settings: ScreenSettings) -> list[Doubt]:
+    """Slides that get no DICOM objects where those of DICOM slides are wanted, which is told.
+
+    What does not lie here, so that its content can't be asked, goes by its ending.
+    """
+    from pipeline.objects.source import is_dicom
+    from pipeline.slides.readers.base import show
+
+    if settings.reports.dicom != "source":
+        return []
+    others = [
+        job.where
+        for job in jobs
+        if not job.gone
+        and not (
+            job.remote.is_dicom
+            if job.remote
+            else is_dicom(job.path)
+            if job.path.is_file()
+            else job.path.suffix.lower() == ".dcm"
+        )
+    ]
+    if not others:
+        return []
+    text = (
+        f"{len(others)} of {len(jobs)} slides are no DICOM, {show(others[0])} first: no DICOM "
+        "objects of theirs; --dicom-derived gives them UIDs of their own"
+    )
+    return [Doubt(code="no-dicom-identity", text=text)]
+
+
 def _look_ahead(
-    slides: Sequence[Path],
+    slides: Sequence[Path | Url],
     out: Path,
     model: str | None,
     settings: ScreenSettings,
@@ -382,17 +549,19 @@ def _look_ahead(
     from pipeline.batch.batch import BatchPlan
     from pipeline.batch.fingerprint import hash_found
     from pipeline.batch.rescore import Rescorer
+    from pipeline.cloud.store import Stores
     from pipeline.in_force import in_force
     from pipeline.network.detector import TileDetector
     from scripts.dry_run import dry_run
 
-    found = _discover(slides, out, settings)
+    with Stores(settings.cloud) as stores:
+        found = _discover(slides, out, settings, stores)
     source = ModelSource.find(model or DEFAULT_MODEL)
     detector = TileDetector(
         source, settings.runtime, settings.threshold, settings.second_look, settings.kept
     )
     force = in_force(settings, detector)
-    for doubt in found.doubts:
+    for doubt in [*found.doubts, *doubts_of_dicom(found.jobs, settings)]:
         typer.echo(f"warning: {doubt}", err=True)
     plan = BatchPlan(
         out=out,
@@ -406,32 +575,54 @@ def _look_ahead(
     return dry_run(found, plan, detector, settings)
 
 
-def _discover(slides: Sequence[Path], out: Path, settings: ScreenSettings) -> Discovery:
+def _discover(
+    slides: Sequence[Path | Url],
+    out: Path,
+    settings: ScreenSettings,
+    stores: Stores,
+    scratch: Path | None = None,
+) -> Discovery:
     from pipeline.batch.discovery import discover
     from pipeline.slides.mpp_table import load_mpp_table
 
     table = load_mpp_table(settings.mpp_table) if settings.mpp_table else None
     with_images = settings.mpp is not None or settings.mpp_override is not None
-    return discover(slides, out, with_images=with_images, table=table)
+    return discover(
+        slides, out, with_images=with_images, table=table, stores=stores, scratch=scratch
+    )
 
 
 def _start_engine(
-    name: EngineName, workers: int | None, recipe: Recipe, progress: PlainProgress
+    name: EngineName,
+    workers: int | None,
+    recipe: Recipe,
+    progress: PlainProgress,
+    slides: Sequence[Path],
 ) -> tuple[Engine, InForce]:
     """Ray, a process for each of several devices or workers, or this process alone."""
-    from pipeline.batch.engines import LocalEngine, ProcessEngine, RayEngine, Worker, devices_for
+    from pipeline.batch.engines import (
+        LocalEngine,
+        ProcessEngine,
+        RayEngine,
+        Worker,
+        devices_for,
+        processes_of,
+    )
 
+    settings = recipe.settings
     if name is EngineName.ray:
-        cluster = RayEngine(recipe, workers)
+        cluster = RayEngine(recipe, workers, progress.tiles_done, progress.warn, slides)
         return cluster, cluster.describe()
-    devices = devices_for(recipe.settings.runtime.device, workers)
-    if len(devices) > 1:
-        processes = ProcessEngine(recipe, devices, progress.tiles_done)
-        return processes, processes.describe()
+    devices = devices_for(settings.runtime.device, workers)
+    processes = partial(ProcessEngine, told=progress.tiles_done, limits=settings.limits)
+    if len(devices) > 1 or settings.isolates_all:
+        several = processes(processes_of(recipe, devices))
+        return several, several.describe()
     stop = threading.Event()
     here = Worker(recipe, stop, progress.tiles_done)
     in_force = here.describe()
-    return LocalEngine(here.screen, stop), in_force
+    aside = processes([recipe]) if settings.isolate == "auto" else None
+    return LocalEngine(here.screen, stop, aside=aside), in_force
 
 
 def tell_result(result: BatchResult, out: Path) -> None:

@@ -3,9 +3,11 @@ import sys
 from pathlib import Path
 
 import bench_isolation
+import bench_objects
 import bench_peers
 import bench_reader
 import bench_reviews
+import bench_staging
 import bench_stitcher
 import gpu_busy
 import pytest
@@ -14,6 +16,14 @@ import pytest
 def test_the_benchmark_of_the_stitcher_runs() -> None:
     _, _, kept = bench_stitcher.seconds_to_merge(3000)
     assert 1500 < kept < 2900
+
+
+def test_the_benchmark_of_objects_runs() -> None:
+    pytest.importorskip("highdicom", reason="DICOM objects need cytolibra[dicom]")
+    count, seconds, size, _ = bench_objects.measure(2000).replace(",", "").split()
+    assert count == "2000"
+    assert float(seconds) > 0
+    assert float(size) == pytest.approx(2000 * 48 / 1e6, abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +41,32 @@ def test_a_benchmark_runs(
     side: str,
     told: str,
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["bench", "--side", side, "--rounds", "1"])
+    more = ["--slides", "0"] if bench is bench_isolation else []
+    monkeypatch.setattr("sys.argv", ["bench", "--side", side, "--rounds", "1", *more])
     bench.main()
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_staging_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("aiohttp", reason="the extra cloud is not installed")
+    small = ["bench", "--side", "900", "--slides", "2", "--shares", "0.5"]
+    monkeypatch.setattr("sys.argv", small)
+    bench_staging.main()
+    *_, line = capsys.readouterr().out.splitlines()
+    rate, alone, both, over = (float(cell) for cell in line.strip("| ").split("|"))
+    assert rate > 0
+    assert alone > 0
+    assert both - over > 0
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_isolation_screens(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_isolation.tell_batches(1, 1500, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines[1:]] == ["screened here", "screened isolated"]
 
 
 def test_the_benchmark_of_reviews_runs(

@@ -67,7 +67,8 @@ from pipeline.batch.run_record import (
     load_records,
     record_name,
 )
-from pipeline.errors import SlideError
+from pipeline.errors import EngineError, SlideError, WorkerLostError
+from pipeline.objects.writing import write_objects
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.slide_summary import SlideSummary
@@ -353,6 +354,9 @@ class _Batch:
         self._running: dict[Future[SlideReport], _Attempt] = {}
         self._plan = plan
         self._listener = listener
+        self._again: list[SlideJob] = []
+        self._lost: set[str] = set()
+        """Slides whose process died once, by their names in the record."""
         self._problem: str | None = None
         self._doubts: tuple[Doubt, ...] = ()
         self._rescoring = ThreadPoolExecutor(STAGGERED, thread_name_prefix="rescore")
@@ -369,12 +373,14 @@ class _Batch:
             given=dict(plan.given[0]),
             model_given=plan.given[1],
             warnings=tuple(plan.doubts),
-            not_read={encodable(f.path): f"{f.kind}; {f.remedy}" for f in plan.not_read},
+            not_read={encodable(f.where): f"{f.kind}; {f.remedy}" for f in plan.not_read},
             slides={},
         )
 
         part = take_shard(jobs, plan.shard)
-        record.slides.update(_fresh_records(part, self._jobs, record.recipe, plan.out))
+        records = load_records(plan.out)
+        self._suspects = _in_work(records)
+        record.slides.update(_fresh_records(part, self._jobs, record.recipe, records))
         self._ledger = Ledger(record, plan.out, claims)
 
     @property
@@ -415,6 +421,8 @@ class _Batch:
             self._fill(jobs)  # the next ones are screened while these are written
             for future in [future for future in self._running if future in done]:
                 self._finish(future)
+            if self._again:
+                self._fill(jobs)
             if self._looks():
                 self._look_at_theirs()
 
@@ -433,9 +441,15 @@ class _Batch:
 
     def _fill(self, jobs: Iterator[SlideJob]) -> None:
         """Starts slides until the engine has all that it can take."""
-        while self._wants_more() and (job := next(jobs, None)):
-            self._heed_stop()
-            self._take(job)
+        while self._wants_more():
+            if self._again:
+                self._heed_stop()
+                self._begin(self._again.pop())
+            elif job := next(jobs, None):
+                self._heed_stop()
+                self._take(job)
+            else:
+                return
 
     def _heed_stop(self) -> None:
         if self._plan.fail_fast and self._claims.stopped:
@@ -452,7 +466,8 @@ class _Batch:
 
     def _wants_more(self) -> bool:
         ended = [future for future in self._running if future.done()]
-        if self._plan.fail_fast and any(future.exception() for future in ended):
+        problems = [problem for future in ended if (problem := future.exception())]
+        if any(self._plan.fail_fast or isinstance(p, EngineError) for p in problems):
             return False
         return len(self._running) - len(ended) < self._engine.slots
 
@@ -513,7 +528,8 @@ class _Batch:
     def _adopt(self, job: SlideJob, done: SlideRecord, report: SlideSummary | None) -> None:
         """Takes note of what another process of this run has made of a slide."""
         self._theirs.pop(job.name, None)
-        record = self._note(job, **{**done.as_json(), "path": encodable(job.path)})
+        record = done.changed(path=encodable(job.where))
+        self._record.slides[encodable(job.name)] = record
         shown = report if record.status == "complete" else None
         self._listener.slide_ended_elsewhere(job, record, shown)
 
@@ -529,8 +545,10 @@ class _Batch:
             return
         del self._theirs[job.name]
         if standing.number >= 0:
-            _log.warning("%s: taken over from %s", show(job.path), _by_whom(standing))
+            _log.warning("%s: taken over from %s", show(job.where), _by_whom(standing))
         self._ledger.take_in()  # how often it was tried
+        if self._record.slides[encodable(job.name)].status == "running":
+            self._suspects.add(encodable(job.name))
         report = None if self._plan.overwrite else _reuse(job, self._plan, self._record.recipe)
         if report is None:
             self._begin(job)
@@ -561,7 +579,7 @@ class _Batch:
         self._note(job, status="running", rescored=True)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: rescored from what was found before", show(job.path))
+        _log.info("%s: rescored from what was found before", show(job.where))
         attempt = _Attempt(job, time.monotonic(), known=load_fingerprint(place))
         with suppress(OSError):  # then it is told what can't be read
             attempt.files = () if job.gone else stamp_files(job)
@@ -572,7 +590,7 @@ class _Batch:
         if not self._plan.screens:
             job = replace(job, problem=f"{problem}; screen it again")
         elif not job.problem:
-            _log.info("%s: screened again: %s", show(job.path), problem)
+            _log.info("%s: screened again: %s", show(job.where), problem)
         self._attempt(job)
 
     def _attempt(self, job: SlideJob) -> None:
@@ -580,7 +598,7 @@ class _Batch:
         self._note(job, status="running", attempts=attempts, rescored=False)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: started", show(job.path))
+        _log.info("%s: started", show(job.where))
         attempt = _Attempt(job, time.monotonic())
         self._running[self._submit(attempt)] = attempt
 
@@ -589,6 +607,8 @@ class _Batch:
             if attempt.job.problem:
                 raise SlideError(attempt.job.problem)
             attempt.files = stamp_files(attempt.job)
+            if encodable(attempt.job.name) in self._suspects:
+                return self._engine.submit(attempt.job.path, careful=True)
             return self._engine.submit(attempt.job.path)
         except Exception as problem:
             failed: Future[SlideReport] = Future()
@@ -604,6 +624,11 @@ class _Batch:
         except DetectionsError as problem:
             del self._running[future]
             self._attempt_instead(attempt.job, problem.text)
+        except EngineError as problem:  # no fault of the slide's: it stays to be done
+            del self._running[future]
+            self._problem = _one_line(problem)
+            self._keep_finished()
+            raise _StopBatchError from problem
         except _TakenOverError:
             del self._running[future]
             self._give_up(attempt.job)
@@ -614,6 +639,8 @@ class _Batch:
             if not self._get(lambda: self._claims.is_mine(attempt.job.name)):
                 self._give_up(attempt.job)
                 return
+            if isinstance(problem, WorkerLostError) and self._try_again(attempt.job, problem):
+                return
             self._close(attempt, None, _explain(attempt.job, problem))
             if self._plan.fail_fast:
                 self._claims.stop_all()
@@ -623,12 +650,24 @@ class _Batch:
             del self._running[future]
             self._close(attempt, report, None)
 
+    def _try_again(self, job: SlideJob, problem: WorkerLostError) -> bool:
+        """Has a slide whose process died tried once more; False for one that was."""
+        name = encodable(job.name)
+        if name in self._lost:
+            return False
+        _log.warning("%s; tried once more", _one_line(problem))
+        self._lost.add(name)
+        if problem.code != "reader-failed":  # which has a process of its own in any case
+            self._suspects.add(name)
+        self._again.append(job)
+        return True
+
     def _give_up(self, job: SlideJob) -> None:
         """Drops what was made of a slide that another process has taken over meanwhile."""
         _log.warning(
             "%s: dropped: this process had not shown for long that it lives, and another one has "
             "taken the slide over",
-            show(job.path),
+            show(job.where),
         )
         self._theirs[job.name] = job
 
@@ -650,8 +689,8 @@ class _Batch:
         self._keep(job)
         self._claims.end(job.name, record)
         for doubt in report.warnings if report else ():
-            _log.warning("%s: %s", show(job.path), doubt)
-        _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
+            _log.warning("%s: %s", show(job.where), doubt)
+        _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.where)}: complete")
         self._listener.slide_ended(job, record, told)
         self._summarise_now_and_then()
 
@@ -659,7 +698,7 @@ class _Batch:
         job, files, known = attempt.job, attempt.files, attempt.known
         sha256 = known.sha256 if known else hash_content(job)
         if not job.gone and stamp_files(job) != files:
-            raise SlideError(f"{show(job.path)}: was changed while it was screened; try again")
+            raise SlideError(f"{show(job.where)}: was changed while it was screened; try again")
         fingerprint = Fingerprint(
             recipe=self._record.recipe,
             found=self._found,
@@ -671,6 +710,7 @@ class _Batch:
 
         def write(folder: Path) -> None:
             write_reports(report, folder)
+            write_objects(report, folder, sha256)
             save_fingerprint(fingerprint, folder)
             if not self._claims.is_mine(job.name):
                 raise _TakenOverError
@@ -725,7 +765,7 @@ class _Batch:
         if goes_on:
             return saved
         old = self._tell_old(self._find_old())
-        self._doubts = (*old, *self._summarise(old))
+        self._doubts = (*old, *self._tell_lost(), *self._summarise(old))
         for doubt in self._doubts:
             _log.warning(str(doubt))
         return saved
@@ -781,12 +821,23 @@ class _Batch:
     def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
         if not old:
             return ()
-        named = ", ".join(old[:_NAMED]) + (f" and {len(old) - _NAMED} more" if old[_NAMED:] else "")
         text = (
             f"mixed: {len(old)} of {len(self._all_jobs)} slides have reports of other settings, or "
-            f"of files that have changed since: {named}; run the same command again"
+            f"of files that have changed since: {_some(old)}; run the same command again"
         )
         return (Doubt(code="mixed-settings", text=text),)
+
+    def _tell_lost(self) -> tuple[Doubt, ...]:
+        """That slides are complete whose process died at first."""
+        slides = self._record.slides
+        names = [name for name in sorted(self._lost) if slides[name].status == "complete"]
+        if not names:
+            return ()
+        text = (
+            f"the process of {len(names)} slide(s) died, and they were screened again: "
+            f"{_some(names)}; see run.log"
+        )
+        return (Doubt(code="screened-again", text=text),)
 
     def _result(self) -> BatchResult:
         slides = {(n := encodable(job.name)): self._record.slides[n] for job in self._jobs}
@@ -809,6 +860,12 @@ class _Batch:
         )
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if names[_NAMED:] else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
 def _from_own_place(jobs: Sequence[SlideJob], claims: Claims) -> Iterator[SlideJob]:
     """The slides, from the first on, or where others are at work from anywhere on.
 
@@ -824,21 +881,25 @@ def _by_whom(standing: Standing) -> str:
     return show(Path(said))
 
 
+def _in_work(records: Sequence[RunRecord]) -> set[str]:
+    """Slides that were in work when a run was killed: they may be what killed it."""
+    return {n for n, slide in latest_slides(records).items() if slide.status == "running"}
+
+
 def _fresh_records(
-    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, out: Path
+    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, records: Sequence[RunRecord]
 ) -> dict[str, SlideRecord]:
     """A record for each slide that knows of the attempts of earlier runs.
 
     Of slides that are not taken, how it went by the same settings and model stays.
     """
-    records = load_records(out)
     known, alike = latest_slides(records), latest_slides(r for r in records if r.recipe == recipe)
     due = {encodable(job.name) for job in taken}
     fresh = {}
     for job in jobs:
         name = encodable(job.name)
         attempts = known[name].attempts if name in known else 0
-        fresh[name] = SlideRecord(path=encodable(job.path), attempts=attempts)
+        fresh[name] = SlideRecord(path=encodable(job.where), attempts=attempts)
         if name not in due and name in alike and alike[name].status in ("complete", "failed"):
             fresh[name] = alike[name].changed(attempts=attempts)
     return fresh
@@ -846,19 +907,22 @@ def _fresh_records(
 
 def _explain(job: SlideJob, problem: Exception) -> str:
     """One line that says what is wrong; what was not foreseen is told in full in the log."""
+    if isinstance(problem, WorkerLostError):
+        again = f"{problem.text}, at a second attempt too"
+        return _one_line(SlideError(again, problem.code))
     if isinstance(problem, CytoLibraError):
         return _one_line(problem)
     if _is_disk_full(problem):
-        return f"{show(job.path)}: no space left on the disk of the output folder"
+        return f"{show(job.where)}: no space left on the disk of the output folder"
     if isinstance(problem, OSError):
         other = problem.filename and Path(problem.filename) != job.path
         place = f" ({show(Path(problem.filename))})" if other else ""
-        return f"{show(job.path)}: {problem.strerror or problem}{place}"
+        return f"{show(job.where)}: {problem.strerror or problem}{place}"
     _log.error(
-        "%s: unexpected error\n%s", show(job.path), "".join(traceback.format_exception(problem))
+        "%s: unexpected error\n%s", show(job.where), "".join(traceback.format_exception(problem))
     )
     kind = type(problem).__name__
-    return f"{show(job.path)}: unexpected error: {kind}: {_one_line(problem)}"
+    return f"{show(job.where)}: unexpected error: {kind}: {_one_line(problem)}"
 
 
 def _one_line(problem: Exception) -> str:

@@ -269,6 +269,7 @@ class SlideReport(_Part):
     _cells: Detections = PrivateAttr(default_factory=Detections.empty)
     _pictures: Pictures = PrivateAttr(default_factory=Pictures)
     _kept: Kept | None = PrivateAttr(default=None)
+    _source: Mapping[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def cells(self) -> Detections:
@@ -284,6 +285,27 @@ class SlideReport(_Part):
     def kept(self) -> Kept | None:
         """What the network found, before any threshold; None in a report read back from JSON."""
         return self._kept
+
+    @property
+    def source(self) -> Mapping[str, Any] | None:
+        """The part of the slide's DICOM header that objects need; see `pipeline.objects.source`.
+
+        It names a patient, so it is never written but into DICOM. None where nobody asked for it,
+        or the slide is no DICOM.
+        """
+        return self._source
+
+    def with_cells(self, cells: Detections, source: Mapping[str, Any] | None) -> SlideReport:
+        """The same, read back from JSON, with what rides along.
+
+        Args:
+            cells: level-0 boxes, in the order of cells.csv.
+            source: of a DICOM slide.
+        """
+        report = self.model_copy()
+        report._cells = cells
+        report._source = source
+        return report
 
 
 def read_report(path: Path) -> SlideReport:
@@ -506,6 +528,7 @@ def build_report(
     second_look: LookFacts | None = None,
     domain: DomainFinding | None = None,
     kept: Kept | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> SlideReport:
     """Puts the report together.
 
@@ -522,6 +545,7 @@ def build_report(
         second_look: how much was looked at again.
         domain: whether the cells look like those that the model knows, where that was checked.
         kept: what was found before any threshold.
+        source: of a DICOM slide, what objects need of its header.
     """
     taken = pictures or Pictures()
     report = SlideReport(
@@ -548,6 +572,7 @@ def build_report(
     report._cells = cells
     report._pictures = taken
     report._kept = kept
+    report._source = source
     return report
 
 

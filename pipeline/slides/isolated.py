@@ -2,7 +2,8 @@
 
 Each process has the slide open and reads one region at a time; where several threads read, as many
 processes are started as there are cores, each when it is first needed. A process that dies or takes
-too long fails the slide: what crashed once would crash for each quarter of a region again.
+too long fails the slide: what crashed once would crash for each quarter of a region again. Whoever
+screens many slides may try one that crashed a second time, from its beginning.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,15 +20,16 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.children import environment, start, tell_end
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect
 from pipeline.slides.checked import Described
-from pipeline.slides.plugins import PluginError
+from pipeline.slides.plugins import CrashError, PluginError
 from pipeline.slides.readers.base import Reader, show
 
 OPEN_S = 120.0
@@ -67,13 +68,7 @@ class Worker:
     def __init__(self, plugin: str, path: Path) -> None:
         try:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.slides.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(_import_paths())},
-            )
+            self._process = start(lambda: _spawn(self._errors))
         except OSError as error:
             raise PluginError(f"no process can be started: {error.strerror}") from error
         try:
@@ -137,8 +132,10 @@ class Worker:
             raise PluginError("its process answers nonsense") from error
         finally:
             timer.cancel()
+        if answer is None and late.is_set():
+            raise PluginError(f"took longer than {limit:g} s")
         if answer is None:
-            raise PluginError(f"took longer than {limit:g} s" if late.is_set() else self._death())
+            raise CrashError(self._death())
         if "unread" in answer:
             raise ReadError(answer["unread"], answer["code"])
         if "refused" in answer:
@@ -172,16 +169,12 @@ class Worker:
 
     def _death(self) -> str:
         """How the process ended, and the last that it wrote."""
-        code = self._process.wait()
-        how = f"ended with code {code}"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                how = f"was ended by {signal.Signals(-code).name}"
+        how = tell_end(self._process.wait())
         self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - 4096))
         lines = self._errors.read().decode(errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line.strip()), "")
         shown = "".join(c for c in said[:_MOST_SAID] if c.isprintable())
-        return f"crashed: its process {how}" + (f" ({shown})" if shown else "")
+        return f"its process died: {how}" + (f" ({shown})" if shown else "")
 
 
 class IsolatedReader(Reader):
@@ -205,7 +198,7 @@ class IsolatedReader(Reader):
         self._all = [first]
         self._lock = threading.Lock()
         self._most = os.cpu_count() or 1
-        self._failure = ""
+        self._failure: PluginError | None = None
         self._end = weakref.finalize(self, _end, self._all)
 
     def shrinks(self, level: int) -> tuple[int, ...]:
@@ -221,26 +214,26 @@ class IsolatedReader(Reader):
 
         Raises:
             ReadError: the plug-in can't read the region.
-            SlideError: it crashed or took too long, here or at an earlier region.
+            WorkerLostError: it crashed, here or at an earlier region.
+            SlideError: likewise, it took too long.
         """
         try:
             with self._worker() as worker:
                 return worker.read(level, region, shrink)
         except PluginError as error:
-            self._failure = self._failure or str(error)
-            text = f"{show(self._path)}: its reader, {self.library}: {error}"
-            raise SlideError(text, "reader-failed") from error
+            self._failure = self._failure or error
+            raise error.of(f"{show(self._path)}: its reader, {self.library}: {error}") from error
 
     def close(self) -> None:
         """See `Reader.close`."""
-        self._failure = self._failure or "is closed"
+        self._failure = self._failure or PluginError("is closed")
         self._end()
 
     @contextmanager
     def _worker(self) -> Iterator[Worker]:
         """A process that nobody else asks; one more where all are busy and cores are left."""
         if self._failure:
-            raise PluginError(self._failure)
+            raise type(self._failure)(str(self._failure))
         try:
             worker = self._idle.get_nowait()
         except queue.Empty:
@@ -266,6 +259,11 @@ def _end(workers: list[Worker]) -> None:
         worker.end()
 
 
-def _import_paths() -> list[str]:
-    """Where this process finds its modules, for another one."""
-    return [os.path.abspath(path) for path in sys.path]
+def _spawn(errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "pipeline.slides.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=environment(),
+    )

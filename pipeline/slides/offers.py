@@ -82,7 +82,7 @@ def open_offered(path: Path) -> Reader:
             reader = _open(offer, path)
         except PluginError as error:
             text = f"{show(path)}: its reader, of {offer}, can't open it: {error}"
-            raise SlideError(text, "reader-failed") from error
+            raise error.of(text) from error
         except SlideError as error:
             raise SlideError(_begin_with(path, error.text), error.code) from error
         if reader is not None:

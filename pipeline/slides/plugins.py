@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from configs.plugins import is_path, load_part
-from pipeline.errors import SlideError
+from pipeline.errors import SlideError, WorkerLostError
 from pipeline.slides.readers.base import Reader
 
 LONGEST = 3600.0
@@ -68,6 +68,18 @@ class ReaderPlugin(ABC):
 
 class PluginError(Exception):
     """What a package brought is no plug-in; one line that names no file."""
+
+    def of(self, text: str) -> SlideError:
+        """What that is for a slide; ``text`` says it of the slide."""
+        return SlideError(text, "reader-failed")
+
+
+class CrashError(PluginError):
+    """It ended its process."""
+
+    def of(self, text: str) -> SlideError:
+        """See `PluginError.of`."""
+        return WorkerLostError(text, "reader-failed")
 
 
 def load_plugin(value: str) -> ReaderPlugin:

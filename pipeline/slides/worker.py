@@ -2,19 +2,19 @@
 
 It is asked by lines of JSON on its standard input and answers on what was its standard output,
 pixels behind a line that says how many bytes they are. Whatever the package prints goes to standard
-error. The process ends with its input: none outlives the one that started it.
+error. The process ends with its input, and with the one that started it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from pipeline.children import end_with_parent
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect
 from pipeline.slides.checked import Described, check_pixels, read_by
@@ -24,7 +24,7 @@ from pipeline.slides.readers.base import Reader
 
 def main() -> None:
     """Answers until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it decides when it ends
+    end_with_parent()
     questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "rb") as nothing:  # for a package that reads its standard input
         os.dup2(nothing.fileno(), 0)

@@ -218,14 +218,14 @@ def test_the_runtime_is_chosen_told_and_part_of_the_recipe(screen: Call, tmp_pat
 def test_a_batch_that_screens_nothing_loads_no_network(
     screen: Call, slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.batch import engines
+    from pipeline.batch.engines import worker
 
     def refuse(*_: object) -> None:
         raise AssertionError("a network was loaded")
 
     exact = ("--precision", "fp32")
     assert screen(*exact).exit_code == 0
-    monkeypatch.setattr(engines, "TileDetector", refuse)
+    monkeypatch.setattr(worker, "TileDetector", refuse)
     again = screen(*exact)
     assert again.exit_code == 0
     assert "1 done before" in again.stdout
@@ -352,7 +352,7 @@ def test_ctrl_c_ends_with_130(screen: Call, monkeypatch: pytest.MonkeyPatch) -> 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.batch.engines.screen_slide", interrupt)
+    monkeypatch.setattr("pipeline.batch.engines.worker.screen_slide", interrupt)
     result = screen()
     assert result.exit_code == 130
     assert "1 not reached" in result.stdout

@@ -16,7 +16,8 @@ from slidefiles import write_pyramid
 from typer.testing import CliRunner
 
 from data.synth import draw_field
-from pipeline.batch import batch, engines
+from pipeline.batch import batch
+from pipeline.batch.engines import worker
 from pipeline.reports.detections import FILE
 from scripts.cli import build_app
 
@@ -99,7 +100,7 @@ def no_network(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a network was loaded")
 
-    monkeypatch.setattr(engines, "TileDetector", refuse)
+    monkeypatch.setattr(worker, "TileDetector", refuse)
 
 
 @pytest.mark.parametrize("threshold", ["0.15", "0.55"])

@@ -57,11 +57,27 @@ def find_truncation(path: Path) -> str | None:
     """Says whether a TIFF's tiles or directories lie beyond its end; None where all is there."""
     size = path.stat().st_size
     try:
-        with open_file(path) as file:
-            end = max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
+        end = _last_byte(path)
     except Exception:  # whoever opens it says what is wrong
         return None
     return f"it ends at byte {size:,}, but names byte {end:,}" if end > size else None
+
+
+def find_disorder(path: Path) -> str | None:
+    """Says why a TIFF's directories can't be followed; None where they can."""
+    try:
+        _last_byte(path)
+    except SlideError as error:
+        return error.text.removeprefix(f"{show(path)}: ")
+    except Exception as error:  # tifffile promises no type for what a broken file causes
+        return f"its directories can't be followed: {reason(error)}"
+    return None
+
+
+def _last_byte(path: Path) -> int:
+    """First byte behind all that a TIFF names."""
+    with open_file(path) as file:
+        return max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
 
 
 def _all_pages(file: TiffFile) -> Iterator[Page]:

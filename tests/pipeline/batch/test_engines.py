@@ -1,7 +1,6 @@
-import os
-import signal
 import threading
 import time
+from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,12 +22,15 @@ from pipeline.batch.engines import (
     ProcessEngine,
     RayEngine,
     Recipe,
+    Told,
     Worker,
     devices_for,
+    processes_of,
 )
 from pipeline.cells.stitcher import Stitcher
-from pipeline.errors import SlideError
+from pipeline.errors import EngineError
 from pipeline.network import devices
+from pipeline.reports.report import SlideReport
 from pipeline.screen import StoppedError, screen_slide
 from pipeline.settings import ScreenSettings
 
@@ -145,6 +147,25 @@ def test_tiles_of_two_slides_never_mix(slides: Path, tmp_path: Path) -> None:
     assert changes <= 2
 
 
+def test_an_engine_that_is_gone_ends_the_batch_and_blames_no_slide(
+    slides: Path, tmp_path: Path
+) -> None:
+    class Gone(LocalEngine):
+        def submit(self, path: Path, careful: bool = False) -> Future[SlideReport]:
+            if path.name == "a.png":
+                return super().submit(path)
+            future: Future[SlideReport] = Future()
+            future.set_exception(EngineError("engine ray: no worker is ready after 300 s"))
+            return future
+
+    result = screen_all(slides, tmp_path / "out", Gone(make_report, slots=1))
+    assert (result.screened, result.failed, result.pending) == (1, {}, 2)
+    assert result.problem == "engine ray: no worker is ready after 300 s"
+    assert result.exit_code == 1
+    again = screen_all(slides, tmp_path / "out", LocalEngine(make_report))
+    assert (again.screened, again.reused, again.exit_code) == (2, 1, 0)
+
+
 def test_what_is_stopped_ends_at_its_next_tile(slides: Path) -> None:
     stop = threading.Event()
     done: list[int] = []
@@ -179,7 +200,7 @@ def test_without_ray_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.slow
 def test_processes_tell_of_their_tiles_and_of_a_model_that_is_not_there(slides: Path) -> None:
     told: list[tuple[Path, int, int]] = []
-    engine = ProcessEngine(recipe(), ["cpu", "cpu"], lambda *news: told.append(news))
+    engine = two_processes(recipe(), lambda *news: told.append(news))
     try:
         paths = [slides / name for name in NAMES[:2]]
         for future in [engine.submit(path) for path in paths]:
@@ -195,7 +216,11 @@ def test_processes_tell_of_their_tiles_and_of_a_model_that_is_not_there(slides: 
         assert counts == [(i, len(counts)) for i in range(1, len(counts) + 1)]
         assert counts
     with pytest.raises(ModelFileError, match="no such model"):
-        ProcessEngine(Recipe("nowhere", SETTINGS), ["cpu", "cpu"]).describe()
+        two_processes(Recipe("nowhere", SETTINGS)).describe()
+
+
+def two_processes(recipe: Recipe, told: Told | None = None) -> ProcessEngine:
+    return ProcessEngine(processes_of(recipe, ["cpu", "cpu"]), told)
 
 
 def recipe() -> Recipe:
@@ -210,7 +235,7 @@ def test_every_engine_finds_the_same(slides: Path, tmp_path: Path, kind: str) ->
         pytest.importorskip("ray")
     (slides / "c.png").write_bytes(b"no image")
     makers = {
-        "processes": lambda: ProcessEngine(recipe(), ["cpu", "cpu"]),
+        "processes": lambda: two_processes(recipe()),
         "ray": lambda: RayEngine(recipe(), workers=2),
     }
     alone = Worker(recipe().on("cpu", 1))
@@ -227,17 +252,3 @@ def test_every_engine_finds_the_same(slides: Path, tmp_path: Path, kind: str) ->
     for name in NAMES[:2]:
         local, other = (tmp_path / one / name / "cells.csv" for one in ("local", kind))
         assert local.read_bytes() == other.read_bytes()
-
-
-@pytest.mark.slow
-def test_a_process_that_dies_takes_only_its_slide_along(slides: Path) -> None:
-    engine = ProcessEngine(recipe(), ["cpu"])
-    try:
-        first = engine.submit(slides / "a.png")
-        (pid,) = engine._pools[0]._processes
-        os.kill(pid, signal.SIGKILL)
-        with pytest.raises(SlideError, match=r"a\.png: the process that screened it died"):
-            first.result(60)
-        assert engine.submit(slides / "b.png").result(120).slide.width == 1200
-    finally:
-        engine.close()

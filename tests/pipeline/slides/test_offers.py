@@ -14,7 +14,7 @@ import pytest
 from distributions import READING, install
 from slidefiles import picture
 
-from pipeline.errors import ReadError, SlideError
+from pipeline.errors import ReadError, SlideError, WorkerLostError
 from pipeline.geometry import Rect
 from pipeline.slides import containers, isolated, offers
 from pipeline.slides.contract import ReaderContract
@@ -137,13 +137,13 @@ def test_packages_are_asked_in_the_order_of_their_names(site, slide, monkeypatch
 CAN_NOT_OPEN = {
     "crash": (
         plugin("def open(self, path):\n    os.kill(os.getpid(), 11)"),
-        "crashed: its process was ended by SIGSEGV",
+        "its process died: segmentation fault",
     ),
     "exit": (
         plugin("def open(self, path):\n    print('no licence', flush=True); os._exit(3)"),
-        "crashed: its process ended with code 3 (no licence)",
+        "its process died: it ended with code 3 (no licence)",
     ),
-    "crash at import": ("import os; os.abort()", "crashed: its process was ended by SIGABRT"),
+    "crash at import": ("import os; os.abort()", "its process died: it aborted itself"),
     "no module": ("import nowhere_at_all", "there is no module nowhere_at_all"),
     "no name": (READING, "has no attribute 'Odd'"),
     "no plug-in": ("Odd = 3", "is neither a ReaderPlugin nor a function"),
@@ -194,7 +194,7 @@ def test_a_hang_is_ended(site, slide, monkeypatch):
 
 
 CAN_NOT_READ = {
-    "crash": ("os.kill(os.getpid(), 11)", SlideError, "crashed: its process was ended by SIGSEGV"),
+    "crash": ("os.kill(os.getpid(), 11)", WorkerLostError, "its process died: segmentation fault"),
     "hang": ("time.sleep(60)", SlideError, "took longer than 0.5 s"),
     "shape": ("return self.images[0]", SlideError, "gives uint8 of (390, 530, 3), not uint8 of"),
     "kind": ("return self.images[0] / 2", SlideError, "gives float64 of"),
@@ -342,7 +342,7 @@ def test_a_batch_goes_on_when_a_reader_crashes(site, slide, tmp_path):
     screen = ("screen", folder, "--out", out, "--model", "cric-fcos-light")
     done = call(*screen)
     assert done.returncode == 1, done.stderr
-    assert "bad.raw: its reader, of odd-slides 1.2, can't open it: crashed" in done.stderr
+    assert "bad.raw: its reader, of odd-slides 1.2, can't open it: its process died" in done.stderr
     report = (out / "good.RAW" / "report.json").read_text()
     assert '"reader": "raw (odd-slides 1.2)"' in report
     before = (out / "good.RAW" / "fingerprint.json").stat().st_mtime_ns

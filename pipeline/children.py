@@ -1,0 +1,110 @@
+"""Processes that this one starts: none outlives it, and how one ended is told in plain words."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import cache
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PARENT = "CYTOLIBRA_PARENT"
+"""Environment variable that tells a child the number of the process that started it."""
+
+_PR_SET_PDEATHSIG = 1
+"""Linux' own number of the option, from linux/prctl.h."""
+
+_WORDS = {
+    "SIGSEGV": "segmentation fault",
+    "SIGBUS": "bus error",
+    "SIGABRT": "it aborted itself",
+    "SIGILL": "illegal instruction",
+    "SIGFPE": "arithmetic fault",
+    "SIGKILL": "killed, perhaps for want of memory",
+}
+
+
+def start(make: Callable[[], T]) -> T:
+    """Starts a process by a thread that lives as long as this process.
+
+    Linux tells a child of the end of the thread that started it. The thread is deaf to Ctrl-C, and
+    so is what it starts: that is for this process to handle.
+
+    Args:
+        make: starts it, with the environment of `environment`.
+    """
+    made: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:  # whoever waits hears of it
+            made.set_exception(error)
+
+    _tasks().put(run)
+    return made.result()
+
+
+def environment() -> dict[str, str]:
+    """What a Python child needs of it: where modules lie, and who started it."""
+    paths = [os.path.abspath(path) for path in sys.path]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), PARENT: str(os.getpid())}
+
+
+def end_with_parent() -> None:
+    """Has this process killed as soon as the one that started it is gone, whatever it is at.
+
+    Only Linux does so. Elsewhere a process ends when nobody asks it any more, unless it hangs.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not sys.platform.startswith("linux"):
+        return
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.environ.get(PARENT) not in (None, str(os.getppid())):  # it was gone before
+        os._exit(1)
+
+
+def kill_group(pid: int) -> None:
+    """Kills a process that leads a group, and all of the group; it must not have been waited for.
+
+    A process that is gone is no error.
+    """
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGTERM)  # Windows ends it at once
+
+
+def tell_end(code: int) -> str:
+    """How a process ended, by what waiting for it gave: a signal's name in words, or a code."""
+    if code >= 0:
+        return f"it ended with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        return f"ended by signal {-code}"
+    return _WORDS.get(name, f"ended by {name}")
+
+
+@cache
+def _tasks() -> queue.SimpleQueue[Callable[[], None]]:
+    tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    threading.Thread(target=_work, args=(tasks,), name="children", daemon=True).start()
+    return tasks
+
+
+def _work(tasks: queue.SimpleQueue[Callable[[], None]]) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    while True:
+        tasks.get()()
