@@ -261,7 +261,9 @@ def screen_batch(
         terms = plan.terms(jobs)
         with (
             hold(plan.out, plan.shard, plan.command, terms=terms) as doubts,
-            at_work(plan.out, Holder.this(plan.command, terms), plan.pace) as claims,
+            at_work(
+                plan.out, Holder.this(plan.command, terms), plan.pace, anew=plan.overwrite
+            ) as claims,
             run_log(plan.out / _log_name(plan, claims)),
         ):
             plan = replace(plan, doubts=(*plan.doubts, *doubts))
@@ -373,7 +375,7 @@ class _Batch:
             given=dict(plan.given[0]),
             model_given=plan.given[1],
             warnings=tuple(plan.doubts),
-            not_read={encodable(f.path): f"{f.kind}; {f.remedy}" for f in plan.not_read},
+            not_read={encodable(f.where): f"{f.kind}; {f.remedy}" for f in plan.not_read},
             slides={},
         )
 
@@ -477,7 +479,7 @@ class _Batch:
         if report:
             self._take_result(job, report)
         elif self._get(lambda: self._claims.claim(job.name)):
-            self._begin(job)
+            self._begin_unless_done(job, again=not self._claims.first)
         else:
             self._theirs[job.name] = job
 
@@ -528,7 +530,7 @@ class _Batch:
     def _adopt(self, job: SlideJob, done: SlideRecord, report: SlideSummary | None) -> None:
         """Takes note of what another process of this run has made of a slide."""
         self._theirs.pop(job.name, None)
-        record = done.changed(path=encodable(job.path))
+        record = done.changed(path=encodable(job.where))
         self._record.slides[encodable(job.name)] = record
         shown = report if record.status == "complete" else None
         self._listener.slide_ended_elsewhere(job, record, shown)
@@ -545,15 +547,24 @@ class _Batch:
             return
         del self._theirs[job.name]
         if standing.number >= 0:
-            _log.warning("%s: taken over from %s", show(job.path), _by_whom(standing))
+            _log.warning("%s: taken over from %s", show(job.where), _by_whom(standing))
         self._ledger.take_in()  # how often it was tried
         if self._record.slides[encodable(job.name)].status == "running":
             self._suspects.add(encodable(job.name))
-        report = None if self._plan.overwrite else _reuse(job, self._plan, self._record.recipe)
+        self._begin_unless_done(job, again=True)
+
+    def _begin_unless_done(self, job: SlideJob, *, again: bool) -> None:
+        """Starts a slide that has just become ours.
+
+        Args:
+            job: the slide.
+            again: whether to look for a result: others may have made it before it was ours.
+        """
+        looks = again and not self._plan.overwrite
+        report = _reuse(job, self._plan, self._record.recipe) if looks else None
         if report is None:
             self._begin(job)
             return
-        # Its process ended between the result and the word of it, or all have left meanwhile.
         known = self._record.slides[encodable(job.name)]
         if known.status == "complete":
             self._adopt(job, known, report)
@@ -579,7 +590,7 @@ class _Batch:
         self._note(job, status="running", rescored=True)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: rescored from what was found before", show(job.path))
+        _log.info("%s: rescored from what was found before", show(job.where))
         attempt = _Attempt(job, time.monotonic(), known=load_fingerprint(place))
         with suppress(OSError):  # then it is told what can't be read
             attempt.files = () if job.gone else stamp_files(job)
@@ -590,7 +601,7 @@ class _Batch:
         if not self._plan.screens:
             job = replace(job, problem=f"{problem}; screen it again")
         elif not job.problem:
-            _log.info("%s: screened again: %s", show(job.path), problem)
+            _log.info("%s: screened again: %s", show(job.where), problem)
         self._attempt(job)
 
     def _attempt(self, job: SlideJob) -> None:
@@ -598,7 +609,7 @@ class _Batch:
         self._note(job, status="running", attempts=attempts, rescored=False)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: started", show(job.path))
+        _log.info("%s: started", show(job.where))
         attempt = _Attempt(job, time.monotonic())
         self._running[self._submit(attempt)] = attempt
 
@@ -667,7 +678,7 @@ class _Batch:
         _log.warning(
             "%s: dropped: this process had not shown for long that it lives, and another one has "
             "taken the slide over",
-            show(job.path),
+            show(job.where),
         )
         self._theirs[job.name] = job
 
@@ -689,8 +700,8 @@ class _Batch:
         self._keep(job)
         self._claims.end(job.name, record)
         for doubt in report.warnings if report else ():
-            _log.warning("%s: %s", show(job.path), doubt)
-        _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
+            _log.warning("%s: %s", show(job.where), doubt)
+        _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.where)}: complete")
         self._listener.slide_ended(job, record, told)
         self._summarise_now_and_then()
 
@@ -698,7 +709,7 @@ class _Batch:
         job, files, known = attempt.job, attempt.files, attempt.known
         sha256 = known.sha256 if known else hash_content(job)
         if not job.gone and stamp_files(job) != files:
-            raise SlideError(f"{show(job.path)}: was changed while it was screened; try again")
+            raise SlideError(f"{show(job.where)}: was changed while it was screened; try again")
         fingerprint = Fingerprint(
             recipe=self._record.recipe,
             found=self._found,
@@ -732,13 +743,14 @@ class _Batch:
         fellows = bool(self._claims.fellows())
         self._cut_short(only_own=fellows)
         saved = self._write_end(status, fellows)
+        left = self._ledger.journals()
         if self._claims.leave():
             if fellows:  # they have left meanwhile, and the rest to this process
                 self._ledger.take_in()
                 self._cut_short(only_own=False)
                 saved = self._write_end(status, fellows=False)
             if saved:
-                self._ledger.clear()
+                self._ledger.clear(left)
             self._claims.clear()
         _log.info("%s", status)
 
@@ -899,7 +911,7 @@ def _fresh_records(
     for job in jobs:
         name = encodable(job.name)
         attempts = known[name].attempts if name in known else 0
-        fresh[name] = SlideRecord(path=encodable(job.path), attempts=attempts)
+        fresh[name] = SlideRecord(path=encodable(job.where), attempts=attempts)
         if name not in due and name in alike and alike[name].status in ("complete", "failed"):
             fresh[name] = alike[name].changed(attempts=attempts)
     return fresh
@@ -913,16 +925,16 @@ def _explain(job: SlideJob, problem: Exception) -> str:
     if isinstance(problem, CytoLibraError):
         return _one_line(problem)
     if _is_disk_full(problem):
-        return f"{show(job.path)}: no space left on the disk of the output folder"
+        return f"{show(job.where)}: no space left on the disk of the output folder"
     if isinstance(problem, OSError):
         other = problem.filename and Path(problem.filename) != job.path
         place = f" ({show(Path(problem.filename))})" if other else ""
-        return f"{show(job.path)}: {problem.strerror or problem}{place}"
+        return f"{show(job.where)}: {problem.strerror or problem}{place}"
     _log.error(
-        "%s: unexpected error\n%s", show(job.path), "".join(traceback.format_exception(problem))
+        "%s: unexpected error\n%s", show(job.where), "".join(traceback.format_exception(problem))
     )
     kind = type(problem).__name__
-    return f"{show(job.path)}: unexpected error: {kind}: {_one_line(problem)}"
+    return f"{show(job.where)}: unexpected error: {kind}: {_one_line(problem)}"
 
 
 def _one_line(problem: Exception) -> str:
