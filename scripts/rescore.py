@@ -169,7 +169,8 @@ def _plan(
     like = most_common_found(results)
     if like is None or like.fingerprint is None:
         raise ConfigError(
-            f"{reports}: its reports are of a version that kept nothing of what the network found; "
+            f"{reports}: no result tells by which settings it was found: fingerprint.json is "
+            "missing, damaged, or of a version that kept nothing of what the network found; "
             "screen the slides again"
         )
     for result in [like, *results]:  # the first of these that can be read stands for all
@@ -234,12 +235,12 @@ def _never(path: Path) -> SlideReport:
 def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
     """What would become of each report, a line each; the exit code."""
     from pipeline.batch.batch import why_not_rescored
-    from pipeline.batch.fingerprint import hash_recipe, is_current
+    from pipeline.batch.fingerprint import hash_recipe
 
     recipe, refused, due = hash_recipe(plan.settings, plan.model), 0, 0
     for result in results:
         job = result.job
-        if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
+        if not plan.overwrite and plan.known.is_current(job, recipe):
             verdict = "as it should be"
         elif job.problem:
             verdict, refused = f"can't be rescored: {job.problem}", refused + 1
