@@ -234,13 +234,13 @@ def _never(path: Path) -> SlideReport:
 
 def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
     """What would become of each report, a line each; the exit code."""
-    from pipeline.batch.fingerprint import hash_recipe, is_current
+    from pipeline.batch.fingerprint import hash_recipe
     from pipeline.batch.plan import why_not_rescored
 
     recipe, refused, due = hash_recipe(plan.settings, plan.model), 0, 0
     for result in results:
         job = result.job
-        if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
+        if not plan.overwrite and plan.known.is_current(job, recipe):
             verdict = "as it should be"
         elif job.problem:
             verdict, refused = f"can't be rescored: {job.problem}", refused + 1
