@@ -30,6 +30,16 @@ SLIDES: dict[str, Entry] = {
         "Look at the slide. If it is what you meant to screen, take a model that was trained on "
         "such slides; --set domain.check=false takes cells whatever they look like.",
     ),
+    "icc-missing": Entry(
+        "Colour profiles are to be applied (color.icc), and the slide embeds none. Its colours are "
+        "taken as they are stored.",
+        "Nothing, if some of the slides have none: it is told so that nobody takes them for alike.",
+    ),
+    "icc-unusable": Entry(
+        "The colour profile that the slide embeds is damaged, or not of RGB pixels; it was to be "
+        "applied (color.icc). Its colours are taken as they are stored.",
+        "Export the slide anew, or leave color.icc off.",
+    ),
     "mpp-overruled": Entry(
         "The slide's own µm per pixel differs from what --mpp-override or the table says. The "
         "latter is used.",
@@ -254,8 +264,9 @@ BATCHES: dict[str, Entry] = {
         "machine; `run.log` says what it died of.",
     ),
     "no-lock": Entry(
-        "The file system of --out has no locks. The run goes on, but another one that is started "
-        "there would not be noticed.",
+        "The file system of --out has no locks. The run goes on, and processes of the same command "
+        "share the slides as elsewhere; but a `cytolibra rescore` or a shard that is started there "
+        "would not be noticed.",
         "See to it that nothing else writes there, or write to a local disk.",
     ),
     "runtime-fallback": Entry(
@@ -574,9 +585,11 @@ REFUSALS: dict[str, Entry] = {
         "Mend what is warned of, or screen it without --strict.",
     ),
     "out-in-use": Entry(
-        "Another run is at work in the output folder. One run at a time has it, or one of each "
-        "--shard of one count.",
-        "Wait until it has ended, name another --out, or part the slides with --shard i/n.",
+        "Another run is at work in the output folder. One run at a time has it: processes with the "
+        "same command, which share the slides, or one of each --shard of one count. The message "
+        "says what the other one has otherwise.",
+        "Wait until it has ended, start the very same command, name another --out, or part the "
+        "slides with --shard i/n.",
     ),
     "mpp-missing": Entry(
         "Neither the slide nor the user says how many µm a pixel is wide. It is never guessed.",

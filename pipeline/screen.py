@@ -94,7 +94,7 @@ def screen_slide(
         )
     clock = Clock()
     with clock("open"):
-        slide = open_slide(path, settings.mpp_of(path))
+        slide = open_slide(path, settings.mpp_of(path), icc=settings.color.icc)
     with slide:
         ahead = plan_slide(slide, detector, settings, clock)
         plan, look, doubts = ahead.tiles, ahead.look, [*ahead.doubts]

@@ -20,6 +20,7 @@ from pipeline.reports.tables import ReportSettings
 from pipeline.reports.triage import TriageSettings
 from pipeline.slides.mpp import Gap, GivenMpp, check_mpp_argument
 from pipeline.slides.mpp_table import load_mpp_table
+from pipeline.slides.readers.profiled import ColorSettings
 from pipeline.tiles.foreground import ForegroundSettings
 from pipeline.tiles.tiler import TilerSettings
 
@@ -45,6 +46,7 @@ class ScreenSettings(StrictModel):
         limits: what one slide may take; with a limit, all slides are isolated.
         threshold: one score for all classes; None for the model's own, one a class.
         scale: how a slide's scale is held against its cells, or estimated from them.
+        color: how its colours are taken.
         foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, reports:
             the stations' own settings.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
@@ -59,6 +61,7 @@ class ScreenSettings(StrictModel):
     limits: LimitSettings = LimitSettings()
     threshold: float | None = Field(None, gt=0, lt=1)
     scale: ScaleSettings = ScaleSettings()
+    color: ColorSettings = ColorSettings()
     foreground: ForegroundSettings = ForegroundSettings()
     tiler: TilerSettings = TilerSettings()
     runtime: RuntimeSettings = RuntimeSettings()

@@ -83,12 +83,12 @@ def dry_run(
 def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: TileDetector) -> Plan:
     """Opens a slide and lays its tiles out."""
     from pipeline.batch.batch import why_not_rescored
-    from pipeline.batch.fingerprint import hash_recipe, is_current
+    from pipeline.batch.fingerprint import hash_recipe
 
     if job.problem:
         return Plan(job.name, f"refused: {job.problem}", refused=True)
     recipe = hash_recipe(plan.settings, plan.model)
-    if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
+    if not plan.overwrite and plan.known.is_current(job, recipe):
         return Plan(job.name, "done before")
     if why_not_rescored(job, plan) is None:
         return Plan(job.name, "to be rescored of what was found before")
@@ -102,7 +102,7 @@ def _lay_out(job: SlideJob, settings: ScreenSettings, detector: TileDetector) ->
     from pipeline.screen import core_area, plan_slide
     from pipeline.slides.slide import open_slide
 
-    with open_slide(job.path, settings.mpp_of(job.path)) as slide:
+    with open_slide(job.path, settings.mpp_of(job.path), icc=settings.color.icc) as slide:
         ahead = plan_slide(slide, detector, settings)
         tiles, doubts = ahead.tiles, ahead.doubts
         mm2 = core_area(tiles) * (slide.mpp / 1000) ** 2
@@ -118,7 +118,7 @@ def time_tiles(path: Path, detector: TileDetector, settings: ScreenSettings) -> 
     from pipeline.slides.slide import open_slide
     from pipeline.tiles.tilereader import read_tile
 
-    with open_slide(path, settings.mpp_of(path)) as slide:
+    with open_slide(path, settings.mpp_of(path), icc=settings.color.icc) as slide:
         plan = plan_slide(slide, detector, settings).tiles
 
         def run(index: int) -> int:

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.run_record import SlideRecord
-from pipeline.reports.report import SlideReport
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.slides.readers.base import show
 
 
@@ -48,7 +48,7 @@ class PlainProgress:
     def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
         """Tiles of the slide that is being screened; told by bars only."""
 
-    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
         """See `pipeline.batch.batch.Listener`."""
         if record.error is not None:
             self._tell_failure(f"error: {record.error}")
@@ -58,7 +58,7 @@ class PlainProgress:
             self._tell_warning(f"warning: {show(Path(job.name))}: {doubt}")
 
     def slide_ended_elsewhere(
-        self, job: SlideJob, record: SlideRecord, report: SlideReport | None
+        self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
         """See `pipeline.batch.batch.Listener`; warnings are told by who has screened it."""
         outcome = "failed" if record.error is not None else "done"
@@ -124,7 +124,7 @@ class BarProgress(PlainProgress):
             if done == tiles:
                 self._drop(slide)
 
-    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
         """See `pipeline.batch.batch.Listener`."""
         super().slide_ended(job, record, report)
         with self._lock:
@@ -132,7 +132,7 @@ class BarProgress(PlainProgress):
         self._progress.advance(self._all)
 
     def slide_ended_elsewhere(
-        self, job: SlideJob, record: SlideRecord, report: SlideReport | None
+        self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
         """See `pipeline.batch.batch.Listener`."""
         super().slide_ended_elsewhere(job, record, report)
@@ -167,14 +167,13 @@ class RateColumn(ProgressColumn):
         return Text(f"{speed:.3g} {task.fields['unit']}/s" if speed else "")
 
 
-def describe_outcome(record: SlideRecord, report: SlideReport | None) -> str:
+def describe_outcome(record: SlideRecord, report: SlideSummary | None) -> str:
     """How it went with a slide, in one short line."""
     if report is None:
         return "failed"
-    cells = sum(report.counts.values())
-    strange = report.domain is not None and report.domain.within is False
+    strange = report.domain == "outside"
     found = "out of the model's domain; " if strange else ""
-    found += f"{report.abnormal_cells} abnormal of {cells} cells; {report.suggestion.category}"
+    found += f"{report.abnormal_cells} abnormal of {report.cells} cells; {report.category}"
     seconds = "done before" if record.reused else f"{record.seconds:.1f} s"
     return f"{found} ({seconds})"
 

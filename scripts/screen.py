@@ -211,7 +211,7 @@ def screen(
     and summary.html (the work list, most suspicious first), summary.csv, run.json and run.log for
     all. Slides whose results are there, made of the same content, settings and weights, are not
     screened again; where only thresholds, rule and the like are others, new reports are made of
-    what was found.
+    what was found. The same command on several machines, at once and with one --out, shares them.
 
     Exit codes: 0 all slides are done, 1 some failed, 2 the call is wrong, 130 interrupted.
 
@@ -310,7 +310,8 @@ def screen_all(
     from models import DEFAULT_MODEL, ModelSource
     from pipeline.batch.batch import BatchPlan, is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
-    from pipeline.batch.fingerprint import Fingerprints, hash_found
+    from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.known import KnownResults
     from pipeline.batch.rescore import Rescorer
     from scripts.progress import show_progress
 
@@ -329,7 +330,7 @@ def screen_all(
         reports=settings.reports,
         given=settings_given(settings, given),
         only=only,
-        fingerprints=Fingerprints(),
+        known=KnownResults(out),
     )
 
     def ready(force: InForce) -> BatchPlan:

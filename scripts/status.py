@@ -32,17 +32,25 @@ def status(
     as_json: Annotated[
         bool, typer.Option("--json", help="As JSON; with --watch a line each time.")
     ] = False,
+    summary: Annotated[
+        bool,
+        typer.Option(
+            "--summary", help="Write summary.csv and summary.html by what is there now, too."
+        ),
+    ] = False,
 ) -> None:
     """Tells how a batch stands: what is done, running, failed and why, and the time left.
 
-    Reads the files in the folder alone, and writes nothing: from any machine that sees them, while
-    runs go on and after they have ended.
+    Reads the files in the folder alone, from any machine that sees them, while runs go on and after
+    they have ended. Without --summary nothing is written.
 
     Exit codes: 0 nothing has failed so far, 1 slides have failed, 2 there is no batch, or its
     record is damaged or of a newer version, 130 interrupted.
     """
     from pipeline.batch.state import read_state
 
+    if summary:
+        _summarise(reports, quiet=as_json)
     while True:
         state = read_state(reports)
         if as_json:
@@ -57,6 +65,16 @@ def status(
         time.sleep(_EVERY_S)
         if not as_json:
             typer.echo()
+
+
+def _summarise(reports: Path, *, quiet: bool) -> None:
+    """Writes the summary; of what is told of it on standard output nothing where that is JSON."""
+    from pipeline.batch.batch_summary import summarise_folder
+
+    page, doubts = summarise_folder(reports)
+    typer.echo(f"summary: {page}", err=quiet)
+    for doubt in doubts:
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 def _lines(state: BatchState) -> Iterator[str]:
@@ -107,7 +125,10 @@ def _counts(state: BatchState) -> dict[str, int]:
 def _run_line(run: RunState) -> str:
     record = run.record
     if run.alive:
-        who = f" by process {run.holder.pid} on {_shown(run.holder.host)}" if run.holder else ""
+        named = [f"process {one.pid} on {_shown(one.host)}" for one in run.holders[:_NAMED]]
+        if len(run.holders) > _NAMED:
+            named.append(f"{len(run.holders) - _NAMED} more")
+        who = f" by {', '.join(named)}" if named else ""
         return f"{run.name}: goes on{who}, since {record.started}"
     ended = {
         "running": "its process is gone; the same command goes on from there",
@@ -145,6 +166,9 @@ def _as_json(state: BatchState) -> dict[str, Any]:
                 "started": run.record.started,
                 "ended": run.record.ended,
                 "command": list(run.record.command),
+                "processes": [
+                    {"host": one.host, "pid": one.pid, "since": one.since} for one in run.holders
+                ],
             }
             for run in state.runs
         ],

@@ -26,6 +26,7 @@ def write_dicom(
     layout: str = "TILED_FULL",
     placed: bool = False,
     fragments: int = 1,
+    profile: bytes | None = None,
 ) -> Path:
     """Writes one level of a slide, of frames that are encoded already.
 
@@ -38,6 +39,7 @@ def write_dicom(
         layout: of the frames: TILED_FULL is all tiles in their order.
         placed: whether each frame says where it lies.
         fragments: of each frame.
+        profile: of its colours, as ICC lays one out.
     """
     is_jpeg = frames[0].startswith(b"\xff\xd8")
     meta = FileMetaDataset()
@@ -67,6 +69,8 @@ def write_dicom(
     shared.PixelMeasuresSequence = [measures]
     slide.SharedFunctionalGroupsSequence = [shared]
     light.OpticalPathIdentifier, light.ObjectiveLensPower = "0", "40"
+    if profile:
+        light.ICCProfile = profile + bytes(len(profile) % 2)
     slide.OpticalPathSequence = [light]
     if placed:
         columns = -(-width // TILE)

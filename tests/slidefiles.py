@@ -114,6 +114,7 @@ def write_aperio(
     missing: Mapping[int, Sequence[int]] | None = None,
     photometric: str = "rgb",
     tables: bool = False,
+    profile: bytes | None = None,
     **options: object,
 ) -> Path:
     """Writes an Aperio slide; tiles may be missing, by level, and JPEG tables be shared.
@@ -127,6 +128,7 @@ def write_aperio(
         missing: indices of tiles to leave out, by level.
         photometric: of the TIFF; JPEG is stored as RGB or YCbCr accordingly.
         tables: whether the tiles of a level share their JPEG tables.
+        profile: of its colours, as ICC lays one out.
         options: for the encoder of the tiles, see `encode_tile`.
     """
     with tifffile.TiffWriter(path) as writer:
@@ -151,6 +153,7 @@ def write_aperio(
                 description=f"Aperio Image Library v12.0\n{shown.shape}|AppMag = 40|MPP = {MPP}",
                 metadata=None,
                 extratags=extra,
+                iccprofile=None if level else profile,
                 subsampling=options.get("subsampling"),
                 compressionargs={"outcolorspace": photometric} if compression == "jpeg" else None,
             )

@@ -61,6 +61,7 @@ class PictureHead:
         orientation: EXIF's; what is stored is turned by it.
         bits: stored a sample; more than 8 need a look at the pixels to be sure of their depth.
         doubts: what is odd about it.
+        profile: of its colours, as ICC lays one out; None where it has none.
     """
 
     format: str
@@ -69,6 +70,7 @@ class PictureHead:
     orientation: int
     bits: int
     doubts: tuple[Doubt, ...]
+    profile: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def _head(image: Image.Image, png: _PngChunks | None) -> PictureHead:
         orientation=orientation,
         bits=png.bits if png else 8,
         doubts=tuple(_head_doubts(image, orientation, png)),
+        profile=image.info.get("icc_profile") or None,
     )
 
 

@@ -38,25 +38,24 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from configs import CytoLibraError, Doubt
-from pipeline.batch.batch_summary import write_summary
+from pipeline.batch.batch_summary import tell_progress, write_summary
 from pipeline.batch.claims import Claims, Standing, at_work
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.engines import STAGGERED, Engine
 from pipeline.batch.fingerprint import (
     FileStamp,
     Fingerprint,
-    Fingerprints,
     hash_content,
     hash_found,
     hash_recipe,
-    is_current,
     load_fingerprint,
     save_fingerprint,
     stamp_files,
 )
+from pipeline.batch.known import KnownResults
 from pipeline.batch.ledger import Ledger
 from pipeline.batch.lock import Holder, InUseError, Terms, hold, process_name
-from pipeline.batch.output import has_result, load_report, prepare_output, publish
+from pipeline.batch.output import has_result, prepare_output, publish
 from pipeline.batch.presence import Pace
 from pipeline.batch.rescore import Rescorer
 from pipeline.batch.run_log import run_log
@@ -71,6 +70,7 @@ from pipeline.batch.run_record import (
 from pipeline.errors import SlideError, WorkerLostError
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.tables import ReportSettings, format_in_force
 from pipeline.reports.writers import write_reports
 from pipeline.slides.containers import name_packages
@@ -79,10 +79,20 @@ from pipeline.slides.unread import NotRead
 
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
+_SUMMARY_EVERY_S = 60.0
+"""Seconds between two summaries of a run that goes on, or more:"""
+
+_SUMMARY_COST = 50
+"""times as long as the last one took."""
+
 _NAMED = 3
 """Slides that are named where several are told of."""
 
 _log = logging.getLogger(__name__)
+
+
+_UNREAD = KnownResults(Path())
+"""Stands for what nobody has read yet."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ class BatchPlan:
         given: settings as they were given, and the model, for the record.
         only: names of the slides that are taken, as in records; None for all. How it went with the
             others stays in the record.
-        fingerprints: of the results in ``out``, each read once.
+        known: what is known of the results in ``out``, each read once.
         pace: when another process of this run counts as dead.
     """
 
@@ -127,8 +137,12 @@ class BatchPlan:
     screens: bool = True
     given: tuple[Mapping[str, JsonValue], str | None] = field(default_factory=lambda: ({}, None))
     only: frozenset[str] | None = None
-    fingerprints: Fingerprints = field(default_factory=Fingerprints)
+    known: KnownResults = field(default=_UNREAD, repr=False)
     pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        if self.known is _UNREAD:
+            object.__setattr__(self, "known", KnownResults(self.out))
 
     def jobs_of(self, jobs: Sequence[SlideJob]) -> Sequence[SlideJob]:
         """The slides that are taken: of a shard, and of these those that are asked for."""
@@ -213,11 +227,11 @@ class Listener(Protocol):
     def slide_started(self, job: SlideJob) -> None:
         """A slide is being screened."""
 
-    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
-        """A slide is complete (with its report) or failed (without)."""
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
+        """A slide is complete (with what its report says) or failed (without)."""
 
     def slide_ended_elsewhere(
-        self, job: SlideJob, record: SlideRecord, report: SlideReport | None
+        self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
         """The same of a slide that another process of this run has done."""
 
@@ -290,11 +304,9 @@ def why_not_rescored(job: SlideJob, plan: BatchPlan) -> str | None:
     return plan.rescorer.why_not(job, plan.place_of(job))
 
 
-def _reuse(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideReport | None:
-    """The result that is there, if it is of this very slide, by this recipe."""
-    place = plan.out / job.name
-    current = is_current(job, place, recipe, plan.fingerprints)
-    report = load_report(place) if current else None
+def _reuse(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideSummary | None:
+    """What the result says that is there, if it is of this very slide, by this recipe."""
+    report = plan.known.summary(job.name) if plan.known.is_current(job, recipe) else None
     return None if report and plan.strict and report.warnings else report
 
 
@@ -348,6 +360,7 @@ class _Batch:
         self._doubts: tuple[Doubt, ...] = ()
         self._rescoring = ThreadPoolExecutor(STAGGERED, thread_name_prefix="rescore")
         self._found = hash_found(plan.settings, plan.model)
+        self._summarised, self._summary_took = time.monotonic(), 0.0
         record = RunRecord(
             command=tuple(plan.command),
             shard=plan.shard,
@@ -440,6 +453,7 @@ class _Batch:
     def _heed_stop(self) -> None:
         if self._plan.fail_fast and self._claims.stopped:
             self._problem = "another process of this run has stopped it, by --fail-fast"
+            self._keep_finished()
             raise _StopBatchError
 
     def _keep_finished(self) -> None:
@@ -465,14 +479,14 @@ class _Batch:
         else:
             self._theirs[job.name] = job
 
-    def _take_result(self, job: SlideJob, report: SlideReport) -> None:
+    def _take_result(self, job: SlideJob, report: SlideSummary) -> None:
         """Takes the result that is there, which another process may just have made."""
         standing = self._claims.look(job.name) if self._claims.accompanied else None
         if standing and standing.record:
             self._adopt(job, standing.record, report)
             return
         record = self._note(
-            job, status="complete", reused=True, warnings=_codes(report), ended=_now()
+            job, status="complete", reused=True, warnings=report.codes, ended=_now()
         )
         self._listener.slide_ended(job, record, report)
 
@@ -484,6 +498,7 @@ class _Batch:
             place = f"{show(self._plan.out)}: a claim can't be written"
             self._problem = f"{place}: {problem.strerror or problem}"
             _log.error(self._problem)
+            self._keep_finished()
             raise _StopBatchError from problem
 
     def _look_at_theirs(self) -> None:
@@ -494,7 +509,7 @@ class _Batch:
         at_work: Counter[str] = Counter()
         for job in list(self._theirs.values()):
             standing = self._claims.look(job.name)
-            report = load_report(self._plan.out / job.name) if standing.record else None
+            report = self._plan.known.summary(job.name) if standing.record else None
             if standing.record and (report or standing.record.status == "failed"):
                 self._adopt(job, standing.record, report)
             elif standing.record:  # not seen yet from this machine, or gone
@@ -508,10 +523,10 @@ class _Batch:
             whom = ", ".join(f"{who} ({count})" for who, count in at_work.most_common())
             self._listener.waiting(sum(at_work.values()), whom)
 
-    def _adopt(self, job: SlideJob, done: SlideRecord, report: SlideReport | None) -> None:
+    def _adopt(self, job: SlideJob, done: SlideRecord, report: SlideSummary | None) -> None:
         """Takes note of what another process of this run has made of a slide."""
         self._theirs.pop(job.name, None)
-        record = self._note(job, **done.model_dump(exclude={"path"}))
+        record = self._note(job, **{**done.as_json(), "path": encodable(job.path)})
         shown = report if record.status == "complete" else None
         self._listener.slide_ended_elsewhere(job, record, shown)
 
@@ -535,9 +550,13 @@ class _Batch:
         if report is None:
             self._begin(job)
             return
-        # Its process ended between the result and the word of it.
-        self._take_result(job, report)
-        self._keep(job)
+        # Its process ended between the result and the word of it, or all have left meanwhile.
+        known = self._record.slides[encodable(job.name)]
+        if known.status == "complete":
+            self._adopt(job, known, report)
+        else:
+            self._take_result(job, report)
+            self._keep(job)
         self._claims.end(job.name, self._record.slides[encodable(job.name)])
 
     def _begin(self, job: SlideJob) -> None:
@@ -649,12 +668,13 @@ class _Batch:
         job, status = attempt.job, "complete" if report else "failed"
         elapsed = time.monotonic() - attempt.started
         timing = report.timing if report else {}
+        told = SlideSummary.of(report) if report else None
         seconds = round(timing.get("rescore", timing.get("total", elapsed)), 3)
         record = self._note(
             job,
             status=status,
             error=error,
-            warnings=_codes(report),
+            warnings=told.codes if told else (),
             seconds=seconds,
             ended=_now(),
         )
@@ -663,7 +683,8 @@ class _Batch:
         for doubt in report.warnings if report else ():
             _log.warning("%s: %s", show(job.path), doubt)
         _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
-        self._listener.slide_ended(job, record, report)
+        self._listener.slide_ended(job, record, told)
+        self._summarise_now_and_then()
 
     def _publish(self, report: SlideReport, attempt: _Attempt) -> None:
         job, files, known = attempt.job, attempt.files, attempt.known
@@ -684,6 +705,7 @@ class _Batch:
             save_fingerprint(fingerprint, folder)
             if not self._claims.is_mine(job.name):
                 raise _TakenOverError
+            self._plan.known.put(job.name, folder, report, fingerprint)
 
         publish(self._plan.out, job.name, write)
 
@@ -739,11 +761,12 @@ class _Batch:
             _log.warning(str(doubt))
         return saved
 
-    def _summarise(self, old: Sequence[Doubt]) -> tuple[Doubt, ...]:
+    def _summarise(self, old: Sequence[Doubt], as_of: str = "") -> tuple[Doubt, ...]:
         """Writes the summary, in which results of other settings are marked.
 
         Args:
             old: that there are some.
+            as_of: how the run stands, while it goes on.
 
         Returns:
             What is to be told of the summary itself.
@@ -757,20 +780,33 @@ class _Batch:
                 doubts=(*self._plan.doubts, *old),
                 not_read=self._plan.not_read,
                 reports=self._plan.reports,
-                fingerprints=self._plan.fingerprints,
+                known=self._plan.known,
+                as_of=as_of,
             )
         except OSError as error:  # a full disk, or a spreadsheet that holds the file
-            self._problem = f"the summary can't be written: {error}"
-            _log.warning(self._problem)
+            problem = f"the summary can't be written: {error}"
+            self._problem = None if as_of else problem  # it may be written at the end
+            _log.warning(problem)
             return ()
+
+    def _summarise_now_and_then(self) -> None:
+        """Lets the summary say how far a long run is, for a fiftieth of its time at most."""
+        began = time.monotonic()
+        if began - self._summarised < max(_SUMMARY_EVERY_S, _SUMMARY_COST * self._summary_took):
+            return
+        slides = self._record.slides
+        ended = sum(slide.status in ("complete", "failed") for slide in slides.values())
+        self._summarise(self._tell_old(self._find_old()), tell_progress(ended, len(slides)))
+        self._summarised = time.monotonic()
+        self._summary_took = self._summarised - began
 
     def _find_old(self) -> list[str]:
         """Names of slides, of all shards, whose results here are of other settings."""
-        out, recipe, known = self._plan.out, self._record.recipe, self._plan.fingerprints
+        out, recipe, known = self._plan.out, self._record.recipe, self._plan.known
         return [
             encodable(job.name)
             for job in self._all_jobs
-            if has_result(out / job.name) and not is_current(job, out / job.name, recipe, known)
+            if not known.is_current(job, recipe) and has_result(out / job.name)
         ]
 
     def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
@@ -836,11 +872,6 @@ def _by_whom(standing: Standing) -> str:
     return show(Path(said))
 
 
-def _codes(report: SlideReport | None) -> tuple[str, ...]:
-    """The codes of a report's warnings, each once."""
-    return tuple(dict.fromkeys(doubt.code for doubt in report.warnings)) if report else ()
-
-
 def _in_work(records: Sequence[RunRecord]) -> set[str]:
     """Slides that were in work when a run was killed: they may be what killed it."""
     return {n for n, slide in latest_slides(records).items() if slide.status == "running"}
@@ -861,7 +892,7 @@ def _fresh_records(
         attempts = known[name].attempts if name in known else 0
         fresh[name] = SlideRecord(path=encodable(job.path), attempts=attempts)
         if name not in due and name in alike and alike[name].status in ("complete", "failed"):
-            fresh[name] = alike[name].model_copy(update={"attempts": attempts})
+            fresh[name] = alike[name].changed(attempts=attempts)
     return fresh
 
 

@@ -195,7 +195,7 @@ class Board:
         paused = claim is not None and self._presence.has_paused(claim.since)
         if self._presence.gone:
             self._join_again()
-            return name in self._mine
+            return False
         if claim is None or not paused:
             return claim is not None
         del self._mine[name]
@@ -203,7 +203,7 @@ class Board:
 
     def end(self, name: str, record: SlideRecord) -> None:
         """See `Claims`."""
-        self._tell(name, {"done": record.model_dump(mode="json")})
+        self._tell(name, {"done": record.as_json()})
 
     def release(self, name: str) -> None:
         """See `Claims`."""
@@ -258,13 +258,11 @@ class Board:
     def _join_again(self) -> None:
         """Joins after somebody took this process for dead, and removed all claims.
 
-        What it had it claims anew, unless others have it now.
+        What it had is lost: others may have done it meanwhile, and left.
         """
         _log.warning("the claims in %s were removed meanwhile: joining again", self._folder)
-        had, self._mine = list(self._mine), {}
+        self._mine = {}
         self._join()
-        for name in had:
-            self._make(name, 0)
 
     def _make(self, name: str, number: int) -> bool:
         if self._presence.gone:
@@ -275,10 +273,10 @@ class Board:
         try:
             create(self._path(name, number), json.dumps(word) + "\n")
         except FileExistsError:
-            return name in self._mine and self._mine[name].number == number
+            return False
         except FileNotFoundError:  # all claims were removed in this moment
             self._join_again()
-            return name in self._mine or self._make(name, 0)
+            return self._make(name, 0)
         self._mine[name] = _Claim(number, since)
         return True
 
@@ -379,7 +377,7 @@ def _read(content: bytes) -> tuple[str | None, SlideRecord | Literal["free"] | N
             if isinstance(entry.get("by"), str):
                 token = entry["by"]
             elif "done" in entry:
-                told = SlideRecord.model_validate_json(json.dumps(entry["done"]))
+                told = SlideRecord.parse(entry["done"])
             elif "free" in entry:
                 told = "free"
         except (ValueError, AttributeError, RecursionError):

@@ -23,7 +23,7 @@ from pipeline.reports.writers import to_json, write_whole
 from pipeline.settings import MADE
 from pipeline.slides.containers import name_packages
 
-_FILE = "fingerprint.json"
+FINGERPRINT = "fingerprint.json"
 
 _WITHOUT_EFFECT = ("device", "batch_size", "threads", "readers", "compile")
 """Settings of the runtime that say where and how fast it runs, not what it finds."""
@@ -110,41 +110,7 @@ def hash_content(job: SlideJob) -> str:
 
 def save_fingerprint(fingerprint: Fingerprint, folder: Path) -> None:
     """Writes the fingerprint of the result in ``folder``."""
-    write_whole(folder / _FILE, to_json(fingerprint.model_dump(mode="json")))
-
-
-class Fingerprints:
-    """Reads each fingerprint once in a run, and again only where its file is another one.
-
-    It keeps what the files hold, half a kilobyte a slide, not what it is parsed to: that is several
-    times as large, and done in microseconds. Shards and other runs write to the folder, too: each
-    look asks the file system whether the file is as it was.
-    """
-
-    def __init__(self) -> None:
-        self._read: dict[Path, tuple[tuple[int, int, int], bytes]] = {}
-
-    def load(self, folder: Path) -> Fingerprint | None:
-        """As `load_fingerprint`."""
-        path = folder / _FILE
-        try:
-            status = path.stat()
-            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-            known = self._read.get(folder)
-            if known is None or known[0] != stamp:
-                # The stamp comes first: of a file that changes now it would be an old one.
-                known = self._read[folder] = (stamp, path.read_bytes())
-        except OSError:
-            return None
-        return _parse(known[1])
-
-
-def is_current(
-    job: SlideJob, folder: Path, recipe: str, fingerprints: Fingerprints | None = None
-) -> bool:
-    """Whether the result in ``folder`` is of this very slide, by this very recipe."""
-    known = fingerprints.load(folder) if fingerprints else load_fingerprint(folder)
-    return known is not None and known.recipe == recipe and is_of_slide(job, folder, known)
+    write_whole(folder / FINGERPRINT, to_json(fingerprint.model_dump(mode="json")))
 
 
 def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
@@ -179,7 +145,7 @@ def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
 def load_fingerprint(folder: Path) -> Fingerprint | None:
     """What the result in ``folder`` was made of; None where that is not known."""
     try:
-        return _parse((folder / _FILE).read_bytes())
+        return _parse((folder / FINGERPRINT).read_bytes())
     except OSError:
         return None
 
@@ -193,7 +159,7 @@ def _parse(content: bytes) -> Fingerprint | None:
 
 def _stamp(path: Path, folder: Path) -> FileStamp:
     status = path.stat()
-    name = encodable(path.relative_to(folder))
+    name = encodable(path.name if path.parent == folder else path.relative_to(folder))
     return FileStamp(name=name, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 

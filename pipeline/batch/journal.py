@@ -149,7 +149,7 @@ class Journal:
 
     def _write(self, record: RunRecord, name: str, at: str) -> None:
         lines = [] if self._began else [_line(record.model_copy(update={"slides": {}}))]
-        slide = record.slides[name].model_dump(mode="json")
+        slide = record.slides[name].as_json()
         entry = {"name": name, "slide": slide, "at": at, "host": HOST, "pid": self._pid}
         lines.append(json.dumps(entry) + "\n")
         make_alike(self._path.parent, self._path.parent.parent)
@@ -278,7 +278,7 @@ def _parse(line: bytes) -> tuple[str, SlideRecord, Sign | None]:
     entry = json.loads(line)
     if not isinstance(entry["name"], str):
         raise TypeError
-    slide = SlideRecord.model_validate_json(json.dumps(entry["slide"]))
+    slide = SlideRecord.parse(entry["slide"])
     return entry["name"], slide, _sign(entry)
 
 

@@ -64,7 +64,7 @@ class Ledger:
     def note(self, name: str, **changes: object) -> SlideRecord:
         """Changes what is said of a slide, in memory."""
         slides = self.record.slides
-        slides[name] = slides[name].model_copy(update=changes)
+        slides[name] = slides[name].changed(**changes)
         return slides[name]
 
     def keep(self, name: str) -> None:
@@ -124,6 +124,9 @@ class Ledger:
         self._take_in_journals()
         written = load_record(self._out / f"{self._stem}.json")
         if written and written.recipe == self.record.recipe:
+            if written.status == "running":  # it is one run, since its first process began
+                started = min(self.record.started, written.started)
+                self.record = self.record.model_copy(update={"started": started})
             for name, slide in written.slides.items():
                 self._take(name, slide)
 

@@ -60,8 +60,8 @@ _MOST_SHOWN = 200
 
 
 BY_SHARDS = (
-    "wait until it has ended, name another --out, or give each run its part by --shard i/n, all "
-    "with the same n"
+    "wait until it has ended, name another --out, start the very same command to share its slides, "
+    "or give each run its part by --shard i/n, all with the same n"
 )
 """What to do where a screen meets another."""
 
@@ -179,8 +179,10 @@ def hold(
             if error.errno not in _UNSUPPORTED:
                 problem = f"--out {show(folder)}: can't be locked: {error.strerror}"
                 raise ConfigError(problem) from error
-            doubts = (_no_lock(folder),)
+            doubts = (_no_lock(folder, terms is not None),)
         yield doubts
+    if terms is not None and not doubts:
+        _sweep(folder)
 
 
 def _take(folder: Path, shard: Shard | None, holder: Holder, held: ExitStack) -> None:
@@ -198,6 +200,14 @@ def _take(folder: Path, shard: Shard | None, holder: Holder, held: ExitStack) ->
                     own = folder / f".run.{process_name()}{_SUFFIX}"
         held.enter_context(_locked(own))
         held.enter_context(_word(own.with_suffix(_HOLDER), holder))
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed processes of this run have left: nobody may start another one soon."""
+    with suppress(Timeout, OSError), _locked(folder / _GATE):
+        for rival in _rivals(folder, None):
+            with suppress(Timeout, OSError), _locked(rival):
+                rival.with_suffix(_HOLDER).unlink(missing_ok=True)
 
 
 def _is_fellow(rival: Path, terms: Terms | None) -> bool:
@@ -298,9 +308,9 @@ def refusal(folder: Path, holder: Holder | None, terms: Terms | None, todo: str)
     return InUseError(with_code(problem, "out-in-use"))
 
 
-def _no_lock(folder: Path) -> Doubt:
+def _no_lock(folder: Path, shared: bool) -> Doubt:
     return Doubt(
         code="no-lock",
         text=f"{show(folder)}: this file system has no locks: another run that starts there now "
-        "would not be noticed",
+        f"would not be noticed{', unless it screens all slides, too' if shared else ''}",
     )

@@ -29,7 +29,7 @@ from pipeline.reports.report import SlideReport
 from pipeline.reports.writers import HOST, PARTIAL, partial_name
 from pipeline.slides.readers.base import show
 
-_REPORT = "report.json"
+REPORT = "report.json"
 
 _ABANDONED_S = 24 * 3600
 """Age of a half-written result, seconds, after which nobody writes it any more."""
@@ -85,14 +85,14 @@ def publish(out: Path, name: str, write: Callable[[Path], None]) -> None:
 def load_report(folder: Path) -> SlideReport | None:
     """The report of a result, without its cells; None where there is none of this version."""
     try:
-        return SlideReport.model_validate_json((folder / _REPORT).read_bytes())
+        return SlideReport.model_validate_json((folder / REPORT).read_bytes())
     except (OSError, ValidationError):
         return None
 
 
 def has_result(folder: Path) -> bool:
     """Whether a result lies there, of whatever settings."""
-    return os.path.lexists(folder / _REPORT)
+    return os.path.lexists(folder / REPORT)
 
 
 def _move(partial: Path, place: Path, out: Path) -> None:
@@ -148,13 +148,15 @@ def _remove(path: Path) -> None:
 
 def _is_free(place: Path) -> bool:
     """Whether a result may go there: nothing is, or an earlier result."""
+    if has_result(place):  # of most of many slides that were screened before: one question each
+        return True
     try:
         names = os.listdir(place)
     except FileNotFoundError:
         return True
     except NotADirectoryError:
         return False
-    return not names or _REPORT in names
+    return not names or REPORT in names
 
 
 def _sweep(out: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 import uuid
@@ -119,11 +120,12 @@ class Presence:
     def others(self) -> list[str]:
         """What other processes are called that have been at work, dead ones among them."""
         try:
-            found = [token for token in os.listdir(self._folder) if token != self._token]
+            found = [name for name in os.listdir(self._folder) if _is_token(name)]
         except FileNotFoundError:
             return []
-        self.accompanied = self.accompanied or bool(found)
-        return sorted(found)
+        others = sorted(set(found) - {self._token})
+        self.accompanied = self.accompanied or bool(others)
+        return others
 
     def living(self) -> list[str]:
         """Those of them that may live, at a first look."""
@@ -249,12 +251,17 @@ def seen_at_work(out: Path, pace: Pace | None = None) -> Iterator[Seen]:
     found = {}
     for path in sorted((out / FOLDER / _BY).glob("*")):
         with suppress(OSError):
-            if holder := read_holder(path):
+            if _is_token(path.name) and (holder := read_holder(path)):
                 found[path] = holder, _time_of(path)
     now = max([time.time_ns(), *(mtime_ns for _, mtime_ns in found.values())])
     for holder, mtime_ns in found.values():
         silent_s = (now - mtime_ns) / 1e9
         yield Seen(holder, silent_s, holder.is_gone or silent_s >= (pace or Pace()).stale_s)
+
+
+def _is_token(name: str) -> bool:
+    """Whether a file is a process's: file systems and their clients have files of their own."""
+    return re.fullmatch(r"\d+-[0-9a-f]{12}", name) is not None
 
 
 def read_holder(path: Path) -> Holder | None:

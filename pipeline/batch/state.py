@@ -2,8 +2,10 @@
 
 What counts is what the last run was asked: records of shards with other settings or another model
 are left out, and told. A slide that a run has begun and not ended is running where its process
-lives; where that is gone, it was cut short. Of a process on another machine nobody can say from
-here: its slides count as running, since when they do is told, and a person has to judge.
+lives; where that is gone, it was cut short. Of a process on another machine that may share its
+slides one can tell by what it shows (`pipeline.batch.presence`): one that has left, or has been
+silent for long, is gone. Of shards nobody can say from here: their slides count as running, since
+when they do is told, and a person has to judge.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from configs import ConfigError
 from pipeline.batch.journal import Sign, Told, journals, read_journal
 from pipeline.batch.lock import Holder, read_holders
 from pipeline.batch.output import has_result, is_running
+from pipeline.batch.presence import Seen, seen_at_work
 from pipeline.batch.run_record import (
     RunRecord,
     Shard,
@@ -65,7 +68,7 @@ class RunState:
             need only a look.
         rate: slides an hour that it has screened, or tried to; None before the first has ended.
         left_s: seconds until it ends at that rate; None where that can't be said, or it has ended.
-        holder: who says to be at work on it, if its process may live.
+        holders: who says to be at work on it, where the process may live; the first to come first.
     """
 
     record: RunRecord
@@ -74,12 +77,12 @@ class RunState:
     done_before: tuple[str, ...]
     rate: float | None
     left_s: float | None
-    holder: Holder | None
+    holders: tuple[Holder, ...]
 
     @property
     def alive(self) -> bool:
         """Whether it goes on, as far as can be told."""
-        return self.record.status == "running" and bool(self.running or self.holder)
+        return self.record.status == "running" and bool(self.running or self.holders)
 
     @property
     def name(self) -> str:
@@ -160,11 +163,13 @@ def read_state(out: Path, now: datetime | None = None) -> BatchState:
     records, tolds, doubts = _read_unchanged(out)
     if not records and not tolds:
         raise ConfigError(f"{show(out)}: no batch of cytolibra screen (no run.json)")
+    seen = tuple(seen_at_work(out))
+    doubts += [_tell_silent(one) for one in seen if one.stale]
     latest = max((*records, *(t.record for t in tolds)), key=lambda record: record.started)
     runs, others = [], 0
     for record, signs in _by_run(records, tolds):
         if record.recipe == latest.recipe:
-            runs.append(_state_of(record, signs, out, now or datetime.now(UTC)))
+            runs.append(_state_of(record, signs, out, seen, now or datetime.now(UTC)))
         else:
             others += 1
     if others:
@@ -259,7 +264,7 @@ def _by_run(
     heads: dict[tuple[int, int], RunRecord] = {}
     for record in (*records, *(told.record for told in tolds)):
         key = _key(record.shard)
-        if key not in heads or record.started > heads[key].started:
+        if key not in heads or _follows(record, heads[key]):
             heads[key] = record
     for key, head in heads.items():
         slides, signs = dict(head.slides), dict[str, Sign]()
@@ -273,18 +278,36 @@ def _by_run(
         yield head.model_copy(update={"slides": slides}), signs
 
 
+def _follows(record: RunRecord, known: RunRecord) -> bool:
+    """Whether a record is of a later run, not of a process that has joined the known one."""
+    joined = record.recipe == known.recipe and record.status == known.status == "running"
+    return record.started > known.started and not joined
+
+
 def _key(shard: Shard | None) -> tuple[int, int]:
     return (shard.index, shard.count) if shard else (0, 0)
 
 
-def _state_of(record: RunRecord, signs: Mapping[str, Sign], out: Path, now: datetime) -> RunState:
+def _tell_silent(one: Seen) -> str:
+    holder = one.holder
+    return (
+        f"process {holder.pid} on {show(Path(holder.host))} has ended without a word, or been "
+        f"silent for {one.silent_s:.0f} s: it counts as dead, and others of its run, or the same "
+        "command, take over what it had in work"
+    )
+
+
+def _state_of(
+    record: RunRecord, signs: Mapping[str, Sign], out: Path, seen: Sequence[Seen], now: datetime
+) -> RunState:
+    seen = () if record.shard else seen
     begun = [name for name, slide in record.slides.items() if slide.status == "running"]
-    dead = [name for name in begun if record.status != "running" or _is_dead(signs.get(name))]
+    dead = [name for name in begun if record.status != "running" or _is_dead(signs.get(name), seen)]
     running = tuple(Running(name, signs.get(name)) for name in begun if name not in set(dead))
     waiting = [name for name, slide in record.slides.items() if slide.status == "pending"]
     before = tuple(name for name in waiting if has_result(out / name))
-    holder = _live_holder(out, record)
-    going_on = record.status == "running" and bool(running or holder)
+    holders = _live_holders(out, record, seen)
+    going_on = record.status == "running" and bool(running or holders)
     rate = _rate(record, now if going_on else None)
     left = len(waiting) - len(before) + len(running)
     return RunState(
@@ -294,20 +317,33 @@ def _state_of(record: RunRecord, signs: Mapping[str, Sign], out: Path, now: date
         done_before=before,
         rate=rate,
         left_s=3600 * left / rate if going_on and rate else None,
-        holder=holder,
+        holders=holders,
     )
 
 
-def _live_holder(out: Path, record: RunRecord) -> Holder | None:
-    for holder in read_holders(out, record.shard) if record.status == "running" else ():
-        if holder.host != platform.node() or is_running(holder.pid):
-            return holder
-    return None
+def _live_holders(out: Path, record: RunRecord, seen: Sequence[Seen]) -> tuple[Holder, ...]:
+    if record.status != "running":
+        return ()
+    if seen:
+        live = [one.holder for one in seen if not one.stale]
+        return tuple(sorted(live, key=lambda holder: (holder.since, holder.host, holder.pid)))
+    here = platform.node()
+    said = read_holders(out, record.shard)
+    return tuple(one for one in said if one.host != here or is_running(one.pid))
 
 
-def _is_dead(sign: Sign | None) -> bool:
+def _is_dead(sign: Sign | None, seen: Sequence[Seen]) -> bool:
     """Whether a process is known to be gone."""
-    return sign is not None and sign.host == HOST and not is_running(sign.pid)
+    if sign is None:
+        return False
+    if sign.host == HOST:
+        return not is_running(sign.pid)
+    shown = [one for one in seen if _is_of(one.holder, sign)]
+    return bool(seen) and all(one.stale for one in shown)
+
+
+def _is_of(holder: Holder, sign: Sign) -> bool:
+    return holder.pid == sign.pid and holder.machine.startswith(f"{sign.host}.")
 
 
 def _rate(record: RunRecord, now: datetime | None) -> float | None:

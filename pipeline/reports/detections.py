@@ -30,6 +30,7 @@ from pipeline.errors import SlideError
 from pipeline.geometry import Detections
 from pipeline.reports.report import AreaFacts, ModelFacts, SlideFacts
 from pipeline.slides.readers.base import show
+from pipeline.slides.readers.profiled import ColorSettings
 from pipeline.tiles.deposit import Deposit
 from pipeline.tiles.plausible import Focus
 
@@ -127,6 +128,11 @@ class Kept:
     def stitcher(self) -> StitcherSettings:
         """How doubles were told from neighbours."""
         return StitcherSettings.model_validate(self.settings["stitcher"])
+
+    @property
+    def color(self) -> ColorSettings:
+        """How its colours were taken; as they are stored, in older files."""
+        return ColorSettings.model_validate(self.settings.get("color", {}))
 
     def bounded(self, own: NDArray[np.float32]) -> Kept:
         """The same with no more places than ``kept.most``; see `Found.bounded`."""

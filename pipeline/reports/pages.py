@@ -186,6 +186,11 @@ def render_page(template: str, images: str = "data:", **values: Any) -> str:
     )
 
 
+def load_macros(template: str) -> Any:
+    """The macros of a template, as functions that give HTML; all text is escaped."""
+    return _environment().get_template(template).module
+
+
 def relative_url(slide: str, name: str) -> str:
     """URL of a file of a slide's folder; quoted, as names may hold spaces, #, % and newlines."""
     return "./" + quote(os.fsencode(f"{slide}/{name}"), safe="/")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
@@ -311,7 +311,8 @@ def _frame(scanned: Rect, size: Size) -> Fact:
 
 def encodable(text: str | Path) -> str:
     """Text that UTF-8 can hold, from a path whose name may have undecodable bytes."""
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = str(text)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def most_suspicious_first(cells: Detections, classes: Sequence[CellClass]) -> Detections:
@@ -523,7 +524,19 @@ def _why_unsure(
     return why_unsure(warnings, screened_mm2 + unread_mm2, unread_mm2, adequacy, unchecked)
 
 
-def why_no_smear(warnings: Iterable[Doubt]) -> str | None:
+class Coded(Protocol):
+    """Something that is told: a `Doubt`, or what is kept of one."""
+
+    @property
+    def code(self) -> str:
+        """See `Doubt`."""
+
+    @property
+    def text(self) -> str:
+        """Likewise."""
+
+
+def why_no_smear(warnings: Iterable[Coded]) -> str | None:
     """Why a picture is none of which the model's figures hold; None where it is one."""
     return next((doubt.text for doubt in warnings if doubt.code in _NO_SMEAR), None)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.cells.classes import HIGH_GRADE, LOW_GRADE, CellClass, grade_of
-from pipeline.reports.report import SlideReport, encodable
+from pipeline.reports.report import encodable
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.worklist import Place
 
 Value = str | float | bool | None
@@ -36,7 +36,7 @@ class Column:
     kind: Kind = "text"
 
 
-def _reported(of: Callable[[SlideReport], Value]) -> Callable[[Place], Value]:
+def _reported(of: Callable[[SlideSummary], Value]) -> Callable[[Place], Value]:
     """A value of the report; none where there is no report."""
     return lambda place: of(place.row.report) if place.row.report else None
 
@@ -48,12 +48,12 @@ _HEAD = (
     Column(
         "suggestion",
         "suggested category, or why there is none",
-        _reported(lambda r: r.suggestion.category),
+        _reported(lambda r: r.category),
     ),
     Column(
         "cells",
         "cells at or above threshold, of all classes",
-        _reported(lambda r: sum(r.counts.values())),
+        _reported(lambda r: r.cells),
         "count",
     ),
     Column(
@@ -74,26 +74,26 @@ _AREAS = (
     Column(
         "slide_mm2",
         "the scanned part of the slide",
-        _reported(lambda r: r.area.slide_mm2),
+        _reported(lambda r: r.slide_mm2),
         "figure",
     ),
     Column(
         "screened_mm2",
         "what the detector has seen of it",
-        _reported(lambda r: r.area.screened_mm2),
+        _reported(lambda r: r.screened_mm2),
         "figure",
     ),
     Column(
         "unread_mm2",
         "wanted, but the file could not be read there",
-        _reported(lambda r: r.area.unread_mm2),
+        _reported(lambda r: r.unread_mm2),
         "figure",
     ),
-    Column("mpp", "µm per level-0 pixel", _reported(lambda r: r.slide.mpp), "score"),
+    Column("mpp", "µm per level-0 pixel", _reported(lambda r: r.mpp), "score"),
     Column(
         "mpp_source",
         "who says so: file, argument, override, table, or estimate",
-        _reported(lambda r: r.slide.mpp_source),
+        _reported(lambda r: r.mpp_source),
     ),
 )
 
@@ -101,13 +101,13 @@ _JUDGED = (
     Column(
         "slide_score",
         "how suspicious it is by the slide rule; empty without one",
-        _reported(lambda r: r.suggestion.score),
+        _reported(lambda r: r.score),
         "score",
     ),
     Column(
         "suspicious",
         "whether the score reaches the rule's threshold; empty where nobody can say",
-        _reported(lambda r: r.suggestion.suspicious),
+        _reported(lambda r: r.suspicious),
         "flag",
     ),
     Column(
@@ -119,7 +119,7 @@ _JUDGED = (
     Column(
         "set_aside",
         "whether it may be set aside by the slide rule; empty where that is open",
-        _reported(lambda r: r.suggestion.set_aside),
+        _reported(lambda r: r.set_aside),
         "flag",
     ),
 )
@@ -141,35 +141,35 @@ _WORKLIST = (
     Column(
         "level",
         "how fine the suggestion is: class, grade or abnormal; empty where there is none",
-        _reported(lambda r: r.suggestion.level),
+        _reported(lambda r: r.level),
     ),
     Column(
         "grade",
         "low grade or high grade, of the suggestion; empty for one of neither",
-        _reported(lambda r: _grade(r)),
+        _reported(lambda r: r.grade or None),
     ),
     Column(
         "low_grade_cells",
         "cells of low grade; empty where the model has no such class",
-        _reported(lambda r: r.levels.get(LOW_GRADE)),
+        _reported(lambda r: r.low_grade),
         "count",
     ),
     Column(
         "high_grade_cells",
         "cells of high grade; likewise",
-        _reported(lambda r: r.levels.get(HIGH_GRADE)),
+        _reported(lambda r: r.high_grade),
         "count",
     ),
     Column(
         "domain",
         "whether its cells look like the model's own: within, outside, or unknown (too few); empty "
         "where that was not checked",
-        _reported(lambda r: _domain(r)),
+        _reported(lambda r: r.domain),
     ),
     Column(
         "domain_reason",
         "what differs, or why nothing can be told",
-        _reported(lambda r: r.domain.reason if r.domain else None),
+        _reported(lambda r: r.domain_reason),
     ),
     Column(
         "unranked_reason",
@@ -179,13 +179,13 @@ _WORKLIST = (
     Column(
         "adequacy",
         "suggested as satisfactory or unsatisfactory, or no verdict",
-        _reported(lambda r: _adequacy(r)),
+        _reported(lambda r: r.adequacy),
     ),
-    Column("adequacy_reason", "why", _reported(lambda r: r.adequacy.reason)),
+    Column("adequacy_reason", "why", _reported(lambda r: r.adequacy_reason)),
     Column(
         "set_aside_reason",
         "why it may be set aside, may not, or why that is open; empty without such a rule",
-        _reported(lambda r: r.suggestion.set_aside_reason),
+        _reported(lambda r: r.set_aside_reason),
     ),
 )
 
@@ -195,15 +195,16 @@ COLUMNS = (*_HEAD, *_AREAS, *_JUDGED, *_WORKLIST)
 
 def summary_columns(places: Iterable[Place]) -> list[Column]:
     """The columns of these slides, with one for each class of any report."""
-    reports = [place.row.report for place in places if place.row.report]
-    names = dict.fromkeys(name for report in reports for name in report.counts)
+    names = dict.fromkeys(n for p in places if p.row.report for n in p.row.report.common.names)
     return [*_HEAD, *map(_class_column, names), *_AREAS, *_JUDGED, *_WORKLIST]
 
 
-def summary_table(places: Sequence[Place]) -> list[list[Value]]:
+def summary_table(places: Sequence[Place]) -> Iterator[list[Value]]:
     """The rows of ``summary.csv``, its header first, in the order of the places."""
     columns = summary_columns(places)
-    return [[c.name for c in columns], *([c.of(place) for c in columns] for place in places)]
+    yield [column.name for column in columns]
+    for place in places:
+        yield [column.of(place) for column in columns]
 
 
 def documented(columns: Iterable[Column]) -> Iterator[tuple[str, str]]:
@@ -216,26 +217,6 @@ def _class_column(name: str) -> Column:
     return Column(
         name,
         "cells of this class at or above its threshold",
-        _reported(lambda r: r.counts.get(name)),
+        _reported(lambda r: r.count_of(name)),
         "count",
     )
-
-
-def _grade(report: SlideReport) -> str | None:
-    suggestion = report.suggestion
-    if suggestion.level == "grade":
-        return suggestion.category
-    named = (c for c in report.model.classes if c.name == suggestion.category)
-    of: CellClass | None = next(named, None) if suggestion.level == "class" else None
-    return (grade_of(of) or None) if of else None
-
-
-def _domain(report: SlideReport) -> str | None:
-    if report.domain is None:
-        return None
-    return {True: "within", False: "outside", None: "unknown"}[report.domain.within]
-
-
-def _adequacy(report: SlideReport) -> str:
-    known = {True: "satisfactory", False: "unsatisfactory", None: "no verdict"}
-    return known[report.adequacy.satisfactory]

@@ -49,6 +49,12 @@ class CsvFormat:
         written = "".join(texts).encode("utf-8", "backslashreplace")
         return BOM if self.always_bom or not written.isascii() else ""
 
+    def start_of(self, texts: Iterable[str]) -> str:
+        """The same of many texts, which are looked at one by one as far as need be."""
+        if self.always_bom:
+            return BOM
+        return next((begin for text in texts if (begin := self.start(text))), "")
+
     def number(self, text: str) -> str:
         """A number, or several in one row, as written with a point."""
         return text.replace(".", self.decimal)

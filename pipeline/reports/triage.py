@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +93,20 @@ class Suggestion(StrictModel):
     why: str = Field(default="", description="why these cells carry it, in words")
 
 
+class Suggested(Protocol):
+    """Something that says which category is suggested, and how fine it is."""
+
+    @property
+    def category(self) -> str:
+        """See `Suggestion`."""
+
+    @property
+    def level(self) -> Level | None:
+        """Likewise."""
+
+
 def carriers(
-    suggestion: Suggestion, cells: Detections, classes: Sequence[CellClass]
+    suggestion: Suggested, cells: Detections, classes: Sequence[CellClass]
 ) -> NDArray[np.intp]:
     """Rows of the cells that carry a suggestion, in their order: of its class, grade or level.
 

@@ -21,7 +21,8 @@ from xlsxwriter.worksheet import Worksheet
 from configs import ConfigError, Doubt
 from pipeline.cells.classes import grade_of, is_abnormal
 from pipeline.geometry import Detections
-from pipeline.reports.report import NOTICE, SlideReport, encodable
+from pipeline.reports.report import NOTICE, encodable
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary_columns import Column, Kind, Value, summary_columns
 from pipeline.reports.tables import starts_formula
 from pipeline.reports.triage import carriers
@@ -67,7 +68,7 @@ CELL_COLUMNS: tuple[tuple[str, Kind, str], ...] = (
 )
 """Names, kinds and meanings of the columns of the sheet of cells."""
 
-ReadCells = Callable[[Place, SlideReport], Detections]
+ReadCells = Callable[[Place, SlideSummary], Detections]
 """Gives the abnormal cells of a complete slide, or raises a `ConfigError`."""
 
 
@@ -180,12 +181,12 @@ def _write_cells(
 
 
 def _listed(
-    place: Place, report: SlideReport, cells: Detections, least_score: float
+    place: Place, report: SlideSummary, cells: Detections, least_score: float
 ) -> Iterator[tuple[Value, ...]]:
     """The cells of a slide that are worth a row, in the order of its cells.csv."""
-    classes, mpp = report.model.classes, report.slide.mpp
+    classes, mpp = report.common.classes, report.mpp
     carry = np.zeros(len(cells), bool)
-    carry[carriers(report.suggestion, cells, classes)] = True
+    carry[carriers(report, cells, classes)] = True
     wanted = carry | (is_abnormal(cells, classes) & (cells.scores >= least_score))
     centers = cells.centers.tolist()
     for index in np.flatnonzero(wanted).tolist():

@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.cells.classes import ABNORMAL
-from pipeline.reports.report import SlideReport, why_no_smear
+from pipeline.reports.report import why_no_smear
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import Status, SummaryRow
 from pipeline.slides.readers.base import show
 
@@ -54,7 +54,7 @@ _CODE = re.compile(r" \[([a-z0-9-]+)\]$")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """A slide's place in the work list.
 
@@ -141,7 +141,7 @@ def order_slides(rows: Sequence[SummaryRow]) -> Worklist:
     """Puts the slides of a batch into the order in which they are to be looked at."""
     ranked = [row for row in rows if row.report and not why_unranked(row.report)]
     reports = [row.report for row in ranked if row.report]
-    by_score = bool(reports) and all(r.suggestion.score is not None for r in reports)
+    by_score = bool(reports) and all(r.score is not None for r in reports)
     basis: Basis = "score" if by_score else "excess"
     ranked.sort(key=lambda row: _suspicion(row, basis))
     ranks = {id(row): rank for rank, row in enumerate(ranked, 1)}
@@ -149,42 +149,37 @@ def order_slides(rows: Sequence[SummaryRow]) -> Worklist:
     rest.sort(key=lambda row: list(_SECTIONS).index(_section(row)))  # stable: else as they came
     reasons = _Reasons()
     places = [_place(row, ranks.get(id(row)), reasons) for row in (*ranked, *rest)]
-    unexpected = basis == "excess" and any(_expected(report) is None for report in reports)
+    unexpected = basis == "excess" and any(report.expected is None for report in reports)
     return Worklist(basis, unexpected, tuple(places), tuple(reasons.sorted()))
 
 
 _SECTIONS: tuple[Section, ...] = ("ranked", "unranked", "failed", "not read", "pending")
 
 
-def why_unranked(report: SlideReport) -> str:
+def why_unranked(report: SlideSummary) -> str:
     """Why a slide has no rank; empty where it has one."""
     if strange := why_no_smear(report.warnings):
         return strange
-    return "" if report.area.screened_mm2 else "nothing of it was screened"
+    return "" if report.screened_mm2 else "nothing of it was screened"
 
 
-def excess_density(report: SlideReport) -> float | None:
+def excess_density(report: SlideSummary) -> float | None:
     """Abnormal cells per mm2 beyond those expected by chance; see `Place.excess`."""
     if why_unranked(report):
         return None
-    beyond = report.abnormal_cells - (_expected(report) or 0.0)
-    return round(beyond / report.area.screened_mm2, 3)
-
-
-def _expected(report: SlideReport) -> float | None:
-    finding = report.expectation.groups.get(ABNORMAL) if report.expectation else None
-    return finding.expected if finding else None
+    beyond = report.abnormal_cells - (report.expected or 0.0)
+    return round(beyond / report.screened_mm2, 3)
 
 
 def _suspicion(row: SummaryRow, basis: Basis) -> tuple[bool, float, float, str]:
     """Sorts the most suspicious first."""
     report = row.report
     assert report is not None
-    density = report.abnormal_cells / report.area.screened_mm2
+    density = report.abnormal_cells / report.screened_mm2
     if basis == "score":
-        return False, -(report.suggestion.score or 0.0), -density, row.slide
+        return False, -(report.score or 0.0), -density, row.slide
     beyond = max(0.0, excess_density(report) or 0.0)
-    return report.suggestion.level is None, -beyond, -density, row.slide
+    return report.level is None, -beyond, -density, row.slide
 
 
 def _section(row: SummaryRow) -> Section:
@@ -213,14 +208,14 @@ def _flags(row: SummaryRow) -> Iterator[str]:
         return
     codes = {doubt.code for doubt in report.warnings}
     holds = {
-        "suggested": report.suggestion.level is not None,
-        "suspicious": report.suggestion.suspicious is True,
-        "set-aside": report.suggestion.set_aside is True,
+        "suggested": report.level is not None,
+        "suspicious": report.suspicious is True,
+        "set-aside": report.set_aside is True,
         "outside": "out-of-domain" in codes,
         "strange": why_no_smear(report.warnings) is not None and "out-of-domain" not in codes,
-        "inadequate": report.adequacy.satisfactory is False,
-        "unread": report.area.unread_mm2 > 0,
-        "unscreened": not report.area.screened_mm2,
+        "inadequate": report.satisfactory is False,
+        "unread": report.unread_mm2 > 0,
+        "unscreened": not report.screened_mm2,
         "warned": bool(report.warnings),
     }
     yield from (flag for flag, is_so in holds.items() if is_so)

@@ -58,15 +58,15 @@ def write_reports(report: SlideReport, folder: Path) -> None:
     Raises:
         OSError: a file can't be written; the folder is then not to be used.
     """
-    with _create(folder / "report.json") as stream:
+    with create(folder / "report.json") as stream:
         stream.write(to_json(report.model_dump(mode="json")))
-    with _create(folder / "cells.csv") as stream:
+    with create(folder / "cells.csv") as stream:
         write_cells(stream, report)
     if wants_parquet(report.settings):
         write_parquet(report, folder)
-    with _create(folder / "cells.geojson") as stream:
+    with create(folder / "cells.geojson") as stream:
         _write_geojson(stream, report)
-    with _create(folder / "report.html") as stream:
+    with create(folder / "report.html") as stream:
         stream.write(render_report(report))
     for name, jpeg in preview_files(report.pictures):
         (folder / name).write_bytes(jpeg)
@@ -83,7 +83,7 @@ def write_whole(path: Path, text: str) -> None:
     """Writes a file whole or not at all: readers and other writers never meet a half of it."""
 
     def write(partial: Path) -> None:
-        with _create(partial) as stream:
+        with create(partial) as stream:
             stream.write(text)
 
     make_whole(path, write)
@@ -104,7 +104,8 @@ def partial_name() -> str:
     return f"{PARTIAL}{HOST}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
-def _create(path: Path) -> TextIO:
+def create(path: Path) -> TextIO:
+    """A new text file, as all of them are."""
     # A file's name may hold bytes that are no text: they are shown as escapes.
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 

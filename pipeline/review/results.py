@@ -24,6 +24,7 @@ from pipeline.batch.run_record import (
     times_of,
 )
 from pipeline.reports.report import SlideReport, encodable
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import Status, SummaryRow
 from pipeline.reports.writers import PARTIAL
 from pipeline.review.guard import read_inside
@@ -194,7 +195,9 @@ def _row(
         return SummaryRow(name, record.path if record else name, "failed", error=one.problem)
     if record and record.status == "failed":
         return SummaryRow(name, one.report.slide.path, "failed", error=record.error or "")
-    return SummaryRow(name, one.report.slide.path, "complete", _told(one, recipe).report)
+    return SummaryRow(
+        name, one.report.slide.path, "complete", SlideSummary.of(_told(one, recipe).report)
+    )
 
 
 def _last_recipe(records: Sequence[RunRecord]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
@@ -35,10 +36,12 @@ class Described:
     Attributes:
         header: of the slide.
         shrinks: for each level.
+        profile: of its colours; None where there is none.
     """
 
     header: Header
     shrinks: Shrinks
+    profile: bytes | None = None
 
     @staticmethod
     def read(text: str) -> Described:
@@ -57,7 +60,8 @@ class Described:
         _check(header)
         shrinks = tuple(map(tuple, said["shrinks"]))
         _check_shrinks(header, shrinks)
-        return Described(header, shrinks)
+        profile = said["profile"]
+        return Described(header, shrinks, profile if profile is None else base64.b64decode(profile))
 
     @staticmethod
     def text_of(reader: Reader) -> str:
@@ -71,7 +75,12 @@ class Described:
             raise PluginError(f"its reader's header is a {type(header).__name__}, not a Header")
         try:
             shrinks = [list(reader.shrinks(level)) for level in range(len(header.levels))]
-            said = {"header": dataclasses.asdict(header), "shrinks": shrinks}
+            profile = reader.profile()
+            said = {
+                "header": dataclasses.asdict(header),
+                "shrinks": shrinks,
+                "profile": profile if profile is None else base64.b64encode(profile).decode(),
+            }
             return json.dumps(said, default=_plain)
         except Exception as error:  # of code that isn't ours
             raise PluginError(f"its header is none: {one_line(error)}") from error
@@ -113,12 +122,17 @@ class CheckedReader(Reader):
         self.library = library
         self.header = said.header
         self._shrinks = said.shrinks
+        self._profile = said.profile
         self._reader = reader
         self._path = path
 
     def shrinks(self, level: int) -> tuple[int, ...]:
         """See `Reader.shrinks`."""
         return self._shrinks[level]
+
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        return self._profile
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""

@@ -205,6 +205,10 @@ class IsolatedReader(Reader):
         """See `Reader.shrinks`."""
         return self._said.shrinks[level]
 
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        return self._said.profile
+
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`.
 

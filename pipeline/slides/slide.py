@@ -18,6 +18,7 @@ from pipeline.slides.containers import IMAGE_SUFFIXES, SLIDE_SUFFIXES, open_cont
 from pipeline.slides.mpp import GivenMpp, Scale, check_mpp_argument, settle_mpp
 from pipeline.slides.readers.base import Level, Reader, plain, show
 from pipeline.slides.readers.cached import CachedReader
+from pipeline.slides.readers.profiled import by_profile, with_profile_told
 
 __all__ = ["IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
 
@@ -238,7 +239,13 @@ class Slide:
         return plain(size, self.background)
 
 
-def open_slide(path: Path, mpp: float | GivenMpp | None = None, cache: Path | None = None) -> Slide:
+def open_slide(
+    path: Path,
+    mpp: float | GivenMpp | None = None,
+    cache: Path | None = None,
+    *,
+    icc: bool = False,
+) -> Slide:
     """Opens a slide of any format that is known, or a plain image.
 
     Args:
@@ -246,6 +253,8 @@ def open_slide(path: Path, mpp: float | GivenMpp | None = None, cache: Path | No
         mpp: µm per level-0 pixel, for files that carry none or an absurd one; or all that the
             user says of the slide's scale.
         cache: a folder that keeps what was decoded; see `CachedReader`.
+        icc: whether its colour profile is applied, where it has one; else pixels are as they are
+            stored.
 
     Raises:
         SlideError: the file is missing, unreadable, no slide, not what its ending promises,
@@ -258,6 +267,7 @@ def open_slide(path: Path, mpp: float | GivenMpp | None = None, cache: Path | No
     if cache is not None:
         reader = CachedReader(reader, path, cache)
     try:
+        reader = by_profile(reader) if icc else with_profile_told(reader)
         slide = Slide(path, reader, settle_mpp(reader.header.mpp, given))
         _check_size(slide)
         return slide

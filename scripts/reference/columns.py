@@ -128,7 +128,16 @@ WRITTEN = (
         "screen",
         "what became of slides since run.json was written; gone when a run ends",
     ),
-    ("run.log", "screen", "what was told, with the time"),
+    (
+        ".claims/",
+        "screen",
+        "who has which slide, where processes [share them](../how-to/cluster.md); gone likewise",
+    ),
+    (
+        "run.log, run.HOST-….log",
+        "screen",
+        "what was told, with the time; a file each for processes that have joined",
+    ),
     ("reviews.sqlite", "view", "what readers decided: [reviews](../concepts/reviews.md)"),
     ("model/", "train", "the model: `model.json` (its card), weights, networks"),
     ("config.yaml", "train", "every setting, resolved"),

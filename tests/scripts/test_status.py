@@ -145,3 +145,17 @@ def test_watching_ends_with_the_run(batch, tmp_path, monkeypatch):
 )
 def test_spans(seconds, words):
     assert status._span(seconds) == words
+
+
+def test_the_summary_is_written_from_the_files_at_any_time(batch, monkeypatch):
+    folder, _ = batch
+    monkeypatch.chdir(folder)
+    names = ("summary.csv", "summary.html")
+    written = [(folder / "out" / name).read_bytes() for name in names]
+    for name in names:
+        (folder / "out" / name).unlink()
+    told = call("status", "out", "--summary")
+    assert told.stdout.startswith("summary: out/summary.html\n2 slides: ")
+    assert [(folder / "out" / name).read_bytes() for name in names] == written
+    stated = call("status", "out", "--summary", "--json")
+    assert json.loads(stated.stdout)["slides"] == 2

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.cells.classes import class_colors, find_category, grade_of, order_by_severity
 from pipeline.reports.previews import THUMBNAIL
 from pipeline.reports.report import SlideReport, encodable
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.worklist import Place
 from pipeline.review.catalogue import Catalogue, FoundSlide, ReportFolder, square
 from pipeline.review.gallery import GalleryCell, Page, tell_finding
@@ -48,22 +49,21 @@ _UNREPORTED: Json = {
 }
 
 
-def _reported(slide: str, excess: float | None, report: SlideReport) -> Json:
-    preview, screened = report.preview, report.area.screened_mm2
-    best = preview.cells if preview else ()
+def _reported(slide: str, excess: float | None, report: SlideSummary) -> Json:
+    screened = report.screened_mm2
     return {
-        "category": report.suggestion.category,
-        "level": report.suggestion.level,
-        "cells": sum(report.counts.values()),
+        "category": report.category,
+        "level": report.level,
+        "cells": report.cells,
         "abnormal": report.abnormal_cells,
         "per_mm2": round(report.abnormal_cells / screened, 3) if screened else None,
         "excess": excess,
-        "score": report.suggestion.score,
-        "suspicious": report.suggestion.suspicious,
-        "set_aside": report.suggestion.set_aside,
-        "adequacy": _adequacy(report),
-        "warnings": [{"code": doubt.code, "text": doubt.text} for doubt in report.warnings],
-        "thumbnail": f"/api/slides/{slide}/{THUMBNAIL}" if preview and preview.thumbnail else None,
+        "score": report.score,
+        "suspicious": report.suspicious,
+        "set_aside": report.set_aside,
+        "adequacy": report.adequacy,
+        "warnings": [{"code": note.code, "text": note.text} for note in report.warnings],
+        "thumbnail": f"/api/slides/{slide}/{THUMBNAIL}" if report.thumbnail else None,
         "best": [
             {
                 "url": f"/api/slides/{slide}/best/{place}.jpg",
@@ -71,7 +71,7 @@ def _reported(slide: str, excess: float | None, report: SlideReport) -> Json:
                 "score": cell.score,
                 "id": cell.id,
             }
-            for place, cell in enumerate(best, 1)
+            for place, cell in enumerate(report.best, 1)
         ],
     }
 
@@ -177,11 +177,6 @@ def _expectation(report: SlideReport) -> Iterator[Json]:
             "more": finding.is_more,
             "text": tell_finding(finding),
         }
-
-
-def _adequacy(report: SlideReport) -> str:
-    known = {True: "satisfactory", False: "unsatisfactory", None: "no verdict"}
-    return known[report.adequacy.satisfactory]
 
 
 def _image(catalogue: Catalogue, result: ReportFolder, base: str) -> Json:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import Doubt, StrictModel
-from pipeline.errors import SlideError
+from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import Fact, Header, Level, Reader, plain
 from pipeline.slides.readers.segments import SHRINKS
@@ -88,6 +88,13 @@ class AreasReader(Reader):
     def shrinks(self, level: int) -> tuple[int, ...]:
         """See `Reader.shrinks`; what all areas have."""
         return self._shrinks[level]
+
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`; that of all areas."""
+        first, *others = [reader.profile() for reader in self._readers]
+        if any(other != first for other in others):
+            raise ReadError("its areas have several")
+        return first
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""

@@ -101,6 +101,14 @@ class Reader(ABC):
         """By what whole factors a level can be had smaller for less work than resampling it."""
         return ()
 
+    def profile(self) -> bytes | None:
+        """The ICC profile of its pixels; None where it has none.
+
+        Raises:
+            ReadError: there is one, and it can't be read.
+        """
+        return None
+
     @abstractmethod
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """Reads pixels of one level.

@@ -50,6 +50,10 @@ class CachedReader(Reader):
         """See `Reader.shrinks`."""
         return self._reader.shrinks(level)
 
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        return self._reader.profile()
+
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         canvas = np.empty((region.height, region.width, 3), np.uint8)

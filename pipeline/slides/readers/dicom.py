@@ -142,6 +142,10 @@ class DicomReader(Reader):
         self._vendor = vendor
         self._levels = levels
 
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        return self._vendor.profile()
+
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         frames = self._levels[level]

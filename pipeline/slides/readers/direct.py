@@ -72,6 +72,10 @@ class DirectReader(Reader):
         tiles = self._levels[level]
         return tiles.shrinks if tiles else ()
 
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        return self._vendor.profile()
+
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         tiles = self._levels[level]

@@ -29,6 +29,7 @@ class ImageReader(Reader):
         except PictureError as error:
             raise SlideError(f"{show(path)}: {error}") from error
         self._pixels = picture.pixels
+        self._profile = picture.head.profile
         self._pixels.flags.writeable = False  # what is read is a view of it
         self.header = Header(
             format=picture.head.format,
@@ -36,6 +37,10 @@ class ImageReader(Reader):
             facts=tuple(_facts(picture)),
             doubts=picture.doubts,
         )
+
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        return self._profile
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""

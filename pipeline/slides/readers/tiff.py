@@ -82,6 +82,10 @@ class TiffReader(Reader):
         """See `Reader.shrinks`."""
         return self._image.shrinks(level)
 
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        return self._image.profile()
+
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         return self._image.read(level, region, shrink)
@@ -162,6 +166,7 @@ class TiffImage(Reader):
     ) -> None:
         lock = threading.Lock()
         self._path = path
+        self._profile = tiff_tags.profile_of(levels[0].keyframe)
         self._levels = [_TiffLevel(level, lock, judge) for level in levels]
         depth, opaque = self._levels[-1].depth(stated)
         for level in self._levels:
@@ -175,6 +180,10 @@ class TiffImage(Reader):
     def shrinks(self, level: int) -> tuple[int, ...]:
         """See `Reader.shrinks`."""
         return self._levels[level].shrinks
+
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`; that of the finest level."""
+        return self._profile
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""

@@ -27,6 +27,9 @@ RGB_CODECS = frozenset(TIFF.IMAGE_COMPRESSIONS) - {COMPRESSION.APERIO_JP2000_YCB
 JPEG_CODECS = frozenset({COMPRESSION.OJPEG, COMPRESSION.JPEG, 33007, COMPRESSION.JPEG_LOSSY})
 """Compressions whose segments may share tables."""
 
+_ICC_PROFILE = 34675
+"""InterColorProfile; ICC.1, annex B.4."""
+
 _LARGEST_VALUES = (281, 341)
 """MaxSampleValue and SMaxSampleValue."""
 
@@ -213,3 +216,9 @@ def _ome_image(file: TiffFile, index: int) -> ElementTree.Element | None:
         return None
     images = [image for image in root.findall("{*}Image") if image.find("{*}Pixels") is not None]
     return images[index] if index < len(images) else None
+
+
+def profile_of(page: TiffPage) -> bytes | None:
+    """The ICC profile that a page embeds; None where it has none, or none of bytes."""
+    value = page.tags.valueof(_ICC_PROFILE)
+    return value if isinstance(value, bytes) and value else None

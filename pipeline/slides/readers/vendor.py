@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import openslide
 from numpy.typing import NDArray
+from PIL import ImageCms
 
 from configs import Doubt
 from pipeline.errors import ReadError
@@ -33,6 +34,8 @@ from pipeline.slides.readers.planes import with_plane
 GENERIC = "generic-tiff"
 """What OpenSlide calls a tiled TIFF of no vendor."""
 
+
+_ICC_SIZE = "openslide.icc-size"
 
 MOST_PLANES = 1000
 """A count of focal planes as large is nonsense."""
@@ -61,6 +64,18 @@ class VendorReader(Reader):
         self._closed = False
         self.downsamples = self._idle[0].level_downsamples
         self.header = _header(self._idle[0])
+        self._has_profile = _ICC_SIZE in self._idle[0].properties
+
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        if not self._has_profile:
+            return None
+        try:
+            with self._handle() as handle:
+                profile = handle.color_profile
+        except (openslide.OpenSlideError, ImageCms.PyCMSError, OSError) as error:
+            raise ReadError(reason(error)) from error
+        return profile.tobytes() if profile else None
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`.

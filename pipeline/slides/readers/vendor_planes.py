@@ -90,6 +90,10 @@ class PlaneReader(Reader):
         """See `Reader.shrinks`."""
         return self._image.shrinks(level)
 
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        return self._image.profile()
+
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         return self._image.read(level, region, shrink)

@@ -39,7 +39,7 @@ def make_record(slides: dict[str, SlideRecord], **changes: object) -> RunRecord:
 def slide(name: str, status: str, minute: int | None = None, **more: object) -> SlideRecord:
     ended = None if minute is None else f"2026-01-02T03:{minute:02}:00.000+00:00"
     values = {"path": name, "status": status, "ended": ended, "attempts": 1} | more
-    return SlideRecord.model_validate(values)
+    return SlideRecord.parse(values)
 
 
 def write_going_on(out: Path) -> Path:

@@ -8,6 +8,7 @@ from fakes import CLASSES, make_report
 from pipeline.cells.domain import DomainFinding
 from pipeline.geometry import Detections
 from pipeline.reports.report import SlideReport
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import SummaryRow
 from pipeline.reports.summary_columns import COLUMNS, summary_table
 from pipeline.reports.workbook import CELL_COLUMNS
@@ -26,7 +27,8 @@ FIRST = (
 
 def values_of(report: SlideReport | None, **row: object) -> dict[str, object]:
     """The row of one slide by its columns."""
-    of = SummaryRow("b.svs", "in/b.svs", "complete" if report else "failed", report, **row)
+    told = SlideSummary.of(report) if report else None
+    of = SummaryRow("b.svs", "in/b.svs", "complete" if report else "failed", told, **row)
     header, values = summary_table(order_slides([of]).places)
     assert len(header) == len(values)
     return dict(zip(header, values, strict=True))

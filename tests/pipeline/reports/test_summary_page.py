@@ -1,5 +1,7 @@
+import json
 import re
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from pipeline.cells.domain import DomainFinding
 from pipeline.geometry import Detections, Size
 from pipeline.reports.pictures import Crop, Overview, Pictures
 from pipeline.reports.report import NOTICE, SlideReport, most_suspicious_first
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import SummaryRow
-from pipeline.reports.summary_page import render_summary
+from pipeline.reports.summary_page import choose, render_summary
 from pipeline.reports.worklist import order_slides
 
 EVIL = '<script>alert("x")</script>&\'"></title><img src=x onerror=alert(1)>'
@@ -21,6 +24,17 @@ OUTSIDE = DomainFinding(within=False, reason="their stain lies 9 off", cells=100
 
 def page_of(*rows: SummaryRow, doubts: tuple[Doubt, ...] = ()) -> str:
     return render_summary(order_slides(rows), doubts)
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """What the page's script goes by."""
+    _, _, rest = page.partition('<script type="application/json" id="data">')
+    return json.loads(rest.partition("</script>")[0])
+
+
+def held(page: str) -> list[tuple[str, set[str]]]:
+    """Names and filters of the slides that the script knows, in their order."""
+    return [(name, set(show.split())) for _, show, _, _, name, _ in data_of(page)["slides"]]
 
 
 def with_pictures(*crops: int) -> SlideReport:
@@ -32,7 +46,7 @@ def with_pictures(*crops: int) -> SlideReport:
 
 
 def complete(name: str, report: SlideReport | None = None) -> SummaryRow:
-    return SummaryRow(name, f"in/{name}", "complete", report or make_report())
+    return SummaryRow(name, f"in/{name}", "complete", SlideSummary.of(report or make_report()))
 
 
 def cells_of(*labels: int) -> Detections:
@@ -71,7 +85,8 @@ def test_the_page_loads_nothing_but_pictures_beside_it_and_runs_its_own_script_a
     assert "default-src 'none'; img-src 'self' file:;" in policy["content"]
     assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
     assert "data:image" not in page
-    assert [tag for tag, _ in elements.found].count("script") == 1
+    runs = [a for a in elements.all("script") if a.get("type") != "application/json"]
+    assert len(runs) == 1
 
 
 def test_the_most_suspicious_comes_first_with_its_rank_reason_and_order() -> None:
@@ -97,8 +112,7 @@ def test_slides_out_of_domain_stand_apart_and_have_a_filter() -> None:
     assert OUTSIDE.reason in text
     (choice,) = elements.all("input", value="outside")
     assert (choice["type"], choice["name"]) == ("radio", "show")
-    shown = [a["data-show"].split() for a in elements.all("li") if "data-show" in a]
-    assert ["outside" in filters for filters in shown] == [False, True]
+    assert ["outside" in filters for _, filters in held(page)] == [False, True]
 
 
 def test_every_filter_finds_as_many_slides_as_it_says() -> None:
@@ -112,7 +126,7 @@ def test_every_filter_finds_as_many_slides_as_it_says() -> None:
     ]
     page = page_of(*rows)
     elements = Elements(page)
-    slides = [set(a["data-show"].split()) for a in elements.all("li") if "data-show" in a]
+    slides = [filters for _, filters in held(page)]
     assert len(slides) == len(rows)
     counts = re.findall(
         r'value="([^"]*)"(?: checked)?><span class="name">.*?</span> <span class="count">(\d+)<',
@@ -174,14 +188,30 @@ def test_what_did_not_complete_is_shown_without_links() -> None:
 def test_names_cannot_break_out_of_the_page() -> None:
     report = make_report(EVIL, warnings=(EVIL,))
     rows = [
-        SummaryRow(EVIL, EVIL, "complete", report),
+        SummaryRow(EVIL, EVIL, "complete", SlideSummary.of(report)),
         SummaryRow(EVIL, EVIL, "failed", error=EVIL),
     ]
-    elements = Elements(page_of(*rows, doubts=(Doubt(code="uncoded", text=EVIL),)))
+    page = page_of(*rows, doubts=(Doubt(code="uncoded", text=EVIL),))
+    elements = Elements(page)
     tags = [tag for tag, _ in elements.found]
-    assert tags.count("script") == 1
+    assert tags.count("script") == 2  # its own, and its data
     assert "img" not in tags
     assert EVIL in "".join(elements.text)
+    # Its script lays out what it holds: that is as harmless.
+    assert [name for name, _ in held(page)] == [EVIL, EVIL]
+    for *_, html in data_of(page)["slides"]:
+        laid = Elements(html)
+        assert {tag for tag, _ in laid.found} <= {
+            "li",
+            "div",
+            "span",
+            "h3",
+            "a",
+            "p",
+            "strong",
+            *("details", "summary", "ul"),
+        }
+        assert EVIL in "".join(laid.text)
 
 
 def test_headings_go_down_by_one_and_lists_are_lists() -> None:
@@ -199,6 +229,78 @@ def test_the_page_grows_by_little_with_each_slide() -> None:
     """Of 5,000 slides it has to be opened fluently: no picture may ever be part of it."""
     few, more = (
         len(page_of(*(complete(f"{i}.svs", with_pictures(0, 1, 2)) for i in range(count))))
-        for count in (1, 11)
+        for count in (100, 110)  # of the first ones it holds their HTML twice
     )
-    assert (more - few) / 10 < 2500
+    assert (more - few) / 10 < 2000
+
+
+def cases() -> list[SummaryRow]:
+    """8 of the work list, 3 without a rank, 4 failed, 2 that were not reached."""
+    return [
+        *(complete(f"{n}.svs", make_report(cells=cells_of(*[4] * (9 - n)))) for n in range(8)),
+        *(complete(f"o{n}.svs", make_report(domain=OUTSIDE)) for n in range(3)),
+        *(SummaryRow(f"f{n}", f"f{n}", "failed", error=f"f{n}: torn") for n in range(4)),
+        *(SummaryRow(f"p{n}", f"p{n}", "pending") for n in range(2)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes"),
+    [
+        (17, [8, 3, 4, 2]),
+        (16, [8, 3, 4, 1]),
+        (15, [8, 3, 4, 0]),
+        (14, [7, 3, 4, 0]),
+        (12, [6, 3, 3, 0]),
+        (4, [2, 2, 0, 0]),
+    ],
+)
+def test_of_too_many_slides_those_are_held_that_matter_most(most: int, sizes: list[int]) -> None:
+    parts = choose(order_slides(cases()), most)
+    assert [len(part.places) for part in parts] == sizes
+    assert [part.total for part in parts] == [8, 3, 4, 2]
+    ranked = [place.row.slide for place in parts[0].places]
+    assert ranked == [f"{n}.svs" for n in range(sizes[0])]
+
+
+def test_without_much_to_rank_what_is_apart_takes_the_room() -> None:
+    rows = [SummaryRow(f"f{n:02}", "f", "failed", error="f: torn") for n in range(20)]
+    (part,) = choose(order_slides(rows), 12)
+    assert len(part.places) == 12
+
+
+def test_a_page_that_lacks_slides_says_which_and_where_they_are() -> None:
+    worklist = order_slides(cases())
+    page = render_summary(worklist, most=12)
+    text = " ".join(" ".join(Elements(page.partition("<script")[0]).text).split())
+    assert (
+        "This page holds 12 of 17 slides, of each kind the first: 6 of 8 under “Work list”, 3 of 4 "
+        "under “Failed”, 0 of 2 under “Not reached”. Search, filters and order go by these; "
+        "summary.csv has all."
+    ) in text
+    assert "17 slides" in text
+    assert "Work list 6 of 8" in text
+    assert "Failures torn 3 of 4" in text
+    assert "All 12 of 17" in text
+    assert len(held(page)) == 12
+    whole = render_summary(worklist, most=17)
+    assert "This page holds" not in whole
+    assert len(held(whole)) == 17
+
+
+def test_before_the_script_runs_the_first_hundred_are_shown_and_that_is_told() -> None:
+    rows = [complete(f"{n:03}.svs") for n in range(120)]
+    rows.append(SummaryRow("f.svs", "f.svs", "failed", error="f.svs: torn"))
+    page = page_of(*rows)
+    static, _, _ = page.partition("<script")
+    assert static.count('<li class="slide">') == 100
+    assert "The first 100 of 121 slides" in static
+    assert ">Failed" not in static.partition('<main id="list"')[2]
+    assert len(held(page)) == 121
+
+
+def test_how_a_run_that_goes_on_stands_is_told() -> None:
+    worklist = order_slides(cases())
+    assert "The run goes on: so and so." in render_summary(
+        worklist, as_of="the run goes on: so and so"
+    )

@@ -14,6 +14,7 @@ from configs import ConfigError, Doubt
 from pipeline.geometry import Detections
 from pipeline.reports import workbook
 from pipeline.reports.report import NOTICE, SlideReport, most_suspicious_first
+from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import SummaryRow
 from pipeline.reports.summary_columns import summary_table
 from pipeline.reports.workbook import CELL_COLUMNS, write_workbook
@@ -28,13 +29,19 @@ def cells_of(*labels: int, scores: tuple[float, ...] = ()) -> Detections:
     return Detections(places, np.array(scores or [0.9] * count, np.float32), np.array(labels, int))
 
 
+CELLS: dict[str, Detections] = {}
+"""Of the reports that were made last, by slide."""
+
+
 def complete(name: str, report: SlideReport | None = None) -> SummaryRow:
-    return SummaryRow(name, f"in/{name}", "complete", report or make_report())
+    report = report or make_report()
+    CELLS[name] = report.cells
+    return SummaryRow(name, f"in/{name}", "complete", SlideSummary.of(report))
 
 
-def ridden_cells(place: Place, report: SlideReport) -> Detections:
-    """Those that ride along with a report that was just made."""
-    return report.cells
+def ridden_cells(place: Place, report: SlideSummary) -> Detections:
+    """Those that rode along with a report that was just made."""
+    return CELLS[place.row.slide]
 
 
 def write(
@@ -69,7 +76,7 @@ def test_slides_are_those_of_the_table_in_the_order_of_the_work_list(tmp_path: P
         complete("b.svs", make_report(cells=cells_of(4, 4, 4, 0), warnings=("x",))),
     ]
     assert write(tmp_path, *rows) == ()
-    table = summary_table(order_slides(rows).places)
+    table = list(summary_table(order_slides(rows).places))
     shown = rows_of(sheets(tmp_path)["Slides"])
     assert shown == [tuple(None if v == "" else v for v in row) for row in table]
     assert [row[0] for row in shown] == ["slide", "b.svs", "a.svs", "z.svs"]
@@ -197,10 +204,10 @@ def test_links_end_where_excel_takes_no_more(
 
 
 def test_slides_whose_cells_can_t_be_read_are_told(tmp_path: Path) -> None:
-    def read(place: Place, report: SlideReport) -> Detections:
+    def read(place: Place, report: SlideSummary) -> Detections:
         if place.row.slide == "a.svs":
             raise ConfigError("a.svs/cells.csv: is gone")
-        return report.cells
+        return ridden_cells(place, report)
 
     rows = [complete(name, make_report(cells=cells_of(4))) for name in ("a.svs", "b.svs")]
     (doubt,) = write(tmp_path, *rows, read=read)

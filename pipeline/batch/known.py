@@ -1,0 +1,306 @@
+"""What is known of the results in an output folder, without reading each of them again.
+
+Whether a result is current, and what lists of slides need of its report, is read once and kept in
+one hidden file, ``.results.jsonl``. What it says of a result counts only where the file system says
+of ``report.json`` and ``fingerprint.json`` what it said then; else both are read again. So the file
+may be lost, damaged, of another version or written by others at any time: that costs time, nothing
+else. Each writer replaces it whole, without a lock: of two that write at once the last one's stays,
+and what it lacks is read again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import GenericAlias
+from typing import Any, Literal, NamedTuple, get_type_hints
+
+from pydantic import TypeAdapter
+
+from pipeline.batch.discovery import SlideJob
+from pipeline.batch.fingerprint import (
+    FINGERPRINT,
+    FileStamp,
+    Fingerprint,
+    is_of_slide,
+    load_fingerprint,
+    stamp_files,
+)
+from pipeline.batch.output import REPORT, load_report
+from pipeline.reports.report import SlideReport, encodable
+from pipeline.reports.slide_summary import Common, SlideSummary
+from pipeline.reports.writers import make_whole
+from pipeline.slides.containers import name_packages
+from pipeline.slides.readers.base import show
+
+FILE = ".results.jsonl"
+"""Below the output folder."""
+
+_FORM = 1
+"""Of the file's lines; what `SlideSummary` has, and this version, are told beside it."""
+
+_MOST_LINE = 1 << 20
+"""Bytes of a line; one that is longer is damaged."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Made(NamedTuple):
+    """What many results have in common."""
+
+    recipe: str
+    reader: str
+    common: Common
+
+
+class _Result(NamedTuple):
+    """What is known of a result.
+
+    Attributes:
+        stamp: what the file system says of its files; see `_stamp`.
+        made: what it has in common with others.
+        mpp: that a table gave for its slide.
+        files: of its slide, in one line; see `_line_of`.
+        summary: what lists need of its report.
+    """
+
+    stamp: str
+    made: _Made
+    mpp: float | None
+    files: str
+    summary: SlideSummary
+
+
+_FIELDS = get_type_hints(SlideSummary)
+_FIGURES = GenericAlias(tuple, tuple(_FIELDS.values())[1:])
+"""Type of all that a summary has behind what is common."""
+
+_COUNTS = list(_FIELDS).index("counts") - 1
+
+_MADE = TypeAdapter(dict[Literal["made"], _Made])
+"""What results have in common, as a line of the file."""
+
+_LINE: TypeAdapter[tuple[Any, ...]] = TypeAdapter(
+    GenericAlias(tuple, (str, str, int, float | None, str, _FIGURES))
+)
+"""A result as a line of the file: name, stamp, number of what it has in common, and the rest."""
+
+
+class KnownResults:
+    """What is known of the results in one output folder.
+
+    Shards and other runs write to the folder, too: each look asks the file system whether the
+    files of a result are as they were.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = os.fspath(out)
+        self._results: dict[str, _Result] | None = None
+        self._made: dict[_Made, _Made] = {}
+        self._looked_at: set[str] = set()
+        self._changed = False
+
+    def is_current(self, job: SlideJob, recipe: str) -> bool:
+        """Whether the result of a slide is there, of this very slide, by this very recipe."""
+        known = self._find(job.name)
+        if known is None or known.made.recipe != recipe or known.mpp != job.mpp:
+            return False
+        if _is_as_it_was(job, known):
+            return True
+        folder = Path(self._out, job.name)
+        fingerprint = load_fingerprint(folder)  # tells whether only times are others
+        return fingerprint is not None and is_of_slide(job, folder, fingerprint)
+
+    def summary(self, name: str) -> SlideSummary | None:
+        """What lists need of the report of a slide; None where there is none of this version."""
+        known = self._find(name)
+        if known is not None:
+            return known.summary
+        report = load_report(Path(self._out, name))
+        return SlideSummary.of(report) if report else None
+
+    def recipe(self, name: str) -> str | None:
+        """The recipe of a result; None where there is no result, or that is not known."""
+        known = self._find(name)
+        return known.made.recipe if known else None
+
+    def put(self, name: str, folder: Path, report: SlideReport, fingerprint: Fingerprint) -> None:
+        """Takes what has just been written.
+
+        Args:
+            name: of the result.
+            folder: where it lies as yet, before it is moved to its place.
+            report: as it was written there.
+            fingerprint: likewise.
+        """
+        if stamp := _stamp(os.fspath(folder)):
+            self._add(name, stamp, report, fingerprint)
+
+    def save(self) -> None:
+        """Keeps what is known, for the next run; not being able to is told in the log alone."""
+        if not self._changed or self._results is None:
+            return
+        results = dict(_read(self._path, self._made)) | self._results  # others may have written
+        kept = {name: known for name, known in results.items() if self._still_holds(name, known)}
+        try:
+            make_whole(self._path, lambda partial: _write(partial, kept))
+        except OSError as error:
+            _log.info("what is known of the results can't be kept: %s", error)
+            return
+        self._results, self._changed = kept, False
+
+    @property
+    def _path(self) -> Path:
+        return Path(self._out, FILE)
+
+    def _find(self, name: str) -> _Result | None:
+        """What is known of a result; None where it can't be read."""
+        if self._results is None:
+            self._results = dict(_read(self._path, self._made))
+        self._looked_at.add(name)
+        folder = f"{self._out}/{name}"
+        stamp = _stamp(folder)
+        known = self._results.get(name)
+        if known is not None and known.stamp == stamp:
+            return known
+        if known is not None:
+            del self._results[name]
+            self._changed = True
+        if stamp is None:
+            return None
+        # The stamp comes first: of files that change now it would be an old one.
+        report, fingerprint = load_report(Path(folder)), load_fingerprint(Path(folder))
+        if report is None or fingerprint is None:
+            return None
+        return self._add(name, stamp, report, fingerprint)
+
+    def _add(self, name: str, stamp: str, report: SlideReport, fingerprint: Fingerprint) -> _Result:
+        summary = SlideSummary.of(report)
+        made = _Made(fingerprint.recipe, fingerprint.reader, summary.common)
+        made = self._made.setdefault(made, made)
+        summary = summary._replace(common=made.common)
+        known = _Result(stamp, made, fingerprint.mpp, _line_of(fingerprint.files), summary)
+        if self._results is None:
+            self._results = dict(_read(self._path, self._made))
+        self._results[name] = known
+        self._looked_at.add(name)
+        self._changed = True
+        return known
+
+    def _still_holds(self, name: str, known: _Result) -> bool:
+        """Of results that nobody has looked at here: they may be gone."""
+        return name in self._looked_at or _stamp(f"{self._out}/{name}") == known.stamp
+
+
+def _is_as_it_was(job: SlideJob, known: _Result) -> bool:
+    """Whether sizes and times of a slide's files, and who reads it, are the same."""
+    if job.gone:
+        return True
+    if known.made.reader != name_packages(job.path):
+        return False
+    try:
+        return known.files == _line_of_slide(job)
+    except OSError:
+        return False
+
+
+def _line_of_slide(job: SlideJob) -> str:
+    """`_line_of` of its files as they are now; of one file without any detour.
+
+    Raises:
+        OSError: one of them is gone or may not be looked at.
+    """
+    if job.companions:
+        return _line_of(stamp_files(job))
+    status = os.stat(job.path)
+    return f"{encodable(job.path.name)}:{status.st_size:x}:{status.st_mtime_ns:x}"
+
+
+def _stamp(folder: str) -> str | None:
+    """What the file system says of a result; None where a file of it is missing.
+
+    Inode, size and time: a result that another one takes the place of has other inodes, even where
+    a coarse clock gives both the same time.
+    """
+    try:
+        report, made = os.stat(f"{folder}/{REPORT}"), os.stat(f"{folder}/{FINGERPRINT}")
+    except OSError:
+        return None
+    return (
+        f"{report.st_ino:x}.{report.st_size:x}.{report.st_mtime_ns:x}."
+        f"{made.st_ino:x}.{made.st_size:x}.{made.st_mtime_ns:x}"
+    )
+
+
+def _line_of(files: Iterable[FileStamp]) -> str:
+    """The stamps of a slide's files as one string: of many slides much smaller."""
+    return "\0".join(f"{one.name}:{one.size:x}:{one.mtime_ns:x}" for one in files)
+
+
+def _head() -> list[object]:
+    """The first line of a file that counts: of this form, and of this version of CytoLibra."""
+    try:
+        version = metadata.version("cytolibra")
+    except metadata.PackageNotFoundError:
+        version = ""
+    return ["cytolibra results", _FORM, version, list(_FIELDS)]
+
+
+def _write(path: Path, results: Mapping[str, _Result]) -> None:
+    numbers: dict[int, int] = {}
+    with path.open("w", encoding="ascii", newline="\n") as stream:
+        stream.write(json.dumps(_head()) + "\n")
+        for name, known in results.items():
+            made = known.made  # the same object wherever it is equal
+            if id(made) not in numbers:
+                numbers[id(made)] = len(numbers)
+                stream.write(json.dumps(_MADE.dump_python({"made": made}, mode="json")) + "\n")
+            number, figures = numbers[id(made)], known.summary[1:]
+            line = (_coded(name), known.stamp, number, known.mpp, known.files, figures)
+            stream.write(json.dumps(line) + "\n")
+
+
+def _read(path: Path, shared: dict[_Made, _Made]) -> Iterator[tuple[str, _Result]]:
+    """The results that a file tells of; nothing from where it is damaged.
+
+    Args:
+        path: the file.
+        shared: what results have in common, each held once.
+    """
+    made: list[_Made] = []
+    try:
+        with path.open("rb") as stream:
+            if json.loads(stream.readline(_MOST_LINE)) != _head():
+                return
+            while line := stream.readline(_MOST_LINE):
+                if line.startswith(b"{"):
+                    one = _MADE.validate_json(line, strict=True)["made"]
+                    made.append(shared.setdefault(one, one))
+                else:
+                    name, *rest = _LINE.validate_json(line, strict=True)
+                    yield _decoded(name), _result(made, *rest)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        if not isinstance(error, FileNotFoundError):
+            _log.info("%s: is damaged, and made anew: %s", show(path), error)
+
+
+def _coded(name: str) -> str:
+    """A name as JSON can hold it: those of files may have bytes that are no text."""
+    return name.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def _decoded(name: str) -> str:
+    return name.encode("latin-1").decode("utf-8", "surrogatepass")
+
+
+def _result(
+    made: Sequence[_Made], stamp: str, number: int, mpp: float | None, files: str, figures: Any
+) -> _Result:
+    of = made[number]
+    if number < 0 or len(figures[_COUNTS]) != len(of.common.names):
+        raise ValueError("counts of other classes")
+    return _Result(stamp, of, mpp, files, SlideSummary(of.common, *figures))
