@@ -6,7 +6,10 @@ STAMP  := $(VENV)/.installed
 # Where real cells and slides lie; tests that need them skip without.
 export CYTOLIBRA_SHARED ?= $(abspath ../shared)
 
-.PHONY: demo test test-slow test-browser view-assets lint bench paper-table gpu docs site docs-pictures hooks wheel release clean
+FUZZ ?= geojson
+SECONDS ?= 300
+
+.PHONY: demo test test-slow test-browser fuzz view-assets lint bench paper-table gpu docs site docs-pictures hooks wheel release clean
 
 $(STAMP): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,6 +33,9 @@ view-assets: $(STAMP)  ## build the reading room's page, by Node; the wheel carr
 test-browser: view-assets  ## the page's own checks, then the reading room as a person uses it, in Chromium
 	$(BIN)/python -m scripts.viewer_build --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+
+fuzz: $(STAMP)  ## feed the parser FUZZ (by default geojson) with what libFuzzer comes up with, for SECONDS
+	$(BIN)/python -m tests.fuzz $(FUZZ) --seconds $(SECONDS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -263,10 +263,16 @@ BATCHES: dict[str, Entry] = {
         "Nothing, if it was killed for want of memory. Else keep an eye on these slides and on the "
         "machine; `run.log` says what it died of.",
     ),
+    "no-dicom-identity": Entry(
+        "--dicom writes objects into the study of DICOM slides, and some slides are none: they "
+        "have no study, and get no cells.ann.dcm and no report.sr.dcm.",
+        "Give --dicom-derived: they get UIDs that are derived from their content. cytolibra "
+        "objects does so for results that are there.",
+    ),
     "no-lock": Entry(
-        "The file system of --out has no locks. The run goes on, and processes of the same command "
-        "share the slides as elsewhere; but a `cytolibra rescore` or a shard that is started there "
-        "would not be noticed.",
+        "The file system of --out has no locks. The run goes on, and processes with the same "
+        "command share the slides as elsewhere; but a `cytolibra rescore` or a shard that starts "
+        "there would not be noticed.",
         "See to it that nothing else writes there, or write to a local disk.",
     ),
     "runtime-fallback": Entry(

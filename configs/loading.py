@@ -17,9 +17,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
-    """Base of every settings model: unknown keys are errors, instances are immutable."""
+    """Base of every settings model: unknown keys are errors, numbers finite, instances frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def load_config(

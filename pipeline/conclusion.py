@@ -18,6 +18,8 @@ from pipeline.cells.found import Found, name_found
 from pipeline.errors import SlideError
 from pipeline.in_force import accuracy_of, alarms_of, describe_model, order_settings, what_is_made
 from pipeline.network.detector import DetectorFacts, TileDetector, limits_of, own_thresholds
+from pipeline.objects.source import Header
+from pipeline.objects.writing import find_source
 from pipeline.reports.adequacy import Specimen, warn_of
 from pipeline.reports.detections import Kept
 from pipeline.reports.pictures import Pictures, take_pictures
@@ -98,7 +100,8 @@ def conclude(
         earlier: of the same slide; None where it is screened.
 
     Raises:
-        SlideError: there are warnings, and ``settings.strict`` is set.
+        SlideError: there are warnings, and ``settings.strict`` is set; or DICOM objects are wanted,
+            and the slide's header lacks what they need.
         ConfigError: the slide rule can't be read, or a class that is to be counted is unknown.
     """
     found, path = kept.found, Path(kept.slide.path)
@@ -140,6 +143,7 @@ def conclude(
             first = carriers(judgement.suggestion, cells, model.classes)
             pictures = take_pictures(slide, cells, model.classes, first=first)
     kept = kept.bounded(own_thresholds(detector.card))
+    source = source_of(slide, kept, settings)
     return build_report(
         slide=kept.slide,
         model=model,
@@ -153,7 +157,31 @@ def conclude(
         second_look=look,
         domain=domain,
         kept=kept,
+        source=source,
     )
+
+
+def source_of(slide: Slide | None, kept: Kept | None, settings: ScreenSettings) -> Header | None:
+    """What DICOM objects need of a slide's header; None where none are wanted, or it has none.
+
+    Args:
+        slide: the slide, open; None where it is not there.
+        kept: what was found on it; None before anything was.
+        settings: of all stations.
+
+    Raises:
+        SlideError: the header lacks something, or the slide is not there to be asked.
+    """
+    if settings.reports.dicom is None:
+        return None
+    if slide:
+        return find_source(slide.path, slide.size)
+    if kept and kept.slide.format == "dicom":
+        raise SlideError(
+            f"{show(Path(kept.slide.path))}: is not there, and reports.dicom needs its header; "
+            "bring it back, or leave reports.dicom"
+        )
+    return None
 
 
 def _describe_look(found: Found, abnormal_left: int) -> LookFacts:

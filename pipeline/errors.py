@@ -1,10 +1,11 @@
-"""What can go wrong with a slide."""
+"""What can go wrong with a slide, or with who screens it."""
 
 from __future__ import annotations
 
 from configs import CytoLibraError
 from configs.codes import REFUSALS
 from configs.doubts import with_code
+from configs.errors import one_line
 
 
 class SlideError(CytoLibraError):
@@ -21,7 +22,7 @@ class SlideError(CytoLibraError):
     def __init__(self, text: str, code: str = "") -> None:
         assert not code or code in REFUSALS, code
         super().__init__(with_code(text, code))
-        self.text = text
+        self.text = one_line(text)
         self.code = code
 
     def __reduce__(self) -> tuple[type[SlideError], tuple[str, str]]:
@@ -30,6 +31,13 @@ class SlideError(CytoLibraError):
 
 class ReadError(SlideError):
     """One region of a slide can't be read; the slide goes on, the region is recorded as unread."""
+
+
+class EngineError(CytoLibraError):
+    """Nobody is left who could screen: no slide is at fault, and none would fare better.
+
+    The batch ends; the same command goes on where it was.
+    """
 
 
 class WorkerLostError(SlideError):

@@ -16,7 +16,7 @@ from models import ModelSource
 from pipeline.cells.found import Found
 from pipeline.cells.naming import detection_floors
 from pipeline.cells.stitcher import Stitcher
-from pipeline.conclusion import Clock, check_strict, conclude
+from pipeline.conclusion import Clock, check_strict, conclude, source_of
 from pipeline.errors import SlideError
 from pipeline.flow import in_batches, work_ahead
 from pipeline.geometry import Boxes, Detections
@@ -157,9 +157,11 @@ def plan_slide(
 
     Raises:
         SlideError: its scale can't be estimated where it is to be, it is much coarser than the
-            model, or has warnings and ``settings.strict`` is set.
+            model, has warnings and ``settings.strict`` is set, or lacks in its header what DICOM
+            objects need that are wanted.
     """
     card, clock = detector.card, clock or Clock()
+    source_of(slide, None, settings)  # what its header lacks is told before the work
     with clock("scale"):
         settle_estimate(slide, detector.scale, settings.scale, settings.foreground)
     with clock("foreground"):

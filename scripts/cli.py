@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +31,7 @@ SUMMARIES = {
     "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",
     "merge": "Writes the cells of all slides of a batch into one file: Parquet, DuckDB or COCO.",
+    "objects": "Writes DICOM and FHIR objects of results that are there, for archives and labs.",
     "convert": "Converts annotations of many formats to COCO.",
     "export": "Writes a model's networks for OpenVINO or ONNX, and what reduced precision costs.",
     "synth": "Makes pyramidal slides whose cells are known, each with its truth as COCO.",
@@ -76,6 +78,9 @@ def build_app(called: str | None) -> typer.Typer:
 
 def main() -> None:
     """Runs the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):  # a path may hold bytes that are no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = asked_words()
     if words is None:
         words = sys.argv[1:]

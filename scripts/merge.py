@@ -91,6 +91,8 @@ def merge(
         make_whole(out, lambda partial: write[to](parts, facts, partial, counts))
     except OSError as error:
         raise ConfigError(f"--out {out}: can't be written: {error.strerror or error}") from error
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"--out {out}: its name is no text; name another file") from error
     for line in _missing(reports):
         typer.echo(f"warning: {line}", err=True)
     typer.echo(f"{out}: {sum(counts.values())} cells of {len(parts)} slides")

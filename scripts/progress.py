@@ -57,6 +57,10 @@ class PlainProgress:
         for doubt in report.warnings if report else ():
             self._tell_warning(f"warning: {show(Path(job.name))}: {doubt}")
 
+    def warn(self, text: str) -> None:
+        """Something that befalls the batch as a whole."""
+        self._tell_warning(f"warning: {text}")
+
     def slide_ended_elsewhere(
         self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:

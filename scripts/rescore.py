@@ -19,6 +19,7 @@ from scripts.screen import (
     Rule,
     Threshold,
     check_extras,
+    doubts_of_dicom,
     settings_given,
     tell_result,
 )
@@ -197,7 +198,10 @@ def _plan(
         rescorer=rescorer,
         source=reports,
         screens=False,
-        doubts=() if record else (_settings_unknown(),),
+        doubts=[
+            *(() if record else (_settings_unknown(),)),
+            *doubts_of_dicom([result.job for result in results], settings),
+        ],
         reports=settings.reports,
         given=settings_given(settings, given),
     )

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from pipeline.batch.batch import BatchPlan, BatchResult
-    from pipeline.batch.discovery import Discovery
+    from pipeline.batch.discovery import Discovery, SlideJob
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
     from pipeline.in_force import InForce
+    from pipeline.objects.writing import Dicom as DicomKind
     from pipeline.settings import ScreenSettings
     from scripts.progress import PlainProgress
 
@@ -164,6 +165,26 @@ ShardText = Annotated[
 ]
 
 
+Dicom = Annotated[
+    bool,
+    typer.Option(
+        "--dicom",
+        help="Write cells.ann.dcm and report.sr.dcm of DICOM slides, too, into their study (an "
+        "extra).",
+    ),
+]
+DicomDerived = Annotated[
+    bool,
+    typer.Option(
+        "--dicom-derived",
+        help="The same of all slides: those that are no DICOM get UIDs derived from their content.",
+    ),
+]
+Fhir = Annotated[
+    bool, typer.Option("--fhir", help="Write report.fhir.json of each slide, too: FHIR R4.")
+]
+
+
 def screen(
     slides: Slides,
     out: Out,
@@ -204,6 +225,9 @@ def screen(
             "--parquet", help="Write cells.parquet of each slide, too, for programs (an extra)."
         ),
     ] = False,
+    dicom: Dicom = False,
+    dicom_derived: DicomDerived = False,
+    fhir: Fhir = False,
 ) -> None:
     """Screens slides, and folders of slides.
 
@@ -235,6 +259,8 @@ def screen(
         "reports.csv": csv.value if csv else None,
         "reports.xlsx": xlsx or None,
         "reports.parquet": parquet or None,
+        "reports.dicom": dicom_kind(dicom, dicom_derived),
+        "reports.fhir": fhir or None,
     }
     settings = _read_settings(config, set_ or (), flags)
     part = Shard.parse(shard) if shard else None
@@ -270,10 +296,20 @@ def check_extras(settings: ScreenSettings) -> None:
     Raises:
         ConfigError: it isn't there.
     """
+    from pipeline.objects.writing import check_installed
     from pipeline.reports.arrow_cells import import_extra
 
     if settings.reports.parquet:
         import_extra("pyarrow", "parquet", "reports.parquet")
+    if settings.reports.dicom:
+        check_installed()
+
+
+def dicom_kind(dicom: bool, derived: bool) -> DicomKind | None:
+    """Of which slides DICOM objects are asked for, as `ReportSettings.dicom` has it."""
+    if derived:
+        return "derived"
+    return "source" if dicom else None
 
 
 def screen_all(
@@ -316,7 +352,7 @@ def screen_all(
     from scripts.progress import show_progress
 
     found = _discover(slides, out, settings)
-    doubts = list(found.doubts)
+    doubts = [*found.doubts, *doubts_of_dicom(found.jobs, settings)]
     given = model or DEFAULT_MODEL
     plan = partial(
         BatchPlan,
@@ -345,7 +381,7 @@ def screen_all(
         if in_force and is_done(found.jobs, ready(in_force)):
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
-            runner, in_force = _start_engine(engine, workers, recipe, progress)
+            runner, in_force = _start_engine(engine, workers, recipe, progress, slides)
         if engine is EngineName.local and (workers or 1) > 1 and runner.slots == workers:
             doubts += _doubt_of_workers(in_force)
         if in_force.fallback:
@@ -377,6 +413,31 @@ def _doubt_of_workers(force: InForce) -> list[Doubt]:
         "of its own, and take longer; leave --workers"
     )
     return [Doubt(code="workers-share-cores", text=text)]
+
+
+def doubts_of_dicom(jobs: Sequence[SlideJob], settings: ScreenSettings) -> list[Doubt]:
+    """Slides that get no DICOM objects where those of DICOM slides are wanted, which is told.
+
+    What does not lie here, so that its content can't be asked, goes by its ending.
+    """
+    from pipeline.objects.source import is_dicom
+    from pipeline.slides.readers.base import show
+
+    if settings.reports.dicom != "source":
+        return []
+    others = [
+        job.path
+        for job in jobs
+        if not job.gone
+        and not (is_dicom(job.path) if job.path.is_file() else job.path.suffix.lower() == ".dcm")
+    ]
+    if not others:
+        return []
+    text = (
+        f"{len(others)} of {len(jobs)} slides are no DICOM, {show(others[0])} first: no DICOM "
+        "objects of theirs; --dicom-derived gives them UIDs of their own"
+    )
+    return [Doubt(code="no-dicom-identity", text=text)]
 
 
 def _look_ahead(
@@ -426,7 +487,11 @@ def _discover(slides: Sequence[Path], out: Path, settings: ScreenSettings) -> Di
 
 
 def _start_engine(
-    name: EngineName, workers: int | None, recipe: Recipe, progress: PlainProgress
+    name: EngineName,
+    workers: int | None,
+    recipe: Recipe,
+    progress: PlainProgress,
+    slides: Sequence[Path],
 ) -> tuple[Engine, InForce]:
     """Ray, a process for each of several devices or workers, or this process alone."""
     from pipeline.batch.engines import (
@@ -440,12 +505,7 @@ def _start_engine(
 
     settings = recipe.settings
     if name is EngineName.ray:
-        if settings.isolates_all:
-            raise ConfigError(
-                "--isolate, limits: are of --engine local; Ray's workers are processes anyway, and "
-                "Ray watches their memory"
-            )
-        cluster = RayEngine(recipe, workers)
+        cluster = RayEngine(recipe, workers, progress.tiles_done, progress.warn, slides)
         return cluster, cluster.describe()
     devices = devices_for(settings.runtime.device, workers)
     processes = partial(ProcessEngine, told=progress.tiles_done, limits=settings.limits)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from fakes import MODEL, make_report
 
+from pipeline.batch.engines import Recipe
 from pipeline.in_force import InForce
 from pipeline.reports.report import SlideReport
 
@@ -92,4 +93,16 @@ class Makes:
 
     def worker(self, told) -> Deadly:
         """See `pipeline.batch.engines.supervised.Maker`."""
+        return Deadly(told or (lambda *_: None))
+
+
+class MakesAnywhere(Recipe):
+    """The same for Ray, which has its recipes say where."""
+
+    def on(self, device: str, threads: int | None) -> Recipe:
+        """Wherever."""
+        return self
+
+    def worker(self, told=None) -> Deadly:
+        """See `Makes`."""
         return Deadly(told or (lambda *_: None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,16 @@ import numpy as np
 from annotationfiles import WRITERS
 from dicomfiles import jpegs, write_dicom
 from numpy.typing import NDArray
-from slidefiles import picture, write_aperio, write_flat, write_image, write_pyramid, write_sub_ifds
+from slidefiles import (
+    picture,
+    write_aperio,
+    write_flat,
+    write_image,
+    write_pyramid,
+    write_scn,
+    write_sub_ifds,
+)
+from vendorfiles import write_mirax, write_ndpi, write_philips, write_trestle, write_vms
 
 from data.synth import writer
 from data.synth.region import Region
@@ -54,6 +64,12 @@ SLIDES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "svs-2000": ("a.svs", lambda path: write_aperio(path, IMAGE, compression="aperio_jp2000_rgb")),
     "ome": ("a.ome.tif", lambda path: write_sub_ifds(path, IMAGE, ome=True)),
     "dicom": ("a.dcm", _dicom),
+    "philips": ("a.tif", lambda path: write_philips(path, IMAGE)),
+    "ndpi": ("a.ndpi", lambda path: write_ndpi(path, {0: picture(512, 384)}, levels=1)),
+    "leica": ("a.scn", lambda path: write_scn(path, IMAGE, (100, 50), (600, 400))),
+    "trestle": ("a.tif", lambda path: write_trestle(path, IMAGE)),
+    "vms": ("a.vms", lambda path: write_vms(path, picture(320, 192))),
+    "mirax": ("a.mrxs", lambda path: write_mirax(path, picture(256, 128))),
     "png": ("a.png", lambda path: write_image(path, IMAGE)),
     "jpeg": ("a.jpg", lambda path: write_image(path, IMAGE)),
     "bmp": ("a.bmp", lambda path: write_image(path, IMAGE)),
@@ -76,7 +92,8 @@ def change(path: Path, changes: Sequence[Mapping[str, Any]]) -> Path:
     ``{tag: number, page: 0, value: .., count: .., type: .., to: tag}``,
     ``{find: text, put: text}`` (all places, latin-1, any length),
     ``{append: text}``, ``{write: text}`` (instead of all), ``{fill: size}`` (zeros to that size,
-    of which a sparse file stores none) and ``{rename: name}``.
+    of which a sparse file stores none), ``{rename: name}`` and ``{remove: pattern}``. With
+    ``in: pattern`` it is the file below the folder that this names, of a slide of several.
 
     Returns:
         The file, under its last name.
@@ -84,14 +101,25 @@ def change(path: Path, changes: Sequence[Mapping[str, Any]]) -> Path:
     for one in changes:
         if "rename" in one:
             path = path.rename(path.with_name(one["rename"]))
-        elif "tag" in one:
-            path.write_bytes(with_tag(path.read_bytes(), **one))
-        elif "fill" in one:
-            with path.open("r+b") as stream:
-                stream.truncate(one["fill"])
+        elif "remove" in one:
+            (gone,) = path.parent.glob(one["remove"])
+            gone.unlink() if gone.is_file() else shutil.rmtree(gone)
+        elif "in" in one:
+            (part,) = path.parent.glob(one["in"])
+            _change_one(part, {key: value for key, value in one.items() if key != "in"})
         else:
-            path.write_bytes(_with_bytes(path.read_bytes(), one))
+            _change_one(path, one)
     return path
+
+
+def _change_one(path: Path, one: Mapping[str, Any]) -> None:
+    if "tag" in one:
+        path.write_bytes(with_tag(path.read_bytes(), **one))
+    elif "fill" in one:
+        with path.open("r+b") as stream:
+            stream.truncate(one["fill"])
+    else:
+        path.write_bytes(_with_bytes(path.read_bytes(), one))
 
 
 def _with_bytes(data: bytes, one: Mapping[str, Any]) -> bytes:

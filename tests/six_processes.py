@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -77,8 +78,9 @@ def fork(work: Callable[[], int]) -> int:
         code = 70
         try:
             code = work()
-        finally:
-            os._exit(code)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(code)
     return pid
 
 

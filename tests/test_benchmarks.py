@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import bench_isolation
+import bench_objects
 import bench_peers
 import bench_reader
 import bench_reviews
@@ -14,6 +15,14 @@ import pytest
 def test_the_benchmark_of_the_stitcher_runs() -> None:
     _, _, kept = bench_stitcher.seconds_to_merge(3000)
     assert 1500 < kept < 2900
+
+
+def test_the_benchmark_of_objects_runs() -> None:
+    pytest.importorskip("highdicom", reason="DICOM objects need cytolibra[dicom]")
+    count, seconds, size, _ = bench_objects.measure(2000).replace(",", "").split()
+    assert count == "2000"
+    assert float(seconds) > 0
+    assert float(size) == pytest.approx(2000 * 48 / 1e6, abs=0.06)
 
 
 @pytest.mark.parametrize(

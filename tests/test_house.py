@@ -29,7 +29,7 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"boxes", "tables", "paths", "thinning", "resample", "pixels", "evaluation"},
+        {"boxes", "tables", "paths", "arrays", "thinning", "resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},
@@ -42,6 +42,7 @@ FLOORS = {
         {"tiles"},
         {"cells"},
         {"network", "reports"},
+        {"objects"},
         {"settings"},
         {"in_force"},
         {"conclusion"},

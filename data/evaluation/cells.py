@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
+
+from configs import ConfigError
+from data.arrays import BROKEN, open_arrays
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,48 @@ def save_cells(path: Path, truth: Sequence[FieldCells], found: Sequence[FieldCel
 
 
 def load_cells(path: Path) -> tuple[list[FieldCells], list[FieldCells]]:
-    """Truth and detections that `save_cells` wrote."""
-    with np.load(path) as arrays:
-        ends = np.cumsum(arrays["fields"])[:-1]
-        names = ("boxes", "labels", "scores", "crowd")
-        columns = [np.split(arrays[name], ends) for name in names]
-    cells = [FieldCells(*parts) for parts in zip(*columns, strict=True)]
+    """Truth and detections that `save_cells` wrote.
+
+    Raises:
+        ConfigError: the file can't be read, is damaged, or holds something else.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    try:
+        with open_arrays(content) as arrays:
+            counts, *columns = (arrays[name] for name in ("fields", *_COLUMNS))
+        _check(counts, columns)
+    except BROKEN as error:
+        raise ConfigError(
+            f"{path}: not what `cytolibra evaluate` or `train` kept: {error}"
+        ) from error
+    ends = np.cumsum(counts)[:-1]
+    parts = [np.split(column, ends) for column in columns]
+    cells = [FieldCells(*one) for one in zip(*parts, strict=True)]
     return cells[: len(cells) // 2], cells[len(cells) // 2 :]
+
+
+_COLUMNS = ("boxes", "labels", "scores", "crowd")
+
+
+def _check(counts: NDArray[Any], columns: Sequence[NDArray[Any]]) -> None:
+    """Makes sure that arrays fit each other and are what they are called.
+
+    Raises:
+        ValueError: they don't, or aren't.
+    """
+    kinds = (counts, "iu"), *zip(columns, ("f", "iu", "f", "b"), strict=True)
+    if any(array.dtype.kind not in kind for array, kind in kinds) or counts.ndim != 1:
+        raise ValueError("arrays of other kinds than of cells")
+    if len(counts) % 2 or (counts < 0).any() or not (counts <= len(columns[1])).all():
+        raise ValueError("counts of cells that can't be")
+    total = int(counts.sum())
+    if columns[0].shape != (total, 4) or any(c.shape != (total,) for c in columns[1:]):
+        raise ValueError("arrays of other lengths than there are cells")
+    if (columns[1] < 0).any() or not all(np.isfinite(column).all() for column in columns):
+        raise ValueError("numbers that are none")
 
 
 def pooled_classes(abnormal: Sequence[bool]) -> dict[str, NDArray[np.intp]]:

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from torch import distributed
 
+from configs import ConfigError
 from losses.ranks import of_all_ranks
 
 Tell = Callable[[str], None]
@@ -173,6 +174,30 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(unfinished)
         if trainer.is_global_zero:
             os.replace(unfinished, self.path)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Makes sure that a run can be gone on with, before it is: nothing is unpickled but tensors.
+
+    Raises:
+        ConfigError: the file can't be read, is damaged, or holds something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        raise ConfigError(f"--resume {path}: can't be read: {error.strerror}") from error
+    except Exception as error:  # torch promises no type for what a broken file causes
+        raise _no_checkpoint(path) from error
+    parts = ("state_dict", "optimizer_states", "loops", "callbacks")
+    if not isinstance(content, dict) or any(part not in content for part in parts):
+        raise _no_checkpoint(path)
+
+
+def _no_checkpoint(path: Path) -> ConfigError:
+    return ConfigError(
+        f"--resume {path}: is damaged, or no checkpoint of cytolibra train; start another run, or "
+        "copy the checkpoint again"
+    )
 
 
 def random_states() -> dict[str, Any]:

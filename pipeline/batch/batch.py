@@ -67,7 +67,8 @@ from pipeline.batch.run_record import (
     load_records,
     record_name,
 )
-from pipeline.errors import SlideError, WorkerLostError
+from pipeline.errors import EngineError, SlideError, WorkerLostError
+from pipeline.objects.writing import write_objects
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import ModelFacts, SlideReport, encodable, software_versions
 from pipeline.reports.slide_summary import SlideSummary
@@ -465,7 +466,8 @@ class _Batch:
 
     def _wants_more(self) -> bool:
         ended = [future for future in self._running if future.done()]
-        if self._plan.fail_fast and any(future.exception() for future in ended):
+        problems = [problem for future in ended if (problem := future.exception())]
+        if any(self._plan.fail_fast or isinstance(p, EngineError) for p in problems):
             return False
         return len(self._running) - len(ended) < self._engine.slots
 
@@ -526,7 +528,8 @@ class _Batch:
     def _adopt(self, job: SlideJob, done: SlideRecord, report: SlideSummary | None) -> None:
         """Takes note of what another process of this run has made of a slide."""
         self._theirs.pop(job.name, None)
-        record = self._note(job, **{**done.as_json(), "path": encodable(job.path)})
+        record = done.changed(path=encodable(job.path))
+        self._record.slides[encodable(job.name)] = record
         shown = report if record.status == "complete" else None
         self._listener.slide_ended_elsewhere(job, record, shown)
 
@@ -621,6 +624,11 @@ class _Batch:
         except DetectionsError as problem:
             del self._running[future]
             self._attempt_instead(attempt.job, problem.text)
+        except EngineError as problem:  # no fault of the slide's: it stays to be done
+            del self._running[future]
+            self._problem = _one_line(problem)
+            self._keep_finished()
+            raise _StopBatchError from problem
         except _TakenOverError:
             del self._running[future]
             self._give_up(attempt.job)
@@ -702,6 +710,7 @@ class _Batch:
 
         def write(folder: Path) -> None:
             write_reports(report, folder)
+            write_objects(report, folder, sha256)
             save_fingerprint(fingerprint, folder)
             if not self._claims.is_mine(job.name):
                 raise _TakenOverError

@@ -47,7 +47,7 @@ class Shard(StrictModel):
 
 
 # No model, though checked as one: a hundred thousand of them would take four times the memory.
-@checked_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+@checked_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class SlideRecord:
     """How it went with one slide.
 

@@ -141,7 +141,10 @@ def write_parquet(report: SlideReport, folder: Path) -> None:
         "height": report.slide.height,
     }
     schema = schema.with_metadata({"cytolibra": json.dumps(facts, ensure_ascii=False)})
-    with pq.ParquetWriter(folder / FILE, schema, compression="zstd") as writer:
+    with (
+        (folder / FILE).open("wb") as stream,  # see `_parse`
+        pq.ParquetWriter(stream, schema, compression="zstd") as writer,
+    ):
         for batch in read_batches(folder / "cells.csv", report):
             writer.write_batch(batch.replace_schema_metadata(schema.metadata))
 
@@ -191,8 +194,7 @@ def _parse(path: Path, schema: pa.Schema, report: SlideReport) -> Iterator[pa.Re
     header = _header(path, chosen.delimiter)
     if missing := [name for name in _REQUIRED if name not in header]:
         raise ValueError(f"there is no column {missing[0]}")
-    reader = csv.open_csv(
-        path,
+    options = (
         csv.ReadOptions(block_size=_BLOCK, use_threads=False),
         csv.ParseOptions(delimiter=chosen.delimiter),
         csv.ConvertOptions(
@@ -206,7 +208,8 @@ def _parse(path: Path, schema: pa.Schema, report: SlideReport) -> Iterator[pa.Re
             false_values=["false"],
         ),
     )
-    with reader:
+    # Opened here: Arrow takes no path whose bytes are no text.
+    with path.open("rb") as stream, csv.open_csv(stream, *options) as reader:
         yield from reader
 
 

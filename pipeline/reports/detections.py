@@ -10,10 +10,6 @@ that the same thresholds give the same bytes of a report.
 
 from __future__ import annotations
 
-import io
-import math
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue, ValidationError
 
 from configs import Doubt, StrictModel
+from data.arrays import BROKEN, open_arrays
 from pipeline.cells.found import Found, KeptSettings
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.errors import SlideError
@@ -37,16 +34,6 @@ from pipeline.tiles.plausible import Focus
 FILE = "detections.npz"
 
 _VERSION = "1.0"
-
-_BROKEN = (
-    *(OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error),
-    NotImplementedError,
-)
-"""What reading a damaged file raises; the last is what `zipfile` says of odd headers."""
-
-
-MOST_BYTES = 1 << 30
-"""Of all arrays together, unpacked: room for ten times the places that are kept by default."""
 
 
 class DetectionsError(SlideError):
@@ -222,15 +209,8 @@ class _Opened:
         except OSError as error:
             raise DetectionsError(f"{show(self._path)}: {error.strerror}") from error
         try:
-            self._file = np.load(io.BytesIO(content), allow_pickle=False)
-        except _BROKEN as error:
-            raise self._damaged() from error
-        if not isinstance(self._file, np.lib.npyio.NpzFile):
-            raise self._damaged()
-        try:
-            _check_sizes(self._file)
-        except _BROKEN as error:
-            self._file.close()
+            self._file = open_arrays(content)
+        except ValueError as error:
             raise self._damaged() from error
         return self
 
@@ -247,7 +227,7 @@ class _Opened:
                     f"{show(self._path)}: is of another version than {_VERSION}"
                 ) from error
             raise self._damaged() from error
-        except (*_BROKEN, AttributeError) as error:
+        except (*BROKEN, AttributeError) as error:
             raise self._damaged() from error
 
     def kept(self) -> Kept:
@@ -256,7 +236,7 @@ class _Opened:
             cells, deposit = self._cells(facts), self._deposit(facts)
             complete = np.array(facts.complete, np.float32)
             _check(cells, complete, facts)
-        except (*_BROKEN, IndexError, TypeError) as error:
+        except (*BROKEN, IndexError, TypeError) as error:
             raise self._damaged() from error
         found = Found(cells, complete, facts.looked, facts.candidates, facts.unread, facts.dropped)
         focus = Focus(*facts.blurred) if facts.blurred else None
@@ -289,24 +269,6 @@ class _Opened:
 
     def _damaged(self) -> DetectionsError:
         return DetectionsError(f"{show(self._path)}: is damaged")
-
-
-def _check_sizes(file: np.lib.npyio.NpzFile) -> None:
-    """Makes sure, before memory is taken for them, that arrays are as large as they claim.
-
-    Raises:
-        ValueError: one isn't, or all together are more than `MOST_BYTES`.
-    """
-    members = file.zip.infolist()  # type: ignore[union-attr]
-    if sum(member.file_size for member in members) > MOST_BYTES:
-        raise ValueError("more than is ever kept")
-    for member in members:
-        with file.zip.open(member) as stream:  # type: ignore[union-attr]
-            if np.lib.format.read_magic(stream) != (1, 0):
-                raise ValueError("an array of another kind")
-            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
-            if stream.tell() + math.prod(shape) * kind.itemsize != member.file_size:
-                raise ValueError("an array of another size than it claims")
 
 
 def _check(cells: Detections, complete: NDArray[np.float32], facts: KeptFacts) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
@@ -152,6 +152,15 @@ class ModelFacts(_Part):
         None, description="the grader that looks again; null for the detector alone"
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        names = [one.name for one in self.classes]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("it has no classes, or one of them twice")
+        if set(self.threshold) != set(names):
+            raise ValueError("its thresholds are not those of its classes")
+        return self
+
     @property
     def identity(self) -> str | None:
         """What tells these weights from others: the detector's and, if any, the grader's."""
@@ -244,9 +253,16 @@ class SlideReport(_Part):
             values["levels"] = _levels_of_older(values)
         return values
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if set(self.counts) != {one.name for one in self.model.classes}:
+            raise ValueError("its counts are not those of the model's classes")
+        return self
+
     _cells: Detections = PrivateAttr(default_factory=Detections.empty)
     _pictures: Pictures = PrivateAttr(default_factory=Pictures)
     _kept: Kept | None = PrivateAttr(default=None)
+    _source: Mapping[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def cells(self) -> Detections:
@@ -262,6 +278,27 @@ class SlideReport(_Part):
     def kept(self) -> Kept | None:
         """What the network found, before any threshold; None in a report read back from JSON."""
         return self._kept
+
+    @property
+    def source(self) -> Mapping[str, Any] | None:
+        """The part of the slide's DICOM header that objects need; see `pipeline.objects.source`.
+
+        It names a patient, so it is never written but into DICOM. None where nobody asked for it,
+        or the slide is no DICOM.
+        """
+        return self._source
+
+    def with_cells(self, cells: Detections, source: Mapping[str, Any] | None) -> SlideReport:
+        """The same, read back from JSON, with what rides along.
+
+        Args:
+            cells: level-0 boxes, in the order of cells.csv.
+            source: of a DICOM slide.
+        """
+        report = self.model_copy()
+        report._cells = cells
+        report._source = source
+        return report
 
 
 def count_levels(counts: Mapping[str, int], classes: Sequence[CellClass]) -> dict[str, int]:
@@ -447,6 +484,7 @@ def build_report(
     second_look: LookFacts | None = None,
     domain: DomainFinding | None = None,
     kept: Kept | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> SlideReport:
     """Puts the report together.
 
@@ -463,6 +501,7 @@ def build_report(
         second_look: how much was looked at again.
         domain: whether the cells look like those that the model knows, where that was checked.
         kept: what was found before any threshold.
+        source: of a DICOM slide, what objects need of its header.
     """
     taken = pictures or Pictures()
     report = SlideReport(
@@ -489,6 +528,7 @@ def build_report(
     report._cells = cells
     report._pictures = taken
     report._kept = kept
+    report._source = source
     return report
 
 

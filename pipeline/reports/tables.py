@@ -83,12 +83,18 @@ class ReportSettings(StrictModel):
             score those that carry a suggestion.
         parquet: whether each slide's cells are written as cells.parquet, too; needs pyarrow, of the
             extra `parquet`.
+        dicom: whether each slide's results are written as DICOM objects, too: cells.ann.dcm and
+            report.sr.dcm; needs highdicom, of the extra `dicom`. "source": of DICOM slides, into
+            their study; "derived": of all, others under UIDs that are derived from their content.
+        fhir: whether report.fhir.json, a FHIR R4 DiagnosticReport, is written, too.
     """
 
     csv: CsvKind = "plain"
     xlsx: bool = False
     xlsx_score: float = Field(0.5, ge=0, le=1)
     parquet: bool = False
+    dicom: Literal["source", "derived"] | None = None
+    fhir: bool = False
 
     def settled(self) -> ReportSettings:
         """The same with "excel" as what it is on this machine."""
@@ -97,10 +103,10 @@ class ReportSettings(StrictModel):
     def of_slides(self) -> dict[str, JsonValue]:
         """What shapes a slide's own files, as JSON, settled: nothing of the workbook of all.
 
-        Where no Parquet is wanted nothing is said of it, as before there was any.
+        Of what is not wanted nothing is said, as before there was any.
         """
-        shaping: dict[str, JsonValue] = {"csv": self.settled().csv}
-        return shaping | {"parquet": True} if self.parquet else shaping
+        extra = {"parquet": self.parquet, "dicom": self.dicom, "fhir": self.fhir}
+        return {"csv": self.settled().csv} | {name: value for name, value in extra.items() if value}
 
 
 def wants_parquet(settings: Mapping[str, JsonValue]) -> bool:

@@ -28,6 +28,7 @@ from pipeline.slides.readers.base import Reader, UnsupportedError, show
 from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.direct import open_vendor
 from pipeline.slides.readers.image import ImageReader
+from pipeline.slides.readers.key_files import check_keys
 from pipeline.slides.readers.tiff import TiffReader, open_plain
 from pipeline.slides.readers.tiff_file import MAGIC, find_truncation
 from pipeline.slides.readers.vendor import GENERIC, VendorReader, detect_vendor
@@ -288,6 +289,7 @@ def _open_of_vendor(path: Path, content: Content) -> Reader:
         if content.vendor == "dicom":
             return open_dicom(path)
         if not content.is_tiff:
+            check_keys(path, content.vendor or "")
             return VendorReader(path)
         return open_best_plane(path, content.vendor or "") or open_vendor(path)
     except UnsupportedError as refusal:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -34,12 +33,16 @@ def read_kept(name: str, evidence: Evidence) -> Evidence:
     path = Path(name)
     try:
         truth, found = load_cells(path) if path.suffix == ".npz" else _read_json(path, evidence)
+    except ConfigError as error:
+        raise ConfigError(f"--against {error}") from error
     except OSError as error:
         raise ConfigError(f"--against {error.filename or path}: {error.strerror}") from error
-    except (KeyError, IndexError, TypeError, ValueError, EOFError, BadZipFile) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"--against {path}: not what `cytolibra evaluate` or `train` kept"
         ) from error
+    if not all((one.labels < len(evidence.classes)).all() for one in found):
+        raise ConfigError(f"--against {path}: was found by a model of more classes")
     if not _same_fields(evidence.truth, truth):
         raise ConfigError(
             f"--against {path}: was found on other fields, or with other annotations or classes; "

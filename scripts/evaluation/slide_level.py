@@ -363,7 +363,7 @@ def read_report(path: Path) -> SlideReport:
         ConfigError: it is none, or not whole.
     """
     try:
-        return SlideReport.model_validate_json(path.read_text(encoding="utf-8"))
+        return SlideReport.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise ConfigError(f"{path.parent}: is no complete result of cytolibra screen") from error
 

@@ -107,6 +107,16 @@ WRITTEN = (
         "screen --parquet",
         "the same columns and values as cells.csv, with types, and units in the metadata",
     ),
+    (
+        "SLIDE/cells.ann.dcm, report.sr.dcm",
+        "screen --dicom, objects",
+        "the cells and the report [as DICOM](../how-to/dicom-fhir.md)",
+    ),
+    (
+        "SLIDE/report.fhir.json",
+        "screen --fhir, objects",
+        "the report [as FHIR R4](../how-to/dicom-fhir.md)",
+    ),
     ("SLIDE/cells.geojson", "screen", "the cells for QuPath, [below](#cellsgeojson)"),
     (
         "SLIDE/fingerprint.json",

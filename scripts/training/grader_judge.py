@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from configs import ConfigError
+from data.arrays import BROKEN, open_arrays
 from data.crops.grades import BACKGROUND, UNKNOWN, GradeSettings, label_places
 from data.evaluation import (
     Calibration,
@@ -237,7 +237,7 @@ def load_evidence(path: Path) -> LookEvidence:
         ConfigError: the file is missing or broken.
     """
     try:
-        with np.load(path) as arrays:
+        with open_arrays(path.read_bytes()) as arrays:
             columns = dict(arrays)
         candidates = [
             Candidates(*parts)
@@ -252,7 +252,7 @@ def load_evidence(path: Path) -> LookEvidence:
         ]
         ends = np.cumsum(columns["places_fields"])[:-1]
         logits, labels = (np.split(columns[key], ends) for key in ("logits", "labels"))
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+    except (*BROKEN, IndexError, TypeError) as error:
         raise ConfigError(f"{path}: not what a grader's training keeps: {error}") from error
     return LookEvidence(truth, candidates, logits, labels)
 

@@ -203,8 +203,8 @@ def fit_best(
         out: the run's folder.
         checkpoint: of an earlier run to go on with.
     """
-    trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    trainer.fit(learner, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     # The callback keeps the moving average as the checkpoint's weights.
-    best = torch.load(out / BEST, map_location="cpu", weights_only=False)
+    best = torch.load(out / BEST, map_location="cpu", weights_only=True)
     learner.load_state_dict(best["state_dict"])
     trainer.validate(learner, datamodule=data, verbose=False)

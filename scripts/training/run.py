@@ -37,7 +37,7 @@ from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
 from models.learning.learner import DetectionLearner, OptimiserSettings
-from models.learning.resuming import Tell
+from models.learning.resuming import Tell, check_checkpoint
 from pipeline.reports.report import software_versions
 from scripts.domain import measure_domain
 from scripts.slides import images_of
@@ -234,9 +234,10 @@ def begin(
     """Tells with which other settings a run goes on, writes them to ``config.yaml``, logs them.
 
     Raises:
-        ConfigError: see `changed_settings`.
+        ConfigError: see `changed_settings`; or the checkpoint is none.
     """
     if checkpoint is not None:
+        check_checkpoint(checkpoint)
         _tell_changes(settings, out, tell)
     if trainer.is_global_zero:
         write_settings(settings, out)

@@ -377,3 +377,13 @@ def test_the_smallest_promise_that_is_offered_can_be_made(ill):
     )
     assert result.exit_code == 0, result.output
     assert load_rule(ill / "r.json").rule_out.patients == 30
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"", b'{"schema_version": "2.0"}'])
+def test_a_damaged_report_is_named_in_a_line(screened, damage):
+    report = screened / "out" / "F\u00e4lle 0" / "0.svs" / "report.json"
+    report.write_bytes(damage)
+    result = call(screened / "out", "--labels", screened / "labels.csv")
+    assert result.exit_code == 2
+    assert "is no complete result of cytolibra screen" in result.stderr
+    assert isinstance(result.exception, SystemExit)

@@ -1,5 +1,6 @@
 """``cytolibra merge``: the cells of a batch in one file, or a line that says why not."""
 
+import io
 import json
 import sys
 
@@ -11,10 +12,10 @@ from typer.testing import CliRunner
 from pipeline.batch.fingerprint import Fingerprint, save_fingerprint
 from pipeline.batch.run_record import RunRecord, SlideRecord, save_record
 from pipeline.cells.classes import CellClass
-from pipeline.reports.arrow_cells import cell_schema, unit_of
+from pipeline.reports.arrow_cells import cell_schema, unit_of, write_parquet
 from pipeline.reports.tables import ReportSettings
 from pipeline.reports.writers import write_reports
-from scripts.cli import build_app
+from scripts.cli import build_app, main
 from scripts.reference.columns import CELLS
 
 pytest.importorskip("pyarrow", reason="tables of Arrow need cytolibra[parquet]")
@@ -291,3 +292,32 @@ def test_screening_says_first_that_an_extra_is_missing(tmp_path, monkeypatch):
 def test_results_without_parquet_keep_their_recipe():
     assert ReportSettings().of_slides() == {"csv": "plain"}
     assert ReportSettings(parquet=True).of_slides() == {"csv": "plain", "parquet": True}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
+def test_a_slide_whose_name_is_no_text_is_merged_like_any(tmp_path):
+    out = tmp_path / "reports"
+    folder = write(out, "no\udcfftext.svs", 7)
+    assert call(out, "--out", tmp_path / "all.parquet").exit_code == 0
+    merged = pq.read_table(tmp_path / "all.parquet")
+    assert merged["slide"].to_pylist() == ["no\\udcfftext.svs"] * 7
+    report = make_report("no\udcfftext.svs", make_cells(7, seed=7))
+    write_parquet(report, folder)
+    assert len(pq.read_table(io.BytesIO((folder / "cells.parquet").read_bytes()))) == 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
+def test_a_place_whose_name_is_no_text_is_written_and_told_or_refused(batch, tmp_path, monkeypatch):
+    place = tmp_path / "no\udcff.json"
+    words = ["cytolibra", "merge", str(batch), "--to", "coco", "--out", str(place)]
+    stream = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    monkeypatch.setattr("sys.argv", words)
+    monkeypatch.setattr("sys.stdout", stream)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    stream.flush()
+    assert b"no\\udcff.json: 37 cells of 3 slides" in stream.buffer.getvalue()
+    assert len(json.loads(place.read_text())["annotations"]) == 37
+    (tmp_path / "\udcff").mkdir()
+    assert "its name is no text" in refused(batch, "--out", tmp_path / "\udcff" / "a.parquet")

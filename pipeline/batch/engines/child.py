@@ -36,12 +36,12 @@ def main() -> None:
         try:
             answer = worker.describe() if path is None else worker.screen(path)
         except BaseException as error:
-            _send(answers, "failed", _portable(error))
+            _send(answers, "failed", portable(error))
         else:
             _send(answers, "done", answer)
 
 
-def _portable(error: BaseException) -> Exception:
+def portable(error: BaseException) -> Exception:
     """An error that arrives as it is, with where it came from."""
     try:
         error.add_note("".join(traceback.format_exception(error)))

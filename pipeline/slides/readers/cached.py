@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.arrays import BROKEN
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect
 from pipeline.slides.readers.base import Reader
@@ -79,7 +80,7 @@ class CachedReader(Reader):
     def _block(self, level: int, block: Rect, shrink: int) -> NDArray[np.uint8]:
         path = self._folder / f"{level}-{shrink}-{block.x}-{block.y}.npy"
         shape = (block.height, block.width, 3)
-        with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged
+        with contextlib.suppress(*BROKEN):  # not there, or damaged
             kept: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
             if kept.shape == shape and kept.dtype == np.uint8:
                 return kept

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cellcases import HERE, NOWHERE, THERE, cells, crowd, join_cells, random_fields
 
+from configs import ConfigError
 from data.evaluation import (
     FALSE_ALARM,
     IGNORED,
@@ -151,3 +152,43 @@ def test_kept_cells_come_back(tmp_path):
         for one, other in zip(side, kept, strict=True):
             for name in ("boxes", "labels", "scores", "crowd"):
                 assert (getattr(one, name) == getattr(other, name)).all()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"fields": np.array([6])},
+        {"fields": np.array([-1, 7])},
+        {"fields": np.array([2**62, 2**62])},
+        {"labels": np.array([0, 0, 0, 0, 0, -1])},
+        {"labels": np.zeros(6)},
+        {"scores": np.full(6, np.nan)},
+        {"boxes": np.zeros((6, 3))},
+        {"boxes": np.array(["x"] * 6)},
+        {"crowd": np.zeros(5, bool)},
+    ],
+    ids=str,
+)
+def test_kept_cells_that_do_not_fit_each_other_are_refused(tmp_path, odd):
+    arrays = {
+        "fields": np.array([2, 4]),
+        "boxes": np.zeros((6, 4)),
+        "labels": np.zeros(6, np.int64),
+        "scores": np.ones(6),
+        "crowd": np.zeros(6, bool),
+    }
+    path = tmp_path / "cells.npz"
+    np.savez(path, **arrays)
+    assert [len(side[0]) for side in load_cells(path)] == [2, 4]
+    np.savez(path, **arrays | odd)
+    with pytest.raises(ConfigError, match=r"cells\.npz: not what .* kept"):
+        load_cells(path)
+
+
+def test_kept_cells_that_are_gone_or_no_archive_are_refused_in_a_line(tmp_path):
+    path = tmp_path / "cells.npz"
+    with pytest.raises(ConfigError, match=r"cells\.npz: No such file"):
+        load_cells(path)
+    path.write_bytes(b"PK\x03\x04")
+    with pytest.raises(ConfigError, match=r"cells\.npz: not what .* kept: no archive"):
+        load_cells(path)

@@ -250,6 +250,18 @@ def test_a_damaged_result_is_made_anew(slides: Path, out: Path, file: str) -> No
     assert statuses(out)["a.svs"] == "complete"
 
 
+def test_objects_that_are_wanted_lie_with_each_result(slides: Path, out: Path) -> None:
+    def screen(path: Path) -> SlideReport:
+        report = make_report(path)
+        return report.model_copy(update={"settings": {"reports": {"fhir": True}}})
+
+    run(slides, out, screen)
+    for name in ("a.svs", "sub/b.svs", "c.tif"):
+        written = json.loads((out / name / "report.fhir.json").read_text(encoding="utf-8"))
+        assert written["status"] == "preliminary"
+    assert not list(out.rglob("*.dcm"))
+
+
 def test_overwrite_screens_everything_and_leaves_nothing_behind(slides: Path, out: Path) -> None:
     run(slides, out)
     (out / "a.svs/stray.txt").write_text("from the earlier result")

@@ -1,5 +1,6 @@
 import threading
 import time
+from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +28,9 @@ from pipeline.batch.engines import (
     processes_of,
 )
 from pipeline.cells.stitcher import Stitcher
+from pipeline.errors import EngineError
 from pipeline.network import devices
+from pipeline.reports.report import SlideReport
 from pipeline.screen import StoppedError, screen_slide
 from pipeline.settings import ScreenSettings
 
@@ -142,6 +145,25 @@ def test_tiles_of_two_slides_never_mix(slides: Path, tmp_path: Path) -> None:
     changes = sum(one != other for one, other in pairwise(order))
     assert len(order) > 6
     assert changes <= 2
+
+
+def test_an_engine_that_is_gone_ends_the_batch_and_blames_no_slide(
+    slides: Path, tmp_path: Path
+) -> None:
+    class Gone(LocalEngine):
+        def submit(self, path: Path, careful: bool = False) -> Future[SlideReport]:
+            if path.name == "a.png":
+                return super().submit(path)
+            future: Future[SlideReport] = Future()
+            future.set_exception(EngineError("engine ray: no worker is ready after 300 s"))
+            return future
+
+    result = screen_all(slides, tmp_path / "out", Gone(make_report, slots=1))
+    assert (result.screened, result.failed, result.pending) == (1, {}, 2)
+    assert result.problem == "engine ray: no worker is ready after 300 s"
+    assert result.exit_code == 1
+    again = screen_all(slides, tmp_path / "out", LocalEngine(make_report))
+    assert (again.screened, again.reused, again.exit_code) == (2, 1, 0)
 
 
 def test_what_is_stopped_ends_at_its_next_tile(slides: Path) -> None:

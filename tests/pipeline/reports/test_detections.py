@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keptcases import make_kept
 
-from pipeline.reports import detections
+from data import arrays
 from pipeline.reports.detections import (
     FILE,
     DetectionsError,
@@ -159,7 +159,7 @@ def test_an_array_that_claims_to_be_huge_takes_no_memory(tmp_path, shape):
 def test_arrays_that_unpack_to_more_than_is_ever_kept_are_refused(tmp_path, monkeypatch):
     save_kept(make_kept(), tmp_path)
     rewrite(tmp_path / FILE, "boxes", lambda data: claim(bytes(data) + bytes(2**24), (2**19, 4)))
-    monkeypatch.setattr(detections, "MOST_BYTES", 2**24)
+    monkeypatch.setattr(arrays, "MOST_BYTES", 2**24)
     monkeypatch.setattr(np.lib.format, "read_array", None)  # no array is read
     with pytest.raises(DetectionsError, match="is damaged"):
         load_facts(tmp_path)

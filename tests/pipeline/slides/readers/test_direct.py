@@ -9,13 +9,12 @@ import pytest
 import tifffile
 from slidefiles import (
     break_tiles,
-    cut,
     encode_tile,
-    halved,
     picture,
     write_aperio,
     write_pyramid,
 )
+from vendorfiles import write_philips
 
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
@@ -207,7 +206,7 @@ def test_a_level_between_whole_factors_stays_with_openslide(tmp_path):
 
 
 def test_philips(tmp_path):
-    path = write_philips(tmp_path / "a.tiff", missing={0: [3, 4], 1: [2]})
+    path = write_philips(tmp_path / "a.tiff", IMAGE, missing={0: [3, 4], 1: [2]})
     assert decoded_here(path) == [True, False, False]
     assert_shows_what_openslide_shows(path)
 
@@ -351,50 +350,3 @@ def change_tile(path, index, change):
         stream.seek(place)
         stream.write(len(changed).to_bytes(4, "little"))
     return changed
-
-
-def _attribute(name, kind, value):
-    tags = 'Group="0x0028" Element="0x0030"'
-    return f'<Attribute Name="{name}" {tags} PMSVR="{kind}">{value}</Attribute>'
-
-
-def _objects(name, kind, *contents):
-    objects = "".join(f'<DataObject ObjectType="{kind}">{part}</DataObject>' for part in contents)
-    return _attribute(name, "IDataObjectArray", f"<Array>{objects}</Array>")
-
-
-def _philips_description():
-    levels = [
-        _attribute("DICOM_PIXEL_SPACING", "IDoubleArray", f"&quot;{mm}&quot; &quot;{mm}&quot;")
-        + _attribute("PIIM_PIXEL_DATA_REPRESENTATION_NUMBER", "IUInt16", level)
-        for level, mm in enumerate((0.00025, 0.0005, 0.001))
-    ]
-    sequence = "PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE"
-    image = _attribute("PIM_DP_IMAGE_TYPE", "IString", "WSI")
-    image += _objects(sequence, "PixelDataRepresentation", *levels)
-    scanned = _objects("PIM_DP_SCANNED_IMAGES", "DPScannedImage", image)
-    return f'<?xml version="1.0"?><DataObject ObjectType="DPUfsImport">{scanned}</DataObject>'
-
-
-def write_philips(path, missing):
-    """Writes a slide as Philips exports it, as far as OpenSlide looks at it."""
-    with tifffile.TiffWriter(path) as writer:
-        for level in range(3):
-            shown = halved(IMAGE, level)
-            tiles = [
-                b"" if index in missing.get(level, ()) else encode_tile(tile, "jpeg", "ycbcr", {})
-                for index, tile in enumerate(cut(shown, 64))
-            ]
-            writer.write(
-                iter(tiles),
-                shape=shown.shape,
-                dtype=np.uint8,
-                tile=(64, 64),
-                photometric="ycbcr",
-                compression="jpeg",
-                description=_philips_description() if level == 0 else f"level={level}",
-                software="Philips DP v1.0",
-                subfiletype=int(level > 0),
-                metadata=None,
-            )
-    return path

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageFilter
 from slidefiles import MPP, cut, encode_tile, halved, picture, write_aperio
+from vendorfiles import encode_jpeg, write_ndpi
 
 from pipeline.errors import SlideError
 from pipeline.geometry import Rect, Size
@@ -20,75 +21,8 @@ BLURRED = np.asarray(Image.fromarray(SHARP).filter(ImageFilter.GaussianBlur(8)))
 WHOLE = Rect(0, 0, 512, 384)
 
 
-def encode(image, restart=0):
-    """A JPEG, with restart markers after so many blocks of 8 px."""
-    out = io.BytesIO()
-    keys = {"restart_marker_blocks": restart} if restart else {}
-    Image.fromarray(image).save(out, "JPEG", quality=90, subsampling=0, **keys)
-    return out.getvalue()
-
-
 def decode(jpeg):
     return np.asarray(Image.open(io.BytesIO(jpeg)))
-
-
-def write_ndpi(path, planes, *, restart=0, lists=False, make=True, levels=2):
-    """An NDPI: for each lens a page a plane, by its z in nm; ``lists`` says where restarts are."""
-    with tifffile.TiffWriter(path) as writer:
-        for level in range(levels):
-            for z, image in planes.items():
-                interval = restart[z] if isinstance(restart, dict) else restart
-                jpeg = encode(halved(image, 2 * level), 0 if level else interval)
-                shape = halved(image, 2 * level).shape
-                tags = _ndpi_tags(40 / 4**level, z)
-                if make:
-                    tags.append((271, 2, 10, "Hamamatsu", True))
-                if lists and not level:
-                    starts = _parts(jpeg)
-                    tags.append((65426, 4, len(starts), starts, True))
-                _write_page(writer, jpeg, shape, 40 / 4**level, tags)
-        macro = np.full((64, 128, 3), 200, np.uint8)
-        _write_page(writer, encode(macro), macro.shape, 1, _ndpi_tags(-1.0, 0))
-    return path
-
-
-def _ndpi_tags(lens, z):
-    return [
-        (65420, 4, 1, 1, True),
-        (65421, 11, 1, float(lens), True),
-        (65422, 9, 1, 0, True),
-        (65423, 9, 1, 0, True),
-        (65424, 9, 1, z, True),
-    ]
-
-
-def _write_page(writer, jpeg, shape, lens, tags):
-    writer.write(
-        iter([jpeg]),
-        shape=shape,
-        dtype=np.uint8,
-        photometric="ycbcr",
-        subsampling=(1, 1),
-        compression="jpeg",
-        rowsperstrip=shape[0],
-        metadata=None,
-        software=False,
-        resolution=(1e4 / MPP * lens / 40,) * 2,
-        resolutionunit="CENTIMETER",
-        extratags=sorted(tags),
-    )
-
-
-def _parts(jpeg):
-    """Where the parts between restart markers begin."""
-    scan = jpeg.index(b"\xff\xda")
-    first = scan + 2 + int.from_bytes(jpeg[scan + 2 : scan + 4], "big")
-    marks = [at + 2 for at in range(first, len(jpeg) - 1) if _is_restart(jpeg, at)]
-    return [first, *marks]
-
-
-def _is_restart(jpeg, at):
-    return jpeg[at] == 0xFF and 0xD0 <= jpeg[at + 1] <= 0xD7
 
 
 def write_aperio_planes(path, planes, order=None, compression="jpeg"):
@@ -135,7 +69,7 @@ class TestNdpi:
             assert codes(slide) == ["focal-planes"]
             assert named(slide) == f"z = {sharp / 1000:g} µm, one of 3"
             shown = slide.read_level(0, WHOLE)
-            wanted = decode(encode(SHARP, keys.get("restart", 0)))
+            wanted = decode(encode_jpeg(SHARP, keys.get("restart", 0)))
             np.testing.assert_array_equal(shown, wanted)
             part = Rect(37, 101, 200, 150)
             np.testing.assert_array_equal(slide.read_level(0, part), wanted[101:251, 37:237])
@@ -184,7 +118,7 @@ class TestNdpi:
             assert slide.reader == "openslide"
             assert "the one that the file puts first" in slide.doubts[0].text
 
-    def test_lists_of_restarts_make_parts(self, tmp_path):
+    def test_lists_of_restarts_makeparts_of(self, tmp_path):
         planes = {0: BLURRED, 1000: SHARP}
         path = write_ndpi(tmp_path / "a.ndpi", planes, restart=16, lists=True)
         with open_file(path) as file:

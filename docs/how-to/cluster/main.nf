@@ -1,0 +1,43 @@
+#!/usr/bin/env nextflow
+// The slides in parts, a task each; by hand, or included by a workflow of your own:
+//
+//   nextflow run main.nf --slides /mnt/slides --out /mnt/reports --parts 8
+
+nextflow.enable.dsl = 2
+
+params.slides = 'slides'
+params.out = 'reports'
+params.parts = 4
+
+// Slides and reports are named by paths that every machine sees alike: tasks have folders of their
+// own, and copies of 100,000 slides in them are not wanted.
+process SCREEN {
+    tag "${part} of ${parts}"
+    cpus 4
+    memory '8 GB'
+    time '12h'
+    // 1: some slides failed, which cytolibra retry is for; 2: the command is wrong.
+    errorStrategy { task.exitStatus in [1, 2] ? 'finish' : 'retry' }
+    maxRetries 3
+
+    input:
+    val part
+    val parts
+    val slides
+    val out
+
+    output:
+    val part
+
+    script:
+    """
+    cytolibra screen '${slides}' --out '${out}' --shard ${part}/${parts} --set runtime.threads=${task.cpus}
+    """
+}
+
+workflow {
+    parts = Channel.of(1..params.parts)
+    slides = file(params.slides).toAbsolutePath().toString()
+    out = file(params.out).toAbsolutePath().toString()
+    SCREEN(parts, params.parts, slides, out)
+}
