@@ -25,7 +25,7 @@ test: lint $(STAMP)  ## lint, types and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 test-slow: $(STAMP)  ## the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not browser"
 
 view-assets: $(STAMP)  ## build the reading room's page, by Node; the wheel carries it
 	$(BIN)/python -m scripts.viewer_build

@@ -226,6 +226,16 @@ SLIDES: dict[str, Entry] = {
 """Of slides, as they are opened and screened."""
 
 BATCHES: dict[str, Entry] = {
+    "names-left-out": Entry(
+        "Objects in a store whose keys no folder on a disk can hold: with an empty part, . or .. "
+        "in them. They are left out.",
+        "Copy them to other keys.",
+    ),
+    "remote-unversioned": Entry(
+        "A server tells neither an ETag nor when a file was changed. That its slide is done can't "
+        "be known: it is fetched and screened again each time.",
+        "Put it on a server that tells them, or fetch it once yourself.",
+    ),
     "files-not-read": Entry(
         "Files that look like slides, by their ending or their content, are of kinds that are not "
         "read. Each is named with what would read it.",
@@ -573,6 +583,33 @@ REFUSALS: dict[str, Entry] = {
         "what can't be true. Other slides go on.",
         "Tell those who made the package, with the line; a newer version of it, or a copy of the "
         "slide in another format, may be readable.",
+    ),
+    "remote-gone": Entry(
+        "A slide that was listed, or named by its URL, is not there any more.",
+        "Start again: slides are listed anew.",
+    ),
+    "remote-denied": Entry(
+        "The store or server that a slide is fetched from refuses: there is no credential, a wrong "
+        "one or one that has expired, no permission to read, or the object is archived.",
+        "Renew the credential, or have reading allowed, and start again: what is done stays.",
+    ),
+    "remote-cut": Entry(
+        "A slide could not be fetched, however often each piece of it was asked for "
+        "(cloud.tries): the connection was cut, or the server failed.",
+        "Start again when the network is back.",
+    ),
+    "remote-changed": Entry(
+        "A slide's size, ETag or generation is another one than when it was listed, as seen before "
+        "or after it was fetched. Nothing of it is taken.",
+        "Start again, once who writes it is done.",
+    ),
+    "remote-damaged": Entry(
+        "What was fetched does not fit the checksum that the store has of it, twice in a row.",
+        "Copy the slide to the store again.",
+    ),
+    "scratch-full": Entry(
+        "A slide is larger than the scratch folder may become, or its disk is full.",
+        "Set cloud.scratch_gb, or cloud.scratch to a folder on a larger disk.",
     ),
     "process-died": Entry(
         "The process that read or screened the slide died: a library crashed on it (segmentation "

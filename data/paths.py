@@ -7,10 +7,14 @@ or not, which look the same.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Container
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TypeAlias
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""Of a URL; a drive of Windows has one letter."""
 
 Parts: TypeAlias = tuple[str, ...]
 """A path's parts, from the top, letters composed; without what only says where it begins."""
@@ -20,7 +24,8 @@ def path_parts(path: str | PurePath) -> Parts:
     """The parts of a path, as they can be compared."""
     text = composed(str(path).strip())
     pure = PureWindowsPath(text) if "\\" in text else PurePosixPath(text)
-    return tuple(part for part in pure.parts if part not in (".", "/", "\\"))
+    parts = tuple(part for part in pure.parts if part not in (".", "/", "\\"))
+    return parts[1:] if parts and _SCHEME.fullmatch(parts[0]) else parts
 
 
 def shared_end(one: Parts, other: Parts) -> int:

@@ -12,6 +12,7 @@ from pipeline.cells.domain import DomainSettings
 from pipeline.cells.found import KeptSettings
 from pipeline.cells.second_look import SecondLookSettings
 from pipeline.cells.stitcher import StitcherSettings
+from pipeline.cloud.settings import CloudSettings
 from pipeline.limits import LimitSettings
 from pipeline.network.detector import RuntimeSettings
 from pipeline.network.scale import ScaleSettings
@@ -28,7 +29,7 @@ MADE = frozenset({"threshold", "domain", "triage", "adequacy", "reports"})
 """Settings that say what is made of what the network found; all others shape what it finds. A
 threshold does so only below what is kept, and then lowers ``kept.floor``."""
 
-ASIDE = frozenset({"mpp_table", "strict", "isolate", "limits"})
+ASIDE = frozenset({"mpp_table", "strict", "isolate", "limits", "cloud"})
 """Settings that are no part of what is in force: what a table says is each slide's own, and the
 others change no result."""
 
@@ -49,6 +50,7 @@ class ScreenSettings(StrictModel):
         color: how its colours are taken.
         foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, reports:
             the stations' own settings.
+        cloud: how slides that are named by URL are fetched.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
     """
@@ -72,6 +74,7 @@ class ScreenSettings(StrictModel):
     triage: TriageSettings = TriageSettings()
     adequacy: AdequacySettings = AdequacySettings()
     reports: ReportSettings = ReportSettings()
+    cloud: CloudSettings = CloudSettings()
     max_unread: float = Field(0.1, ge=0, le=1)
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from configs import CytoLibraError
+from pipeline.cloud.scratch import show_size
 
 if TYPE_CHECKING:
     from pipeline.batch.batch import BatchPlan
@@ -31,6 +32,7 @@ class Plan:
         mm2: that would be screened.
         tiles: that would be read.
         refused: whether it would fail.
+        size: bytes that would be fetched.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Plan:
     mm2: float = 0.0
     tiles: int = 0
     refused: bool = False
+    size: int = 0
 
 
 def dry_run(
@@ -66,7 +69,11 @@ def dry_run(
     due = [(job, one) for job, one in zip(jobs, looked, strict=True) if one.tiles]
     refused = sum(one.refused for one in looked)
     mm2, tiles = (sum(getattr(one, name) for _, one in due) for name in ("mm2", "tiles"))
-    idle = len(looked) - len(due) - refused
+    fetched = [one for one in looked if one.size]
+    idle = len(looked) - len(due) - len(fetched) - refused
+    if fetched:
+        size = sum(one.size for one in fetched)
+        typer.echo(f"{len(fetched)} to fetch and screen ({show_size(size)}), not looked into")
     typer.echo(
         f"{len(due)} to screen ({mm2:.1f} mm²), {idle} with nothing to do, {refused} refused"
     )
@@ -92,6 +99,9 @@ def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: Ti
         return Plan(job.name, "done before")
     if why_not_rescored(job, plan) is None:
         return Plan(job.name, "to be rescored of what was found before")
+    if job.remote:
+        verdict = f"to fetch and screen: {show_size(job.remote.size)} from {job.where}"
+        return Plan(job.name, verdict, size=job.remote.size)
     try:
         return _lay_out(job, settings, detector)
     except CytoLibraError as error:

@@ -43,7 +43,8 @@ class PlainProgress:
 
     def slide_started(self, job: SlideJob) -> None:
         """See `pipeline.batch.batch.Listener`."""
-        self._tell(f"{self._number(job)} {show(Path(job.name))}: screening")
+        what = "fetching, then screening" if job.remote else "screening"
+        self._tell(f"{self._number(job)} {show(Path(job.name))}: {what}")
 
     def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
         """Tiles of the slide that is being screened; told by bars only."""

@@ -16,6 +16,7 @@ from scripts.status import Folder
 if TYPE_CHECKING:
     from pipeline.batch.run_record import RunRecord
     from pipeline.batch.state import BatchState, Failure
+    from pipeline.cloud.urls import Url
 
 
 def retry(
@@ -123,8 +124,9 @@ def _again(reports: Path, record: RunRecord, names: frozenset[str], options: dic
     from pipeline.settings import ScreenSettings
 
     settings = validate(record.given, ScreenSettings, "the settings in run.json")
-    slides: list[Path] = options["slides"]
-    lost = next((path for path in slides if not path.is_absolute() and not path.exists()), None)
+    slides: list[Path | Url] = options["slides"]
+    paths = [path for path in slides if isinstance(path, Path)]
+    lost = next((path for path in paths if not path.is_absolute() and not path.exists()), None)
     if lost:
         raise ConfigError(
             f"{lost}: is not here; call retry in the folder in which cytolibra screen was called"

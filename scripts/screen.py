@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pipeline.batch.discovery import Discovery, SlideJob
     from pipeline.batch.engines import Engine, Recipe
     from pipeline.batch.run_record import Shard
+    from pipeline.batch.staging import Staging
+    from pipeline.cloud.store import Stores
+    from pipeline.cloud.urls import Url
     from pipeline.in_force import InForce
     from pipeline.objects.writing import Dicom as DicomKind
     from pipeline.settings import ScreenSettings
@@ -62,11 +66,23 @@ def _parse_mpp(text: str) -> str:
         raise typer.BadParameter(f"{text!r} is neither a number nor estimate") from None
 
 
+def _parse_place(text: str) -> Path | Url:
+    """A path, or a URL."""
+    from pipeline.cloud.urls import parse_url
+
+    try:
+        return parse_url(text) or Path(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Slides = Annotated[
     list[Path],
     typer.Argument(
         metavar="SLIDE_OR_FOLDER",
-        help="Slides, and folders, which are searched recursively.",
+        parser=_parse_place,
+        help="Slides, and folders, which are searched recursively; by URL, too: s3://, gs://, "
+        "az:// and, for single files, https:// (an extra).",
         show_default=False,
     ),
 ]
@@ -242,6 +258,7 @@ def screen(
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
     """
+    from pipeline.batch.output import check_local
     from pipeline.batch.run_record import Shard
 
     flags = {
@@ -263,6 +280,7 @@ def screen(
         "reports.fhir": fhir or None,
     }
     settings = _read_settings(config, set_ or (), flags)
+    check_local(out)
     part = Shard.parse(shard) if shard else None
     if dry_run:
         if engine is not EngineName.local or (workers or 1) > 1:
@@ -313,7 +331,7 @@ def dicom_kind(dicom: bool, derived: bool) -> DicomKind | None:
 
 
 def screen_all(
-    slides: Sequence[Path],
+    slides: Sequence[Path | Url],
     out: Path,
     model: str | None,
     settings: ScreenSettings,
@@ -343,36 +361,105 @@ def screen_all(
     Raises:
         ConfigError: the call is wrong; nothing was started.
     """
-    from models import DEFAULT_MODEL, ModelSource
-    from pipeline.batch.batch import BatchPlan, is_done, screen_batch
+    from models import DEFAULT_MODEL
+    from pipeline.batch.batch import BatchPlan
+    from pipeline.batch.known import KnownResults
+    from pipeline.cloud.urls import without_secrets
+
+    given = model or DEFAULT_MODEL
+    with ExitStack() as held:
+        found, staging = _find(slides, out, settings, engine, held)
+        plan = partial(
+            BatchPlan,
+            out=out,
+            command=[without_secrets(word) for word in command or ("cytolibra", *sys.argv[1:])],
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+            shard=shard,
+            strict=settings.strict,
+            not_read=found.not_read,
+            reports=settings.reports,
+            given=settings_given(settings, given),
+            only=only,
+            known=KnownResults(out),
+        )
+        places = [place for place in slides if isinstance(place, Path)]
+        places += [staging.folder] if staging else []
+        return _screen_found(found, places, staging, plan, given, settings, engine, workers)
+
+
+def _find(
+    slides: Sequence[Path | Url],
+    out: Path,
+    settings: ScreenSettings,
+    engine: EngineName,
+    held: ExitStack,
+) -> tuple[Discovery, Staging | None]:
+    """The slides, and who fetches those that are elsewhere, if there are any.
+
+    Args:
+        slides: slides and folders.
+        out: the output folder.
+        settings: as they were given.
+        engine: who screens.
+        held: gives back connections and the scratch folder at its end.
+
+    Raises:
+        ConfigError: they can't be found or fetched.
+    """
+    from pipeline.batch.staging import Staging
+    from pipeline.cloud.scratch import Scratch
+    from pipeline.cloud.store import Stores
+
+    stores = held.enter_context(Stores(settings.cloud))
+    scratch = Scratch(settings.cloud, out)
+    found = _discover(slides, out, settings, stores, scratch.folder)
+    if not any(job.remote and job.remote.files for job in found.jobs):
+        return found, None
+    if engine is EngineName.ray and settings.cloud.scratch is None:
+        raise ConfigError(
+            "--engine ray: slides that are fetched must be seen by all machines of the cluster; "
+            "name a folder on a share by --set cloud.scratch=FOLDER"
+        )
+    return found, Staging(held.enter_context(scratch), settings.cloud)
+
+
+def _screen_found(
+    found: Discovery,
+    places: Sequence[Path],
+    staging: Staging | None,
+    plan: Callable[..., BatchPlan],
+    given: str,
+    settings: ScreenSettings,
+    engine: EngineName,
+    workers: int | None,
+) -> BatchResult:
+    """Screens slides.
+
+    Args:
+        found: the slides.
+        places: where they lie, or will lie when they have been fetched.
+        staging: fetches those that are elsewhere.
+        plan: what to do, but for what is in force.
+        given: the model's name or path.
+        settings: as they were given.
+        engine: who screens.
+        workers: processes; None for the engine's default.
+    """
+    from models import ModelSource
+    from pipeline.batch.batch import is_done, screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
     from pipeline.batch.fingerprint import hash_found
-    from pipeline.batch.known import KnownResults
-    from pipeline.batch.rescore import Rescorer
+    from pipeline.batch.staging import StagingEngine, StagingRescorer
     from scripts.progress import show_progress
 
-    found = _discover(slides, out, settings)
     doubts = [*found.doubts, *doubts_of_dicom(found.jobs, settings)]
-    given = model or DEFAULT_MODEL
-    plan = partial(
-        BatchPlan,
-        out=out,
-        command=command or ("cytolibra", *sys.argv[1:]),
-        overwrite=overwrite,
-        fail_fast=fail_fast,
-        shard=shard,
-        strict=settings.strict,
-        not_read=found.not_read,
-        reports=settings.reports,
-        given=settings_given(settings, given),
-        only=only,
-        known=KnownResults(out),
-    )
 
     def ready(force: InForce) -> BatchPlan:
         """What to do by what is in force."""
         shaped = hash_found(force.settings, force.model)
-        rescorer = Rescorer(ModelSource.find(given).card, settings, shaped)
+        card = ModelSource.find(given).card
+        rescorer = StagingRescorer(card, settings, shaped, staging)
         return plan(model=force.model, settings=force.settings, rescorer=rescorer)
 
     with show_progress(Console()) as progress:
@@ -381,7 +468,7 @@ def screen_all(
         if in_force and is_done(found.jobs, ready(in_force)):
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
-            runner, in_force = _start_engine(engine, workers, recipe, progress, slides)
+            runner, in_force = _start_engine(engine, workers, recipe, progress, places)
         if engine is EngineName.local and (workers or 1) > 1 and runner.slots == workers:
             doubts += _doubt_of_workers(in_force)
         if in_force.fallback:
@@ -389,13 +476,16 @@ def screen_all(
         for doubt in doubts:
             typer.echo(f"warning: {doubt}", err=True)
         what = replace(ready(in_force), doubts=doubts)
+        if staging:
+            runner = StagingEngine(runner, staging, found.jobs, settings.cloud.ahead)
         return screen_batch(found.jobs, runner, what, progress)
 
 
 def settings_given(settings: ScreenSettings, model: str | Path) -> tuple[dict[str, JsonValue], str]:
     """Settings and model as they are recorded, so that cytolibra rescore can go by them."""
     values = settings.model_dump(mode="json")
-    for part, name in ((values, "mpp_table"), *((values["triage"], n) for n in _TRIAGE_FILES)):
+    paths = ((values, "mpp_table"), (values["cloud"], "scratch"))
+    for part, name in (*paths, *((values["triage"], n) for n in _TRIAGE_FILES)):
         part[name] = str(Path(part[name]).absolute()) if part[name] else None
     return values, str(Path(model).absolute()) if Path(model).is_dir() else str(model)
 
@@ -426,10 +516,16 @@ def doubts_of_dicom(jobs: Sequence[SlideJob], settings: ScreenSettings) -> list[
     if settings.reports.dicom != "source":
         return []
     others = [
-        job.path
+        job.where
         for job in jobs
         if not job.gone
-        and not (is_dicom(job.path) if job.path.is_file() else job.path.suffix.lower() == ".dcm")
+        and not (
+            job.remote.is_dicom
+            if job.remote
+            else is_dicom(job.path)
+            if job.path.is_file()
+            else job.path.suffix.lower() == ".dcm"
+        )
     ]
     if not others:
         return []
@@ -441,7 +537,7 @@ def doubts_of_dicom(jobs: Sequence[SlideJob], settings: ScreenSettings) -> list[
 
 
 def _look_ahead(
-    slides: Sequence[Path],
+    slides: Sequence[Path | Url],
     out: Path,
     model: str | None,
     settings: ScreenSettings,
@@ -453,17 +549,19 @@ def _look_ahead(
     from pipeline.batch.batch import BatchPlan
     from pipeline.batch.fingerprint import hash_found
     from pipeline.batch.rescore import Rescorer
+    from pipeline.cloud.store import Stores
     from pipeline.in_force import in_force
     from pipeline.network.detector import TileDetector
     from scripts.dry_run import dry_run
 
-    found = _discover(slides, out, settings)
+    with Stores(settings.cloud) as stores:
+        found = _discover(slides, out, settings, stores)
     source = ModelSource.find(model or DEFAULT_MODEL)
     detector = TileDetector(
         source, settings.runtime, settings.threshold, settings.second_look, settings.kept
     )
     force = in_force(settings, detector)
-    for doubt in found.doubts:
+    for doubt in [*found.doubts, *doubts_of_dicom(found.jobs, settings)]:
         typer.echo(f"warning: {doubt}", err=True)
     plan = BatchPlan(
         out=out,
@@ -477,13 +575,21 @@ def _look_ahead(
     return dry_run(found, plan, detector, settings)
 
 
-def _discover(slides: Sequence[Path], out: Path, settings: ScreenSettings) -> Discovery:
+def _discover(
+    slides: Sequence[Path | Url],
+    out: Path,
+    settings: ScreenSettings,
+    stores: Stores,
+    scratch: Path | None = None,
+) -> Discovery:
     from pipeline.batch.discovery import discover
     from pipeline.slides.mpp_table import load_mpp_table
 
     table = load_mpp_table(settings.mpp_table) if settings.mpp_table else None
     with_images = settings.mpp is not None or settings.mpp_override is not None
-    return discover(slides, out, with_images=with_images, table=table)
+    return discover(
+        slides, out, with_images=with_images, table=table, stores=stores, scratch=scratch
+    )
 
 
 def _start_engine(

@@ -1,7 +1,9 @@
 """Fixtures that every part of the tests shares."""
 
 import json
+import logging
 import os
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
+from remoteservers import Bucket, proxy
 
 # No deadline an example: machines are noisy. No draws by chance: a change is to blame for what
 # it breaks. The examples still differ with hypothesis' version and with the code's constants.
@@ -42,6 +45,44 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real cells and slides are not here ({folder}); set CYTOLIBRA_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _store():
+    """An object store on this machine: its port, and a client of it."""
+    moto = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    pytest.importorskip("s3fs", reason="the extra cloud is not installed")
+    boto3 = pytest.importorskip("boto3", reason="comes with moto[server]")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    port = server.get_host_and_port()[1]
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    )
+    yield port, client
+    server.stop()
+
+
+@pytest.fixture
+def bucket(_store, monkeypatch):
+    """An empty bucket of an object store, and the environment that leads to it."""
+    port, client = _store
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    client.create_bucket(Bucket=name)
+    with proxy(port) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        found = Bucket(client, server, name)
+        yield found
+        found.clear()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import bench_objects
 import bench_peers
 import bench_reader
 import bench_reviews
+import bench_staging
 import bench_stitcher
 import gpu_busy
 import pytest
@@ -44,6 +45,21 @@ def test_a_benchmark_runs(
     monkeypatch.setattr("sys.argv", ["bench", "--side", side, "--rounds", "1", *more])
     bench.main()
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_staging_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("aiohttp", reason="the extra cloud is not installed")
+    small = ["bench", "--side", "900", "--slides", "2", "--shares", "0.5"]
+    monkeypatch.setattr("sys.argv", small)
+    bench_staging.main()
+    *_, line = capsys.readouterr().out.splitlines()
+    rate, alone, both, over = (float(cell) for cell in line.strip("| ").split("|"))
+    assert rate > 0
+    assert alone > 0
+    assert both - over > 0
 
 
 @pytest.mark.slow

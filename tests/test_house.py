@@ -38,6 +38,7 @@ FLOORS = {
     "pipeline": [
         {"errors", "geometry", "flow", "memory", "children", "limits"},
         {"slides.readers"},
+        {"cloud"},
         {"slides"},
         {"tiles"},
         {"cells"},

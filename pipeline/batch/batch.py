@@ -373,7 +373,7 @@ class _Batch:
             given=dict(plan.given[0]),
             model_given=plan.given[1],
             warnings=tuple(plan.doubts),
-            not_read={encodable(f.path): f"{f.kind}; {f.remedy}" for f in plan.not_read},
+            not_read={encodable(f.where): f"{f.kind}; {f.remedy}" for f in plan.not_read},
             slides={},
         )
 
@@ -528,7 +528,7 @@ class _Batch:
     def _adopt(self, job: SlideJob, done: SlideRecord, report: SlideSummary | None) -> None:
         """Takes note of what another process of this run has made of a slide."""
         self._theirs.pop(job.name, None)
-        record = done.changed(path=encodable(job.path))
+        record = done.changed(path=encodable(job.where))
         self._record.slides[encodable(job.name)] = record
         shown = report if record.status == "complete" else None
         self._listener.slide_ended_elsewhere(job, record, shown)
@@ -545,7 +545,7 @@ class _Batch:
             return
         del self._theirs[job.name]
         if standing.number >= 0:
-            _log.warning("%s: taken over from %s", show(job.path), _by_whom(standing))
+            _log.warning("%s: taken over from %s", show(job.where), _by_whom(standing))
         self._ledger.take_in()  # how often it was tried
         if self._record.slides[encodable(job.name)].status == "running":
             self._suspects.add(encodable(job.name))
@@ -579,7 +579,7 @@ class _Batch:
         self._note(job, status="running", rescored=True)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: rescored from what was found before", show(job.path))
+        _log.info("%s: rescored from what was found before", show(job.where))
         attempt = _Attempt(job, time.monotonic(), known=load_fingerprint(place))
         with suppress(OSError):  # then it is told what can't be read
             attempt.files = () if job.gone else stamp_files(job)
@@ -590,7 +590,7 @@ class _Batch:
         if not self._plan.screens:
             job = replace(job, problem=f"{problem}; screen it again")
         elif not job.problem:
-            _log.info("%s: screened again: %s", show(job.path), problem)
+            _log.info("%s: screened again: %s", show(job.where), problem)
         self._attempt(job)
 
     def _attempt(self, job: SlideJob) -> None:
@@ -598,7 +598,7 @@ class _Batch:
         self._note(job, status="running", attempts=attempts, rescored=False)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: started", show(job.path))
+        _log.info("%s: started", show(job.where))
         attempt = _Attempt(job, time.monotonic())
         self._running[self._submit(attempt)] = attempt
 
@@ -667,7 +667,7 @@ class _Batch:
         _log.warning(
             "%s: dropped: this process had not shown for long that it lives, and another one has "
             "taken the slide over",
-            show(job.path),
+            show(job.where),
         )
         self._theirs[job.name] = job
 
@@ -689,8 +689,8 @@ class _Batch:
         self._keep(job)
         self._claims.end(job.name, record)
         for doubt in report.warnings if report else ():
-            _log.warning("%s: %s", show(job.path), doubt)
-        _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.path)}: complete")
+            _log.warning("%s: %s", show(job.where), doubt)
+        _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.where)}: complete")
         self._listener.slide_ended(job, record, told)
         self._summarise_now_and_then()
 
@@ -698,7 +698,7 @@ class _Batch:
         job, files, known = attempt.job, attempt.files, attempt.known
         sha256 = known.sha256 if known else hash_content(job)
         if not job.gone and stamp_files(job) != files:
-            raise SlideError(f"{show(job.path)}: was changed while it was screened; try again")
+            raise SlideError(f"{show(job.where)}: was changed while it was screened; try again")
         fingerprint = Fingerprint(
             recipe=self._record.recipe,
             found=self._found,
@@ -899,7 +899,7 @@ def _fresh_records(
     for job in jobs:
         name = encodable(job.name)
         attempts = known[name].attempts if name in known else 0
-        fresh[name] = SlideRecord(path=encodable(job.path), attempts=attempts)
+        fresh[name] = SlideRecord(path=encodable(job.where), attempts=attempts)
         if name not in due and name in alike and alike[name].status in ("complete", "failed"):
             fresh[name] = alike[name].changed(attempts=attempts)
     return fresh
@@ -913,16 +913,16 @@ def _explain(job: SlideJob, problem: Exception) -> str:
     if isinstance(problem, CytoLibraError):
         return _one_line(problem)
     if _is_disk_full(problem):
-        return f"{show(job.path)}: no space left on the disk of the output folder"
+        return f"{show(job.where)}: no space left on the disk of the output folder"
     if isinstance(problem, OSError):
         other = problem.filename and Path(problem.filename) != job.path
         place = f" ({show(Path(problem.filename))})" if other else ""
-        return f"{show(job.path)}: {problem.strerror or problem}{place}"
+        return f"{show(job.where)}: {problem.strerror or problem}{place}"
     _log.error(
-        "%s: unexpected error\n%s", show(job.path), "".join(traceback.format_exception(problem))
+        "%s: unexpected error\n%s", show(job.where), "".join(traceback.format_exception(problem))
     )
     kind = type(problem).__name__
-    return f"{show(job.path)}: unexpected error: {kind}: {_one_line(problem)}"
+    return f"{show(job.where)}: unexpected error: {kind}: {_one_line(problem)}"
 
 
 def _one_line(problem: Exception) -> str:

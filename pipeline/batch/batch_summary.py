@@ -213,7 +213,7 @@ def _write_workbook(out: Path, worklist: Worklist, least_score: float) -> tuple[
 def _row(
     job: SlideJob, out: Path, recipe: str, failure: SlideRecord | None, known: KnownResults
 ) -> SummaryRow:
-    path = str(job.path)
+    path = job.where
     if failure:
         return SummaryRow(job.name, path, "failed", error=failure.error or "")
     report = known.summary(job.name) if known.is_current(job, recipe) else None
@@ -243,4 +243,4 @@ def _folder_of(out: Path, name: str) -> str:
 
 def _row_not_read(file: NotRead) -> SummaryRow:
     error = f"{file.kind}; {file.remedy} [files-not-read]"
-    return SummaryRow(encodable(file.path.name), encodable(file.path), "not read", error=error)
+    return SummaryRow(encodable(file.path.name), encodable(file.where), "not read", error=error)

@@ -2,7 +2,8 @@
 
 A slide at ``FOLDER/a/b.svs`` under an argument FOLDER is called ``a/b.svs``, a slide that is an
 argument itself by its own name; its results go into a folder of that name below ``--out``. A slide
-in DICOM of several files is called by its series; see `pipeline.batch.series`.
+in DICOM of several files is called by its series; see `pipeline.batch.series`. The same holds for
+slides that are named by URL, alone or by the folder above them.
 """
 
 from __future__ import annotations
@@ -13,11 +14,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs import ConfigError, Doubt
-from pipeline.batch.series import DicomFiles, Series, is_dicom, sort_dicom
+from pipeline.batch.listing import Listing
+from pipeline.batch.remote import RemoteSlide
+from pipeline.batch.series import BROKEN_OFF, DicomFiles, Series, is_dicom
+from pipeline.batch.trees import Disk, Tree
+from pipeline.cloud.store import Stores
+from pipeline.cloud.urls import Url, is_collapsed
 from pipeline.slides.mpp_table import MppTable
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
 from pipeline.slides.unread import NotRead, recognise, tell, unread_ending
+
+_IN_PARTS = (".mrxs", ".vms", ".vmu")
+"""Endings of slides that name or need other files."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,13 @@ class SlideJob:
     """A slide to be screened.
 
     Attributes:
-        path: its main file, the one to be opened.
+        path: its main file, the one to be opened; of a slide that is fetched, where it will be.
         name: its results' folder below the output folder, with forward slashes.
         companions: other files that hold parts of it.
         problem: why it can't be screened, where that is known already.
         mpp: µm per level-0 pixel that a table gives for this slide.
         gone: whether its files are no longer there, of a slide that was screened before.
+        remote: where it is fetched from; None for one that lies here.
     """
 
     path: Path
@@ -39,6 +49,17 @@ class SlideJob:
     problem: str | None = None
     mpp: float | None = None
     gone: bool = False
+    remote: RemoteSlide | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of its files."""
+        return (self.path, *self.companions)
+
+    @property
+    def where(self) -> str:
+        """What it is known by: its URL, without secrets, or its path."""
+        return self.remote.shown if self.remote else str(self.path)
 
 
 @dataclass(frozen=True)
@@ -59,7 +80,13 @@ class Discovery:
 
 
 def discover(
-    arguments: Sequence[Path], out: Path, *, with_images: bool, table: MppTable | None = None
+    arguments: Sequence[Path | Url],
+    out: Path,
+    *,
+    with_images: bool,
+    table: MppTable | None = None,
+    stores: Stores | None = None,
+    scratch: Path | None = None,
 ) -> Discovery:
     """Finds the slides in files and folders; folders are searched recursively.
 
@@ -71,28 +98,62 @@ def discover(
         out: where results go.
         with_images: whether plain images in folders are slides too.
         table: gives slides their scale; the plain images that it names are slides too.
+        stores: what URLs among the arguments are asked of.
+        scratch: the folder to which slides will be fetched, each into one of its own in it.
 
     Raises:
         ConfigError: an argument is missing, no slide was found, the results of two slides would be
             in each other's way, or a row of the table may mean several slides.
     """
-    for argument in arguments:
-        if not (os.path.isfile(argument) or os.path.isdir(argument)):
-            exists = os.path.exists(argument)
-            problem = "is no file or folder" if exists else "no such file or folder"
-            raise ConfigError(f"{show(argument)}: {problem}")
-        if os.path.realpath(argument) == os.path.realpath(out):
-            raise ConfigError(f"--out {show(out)}: is among the slides; name another folder")
     search = _Search(out, with_images, table)
-    found = [job for argument in arguments for job in search.search(argument)]
+    for argument in arguments:
+        if isinstance(argument, Path):
+            _check_argument(argument, out)
+    found = [job for argument in arguments for job in search.search(argument, stores)]
     jobs = sorted(_once_each(found), key=lambda job: job.name)
     if not jobs:
         raise ConfigError(_nothing_found(arguments, search))
     _refuse_collisions(jobs, out)
     if table:
         jobs = [replace(job, mpp=table.find(job.path)) for job in jobs]
-    doubts = (*_doubts_of_files(search), *_doubts_of_table(jobs, table))
+    doubts = (
+        *_doubts_of_files(search),
+        *_doubts_of_versions(jobs),
+        *_doubts_of_table(jobs, table),
+    )
+    if scratch:
+        jobs = [_put(job, scratch / f"{number}") for number, job in enumerate(jobs, 1)]
     return Discovery(tuple(jobs), search.images_left_out, tuple(search.not_read), doubts)
+
+
+def _check_argument(argument: Path, out: Path) -> None:
+    """Refuses what is neither file nor folder, and the output folder."""
+    if not (os.path.isfile(argument) or os.path.isdir(argument)):
+        exists = os.path.exists(argument)
+        problem = "is no file or folder" if exists else "no such file or folder"
+        if not exists and is_collapsed(argument):
+            problem = "URLs are read by cytolibra screen alone; fetch it first"
+        raise ConfigError(f"{show(argument)}: {problem}")
+    if os.path.realpath(argument) == os.path.realpath(out):
+        raise ConfigError(f"--out {show(out)}: is among the slides; name another folder")
+
+
+def _alone(job: SlideJob) -> str | None:
+    """Why a file that is fetched without others is no slide, if it isn't."""
+    if _suffix(job.path) not in _IN_PARTS:
+        return None
+    return (
+        f"{show(job.path)}: a {_suffix(job.path)} slide has more files, which a web server doesn't "
+        "list; put them into an object store, or fetch them first"
+    )
+
+
+def _put(job: SlideJob, folder: Path) -> SlideJob:
+    """Says where a slide that is fetched will lie: below a folder, as where it comes from."""
+    if job.remote is None or not job.remote.files:
+        return job
+    main, *others = (folder.joinpath(*file.path.parts[1:]) for file in job.remote.files)
+    return replace(job, path=main, companions=tuple(others))
 
 
 class _Search:
@@ -102,38 +163,70 @@ class _Search:
         self._entered = {os.path.realpath(out)}
         self._suffixes = SLIDE_SUFFIXES | IMAGE_SUFFIXES if with_images else SLIDE_SUFFIXES
         self._table = table
+        self._tree: Tree = Disk()
         self._dicom: dict[Path, DicomFiles] = {}
         self.images_left_out = 0
         self.not_read: list[NotRead] = []
+        self.odd: list[str] = []
 
-    def search(self, argument: Path) -> Iterator[SlideJob]:
+    def search(self, argument: Path | Url, stores: Stores | None) -> Iterator[SlideJob]:
+        if isinstance(argument, Url):
+            assert stores is not None, argument
+            yield from self._search_store(argument, stores)
+            return
+        self._tree = Disk()
         if os.path.isfile(argument):
-            return iter([self._named(argument)])
-        return self._search_folder(argument, argument)
+            yield self._named(argument)
+        else:
+            yield from self._search_folder(argument, argument)
+
+    def _search_store(self, url: Url, stores: Stores) -> Iterator[SlideJob]:
+        root = stores.of(url).path_of(url)
+        try:
+            self._tree = listing = Listing(url, stores)
+        except ConfigError as error:
+            if not url.is_web:
+                raise
+            # Each of these stands for itself: those that are there are screened.
+            remote = RemoteSlide(url.shown)
+            yield SlideJob(root, root.name, problem=str(error), remote=remote)
+            return
+        self.odd += listing.odd
+        known = len(self.not_read)
+        found = [self._named(root)] if listing.is_file else list(self._search_folder(root, root))
+        for index, file in enumerate(self.not_read[known:], known):
+            self.not_read[index] = replace(file, url=listing.shown(file.path))
+        for job in found:
+            files = tuple(map(listing.file, job.files))
+            problem = _alone(job) if url.is_web else job.problem
+            dicom = is_dicom(job.path, listing.open)
+            remote = RemoteSlide(files[0].shown, stores.of(url), files, is_dicom=dicom)
+            yield replace(job, problem=problem, remote=remote)
 
     def _named(self, path: Path) -> SlideJob:
         """The slide of a file that is an argument."""
-        series = self._dicom_beside(path).series.get(path) if is_dicom(path) else None
+        seen = is_dicom(path, self._tree.open)
+        series = self._dicom_beside(path).series.get(path) if seen else None
         if series:
-            return _job_of(series, series.name)
-        return SlideJob(path, path.name, _companions(path))
+            return self._job_of(series, series.name)
+        return SlideJob(path, path.name, self._companions(path))
 
     def _dicom_beside(self, path: Path) -> DicomFiles:
         """The DICOM files of a file's folder, looked at once however many of them are named."""
         folder = path.parent
         if folder not in self._dicom:
             try:
-                files, _ = _list(folder)
+                files, _ = self._list(folder)
             except OSError:
                 files = [path]
-            self._dicom[folder] = sort_dicom(files)
+            self._dicom[folder] = self._tree.sort_dicom(files)
         return self._dicom[folder]
 
     def _search_folder(self, folder: Path, root: Path) -> Iterator[SlideJob]:
-        if _is_seen(os.path.realpath(folder), self._entered):
+        if _is_seen(self._tree.place(folder), self._entered):
             return
         try:
-            files, folders = _list(folder)
+            files, folders = self._list(folder)
         except OSError as error:
             problem = f"{show(folder)}: the folder can't be read: {error.strerror}"
             if folder == root:
@@ -148,19 +241,19 @@ class _Search:
             yield from self._search_folder(inner, root)
 
     def _slides(self, files: Sequence[Path], root: Path) -> Iterator[SlideJob]:
-        parts = {part for path in files for part in _parts(path)}
-        dicom = sort_dicom(path for path in files if _may_be_dicom(path))
+        parts = {part for path in files for part in self._parts(path)}
+        dicom = self._tree.sort_dicom(path for path in files if _may_be_dicom(path))
         for path in files:
             if path in parts or path in dicom.indices:
                 continue
             if series := dicom.series.get(path):
                 if path == series.files[0]:
-                    yield _job_of(series, _name(path.with_name(series.name), root))
+                    yield self._job_of(series, _name(path.with_name(series.name), root))
             elif _suffix(path) in self._suffixes or self._is_named_image(path):
-                yield SlideJob(path, _name(path, root), _companions(path))
+                yield SlideJob(path, _name(path, root), self._companions(path))
             elif _suffix(path) in IMAGE_SUFFIXES:
                 self.images_left_out += 1
-            elif not_read := recognise(path, SLIDE_SUFFIXES):
+            elif not_read := recognise(path, SLIDE_SUFFIXES, self._tree.open):
                 self.not_read.append(not_read)
 
     def _is_named_image(self, path: Path) -> bool:
@@ -168,12 +261,38 @@ class _Search:
         known = self._table and _suffix(path) in IMAGE_SUFFIXES
         return bool(known and self._table and self._table.find(path) is not None)
 
+    def _companions(self, path: Path) -> tuple[Path, ...]:
+        """The other files that hold parts of a slide."""
+        if _suffix(path) == ".mrxs":
+            return tuple(self._tree.below(path.with_suffix("")))
+        return self._parts(path)
 
-def _companions(path: Path) -> tuple[Path, ...]:
-    """The other files that hold parts of a slide."""
-    if _suffix(path) == ".mrxs":
-        return tuple(sorted(p for p in path.with_suffix("").rglob("*") if p.is_file()))
-    return _parts(path)
+    def _parts(self, path: Path) -> tuple[Path, ...]:
+        """The files beside a VMS or VMU file that it names: images, and a map."""
+        if _suffix(path) not in (".vms", ".vmu"):
+            return ()
+        try:
+            with self._tree.open(path) as file:
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ()
+        values = {line.partition("=")[2].strip() for line in lines}
+        beside = [path.with_name(value) for value in values if value and Path(value).name == value]
+        return tuple(sorted(p for p in beside if self._tree.exists(p) and p != path))
+
+    def _job_of(self, series: Series, name: str) -> SlideJob:
+        first, *others = series.files
+        problem = None
+        if damaged := self._tree.damaged(series):
+            problem = f"{show(damaged)}: {BROKEN_OFF}"
+        return SlideJob(first, name, tuple(others), problem)
+
+    def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """Files and folders that are not hidden, without the data folders of slides."""
+        files, folders = self._tree.entries(folder)
+        mrxs = {path.stem for path in files if _suffix(path) == ".mrxs"}
+        vsi = {f"_{path.stem}_" for path in files if _suffix(path) == ".vsi"}
+        return files, [p for p in folders if p.name not in mrxs | vsi]
 
 
 def _may_be_dicom(path: Path) -> bool:
@@ -181,36 +300,13 @@ def _may_be_dicom(path: Path) -> bool:
     return _suffix(path) not in (SLIDE_SUFFIXES | IMAGE_SUFFIXES) - {".dcm"}
 
 
-def _job_of(series: Series, name: str) -> SlideJob:
-    first, *others = series.files
-    problem = None
-    if damaged := series.damaged:
-        problem = f"{show(damaged)}: broken off; without it the slide lacks a part: copy it again"
-    return SlideJob(first, name, tuple(others), problem)
-
-
-def _list(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Files and folders that are not hidden, links last, without the data folders of slides.
-
-    A link to nothing counts as a file, so that it is reported; pipes and the like are left out,
-    as they would be waited for.
-    """
-    with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-    paths = [Path(e.path) for e in sorted(visible, key=lambda e: (e.is_symlink(), e.name))]
-    files = [p for p in paths if os.path.isfile(p) or not os.path.exists(p)]
-    folders = [p for p in paths if os.path.isdir(p)]
-    mrxs = {path.stem for path in files if _suffix(path) == ".mrxs"}
-    vsi = {f"_{path.stem}_" for path in files if _suffix(path) == ".vsi"}
-    return files, [p for p in folders if p.name not in mrxs | vsi]
-
-
 def _once_each(jobs: Iterable[SlideJob]) -> Iterator[SlideJob]:
     """The jobs without those whose file is, or belongs to, an earlier job's."""
     taken: set[str] = set()
     for job in jobs:
-        if not _is_seen(os.path.realpath(job.path), taken):
-            taken.update(os.path.realpath(companion) for companion in job.companions)
+        first, *others = job.remote.places if job.remote else map(os.path.realpath, job.files)
+        if not _is_seen(first, taken):
+            taken.update(others)
             yield job
 
 
@@ -229,19 +325,6 @@ def _suffix(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _parts(path: Path) -> tuple[Path, ...]:
-    """The files beside a VMS or VMU file that it names: images, and a map."""
-    if _suffix(path) not in (".vms", ".vmu"):
-        return ()
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ()
-    values = {line.partition("=")[2].strip() for line in lines}
-    beside = [path.with_name(value) for value in values if value and Path(value).name == value]
-    return tuple(sorted(part for part in beside if part.is_file() and part != path))
-
-
 def _doubts_of_files(search: _Search) -> Iterator[Doubt]:
     """What lies among the slides and was left out."""
     if search.images_left_out:
@@ -249,8 +332,26 @@ def _doubts_of_files(search: _Search) -> Iterator[Doubt]:
         what = "1 plain image is" if count == 1 else f"{count} plain images are"
         text = f"{what} left out; with --mpp, or named in --mpp-table, they are slides"
         yield Doubt(code="images-left-out", text=text)
+    if search.odd:
+        what = f"{len(search.odd)} file(s)"
+        text = (
+            f"{what} left out whose names no folder can hold, with an empty part, . or ..: "
+            f"{show(search.odd[0])}; copy them to other names"
+        )
+        yield Doubt(code="names-left-out", text=text)
     if search.not_read:
         yield Doubt(code="files-not-read", text=tell(search.not_read))
+
+
+def _doubts_of_versions(jobs: Sequence[SlideJob]) -> Iterator[Doubt]:
+    """Slides of which it can't be known later whether they are still the same."""
+    odd = [job for job in jobs if job.remote and not job.remote.is_versioned]
+    if odd:
+        text = (
+            f"{len(odd)} slide(s) of servers that tell neither an ETag nor when a file was changed "
+            f"will be screened again each time: {show(odd[0].where)}"
+        )
+        yield Doubt(code="remote-unversioned", text=text)
 
 
 def _doubts_of_table(jobs: Sequence[SlideJob], table: MppTable | None) -> Iterator[Doubt]:
@@ -263,8 +364,8 @@ def _doubts_of_table(jobs: Sequence[SlideJob], table: MppTable | None) -> Iterat
         yield Doubt(code="mpp-table-unused", text=text)
 
 
-def _nothing_found(arguments: Sequence[Path], search: _Search) -> str:
-    places = ", ".join(show(argument) for argument in arguments)
+def _nothing_found(arguments: Sequence[Path | Url], search: _Search) -> str:
+    places = ", ".join(show(str(argument)) for argument in arguments)
     if search.not_read:
         return f"{places}: there is no slide that is read; {tell(search.not_read)}"
     if search.images_left_out:
@@ -280,7 +381,7 @@ def _refuse_collisions(jobs: Sequence[SlideJob], out: Path) -> None:
         other = next((by_name[name] for name in (job.name, *parents) if name in by_name), None)
         if other:
             raise ConfigError(
-                f"{show(other.path)} and {show(job.path)} would both be written to "
+                f"{show(other.where)} and {show(job.where)} would both be written to "
                 f"{show(out / other.name)}; screen them one after the other with different --out, "
                 "or together by naming the folder above both"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,11 +31,19 @@ _WITHOUT_EFFECT = ("device", "batch_size", "threads", "readers", "compile")
 
 
 class FileStamp(StrictModel):
-    """What the file system says of one file of a slide; the name is relative to the slide."""
+    """What the file system or a store says of one file of a slide.
+
+    Attributes:
+        name: relative to the slide.
+        size: bytes.
+        mtime_ns: when it was changed; 0 for a file that is fetched.
+        version: of a file that is fetched: its ETag, or what else tells its content from another.
+    """
 
     name: str
     size: int
     mtime_ns: int
+    version: str = ""
 
 
 class Fingerprint(StrictModel):
@@ -92,7 +101,18 @@ def stamp_files(job: SlideJob) -> tuple[FileStamp, ...]:
     Raises:
         OSError: one of them is gone or may not be looked at.
     """
-    return tuple(_stamp(path, job.path.parent) for path in (job.path, *job.companions))
+    if remote := job.remote:  # as it was listed: whatever is fetched must be that
+        paths = [file.path for file in remote.files]
+        return tuple(
+            FileStamp(
+                name=encodable(os.path.relpath(path, paths[0].parent)),
+                size=file.size,
+                mtime_ns=0,
+                version=file.version,
+            )
+            for path, file in zip(paths, remote.files, strict=True)
+        )
+    return tuple(_stamp(path, job.path.parent) for path in job.files)
 
 
 def hash_content(job: SlideJob) -> str:
@@ -101,8 +121,12 @@ def hash_content(job: SlideJob) -> str:
     Raises:
         OSError: one of them can't be read.
     """
+    if job.remote:
+        if not job.remote.sha256:
+            raise FileNotFoundError(f"{job.where}: has not been fetched")
+        return job.remote.sha256
     digest = hashlib.sha256()
-    for path in (job.path, *job.companions):
+    for path in job.files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
@@ -118,8 +142,9 @@ def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
 
     What a table says of its scale counts, too, and the version of a package that reads it. Where
     size and time of every file are as they were, so is the content; where only a time differs, as
-    after copying, the content is read and compared. Of a slide that is gone nothing speaks against
-    it.
+    after copying, the content is read and compared. A slide that would have to be fetched is known
+    by what its store tells, its ETag and the like; where that tells nothing it is another one. Of a
+    slide that is gone nothing speaks against it.
     """
     if known.mpp != job.mpp:
         return False
@@ -127,6 +152,8 @@ def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
         return True
     if known.reader != name_packages(job.path):
         return False
+    if job.remote:
+        return job.remote.is_versioned and stamp_files(job) == known.files
     try:
         files = stamp_files(job)
         if files == known.files:

@@ -200,6 +200,8 @@ def _is_as_it_was(job: SlideJob, known: _Result) -> bool:
     """Whether sizes and times of a slide's files, and who reads it, are the same."""
     if job.gone:
         return True
+    if job.remote and not job.remote.is_versioned:
+        return False
     if known.made.reader != name_packages(job.path):
         return False
     try:
@@ -214,7 +216,7 @@ def _line_of_slide(job: SlideJob) -> str:
     Raises:
         OSError: one of them is gone or may not be looked at.
     """
-    if job.companions:
+    if job.companions or job.remote:
         return _line_of(stamp_files(job))
     status = os.stat(job.path)
     return f"{encodable(job.path.name)}:{status.st_size:x}:{status.st_mtime_ns:x}"
@@ -238,7 +240,10 @@ def _stamp(folder: str) -> str | None:
 
 def _line_of(files: Iterable[FileStamp]) -> str:
     """The stamps of a slide's files as one string: of many slides much smaller."""
-    return "\0".join(f"{one.name}:{one.size:x}:{one.mtime_ns:x}" for one in files)
+    return "\0".join(
+        f"{one.name}:{one.size:x}:{one.mtime_ns:x}" + (f":{one.version}" if one.version else "")
+        for one in files
+    )
 
 
 def _head() -> list[object]:

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from configs import ConfigError
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.exchange import exchange
+from pipeline.cloud.urls import is_collapsed
 from pipeline.reports.report import SlideReport
 from pipeline.reports.writers import HOST, PARTIAL, partial_name
 from pipeline.slides.readers.base import show
@@ -47,6 +48,7 @@ def prepare_output(out: Path, jobs: Iterable[SlideJob]) -> None:
     Raises:
         ConfigError: it can't be written, or what is no result stands in a result's place.
     """
+    check_local(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / partial_name()
@@ -62,6 +64,19 @@ def prepare_output(out: Path, jobs: Iterable[SlideJob]) -> None:
     if taken:
         raise ConfigError(
             f"{show(taken)}: is not a result of an earlier run; move it away or give another --out"
+        )
+
+
+def check_local(out: Path) -> None:
+    """Refuses an output folder that is named by URL.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if is_collapsed(out):
+        raise ConfigError(
+            f"--out {show(out)}: is a URL; reports are written to a folder here, or on a mounted "
+            "share: name one, and copy it from there"
         )
 
 

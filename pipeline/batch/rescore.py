@@ -62,7 +62,7 @@ class Rescorer:
                 "what is found"
             )
         if not is_of_slide(job, folder, known):
-            return f"{show(job.path)}: is another file than when it was screened, or moved"
+            return f"{show(job.where)}: is another file than when it was screened, or moved"
         try:
             return self._too_low(folder, load_facts(folder))
         except DetectionsError as error:
@@ -81,7 +81,7 @@ class Rescorer:
         detector = self._detector(kept.finder, kept.settings)
         if job.gone:
             return conclude(kept, None, detector, self.settings, clock, earlier)
-        facts = kept.slide.model_copy(update={"path": encodable(job.path)})
+        facts = kept.slide.model_copy(update={"path": encodable(job.where)})
         icc = kept.color.icc
         with open_slide(job.path, GivenMpp(override=facts.mpp), icc=icc) as slide:
             here = replace(kept, slide=facts)

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipeline.slides.readers.base import DICOM_MARK_END, says_dicom
 
@@ -29,6 +29,9 @@ WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 
 DIRECTORY = "1.2.840.10008.1.3.10"
 """Of the index of a medium, which is called DICOMDIR; it is passed over."""
+
+BROKEN_OFF = "broken off; without it the slide lacks a part: copy it again"
+"""What is told of a series' file of which a part is missing."""
 
 _SOP_CLASS, _SERIES_UID = 0x00080016, 0x0020000E
 _MEDIA_SOP_CLASS = 0x00020002
@@ -86,11 +89,23 @@ class DicomFiles:
     indices: frozenset[Path]
 
 
-def sort_dicom(files: Iterable[Path]) -> DicomFiles:
+Opener = Callable[[Path], BinaryIO]
+"""Opens a file for reading; raises OSError where it can't."""
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def sort_dicom(files: Iterable[Path], opener: Opener = _open) -> DicomFiles:
     """Sorts files of one folder, any files, by series.
 
     Files that are no DICOM, not to be read, of other kinds than whole slide images, or links to
     others of them are left out: what may be a slide among them shows when it is opened.
+
+    Args:
+        files: of one folder.
+        opener: opens them.
     """
     by_uid: dict[str, list[Path]] = {}
     indices, met = set(), set()
@@ -98,7 +113,7 @@ def sort_dicom(files: Iterable[Path]) -> DicomFiles:
         if (place := os.path.realpath(path)) in met:
             continue  # a link to another one
         met.add(place)
-        sop_class, uid = _identify(path) if is_dicom(path) else ("", "")
+        sop_class, uid = _identify(path, opener) if is_dicom(path, opener) else ("", "")
         if sop_class == DIRECTORY:
             indices.add(path)
         elif sop_class == WHOLE_SLIDE and uid:
@@ -107,18 +122,18 @@ def sort_dicom(files: Iterable[Path]) -> DicomFiles:
     return DicomFiles({path: one for one in series for path in one.files}, frozenset(indices))
 
 
-def is_dicom(path: Path) -> bool:
+def is_dicom(path: Path, opener: Opener = _open) -> bool:
     """Whether a file says that it is DICOM; not where it can't be read."""
     try:
-        with path.open("rb") as file:
+        with opener(path) as file:
             return says_dicom(file.read(DICOM_MARK_END))
     except OSError:
         return False
 
 
-def _identify(path: Path) -> tuple[str, str]:
+def _identify(path: Path, opener: Opener) -> tuple[str, str]:
     """SOP class and SeriesInstanceUID of a DICOM file; empty where it doesn't tell."""
-    found = _read(path, [_SOP_CLASS, _SERIES_UID], lambda tag, *_: tag > _SERIES_UID)
+    found = _read(path, [_SOP_CLASS, _SERIES_UID], lambda tag, *_: tag > _SERIES_UID, opener)
     if found is None:
         return "", ""
     sop_class = found.get(_SOP_CLASS) or found.file_meta.get(_MEDIA_SOP_CLASS)
@@ -137,13 +152,15 @@ def _reaches_pixels(path: Path) -> bool:
     return _read(path, [_SOP_CLASS], stop) is not None and reached
 
 
-def _read(path: Path, tags: Sequence[int], stop: Callable[..., bool]) -> Any:
+def _read(
+    path: Path, tags: Sequence[int], stop: Callable[..., bool], opener: Opener = _open
+) -> Any:
     """Some elements of a DICOM file; None where it can't be read."""
     from pydicom.filereader import read_partial  # takes a while to load: for DICOM only
     from pydicom.tag import Tag
 
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with opener(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that break the standard
             return read_partial(file, stop_when=stop, specific_tags=[Tag(tag) for tag in tags])
     except Exception as problem:  # of a damaged file pydicom raises whatever comes

@@ -20,7 +20,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from pipeline.reports.report import why_no_smear
@@ -257,7 +256,7 @@ class _Reasons:
 
 def _split(row: SummaryRow) -> tuple[str, str]:
     """An error without the slide's name before it, and its code."""
-    text = row.error.removeprefix(f"{show(Path(row.path))}: ")
+    text = row.error.removeprefix(f"{show(row.path)}: ")
     found = _CODE.search(text)
     return (text[: found.start()], found[1]) if found else (text, "")
 

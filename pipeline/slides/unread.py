@@ -6,9 +6,10 @@ if all of it had been screened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.slides.readers.base import DICOM_MARK_END, says_dicom, show
 from pipeline.slides.readers.tiff_file import MAGIC
@@ -55,14 +56,21 @@ class NotRead:
         path: the file, or the folder of a format that is one.
         kind: what it seems to be.
         remedy: what would make it readable.
+        url: of a file in a store; empty for one that lies here.
     """
 
     path: Path
     kind: str
     remedy: str
+    url: str = ""
+
+    @property
+    def where(self) -> str:
+        """Its URL or its path."""
+        return self.url or str(self.path)
 
     def __str__(self) -> str:
-        return f"{show(self.path)}: not read: {self.kind}; {self.remedy}"
+        return f"{show(self.where)}: not read: {self.kind}; {self.remedy}"
 
 
 def unread_ending(path: Path) -> NotRead | None:
@@ -71,12 +79,19 @@ def unread_ending(path: Path) -> NotRead | None:
     return NotRead(path, *kind) if kind else None
 
 
-def recognise(path: Path, suffixes: frozenset[str]) -> NotRead | None:
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def recognise(
+    path: Path, suffixes: frozenset[str], opener: Callable[[Path], BinaryIO] = _open
+) -> NotRead | None:
     """What a file is whose ending is none of those read; None where it doesn't look like a slide.
 
     Args:
         path: the file.
         suffixes: endings of what is read, in lower case.
+        opener: opens it.
     """
     if by_ending := unread_ending(path):
         return by_ending
@@ -87,12 +102,12 @@ def recognise(path: Path, suffixes: frozenset[str]) -> NotRead | None:
         if last in _PACKED:
             return NotRead(path, f"a slide packed as {last}", "unpack it")
         return NotRead(path, "a slide whose copying did not end", "copy it again")
-    return _by_content(path, last)
+    return _by_content(path, last, opener)
 
 
-def _by_content(path: Path, ending: str) -> NotRead | None:
+def _by_content(path: Path, ending: str, opener: Callable[[Path], BinaryIO]) -> NotRead | None:
     try:
-        with path.open("rb") as file:
+        with opener(path) as file:
             start = file.read(DICOM_MARK_END)
     except OSError:
         return None  # not to be read by us, whatever it is
@@ -108,13 +123,13 @@ def _by_content(path: Path, ending: str) -> NotRead | None:
 
 def tell(files: Sequence[NotRead], most: int = 5) -> str:
     """One sentence that counts files and names the first of each kind."""
-    by_kind: dict[tuple[str, str], list[Path]] = {}
+    by_kind: dict[tuple[str, str], list[str]] = {}
     for file in files:
-        by_kind.setdefault((file.kind, file.remedy), []).append(file.path)
+        by_kind.setdefault((file.kind, file.remedy), []).append(file.where)
     kinds = []
-    for (kind, remedy), paths in by_kind.items():
-        names = ", ".join(show(path) for path in paths[:most])
-        more = f" and {len(paths) - most} more" if len(paths) > most else ""
+    for (kind, remedy), places in by_kind.items():
+        names = ", ".join(show(place) for place in places[:most])
+        more = f" and {len(places) - most} more" if len(places) > most else ""
         kinds.append(f"{names}{more} ({kind}; {remedy})")
     count = len(files)
     what = (

@@ -8,6 +8,7 @@ import pydicom
 import pytest
 from dicomseries import write_image
 from fakes import CLASSES, make_cells, make_older_report, make_report, scored
+from slidefiles import write_pyramid
 from typer.testing import CliRunner
 
 from pipeline.batch.discovery import SlideJob
@@ -183,3 +184,10 @@ def test_screening_tells_which_slides_have_no_study(tmp_path):
     assert doubt.code == "no-dicom-identity"
     assert doubt.text.startswith(f"2 of 5 slides are no DICOM, {tmp_path / 'b.svs'} first")
     assert told("derived") == told(None) == []
+
+
+def test_looking_ahead_tells_them_too(tmp_path):
+    write_pyramid(tmp_path / "b.tif", np.full((300, 300, 3), 240, np.uint8), levels=1, mpp=0.25)
+    words = (tmp_path / "b.tif", "--out", tmp_path / "x", "--dicom", "--dry-run")
+    told = call(*words, command="screen").stderr
+    assert "1 of 1 slides are no DICOM" in told

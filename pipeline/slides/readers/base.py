@@ -167,7 +167,7 @@ def lay_on(image: Image.Image, background: Color) -> NDArray[np.uint8]:
     return np.asarray(canvas)
 
 
-def show(path: Path) -> str:
+def show(path: Path | str) -> str:
     """A path for people, on one line and printable whatever the file is called."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
 

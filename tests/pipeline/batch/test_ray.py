@@ -25,7 +25,7 @@ from pipeline.errors import EngineError, WorkerLostError
 from pipeline.settings import ScreenSettings
 
 pytest.importorskip("ray", reason="needs the extra cytolibra[ray]")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]  # one cluster for all
 
 REPO = Path(__file__).resolve().parents[3]
 SETTINGS = ScreenSettings.model_validate(
@@ -234,24 +234,39 @@ def wait_for(what, seconds=90):
         time.sleep(0.05)
 
 
-def workers():
-    """Processes of actors of ours."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+def children(parents, name):
+    """Processes that these have started, whose command line begins so."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            if path.read_bytes().startswith(b"ray::Host"):
-                found.append(path.parent.name)
+            parent = int(path.read_text().rsplit(")", 1)[1].split()[1])
+            if parent in parents and is_of(path.parent.name, name):
+                found.add(int(path.parent.name))
     return found
+
+
+def is_of(pid, name):
+    with suppress(OSError):
+        return name in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+    return False
+
+
+def line_of(pid):
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 def test_a_driver_that_is_killed_leaves_nobody_and_goes_on_where_it_was(cluster, slides, tmp_path):
     driver = start(slides, tmp_path)
     wait_for(lambda: list(tmp_path.glob("*.png")))
-    assert workers()
+    machines = [node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()]
+    at_work = children(machines, b"ray::Host")
+    assert at_work
     driver.kill()
     driver.communicate()
     done = len(list(tmp_path.glob("*.png")))
-    wait_for(lambda: not workers(), 10)
+    wait_for(lambda: not any(is_of(pid, b"ray::Host") for pid in at_work), 20)
     told = subprocess.run(command(slides, tmp_path), capture_output=True, text=True, timeout=120)
     assert told.returncode == 0, told.stderr
     assert f"{SLIDES - done} screened, {done} done before" in told.stdout
@@ -261,15 +276,15 @@ def test_ctrl_c_ends_a_run_of_this_machine_alone(slides, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     driver = start(slides, tmp_path)
     wait_for(lambda: list(tmp_path.glob("*.png")))
-    children = subprocess.run(
-        ["ps", "-o", "args=", "--ppid", str(driver.pid)], capture_output=True, text=True, check=True
-    ).stdout
-    assert "raylet" in children
-    assert "dashboard.py" not in children  # it would ask the network which cloud this is
+    machines = children([driver.pid], b"raylet")
+    at_work = children(machines, b"ray::Host")
+    assert at_work
+    # An HTTP server of Ray's would ask the network which cloud this is.
+    assert not [pid for pid in children([driver.pid], b"python") if "dashboard.py" in line_of(pid)]
     began = time.monotonic()
     driver.send_signal(signal.SIGINT)
     said, _ = driver.communicate(timeout=30)
     assert driver.returncode == 130, said
     assert "interrupted: what is done stays" in said
     assert time.monotonic() - began < 10  # 2 s on an idle machine
-    wait_for(lambda: not workers(), 10)
+    wait_for(lambda: not any(is_of(pid, b"ray::Host") for pid in at_work), 20)

@@ -1,0 +1,86 @@
+"""Where slides are looked for: folders on a disk, or what a store lists; by the same rules.
+
+A search walks a tree, and asks it what it must know of a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from pipeline.batch.series import DicomFiles, Series, sort_dicom
+
+
+class Tree(Protocol):
+    """Files and folders in which slides are looked for. Paths name them, whatever they lie on."""
+
+    def entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """Files and folders in a folder that are not hidden, in the order in which they count.
+
+        Raises:
+            OSError: it can't be read.
+        """
+
+    def below(self, folder: Path) -> list[Path]:
+        """All files below a folder."""
+
+    def place(self, path: Path) -> str:
+        """What tells a file or folder from others, however it is named or linked."""
+
+    def open(self, path: Path) -> BinaryIO:
+        """Opens a file.
+
+        Raises:
+            OSError: it can't be read.
+        """
+
+    def exists(self, path: Path) -> bool:
+        """Whether it is a file."""
+
+    def sort_dicom(self, files: Iterable[Path]) -> DicomFiles:
+        """See `pipeline.batch.series.sort_dicom`."""
+
+    def damaged(self, series: Series) -> Path | None:
+        """See `pipeline.batch.series.Series.damaged`; None where that shows only later."""
+
+
+class Disk:
+    """What the operating system sees."""
+
+    def entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """See `Tree`; links come last.
+
+        A link to nothing counts as a file, so that it is reported; pipes and the like are left out,
+        as they would be waited for.
+        """
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+        paths = [Path(e.path) for e in sorted(visible, key=lambda e: (e.is_symlink(), e.name))]
+        files = [p for p in paths if os.path.isfile(p) or not os.path.exists(p)]
+        return files, [p for p in paths if os.path.isdir(p)]
+
+    def below(self, folder: Path) -> list[Path]:
+        """See `Tree`."""
+        return sorted(path for path in folder.rglob("*") if path.is_file())
+
+    def place(self, path: Path) -> str:
+        """See `Tree`."""
+        return os.path.realpath(path)
+
+    def open(self, path: Path) -> BinaryIO:
+        """See `Tree`."""
+        return path.open("rb")
+
+    def exists(self, path: Path) -> bool:
+        """See `Tree`."""
+        return path.is_file()
+
+    def sort_dicom(self, files: Iterable[Path]) -> DicomFiles:
+        """See `Tree`."""
+        return sort_dicom(files)
+
+    def damaged(self, series: Series) -> Path | None:
+        """See `Tree`."""
+        return series.damaged
