@@ -133,22 +133,9 @@ def read_report(part: Part) -> SlideReport:
     Raises:
         ConfigError: it can't be read, or is of a version that isn't known.
     """
-    from pipeline.batch.output import load_report
+    from pipeline.reports.report import read_report as read
 
-    report = load_report(part.folder)
-    if report is not None:
-        return report
-    path = part.folder / "report.json"
-    try:
-        version = json.loads(path.read_bytes()).get("schema_version")
-    except (OSError, ValueError, AttributeError):
-        version = None
-    if isinstance(version, str) and version not in ("1.0", "1.1", "2.0"):
-        raise ConfigError(
-            f"{path}: is of schema {version}, which this version of CytoLibra doesn't know; merge "
-            "by the version that wrote it"
-        )
-    raise ConfigError(f"{path}: is damaged or can't be read; screen its slide again")
+    return read(part.folder / "report.json")
 
 
 def _common(parts: Sequence[Part], mixed: bool) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class PlainProgress:
         self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
         """See `pipeline.batch.batch.Listener`; warnings are told by who has screened it."""
+        if record.error is not None:
+            self._tell_failure(f"error: {record.error}")
         outcome = "failed" if record.error is not None else "done"
         self._tell(f"{self._number(job)} {show(Path(job.name))}: {outcome} by another process")
 

@@ -169,7 +169,8 @@ def _plan(
     like = most_common_found(results)
     if like is None or like.fingerprint is None:
         raise ConfigError(
-            f"{reports}: its reports are of a version that kept nothing of what the network found; "
+            f"{reports}: no result tells by which settings it was found: fingerprint.json is "
+            "missing, damaged, or of a version that kept nothing of what the network found; "
             "screen the slides again"
         )
     for result in [like, *results]:  # the first of these that can be read stands for all

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,11 @@ def change(path: Path, changes: Sequence[Mapping[str, Any]]) -> Path:
     Each is one of ``{keep: share}``, ``{at: offset, hex: bytes}``, ``{at: offset, zeros: count}``,
     ``{tag: number, page: 0, value: .., count: .., type: .., to: tag}``,
     ``{find: text, put: text}`` (all places, latin-1, any length),
-    ``{append: text}``, ``{write: text}`` (instead of all), ``{fill: size}`` (zeros to that size,
-    of which a sparse file stores none), ``{rename: name}`` and ``{remove: pattern}``. With
-    ``in: pattern`` it is the file below the folder that this names, of a slide of several.
+    ``{append: text}``, ``{write: text}`` (instead of all),
+    ``{json: dotted path, line: 0, put: value}`` or ``drop: true``,
+    ``{fill: size}`` (zeros to that size, of which a sparse file stores none), ``{rename: name}``
+    and ``{remove: pattern}``. With ``in: pattern`` it is the file below the folder that this names,
+    of a slide of several.
 
     Returns:
         The file, under its last name.
@@ -115,6 +118,8 @@ def change(path: Path, changes: Sequence[Mapping[str, Any]]) -> Path:
 def _change_one(path: Path, one: Mapping[str, Any]) -> None:
     if "tag" in one:
         path.write_bytes(with_tag(path.read_bytes(), **one))
+    elif "json" in one:
+        path.write_bytes(_with_value(path.read_bytes(), **one))
     elif "fill" in one:
         with path.open("r+b") as stream:
             stream.truncate(one["fill"])
@@ -135,6 +140,24 @@ def _with_bytes(data: bytes, one: Mapping[str, Any]) -> bytes:
     if "append" in one:
         return data + one["append"].encode("latin-1")
     return one["write"].encode("latin-1")
+
+
+def _with_value(
+    data: bytes, json: str, put: Any = None, line: int | None = None, drop: bool = False
+) -> bytes:
+    """JSON, or one line of it, with another value at a place, or without it."""
+    lines = [data] if line is None else data.split(b"\n")
+    content = loads(lines[line or 0])
+    *parents, last = (int(part) if part.isdecimal() else part for part in json.split("."))
+    node = content
+    for part in parents:
+        node = node[part]
+    if drop:
+        del node[last]
+    else:
+        node[last] = put
+    lines[line or 0] = dumps(content).encode()
+    return b"\n".join(lines)
 
 
 def directories(data: bytes) -> list[tuple[int, int]]:

@@ -32,6 +32,7 @@ class Kind:
         mutators: ways to change it.
         named: whether each refusal names the file.
         weight: how many files beside those of other kinds; less where one takes long.
+        odd: whether some ways refuse the example as it is: two slides are few.
     """
 
     make: Callable[[Path], Path]
@@ -39,6 +40,7 @@ class Kind:
     mutators: Sequence[Mutator] = (mutate,)
     named: bool = True
     weight: float = 1
+    odd: bool = False
 
 
 SMALL, OVERVIEW = 3000, 32.0
@@ -119,7 +121,7 @@ def _within_gzip(data: bytes, draw: random.Random) -> bytes:
 def _make_settings(folder: Path) -> Path:
     path = folder / "settings.yaml"
     path.write_text(
-        "extends: screen/default\ntiler: {size: 512, overlap: 128}\nthreshold: {HSIL: 0.4}\n"
+        "extends: screen/default\ntiler: {size: 512, overlap: 128}\nthreshold: 0.4\n"
         "triage:\n  rule: null\nreports: &r {csv: excel}\nkept:\n  floor: 0.05\n",
         encoding="utf-8",
     )
@@ -152,6 +154,18 @@ class FailedError(Exception):
     """A command ended otherwise than it may."""
 
 
+class SomeFailedError(CytoLibraError):
+    """A command has ended, and told that some of it failed.
+
+    Attributes:
+        output: all that it printed.
+    """
+
+    def __init__(self, output: str) -> None:
+        super().__init__("some failed")
+        self.output = output
+
+
 def call(command: str, *words: object) -> str:
     """Calls a subcommand in this process, as the command line does.
 
@@ -159,7 +173,8 @@ def call(command: str, *words: object) -> str:
         What it printed.
 
     Raises:
-        CytoLibraError: it was refused, or something failed, with one line.
+        SomeFailedError: a part of its work failed; with what it printed.
+        CytoLibraError: it was refused; the line that it printed.
         FailedError: it has printed no such line, or a traceback.
     """
     from typer.testing import CliRunner
@@ -171,15 +186,15 @@ def call(command: str, *words: object) -> str:
         raise result.exception
     if "Traceback" in result.output:
         raise FailedError(result.output[-1500:])
-    if result.exit_code == 2:
-        lines = result.stderr.splitlines()
-        if not lines or not lines[-1].startswith("error: "):
-            raise FailedError(f"{command}: {result.stderr!r}")
-        raise CytoLibraError(lines[-1])
-    if result.exit_code not in (0, 1):
+    if result.exit_code not in (0, 1, 2):
         raise FailedError(f"{command}: exit code {result.exit_code}: {result.output[-500:]}")
+    last = (result.stderr.splitlines() or [""])[-1]
+    if result.exit_code and last.startswith("error: "):
+        raise CytoLibraError(last.removeprefix("error: "))
+    if result.exit_code == 2:
+        raise FailedError(f"{command}: {result.stderr!r}")
     if result.exit_code:
-        raise CytoLibraError("some failed")
+        raise SomeFailedError(result.output)
     return result.output
 
 
@@ -281,12 +296,14 @@ def _view(out: Path, draw: random.Random) -> None:
             room.desk.close()
 
 
-def _command(*words: str) -> Callable[[Path, random.Random], None]:
+def _command(*words: str) -> Callable[[Path, random.Random], object]:
     """Calls a command; OUT stands for the folder of reports, HERE for that around it."""
 
-    def run(out: Path, draw: random.Random) -> None:
+    def run(out: Path, draw: random.Random) -> str:
         places = {"OUT": str(out), "HERE": str(out.parent)}
-        call(*(re.sub("OUT|HERE", lambda found: places[found.group()], word) for word in words))
+        return call(
+            *(re.sub("OUT|HERE", lambda found: places[found.group()], word) for word in words)
+        )
 
     return run
 
@@ -297,7 +314,7 @@ def _read_labels(out: Path, draw: random.Random) -> None:
     read_labelled(out, out.parent / "labels.csv", None)
 
 
-WAYS: dict[str, Callable[[Path, random.Random], None]] = {
+WAYS: dict[str, Callable[[Path, random.Random], object]] = {
     "status": _command("status", "OUT", "--json"),
     "told": _command("status", "OUT"),
     "summary": _command("status", "OUT", "--summary"),
@@ -325,22 +342,36 @@ RARELY = {"retry": 0.1, "screen": 0.1}
 """Those that load a model, which takes half a second: how often beside the others."""
 
 
+FILES = {
+    "report": "out/a.tif/report.json",
+    "cells": "out/a.tif/cells.csv",
+    "fingerprint": "out/a.tif/fingerprint.json",
+    "detections": "out/a.tif/detections.npz",
+    "run": "out/run.json",
+    "journal": "out/.journal/*.jsonl",
+    "results": "out/.results.jsonl",
+    "reviews": "out/reviews.sqlite",
+    "labels": "labels.csv",
+}
+"""By kind: where it lies in the folder that `make_batch` fills."""
+
+
 def _of_batch(
-    file: str, mutators: Sequence[Mutator], ways: Sequence[str], named: bool = False
+    name: str, mutators: Sequence[Mutator], ways: Sequence[str], named: bool = False
 ) -> Kind:
     """A file in a folder of reports, read by one of some ways each time."""
 
     def make_one(folder: Path) -> Path:
-        out = make_batch(folder)
-        (path,) = out.glob(file) if not file.startswith("../") else [folder / file[3:]]
+        make_batch(folder)
+        (path,) = folder.glob(FILES[name])
         return path
 
     def read(path: Path, draw: random.Random) -> None:
         way = draw.choices(ways, [RARELY.get(name, 1) for name in ways])[0]
-        out = next(p for p in [*path.parents] if p.name == "out" or (p / "out").is_dir())
-        WAYS[way](out if out.name == "out" else out / "out", draw)
+        place = next(folder for folder in path.parents if (folder / "out").is_dir())
+        WAYS[way](place / "out", draw)
 
-    return Kind(make_one, read, mutators, named, 0.5)
+    return Kind(make_one, read, mutators, named, 0.5, odd=True)
 
 
 _EVERY_REPORT = (
@@ -399,18 +430,16 @@ KINDS: dict[str, Kind] = {
     "geojson.gz": _annotations("geojson.gz", (_within_gzip,)),
     "settings": Kind(_make_settings, _read_settings, (mutate, mutate_text), named=False),
     "scales": Kind(_make_scales, _read_scales, (mutate, mutate_text)),
-    "report": _of_batch("a.tif/report.json", _JSON, _EVERY_REPORT),
-    "cells": _of_batch("a.tif/cells.csv", (mutate_text, mutate), _EVERY_REPORT),
-    "fingerprint": _of_batch("a.tif/fingerprint.json", _JSON, _EVERY_REPORT),
-    "detections": _of_batch(
-        "a.tif/detections.npz", (mutate_zip,), ("rescore", "in place", "screen")
-    ),
-    "run": _of_batch("run.json", _JSON, _RECORDS),
-    "journal": _of_batch(".journal/*.jsonl", _JSON, _RECORDS),
-    "results": _of_batch(".results.jsonl", _JSON, ("summary", "screen", "rescore")),
-    "labels": _of_batch("../labels.csv", (mutate_text, mutate), ("labelled",), named=True),
+    "report": _of_batch("report", _JSON, _EVERY_REPORT),
+    "cells": _of_batch("cells", (mutate_text, mutate), _EVERY_REPORT),
+    "fingerprint": _of_batch("fingerprint", _JSON, _EVERY_REPORT),
+    "detections": _of_batch("detections", (mutate_zip,), ("rescore", "in place", "screen")),
+    "run": _of_batch("run", _JSON, _RECORDS),
+    "journal": _of_batch("journal", _JSON, _RECORDS),
+    "results": _of_batch("results", _JSON, ("summary", "screen", "rescore")),
+    "labels": _of_batch("labels", (mutate_text, mutate), ("labelled",), named=True),
     "reviews": _of_batch(
-        "reviews.sqlite",
+        "reviews",
         (_change_database, _change_database, mutate),
         ("export", "qupath", "labels", "agreement", "select", "view"),
     ),

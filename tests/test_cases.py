@@ -1,12 +1,16 @@
 """Damaged, contradictory and hostile files: each folder of ``tests/cases`` is one, with its end."""
 
+import random
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from annotationfiles import HEIGHT, MPP, WIDTH
+from annotationfiles import HEIGHT, MPP, WIDTH, WRITERS
 from hostilefiles import NAME, SLIDES, change, make
+from mutated import FILES, KINDS, WAYS, SomeFailedError, make_batch
 from PIL import Image
 from slidefiles import picture
 
@@ -56,7 +60,7 @@ def test_slide(name, tmp_path):
         assert np.abs(drawn - pixels[part])[readable[part]].mean() < 3
 
 
-@pytest.mark.parametrize("name", [n for n in RECIPES if recipe(n)["base"] not in SLIDES])
+@pytest.mark.parametrize("name", [n for n in RECIPES if recipe(n)["base"] in WRITERS])
 def test_annotations(name, tmp_path):
     case = recipe(name)
     images = tmp_path / "images"
@@ -72,3 +76,48 @@ def test_annotations(name, tmp_path):
         refused(expected, read, tmp_path)
     else:
         assert sum(len(field.boxes) for field in read().fields) == expected["boxes"]
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """A folder of reports as all cases of one begin; its copies keep the times of files."""
+    folder = tmp_path_factory.mktemp("batch")
+    make_batch(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if recipe(n)["base"] in FILES])
+def test_results(name, batch, tmp_path):
+    """Each is read in the way that it names; the commands are those of people."""
+    case = recipe(name)
+    shutil.copytree(batch, tmp_path, dirs_exist_ok=True)
+    (path,) = tmp_path.glob(FILES[case["base"]])
+    change(path, case["changes"])
+    before, expected = tree(tmp_path), case["expect"]
+    read = partial(WAYS[case["way"]], tmp_path / "out", random.Random(0))
+    if "refused" in expected:
+        refused(expected, read, tmp_path)
+        assert tree(tmp_path) == before
+        return
+    try:
+        said = read()
+    except SomeFailedError as error:
+        said = error.output
+    assert expected["says"] in said
+    assert {path.parent for path in tree(tmp_path)} == {path.parent for path in before}
+
+
+def tree(folder):
+    """All files, but what SQLite has beside a database that is open."""
+    return {path for path in folder.rglob("*") if path.is_file() and "sqlite-" not in path.name}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in RECIPES if recipe(n)["base"] not in {*SLIDES, *WRITERS, *FILES}]
+)
+def test_settings_and_what_is_kept(name, tmp_path):
+    case = recipe(name)
+    kind = KINDS[case["base"]]
+    path = change(kind.make(tmp_path), case["changes"])
+    refused(case["expect"], lambda: kind.read(path, random.Random(0)), tmp_path)
+    assert list(tmp_path.iterdir()) == [path]

@@ -261,7 +261,9 @@ def screen_batch(
         terms = plan.terms(jobs)
         with (
             hold(plan.out, plan.shard, plan.command, terms=terms) as doubts,
-            at_work(plan.out, Holder.this(plan.command, terms), plan.pace) as claims,
+            at_work(
+                plan.out, Holder.this(plan.command, terms), plan.pace, anew=plan.overwrite
+            ) as claims,
             run_log(plan.out / _log_name(plan, claims)),
         ):
             plan = replace(plan, doubts=(*plan.doubts, *doubts))
@@ -477,7 +479,7 @@ class _Batch:
         if report:
             self._take_result(job, report)
         elif self._get(lambda: self._claims.claim(job.name)):
-            self._begin(job)
+            self._begin_unless_done(job, again=not self._claims.first)
         else:
             self._theirs[job.name] = job
 
@@ -549,11 +551,20 @@ class _Batch:
         self._ledger.take_in()  # how often it was tried
         if self._record.slides[encodable(job.name)].status == "running":
             self._suspects.add(encodable(job.name))
-        report = None if self._plan.overwrite else _reuse(job, self._plan, self._record.recipe)
+        self._begin_unless_done(job, again=True)
+
+    def _begin_unless_done(self, job: SlideJob, *, again: bool) -> None:
+        """Starts a slide that has just become ours.
+
+        Args:
+            job: the slide.
+            again: whether to look for a result: others may have made it before it was ours.
+        """
+        looks = again and not self._plan.overwrite
+        report = _reuse(job, self._plan, self._record.recipe) if looks else None
         if report is None:
             self._begin(job)
             return
-        # Its process ended between the result and the word of it, or all have left meanwhile.
         known = self._record.slides[encodable(job.name)]
         if known.status == "complete":
             self._adopt(job, known, report)
@@ -732,13 +743,14 @@ class _Batch:
         fellows = bool(self._claims.fellows())
         self._cut_short(only_own=fellows)
         saved = self._write_end(status, fellows)
+        left = self._ledger.journals()
         if self._claims.leave():
             if fellows:  # they have left meanwhile, and the rest to this process
                 self._ledger.take_in()
                 self._cut_short(only_own=False)
                 saved = self._write_end(status, fellows=False)
             if saved:
-                self._ledger.clear()
+                self._ledger.clear(left)
             self._claims.clear()
         _log.info("%s", status)
 

@@ -15,9 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
 import numpy as np
-from pydantic import ConfigDict, Field, JsonValue, PrivateAttr, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
-from configs import Doubt, StrictModel
+from configs import ConfigError, Doubt, StrictModel
 from models.card import Accuracy, FalseAlarms
 from pipeline.cells.classes import CellClass, by_level, is_abnormal
 from pipeline.cells.domain import DomainFinding
@@ -40,7 +47,7 @@ from pipeline.reports.pictures import Pictures
 from pipeline.reports.previews import Preview, describe_preview
 from pipeline.reports.rule_out import why_unsure
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
-from pipeline.slides.readers.base import Fact
+from pipeline.slides.readers.base import Fact, show
 
 if TYPE_CHECKING:
     from pipeline.reports.detections import Kept
@@ -299,6 +306,43 @@ class SlideReport(_Part):
         report._cells = cells
         report._source = source
         return report
+
+
+def read_report(path: Path) -> SlideReport:
+    """A slide's report, without its cells.
+
+    Raises:
+        ConfigError: it can't be read, is damaged, or of another version.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{show(path)}: can't be read: {error.strerror}") from error
+    try:
+        return SlideReport.model_validate_json(content)
+    except ValidationError as error:
+        raise ConfigError(f"{show(path)}: {why_unreadable(content)}") from error
+
+
+_READABLE = ("1.0", "1.1", "2.0")
+"""Schema versions that `SlideReport` reads."""
+
+
+def why_unreadable(content: bytes) -> str:
+    """What is wrong with a report.json that `SlideReport` refuses, and what to do."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        return "is damaged; screen its slide again"
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if version is None:
+        return "is no report of cytolibra screen"
+    if version in _READABLE:
+        return "is damaged; screen its slide again"
+    return (
+        f"is of schema version {str(version)[:20]}, and this version of CytoLibra reads "
+        f"{', '.join(_READABLE)}; use the version that wrote it, or screen again"
+    )
 
 
 def count_levels(counts: Mapping[str, int], classes: Sequence[CellClass]) -> dict[str, int]:

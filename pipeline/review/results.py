@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from pipeline.batch.run_record import (
     load_records,
     times_of,
 )
-from pipeline.reports.report import SlideReport, encodable
+from pipeline.reports.report import SlideReport, encodable, why_unreadable
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import Status, SummaryRow
 from pipeline.reports.writers import PARTIAL
@@ -41,9 +40,6 @@ _OLD = Doubt(
     text="this report is of other settings than the last run in this folder: thresholds and counts "
     "don't compare with the others'",
 )
-
-_READABLE = ("1.0", "1.1", "2.0")
-"""Schema versions that `SlideReport` reads."""
 
 Stamp = tuple[int, int, int, int]
 """Size and time of a report and of its fingerprint; zeros where there is none."""
@@ -244,22 +240,5 @@ def _load(root: Path, name: str, folder: Path, stamp: Stamp) -> ReportFolder | B
     try:
         report = SlideReport.model_validate_json(content)
     except ValidationError:
-        return Broken(name, f"{show(path)}: {_why_not(content)}", stamp)
+        return Broken(name, f"{show(path)}: {why_unreadable(content)}", stamp)
     return ReportFolder(id_of(name), name, folder, report, load_fingerprint(folder), stamp)
-
-
-def _why_not(content: bytes) -> str:
-    """What is wrong with a report.json that is none of ours."""
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError):
-        return "is damaged; screen its slide again"
-    version = values.get("schema_version") if isinstance(values, dict) else None
-    if version is None:
-        return "is no report of cytolibra screen"
-    if version in _READABLE:
-        return "is damaged; screen its slide again"
-    return (
-        f"is of schema version {str(version)[:20]}, and this version of CytoLibra reads "
-        f"{', '.join(_READABLE)}; open it with the version that wrote it, or screen again"
-    )

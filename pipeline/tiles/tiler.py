@@ -41,7 +41,7 @@ class TilerSettings(StrictModel):
     """How the model plane is cut into tiles.
 
     Attributes:
-        size: side of a tile in model pixels.
+        size: side of a tile in model pixels; of 16,384, the most, one takes 800 MB.
         overlap: what neighbouring tiles share, in model pixels; smaller than ``size``. Half of it
             is what a cell's owner sees around it at least. None: from the model's widest cell,
             see `for_cells`.
@@ -51,7 +51,7 @@ class TilerSettings(StrictModel):
             `COARSE_REFUSED` times.
     """
 
-    size: int = Field(1536, ge=1)
+    size: int = Field(1536, ge=1, le=16_384)
     overlap: int | None = Field(None, ge=0)
     offset: tuple[int, int] = (0, 0)
     allow_coarse: bool = False

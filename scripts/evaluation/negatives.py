@@ -12,9 +12,9 @@ from configs import ConfigError
 from data.evaluation import FEW_UNITS, expect, fit_rate
 from models.card import FalseAlarms, ModelCard, list_models
 from pipeline.reports.expectation import describe_negatives, why_not
-from pipeline.reports.report import ModelFacts, SlideReport
+from pipeline.reports.report import ModelFacts, SlideReport, read_report
 from scripts.evaluation.labels import read_labels
-from scripts.evaluation.slide_level import check_one_model, find_reports, read_report
+from scripts.evaluation.slide_level import check_one_model, find_reports
 
 OUTLYING_LEVEL, OUTLYING_TIMES = 0.999, 3.0
 """A slide is far from the others if it has more than they would hold at this level, and so many

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from rich.table import Table
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -27,7 +26,7 @@ from data.evaluation.slide_metrics import (
 from data.fields.splits import stratify
 from pipeline.geometry import Detections
 from pipeline.reports.cells_table import read_cells
-from pipeline.reports.report import SlideReport
+from pipeline.reports.report import SlideReport, read_report
 from pipeline.reports.slide_rule import (
     GRADED,
     Share,
@@ -354,18 +353,6 @@ def find_reports(reports: Path) -> dict[str, Path]:
     if not found:
         raise ConfigError(f"{reports}: there are no reports of cytolibra screen")
     return {path.parent.relative_to(reports).as_posix(): path for path in found}
-
-
-def read_report(path: Path) -> SlideReport:
-    """A slide's report, without its cells.
-
-    Raises:
-        ConfigError: it is none, or not whole.
-    """
-    try:
-        return SlideReport.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ConfigError(f"{path.parent}: is no complete result of cytolibra screen") from error
 
 
 def _read_result(path: Path) -> tuple[SlideReport, Detections]:

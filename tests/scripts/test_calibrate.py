@@ -385,5 +385,5 @@ def test_a_damaged_report_is_named_in_a_line(screened, damage):
     report.write_bytes(damage)
     result = call(screened / "out", "--labels", screened / "labels.csv")
     assert result.exit_code == 2
-    assert "is no complete result of cytolibra screen" in result.stderr
+    assert "0.svs/report.json: is " in result.stderr
     assert isinstance(result.exception, SystemExit)

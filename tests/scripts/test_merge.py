@@ -239,7 +239,7 @@ def test_reports_that_can_not_be_read_are_refused(batch, tmp_path):
     path, out = batch / "b.svs" / "report.json", tmp_path / "all"
     said = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(said | {"schema_version": "3.0"}), encoding="utf-8")
-    assert f"{path}: is of schema 3.0, which this version" in refused(batch, "--out", out)
+    assert f"{path}: is of schema version 3.0, and this version" in refused(batch, "--out", out)
     path.write_text("{", encoding="utf-8")
     assert f"{path}: is damaged or can't be read" in refused(batch, "--out", out)
     (batch / "b.svs" / "cells.csv").unlink()

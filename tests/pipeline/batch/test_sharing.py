@@ -154,6 +154,26 @@ def test_two_share_the_slides_and_each_tells_of_all(slides: Path, out: Path) -> 
     assert (out / "summary.csv").read_text().count("complete") == 8
 
 
+def test_what_was_done_before_others_came_is_told_by_them_too(slides: Path, out: Path) -> None:
+    one, two, held = Ears(), Ears(), Held()
+    begun: list[str] = []
+
+    def screen(path: Path) -> SlideReport:
+        begun.append(path.name)
+        return held(path) if path.name == "3.svs" else make_report(path)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(run, slides, out, screen, one)
+        until(lambda: "3.svs" in begun)
+        second = pool.submit(run, slides, out, make_report, two)
+        until(lambda: two.awaited)
+        held.goes_on.set()
+        assert first.result() == second.result() == BatchResult(8, 0, {}, 0, interrupted=False)
+    assert begun == ["0.svs", "1.svs", "2.svs", "3.svs"]
+    assert sorted(two.begun) == ["4.svs", "5.svs", "6.svs", "7.svs"]
+    assert not any(slide.reused for slide in record(out).slides.values())
+
+
 def test_who_has_nothing_left_to_do_says_for_whom_it_waits(slides: Path, out: Path) -> None:
     one, two, held = Ears(), Ears(), Held()
     with another(slides, out, held, one), ThreadPoolExecutor(1) as pool:
