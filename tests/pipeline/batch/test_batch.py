@@ -15,11 +15,12 @@ from fakes import MODEL, make_report
 from openpyxl import load_workbook
 
 from configs import ConfigError, Doubt
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch, take_shard
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.fingerprint import hash_found, hash_recipe
 from pipeline.batch.lock import InUseError
+from pipeline.batch.plan import BatchPlan, BatchResult, take_shard
 from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
 from pipeline.cells.domain import DomainFinding
 from pipeline.errors import SlideError
@@ -401,7 +402,7 @@ def test_an_earlier_result_stays_where_its_successor_cannot_be_moved_in(
 
     monkeypatch.setattr(os, "replace", refuse)
     monkeypatch.setattr(
-        "pipeline.batch.batch.write_reports", lambda _, folder: (folder / "new").touch()
+        "pipeline.batch.attempts.write_reports", lambda _, folder: (folder / "new").touch()
     )
     result = run(slides, out, overwrite=True)
     assert "Permission denied" in result.failed["a.svs"]
@@ -526,7 +527,8 @@ import sys, time
 from pathlib import Path
 from fakes import MODEL, make_report
 from openpyxl import load_workbook
-from pipeline.batch import batch
+from pipeline.batch.batch import screen_batch
+from pipeline.batch.plan import BatchPlan
 from pipeline.reports import writers
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
@@ -552,8 +554,8 @@ class Deaf:
     def slide_ended(self, *_): pass
 
 jobs = discover([slides], out, with_images=False).jobs
-plan = batch.BatchPlan(out=out, model=MODEL, settings={"tiler": {"overlap": 128}})
-batch.screen_batch(jobs, LocalEngine(screen, slots=1), plan, Deaf())
+plan = BatchPlan(out=out, model=MODEL, settings={"tiler": {"overlap": 128}})
+screen_batch(jobs, LocalEngine(screen, slots=1), plan, Deaf())
 """
 
 

@@ -17,9 +17,10 @@ from fakes import MODEL, make_report
 from configs import ConfigError
 from configs.loading import validate
 from pipeline import limits
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine, ProcessEngine
+from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.run_record import load_records
 from pipeline.limits import LimitSettings, memory_of
 from pipeline.screen import StoppedError
@@ -232,7 +233,8 @@ BATCH = """
     import sys
     from pathlib import Path
     sys.path[:0] = ["tests", "tests/pipeline"]
-    from pipeline.batch.batch import BatchPlan, screen_batch
+    from pipeline.batch.batch import screen_batch
+    from pipeline.batch.plan import BatchPlan
     from pipeline.batch.discovery import discover
     from pipeline.batch.engines import ProcessEngine
     from deadly import Makes
