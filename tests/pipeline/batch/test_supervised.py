@@ -25,6 +25,7 @@ from pipeline.batch.run_record import load_records
 from pipeline.limits import LimitSettings, memory_of
 from pipeline.screen import StoppedError
 from pipeline.settings import ScreenSettings
+from pipeline.slides.doubtful import why_in_doubt
 
 REPO = Path(__file__).resolve().parents[3]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells of memory")
@@ -320,3 +321,4 @@ def test_what_fails_a_check_never_enters_the_process(tmp_path: Path) -> None:
     engine.close()
     assert entered == ["sound.tif"]
     assert aside.careful == ["odd.tif", "sound.tif"]
+    assert why_in_doubt(odd) == "no directory of it can be read"
