@@ -3,7 +3,7 @@
 Plays N rounds below DIR, and prints a line of JSON for each: what went wrong in it, and how often
 slides were begun, taken over and done twice. Processes are forked from this one, which has loaded
 all that they need; in every second round each says to be of a machine of its own, so that others
-can only go by its silence.
+can only go by its silence. In every third round the six find what two have left that were killed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from pathlib import Path
 from fakes import MODEL, make_report
 
 from pipeline.batch import lock
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.plan import BatchPlan
 from pipeline.batch.presence import Pace
 from pipeline.batch.run_record import RunRecord
 from pipeline.reports.report import SlideReport
@@ -94,6 +95,17 @@ def contents(out: Path) -> dict[str, bytes]:
     }
 
 
+def leave_something(slides: Path, out: Path, notes: Path) -> set[str]:
+    """A run of two processes that are killed; the slides that they had begun."""
+    pids = [fork(lambda k=k: run(slides, out, notes / f"earlier-{k}", False)) for k in range(2)]
+    for k, pid in enumerate(pids):
+        while not (notes / f"earlier-{k}").exists():
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return {name for path in notes.iterdir() for name in path.read_text().split()}
+
+
 def play(
     number: int, folder: Path, slides: Path, undisturbed: dict[str, bytes]
 ) -> dict[str, object]:
@@ -102,6 +114,7 @@ def play(
     notes.mkdir(parents=True)
     began = time.monotonic()
     apart = number % 2 == 1
+    earlier = leave_something(slides, out, notes) if number % 3 == 2 else set[str]()
     pids = [fork(lambda k=k: run(slides, out, notes / str(k), apart)) for k in range(PROCESSES)]
     killed = random.sample(range(PROCESSES), KILLED)
     codes = {}
@@ -120,7 +133,9 @@ def play(
         name for path in notes.iterdir() for name in path.read_text(encoding="utf-8").split()
     )
     logs = "".join(path.read_text(encoding="utf-8") for path in out.glob("run*.log"))
-    taken = {Path(path).name for path in re.findall(r"WARNING (.*): taken over from", logs)}
+    taken = earlier | {
+        Path(path).name for path in re.findall(r"WARNING (.*): taken over from", logs)
+    }
     record = RunRecord.model_validate_json((out / "run.json").read_bytes())
     twice = {name for name, count in begun.items() if count > 1}
     attempts = {name: slide.attempts for name, slide in record.slides.items()}
@@ -134,7 +149,7 @@ def play(
         "status": record.status if record.status != "complete" else "",
         "left": sorted({path.name for path in out.glob(".*")} - {".results.jsonl"}),
     }
-    told = {
+    summary = {
         "round": number,
         "wrong": {what: value for what, value in wrong.items() if value},
         "killed": sum(code == -signal.SIGKILL for code in codes.values()),
@@ -143,9 +158,9 @@ def play(
         "done twice": len(twice),
         "seconds": round(time.monotonic() - began, 1),
     }
-    if not told["wrong"]:
+    if not summary["wrong"]:
         shutil.rmtree(folder)
-    return told
+    return summary
 
 
 def main(rounds: int, folder: Path) -> None:

@@ -9,7 +9,9 @@ it is refused.
 
 A slide may be taken over where its process has given it back, has left, or is dead: see
 `pipeline.batch.presence`. What became of a slide stands in its claim, which stays until the last
-process has left: nobody does a slide twice, failed ones included, whatever he remembers.
+process has left: nobody does a slide twice, failed ones included, whatever he remembers. (While a
+process has no company, claims of complete slides go at once: who joins later finds the results, and
+looks for one once more when it has claimed.)
 
 A process that was suspended, or cut off from the share, may find that others took over meanwhile. A
 claim that has lived through a pause counts only if its process can make the next number, too: see
@@ -32,7 +34,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from configs import ConfigError
-from pipeline.batch.lock import BY_SHARDS, Holder, refusal
+from pipeline.batch.lock import BY_SHARDS, Holder, one_by_one, refusal
 from pipeline.batch.presence import FOLDER, Pace, Presence, elapsed
 from pipeline.batch.run_record import SlideRecord
 from pipeline.batch.shared_files import create
@@ -138,10 +140,14 @@ class Board:
         out: the output folder.
         holder: this process.
         pace: how often it shows that it lives, and when others count as dead.
+        anew: results that are there count for nothing: claims alone tell what this run has done.
     """
 
-    def __init__(self, out: Path, holder: Holder, pace: Pace | None = None) -> None:
+    def __init__(
+        self, out: Path, holder: Holder, pace: Pace | None = None, *, anew: bool = False
+    ) -> None:
         self.first = True
+        self._anew = anew
         self._out, self._folder, self._holder = out, out / FOLDER, holder
         self._presence = Presence(out, holder, pace or Pace())
         self._mine: dict[str, _Claim] = {}
@@ -158,10 +164,11 @@ class Board:
             InUseError: others are at work on other terms.
             OSError: the folder can't be written.
         """
-        if not self._presence.living():
-            self.clear()
-        self._join()
-        self.first = not self._presence.living()
+        with one_by_one(self._out):
+            if self._is_left():
+                self._remove()
+            self._join()
+            self.first = not self._presence.living()
 
     def leave(self) -> bool:
         """See `Claims`. To leave twice does no harm."""
@@ -171,7 +178,21 @@ class Board:
         return not self._presence.living()
 
     def clear(self) -> None:
-        """See `Claims`. They are moved away all at once: there are no claims without processes."""
+        """See `Claims`. Who has joined in this moment keeps them."""
+        with one_by_one(self._out):
+            if not self._presence.living():
+                self._remove()
+
+    def _is_left(self) -> bool:
+        """Whether there is anything that a run has left of which nobody lives."""
+        try:
+            found = len(os.listdir(self._folder))
+        except FileNotFoundError:
+            return False
+        return bool(found > 1 or self._presence.others()) and not self._presence.living()
+
+    def _remove(self) -> None:
+        """Moves all claims away at once: there are none without processes."""
         gone = self._out / partial_name()
         with suppress(OSError):
             os.replace(self._folder, gone)
@@ -203,6 +224,12 @@ class Board:
 
     def end(self, name: str, record: SlideRecord) -> None:
         """See `Claims`."""
+        claim = self._mine.get(name)
+        if record.status == "complete" and claim and self._may_forget(claim):
+            del self._mine[name]
+            with suppress(OSError):
+                self._path(name, 0).unlink()
+            return
         self._tell(name, {"done": record.as_json()})
 
     def release(self, name: str) -> None:
@@ -280,6 +307,11 @@ class Board:
         self._mine[name] = _Claim(number, since)
         return True
 
+    def _may_forget(self, claim: _Claim) -> bool:
+        """Whether nobody else has seen a claim, so that its result alone will tell of it."""
+        alone = not self._anew and not self._presence.accompanied
+        return alone and claim.number == 0 and not self._presence.has_paused(claim.since)
+
     def _tell(self, name: str, news: Mapping[str, Any]) -> None:
         claim = self._mine.pop(name, None)
         if claim is None or self._presence.gone:
@@ -342,8 +374,12 @@ class Alone:
 
 
 @contextmanager
-def at_work(out: Path, holder: Holder, pace: Pace | None = None) -> Iterator[Claims]:
+def at_work(
+    out: Path, holder: Holder, pace: Pace | None = None, *, anew: bool = False
+) -> Iterator[Claims]:
     """This process among those who share the slides; alone where its terms say that nobody joins.
+
+    See `Board` for the arguments.
 
     Raises:
         InUseError: others are at work on other terms.
@@ -352,7 +388,7 @@ def at_work(out: Path, holder: Holder, pace: Pace | None = None) -> Iterator[Cla
     if holder.terms is None:
         yield Alone()
         return
-    board = Board(out, holder, pace)
+    board = Board(out, holder, pace, anew=anew)
     try:
         board.enter()
     except OSError as error:

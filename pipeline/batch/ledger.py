@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.batch.claims import Claims
@@ -53,6 +54,8 @@ class Ledger:
         self._unsaved = 0
         self._saved = self._save_took = 0.0
         self._begun = False
+        self.kept_here = True
+        """Whether this process keeps the record for all, as far as it knows."""
 
     def begin(self) -> None:
         """Writes the record for the first time; what journals of killed runs tell stands in it."""
@@ -101,7 +104,8 @@ class Ledger:
             if not (last or self._keeps()):
                 return False
             if self._claims.accompanied:
-                self._take_in_journals()
+                for name, slide in self._read_journals():
+                    self._take(name, slide)
             save_record(self.record, self._out)
         except OSError as error:  # a full disk; the results so far are what counts
             _log.warning("the record of the run can't be written: %s", error)
@@ -121,14 +125,15 @@ class Ledger:
         A journal's lines go only once they stand in the record: who reads the journals first and
         the record then misses nothing.
         """
-        self._take_in_journals()
+        told = list(self._read_journals())
         written = load_record(self._out / f"{self._stem}.json")
         if written and written.recipe == self.record.recipe:
-            if written.status == "running":  # it is one run, since its first process began
+            if not self._claims.first:  # it is one run, since its first process began
                 started = min(self.record.started, written.started)
                 self.record = self.record.model_copy(update={"started": started})
-            for name, slide in written.slides.items():
-                self._take(name, slide)
+            told += written.slides.items()
+        for name, slide in told:
+            self._take(name, slide)
 
     @property
     def in_work(self) -> frozenset[str]:
@@ -139,22 +144,29 @@ class Ledger:
         """Says in the record how the run ended."""
         self.record = self.record.model_copy(update={"status": status, "ended": ended})
 
-    def clear(self) -> None:
-        """Removes all journals: what they say stands in the record."""
-        remove(journals(self._out, self._stem))
+    def journals(self) -> list[Path]:
+        """The journals of this run that are there now."""
+        return journals(self._out, self._stem)
+
+    def clear(self, left: Sequence[Path]) -> None:
+        """Removes journals of which all stands in the record, and this process's own."""
+        remove([*left, self._journal.path])
 
     def _keeps(self) -> bool:
         """Whether this process keeps the record, or does from now on."""
         if self._claims.is_mine(_ROLE):
             return True
+        self.kept_here = False
         standing = self._claims.look(_ROLE)
         if standing.state != "free" or not self._claims.take_over(_ROLE, standing):
             return False
         if self._begun or standing.number >= 0:  # somebody else has kept it
             self.take_in()
+        self.kept_here = True
         return True
 
-    def _take_in_journals(self) -> None:
+    def _read_journals(self) -> Iterator[tuple[str, SlideRecord]]:
+        """What others have added to their journals."""
         for path in journals(self._out, self._stem):
             if path == self._journal.path:
                 continue
@@ -162,11 +174,15 @@ class Ledger:
             try:
                 for name, slide in reader.read():
                     if reader.recipe == self.record.recipe:
-                        self._take(name, slide)
+                        yield name, slide
             except OSError:  # gone: all that it said stands in the record
                 continue
 
     def _take(self, name: str, slide: SlideRecord) -> None:
         known = self.record.slides.get(name)
-        if known is not None and age_of(slide) > age_of(known):
+        if known is None:
+            return
+        # A result that was there for us may be one that another process of this run has made.
+        made = known.reused and not slide.reused and (slide.ended or "") >= self.record.started
+        if age_of(slide) > age_of(known) or (made and slide.attempts == known.attempts):
             self.record.slides[name] = slide

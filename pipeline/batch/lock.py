@@ -202,6 +202,15 @@ def _take(folder: Path, shard: Shard | None, holder: Holder, held: ExitStack) ->
         held.enter_context(_word(own.with_suffix(_HOLDER), holder))
 
 
+@contextmanager
+def one_by_one(folder: Path) -> Iterator[None]:
+    """Has processes do in turn what is done here; all at once where there are no locks."""
+    with ExitStack() as held:
+        with suppress(Timeout, OSError):
+            held.enter_context(_locked(folder / _GATE, _GATE_S))
+        yield
+
+
 def _sweep(folder: Path) -> None:
     """Removes what killed processes of this run have left: nobody may start another one soon."""
     with suppress(Timeout, OSError), _locked(folder / _GATE):

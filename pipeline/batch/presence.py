@@ -33,6 +33,9 @@ FOLDER = ".claims"
 
 _BY = "by"
 
+_TURNS = 20
+"""Tries to come while others remove what was there."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -103,13 +106,22 @@ class Presence:
         begins = not self._token
         with self._lock:
             self._token = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
-            for folder in (self._folder.parent, self._folder):
-                make_alike(folder, self._out)
-            create(self._folder / self._token, to_json(self._holder.model_dump(mode="json")))
+            for turn in range(1, _TURNS + 1):
+                try:
+                    self._write()
+                    break
+                except FileNotFoundError:  # somebody removes what a killed run has left
+                    if turn == _TURNS:
+                        raise
             self._gone = False
             self._beaten = self._paused = elapsed()
         if begins:
             threading.Thread(target=self._beat_on, name="presence", daemon=True).start()
+
+    def _write(self) -> None:
+        for folder in (self._folder.parent, self._folder):
+            make_alike(folder, self._out)
+        create(self._folder / self._token, to_json(self._holder.model_dump(mode="json")))
 
     def leave(self) -> None:
         """This process is at work no more."""

@@ -203,7 +203,8 @@ class StagingEngine:
     def __init__(
         self, inner: Engine, staging: Staging, jobs: Sequence[SlideJob], ahead: int
     ) -> None:
-        self._inner, self._staging, self._ahead = inner, staging, ahead
+        self.slots = inner.slots + ahead
+        self._inner, self._staging = inner, staging
         self._jobs = {job.path: job for job in jobs if job.remote}
         self._lock = threading.Lock()
         self._waiting: deque[_Task] = deque()
@@ -212,11 +213,6 @@ class StagingEngine:
         self._more = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._fetch_all, name="fetch", daemon=True)
         self._thread.start()
-
-    @property
-    def slots(self) -> int:
-        """See `pipeline.batch.engines.Engine`: those of the other, and what is fetched ahead."""
-        return self._inner.slots + self._ahead
 
     def submit(self, path: Path, careful: bool = False) -> Future[SlideReport]:
         """See `pipeline.batch.engines.Engine`."""

@@ -82,6 +82,32 @@ def test_what_became_of_a_slide_stands_in_its_claim_and_nobody_claims_it_again(j
     assert two.look("a.svs").record == DONE
 
 
+def test_while_it_has_no_company_a_process_leaves_claims_of_what_failed_alone(
+    join: Join, tmp_path: Path
+) -> None:
+    complete = SlideRecord(path="a.svs", status="complete", attempts=1)
+    one = join()
+    for name, record in (("a.svs", complete), ("b.svs", DONE)):
+        assert one.claim(name)
+        one.end(name, record)
+    two = join()
+    assert two.look("a.svs").number == -1
+    assert two.look("b.svs").record == DONE
+    one.fellows()
+    for board, name in ((one, "c.svs"), (two, "d.svs")):
+        assert board.claim(name)
+        board.end(name, complete)
+        assert two.look(name).record == complete
+
+
+def test_where_results_count_for_nothing_all_claims_stay(tmp_path: Path) -> None:
+    complete = SlideRecord(path="a.svs", status="complete", attempts=1)
+    with at_work(tmp_path, make_holder(1), anew=True) as one:
+        assert one.claim("a.svs")
+        one.end("a.svs", complete)
+        assert not one.claim("a.svs")
+
+
 def test_what_is_given_back_or_left_is_taken_over_by_one(join: Join) -> None:
     one, two, three = join(), join(), join()
     assert one.claim("a.svs")
@@ -253,6 +279,33 @@ def test_the_last_to_leave_is_told_and_what_a_killed_run_leaves_is_removed(
     four = join()
     assert not four.first
     assert not four.claim("a.svs")
+
+
+def test_who_comes_while_others_remove_what_a_killed_run_left_comes_all_the_same(
+    join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, turns = presence.make_alike, []
+
+    def removed(folder: Path, model: Path) -> None:
+        real(folder, model)
+        turns.append(folder.name)
+        if len(turns) in (1, 3):
+            folder.rmdir()
+
+    monkeypatch.setattr(presence, "make_alike", removed)
+    board = join()
+    assert board.claim("a.svs")
+    assert turns == [".claims", ".claims", "by", ".claims", "by"]
+
+
+def test_the_last_to_leave_keeps_the_claims_of_who_has_just_come(join: Join) -> None:
+    one = join()
+    assert one.leave()
+    two = join()
+    assert two.claim("a.svs")
+    one.clear()
+    assert two.is_mine("a.svs")
+    assert two.look("a.svs").state == "in work"
 
 
 def test_a_folder_in_which_nothing_can_be_claimed_is_a_wrong_call(tmp_path: Path) -> None:

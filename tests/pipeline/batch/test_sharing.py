@@ -19,10 +19,11 @@ import pytest
 from fakes import MODEL, make_report
 
 from pipeline.batch import presence
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.lock import InUseError
+from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.presence import Pace
 from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
 from pipeline.batch.state import read_state
@@ -152,6 +153,26 @@ def test_two_share_the_slides_and_each_tells_of_all(slides: Path, out: Path) -> 
     assert len(list(out.glob("run*.log"))) == 2
     assert "0.svs: started" in (out / "run.log").read_text()
     assert (out / "summary.csv").read_text().count("complete") == 8
+
+
+def test_what_was_done_before_others_came_is_told_by_them_too(slides: Path, out: Path) -> None:
+    one, two, held = Ears(), Ears(), Held()
+    begun: list[str] = []
+
+    def screen(path: Path) -> SlideReport:
+        begun.append(path.name)
+        return held(path) if path.name == "3.svs" else make_report(path)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(run, slides, out, screen, one)
+        until(lambda: "3.svs" in begun)
+        second = pool.submit(run, slides, out, make_report, two)
+        until(lambda: two.awaited)
+        held.goes_on.set()
+        assert first.result() == second.result() == BatchResult(8, 0, {}, 0, interrupted=False)
+    assert begun == ["0.svs", "1.svs", "2.svs", "3.svs"]
+    assert sorted(two.begun) == ["4.svs", "5.svs", "6.svs", "7.svs"]
+    assert not any(slide.reused for slide in record(out).slides.values())
 
 
 def test_who_has_nothing_left_to_do_says_for_whom_it_waits(slides: Path, out: Path) -> None:
@@ -379,7 +400,8 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from fakes import MODEL, make_report
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.batch import screen_batch
+from pipeline.batch.plan import BatchPlan
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.presence import Pace

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from remoteservers import EXPIRED, Fault, file_server, times
 
 from configs import Doubt
 from pipeline.batch import staging as staged
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.run_record import SlideRecord
 from pipeline.batch.staging import Staging, StagingEngine
 from pipeline.cloud import fetch as fetching
@@ -67,10 +69,20 @@ class Screener:
         own = path
         while own.parent.name != "scratch" and not own.name.startswith("cytolibra-"):
             own = own.parent
-        self.room.append(sum(p.stat().st_size for p in own.rglob("*") if p.is_file()))
+        self.room.append(size_of(own))
         report = make_report(path)
         doubt = Doubt(code="exif-turned", text=f"{path}: was turned")
         return report.model_copy(update={"warnings": (doubt,)})
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder, from which some may vanish meanwhile."""
+    size = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                size += Path(place, name).stat().st_size
+    return size
 
 
 def run(
@@ -207,7 +219,7 @@ def test_a_full_disk_waits_for_the_slides_before_and_is_told_when_there_are_none
     fetch = fetching.fetch
 
     def fetch_to_small_disk(store, file, target, settings, stop):
-        taken = sum(p.stat().st_size for p in room.rglob("*") if p.is_file())
+        taken = size_of(room)
         if taken + file.size > limit:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(b"x" * 100)
