@@ -134,6 +134,11 @@ WRITTEN = (
     ("summary.xlsx", "screen --xlsx", "the same, and the abnormal cells, [below](#summaryxlsx)"),
     ("run.json", "screen", "the record of the run, [below](#runjson); a file a shard"),
     (
+        ".results.jsonl",
+        "screen",
+        "what is known of the results, so that none is read again; may be deleted at any time",
+    ),
+    (
         ".journal/",
         "screen",
         "what became of slides since run.json was written; gone when a run ends",

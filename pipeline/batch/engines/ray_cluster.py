@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,9 @@ from pipeline.network.detector import RuntimeSettings
 
 CORES = 2
 """Cores of a worker on a cluster without GPUs, unless ``runtime.threads`` says otherwise."""
+
+_KNOCK_S = 10.0
+"""How long the head of a cluster may take to answer."""
 
 _QUIET = {"log_to_driver": False, "logging_level": "error"}
 
@@ -62,6 +66,7 @@ def join(ray: Any) -> bool:
             f"engine ray: RAY_ADDRESS={address}: Ray's client is not for this; start the command "
             "on a machine of the cluster, with RAY_ADDRESS=auto"
         )
+    _knock(address)
     for tries_left in (0,) if address else (1, 0):
         try:
             with _deadly_interrupts():
@@ -102,6 +107,19 @@ def _hush(ray: Any) -> None:
     worker = ray._private.worker
     if hasattr(worker, "print_to_stdstream"):
         worker.print_to_stdstream = note
+
+
+def _knock(address: str) -> None:
+    """Makes sure that somebody is there: Ray tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return  # auto, or nothing that Ray will take
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"engine ray: RAY_ADDRESS={address}: nobody answers there: {error}; is the cluster up?"
+        ) from error
 
 
 def _init(ray: Any, address: str) -> None:

@@ -1,5 +1,6 @@
 """What becomes of slides and workers when a cluster's machines differ, die or have no room."""
 
+import socket
 import time
 from dataclasses import replace
 
@@ -269,3 +270,14 @@ def test_a_client_is_told_to_come_nearer(monkeypatch):
     monkeypatch.setattr(cluster, "is_initialized", lambda: False)
     with pytest.raises(ConfigError, match="start the command on a machine of the cluster"):
         ray_cluster.join(cluster)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "[::1]:{port}", "127.0.0.1:99999"])
+def test_an_address_at_which_nobody_is_takes_no_minutes(monkeypatch, address):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        monkeypatch.setenv("RAY_ADDRESS", address.format(port=taken.getsockname()[1]))
+        cluster = FakeRay({}, well)
+        monkeypatch.setattr(cluster, "is_initialized", lambda: False)
+        with pytest.raises(ConfigError, match=r"RAY_ADDRESS=\S+: nobody answers there: .*up\?$"):
+            ray_cluster.join(cluster)

@@ -17,13 +17,15 @@ from fakes import MODEL, make_report
 from configs import ConfigError
 from configs.loading import validate
 from pipeline import limits
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine, ProcessEngine
+from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.run_record import load_records
 from pipeline.limits import LimitSettings, memory_of
 from pipeline.screen import StoppedError
 from pipeline.settings import ScreenSettings
+from pipeline.slides.doubtful import why_in_doubt
 
 REPO = Path(__file__).resolve().parents[3]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells of memory")
@@ -231,7 +233,8 @@ BATCH = """
     import sys
     from pathlib import Path
     sys.path[:0] = ["tests", "tests/pipeline"]
-    from pipeline.batch.batch import BatchPlan, screen_batch
+    from pipeline.batch.batch import screen_batch
+    from pipeline.batch.plan import BatchPlan
     from pipeline.batch.discovery import discover
     from pipeline.batch.engines import ProcessEngine
     from deadly import Makes
@@ -318,3 +321,4 @@ def test_what_fails_a_check_never_enters_the_process(tmp_path: Path) -> None:
     engine.close()
     assert entered == ["sound.tif"]
     assert aside.careful == ["odd.tif", "sound.tif"]
+    assert why_in_doubt(odd) == "no directory of it can be read"
