@@ -190,7 +190,7 @@ def test_changed_settings_weights_or_thresholds_make_results_stale(slides: Path,
     assert len(screened_again(slides, out, settings={"tiler": {"overlap": 64}})) == 3
     weights = MODEL.model_copy(update={"sha256": "1" * 64})
     assert len(screened_again(slides, out, model=weights)) == 3
-    threshold = MODEL.model_copy(update={"threshold": {"HSIL": 0.9}})
+    threshold = MODEL.model_copy(update={"threshold": {**MODEL.threshold, "HSIL": 0.9}})
     assert len(screened_again(slides, out, model=threshold)) == 3
     renamed = threshold.model_copy(update={"name": "another name"})
     assert screened_again(slides, out, model=renamed) == []
@@ -733,7 +733,7 @@ def test_every_setting_shapes_what_is_found_or_what_is_made_of_it() -> None:
     assert set(made) == MADE
     before = {name: name for name in set(ScreenSettings.model_fields) - ASIDE}
     shaped = hash_found(before, MODEL)
-    threshold = MODEL.model_copy(update={"threshold": {"HSIL": 0.9}})
+    threshold = MODEL.model_copy(update={"threshold": {**MODEL.threshold, "HSIL": 0.9}})
     assert hash_found(before | made, threshold) == shaped
     assert hash_recipe(before | made, MODEL) != hash_recipe(before, MODEL)
     for name in before.keys() - MADE:
