@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.batch.batch import BatchPlan, is_done, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.fingerprint import (
@@ -29,6 +29,7 @@ from pipeline.batch.fingerprint import (
 )
 from pipeline.batch.journal import Journal
 from pipeline.batch.ledger import _SAVED_OF_N
+from pipeline.batch.plan import BatchPlan, is_done
 from pipeline.batch.run_record import RunRecord, SlideRecord, load_records, save_record
 from pipeline.reports.report import ModelFacts, SlideReport
 from pipeline.reports.writers import to_json

@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline.batch.batch import BatchPlan, is_done, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.plan import BatchPlan, is_done
 from pipeline.batch.run_record import Shard
 from pipeline.reports.report import SlideReport
 

@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from pipeline.batch.batch import BatchResult
 from pipeline.batch.discovery import SlideJob
+from pipeline.batch.plan import BatchResult
 from pipeline.batch.run_record import SlideRecord
 from scripts.cli import SUMMARIES, build_app, main
 from scripts.progress import BarProgress, show_progress

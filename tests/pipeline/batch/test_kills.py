@@ -21,9 +21,10 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from fakes import MODEL, make_report
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.plan import BatchPlan
 
 slides, out = Path(sys.argv[1]), Path(sys.argv[2])
 
