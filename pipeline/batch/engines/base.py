@@ -17,13 +17,11 @@ Told = Callable[[Path, int, int], None]
 
 
 class Engine(Protocol):
-    """Something that screens slides.
+    """Something that screens slides."""
 
-    Attributes:
-        slots: how many slides it has in work at once; the batch submits no more.
-    """
-
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many slides it has in work at once; the batch submits no more."""
 
     def submit(self, path: Path, careful: bool = False) -> Future[SlideReport]:
         """Begins to screen a slide; what goes wrong with it is the future's.

@@ -151,6 +151,7 @@ def room_for(gigabytes: float) -> float:
 
 
 @linux
+@pytest.mark.slow
 def test_memory_is_limited_with_that_of_what_a_process_starts(tmp_path: Path) -> None:
     limit = room_for(0.1)
     result = screen(["eats.png", "good.png"], tmp_path, isolated(memory_gb=limit))
@@ -249,7 +250,9 @@ BATCH = """
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 @linux
 def test_nothing_outlives_the_batch(tmp_path: Path, how: signal.Signals) -> None:
     """Not even what hangs in C beside what it has started, whether one asks or kills."""
