@@ -22,7 +22,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from models import DEFAULT_MODEL
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import Recipe
 from pipeline.batch.fingerprint import (
@@ -35,6 +35,7 @@ from pipeline.batch.fingerprint import (
 from pipeline.batch.journal import Journal
 from pipeline.batch.known import FILE
 from pipeline.batch.ledger import _SAVED_OF_N
+from pipeline.batch.plan import BatchPlan
 from pipeline.batch.run_record import RunRecord, SlideRecord, load_records, save_record
 from pipeline.reports.report import SlideReport
 from pipeline.reports.writers import to_json

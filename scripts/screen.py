@@ -21,9 +21,9 @@ from scripts.config import Files, Overrides
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from pipeline.batch.batch import BatchPlan, BatchResult
     from pipeline.batch.discovery import Discovery, SlideJob
     from pipeline.batch.engines import Engine, Recipe
+    from pipeline.batch.plan import BatchPlan, BatchResult
     from pipeline.batch.run_record import Shard
     from pipeline.batch.staging import Staging
     from pipeline.cloud.store import Stores
@@ -172,7 +172,8 @@ Isolate = Annotated[
     typer.Option(
         "--isolate",
         help="Read and screen every slide in a process of its own, so that one that crashes a "
-        "decoder costs itself alone (isolate=always). By default only those in doubt are.",
+        "decoder costs itself alone (isolate=always). By default only those in doubt are. It costs "
+        "the start of a process, and speed, as slides no longer overlap.",
     ),
 ]
 ShardText = Annotated[
@@ -362,8 +363,8 @@ def screen_all(
         ConfigError: the call is wrong; nothing was started.
     """
     from models import DEFAULT_MODEL
-    from pipeline.batch.batch import BatchPlan
     from pipeline.batch.known import KnownResults
+    from pipeline.batch.plan import BatchPlan
     from pipeline.cloud.urls import without_secrets
 
     given = model or DEFAULT_MODEL
@@ -447,9 +448,10 @@ def _screen_found(
         workers: processes; None for the engine's default.
     """
     from models import ModelSource
-    from pipeline.batch.batch import is_done, screen_batch
+    from pipeline.batch.batch import screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
     from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.plan import is_done
     from pipeline.batch.staging import StagingEngine, StagingRescorer
     from scripts.progress import show_progress
 
@@ -546,8 +548,8 @@ def _look_ahead(
 ) -> int:
     """What would be screened; the exit code."""
     from models import DEFAULT_MODEL, ModelSource
-    from pipeline.batch.batch import BatchPlan
     from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.plan import BatchPlan
     from pipeline.batch.rescore import Rescorer
     from pipeline.cloud.store import Stores
     from pipeline.in_force import in_force

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -202,6 +203,11 @@ def latest_slides(records: Iterable[RunRecord]) -> dict[str, SlideRecord]:
 def age_of(slide: SlideRecord) -> tuple[int, str]:
     """Of two records of one slide the one with the greater came later."""
     return slide.attempts, slide.ended or ""
+
+
+def now() -> str:
+    """This moment as records have it: in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 if __name__ == "__main__":

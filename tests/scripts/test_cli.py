@@ -18,8 +18,8 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from pipeline.batch.batch import BatchResult
 from pipeline.batch.discovery import SlideJob
+from pipeline.batch.plan import BatchResult
 from pipeline.batch.run_record import SlideRecord
 from pipeline.reports.slide_summary import SlideSummary
 from scripts.cli import SUMMARIES, build_app, main

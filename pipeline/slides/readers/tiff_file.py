@@ -75,9 +75,16 @@ def find_disorder(path: Path) -> str | None:
 
 
 def _last_byte(path: Path) -> int:
-    """First byte behind all that a TIFF names."""
+    """First byte behind all that a TIFF names.
+
+    Raises:
+        SlideError: it is damaged, or has no directory.
+    """
     with open_file(path) as file:
-        return max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
+        ends = [_end(page) for page in _all_pages(file)]
+        if not ends:
+            raise SlideError(f"{show(path)}: no directory of it can be read")
+        return max(_next_directory(file), *ends)
 
 
 def _all_pages(file: TiffFile) -> Iterator[Page]:
