@@ -226,5 +226,5 @@ def why_not_rescored(job: SlideJob, plan: BatchPlan) -> str | None:
 
 def current_result(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideSummary | None:
     """What the result says that is there, if it is of this very slide, by this recipe."""
-    report = plan.known.summary(job.name) if plan.known.is_current(job, recipe) else None
+    report = plan.known.current(job, recipe)
     return None if report and plan.strict and report.warnings else report

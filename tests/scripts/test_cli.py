@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.plan import BatchResult
 from pipeline.batch.run_record import SlideRecord
+from pipeline.reports.slide_summary import SlideSummary
 from scripts.cli import SUMMARIES, build_app, main
 from scripts.progress import BarProgress, show_progress
 from scripts.screen import tell_result
@@ -464,7 +465,7 @@ def test_a_terminal_gets_bars_with_tiles_rate_and_names_as_they_are() -> None:
         time.sleep(0.3)  # bars are drawn ten times a second
         progress.tiles_done(job.path, 8, 8)
         record = SlideRecord(path="a.svs", status="complete", seconds=1.5)
-        progress.slide_ended(job, record, make_report())
+        progress.slide_ended(job, record, SlideSummary.of(make_report()))
         failed = SlideRecord(path="a.svs", status="failed", error="a.svs: [bold]truncated")
         progress.slide_ended(job, failed, None)
     shown = stream.getvalue()
