@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def _read_dicom(path: Path) -> None:
 
     sort_dicom([path])
     for instance in _instances(path):
-        with path.open("rb") as file:
+        with path.open("rb") as file, suppress(ValueError):  # its pixels are damaged
             list(_items(file, instance))
 
 
