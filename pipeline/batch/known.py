@@ -106,14 +106,19 @@ class KnownResults:
 
     def is_current(self, job: SlideJob, recipe: str) -> bool:
         """Whether the result of a slide is there, of this very slide, by this very recipe."""
+        return self.current(job, recipe) is not None
+
+    def current(self, job: SlideJob, recipe: str) -> SlideSummary | None:
+        """What the report of a slide says, if it is of this very slide, by this very recipe."""
         known = self._find(job.name)
         if known is None or known.made.recipe != recipe or known.mpp != job.mpp:
-            return False
+            return None
         if _is_as_it_was(job, known):
-            return True
+            return known.summary
         folder = Path(self._out, job.name)
         fingerprint = load_fingerprint(folder)  # tells whether only times are others
-        return fingerprint is not None and is_of_slide(job, folder, fingerprint)
+        alike = fingerprint is not None and is_of_slide(job, folder, fingerprint)
+        return known.summary if alike else None
 
     def summary(self, name: str) -> SlideSummary | None:
         """What lists need of the report of a slide; None where there is none of this version."""
