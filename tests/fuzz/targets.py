@@ -45,7 +45,8 @@ def seeds(target: Target) -> Iterator[bytes]:
         fills = any("fill" in one for one in case["changes"])  # gigabytes of nothing
         if case["base"] == target.base and not fills:
             with tempfile.TemporaryDirectory() as place:
-                yield change(make(case["base"], Path(place)), case["changes"]).read_bytes()
+                example = make_example(target.base, Path(place))
+                yield change(example, case["changes"]).read_bytes()
     draw = random.Random(18)
     for _ in range(30):
         yield target.mutator(whole, draw)
