@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from pipeline.batch.discovery import SlideJob
+from pipeline.batch.metrics import RunMetrics
 from pipeline.batch.run_record import SlideRecord
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.slides.readers.base import show
@@ -163,6 +164,50 @@ class BarProgress(PlainProgress):
         """A line as it is, above the bars: names are no markup."""
         console = self._progress.console
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+class Several:
+    """Passes what happens on to who shows it, and to who counts it."""
+
+    def __init__(self, shown: PlainProgress, counted: RunMetrics) -> None:
+        self._shown = shown
+        self._others: tuple[PlainProgress | RunMetrics, ...] = (shown, counted)
+
+    def warn(self, text: str) -> None:
+        """A warning of the batch as a whole."""
+        self._shown.warn(text)
+
+    def batch_started(self, slides: int) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.batch_started(slides)
+
+    def slide_started(self, job: SlideJob) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.slide_started(job)
+
+    def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
+        """Tiles of the slide that is being screened."""
+        for one in self._others:
+            one.tiles_done(slide, done, tiles)
+
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.slide_ended(job, record, report)
+
+    def slide_ended_elsewhere(
+        self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
+    ) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.slide_ended_elsewhere(job, record, report)
+
+    def waiting(self, slides: int, whom: str) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.waiting(slides, whom)
 
 
 class RateColumn(ProgressColumn):

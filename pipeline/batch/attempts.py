@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +100,14 @@ class Publisher:
         publish(self._plan.out, job.name, write)
 
 
-def explain(job: SlideJob, problem: Exception) -> str:
-    """One line that says what is wrong; what was not foreseen is told in full in the log."""
+def explain(job: SlideJob, problem: Exception, told: Mapping[str, object]) -> str:
+    """One line that says what is wrong; what was not foreseen is told in full in the log.
+
+    Args:
+        job: the slide.
+        problem: it.
+        told: what the log says of the slide beside that.
+    """
     if isinstance(problem, WorkerLostError):
         again = f"{problem.text}, at a second attempt too"
         return one_line(SlideError(again, problem.code))
@@ -113,9 +119,7 @@ def explain(job: SlideJob, problem: Exception) -> str:
         other = problem.filename and Path(problem.filename) != job.path
         place = f" ({show(Path(problem.filename))})" if other else ""
         return f"{show(job.where)}: {problem.strerror or problem}{place}"
-    _log.error(
-        "%s: unexpected error\n%s", show(job.where), "".join(traceback.format_exception(problem))
-    )
+    _log.error("%s: unexpected error", show(job.where), exc_info=problem, extra=told)
     kind = type(problem).__name__
     return f"{show(job.where)}: unexpected error: {kind}: {one_line(problem)}"
 

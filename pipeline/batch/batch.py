@@ -30,6 +30,7 @@ from pathlib import Path
 from types import FrameType
 
 from configs import Doubt
+from configs.doubts import split_code
 from pipeline.batch.attempts import (
     Attempt,
     Publisher,
@@ -53,12 +54,11 @@ from pipeline.batch.others import Others, by_whom
 from pipeline.batch.output import has_result, prepare_output
 from pipeline.batch.plan import BatchPlan, BatchResult, Listener, current_result, why_not_rescored
 from pipeline.batch.rescore import Rescorer
-from pipeline.batch.run_log import run_log
+from pipeline.batch.run_log import log_name, run_log
 from pipeline.batch.run_record import (
     RunRecord,
     SlideRecord,
     now,
-    record_name,
 )
 from pipeline.batch.telling import Telling
 from pipeline.errors import EngineError, SlideError, WorkerLostError
@@ -94,7 +94,7 @@ def screen_batch(
             at_work(
                 plan.out, Holder.this(plan.command, terms), plan.pace, anew=plan.overwrite
             ) as claims,
-            run_log(plan.out / _log_name(plan, claims)),
+            run_log(plan.out / _log_name(plan, claims), plan.log_format),
         ):
             plan = replace(plan, doubts=(*plan.doubts, *doubts))
             result = _Batch(jobs, engine, plan, listener, claims).run()
@@ -106,7 +106,7 @@ def screen_batch(
 
 def _log_name(plan: BatchPlan, claims: Claims) -> str:
     """A log for each process: lines that several machines add to one file may be lost."""
-    return record_name(plan.shard, ".log") if claims.first else f"run.{process_name()}.log"
+    return log_name(plan.shard, plan.log_format, None if claims.first else process_name())
 
 
 class _Batch:
@@ -146,7 +146,7 @@ class _Batch:
     def run(self) -> BatchResult:
         _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
         for doubt in self._plan.doubts:
-            _log.warning(str(doubt))
+            _log.warning(str(doubt), extra={"code": doubt.code})
         for file in self._plan.not_read:
             _log.warning(str(file))
         try:
@@ -283,7 +283,8 @@ class _Batch:
             return
         self._others.drop(job)
         if standing.number >= 0:
-            _log.warning("%s: taken over from %s", show(job.where), by_whom(standing))
+            whom = by_whom(standing)
+            _log.warning("%s: taken over from %s", show(job.where), whom, extra=self._of(job))
         self._ledger.take_in()  # how often it was tried
         if self._record.slides[encodable(job.name)].status == "running":
             self._suspects.add(encodable(job.name))
@@ -326,7 +327,7 @@ class _Batch:
         self._note(job, status="running", rescored=True)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: rescored from what was found before", show(job.where))
+        _log.info("%s: rescored from what was found before", show(job.where), extra=self._of(job))
         attempt = Attempt(job, time.monotonic(), known=load_fingerprint(place))
         with suppress(OSError):  # then it is told what can't be read
             attempt.files = () if job.gone else stamp_files(job)
@@ -337,7 +338,7 @@ class _Batch:
         if not self._plan.screens:
             job = replace(job, problem=f"{problem}; screen it again")
         elif not job.problem:
-            _log.info("%s: screened again: %s", show(job.where), problem)
+            _log.info("%s: screened again: %s", show(job.where), problem, extra=self._of(job))
         self._attempt(job)
 
     def _attempt(self, job: SlideJob) -> None:
@@ -345,7 +346,7 @@ class _Batch:
         self._note(job, status="running", attempts=attempts, rescored=False)
         self._keep(job)
         self._listener.slide_started(job)
-        _log.info("%s: started", show(job.where))
+        _log.info("%s: started", show(job.where), extra=self._of(job))
         attempt = Attempt(job, time.monotonic())
         self._running[self._submit(attempt)] = attempt
 
@@ -388,7 +389,7 @@ class _Batch:
                 return
             if isinstance(problem, WorkerLostError) and self._try_again(attempt.job, problem):
                 return
-            self._close(attempt, None, explain(attempt.job, problem))
+            self._close(attempt, None, explain(attempt.job, problem, self._of(attempt.job)))
             if self._plan.fail_fast:
                 self._claims.stop_all()
             if self._plan.fail_fast or is_disk_full(problem):
@@ -402,7 +403,8 @@ class _Batch:
         name = encodable(job.name)
         if name in self._lost:
             return False
-        _log.warning("%s; tried once more", one_line(problem))
+        told = self._of(job, code=problem.code)
+        _log.warning("%s; tried once more", one_line(problem), extra=told)
         self._lost.add(name)
         if problem.code != "reader-failed":  # which has a process of its own in any case
             self._suspects.add(name)
@@ -415,6 +417,7 @@ class _Batch:
             "%s: dropped: this process had not shown for long that it lives, and another one has "
             "taken the slide over",
             show(job.where),
+            extra=self._of(job),
         )
         self._others.add(job)
 
@@ -436,13 +439,23 @@ class _Batch:
         self._keep(job)
         self._claims.end(job.name, record)
         for doubt in report.warnings if report else ():
-            _log.warning("%s: %s", show(job.where), doubt)
-        _log.log(logging.ERROR if error else logging.INFO, error or f"{show(job.where)}: complete")
+            _log.warning("%s: %s", show(job.where), doubt, extra=self._of(job, code=doubt.code))
+        _log.log(
+            logging.ERROR if error else logging.INFO,
+            error or f"{show(job.where)}: complete",
+            extra=self._of(job, seconds=seconds, code=split_code(error or "")[1]),
+        )
         self._listener.slide_ended(job, record, told)
         self._telling.now_and_then()
 
     def _note(self, job: SlideJob, **changes: object) -> SlideRecord:
         return self._ledger.note(encodable(job.name), **changes)
+
+    def _of(self, job: SlideJob, **more: object) -> dict[str, object]:
+        """What a line of the log says of a slide beside its message."""
+        name = encodable(job.name)
+        slide = self._record.slides[name]
+        return {"slide": name, "attempt": slide.attempts, "status": slide.status, **more}
 
     def _keep(self, job: SlideJob) -> None:
         self._ledger.keep(encodable(job.name))

@@ -17,6 +17,7 @@ from pipeline.batch.known import KnownResults
 from pipeline.batch.lock import Terms
 from pipeline.batch.presence import Pace
 from pipeline.batch.rescore import Rescorer
+from pipeline.batch.run_log import LogFormat
 from pipeline.batch.run_record import Shard, SlideRecord
 from pipeline.reports.report import ModelFacts, encodable
 from pipeline.reports.slide_summary import SlideSummary
@@ -51,6 +52,7 @@ class BatchPlan:
             others stays in the record.
         known: what is known of the results in ``out``, each read once.
         pace: when another process of this run counts as dead.
+        log_format: whether the log is for people or for programs.
     """
 
     out: Path
@@ -71,6 +73,7 @@ class BatchPlan:
     only: frozenset[str] | None = None
     known: KnownResults = field(default=_UNREAD, repr=False)
     pace: Pace = field(default_factory=Pace)
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
         if self.known is _UNREAD:

@@ -62,7 +62,7 @@ class Telling:
         old = self._tell_old(self._find_old())
         doubts = (*old, *self._tell_lost(again), *self._summarise(old))
         for doubt in doubts:
-            _log.warning(str(doubt))
+            _log.warning(str(doubt), extra={"code": doubt.code})
         return doubts
 
     def _summarise(self, old: Sequence[Doubt], as_of: str = "") -> tuple[Doubt, ...]:

@@ -151,7 +151,12 @@ WRITTEN = (
     (
         "run.log, run.HOST-….log",
         "screen",
-        "what was told, with the time; a file each for processes that have joined",
+        "what was told, with the time; a file each for shards, and for processes that have joined",
+    ),
+    (
+        "run.log.jsonl",
+        "screen --log-format json",
+        "the same as JSON lines: [watching a batch](../how-to/watching.md)",
     ),
     ("reviews.sqlite", "view", "what readers decided: [reviews](../concepts/reviews.md)"),
     ("model/", "train", "the model: `model.json` (its card), weights, networks"),

@@ -740,3 +740,34 @@ def test_every_setting_shapes_what_is_found_or_what_is_made_of_it() -> None:
         assert hash_found(before | {name: "other"}, MODEL) != shaped, name
     weights = MODEL.model_copy(update={"sha256": "1" * 64})
     assert hash_found(before, weights) != shaped
+
+
+def test_the_log_as_json_lines_says_slide_attempt_and_code(slides: Path, out: Path) -> None:
+    def screen(path: Path) -> SlideReport:
+        if path.stem == "a":
+            raise SlideError(f"{path}: states no scale", "mpp-missing")
+        if path.stem == "c":
+            raise ValueError("shapes")
+        return with_warnings(path)
+
+    for _ in range(2):
+        run(slides, out, screen, log_format="json", doubts=(Doubt(code="no-lock", text="Odd."),))
+    assert not (out / "run.log").exists()
+    lines = [json.loads(line) for line in (out / "run.log.jsonl").read_text().splitlines()]
+    assert {line["pid"] for line in lines} == {os.getpid()}
+    of_a = [line for line in lines if line.get("slide") == "a.svs"]
+    assert [(line["attempt"], line["status"], line.get("code")) for line in of_a] == [
+        *((1, "running", None), (1, "failed", "mpp-missing")),
+        *((2, "running", None), (2, "failed", "mpp-missing")),
+    ]
+    assert of_a[1]["seconds"] >= 0
+    assert of_a[1]["level"] == "ERROR"
+    (full, told) = [line for line in lines if line.get("slide") == "c.tif"][1:3]
+    assert full["traceback"].endswith("ValueError: shapes")
+    assert told["message"].endswith("unexpected error: ValueError: shapes")
+    (warned,) = [line for line in lines if line.get("code") == "uncoded"]
+    assert (warned["slide"], warned["attempt"], warned["status"]) == ("sub/b.svs", 1, "complete")
+    assert [line["message"] for line in lines if line.get("code") == "no-lock"] == [
+        *["Odd. [no-lock]"] * 2
+    ]
+    assert [line["message"] for line in lines][-1] == "complete"
