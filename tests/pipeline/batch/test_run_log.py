@@ -17,6 +17,12 @@ from pipeline.batch.run_record import Shard
 LOG = logging.getLogger("pipeline.batch.batch")
 
 
+@pytest.fixture(autouse=True)
+def unheard_by_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pytest hears pytest-xdist's workers send home, which has to be UTF-8."""
+    monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", False)
+
+
 def told(path: Path) -> list[dict[str, object]]:
     """The objects of a log; strict JSON, one a line."""
 
