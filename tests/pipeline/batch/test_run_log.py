@@ -5,6 +5,8 @@ import platform
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,10 +19,16 @@ from pipeline.batch.run_record import Shard
 LOG = logging.getLogger("pipeline.batch.batch")
 
 
-@pytest.fixture(autouse=True)
-def unheard_by_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What pytest hears pytest-xdist's workers send home, which has to be UTF-8."""
-    monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", False)
+@contextmanager
+def heard_alone(path: Path) -> Iterator[None]:
+    """A log of JSON lines that nobody else hears.
+
+    What pytest hears pytest-xdist's workers send home, which has to be UTF-8. It hears loggers that
+    don't propagate as its phases begin, so that a fixture would come too early.
+    """
+    with pytest.MonkeyPatch.context() as patch, run_log(path, "json"):
+        patch.setattr(logging.getLogger("pipeline"), "propagate", False)
+        yield
 
 
 def told(path: Path) -> list[dict[str, object]]:
@@ -44,7 +52,7 @@ def test_a_record_is_one_line_of_json_whatever_stands_in_names(tmp_path: Path) -
     path = tmp_path / "run.log.jsonl"
     name = 'a\n"}\x00\u2028\udcff=1<b>\x1b[31m.svs'
     before = datetime.now(UTC)
-    with run_log(path, "json"):
+    with heard_alone(path):
         LOG.warning("%s: odd", name, extra={"slide": name, "attempt": 2, "code": "mpp-missing"})
         LOG.info("complete")
     first, second = told(path)
@@ -64,7 +72,7 @@ def test_a_record_is_one_line_of_json_whatever_stands_in_names(tmp_path: Path) -
 
 def test_what_was_not_foreseen_is_told_with_its_traceback_as_text(tmp_path: Path) -> None:
     path = tmp_path / "run.log.jsonl"
-    with run_log(path, "json"):
+    with heard_alone(path):
         LOG.error("a.svs: unexpected error", exc_info=ValueError("3 \udcff"))
     (one,) = told(path)
     assert one["message"] == "a.svs: unexpected error"
@@ -74,7 +82,7 @@ def test_what_was_not_foreseen_is_told_with_its_traceback_as_text(tmp_path: Path
 def test_a_line_that_was_cut_off_does_not_take_the_next_one_with_it(tmp_path: Path) -> None:
     path = tmp_path / "run.log.jsonl"
     path.write_text('{"time": "2026-')
-    with run_log(path, "json"):
+    with heard_alone(path):
         LOG.info("started")
     torn, line = path.read_text().splitlines()
     assert torn == '{"time": "2026-'
