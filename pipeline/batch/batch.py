@@ -237,11 +237,20 @@ class _Batch:
         else:
             self._others.add(job)
 
-    def _take_result(self, job: SlideJob, report: SlideSummary) -> None:
-        """Takes the result that is there, which another process may just have made."""
+    def _take_result(self, job: SlideJob, report: SlideSummary, *, ours: bool = False) -> None:
+        """Takes the result that is there, which another process may just have made.
+
+        Args:
+            job: the slide.
+            report: of the result.
+            ours: whether the slide is.
+        """
         standing = self._claims.look(job.name) if self._claims.accompanied else None
         if standing and standing.record:
             self._adopt(job, standing.record, report)
+            return
+        if standing and standing.state == "in work" and not ours:
+            self._others.add(job)  # whoever made it has yet to say what became of it
             return
         record = self._note(job, status="complete", reused=True, warnings=report.codes, ended=now())
         self._listener.slide_ended(job, record, report)
@@ -306,7 +315,7 @@ class _Batch:
         if known.status == "complete":
             self._adopt(job, known, report)
         else:
-            self._take_result(job, report)
+            self._take_result(job, report, ours=True)
             self._keep(job)
         self._claims.end(job.name, self._record.slides[encodable(job.name)])
 

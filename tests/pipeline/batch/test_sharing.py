@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from fakes import MODEL, make_report
 
-from pipeline.batch import presence
+from pipeline.batch import batch, claims, presence
 from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
@@ -127,6 +127,42 @@ def record(out: Path) -> RunRecord:
 def hidden(out: Path) -> list[str]:
     """What a run leaves that nobody should see: all but what is known of the results."""
     return [path.name for path in out.glob(".*") if path.name != ".results.jsonl"]
+
+
+def test_a_result_whose_process_has_yet_to_say_so_is_not_told_as_done_before(
+    slides: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, held = Ears(), Ears(), Held()
+    published, says_so = threading.Event(), threading.Event()
+    real = claims.Board.end
+
+    def end(board: claims.Board, name: str, done: SlideRecord) -> None:
+        if name == "0.svs" and not published.is_set():
+            published.set()
+            assert says_so.wait(LONG_S)
+        real(board, name, done)
+
+    def from_own_place(jobs: Sequence[SlideJob], by: claims.Claims) -> Iterator[SlideJob]:
+        return iter(jobs if by.first else [*jobs[2:], *jobs[:2]])
+
+    def wait_for_it() -> None:
+        until(lambda: two.awaited)
+        says_so.set()
+
+    monkeypatch.setattr(claims.Board, "end", end)
+    monkeypatch.setattr(batch, "_from_own_place", from_own_place)
+    with another(slides, out, held, one) as first:
+
+        def screen(path: Path) -> SlideReport:
+            held.goes_on.set()
+            assert published.wait(LONG_S)
+            return make_report(path)
+
+        threading.Thread(target=wait_for_it, daemon=True).start()
+        second = run(slides, out, screen, two)
+        assert first.result() == second == BatchResult(8, 0, {}, 0, interrupted=False)
+    assert "0.svs" not in two.ended
+    assert two.elsewhere["0.svs"] == "complete"
 
 
 def test_two_share_the_slides_and_each_tells_of_all(slides: Path, out: Path) -> None:

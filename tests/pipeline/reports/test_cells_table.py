@@ -49,7 +49,7 @@ def rows_of(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
 
 def model_of(*names: str):
     classes = tuple(CellClass(name=name, abnormal=name != "NILM") for name in names)
-    return MODEL.model_copy(update={"classes": classes})
+    return MODEL.model_copy(update={"classes": classes, "threshold": dict.fromkeys(names, 0.5)})
 
 
 def test_the_contract_s_columns_then_the_scores_with_fixed_decimals(tmp_path: Path) -> None:

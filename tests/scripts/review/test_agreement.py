@@ -144,6 +144,7 @@ def test_classes_of_no_system_are_ordered_as_the_model_has_them(tmp_path, slides
         {"name": name, "abnormal": name != "good"} for name in ("good", "bad", "worse")
     ]
     report["model"]["threshold"] = dict.fromkeys(("good", "bad", "worse"), 0.5)
+    report["counts"] = dict.fromkeys(("good", "bad", "worse"), 0)
     (tmp_path / "slide-1").mkdir()
     (tmp_path / "slide-1" / "report.json").write_text(json.dumps(report))
     cells = figures(tmp_path, "--rounds", 200)["agreement"][0]

@@ -53,7 +53,7 @@ def test_what_is_null_is_kept_and_what_is_left_out_is_not():
         pytest.param(cell(note="\ud800"), "cell.note", id="half a sign"),
         pytest.param(cell(label=""), "cell.label", id="no label"),
         pytest.param(cell(box=[0, 0, 0, 5]), "the box is empty", id="empty box"),
-        pytest.param(cell(box=[0, 0, math.nan, 5]), "not a place", id="no number"),
+        pytest.param(cell(box=[0, 0, math.nan, 5]), "cell.box", id="no number"),
         pytest.param(cell(box=[0, 0, 1e12, 5]), "not a place", id="far away"),
         pytest.param(cell(box=[0, 0, 5]), "cell.box", id="three sides"),
         pytest.param(cell(said={**said(1), "score": 2}), "cell.said.score", id="score"),
