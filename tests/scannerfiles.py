@@ -13,19 +13,22 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
-from slidefiles import halved
+from slidefiles import halved, resolution_tags
 
 Pixels = NDArray[np.uint8]
 
 
 def jpeg(pixels: Pixels) -> bytes:
     """A tile's bytes."""
-    return bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=95, subsampling="444"))
+    return bytes(
+        imagecodecs.jpeg8_encode(np.ascontiguousarray(pixels), level=95, subsampling="444")
+    )
 
 
 def cut(image: Pixels, side: tuple[int, int], *, padded: bool) -> list[tuple[int, int, Pixels]]:
-    """Tiles with their places, row by row; at the ends smaller, or filled up with the last pixel."""
+    """Tiles with their places, row by row; at the ends smaller, or filled up."""
     tiles = []
     for y in range(0, image.shape[0], side[1]):
         for x in range(0, image.shape[1], side[0]):
@@ -150,7 +153,9 @@ def write_tmap07(
                 index += bytes(40)
                 continue
             coded = jpeg(pixels)
-            index += struct.pack("<6IQI4x", level, focus(number), x, y, *tile, at + len(data), len(coded))
+            index += struct.pack(
+                "<6IQI4x", level, focus(number), x, y, *tile, at + len(data), len(coded)
+            )
             data += coded
     for (level, word), value in entry.items():
         struct.pack_into("<I", table, 32 * level + 4 * word, value)
@@ -220,4 +225,51 @@ def write_tmap06(
     path.write_bytes(bytes(head) + table + files[0])
     if beside:
         path.with_suffix(".DT1").write_bytes(files[1])
+    return path
+
+
+def write_qptiff(
+    path: Path, image: Pixels, *, mpp: float | tuple[float, float] = 0.5, levels: int = 3
+) -> Path:
+    """Writes a QPTIFF as fastslide reads one: RGB, compressed without loss."""
+    kinds = ["FullResolution", "Thumbnail", *["ReducedResolution"] * (levels - 1), "Label"]
+    coarser = iter(range(1, levels))
+    with tifffile.TiffWriter(path) as writer:
+        for kind in kinds:
+            whole, reduced = kind == "FullResolution", kind == "ReducedResolution"
+            writer.write(
+                image if whole else halved(image, next(coarser) if reduced else 3),
+                tile=(128, 128) if whole or reduced else None,
+                photometric="rgb",
+                compression="zlib",
+                metadata=None,
+                description=f"<PerkinElmer-QPI-ImageDescription><ImageType>{kind}</ImageType>"
+                "</PerkinElmer-QPI-ImageDescription>",
+                software="PerkinElmer-QPI",
+                **(resolution_tags(mpp) if whole else {}),
+            )
+    return path
+
+
+def write_vsi(
+    path: Path, image: Pixels, *, levels: int = 3, tile: int = 64, planes: int = 1
+) -> Path:
+    """Writes a VSI slide: a TIFF, and beside it an .ets file of JPEG tiles; it states no scale."""
+    tifffile.imwrite(path, halved(image, 3), photometric="rgb", metadata=None)
+    at, data, records = 64 + 4 + 228, b"", b""
+    for level in range(levels):
+        for x, y, pixels in cut(halved(image, level), (tile, tile), padded=True):
+            coded = jpeg(pixels)
+            for plane in range(planes):
+                place = (4, x // tile, y // tile, plane, level)
+                records += struct.pack("<5IQI4x", *place, at + len(data), len(coded))
+            data += coded
+    tiles_at = at + len(data)
+    count = len(records) // 36
+    head = struct.pack("<4s3IQI4xQI4x", b"SIS\0", 64, 2, 4, 64, 228, tiles_at, count)
+    ets = struct.pack("<4s9I", b"ETS\0", 0x30003, 2, 3, 4, 2, 90, tile, tile, 1)
+    stack = path.with_name(f"_{path.stem}_") / "stack10001"
+    stack.mkdir(parents=True)
+    content = head.ljust(64, b"\0") + (ets + bytes(68) + b"\xff" * 3).ljust(232, b"\0")
+    (stack / "frame_t.ets").write_bytes(content + data + records)
     return path

@@ -94,7 +94,7 @@ IMAGE_SUFFIXES = frozenset(_IMAGES)
 
 _HEADS: Mapping[str, str] = {
     ".vsi": "an Olympus slide, of which this file holds previews only; the pixels lie in .ets "
-    "files in its data folder, which need pip install 'cytolibra[fastslide]'; or export it as a TIFF",
+    "files in its data folder; pip install 'cytolibra[fastslide]', or export it as a TIFF",
 }
 """Endings of files that could be read, but are not the slide."""
 

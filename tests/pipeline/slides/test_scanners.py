@@ -1,4 +1,4 @@
-"""Extras that read scanners' own formats: chosen by ending, named where they are missing, judged."""
+"""Extras that read scanners' own formats: chosen by ending, named where missing, and judged."""
 
 import sys
 import types

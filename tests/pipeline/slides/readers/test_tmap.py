@@ -1,4 +1,6 @@
-"""TMAP slides of both versions: read to the pixel; what is damaged is refused, or unread and told."""
+"""TMAP slides, 06 and 07: read to the pixel; what is damaged is refused, or unread and told."""
+
+import contextlib
 
 import numpy as np
 import pytest
@@ -42,6 +44,19 @@ class TestTmap06(TestTmap07):
 
     def open_damaged(self, folder):
         return open_tmap(damaged(write_tmap06(folder / "b.tmap", IMAGE)))
+
+
+def told_or_read(path):
+    """Whether a file is a slide that can be asked for its pixels, or is refused by a line on it."""
+    try:
+        reader = open_tmap(path)
+    except SlideError as error:
+        return str(error).startswith(f"{path}: ") and "\n" not in str(error)
+    size = reader.header.levels[0].size
+    with contextlib.suppress(ReadError):
+        reader.read(0, Rect(0, 0, min(size.width, 600), min(size.height, 600)))
+    reader.close()
+    return True
 
 
 def refusal(path, code=None):
@@ -156,18 +171,8 @@ def test_any_changed_byte_of_head_and_index_gives_a_slide_or_a_line(tmp_path, wr
     whole = write(tmp_path / "a.tmap", IMAGE).read_bytes()
     rng = np.random.default_rng(0)
     path = tmp_path / "b.tmap"
-    for place in [*range(0, 60), *rng.integers(60, 2500, 90)]:
+    for place in [*range(60), *rng.integers(60, 2500, 90)]:
         data = bytearray(whole)
         data[place] ^= int(rng.integers(1, 256))
         path.write_bytes(data)
-        try:
-            reader = open_tmap(path)
-        except SlideError as error:
-            assert str(error).startswith(f"{path}: ")
-            continue
-        size = reader.header.levels[0].size
-        try:
-            reader.read(0, Rect(0, 0, min(size.width, 600), min(size.height, 600)))
-        except ReadError:
-            pass
-        reader.close()
+        assert told_or_read(path)

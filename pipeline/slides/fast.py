@@ -1,0 +1,266 @@
+"""Slides that fastslide reads, a native library that nobody vouches for: in a process of its own.
+
+What it does in silence is looked for here and told, or refused: scans of a VSI slide that it leaves
+out, or can't parse so that a preview takes their place; focal planes that it skips; pages that are
+no RGB; the end of a file that is missing.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs import Doubt
+from pipeline.errors import ReadError, SlideError
+from pipeline.geometry import Rect, Size
+from pipeline.slides.plugins import ReaderPlugin
+from pipeline.slides.readers.base import WHITE, Header, Reader, levels_of, reason, show
+from pipeline.slides.readers.focus import sharpest
+from pipeline.slides.readers.planes import listed, with_plane
+from pipeline.slides.readers.tiff_file import MAGIC, find_truncation
+
+CACHE_BYTES = 2**26
+"""Decoded tiles that fastslide keeps; each process has as many."""
+
+MOST_PLANES = 100
+
+_LARGE = 0.25
+"""Part of the pixels of the image that is read, above which another one is large."""
+
+
+class Fast(ReaderPlugin):
+    """iSyntax, VSI and QPTIFF."""
+
+    name = "fastslide"
+
+    def open(self, path: Path) -> Reader:
+        """See `ReaderPlugin.open`."""
+        try:
+            _check_files(path)
+            return FastReader(path)
+        except SlideError as error:
+            raise SlideError(f"{show(path)}: {error.text}", error.code) from error
+
+
+class FastReader(Reader):
+    """A slide that fastslide opens.
+
+    Raises:
+        SlideError: it doesn't, or gives no RGB; names no file.
+    """
+
+    library = "fastslide"
+
+    def __init__(self, path: Path) -> None:
+        import fastslide
+
+        try:
+            slide = fastslide.FastSlide.from_file_path(str(path), cache=CACHE_BYTES)
+        except Exception as error:  # each format has kinds of its own
+            text = reason(error).removeprefix(f"Failed to open slide '{path}': ")
+            raise SlideError(f"fastslide can't open it: {text}", "vendor-refused") from error
+        self._planes = [_Plane(slide, z) for z in range(_plane_count(slide))]
+        self._slide = slide
+        try:
+            _check_colors(slide)
+            found = sharpest(self._planes)
+            self._plane = self._planes[found.index]
+            self.header = _told(self._plane.header, slide)
+            if len(self._planes) > 1:
+                names = [f"plane {number}" for number in range(1, len(self._planes) + 1)]
+                self.header = with_plane(self.header, names, found.index, measured=found.measured)
+        except BaseException:
+            slide.close()
+            raise
+
+    def profile(self) -> bytes | None:
+        """See `Reader.profile`."""
+        return self._slide.icc_profile or None
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """See `Reader.read`."""
+        return self._plane.read(level, region, shrink)
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._slide.close()
+
+
+class _Plane(Reader):
+    """One focal plane of an open slide."""
+
+    library = "fastslide"
+
+    def __init__(self, slide: Any, z: int) -> None:
+        self._slide = slide
+        self._z = z
+        self._lock = threading.Lock()
+        self.header = Header(
+            format=str(slide.format).strip().lower().replace(" ", "-") or "fastslide",
+            levels=levels_of(tuple(Size(*map(int, size)) for size in slide.level_dimensions)),
+            mpp=_mpp(slide.mpp),
+            objective=_objective(slide.properties),
+        )
+
+    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """See `Reader.read`."""
+        size = (region.width, region.height)
+        try:
+            with self._lock:
+                image = self._slide.read_region((region.x, region.y), level, size, z=self._z)
+                pixels = np.array(image.to_interleaved().numpy())
+        except Exception as error:  # each format has kinds of its own
+            raise ReadError(reason(error)) from error
+        if pixels.shape[-1] == 4:
+            alpha = pixels[..., 3:].astype(np.uint16)
+            laid = pixels[..., :3] * alpha + np.array(WHITE, np.uint16) * (255 - alpha)
+            pixels = ((laid + 127) // 255).astype(np.uint8)
+        return pixels
+
+    def close(self) -> None:
+        """See `Reader.close`; the slide is its owner's."""
+
+
+def _check_files(path: Path) -> None:
+    """Refuses files whose end, or whose other files, are missing.
+
+    Raises:
+        SlideError: they are; names no file.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise SlideError(f"can't be read: {error.strerror}") from error
+    if start in MAGIC and (truncation := find_truncation(path)):
+        raise SlideError(f"truncated: {truncation}; copy it again")
+    if path.suffix.lower() == ".vsi":
+        _check_stacks(path)
+
+
+def _check_stacks(path: Path) -> None:
+    """Looks at the files that hold a VSI slide's pixels, which fastslide leaves out in silence.
+
+    Raises:
+        SlideError: there are none, one is damaged, or holds planes that would be left out.
+    """
+    folder = path.with_name(f"_{path.stem}_")
+    stacks = sorted(folder.glob("stack*/*.ets"))
+    if not stacks:
+        raise SlideError(
+            f"the slide's data is missing: there is no .ets file in '{show(folder.name)}'; copy "
+            "that folder beside this file",
+            "data-missing",
+        )
+    for stack in stacks:
+        name = show(stack.relative_to(path.parent))
+        planes = count_planes(stack)
+        if planes is None:
+            raise SlideError(f"{name} is cut off or damaged; copy the slide again, with all files")
+        if planes > 1:
+            raise SlideError(
+                f"{name} holds {planes} focal planes or channels, of which one would be read; "
+                "export the slide as a TIFF of the plane in focus",
+                "planes-unreadable",
+            )
+
+
+def count_planes(stack: Path) -> int | None:
+    """Planes or channels in an .ets file, by its table of tiles; None where it is damaged.
+
+    A record has as many numbers as the file's head says: column, row, others, level; then where
+    its bytes lie. All numbers are little-endian.
+    """
+    size = stack.stat().st_size
+    with stack.open("rb") as file:
+        head = file.read(64)
+        if len(head) < 64 or head[:4] != b"SIS\0":
+            return None
+        (numbers,) = struct.unpack_from("<I", head, 12)
+        (at,) = struct.unpack_from("<Q", head, 32)
+        (count,) = struct.unpack_from("<I", head, 40)
+        if not 3 <= numbers <= 16 or not count:
+            return None
+        kind = np.dtype(
+            [
+                ("mark", "<u4"),
+                ("place", "<u4", (numbers,)),
+                ("offset", "<u8"),
+                ("bytes", "<u4"),
+                ("pad", "<u4"),
+            ]
+        )
+        if at + count * kind.itemsize > size:
+            return None
+        file.seek(at)
+        records = np.frombuffer(file.read(count * kind.itemsize), kind)
+    ends = records["offset"].astype(np.float64) + records["bytes"]
+    if (ends > size).any():
+        return None
+    return len(np.unique(records["place"][:, 2:-1], axis=0)) if numbers > 3 else 1
+
+
+def _check_colors(slide: Any) -> None:
+    """Refuses what is no RGB of 8 bits.
+
+    Raises:
+        SlideError: it isn't.
+    """
+    if int(slide.t_count) > 1:
+        raise SlideError(f"holds {slide.t_count} points in time; export one", "planes-unreadable")
+    try:
+        image = slide.read_region((0, 0), slide.level_count - 1, (1, 1))
+    except Exception:  # a damaged corner is told where it is read
+        image = None
+    stored = f"{slide.num_channels} channel(s) of {slide.dtype}"
+    kind = getattr(getattr(image, "format", None), "name", "RGB")
+    if slide.dtype != "uint8" or int(slide.num_channels) not in (3, 4) or "RGB" not in kind:
+        raise SlideError(
+            f"fastslide reads {stored} of it, not RGB of 8 bits; this is for stained slides under "
+            "transmitted light; if it is one, export it as SVS, DICOM or pyramidal TIFF"
+        )
+
+
+def _plane_count(slide: Any) -> int:
+    count = int(slide.z_count)
+    return count if 1 <= count <= MOST_PLANES else 1
+
+
+def _told(header: Header, slide: Any) -> Header:
+    """A header that says which other images of the file are not read."""
+    others = list(_large_others(slide))
+    if not others:
+        return header
+    text = (
+        f"the file holds {len(others)} other large image(s) ({listed(others)}), which were left "
+        "out: fastslide names another one as the slide's; export them one by one"
+    )
+    return replace(header, doubts=(*header.doubts, Doubt(code="picture-left-out", text=text)))
+
+
+def _large_others(slide: Any) -> Iterator[str]:
+    width, height = slide.dimensions
+    for number, image in enumerate(slide.images):
+        sides = image.dimensions
+        large = sides[0] * sides[1] >= _LARGE * width * height
+        if number != slide.images.primary_index and large:
+            yield f"{show(str(image.name))}, {sides[0]} x {sides[1]} px"
+
+
+def _mpp(stated: Any) -> tuple[float, float] | None:
+    """What it states; fastslide gives 0 where the file states nothing."""
+    if stated is None or not any(stated):
+        return None
+    return float(stated[0]), float(stated[1])
+
+
+def _objective(properties: Any) -> float | None:
+    value = properties.get("objective_magnification") or 0
+    return float(value) if value > 0 else None
