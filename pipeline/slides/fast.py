@@ -7,7 +7,6 @@ no RGB; the end of a file that is missing.
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +24,7 @@ from pipeline.slides.readers.base import WHITE, Header, Reader, levels_of, reaso
 from pipeline.slides.readers.focus import sharpest
 from pipeline.slides.readers.planes import listed, with_plane
 from pipeline.slides.readers.tiff_file import MAGIC, find_truncation
+from pipeline.slides.readers.tile_bytes import TileBytes, read_ets, read_tiff
 
 CACHE_BYTES = 2**26
 """Decoded tiles that fastslide keeps; each process has as many."""
@@ -68,8 +68,10 @@ class FastReader(Reader):
             raise SlideError(f"fastslide can't open it: {text}", "vendor-refused") from error
         self._planes = [_Plane(slide, z) for z in range(_plane_count(slide))]
         self._slide = slide
+        self._bytes: TileBytes | None = None
         try:
             _check_colors(slide)
+            self._bytes = _bytes_of(path, slide, self._planes[0].header)
             found = sharpest(self._planes)
             self._plane = self._planes[found.index]
             self.header = _told(self._plane.header, slide)
@@ -77,7 +79,7 @@ class FastReader(Reader):
                 names = [f"plane {number}" for number in range(1, len(self._planes) + 1)]
                 self.header = with_plane(self.header, names, found.index, measured=found.measured)
         except BaseException:
-            slide.close()
+            self.close()
             raise
 
     def profile(self) -> bytes | None:
@@ -86,10 +88,14 @@ class FastReader(Reader):
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
+        if self._bytes:
+            self._bytes.check(level, region)
         return self._plane.read(level, region, shrink)
 
     def close(self) -> None:
         """See `Reader.close`."""
+        if self._bytes:
+            self._bytes.close()
         self._slide.close()
 
 
@@ -118,6 +124,7 @@ class _Plane(Reader):
                 pixels = np.array(image.to_interleaved().numpy())
         except Exception as error:  # each format has kinds of its own
             raise ReadError(reason(error)) from error
+        _check_rgb(image)
         if pixels.shape[-1] == 4:
             alpha = pixels[..., 3:].astype(np.uint16)
             laid = pixels[..., :3] * alpha + np.array(WHITE, np.uint16) * (255 - alpha)
@@ -152,7 +159,7 @@ def _check_stacks(path: Path) -> None:
         SlideError: there are none, one is damaged, or holds planes that would be left out.
     """
     folder = path.with_name(f"_{path.stem}_")
-    stacks = sorted(folder.glob("stack*/*.ets"))
+    stacks = _stacks(path)
     if not stacks:
         raise SlideError(
             f"the slide's data is missing: there is no .ets file in '{show(folder.name)}'; copy "
@@ -161,9 +168,10 @@ def _check_stacks(path: Path) -> None:
         )
     for stack in stacks:
         name = show(stack.relative_to(path.parent))
-        planes = count_planes(stack)
-        if planes is None:
+        found = read_ets(stack)
+        if found is None:
             raise SlideError(f"{name} is cut off or damaged; copy the slide again, with all files")
+        planes, _ = found
         if planes > 1:
             raise SlideError(
                 f"{name} holds {planes} focal planes or channels, of which one would be read; "
@@ -172,39 +180,33 @@ def _check_stacks(path: Path) -> None:
             )
 
 
-def count_planes(stack: Path) -> int | None:
-    """Planes or channels in an .ets file, by its table of tiles; None where it is damaged.
+def _stacks(path: Path) -> list[Path]:
+    """The files with a VSI slide's scans; others beside them hold marks and the like."""
+    return sorted(path.with_name(f"_{path.stem}_").glob("stack*/frame_t*.ets"))
 
-    A record has as many numbers as the file's head says: column, row, others, level; then where
-    its bytes lie. All numbers are little-endian.
+
+def _bytes_of(path: Path, slide: Any, header: Header) -> TileBytes | None:
+    """Where its tiles can be looked at, of which fastslide tells no damage; None for iSyntax.
+
+    Raises:
+        SlideError: a VSI slide's preview stands for its scan.
     """
-    size = stack.stat().st_size
-    with stack.open("rb") as file:
-        head = file.read(64)
-        if len(head) < 64 or head[:4] != b"SIS\0":
-            return None
-        (numbers,) = struct.unpack_from("<I", head, 12)
-        (at,) = struct.unpack_from("<Q", head, 32)
-        (count,) = struct.unpack_from("<I", head, 40)
-        if not 3 <= numbers <= 16 or not count:
-            return None
-        kind = np.dtype(
-            [
-                ("mark", "<u4"),
-                ("place", "<u4", (numbers,)),
-                ("offset", "<u8"),
-                ("bytes", "<u4"),
-                ("pad", "<u4"),
-            ]
+    if path.suffix.lower() != ".vsi":
+        with path.open("rb") as file:
+            is_tiff = file.read(4) in MAGIC
+        sizes = tuple(level.size for level in header.levels)
+        return TileBytes(path, read_tiff(path, sizes)) if is_tiff else None
+    properties = slide.properties
+    chosen = str(properties.get("olympus_vsi.stack", ""))
+    stacks = _stacks(path)
+    largest = max(stacks, key=lambda stack: stack.stat().st_size)
+    if largest.parent.name != chosen:
+        raise SlideError(
+            f"fastslide reads {show(chosen) or 'none'} of its scans, not the largest, "
+            f"{show(largest.parent.name)}; export the slide as a TIFF"
         )
-        if at + count * kind.itemsize > size:
-            return None
-        file.seek(at)
-        records = np.frombuffer(file.read(count * kind.itemsize), kind)
-    ends = records["offset"].astype(np.float64) + records["bytes"]
-    if (ends > size).any():
-        return None
-    return len(np.unique(records["place"][:, 2:-1], axis=0)) if numbers > 3 else 1
+    found = read_ets(largest)
+    return TileBytes(largest, found[1]) if found else None
 
 
 def _check_colors(slide: Any) -> None:
@@ -219,13 +221,27 @@ def _check_colors(slide: Any) -> None:
         image = slide.read_region((0, 0), slide.level_count - 1, (1, 1))
     except Exception:  # a damaged corner is told where it is read
         image = None
-    stored = f"{slide.num_channels} channel(s) of {slide.dtype}"
-    kind = getattr(getattr(image, "format", None), "name", "RGB")
-    if slide.dtype != "uint8" or int(slide.num_channels) not in (3, 4) or "RGB" not in kind:
-        raise SlideError(
-            f"fastslide reads {stored} of it, not RGB of 8 bits; this is for stained slides under "
-            "transmitted light; if it is one, export it as SVS, DICOM or pyramidal TIFF"
-        )
+    if slide.dtype != "uint8" or int(slide.num_channels) not in (3, 4):
+        raise SlideError(_no_rgb(f"{slide.num_channels} channel(s) of {slide.dtype}"))
+    if image is not None:
+        _check_rgb(image)
+
+
+def _check_rgb(image: Any) -> None:
+    """Refuses pixels of channels that are no colours.
+
+    Raises:
+        SlideError: they are.
+    """
+    if image.format.name not in ("RGB", "RGBA"):
+        raise SlideError(_no_rgb(f"{image.channels} channel(s), {image.format.name.lower()},"))
+
+
+def _no_rgb(what: str) -> str:
+    return (
+        f"fastslide reads {what} of it, not RGB of 8 bits; this is for stained slides under "
+        "transmitted light; if it is one, export it as SVS, DICOM or pyramidal TIFF"
+    )
 
 
 def _plane_count(slide: Any) -> int:
@@ -236,11 +252,13 @@ def _plane_count(slide: Any) -> int:
 def _told(header: Header, slide: Any) -> Header:
     """A header that says which other images of the file are not read."""
     others = list(_large_others(slide))
+    if skipped := int(slide.properties.get("olympus_vsi.skipped_stacks") or 0):
+        others.append(f"{skipped} that fastslide can't read")
     if not others:
         return header
     text = (
-        f"the file holds {len(others)} other large image(s) ({listed(others)}), which were left "
-        "out: fastslide names another one as the slide's; export them one by one"
+        f"the file holds other images ({listed(others)}), which were left out: fastslide names "
+        "another one as the slide's; export them one by one"
     )
     return replace(header, doubts=(*header.doubts, Doubt(code="picture-left-out", text=text)))
 

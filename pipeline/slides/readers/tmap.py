@@ -74,6 +74,10 @@ _BLOCK = np.dtype(
     }
 )
 _EMPTY = 0xFFFF
+
+MOST_FILES = 256
+"""A byte of the head says how many there are."""
+
 _COPY = "; copy the slide again"
 
 
@@ -267,14 +271,10 @@ def _beside(path: Path, count: int) -> list[Path]:
     return found
 
 
-def companions_of(path: Path) -> Iterator[Path]:
-    """The files beside a slide that may hold more of its tiles, whether it says so or not."""
-    for number in range(1, 256):
-        names = [path.with_suffix(f".{letters}{number}") for letters in ("DT", "dt")]
-        there = [name for name in names if name.is_file()]
-        if not there:
-            return
-        yield there[0]
+def tiles_beside(path: Path) -> Iterator[Path]:
+    """What the files beside a slide would be called that hold more of its tiles."""
+    for number in range(1, MOST_FILES):
+        yield from (path.with_suffix(f".{letters}{number}") for letters in ("DT", "dt"))
 
 
 def _checked(
