@@ -221,7 +221,9 @@ def _check_colors(slide: Any) -> None:
         image = slide.read_region((0, 0), slide.level_count - 1, (1, 1))
     except Exception:  # a damaged corner is told where it is read
         image = None
-    if slide.dtype != "uint8" or int(slide.num_channels) not in (3, 4):
+    # It calls three grey channels RGB, but has a name for each of them.
+    grey = str(slide.format).upper() == "QPTIFF" and len(slide.channel_metadata) > 1
+    if grey or slide.dtype != "uint8" or int(slide.num_channels) not in (3, 4):
         raise SlideError(_no_rgb(f"{slide.num_channels} channel(s) of {slide.dtype}"))
     if image is not None:
         _check_rgb(image)
