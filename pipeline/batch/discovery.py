@@ -269,7 +269,7 @@ class _Search:
         if _suffix(path) == ".vsi":
             return tuple(self._tree.below(path.with_name(f"_{path.stem}_")))
         if _suffix(path) == ".tmap":
-            return tuple(filter(self._tree.exists, tiles_beside(path)))
+            return tuple(tiles_beside(path, self._tree.exists))
         return self._parts(path)
 
     def _parts(self, path: Path) -> tuple[Path, ...]:

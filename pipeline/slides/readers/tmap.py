@@ -15,8 +15,9 @@ tiles beyond the end and files that are missing, is refused here.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -257,24 +258,29 @@ def _beside(path: Path, count: int) -> list[Path]:
     Raises:
         SlideError: one is missing.
     """
-    found = []
-    for number in range(1, max(count, 1)):
-        names = [path.with_suffix(f".{letters}{number}") for letters in ("DT", "dt")]
-        there = next((name for name in names if name.is_file()), None)
-        if there is None:
-            raise SlideError(
-                f"the slide's data is missing: there is no '{show(names[0].name)}' beside it; copy "
-                f"the slide again, with all its files",
-                "data-missing",
-            )
-        found.append(there)
+    found = list(itertools.islice(tiles_beside(path, Path.is_file), max(count - 1, 0)))
+    if len(found) < count - 1:
+        raise SlideError(
+            f"the slide's data is missing: there is no '{show(path.stem)}.DT{len(found) + 1}' "
+            "beside it; copy the slide again, with all its files",
+            "data-missing",
+        )
     return found
 
 
-def tiles_beside(path: Path) -> Iterator[Path]:
-    """What the files beside a slide would be called that hold more of its tiles."""
+def tiles_beside(path: Path, exists: Callable[[Path], bool]) -> Iterator[Path]:
+    """The files beside a slide that may hold more of its tiles, up to the first that isn't there.
+
+    Args:
+        path: of the slide.
+        exists: whether a file is there.
+    """
     for number in range(1, MOST_FILES):
-        yield from (path.with_suffix(f".{letters}{number}") for letters in ("DT", "dt"))
+        names = [path.with_suffix(f".{letters}{number}") for letters in ("DT", "dt")]
+        there = next(filter(exists, names), None)
+        if there is None:
+            return
+        yield there
 
 
 def _checked(
