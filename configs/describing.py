@@ -96,6 +96,13 @@ class _WithHelp(GenerateJsonSchema):
             made["description"] = _in_yaml(_summary(schema["cls"]))
         return made
 
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        made = super().dataclass_schema(schema)
+        for name, text in _attributes(schema["cls"].__doc__ or "").items():
+            if name in made.get("properties", {}):
+                made["properties"][name].setdefault("description", _in_yaml(text))
+        return made
+
 
 def _unions(node: Any) -> Iterator[Sequence[Any]]:
     """The alternatives that one of several keys tells apart, wherever they stand in a schema."""

@@ -6,6 +6,8 @@ Whatever is ambiguous, contradictory, partial or implausible is settled by a rul
 
 from __future__ import annotations
 
+import re
+
 from pydantic import field_validator
 
 from configs.codes import ANNOTATIONS, BATCHES, REFUSALS, SLIDES, TRAINING, WARNINGS
@@ -38,6 +40,17 @@ def with_code(text: str, code: str) -> str:
     """A sentence with its code behind it, as it is shown to people; without one as it is."""
     assert not code or code in WARNINGS or code in REFUSALS, code
     return f"{text} [{code}]" if code else text
+
+
+_CODE = re.compile(r" \[([a-z0-9-]+)\]$")
+
+
+def split_code(text: str) -> tuple[str, str]:
+    """A sentence of `with_code`, and its code; empty where it carries none that is known."""
+    found = _CODE.search(text)
+    if found and (found[1] in WARNINGS or found[1] in REFUSALS):
+        return text[: found.start()], found[1]
+    return text, ""
 
 
 def page() -> str:

@@ -19,7 +19,7 @@ from pipeline.network.scale import ScaleSettings
 from pipeline.reports.adequacy import AdequacySettings
 from pipeline.reports.tables import ReportSettings
 from pipeline.reports.triage import TriageSettings
-from pipeline.slides.mpp import Gap, GivenMpp, check_mpp_argument
+from pipeline.slides.mpp import Gap, GivenMpp, Mpp, check_mpp_argument
 from pipeline.slides.mpp_table import load_mpp_table
 from pipeline.slides.readers.profiled import ColorSettings
 from pipeline.tiles.foreground import ForegroundSettings
@@ -56,7 +56,7 @@ class ScreenSettings(StrictModel):
     """
 
     mpp: Gap | None = None
-    mpp_override: float | None = None
+    mpp_override: Mpp | None = None
     mpp_table: Path | None = None
     strict: bool = False
     isolate: Literal["auto", "always", "never"] = "auto"

@@ -13,8 +13,8 @@ from configs import CytoLibraError
 from pipeline.cloud.scratch import show_size
 
 if TYPE_CHECKING:
-    from pipeline.batch.batch import BatchPlan
     from pipeline.batch.discovery import Discovery, SlideJob
+    from pipeline.batch.plan import BatchPlan
     from pipeline.network.detector import TileDetector
     from pipeline.settings import ScreenSettings
 
@@ -57,7 +57,7 @@ def dry_run(
     Returns:
         The exit code: 1 where a slide would be refused, else 0.
     """
-    from pipeline.batch.batch import take_shard
+    from pipeline.batch.plan import take_shard
 
     jobs = take_shard(found.jobs, plan.shard)
     looked = [_look(job, plan, settings, detector) for job in jobs]
@@ -89,8 +89,8 @@ def dry_run(
 
 def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: TileDetector) -> Plan:
     """Opens a slide and lays its tiles out."""
-    from pipeline.batch.batch import why_not_rescored
     from pipeline.batch.fingerprint import hash_recipe
+    from pipeline.batch.plan import why_not_rescored
 
     if job.problem:
         return Plan(job.name, f"refused: {job.problem}", refused=True)

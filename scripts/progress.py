@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from pipeline.batch.discovery import SlideJob
+from pipeline.batch.metrics import RunMetrics
 from pipeline.batch.run_record import SlideRecord
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.slides.readers.base import show
@@ -38,11 +39,11 @@ class PlainProgress:
         self._told = 0.0
 
     def batch_started(self, slides: int) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         self._slides = slides
 
     def slide_started(self, job: SlideJob) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         what = "fetching, then screening" if job.remote else "screening"
         self._tell(f"{self._number(job)} {show(Path(job.name))}: {what}")
 
@@ -50,7 +51,7 @@ class PlainProgress:
         """Tiles of the slide that is being screened; told by bars only."""
 
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         if record.error is not None:
             self._tell_failure(f"error: {record.error}")
         outcome = describe_outcome(record, report)
@@ -65,14 +66,14 @@ class PlainProgress:
     def slide_ended_elsewhere(
         self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
-        """See `pipeline.batch.batch.Listener`; warnings are told by who has screened it."""
+        """See `pipeline.batch.plan.Listener`; warnings are told by who has screened it."""
         if record.error is not None:
             self._tell_failure(f"error: {record.error}")
         outcome = "failed" if record.error is not None else "done"
         self._tell(f"{self._number(job)} {show(Path(job.name))}: {outcome} by another process")
 
     def waiting(self, slides: int, whom: str) -> None:
-        """See `pipeline.batch.batch.Listener`; told where it is another one, or now and then."""
+        """See `pipeline.batch.plan.Listener`; told where it is another one, or now and then."""
         if whom == self._awaited and time.monotonic() - self._told < _TOLD_AGAIN_S:
             return
         self._awaited, self._told = whom, time.monotonic()
@@ -112,12 +113,12 @@ class BarProgress(PlainProgress):
         self._lock = threading.Lock()
 
     def batch_started(self, slides: int) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         super().batch_started(slides)
         self._progress.update(self._all, total=slides, visible=True)
 
     def slide_started(self, job: SlideJob) -> None:
-        """See `pipeline.batch.batch.Listener`; its bar begins with its tiles."""
+        """See `pipeline.batch.plan.Listener`; its bar begins with its tiles."""
 
     def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
         """Tiles of a slide that a detector is at; of another process they may come late."""
@@ -132,7 +133,7 @@ class BarProgress(PlainProgress):
                 self._drop(slide)
 
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         super().slide_ended(job, record, report)
         with self._lock:
             self._drop(job.path)
@@ -141,7 +142,7 @@ class BarProgress(PlainProgress):
     def slide_ended_elsewhere(
         self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         super().slide_ended_elsewhere(job, record, report)
         self._progress.advance(self._all)
 
@@ -163,6 +164,50 @@ class BarProgress(PlainProgress):
         """A line as it is, above the bars: names are no markup."""
         console = self._progress.console
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+class Several:
+    """Passes what happens on to who shows it, and to who counts it."""
+
+    def __init__(self, shown: PlainProgress, counted: RunMetrics) -> None:
+        self._shown = shown
+        self._others: tuple[PlainProgress | RunMetrics, ...] = (shown, counted)
+
+    def warn(self, text: str) -> None:
+        """A warning of the batch as a whole."""
+        self._shown.warn(text)
+
+    def batch_started(self, slides: int) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.batch_started(slides)
+
+    def slide_started(self, job: SlideJob) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.slide_started(job)
+
+    def tiles_done(self, slide: Path, done: int, tiles: int) -> None:
+        """Tiles of the slide that is being screened."""
+        for one in self._others:
+            one.tiles_done(slide, done, tiles)
+
+    def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.slide_ended(job, record, report)
+
+    def slide_ended_elsewhere(
+        self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
+    ) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.slide_ended_elsewhere(job, record, report)
+
+    def waiting(self, slides: int, whom: str) -> None:
+        """See `pipeline.batch.batch.Listener`."""
+        for one in self._others:
+            one.waiting(slides, whom)
 
 
 class RateColumn(ProgressColumn):

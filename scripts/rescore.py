@@ -25,7 +25,7 @@ from scripts.screen import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.batch.batch import BatchPlan
+    from pipeline.batch.plan import BatchPlan
     from pipeline.batch.rescore import Result
     from pipeline.batch.run_record import RunRecord
     from pipeline.reports.report import SlideReport
@@ -161,7 +161,7 @@ def _plan(
             alarms don't fit it.
     """
     from models import DEFAULT_MODEL, ModelSource
-    from pipeline.batch.batch import BatchPlan
+    from pipeline.batch.plan import BatchPlan
     from pipeline.batch.rescore import Rescorer, most_common_found
     from pipeline.reports.detections import DetectionsError, load_facts
 
@@ -234,13 +234,13 @@ def _never(path: Path) -> SlideReport:
 
 def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
     """What would become of each report, a line each; the exit code."""
-    from pipeline.batch.batch import why_not_rescored
-    from pipeline.batch.fingerprint import hash_recipe, is_current
+    from pipeline.batch.fingerprint import hash_recipe
+    from pipeline.batch.plan import why_not_rescored
 
     recipe, refused, due = hash_recipe(plan.settings, plan.model), 0, 0
     for result in results:
         job = result.job
-        if not plan.overwrite and is_current(job, plan.out / job.name, recipe):
+        if not plan.overwrite and plan.known.is_current(job, recipe):
             verdict = "as it should be"
         elif job.problem:
             verdict, refused = f"can't be rescored: {job.problem}", refused + 1

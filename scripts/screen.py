@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -21,9 +21,10 @@ from scripts.config import Files, Overrides
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from pipeline.batch.batch import BatchPlan, BatchResult
     from pipeline.batch.discovery import Discovery, SlideJob
     from pipeline.batch.engines import Engine, Recipe
+    from pipeline.batch.metrics import RunMetrics
+    from pipeline.batch.plan import BatchPlan, BatchResult
     from pipeline.batch.run_record import Shard
     from pipeline.batch.staging import Staging
     from pipeline.cloud.store import Stores
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.in_force import InForce
     from pipeline.objects.writing import Dicom as DicomKind
     from pipeline.settings import ScreenSettings
-    from scripts.progress import PlainProgress
+    from scripts.progress import Several
 
 
 class Runtime(StrEnum):
@@ -49,6 +50,13 @@ class Csv(StrEnum):
     excel = "excel"
     excel_comma = "excel-comma"
     excel_point = "excel-point"
+
+
+class LogFormat(StrEnum):
+    """How the log is written."""
+
+    text = "text"
+    json = "json"
 
 
 class EngineName(StrEnum):
@@ -172,12 +180,21 @@ Isolate = Annotated[
     typer.Option(
         "--isolate",
         help="Read and screen every slide in a process of its own, so that one that crashes a "
-        "decoder costs itself alone (isolate=always). By default only those in doubt are.",
+        "decoder costs itself alone (isolate=always). By default only those in doubt are. It costs "
+        "the start of a process, and speed, as slides no longer overlap.",
     ),
 ]
 ShardText = Annotated[
     str | None,
     typer.Option(metavar="i/n", help="Screen the i-th of n parts; the others run elsewhere."),
+]
+Metrics = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Keep a file for Prometheus (node_exporter's textfile format, *.prom) that tells how "
+        "it goes.",
+    ),
 ]
 
 
@@ -244,6 +261,11 @@ def screen(
     dicom: Dicom = False,
     dicom_derived: DicomDerived = False,
     fhir: Fhir = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(help="Of the log: run.log for people, or run.log.jsonl for programs."),
+    ] = LogFormat.text,
+    metrics: Metrics = None,
 ) -> None:
     """Screens slides, and folders of slides.
 
@@ -283,12 +305,27 @@ def screen(
     check_local(out)
     part = Shard.parse(shard) if shard else None
     if dry_run:
+        if metrics:
+            raise ConfigError("--dry-run: screens nothing that --metrics could tell of")
         if engine is not EngineName.local or (workers or 1) > 1:
             raise ConfigError(
                 "--dry-run: looks from this process alone; leave --engine and --workers"
             )
         raise typer.Exit(_look_ahead(slides, out, model, settings, overwrite, part))
-    result = screen_all(slides, out, model, settings, overwrite, fail_fast, part, engine, workers)
+    with keep_metrics(metrics) as measured:
+        result = screen_all(
+            slides,
+            out,
+            model,
+            settings,
+            overwrite,
+            fail_fast,
+            part,
+            engine,
+            workers,
+            log_format=log_format,
+            metrics=measured,
+        )
     tell_result(result, out)
     raise typer.Exit(result.exit_code)
 
@@ -342,6 +379,8 @@ def screen_all(
     workers: int | None,
     command: Sequence[str] | None = None,
     only: frozenset[str] | None = None,
+    log_format: LogFormat = LogFormat.text,
+    metrics: RunMetrics | None = None,
 ) -> BatchResult:
     """Screens what is found.
 
@@ -357,13 +396,15 @@ def screen_all(
         workers: processes; None for the engine's default.
         command: for the record; None for what this process was called with.
         only: names of the slides that are taken; None for all.
+        log_format: how the log is written.
+        metrics: of the run, which are kept up; None where nobody wants them.
 
     Raises:
         ConfigError: the call is wrong; nothing was started.
     """
     from models import DEFAULT_MODEL
-    from pipeline.batch.batch import BatchPlan
     from pipeline.batch.known import KnownResults
+    from pipeline.batch.plan import BatchPlan
     from pipeline.cloud.urls import without_secrets
 
     given = model or DEFAULT_MODEL
@@ -382,10 +423,13 @@ def screen_all(
             given=settings_given(settings, given),
             only=only,
             known=KnownResults(out),
+            log_format=log_format.value,
         )
         places = [place for place in slides if isinstance(place, Path)]
         places += [staging.folder] if staging else []
-        return _screen_found(found, places, staging, plan, given, settings, engine, workers)
+        return _screen_found(
+            found, places, staging, plan, given, settings, engine, workers, metrics
+        )
 
 
 def _find(
@@ -433,6 +477,7 @@ def _screen_found(
     settings: ScreenSettings,
     engine: EngineName,
     workers: int | None,
+    metrics: RunMetrics | None,
 ) -> BatchResult:
     """Screens slides.
 
@@ -445,13 +490,16 @@ def _screen_found(
         settings: as they were given.
         engine: who screens.
         workers: processes; None for the engine's default.
+        metrics: of the run, which are kept up; None where nobody wants them.
     """
     from models import ModelSource
-    from pipeline.batch.batch import is_done, screen_batch
+    from pipeline.batch.batch import screen_batch
     from pipeline.batch.engines import LocalEngine, Recipe, Worker
     from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.metrics import RunMetrics
+    from pipeline.batch.plan import is_done
     from pipeline.batch.staging import StagingEngine, StagingRescorer
-    from scripts.progress import show_progress
+    from scripts.progress import Several, show_progress
 
     doubts = [*found.doubts, *doubts_of_dicom(found.jobs, settings)]
 
@@ -463,12 +511,14 @@ def _screen_found(
         return plan(model=force.model, settings=force.settings, rescorer=rescorer)
 
     with show_progress(Console()) as progress:
+        measured = metrics or RunMetrics("")
+        heard = Several(progress, measured)
         recipe = Recipe(given, settings)
         in_force = recipe.foresee() if engine is EngineName.local else None
         if in_force and is_done(found.jobs, ready(in_force)):
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
-            runner, in_force = _start_engine(engine, workers, recipe, progress, places)
+            runner, in_force = _start_engine(engine, workers, recipe, heard, places)
         if engine is EngineName.local and (workers or 1) > 1 and runner.slots == workers:
             doubts += _doubt_of_workers(in_force)
         if in_force.fallback:
@@ -478,7 +528,26 @@ def _screen_found(
         what = replace(ready(in_force), doubts=doubts)
         if staging:
             runner = StagingEngine(runner, staging, found.jobs, settings.cloud.ahead)
-        return screen_batch(found.jobs, runner, what, progress)
+        measured.describe(in_force.model.name)
+        result = screen_batch(found.jobs, runner, what, heard)
+        measured.end(result.exit_code)
+        return result
+
+
+@contextmanager
+def keep_metrics(path: Path | None) -> Iterator[RunMetrics | None]:
+    """A run's metrics, of which a file is kept; None where none is asked for.
+
+    Raises:
+        ConfigError: the file can't be written.
+    """
+    if path is None:
+        yield None
+        return
+    from pipeline.batch.metrics import metrics_file
+
+    with metrics_file(path, lambda problem: typer.echo(f"warning: {problem}", err=True)) as kept:
+        yield kept
 
 
 def settings_given(settings: ScreenSettings, model: str | Path) -> tuple[dict[str, JsonValue], str]:
@@ -546,8 +615,8 @@ def _look_ahead(
 ) -> int:
     """What would be screened; the exit code."""
     from models import DEFAULT_MODEL, ModelSource
-    from pipeline.batch.batch import BatchPlan
     from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.plan import BatchPlan
     from pipeline.batch.rescore import Rescorer
     from pipeline.cloud.store import Stores
     from pipeline.in_force import in_force
@@ -596,7 +665,7 @@ def _start_engine(
     name: EngineName,
     workers: int | None,
     recipe: Recipe,
-    progress: PlainProgress,
+    progress: Several,
     slides: Sequence[Path],
 ) -> tuple[Engine, InForce]:
     """Ray, a process for each of several devices or workers, or this process alone."""

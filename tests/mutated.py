@@ -59,6 +59,16 @@ def _slide(name: str) -> Kind:
     return Kind(lambda folder: make(name, folder), _read_slide)
 
 
+def _part_of_mirax(part: str, mutators: Sequence[Mutator]) -> Kind:
+    """A file in the folder of a MIRAX slide, read by way of the slide."""
+    return Kind(
+        lambda folder: make("mirax", folder).with_suffix("") / part,
+        lambda path, draw: _read_slide(path.parent.with_suffix(".mrxs"), draw),
+        mutators,
+        named=False,
+    )
+
+
 def _make_sidecar(folder: Path) -> Path:
     from models.card import DEFAULT_MODEL, SIDECAR, find_model
 
@@ -417,6 +427,8 @@ _FIELDS = [None, 0, -1, 2**62, 1e308, "", "x" * 5000, "é\0", "../x", "[", "{}",
 
 KINDS: dict[str, Kind] = {
     **{name: _slide(name) for name in SLIDES},
+    "mirax keys": _part_of_mirax("Slidedat.ini", (mutate_text, mutate)),
+    "mirax index": _part_of_mirax("Index.dat", (mutate,)),
     "sidecar": Kind(_make_sidecar, _read_sidecar, (mutate, mutate_json, mutate_text)),
     "kept": Kind(_make_kept, _read_kept, (mutate, mutate_zip)),
     **{

@@ -25,9 +25,10 @@ from pathlib import Path
 from fakes import MODEL, make_report
 
 from pipeline.batch import lock
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.plan import BatchPlan
 from pipeline.batch.presence import Pace
 from pipeline.batch.run_record import RunRecord
 from pipeline.reports.report import SlideReport

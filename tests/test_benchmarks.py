@@ -11,6 +11,10 @@ import bench_staging
 import bench_stitcher
 import gpu_busy
 import pytest
+import simulate_cluster
+from clustersim import WAYS, Rates, simulate
+
+from configs import load_config
 
 
 def test_the_benchmark_of_the_stitcher_runs() -> None:
@@ -96,3 +100,91 @@ def test_the_share_of_time_that_a_gpu_is_busy_is_told(
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     assert gpu_busy.main() == 3
     assert "is not measured" in capfd.readouterr().err
+
+
+SAME = [
+    *("slides.spread=0", "slides.slow_share=0", "slides.failing=0", "machines.slow_share=0"),
+    *("machines.hours_to_loss=1e12", "machines.start_s=0", "slides.gigabytes=1e-9"),
+    *(f"costs.{name}=0" for name in ("start_ms", "start_ops", "slide_ops")),
+    *(f"costs.{name}=0" for name in ("look_ops", "publish_s", "summary_ms")),
+    "costs.hash_gb_per_s=1e12",
+]
+"""Slides and machines all alike, and nothing that costs or goes wrong."""
+
+
+def rates(*changes: str) -> Rates:
+    return load_config(None, Rates, [*SAME, *changes])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_simulated_machines_that_share_nothing_take_what_they_take(way: str) -> None:
+    run = simulate(rates("slides.seconds=36"), 1000, 10, way)
+    assert run.hours == pytest.approx(1.0)
+    assert run.machine_hours == pytest.approx(10.0)
+    assert run.share("work") == pytest.approx(1.0)
+    assert (run.done, run.failed, run.losses, run.redone) == (1000, 0, 0, 0)
+
+
+def test_simulated_storage_gives_no_more_than_it_has() -> None:
+    for way in ("shards", "claims"):
+        run = simulate(rates("slides.gigabytes=1", "storage.gigabytes_per_s=0.5"), 1000, 100, way)
+        assert run.hours == pytest.approx(2000 / 3600)
+        assert run.breaks == "storage"
+        assert run.spent["work"] == pytest.approx(1000 * 42 / 3600)
+
+
+def test_a_simulated_file_server_is_shared_by_all_who_start() -> None:
+    run = simulate(rates("costs.start_ops=10", "storage.ops_per_s=1000"), 1000, 50, "claims")
+    # 50 starts of 10,000 questions each, of which 1,000 are answered a second; then 20 slides each.
+    assert run.hours * 3600 == pytest.approx(500 + 20 * 42)
+    assert run.spent["start"] == pytest.approx(50 * 500 / 3600)
+
+
+def test_a_simulated_driver_is_one_for_all() -> None:
+    run = simulate(rates("costs.publish_s=1"), 1000, 100, "ray")
+    # Once round 100 machines takes the driver longer than a machine takes for a slide.
+    assert run.hours * 3600 == pytest.approx(1000, rel=0.1)
+    assert run.breaks == "driver"
+
+
+def test_simulated_slow_machines_hold_up_shards_and_not_claims() -> None:
+    slow = rates("machines.slow_share=0.3", "machines.slow_times=3")
+    shards, claims = (simulate(slow, 2000, 20, way) for way in ("shards", "claims"))
+    assert shards.hours == pytest.approx(100 * 126 / 3600)
+    assert claims.hours < 0.55 * shards.hours
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_simulated_losses_lose_no_slide(way: str) -> None:
+    lossy = rates("machines.hours_to_loss=1", "machines.back_s=60", "slides.failing=0.1")
+    run = simulate(lossy, 2000, 20, way)
+    assert run.done + run.failed == 2000
+    assert 150 < run.failed < 250
+    assert run.losses > 10
+    assert 0 < run.redone <= run.losses * 20
+    assert run.spent["lost"] > 0
+    again = simulate(lossy, 2000, 20, way)
+    assert again == run
+
+
+def test_the_simulation_prints_tables_and_draws(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "plot.svg"
+    words = ["x", "--slides", "300", "--machines", "1", "10", "--plot", str(path)]
+    monkeypatch.setattr("sys.argv", [*words, "--set", "storage.gigabytes_per_s=0.01"])
+    simulate_cluster.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 6
+    assert "| claims |" in lines[-2]
+    assert "storage: " in lines[-2]
+    assert path.read_text(encoding="utf-8").startswith("<svg")
+    monkeypatch.setattr("sys.argv", ["x", "--set", "slides.seconds=-1"])
+    with pytest.raises(SystemExit):
+        simulate_cluster.main()
+    assert "slides.seconds" in capsys.readouterr().err
+
+
+def test_the_page_of_a_million_slides_has_all_rates_of_the_simulation() -> None:
+    page = (Path(__file__).parents[1] / "docs/concepts/million.md").read_text(encoding="utf-8")
+    assert "\n".join(simulate_cluster.table_of_inputs(Rates())) in page

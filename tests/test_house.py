@@ -29,7 +29,8 @@ FLOORS = {
         {"learning", "storage"},
     ],
     "data": [
-        {"boxes", "tables", "paths", "arrays", "thinning", "resample", "pixels", "evaluation"},
+        {"arrays"},
+        {"boxes", "tables", "paths", "thinning", "resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},

@@ -216,7 +216,7 @@ def _row(
     path = job.where
     if failure:
         return SummaryRow(job.name, path, "failed", error=failure.error or "")
-    report = known.summary(job.name) if known.is_current(job, recipe) else None
+    report = known.current(job, recipe)
     if report:
         return SummaryRow(job.name, path, "complete", report)
     return SummaryRow(job.name, path, "pending", error=_OLD if has_result(out / job.name) else "")

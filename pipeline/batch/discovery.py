@@ -30,7 +30,7 @@ _IN_PARTS = (".mrxs", ".vms", ".vmu", ".vsi")
 """Endings of slides that name or need other files."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SlideJob:
     """A slide to be screened.
 
@@ -308,11 +308,28 @@ def _may_be_dicom(path: Path) -> bool:
 def _once_each(jobs: Iterable[SlideJob]) -> Iterator[SlideJob]:
     """The jobs without those whose file is, or belongs to, an earlier job's."""
     taken: set[str] = set()
+    folders: dict[str, str] = {}
     for job in jobs:
-        first, *others = job.remote.places if job.remote else map(os.path.realpath, job.files)
+        here = (_real_path(path, folders) for path in job.files)
+        first, *others = job.remote.places if job.remote else here
         if not _is_seen(first, taken):
             taken.update(others)
             yield job
+
+
+def _real_path(path: Path, folders: dict[str, str]) -> str:
+    """As `os.path.realpath`, which looks at each folder above each file anew.
+
+    Args:
+        path: of a file.
+        folders: what is known of folders; more is added.
+    """
+    folder, name = os.path.split(path)
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)
 
 
 def _is_seen(value: str, seen: set[str]) -> bool:
@@ -378,12 +395,18 @@ def _nothing_found(arguments: Sequence[Path | Url], search: _Search) -> str:
     return f"{places}: no slide found; slides end in {', '.join(sorted(SLIDE_SUFFIXES))}"
 
 
+def _with_parents(name: str) -> Iterator[str]:
+    """A name with slashes, and those of the folders above it."""
+    while name:
+        yield name
+        name = name.rpartition("/")[0]
+
+
 def _refuse_collisions(jobs: Sequence[SlideJob], out: Path) -> None:
     """Refuses two slides with one name, and a slide whose results lie among another's."""
     by_name: dict[str, SlideJob] = {}
     for job in jobs:
-        parents = [parent.as_posix() for parent in Path(job.name).parents]
-        other = next((by_name[name] for name in (job.name, *parents) if name in by_name), None)
+        other = next((by_name[name] for name in _with_parents(job.name) if name in by_name), None)
         if other:
             raise ConfigError(
                 f"{show(other.where)} and {show(job.where)} would both be written to "

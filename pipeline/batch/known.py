@@ -84,9 +84,8 @@ _COUNTS = list(_FIELDS).index("counts") - 1
 _MADE = TypeAdapter(dict[Literal["made"], _Made])
 """What results have in common, as a line of the file."""
 
-_LINE: TypeAdapter[tuple[Any, ...]] = TypeAdapter(
-    GenericAlias(tuple, (str, str, int, float | None, str, _FIGURES))
-)
+_KINDS: Any = GenericAlias(tuple, (str, str, int, float | None, str, _FIGURES))
+_LINE: TypeAdapter[tuple[Any, ...]] = TypeAdapter(_KINDS)
 """A result as a line of the file: name, stamp, number of what it has in common, and the rest."""
 
 
@@ -103,17 +102,23 @@ class KnownResults:
         self._made: dict[_Made, _Made] = {}
         self._looked_at: set[str] = set()
         self._changed = False
+        self._read_as: tuple[int, int, int] | None = None
 
     def is_current(self, job: SlideJob, recipe: str) -> bool:
         """Whether the result of a slide is there, of this very slide, by this very recipe."""
+        return self.current(job, recipe) is not None
+
+    def current(self, job: SlideJob, recipe: str) -> SlideSummary | None:
+        """What the report of a slide says, if it is of this very slide, by this very recipe."""
         known = self._find(job.name)
         if known is None or known.made.recipe != recipe or known.mpp != job.mpp:
-            return False
+            return None
         if _is_as_it_was(job, known):
-            return True
+            return known.summary
         folder = Path(self._out, job.name)
         fingerprint = load_fingerprint(folder)  # tells whether only times are others
-        return fingerprint is not None and is_of_slide(job, folder, fingerprint)
+        alike = fingerprint is not None and is_of_slide(job, folder, fingerprint)
+        return known.summary if alike else None
 
     def summary(self, name: str) -> SlideSummary | None:
         """What lists need of the report of a slide; None where there is none of this version."""
@@ -144,7 +149,10 @@ class KnownResults:
         """Keeps what is known, for the next run; not being able to is told in the log alone."""
         if not self._changed or self._results is None:
             return
-        results = dict(_read(self._path, self._made)) | self._results  # others may have written
+        results = self._results
+        if _status(self._path) != self._read_as:  # others have written meanwhile
+            more = _read(self._path, self._made)
+            results = {name: known for name, known in more if name not in results} | results
         kept = {name: known for name, known in results.items() if self._still_holds(name, known)}
         try:
             make_whole(self._path, lambda partial: _write(partial, kept))
@@ -152,23 +160,30 @@ class KnownResults:
             _log.info("what is known of the results can't be kept: %s", error)
             return
         self._results, self._changed = kept, False
+        self._read_as = _status(self._path)
 
     @property
     def _path(self) -> Path:
         return Path(self._out, FILE)
 
+    def _load(self) -> dict[str, _Result]:
+        """What the file tells, read when it is first asked for."""
+        if self._results is None:
+            self._read_as = _status(self._path)  # first: of a file that changes now an old one
+            self._results = dict(_read(self._path, self._made))
+        return self._results
+
     def _find(self, name: str) -> _Result | None:
         """What is known of a result; None where it can't be read."""
-        if self._results is None:
-            self._results = dict(_read(self._path, self._made))
+        results = self._load()
         self._looked_at.add(name)
         folder = f"{self._out}/{name}"
         stamp = _stamp(folder)
-        known = self._results.get(name)
+        known = results.get(name)
         if known is not None and known.stamp == stamp:
             return known
         if known is not None:
-            del self._results[name]
+            del results[name]
             self._changed = True
         if stamp is None:
             return None
@@ -184,9 +199,7 @@ class KnownResults:
         made = self._made.setdefault(made, made)
         summary = summary._replace(common=made.common)
         known = _Result(stamp, made, fingerprint.mpp, _line_of(fingerprint.files), summary)
-        if self._results is None:
-            self._results = dict(_read(self._path, self._made))
-        self._results[name] = known
+        self._load()[name] = known
         self._looked_at.add(name)
         self._changed = True
         return known
@@ -236,6 +249,15 @@ def _stamp(folder: str) -> str | None:
         f"{report.st_ino:x}.{report.st_size:x}.{report.st_mtime_ns:x}."
         f"{made.st_ino:x}.{made.st_size:x}.{made.st_mtime_ns:x}"
     )
+
+
+def _status(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from its successor; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _line_of(files: Iterable[FileStamp]) -> str:

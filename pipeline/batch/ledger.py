@@ -54,6 +54,8 @@ class Ledger:
         self._unsaved = 0
         self._saved = self._save_took = 0.0
         self._begun = False
+        self.kept_here = True
+        """Whether this process keeps the record for all, as far as it knows."""
 
     def begin(self) -> None:
         """Writes the record for the first time; what journals of killed runs tell stands in it."""
@@ -154,11 +156,13 @@ class Ledger:
         """Whether this process keeps the record, or does from now on."""
         if self._claims.is_mine(_ROLE):
             return True
+        self.kept_here = False
         standing = self._claims.look(_ROLE)
         if standing.state != "free" or not self._claims.take_over(_ROLE, standing):
             return False
         if self._begun or standing.number >= 0:  # somebody else has kept it
             self.take_in()
+        self.kept_here = True
         return True
 
     def _read_journals(self) -> Iterator[tuple[str, SlideRecord]]:

@@ -76,9 +76,10 @@ class Listing:
 
     def below(self, folder: Path) -> list[Path]:
         """See `Tree`."""
-        if self.is_file:
+        if self.is_file and folder.parent == self.root.parent:
             self._list_all(self.url.parent.below(folder.name))
-        return sorted(path for path in self._files if path.is_relative_to(folder))
+        files, folders = self._folders.get(folder, (set(), set()))
+        return sorted([*files, *(path for inner in folders for path in self.below(inner))])
 
     def place(self, path: Path) -> str:
         """See `Tree`."""
@@ -135,7 +136,10 @@ class Listing:
     def _list_all(self, url: Url) -> None:
         if url.text not in self._listed and not url.is_web:  # which lists nothing
             self._listed.add(url.text)
-            self._add(self._ask(lambda: self._store.list(url)))
+            # A bucket of a million objects takes a thousand requests.
+            unhurried = self._settings.unhurried
+            ask = patiently(lambda: self._store.list(url), unhurried, url.signed)
+            self._add(self._ask(lambda: ask, at_once=True))
 
     def _add(self, files: Iterable[RemoteFile]) -> None:
         for file in files:

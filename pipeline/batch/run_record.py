@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from configs import ConfigError, Doubt, StrictModel
 from pipeline.batch.journal import journals, load_journal
 from pipeline.reports.report import ModelFacts
-from pipeline.reports.writers import write_whole
+from pipeline.reports.writers import make_whole
 
 SCHEMA = Path(__file__).parent / "schema" / "run.schema.json"
 """The published JSON Schema of ``run.json``; made by ``make docs``."""
@@ -125,6 +126,9 @@ class RunRecord(StrictModel):
     slides: dict[str, SlideRecord]
 
 
+_RECORD = TypeAdapter(RunRecord)
+
+
 def record_name(shard: Shard | None, suffix: str) -> str:
     """Name of the record (".json") or the log (".log") of a run."""
     return f"run.shard-{shard.index}-of-{shard.count}{suffix}" if shard else f"run{suffix}"
@@ -136,8 +140,15 @@ def save_record(record: RunRecord, out: Path) -> None:
     Raises:
         OSError: it can't be written.
     """
-    text = record.model_dump_json(indent=2)  # of 100,000 slides ten times as fast as by json
-    write_whole(out / record_name(record.shard, ".json"), text + "\n")
+    # By pydantic, of 100,000 slides ten times as fast as by json; as bytes, not several copies.
+    content = _RECORD.dump_json(record, indent=2)
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as stream:
+            stream.write(content)
+            stream.write(b"\n")
+
+    make_whole(out / record_name(record.shard, ".json"), write)
 
 
 def load_record(path: Path) -> RunRecord | None:
@@ -192,6 +203,11 @@ def latest_slides(records: Iterable[RunRecord]) -> dict[str, SlideRecord]:
 def age_of(slide: SlideRecord) -> tuple[int, str]:
     """Of two records of one slide the one with the greater came later."""
     return slide.attempts, slide.ended or ""
+
+
+def now() -> str:
+    """This moment as records have it: in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ class Staging:
         while True:
             if not self._scratch.take(size, self.stop.is_set):
                 raise SlideError(f"{show(job.where)}: stopped")
+            returned = self._scratch.returned
             staged = Staged(job, self._scratch, self._folder(job), size)
             try:
                 began = time.monotonic()
@@ -89,7 +90,8 @@ class Staging:
                 staged.seconds = time.monotonic() - began
             except BaseException as error:
                 staged.remove()
-                if is_disk_full(error) and self._scratch.wait_for_less(self.stop.is_set):
+                returned += 1  # this one's own
+                if is_disk_full(error) and self._scratch.wait_for_less(returned, self.stop.is_set):
                     continue  # others had filled it; some of it is free now
                 raise self._explain(job, error) from None
             break

@@ -46,6 +46,16 @@ class Tree(Protocol):
         """See `pipeline.batch.series.Series.damaged`; None where that shows only later."""
 
 
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """As `os.path.isfile`; the entry knows it, unless it is a link."""
+    return os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """As `os.path.isdir`, likewise."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
 class Disk:
     """What the operating system sees."""
 
@@ -57,9 +67,9 @@ class Disk:
         """
         with os.scandir(folder) as entries:
             visible = [entry for entry in entries if not entry.name.startswith(".")]
-        paths = [Path(e.path) for e in sorted(visible, key=lambda e: (e.is_symlink(), e.name))]
-        files = [p for p in paths if os.path.isfile(p) or not os.path.exists(p)]
-        return files, [p for p in paths if os.path.isdir(p)]
+        ordered = sorted(visible, key=lambda entry: (entry.is_symlink(), entry.name))
+        files = [Path(e.path) for e in ordered if _is_file(e) or not os.path.exists(e.path)]
+        return files, [Path(e.path) for e in ordered if _is_folder(e)]
 
     def below(self, folder: Path) -> list[Path]:
         """See `Tree`."""

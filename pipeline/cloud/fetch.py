@@ -127,8 +127,7 @@ async def _in_one(store: Store, file: RemoteFile, target: Path, settings: CloudS
             raise ShortError(f"the connection was cut after {taken} of {file.size} bytes")
         return checker
 
-    lasting = settings.model_copy(update={"timeout_s": None})  # the session minds each read
-    checker: Checker = await patiently(once, lasting, file.signed)
+    checker: Checker = await patiently(once, settings.unhurried, file.signed)
     return checker
 
 

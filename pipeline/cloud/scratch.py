@@ -56,6 +56,7 @@ class Scratch:
     Attributes:
         folder: of this run.
         bound: bytes that may be there at once; known once it is entered.
+        returned: how often room was given back.
 
     Args:
         settings: where, and how large.
@@ -68,6 +69,7 @@ class Scratch:
         self._own_root = settings.scratch is None
         self.folder = self._root / f"cytolibra-{uuid.uuid4().hex[:12]}"
         self.bound = 0
+        self.returned = 0
         self._held = 0
         self._changed = threading.Condition()
 
@@ -114,18 +116,22 @@ class Scratch:
         """Gives room back."""
         with self._changed:
             self._held -= size
+            self.returned += 1
             self._changed.notify_all()
 
-    def wait_for_less(self, stopped: Callable[[], bool]) -> bool:
-        """Waits until something is given back; False where nothing is held, or it was stopped.
+    def wait_for_less(self, returned: int, stopped: Callable[[], bool]) -> bool:
+        """Waits until room is given back once more; False where nobody is to, or it was stopped.
 
         For who finds the disk full though the bound allows for more.
+
+        Args:
+            returned: how often room had been given back when it was still full.
+            stopped: whether to wait no longer.
         """
         with self._changed:
-            before = self._held
-            while 0 < self._held >= before and not stopped():
+            while self.returned <= returned and self._held > 0 and not stopped():
                 self._changed.wait(_POLL_S)
-            return before > 0 and not stopped()
+            return self.returned > returned and not stopped()
 
     def _make(self) -> None:
         for left in reversed(range(_TURNS)):

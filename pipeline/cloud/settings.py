@@ -31,3 +31,8 @@ class CloudSettings(StrictModel):
     tries: int = Field(5, ge=1, le=100)
     timeout_s: float = Field(120.0, gt=0)
     anonymous: bool = False
+
+    @property
+    def unhurried(self) -> CloudSettings:
+        """The same for what may take any time as a whole; each request in it is minded alone."""
+        return self.model_copy(update={"timeout_s": None})

@@ -5,7 +5,7 @@ One page without data of its own but text: thumbnails and close-ups are files in
 
 The browser lays out some of the slides at a time, whole as they are written here; the page's script
 turns over, searches, filters and orders all that it holds. Without scripts the first ones are
-shown, which is told. A page holds ten thousand slides; of more, it says what it lacks.
+shown, which is told. A page holds five thousand slides; of more, it says what it lacks.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ IMAGES = "'self' file:"
 MOST_REASONS = 20
 """Kinds of warnings, and of failures, that have a filter each."""
 
-MOST_SLIDES = 10_000
-"""Slides that a page holds: some 15 MB, which a browser opens in a second."""
+MOST_SLIDES = 5_000
+"""Slides that a page holds: some 8 MB, which a browser opens in less than a second."""
 
 LENGTHS = (100, 50, 250, 500)
 """Slides that are laid out at a time, the first where nobody chooses."""

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from configs.doubts import split_code
 from pipeline.reports.report import why_no_smear
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import Status, SummaryRow
@@ -47,8 +48,6 @@ FLAGS: Mapping[str, str] = {
     "pending": "Not reached",
 }
 """What slides are filtered by, and how that is called."""
-
-_CODE = re.compile(r" \[([a-z0-9-]+)\]$")
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -256,9 +255,7 @@ class _Reasons:
 
 def _split(row: SummaryRow) -> tuple[str, str]:
     """An error without the slide's name before it, and its code."""
-    text = row.error.removeprefix(f"{show(row.path)}: ")
-    found = _CODE.search(text)
-    return (text[: found.start()], found[1]) if found else (text, "")
+    return split_code(row.error.removeprefix(f"{show(row.path)}: "))
 
 
 def statuses(rows: Sequence[SummaryRow]) -> dict[Status, int]:

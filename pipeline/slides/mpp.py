@@ -7,7 +7,9 @@ Where the user asks for it, it is estimated from the pixels of a slide that carr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import AllowInfNan
 
 from configs import ConfigError, Doubt
 from pipeline.errors import SlideError
@@ -23,7 +25,10 @@ nobody, and it was estimated."""
 ESTIMATE: Final = "estimate"
 """What ``--mpp`` takes in the place of a number."""
 
-Gap = float | Literal["estimate"]
+Mpp = Annotated[float, AllowInfNan(True)]
+"""µm per pixel as somebody gives it; what is absurd, nan too, is told by `check_mpp_argument`."""
+
+Gap = Mpp | Literal["estimate"]
 """The scale of slides that carry none: µm per pixel, or to be estimated."""
 
 PROVISIONAL = 0.25

@@ -134,6 +134,11 @@ WRITTEN = (
     ("summary.xlsx", "screen --xlsx", "the same, and the abnormal cells, [below](#summaryxlsx)"),
     ("run.json", "screen", "the record of the run, [below](#runjson); a file a shard"),
     (
+        ".results.jsonl",
+        "screen",
+        "what is known of the results, so that none is read again; may be deleted at any time",
+    ),
+    (
         ".journal/",
         "screen",
         "what became of slides since run.json was written; gone when a run ends",
@@ -146,7 +151,12 @@ WRITTEN = (
     (
         "run.log, run.HOST-….log",
         "screen",
-        "what was told, with the time; a file each for processes that have joined",
+        "what was told, with the time; a file each for shards, and for processes that have joined",
+    ),
+    (
+        "run.log.jsonl",
+        "screen --log-format json",
+        "the same as JSON lines: [watching a batch](../how-to/watching.md)",
     ),
     ("reviews.sqlite", "view", "what readers decided: [reviews](../concepts/reviews.md)"),
     ("model/", "train", "the model: `model.json` (its card), weights, networks"),

@@ -15,12 +15,14 @@ import typer
 from fakes import make_report
 from openpyxl import load_workbook
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from pipeline.batch.batch import BatchResult
 from pipeline.batch.discovery import SlideJob
+from pipeline.batch.plan import BatchResult
 from pipeline.batch.run_record import SlideRecord
+from pipeline.reports.slide_summary import SlideSummary
 from scripts.cli import SUMMARIES, build_app, main
 from scripts.progress import BarProgress, show_progress
 from scripts.screen import tell_result
@@ -463,7 +465,7 @@ def test_a_terminal_gets_bars_with_tiles_rate_and_names_as_they_are() -> None:
         time.sleep(0.3)  # bars are drawn ten times a second
         progress.tiles_done(job.path, 8, 8)
         record = SlideRecord(path="a.svs", status="complete", seconds=1.5)
-        progress.slide_ended(job, record, make_report())
+        progress.slide_ended(job, record, SlideSummary.of(make_report()))
         failed = SlideRecord(path="a.svs", status="failed", error="a.svs: [bold]truncated")
         progress.slide_ended(job, failed, None)
     shown = stream.getvalue()
@@ -494,3 +496,39 @@ def test_the_installed_command_and_the_module_are_the_same() -> None:
     command = [sys.executable, "-c", "from scripts.cli import main; main()", "--version"]
     found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=repo())
     assert found.stdout.startswith("cytolibra ")
+
+
+def test_a_run_is_told_to_programs_by_its_log_and_its_metrics(
+    screen: Call, slides: Path, tmp_path: Path
+) -> None:
+    (slides / "text.svs").write_text("this is no slide")
+    path = tmp_path / "night.prom"
+    result = screen("--log-format", "json", "--metrics", path)
+    assert result.exit_code == 1, result.output
+    lines = (tmp_path / "out/run.log.jsonl").read_text().splitlines()
+    ended = {one["slide"]: one["status"] for one in map(json.loads, lines) if "seconds" in one}
+    assert ended == {"good.png": "complete", "text.svs": "failed"}
+    told = {
+        (sample.name, *(v for k, v in sample.labels.items() if k != "batch")): sample.value
+        for family in text_string_to_metric_families(path.read_text())
+        for sample in family.samples
+    }
+    assert told["cytolibra_slides_ended_total", "screened"] == 1
+    assert told["cytolibra_slide_failures_total", "other"] == 1
+    assert told["cytolibra_run_exit_code",] == 1
+    assert told["cytolibra_run_active",] == 0
+    assert told["cytolibra_tiles_total",] > 0
+
+
+def test_metrics_that_cant_be_kept_are_told_before_anything_begins(
+    screen: Call, slides: Path, tmp_path: Path
+) -> None:
+    refused = screen("--metrics", tmp_path / "none/night.prom")
+    assert refused.exit_code == 2
+    assert_one_line(refused, "none/night.prom: can't be written: No such file or directory")
+    refused = screen("--metrics", tmp_path / "night.prom", "--dry-run")
+    assert_one_line(refused, "--dry-run: screens nothing that --metrics could tell of")
+    assert not (tmp_path / "out").exists()
+    refused = screen(tmp_path / "nowhere", "--metrics", tmp_path / "night.prom")
+    assert refused.exit_code == 2
+    assert 'cytolibra_run_exit_code{batch="night"} 2\n' in (tmp_path / "night.prom").read_text()

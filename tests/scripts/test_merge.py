@@ -241,7 +241,7 @@ def test_reports_that_can_not_be_read_are_refused(batch, tmp_path):
     path.write_text(json.dumps(said | {"schema_version": "3.0"}), encoding="utf-8")
     assert f"{path}: is of schema version 3.0, and this version" in refused(batch, "--out", out)
     path.write_text("{", encoding="utf-8")
-    assert f"{path}: is damaged or can't be read" in refused(batch, "--out", out)
+    assert f"{path}: is damaged; screen its slide again" in refused(batch, "--out", out)
     (batch / "b.svs" / "cells.csv").unlink()
     path.write_text(json.dumps(said), encoding="utf-8")
     assert "cells.csv: can't be read: " in refused(batch, "--out", out)

@@ -246,10 +246,10 @@ def test_slides_that_are_gone_leave_pictures_out_and_changed_ones_are_not_shown(
 
 SLOWLY = """
     import sys, time
-    from pipeline.batch import batch
+    from pipeline.batch import attempts
     from scripts.cli import main
 
-    write, written = batch.write_reports, []
+    write, written = attempts.write_reports, []
 
     def slowly(report, folder):
         write(report, folder)
@@ -258,7 +258,7 @@ SLOWLY = """
             print("here", flush=True)
             time.sleep(60)
 
-    batch.write_reports = slowly
+    attempts.write_reports = slowly
     main()
 """
 

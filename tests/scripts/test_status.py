@@ -11,6 +11,7 @@ from scripts import status
 from scripts.cli import build_app
 
 OPTIONS = ["--model", "cric-fcos-light", "--set", "tiler.size=512", "--set", "scale.check=false"]
+OPTIONS += ["--metrics", "night.prom", "--log-format", "json"]
 
 
 def call(command, *arguments):
@@ -77,6 +78,11 @@ def test_what_failed_is_told_and_done_again(batch, monkeypatch):
     assert mended.exit_code == 0, mended.output
     assert "1 screened" in mended.stdout
     assert outcomes(folder) == {"a.tif": ("complete", 2), "b.tif": ("failed", 2)}
+    metrics = (folder / "night.prom").read_text()  # as its command said: of this run
+    assert 'cytolibra_slides_ended_total{batch="night",outcome="screened"} 1\n' in metrics
+    lines = map(json.loads, (folder / "out/run.log.jsonl").read_text().splitlines())
+    ends = [(x["attempt"], x.get("code")) for x in lines if x.get("slide") and "seconds" in x]
+    assert ends == [(1, None), (1, "mpp-missing"), (2, "mpp-missing"), (2, None)]
     again = call("retry", "out")
     assert again.exit_code == 1  # b.tif alone: a.tif is done
     assert "1 failed slide(s) once more: cytolibra screen slides --out out" in again.stdout

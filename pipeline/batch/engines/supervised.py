@@ -150,7 +150,7 @@ class Seat:
         if limit is not None and has > limit * GB:
             self._leave()
             raise ConfigError(
-                f"limits.memory_gb = {limit:g}: a process has {has / GB:.1f} GB before it has read "
+                f"limits.memory_gb = {limit:g}: a process has {has / GB:.2g} GB before it has read "
                 "a slide; allow more"
             )
 

@@ -33,6 +33,7 @@ from pipeline.slides.readers.segments import (
     shrink_by_means,
     shrunk_jpegs,
 )
+from pipeline.slides.readers.tiff_file import pages_of
 from pipeline.slides.readers.vendor import VendorReader
 
 VENDORS = frozenset({"aperio", "philips"})
@@ -212,7 +213,7 @@ def open_vendor(path: Path) -> Reader:
 
 
 def _tiled(file: TiffFile) -> list[TiffPage]:
-    return [page for page in file.pages if isinstance(page, TiffPage) and page.is_tiled]
+    return [page for page in pages_of(file) if isinstance(page, TiffPage) and page.is_tiled]
 
 
 def _denied(file: TiffFile) -> list[Space]:

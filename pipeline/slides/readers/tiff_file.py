@@ -18,6 +18,12 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is rais
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF in both byte orders."""
 
+_BIG = 43
+"""Version of BigTIFF, whose first offset stands at byte 8."""
+
+_NOTICED = 100
+"""Directories up to which tifffile notices that they go round in a circle."""
+
 NDPI_FORMAT = 65420
 """Tag by which Hamamatsu's files are known."""
 
@@ -32,9 +38,37 @@ def open_file(path: Path) -> TiffFile:
         SlideError: it is damaged.
     """
     try:
-        return TiffFile(path, is_ndpi=_has_long_offsets(path))
+        file = TiffFile(path, is_ndpi=_has_long_offsets(path))
     except Exception as error:  # tifffile promises no type for what a broken file causes
         raise SlideError(f"{show(path)}: truncated or damaged TIFF: {reason(error)}") from error
+    if _goes_round(file):
+        file.close()
+        raise SlideError(f"{show(path)}: damaged: its directories lead back to an earlier one")
+    return file
+
+
+def pages_of(file: TiffFile) -> Iterator[Page]:
+    """The directories of a file's main chain; one that leads back to an earlier one ends it."""
+    # Counted first: tifffile notices a circle only then, and would go round for ever.
+    for index in range(len(file.pages)):
+        yield file.pages[index]
+
+
+def _goes_round(file: TiffFile) -> bool:
+    """Whether the chain of directories is a circle too long for tifffile to notice it."""
+    form, handle, seen = file.tiff, file.filehandle, set[int]()
+    handle.seek(8 if form.version == _BIG else 4)
+    (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
+    try:
+        while offset and offset not in seen:
+            seen.add(offset)
+            handle.seek(offset)
+            (count,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+            handle.seek(offset + form.tagnosize + count * form.tagsize)
+            (offset,) = struct.unpack(form.offsetformat, handle.read(form.offsetsize))
+    except (struct.error, OSError, OverflowError, ValueError):  # it leads out of the file
+        return False
+    return bool(offset) and len(seen) >= _NOTICED
 
 
 def _has_long_offsets(path: Path) -> bool:
@@ -75,13 +109,20 @@ def find_disorder(path: Path) -> str | None:
 
 
 def _last_byte(path: Path) -> int:
-    """First byte behind all that a TIFF names."""
+    """First byte behind all that a TIFF names.
+
+    Raises:
+        SlideError: it is damaged, or has no directory.
+    """
     with open_file(path) as file:
-        return max(_next_directory(file), *(_end(page) for page in _all_pages(file)))
+        ends = [_end(page) for page in _all_pages(file)]
+        if not ends:
+            raise SlideError(f"{show(path)}: no directory of it can be read")
+        return max(_next_directory(file), *ends)
 
 
 def _all_pages(file: TiffFile) -> Iterator[Page]:
-    for page in file.pages:
+    for page in pages_of(file):
         yield page
         yield from page.pages or ()
 

@@ -29,7 +29,7 @@ from pipeline.slides.readers.pictures import Pages, shows_smaller
 from pipeline.slides.readers.planes import with_plane
 from pipeline.slides.readers.segments import segment_size
 from pipeline.slides.readers.tiff import TiffImage, problem_of
-from pipeline.slides.readers.tiff_file import open_file
+from pipeline.slides.readers.tiff_file import open_file, pages_of
 from pipeline.slides.readers.vendor import VendorReader
 
 NDPI_LENS, NDPI_FOCUS = 65421, 65424
@@ -204,7 +204,7 @@ def _of_image(image: TiffImage, file: TiffFile, planes: Planes, found: Sharpest)
 
 def _planes_of_ndpi(file: TiffFile) -> Planes:
     pages: dict[float, list[TiffPage]] = defaultdict(list)
-    for page in file.pages:
+    for page in pages_of(file):
         whole = page.aspage()
         if (whole.tags.valueof(NDPI_LENS) or 0) > 0:
             pages[(whole.tags.valueof(NDPI_FOCUS) or 0) / 1000].append(whole)
@@ -213,7 +213,7 @@ def _planes_of_ndpi(file: TiffFile) -> Planes:
 
 def _planes_of_aperio(path: Path, file: TiffFile) -> Planes:
     pages: dict[float, list[TiffPage]] = defaultdict(list)
-    for page in file.pages:
+    for page in pages_of(file):
         whole = page.aspage()
         if whole.is_tiled and whole.description.startswith("Aperio"):
             offset = _aperio_numbers(whole.description).get("OffsetZ", 0.0)

@@ -15,11 +15,12 @@ from fakes import MODEL, make_report
 from openpyxl import load_workbook
 
 from configs import ConfigError, Doubt
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch, take_shard
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.fingerprint import hash_found, hash_recipe
 from pipeline.batch.lock import InUseError
+from pipeline.batch.plan import BatchPlan, BatchResult, take_shard
 from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
 from pipeline.cells.domain import DomainFinding
 from pipeline.errors import SlideError
@@ -189,7 +190,7 @@ def test_changed_settings_weights_or_thresholds_make_results_stale(slides: Path,
     assert len(screened_again(slides, out, settings={"tiler": {"overlap": 64}})) == 3
     weights = MODEL.model_copy(update={"sha256": "1" * 64})
     assert len(screened_again(slides, out, model=weights)) == 3
-    threshold = MODEL.model_copy(update={"threshold": {"HSIL": 0.9}})
+    threshold = MODEL.model_copy(update={"threshold": {**MODEL.threshold, "HSIL": 0.9}})
     assert len(screened_again(slides, out, model=threshold)) == 3
     renamed = threshold.model_copy(update={"name": "another name"})
     assert screened_again(slides, out, model=renamed) == []
@@ -401,7 +402,7 @@ def test_an_earlier_result_stays_where_its_successor_cannot_be_moved_in(
 
     monkeypatch.setattr(os, "replace", refuse)
     monkeypatch.setattr(
-        "pipeline.batch.batch.write_reports", lambda _, folder: (folder / "new").touch()
+        "pipeline.batch.attempts.write_reports", lambda _, folder: (folder / "new").touch()
     )
     result = run(slides, out, overwrite=True)
     assert "Permission denied" in result.failed["a.svs"]
@@ -526,7 +527,8 @@ import sys, time
 from pathlib import Path
 from fakes import MODEL, make_report
 from openpyxl import load_workbook
-from pipeline.batch import batch
+from pipeline.batch.batch import screen_batch
+from pipeline.batch.plan import BatchPlan
 from pipeline.reports import writers
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
@@ -552,8 +554,8 @@ class Deaf:
     def slide_ended(self, *_): pass
 
 jobs = discover([slides], out, with_images=False).jobs
-plan = batch.BatchPlan(out=out, model=MODEL, settings={"tiler": {"overlap": 128}})
-batch.screen_batch(jobs, LocalEngine(screen, slots=1), plan, Deaf())
+plan = BatchPlan(out=out, model=MODEL, settings={"tiler": {"overlap": 128}})
+screen_batch(jobs, LocalEngine(screen, slots=1), plan, Deaf())
 """
 
 
@@ -731,10 +733,41 @@ def test_every_setting_shapes_what_is_found_or_what_is_made_of_it() -> None:
     assert set(made) == MADE
     before = {name: name for name in set(ScreenSettings.model_fields) - ASIDE}
     shaped = hash_found(before, MODEL)
-    threshold = MODEL.model_copy(update={"threshold": {"HSIL": 0.9}})
+    threshold = MODEL.model_copy(update={"threshold": {**MODEL.threshold, "HSIL": 0.9}})
     assert hash_found(before | made, threshold) == shaped
     assert hash_recipe(before | made, MODEL) != hash_recipe(before, MODEL)
     for name in before.keys() - MADE:
         assert hash_found(before | {name: "other"}, MODEL) != shaped, name
     weights = MODEL.model_copy(update={"sha256": "1" * 64})
     assert hash_found(before, weights) != shaped
+
+
+def test_the_log_as_json_lines_says_slide_attempt_and_code(slides: Path, out: Path) -> None:
+    def screen(path: Path) -> SlideReport:
+        if path.stem == "a":
+            raise SlideError(f"{path}: states no scale", "mpp-missing")
+        if path.stem == "c":
+            raise ValueError("shapes")
+        return with_warnings(path)
+
+    for _ in range(2):
+        run(slides, out, screen, log_format="json", doubts=(Doubt(code="no-lock", text="Odd."),))
+    assert not (out / "run.log").exists()
+    lines = [json.loads(line) for line in (out / "run.log.jsonl").read_text().splitlines()]
+    assert {line["pid"] for line in lines} == {os.getpid()}
+    of_a = [line for line in lines if line.get("slide") == "a.svs"]
+    assert [(line["attempt"], line["status"], line.get("code")) for line in of_a] == [
+        *((1, "running", None), (1, "failed", "mpp-missing")),
+        *((2, "running", None), (2, "failed", "mpp-missing")),
+    ]
+    assert of_a[1]["seconds"] >= 0
+    assert of_a[1]["level"] == "ERROR"
+    (full, told) = [line for line in lines if line.get("slide") == "c.tif"][1:3]
+    assert full["traceback"].endswith("ValueError: shapes")
+    assert told["message"].endswith("unexpected error: ValueError: shapes")
+    (warned,) = [line for line in lines if line.get("code") == "uncoded"]
+    assert (warned["slide"], warned["attempt"], warned["status"]) == ("sub/b.svs", 1, "complete")
+    assert [line["message"] for line in lines if line.get("code") == "no-lock"] == [
+        *["Odd. [no-lock]"] * 2
+    ]
+    assert [line["message"] for line in lines][-1] == "complete"

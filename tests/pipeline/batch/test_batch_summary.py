@@ -8,11 +8,12 @@ import pytest
 from fakes import MODEL, make_report
 
 from configs import ConfigError, Doubt
-from pipeline.batch import batch
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch import telling
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.batch_summary import summarise_folder
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.plan import BatchPlan
 from pipeline.batch.run_record import Shard
 from pipeline.errors import SlideError
 from pipeline.reports.report import SlideReport
@@ -133,14 +134,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         now[0] += 60.0
         return now[0]
 
-    monkeypatch.setattr(batch.time, "monotonic", look)
+    monkeypatch.setattr(telling.time, "monotonic", look)
     return now
 
 
 def test_a_long_run_says_now_and_then_how_far_it_is(
     slides: Path, tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_SUMMARY_COST", 0)
+    monkeypatch.setattr(telling, "_SUMMARY_COST", 0)
     out = tmp_path / "out"
     looking = Looking(out)
     run(slides, out, listener=looking, reports=ReportSettings(xlsx=True))
@@ -170,8 +171,8 @@ def test_it_costs_a_fiftieth_of_the_time_at_most(
 def test_a_summary_in_between_that_can_t_be_written_is_no_failure(
     slides: Path, tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_SUMMARY_COST", 0)
-    real, tries = batch.write_summary, []
+    monkeypatch.setattr(telling, "_SUMMARY_COST", 0)
+    real, tries = telling.write_summary, []
 
     def write(*arguments: object, **more: object) -> tuple[Doubt, ...]:
         tries.append(more["as_of"])
@@ -179,7 +180,7 @@ def test_a_summary_in_between_that_can_t_be_written_is_no_failure(
             raise OSError(28, "No space left on device")
         return real(*arguments, **more)
 
-    monkeypatch.setattr(batch, "write_summary", write)
+    monkeypatch.setattr(telling, "write_summary", write)
     result = run(slides, tmp_path / "out")
     assert result.problem is None
     assert len(tries) > 1

@@ -14,8 +14,8 @@ from PIL import Image
 from configs import ConfigError
 from models import ModelFileError
 from pipeline import conclusion, screen
-from pipeline.batch import batch, engines
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
+from pipeline.batch import attempts, engines
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import (
     LocalEngine,
@@ -27,6 +27,7 @@ from pipeline.batch.engines import (
     devices_for,
     processes_of,
 )
+from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import EngineError
 from pipeline.network import devices
@@ -46,9 +47,9 @@ STATIONS = {
     "merge": (Stitcher, "merge"),
     "pictures": (conclusion, "take_pictures"),
     "report": (conclusion, "build_report"),
-    "hash": (batch, "hash_content"),
-    "write": (batch, "write_reports"),
-    "publish": (batch, "publish"),
+    "hash": (attempts, "hash_content"),
+    "write": (attempts, "write_reports"),
+    "publish": (attempts, "publish"),
 }
 
 
@@ -116,7 +117,7 @@ def test_a_station_that_fails_costs_its_slide_only(
 def test_the_next_slide_is_screened_while_the_last_is_written(
     slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, met, real = threading.Event(), [], batch.write_reports
+    begun, met, real = threading.Event(), [], attempts.write_reports
 
     def report(path: Path) -> object:
         if path.name == "b.png":
@@ -127,7 +128,7 @@ def test_the_next_slide_is_screened_while_the_last_is_written(
         met.append(begun.wait(20))
         real(*args)
 
-    monkeypatch.setattr(batch, "write_reports", write)
+    monkeypatch.setattr(attempts, "write_reports", write)
     assert screen_all(slides, tmp_path / "out", LocalEngine(report, slots=1)).screened == 3
     assert met[0]
 

@@ -5,10 +5,11 @@ import pytest
 from fakes import MODEL
 
 from pipeline.batch import ledger, run_record
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.journal import FOLDER, Journal, journals, load_journal
+from pipeline.batch.plan import BatchPlan
 from pipeline.batch.run_record import RunRecord, SlideRecord, latest_slides, load_records
 from pipeline.errors import SlideError
 from pipeline.reports.report import SlideReport

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from fakes import MODEL, make_cells, make_report
 
-from pipeline.batch.batch import BatchPlan, is_done, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.fingerprint import Fingerprint, save_fingerprint, stamp_files
 from pipeline.batch.known import FILE, KnownResults
+from pipeline.batch.plan import BatchPlan, is_done
 from pipeline.reports.report import SlideReport
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.writers import to_json

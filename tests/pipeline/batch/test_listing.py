@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from configs import ConfigError
 from pipeline.batch.discovery import Discovery, discover
 from pipeline.batch.fingerprint import stamp_files
 from pipeline.cloud.settings import CloudSettings
-from pipeline.cloud.store import Stores
+from pipeline.cloud.store import RemoteFile, Stores
 from pipeline.cloud.urls import parse_url
 from pipeline.slides.mpp_table import load_mpp_table
 
@@ -89,6 +90,39 @@ def test_nothing_is_taken_twice(bucket, folder, tmp_path):
     assert len(jobs) == 6
     with pytest.raises(ConfigError, match=rf"^{url}/a.svs and .*slides/a.svs would both be"):
         find(url, folder / "a.svs", out=tmp_path)
+
+
+def test_a_long_listing_is_waited_for_and_asked_for_again_where_it_is_cut(tmp_path):
+    pytest.importorskip("fsspec", reason="the extra cloud is not installed")
+    asked = []
+
+    class Slow:
+        """A store whose listing takes longer than one piece of a file may."""
+
+        def path_of(self, url):
+            return Path("s3:/lab/x")
+
+        async def look(self, url):
+            return None
+
+        async def list(self, url):
+            asked.append(str(url))
+            await asyncio.sleep(0.3)
+            if len(asked) == 1:
+                raise ConnectionResetError("reset by peer")
+            names = ("m.mrxs", "m/Slidedat.ini", "m/deep/er/Data.dat")
+            return [
+                RemoteFile(f"s3://lab/x/{n}", Path(f"s3:/lab/x/{n}"), f"lab/x/{n}", 5, "v")
+                for n in names
+            ]
+
+    stores = Stores(CloudSettings(tries=2, timeout_s=0.1))
+    stores._open["s3://lab"] = Slow()
+    (job,) = discover(
+        [parse_url("s3://lab/x")], tmp_path / "out", with_images=False, stores=stores
+    ).jobs
+    assert [path.name for path in job.files] == ["m.mrxs", "Slidedat.ini", "Data.dat"]
+    assert asked == ["s3://lab/x"] * 2
 
 
 def test_keys_that_no_folder_can_hold_are_left_out_and_told(bucket, tmp_path):

@@ -16,11 +16,12 @@ from deadly import MakesAnywhere
 from PIL import Image
 
 from configs import ConfigError
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine, RayEngine, Recipe, Worker
 from pipeline.batch.engines import ray as ray_module
 from pipeline.batch.engines.ray_cluster import load_ray
+from pipeline.batch.plan import BatchPlan
 from pipeline.errors import EngineError, WorkerLostError
 from pipeline.settings import ScreenSettings
 

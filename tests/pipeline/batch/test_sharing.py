@@ -19,10 +19,11 @@ import pytest
 from fakes import MODEL, make_report
 
 from pipeline.batch import presence
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.lock import InUseError
+from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.presence import Pace
 from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
 from pipeline.batch.state import read_state
@@ -399,7 +400,8 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from fakes import MODEL, make_report
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.batch import screen_batch
+from pipeline.batch.plan import BatchPlan
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.presence import Pace

@@ -19,9 +19,10 @@ from remoteservers import EXPIRED, Fault, file_server, times
 
 from configs import Doubt
 from pipeline.batch import staging as staged
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.run_record import SlideRecord
 from pipeline.batch.staging import Staging, StagingEngine
 from pipeline.cloud import fetch as fetching

@@ -8,10 +8,11 @@ import pytest
 from fakes import MODEL
 
 from configs import ConfigError
-from pipeline.batch.batch import BatchPlan, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.journal import FOLDER, Journal, journals, read_journal
+from pipeline.batch.plan import BatchPlan
 from pipeline.batch.run_record import RunRecord, Shard, SlideRecord, save_record
 from pipeline.batch.state import BatchState, read_state
 from pipeline.errors import SlideError

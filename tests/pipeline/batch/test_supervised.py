@@ -17,13 +17,15 @@ from fakes import MODEL, make_report
 from configs import ConfigError
 from configs.loading import validate
 from pipeline import limits
-from pipeline.batch.batch import BatchPlan, BatchResult, screen_batch
+from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine, ProcessEngine
+from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.run_record import load_records
 from pipeline.limits import LimitSettings, memory_of
 from pipeline.screen import StoppedError
 from pipeline.settings import ScreenSettings
+from pipeline.slides.doubtful import why_in_doubt
 
 REPO = Path(__file__).resolve().parents[3]
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells of memory")
@@ -149,6 +151,7 @@ def room_for(gigabytes: float) -> float:
 
 
 @linux
+@pytest.mark.slow
 def test_memory_is_limited_with_that_of_what_a_process_starts(tmp_path: Path) -> None:
     limit = room_for(0.1)
     result = screen(["eats.png", "good.png"], tmp_path, isolated(memory_gb=limit))
@@ -231,7 +234,8 @@ BATCH = """
     import sys
     from pathlib import Path
     sys.path[:0] = ["tests", "tests/pipeline"]
-    from pipeline.batch.batch import BatchPlan, screen_batch
+    from pipeline.batch.batch import screen_batch
+    from pipeline.batch.plan import BatchPlan
     from pipeline.batch.discovery import discover
     from pipeline.batch.engines import ProcessEngine
     from deadly import Makes
@@ -246,7 +250,9 @@ BATCH = """
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 @linux
 def test_nothing_outlives_the_batch(tmp_path: Path, how: signal.Signals) -> None:
     """Not even what hangs in C beside what it has started, whether one asks or kills."""
@@ -318,3 +324,4 @@ def test_what_fails_a_check_never_enters_the_process(tmp_path: Path) -> None:
     engine.close()
     assert entered == ["sound.tif"]
     assert aside.careful == ["odd.tif", "sound.tif"]
+    assert why_in_doubt(odd) == "no directory of it can be read"

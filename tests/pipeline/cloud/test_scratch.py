@@ -86,12 +86,14 @@ def test_room_is_waited_for(tmp_path):
 
 def test_who_finds_the_disk_full_waits_for_the_others_if_there_are_any(tmp_path):
     with Scratch(CloudSettings(scratch=tmp_path), tmp_path) as scratch:
-        assert not scratch.wait_for_less(go_on)
+        assert not scratch.wait_for_less(0, go_on)
         scratch.take(5, go_on)
         threading.Timer(0.1, scratch.give_back, (5,)).start()
-        assert scratch.wait_for_less(go_on)
+        assert scratch.wait_for_less(0, go_on)
+        assert scratch.wait_for_less(0, go_on)  # it was given back just before
+        assert not scratch.wait_for_less(1, go_on)
         scratch.take(5, go_on)
-        assert not scratch.wait_for_less(lambda: True)
+        assert not scratch.wait_for_less(1, lambda: True)
 
 
 def test_sizes_are_told_in_units_that_fit():

@@ -5,10 +5,11 @@ import struct
 import numpy as np
 import pytest
 import tifffile
+from hostilefiles import directories, with_tag
 from slidefiles import picture, write_flat, write_pyramid
 
 from pipeline.errors import SlideError
-from pipeline.slides.readers.tiff_file import find_truncation, open_file
+from pipeline.slides.readers.tiff_file import find_truncation, open_file, pages_of
 
 IMAGE = picture(333, 217)
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -70,3 +71,21 @@ def test_lost_directory_is_found_out(tmp_path):
         last = file.pages[2].offset
     path.write_bytes(path.read_bytes()[:last])
     assert f"names byte {last + 2:,}" in find_truncation(path)
+
+
+@pytest.mark.parametrize("pages", [1, 3, 130])
+def test_directories_that_go_round_in_a_circle_come_to_an_end(tmp_path, pages):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for _ in range(pages):
+            writer.write(np.zeros((16, 16), np.uint8), metadata=None)
+    places = directories(path.read_bytes())
+    path.write_bytes(with_tag(path.read_bytes(), 0, page=pages - 1, value=places[0][0]))
+    if pages == 130:  # tifffile alone would follow them for hours
+        with pytest.raises(SlideError, match="lead back to an earlier one"):
+            open_file(path)
+        return
+    with open_file(path) as file:
+        found = [page.offset for page in pages_of(file)]
+    assert found == [place for place, _ in places][: len(found)] != []
+    assert find_truncation(path) is None

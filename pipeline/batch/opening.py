@@ -1,0 +1,69 @@
+"""How the record of a run begins: with what records and journals tell of earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.batch.discovery import SlideJob
+from pipeline.batch.fingerprint import hash_recipe
+from pipeline.batch.plan import BatchPlan, take_shard
+from pipeline.batch.run_record import RunRecord, SlideRecord, latest_slides, load_records, now
+from pipeline.reports.report import encodable, software_versions
+
+
+def open_record(
+    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], plan: BatchPlan
+) -> tuple[RunRecord, set[str]]:
+    """The record of a run that begins.
+
+    Args:
+        jobs: all slides, of all shards.
+        taken: those that this run takes.
+        plan: what it is to do.
+
+    Returns:
+        The record, and slides that were in work when an earlier run was killed: they may be what
+        killed it.
+    """
+    record = RunRecord(
+        command=tuple(plan.command),
+        shard=plan.shard,
+        started=now(),
+        software=software_versions(),
+        model=plan.model,
+        settings=dict(plan.settings),
+        recipe=hash_recipe(plan.settings, plan.model),
+        given=dict(plan.given[0]),
+        model_given=plan.given[1],
+        warnings=tuple(plan.doubts),
+        not_read={encodable(f.where): f"{f.kind}; {f.remedy}" for f in plan.not_read},
+        slides={},
+    )
+    records = load_records(plan.out)
+    part = take_shard(jobs, plan.shard)
+    record.slides.update(_fresh_records(part, taken, record.recipe, records))
+    return record, _in_work(records)
+
+
+def _in_work(records: Sequence[RunRecord]) -> set[str]:
+    """Slides that were in work when a run was killed: they may be what killed it."""
+    return {n for n, slide in latest_slides(records).items() if slide.status == "running"}
+
+
+def _fresh_records(
+    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, records: Sequence[RunRecord]
+) -> dict[str, SlideRecord]:
+    """A record for each slide that knows of the attempts of earlier runs.
+
+    Of slides that are not taken, how it went by the same settings and model stays.
+    """
+    known, alike = latest_slides(records), latest_slides(r for r in records if r.recipe == recipe)
+    due = {encodable(job.name) for job in taken}
+    fresh = {}
+    for job in jobs:
+        name = encodable(job.name)
+        attempts = known[name].attempts if name in known else 0
+        fresh[name] = SlideRecord(path=encodable(job.where), attempts=attempts)
+        if name not in due and name in alike and alike[name].status in ("complete", "failed"):
+            fresh[name] = alike[name].changed(attempts=attempts)
+    return fresh

@@ -1,0 +1,143 @@
+"""What a batch tells of itself: its summary, now and then and in the end, and its doubts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+
+from configs import Doubt
+from pipeline.batch.batch_summary import tell_progress, write_summary
+from pipeline.batch.discovery import SlideJob
+from pipeline.batch.ledger import Ledger
+from pipeline.batch.output import has_result
+from pipeline.batch.plan import BatchPlan
+from pipeline.reports.report import encodable
+from pipeline.reports.tables import format_in_force
+
+_SUMMARY_EVERY_S = 60.0
+"""Seconds between two summaries of a run that goes on, or more:"""
+
+_SUMMARY_COST = 50
+"""times as long as the last one took."""
+
+_NAMED = 3
+"""Slides that are named where several are told of."""
+
+_log = logging.getLogger(__name__)
+
+
+class Telling:
+    """Writes the summary of all slides, and finds what a person should know of the whole.
+
+    Args:
+        jobs: all slides, of all shards.
+        plan: of the batch.
+        ledger: how it goes.
+    """
+
+    def __init__(self, jobs: Sequence[SlideJob], plan: BatchPlan, ledger: Ledger) -> None:
+        self._all_jobs, self._plan, self._ledger = jobs, plan, ledger
+        self._summarised, self._summary_took = time.monotonic(), 0.0
+        self.problem: str | None = None
+        """Why the summary couldn't be written in the end."""
+
+    def begin(self) -> None:
+        """Has the summary say that there are results of other settings, if there are.
+
+        A run that is killed leaves it so.
+        """
+        if old := self._tell_old(self._find_old()):
+            self._summarise(old)
+
+    def end(self, again: Iterable[str]) -> tuple[Doubt, ...]:
+        """Writes the last summary.
+
+        Args:
+            again: names of slides that were tried again because their process had died.
+
+        Returns:
+            What is to be told of the batch.
+        """
+        old = self._tell_old(self._find_old())
+        doubts = (*old, *self._tell_lost(again), *self._summarise(old))
+        for doubt in doubts:
+            _log.warning(str(doubt), extra={"code": doubt.code})
+        return doubts
+
+    def _summarise(self, old: Sequence[Doubt], as_of: str = "") -> tuple[Doubt, ...]:
+        """Writes the summary, in which results of other settings are marked.
+
+        Args:
+            old: that there are some.
+            as_of: how the run stands, while it goes on.
+
+        Returns:
+            What is to be told of the summary itself.
+        """
+        try:
+            return write_summary(
+                self._all_jobs,
+                self._plan.out,
+                self._ledger.record.recipe,
+                format_in_force(self._plan.settings),
+                doubts=(*self._plan.doubts, *old),
+                not_read=self._plan.not_read,
+                reports=self._plan.reports,
+                known=self._plan.known,
+                as_of=as_of,
+            )
+        except OSError as error:  # a full disk, or a spreadsheet that holds the file
+            problem = f"the summary can't be written: {error}"
+            self.problem = None if as_of else problem  # it may be written at the end
+            _log.warning(problem)
+            return ()
+
+    def now_and_then(self) -> None:
+        """Lets the summary say how far a long run is, for a fiftieth of its time at most."""
+        if not self._ledger.kept_here:
+            return
+        began = time.monotonic()
+        if began - self._summarised < max(_SUMMARY_EVERY_S, _SUMMARY_COST * self._summary_took):
+            return
+        slides = self._ledger.record.slides
+        ended = sum(slide.status in ("complete", "failed") for slide in slides.values())
+        self._summarise(self._tell_old(self._find_old()), tell_progress(ended, len(slides)))
+        self._summarised = time.monotonic()
+        self._summary_took = self._summarised - began
+
+    def _find_old(self) -> list[str]:
+        """Names of slides, of all shards, whose results here are of other settings."""
+        out, recipe, known = self._plan.out, self._ledger.record.recipe, self._plan.known
+        return [
+            encodable(job.name)
+            for job in self._all_jobs
+            if not known.is_current(job, recipe) and has_result(out / job.name)
+        ]
+
+    def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
+        if not old:
+            return ()
+        text = (
+            f"mixed: {len(old)} of {len(self._all_jobs)} slides have reports of other settings, or "
+            f"of files that have changed since: {_some(old)}; run the same command again"
+        )
+        return (Doubt(code="mixed-settings", text=text),)
+
+    def _tell_lost(self, again: Iterable[str]) -> tuple[Doubt, ...]:
+        """That slides are complete whose process died at first."""
+        slides = self._ledger.record.slides
+        names = [name for name in sorted(again) if slides[name].status == "complete"]
+        if not names:
+            return ()
+        text = (
+            f"the process of {len(names)} slide(s) died, and they were screened again: "
+            f"{_some(names)}; see run.log"
+        )
+        return (Doubt(code="screened-again", text=text),)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if names[_NAMED:] else ""
+    return ", ".join(names[:_NAMED]) + more
