@@ -23,7 +23,7 @@ from pipeline.slides.plugins import ReaderPlugin
 from pipeline.slides.readers.base import WHITE, Header, Reader, levels_of, reason, show
 from pipeline.slides.readers.focus import sharpest
 from pipeline.slides.readers.planes import listed, with_plane
-from pipeline.slides.readers.tiff_file import MAGIC, find_truncation
+from pipeline.slides.readers.tiff_file import MAGIC, find_disorder, find_truncation
 from pipeline.slides.readers.tile_bytes import TileBytes, read_ets, read_tiff
 
 CACHE_BYTES = 2**26
@@ -148,6 +148,8 @@ def _check_files(path: Path) -> None:
         raise SlideError(f"can't be read: {error.strerror}") from error
     if start in MAGIC and (truncation := find_truncation(path)):
         raise SlideError(f"truncated: {truncation}; copy it again")
+    if start in MAGIC and path.suffix.lower() != ".vsi" and (disorder := find_disorder(path)):
+        raise SlideError(f"truncated or damaged TIFF: {disorder}; copy it again")
     if path.suffix.lower() == ".vsi":
         _check_stacks(path)
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffPage
+from tifffile import TiffPage
 
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
 from pipeline.slides.readers.base import show
 from pipeline.slides.readers.placed import JpegFiles, Tiles, is_broken
+from pipeline.slides.readers.tiff_file import open_file, pages_of
 
 _ETS_HEAD = 64
 _LEAST_NUMBERS, _MOST_NUMBERS = 4, 16
@@ -104,9 +105,13 @@ def read_ets(path: Path) -> tuple[int, dict[int, Tiles]] | None:
 
 
 def read_tiff(path: Path, sizes: tuple[Size, ...]) -> dict[int, Tiles]:
-    """The JPEG tiles of a TIFF's pages, by the level whose size is the page's."""
-    with TiffFile(path) as file:
-        pages = [page for page in file.pages if isinstance(page, TiffPage)]
+    """The JPEG tiles of a TIFF's pages, by the level whose size is the page's.
+
+    Raises:
+        SlideError: the TIFF is damaged.
+    """
+    with open_file(path) as file:
+        pages = [page for page in pages_of(file) if isinstance(page, TiffPage)]
     found = {}
     for number, size in enumerate(sizes):
         for page in pages:
@@ -132,8 +137,6 @@ def _tiles(
     offset: NDArray[np.integer],
     count: NDArray[np.integer],
 ) -> Tiles:
+    x, y, offset, count = (np.asarray(one).astype(np.int64) for one in (x, y, offset, count))
     width, height = (np.full(len(x), one, np.int64) for one in side)
-    wide = (np.asarray(values).astype(np.int64) for values in (offset, count))
-    return Tiles(
-        x.astype(np.int64), y.astype(np.int64), width, height, *wide, np.zeros(len(x), np.int64)
-    )
+    return Tiles(x, y, width, height, offset, count, np.zeros(len(x), np.int64))

@@ -185,8 +185,8 @@ def _tiles_07(files: JpegFiles, entry: np.void, order: int) -> tuple[Tiles | Non
     count = records["count"].astype(np.int64)
     file = np.zeros(len(x), np.int64)
     offset = _checked(files, file, records["offset"], count, f"level {order}")
-    whole = (np.full(len(x), side, np.int64) for side in sides)
-    return Tiles(x, y, *whole, offset, count, file), sides
+    wide, high = (np.full(len(x), side, np.int64) for side in sides)
+    return Tiles(x, y, wide, high, offset, count, file), sides
 
 
 def _side(values: NDArray[np.uint32], order: int) -> int:
@@ -248,8 +248,8 @@ def _tiles_06(files: JpegFiles, count: int, side: tuple[int, int]) -> Tiles:
     offset = _checked(files, file, chosen["offset"], lengths, "level 0")
     x = of["x"].astype(np.int64) + chosen["column"].astype(np.int64) * side[0]
     y = of["y"].astype(np.int64) + chosen["row"].astype(np.int64) * side[1]
-    whole = (np.full(len(x), one, np.int64) for one in side)
-    return Tiles(x, y, *whole, offset, lengths, file)
+    wide, high = (np.full(len(x), one, np.int64) for one in side)
+    return Tiles(x, y, wide, high, offset, lengths, file)
 
 
 def _beside(path: Path, count: int) -> list[Path]:
