@@ -13,31 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
 from data.pixels.jpeg import jpeg_head
-from data.pixels.samples import as_rgb
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import Color, Header, Reader, plain, reason, show
 from pipeline.slides.readers.segments import (
     SHARED,
-    SHRINK_FLAGS,
     SHRINKS,
     SHRUNK_LEVELS,
     Samples,
     crop,
     mean_over_squares,
 )
+from pipeline.slides.readers.tile_jpegs import EOI, SOI, decode_jpeg, is_broken
 
 LONGEST_TILE = 8192
 """Sides of a tile above which an index is taken for damaged, in px."""
-
-_SOI, _EOI = b"\xff\xd8\xff", b"\xff\xd9"
-_ZEROS = bytes(16)
 
 
 @dataclass(frozen=True)
@@ -178,7 +172,7 @@ class JpegLevel:
         """
         _, last = self.tiles.telling()
         data = self._stored(last)
-        if not data.startswith(_SOI) or not data.rstrip(b"\0").endswith(_EOI):
+        if not data.startswith(SOI) or not data.rstrip(b"\0").endswith(EOI):
             raise SlideError(
                 f"its index says that a JPEG of {len(data)} bytes lies at {self._where(last)}, "
                 "which is none; copy the slide again"
@@ -221,7 +215,7 @@ class JpegLevel:
         if len(data) < self.tiles.count[index]:
             return "is cut off: the file ends within it"
         head = jpeg_head(data)
-        if not data.startswith(_SOI) or head is None:
+        if not data.startswith(SOI) or head is None:
             return "is no JPEG"
         if head.precision != 8 or len(head.components) not in (1, 3):
             return f"is a JPEG of {len(head.components)} x {head.precision} bits, not of RGB"
@@ -342,49 +336,3 @@ def grid_problem(tiles: Tiles, size: Size, side: tuple[int, int]) -> str | None:
         if (length > tile).any() or (length < shown).any():
             return f"a tile is none of {side[0]} x {side[1]} px"
     return None
-
-
-def decode_jpeg(data: bytes, shrink: int = 1) -> NDArray[np.uint8]:
-    """Pixels (height, width, 3) RGB of a JPEG, or of a fraction of its size.
-
-    Raises:
-        Exception: of any type.
-    """
-    if shrink == 1:
-        pixels = imagecodecs.jpeg8_decode(data)
-        return as_rgb(pixels if pixels.ndim == 3 else pixels[..., np.newaxis])
-    shrunk = cv2.imdecode(np.frombuffer(data, np.uint8), SHRINK_FLAGS[shrink])
-    if shrunk is None:
-        raise ValueError("can't be decoded")
-    return np.asarray(shrunk)
-
-
-def is_broken(data: bytes) -> bool:
-    """Whether a JPEG shows that it is damaged, in its bytes; decoders often don't tell.
-
-    It has no end, markers in its scan that don't belong there, or runs of zeros where its codes
-    have none: the code of all zeros is that of nothing only in tables made for a plain picture.
-    """
-    data = data.rstrip(b"\0")
-    if not data.endswith(_EOI):
-        return True
-    start = data.find(b"\xff\xda") + 2
-    if b"\xff\xc2" in data[:start]:
-        return False  # progressive: tables and scans follow each other
-    scan = np.frombuffer(data, np.uint8)[start:-2]
-    after = scan[1:][scan[:-1] == 0xFF]
-    if ((after != 0) & ((after < 0xD0) | (after > 0xD7))).any():
-        return True
-    return _ZEROS in data[start:] and any(first != 0 for first in _first_symbols(data[:start]))
-
-
-def _first_symbols(head: bytes) -> Iterator[int]:
-    """Of each Huffman table, what its shortest code, of zeros alone, stands for."""
-    at = 2
-    while at + 4 <= len(head) and head[at] == 0xFF:
-        end = at + 2 + int.from_bytes(head[at + 2 : at + 4], "big")
-        table = at + 4
-        while head[at + 1] == 0xC4 and table + 17 < end:
-            yield head[table + 17]
-            table += 17 + sum(head[table + 1 : table + 17])
-        at = end

@@ -17,8 +17,9 @@ from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
 from pipeline.slides.readers.base import show
-from pipeline.slides.readers.placed import JpegFiles, Tiles, is_broken
+from pipeline.slides.readers.placed import JpegFiles, Tiles
 from pipeline.slides.readers.tiff_file import open_file, pages_of
+from pipeline.slides.readers.tile_jpegs import is_broken
 
 _ETS_HEAD = 64
 _LEAST_NUMBERS, _MOST_NUMBERS = 4, 16
@@ -115,7 +116,8 @@ def read_tiff(path: Path, sizes: tuple[Size, ...]) -> dict[int, Tiles]:
     found = {}
     for number, size in enumerate(sizes):
         for page in pages:
-            suited = page.is_tiled and page.compression in tiff_tags.JPEG_CODECS
+            tiled = page.is_tiled and min(page.tilewidth, page.tilelength) > 0
+            suited = tiled and page.compression in tiff_tags.JPEG_CODECS
             if suited and (page.imagewidth, page.imagelength) == (size.width, size.height):
                 columns = -(-page.imagewidth // page.tilewidth)
                 index = np.arange(len(page.dataoffsets))

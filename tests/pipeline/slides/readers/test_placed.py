@@ -14,12 +14,11 @@ from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.placed import (
     JpegLevel,
     Tiles,
-    decode_jpeg,
     grid_problem,
-    is_broken,
     is_whole,
     opened,
 )
+from pipeline.slides.readers.tile_jpegs import decode_jpeg, is_broken
 
 TILE = picture(64, 64)
 RED = (200, 10, 10)
