@@ -66,16 +66,17 @@ class FastReader(Reader):
         except Exception as error:  # each format has kinds of its own
             text = reason(error).removeprefix(f"Failed to open slide '{path}': ")
             raise SlideError(f"fastslide can't open it: {text}", "vendor-refused") from error
-        self._planes = [_Plane(slide, z) for z in range(_plane_count(slide))]
         self._slide = slide
         self._bytes: TileBytes | None = None
         try:
             _check_colors(slide)
+            self._planes = [_Plane(slide, z) for z in range(_plane_count(slide))]
             self._bytes = _bytes_of(path, slide, self._planes[0].header)
-            found = sharpest(self._planes)
-            self._plane = self._planes[found.index]
+            self._plane = self._planes[0]
             self.header = _told(self._plane.header, slide)
             if len(self._planes) > 1:
+                found = sharpest(self._planes)
+                self._plane = self._planes[found.index]
                 names = [f"plane {number}" for number in range(1, len(self._planes) + 1)]
                 self.header = with_plane(self.header, names, found.index, measured=found.measured)
         except BaseException:
@@ -249,8 +250,15 @@ def _no_rgb(what: str) -> str:
 
 
 def _plane_count(slide: Any) -> int:
+    """How many focal planes fastslide knows.
+
+    Raises:
+        SlideError: more than can be true.
+    """
     count = int(slide.z_count)
-    return count if 1 <= count <= MOST_PLANES else 1
+    if count > MOST_PLANES:
+        raise SlideError(f"claims {count} focal planes; it is damaged: copy it again")
+    return max(count, 1)
 
 
 def _told(header: Header, slide: Any) -> Header:

@@ -191,10 +191,11 @@ class _Parser:
             size = Size(
                 math.floor(finest.width / downsample), math.floor(finest.height / downsample)
             )
-            chosen = records["scale"] == scale
             if scale < 1 or min(size.width, size.height) < 1:
-                left_out.append(f"{scale:g}x, below 1x")
-                continue
+                continue  # smaller than any overview
+            chosen = records["scale"] == scale
+            if levels:  # what a size that was rounded up has more than one that is rounded down
+                chosen &= (records["x"] != size.width) & (records["y"] != size.height)
             tiles = _tiles(records[chosen], offsets[chosen])
             problem = grid_problem(tiles, size, (side, side))
             if problem:

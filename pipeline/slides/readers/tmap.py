@@ -134,10 +134,9 @@ def _open_07(files: JpegFiles, head: bytes) -> PlacedReader:
         if problem := grid_problem(tiles, size, side):
             raise SlideError(f"its index of level {order} is no index: {problem}{_COPY}")
         if levels and not _is_smaller(levels[0].size, size, 2**order):
-            raise SlideError(
-                f"its level {order} has {size.width} x {size.height} px, which is not level 0 "
-                f"{2**order} times smaller{_COPY}"
-            )
+            what = f"{order} of {size.width} x {size.height} px"
+            left_out.append(f"{what}, which is not level 0 {2**order} times smaller")
+            continue
         level = JpegLevel(files, size, tiles, _grey(grey))
         if levels and not is_whole(level, levels[0]):
             left_out.append(f"{order}, which lacks tiles that level 0 has")

@@ -85,10 +85,21 @@ def test_what_was_never_scanned_is_white_and_a_level_that_lacks_a_tile_is_left_o
     assert (reader.read(0, Rect(64, 64, 64, 64)) == 255).all()
     assert np.abs(reader.read(0, Rect(0, 64, 64, 64)).astype(int) - IMAGE[64:128, :64]).mean() < 2.5
     assert [level.downsample for level in reader.header.levels] == [1, 4]
-    assert [fact.value for fact in reader.header.facts] == [
-        "20x, which lacks tiles that 40x has",
-        "0.5x, below 1x",
-    ]
+    assert [fact.value for fact in reader.header.facts] == ["20x, which lacks tiles that 40x has"]
+    reader.close()
+
+
+def test_a_row_of_tiles_that_rounding_leaves_out_is_no_fault(tmp_path):
+    """An image of 513 px halved is 257 px to who rounds up: a column of tiles more."""
+
+    def rounded_up(records):  # by the tile of a coarser level, for the bytes
+        (coarsest,) = (one for one in records if one["scale"] == 10 and one["x"] == 64)
+        coarsest.update(scale=20, x=256, y=0, width=1)
+        return records
+
+    path = write_kfb(tmp_path / "a.kfb", picture(513, 256), records=rounded_up)
+    reader = open_kfb(path)
+    assert [level.size.width for level in reader.header.levels] == [513, 256]
     reader.close()
 
 
