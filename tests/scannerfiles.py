@@ -220,7 +220,8 @@ def write_tmap06(
     head[0:6] = b"TMAP06"
     head[6:16] = bytes([planes, 1, 2 if beside else 1, 3, 24, 0, 4, 3, 0, 244])
     struct.pack_into("<fI", head, 16, mpp / 1000, len(corners) + 1)
-    struct.pack_into("<7H", head, 24, power, *grid, *block, *tile)
+    blocks = (-(-width // block[0]), -(-height // block[1]))
+    struct.pack_into("<7H", head, 24, power, *blocks, *block, *tile)
     struct.pack_into("<2I", head, 0x30, width, height)
     path.write_bytes(bytes(head) + table + files[0])
     if beside:

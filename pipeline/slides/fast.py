@@ -109,9 +109,12 @@ class _Plane(Reader):
         self._slide = slide
         self._z = z
         self._lock = threading.Lock()
+        sizes = tuple(Size(*map(int, size)) for size in slide.level_dimensions)
+        if not sizes or not all(size.width and size.height for size in sizes):
+            raise SlideError("has a level without pixels; it is damaged: copy it again")
         self.header = Header(
             format=str(slide.format).strip().lower().replace(" ", "-") or "fastslide",
-            levels=levels_of(tuple(Size(*map(int, size)) for size in slide.level_dimensions)),
+            levels=levels_of(sizes),
             mpp=_mpp(slide.mpp),
             objective=_objective(slide.properties),
         )

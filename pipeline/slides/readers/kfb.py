@@ -205,6 +205,8 @@ class _Parser:
                 left_out.append(f"{scale:g}x, which lacks tiles that {scales[0]:g}x has")
                 continue
             levels.append(level)
+        if not levels:
+            raise SlideError(f"its head says {finest.width} x {finest.height} px{_COPY}")
         return levels, tuple(
             Fact(name="level left out", value=what, source="file") for what in left_out
         )

@@ -200,7 +200,7 @@ def _open_06(files: JpegFiles, head: bytes) -> PlacedReader:
     grey = head[15]
     blocks, power, *_ = struct.unpack_from("<IH", head, 0x14)
     width, height = struct.unpack_from("<2I", head, 0x30)
-    side = struct.unpack_from("<2H", head, 0x22)
+    block, side = struct.unpack_from("<2H", head, 0x1E), struct.unpack_from("<2H", head, 0x22)
     planes = head[6]
     if planes > 1:
         raise SlideError(
@@ -212,7 +212,7 @@ def _open_06(files: JpegFiles, head: bytes) -> PlacedReader:
         raise SlideError(
             f"its head says {width} x {height} px in tiles of {side[0]} x {side[1]}{_COPY}"
         )
-    tiles = _tiles_06(files, blocks, (side[0], side[1]))
+    tiles = _tiles_06(files, blocks, (block[0], block[1]), (side[0], side[1]))
     if (
         (tiles.x < 0).any()
         or (tiles.y < 0).any()
@@ -225,8 +225,15 @@ def _open_06(files: JpegFiles, head: bytes) -> PlacedReader:
     return PlacedReader(files, [level], _header([level], _pixel_size(head), power, grey, []))
 
 
-def _tiles_06(files: JpegFiles, count: int, side: tuple[int, int]) -> Tiles:
-    """Tiles of level 0, in the order in which they are painted."""
+def _tiles_06(files: JpegFiles, count: int, size: tuple[int, int], side: tuple[int, int]) -> Tiles:
+    """Tiles of level 0, in the order in which they are painted.
+
+    Args:
+        files: of the slide.
+        count: of blocks.
+        size: width and height of a block, in px.
+        side: likewise of a tile.
+    """
     if not 0 < count * _BLOCK.itemsize <= files.sizes[0] - _BLOCKS_AT:
         raise SlideError(
             f"its index of {count} blocks at byte {_BLOCKS_AT} lies beyond its end, at "
@@ -242,11 +249,16 @@ def _tiles_06(files: JpegFiles, count: int, side: tuple[int, int]) -> Tiles:
     if not len(block):
         raise SlideError(f"its index has no tiles{_COPY}")
     chosen, of = found[block, entry], used[block]
+    column, row = chosen["column"].astype(np.int64), chosen["row"].astype(np.int64)
+    if (column * side[0] >= size[0]).any() or (row * side[1] >= size[1]).any():
+        raise SlideError(f"tiles lie outside of their block of {size[0]} x {size[1]} px{_COPY}")
+    if len(np.unique(block << 16 | column << 8 | row)) < len(block):
+        raise SlideError(f"its index has two tiles of one place{_COPY}")
     lengths = chosen["count"].astype(np.int64)
     file = of["file"].astype(np.int64)
     offset = _checked(files, file, chosen["offset"], lengths, "level 0")
-    x = of["x"].astype(np.int64) + chosen["column"].astype(np.int64) * side[0]
-    y = of["y"].astype(np.int64) + chosen["row"].astype(np.int64) * side[1]
+    x = of["x"].astype(np.int64) + column * side[0]
+    y = of["y"].astype(np.int64) + row * side[1]
     wide, high = (np.full(len(x), one, np.int64) for one in side)
     return Tiles(x, y, wide, high, offset, lengths, file)
 
@@ -295,7 +307,9 @@ def _checked(
         SlideError: a tile lies beyond the end, in no file, or has no bytes.
     """
     if (file >= len(files.sizes)).any():
-        raise SlideError(f"its {what} has tiles in a file {file.max()}, of which it says nothing")
+        raise SlideError(
+            f"its {what} has tiles in a file {file.max()}, of which it says nothing{_COPY}"
+        )
     if (count == 0).any():
         raise SlideError(f"its {what} has tiles of no bytes{_COPY}")
     sizes = np.array(files.sizes, np.int64)[file]

@@ -131,6 +131,7 @@ HEADS = {
     "no magnification": ({24: u32(0)}, "states no magnification"),
     "another magnification": ({24: u32(20)}, "says 20x, its tiles are of 40, 20, 10x"),
     "a smaller slide": ({16: u32(300), 20: u32(300)}, "a tile lies outside of the level"),
+    "no pixels": ({16: u32(0)}, "its head says 530 x 0 px"),
     "a label beyond the end": ({52: u32(2**32 - 1)}, "its label lies at byte 4294967295"),
     "another format": ({0: b"SVS\0"}, "is no KFB slide"),
 }  # fmt: skip

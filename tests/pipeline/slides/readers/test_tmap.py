@@ -115,6 +115,26 @@ def test_blocks_may_lie_over_each_other_and_anywhere(tmp_path):
     reader.close()
 
 
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        (20 + 12 + 1, 0, "two tiles of one place"),
+        (20 + 12 + 1, 9, "outside of their block of 240 x 200 px"),
+        (20 + 24 + 2, 4, "outside of their block of 240 x 200 px"),
+        (308 + 8, 0, "two blocks of one place"),
+        (308 + 14, 1, "tiles lie outside of its 530 x 390 px"),
+        (15, 128, "tiles lie outside of its 530 x 390 px"),
+        (0, 7, "has tiles in a file 7, of which it says nothing"),
+    ],
+)
+def test_blocks_that_can_not_be_true_are_refused(tmp_path, at, value, message):
+    path = write_tmap06(tmp_path / "a.tmap", IMAGE)
+    data = bytearray(path.read_bytes())
+    data[192 + at] = value
+    path.write_bytes(data)
+    assert message in refusal(path)
+
+
 def test_a_file_beside_it_that_is_missing_is_named(tmp_path):
     path = write_tmap06(tmp_path / "a.TMAP", IMAGE, beside=True)
     path.with_suffix(".DT1").unlink()
