@@ -181,9 +181,11 @@ class _Parser:
         side: int,
     ) -> tuple[list[JpegLevel], tuple[Fact, ...]]:
         scales = np.unique(records["scale"])[::-1]
-        if not np.isfinite(scales).all() or scales[-1] <= 0 or scales[0] != power:
+        if not _are_halves(scales, power):
             told = ", ".join(f"{scale:g}" for scale in scales[:8])
-            raise SlideError(f"its head says {power}x, its tiles are of {told}x{_COPY}")
+            raise SlideError(
+                f"its head says {power}x, of which its tiles' {told}x are not halves{_COPY}"
+            )
         levels: list[JpegLevel] = []
         left_out = []
         for scale in scales:
@@ -210,6 +212,14 @@ class _Parser:
         return levels, tuple(
             Fact(name="level left out", value=what, source="file") for what in left_out
         )
+
+
+def _are_halves(scales: NDArray[np.float32], power: int) -> bool:
+    """Whether levels, finest first, have the slide's magnification and halves of halves of it."""
+    if not np.isfinite(scales).all() or scales[-1] <= 0 or scales[0] != power:
+        return False
+    halvings = np.log2(power / scales.astype(np.float64))
+    return bool((np.abs(halvings - np.rint(halvings)) < 0.01).all() and halvings[-1] < 20)
 
 
 def _end_of_picture(section: int, data: bytes) -> int:

@@ -184,6 +184,8 @@ def _tiles_07(files: JpegFiles, entry: np.void, order: int) -> tuple[Tiles | Non
     count = records["count"].astype(np.int64)
     file = np.zeros(len(x), np.int64)
     offset = _checked(files, file, records["offset"], count, f"level {order}")
+    if (offset < _LEVELS_AT).any():
+        raise SlideError(f"its index says that tiles lie within its head{_COPY}")
     wide, high = (np.full(len(x), side, np.int64) for side in sides)
     return Tiles(x, y, wide, high, offset, count, file), sides
 
@@ -245,7 +247,9 @@ def _tiles_06(files: JpegFiles, count: int, size: tuple[int, int], side: tuple[i
     if len(np.unique(places)) < len(places):
         raise SlideError(f"its index has two blocks of one place{_COPY}")
     found = used["tiles"]
-    block, entry = np.nonzero((found["offset"] > 0) & (found["count"] > 0) & (found["layer"] == 0))
+    block, entry = np.nonzero(
+        ((found["offset"] > 0) | (found["count"] > 0)) & (found["layer"] == 0)
+    )
     if not len(block):
         raise SlideError(f"its index has no tiles{_COPY}")
     chosen, of = found[block, entry], used[block]
@@ -257,6 +261,8 @@ def _tiles_06(files: JpegFiles, count: int, size: tuple[int, int], side: tuple[i
     lengths = chosen["count"].astype(np.int64)
     file = of["file"].astype(np.int64)
     offset = _checked(files, file, chosen["offset"], lengths, "level 0")
+    if (offset[file == 0] < _BLOCKS_AT + count * _BLOCK.itemsize).any():
+        raise SlideError(f"its index says that tiles lie within it{_COPY}")
     x = of["x"].astype(np.int64) + column * side[0]
     y = of["y"].astype(np.int64) + row * side[1]
     wide, high = (np.full(len(x), one, np.int64) for one in side)

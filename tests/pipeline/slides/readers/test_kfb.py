@@ -77,8 +77,8 @@ def test_levels_and_what_the_head_says(tmp_path):
 def test_what_was_never_scanned_is_white_and_a_level_that_lacks_a_tile_is_left_out(tmp_path):
     def holes(records):  # of the finest level one tile, and of the next one another
         at = [(one["scale"], one["x"], one["y"]) for one in records]
-        records[at.index((40.0, 64, 64))]["scale"] = 0.5
-        records[at.index((20.0, 192, 128))]["scale"] = 0.5
+        records[at.index((40.0, 64, 64))]["scale"] = 0.625
+        records[at.index((20.0, 192, 128))]["scale"] = 0.625
         return records
 
     reader = open_kfb(write_kfb(tmp_path / "a.kfb", IMAGE, records=holes))
@@ -129,7 +129,7 @@ HEADS = {
     "tiles of any side": ({84: u32(2**31)}, "tiles have 2147483648 px a side"),
     "tiles of another side": ({84: u32(96)}, "a tile lies beside the grid of tiles"),
     "no magnification": ({24: u32(0)}, "states no magnification"),
-    "another magnification": ({24: u32(20)}, "says 20x, its tiles are of 40, 20, 10x"),
+    "another magnification": ({24: u32(20)},  "says 20x, of which its tiles' 40, 20, 10x are"),
     "a smaller slide": ({16: u32(300), 20: u32(300)}, "a tile lies outside of the level"),
     "no pixels": ({16: u32(0)}, "its head says 530 x 0 px"),
     "a label beyond the end": ({52: u32(2**32 - 1)}, "its label lies at byte 4294967295"),
@@ -153,8 +153,10 @@ INDICES = {
     "a small tile in the middle": (changed(width=20), "a tile is none of 64 x 64 px"),
     "a large tile": (changed(height=65), "a tile is none of 64 x 64 px"),
     "a tile far away": (changed(x=2**31 - 2**31 % 64), "a tile lies outside of the level"),
-    "a scale of no number": (changed(scale=float("nan")), "its tiles are of"),
-    "a scale below nothing": (changed(scale=-40.0), "its tiles are of 40, 20, 10, -40x"),
+    "a scale of no number": (changed(scale=float("nan")), "10x are not halves"),
+    "a scale below nothing": (changed(scale=-40.0), "its tiles' 40, 20, 10, -40x are not halves"),
+    "a scale between": (changed(scale=30.0), "its tiles' 40, 30, 20, 10x are not halves"),
+    "a scale of next to nothing": (changed(scale=1e-30), "are not halves"),
     "a tile of no bytes": (changed(size=0), "tiles of no bytes"),
     "a tile of all bytes": (changed(size=2**32 - 1), "beyond its index"),
 }

@@ -124,6 +124,7 @@ def test_blocks_may_lie_over_each_other_and_anywhere(tmp_path):
         (308 + 8, 0, "two blocks of one place"),
         (308 + 14, 1, "tiles lie outside of its 530 x 390 px"),
         (15, 128, "tiles lie outside of its 530 x 390 px"),
+        (20 + 5, 0, "its index says that tiles lie within it"),
         (0, 7, "has tiles in a file 7, of which it says nothing"),
     ],
 )
