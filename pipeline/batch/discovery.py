@@ -22,10 +22,11 @@ from pipeline.cloud.store import Stores
 from pipeline.cloud.urls import Url, is_collapsed
 from pipeline.slides.mpp_table import MppTable
 from pipeline.slides.readers.base import show
+from pipeline.slides.readers.tmap import tiles_beside
 from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
 from pipeline.slides.unread import NotRead, recognise, tell, unread_ending
 
-_IN_PARTS = (".mrxs", ".vms", ".vmu")
+_IN_PARTS = (".mrxs", ".vms", ".vmu", ".vsi")
 """Endings of slides that name or need other files."""
 
 
@@ -265,6 +266,10 @@ class _Search:
         """The other files that hold parts of a slide."""
         if _suffix(path) == ".mrxs":
             return tuple(self._tree.below(path.with_suffix("")))
+        if _suffix(path) == ".vsi":
+            return tuple(self._tree.below(path.with_name(f"_{path.stem}_")))
+        if _suffix(path) == ".tmap":
+            return tuple(tiles_beside(path, self._tree.exists))
         return self._parts(path)
 
     def _parts(self, path: Path) -> tuple[Path, ...]:

@@ -67,6 +67,16 @@ _VENDORS: Mapping[str, Promise] = {
     ".dcm": _promise("a DICOM slide", "dicom", None),
 }
 
+_BY_EXTRAS: Mapping[str, Promise] = {
+    ".kfb": _promise("a KFBIO slide", "kfbio", False),
+    ".tmap": _promise("a UNIC slide", "unic", False),
+    ".isyntax": _promise("a Philips iSyntax slide", "philips", False),
+    ".i2syntax": _promise("a Philips iSyntax slide", "philips", False),
+    ".vsi": _promise("an Olympus slide", "olympus", True),
+    ".qptiff": _promise("an Akoya QPTIFF", "akoya", True),
+}
+"""What the extras' endings promise; their vendors are none that OpenSlide names."""
+
 _PLAIN_ENOUGH = frozenset({".svs"})
 """Endings of vendors' TIFF that are read as any TIFF where they have lost the vendor's tags."""
 
@@ -94,7 +104,7 @@ IMAGE_SUFFIXES = frozenset(_IMAGES)
 
 _HEADS: Mapping[str, str] = {
     ".vsi": "an Olympus slide, of which this file holds previews only; the pixels lie in .ets "
-    "files in its data folder, which are not read; export it as a TIFF",
+    "files in its data folder; pip install 'cytolibra[fastslide]', or export it as a TIFF",
 }
 """Endings of files that could be read, but are not the slide."""
 
@@ -138,6 +148,7 @@ def open_container(path: Path) -> Reader:
     head = _head(path)
     suffix = path.suffix.lower()
     if suffix in _OTHERS:
+        _check_extra(path, head, suffix)
         return open_offered(path)
     if suffix in _HEADS:
         raise SlideError(f"{show(path)}: is {_HEADS[suffix]}", "data-missing")
@@ -169,6 +180,21 @@ def name_packages(path: Path) -> str:
     """The packages that offer to read a file, with their versions; empty where we read it."""
     suffix = path.suffix.lower()
     return ", ".join(map(str, offers_of(suffix))) if suffix in _OTHERS else ""
+
+
+def _check_extra(path: Path, head: bytes, suffix: str) -> None:
+    """Refuses a file that is of a kind that we know under the ending of another one.
+
+    Raises:
+        SlideError: it is.
+    """
+    promise = _BY_EXTRAS.get(suffix)
+    if promise is None:  # of another package, which may read whatever it likes
+        return
+    content = _content(path, head, head[:4] in MAGIC)
+    other = content.vendor not in (None, GENERIC) or content.is_image
+    if other or (content.is_tiff and not promise.is_tiff):
+        _refuse(path, content)
 
 
 def _head(path: Path) -> bytes:
@@ -307,7 +333,7 @@ def _promised(suffix: str) -> str:
         return "a TIFF"
     if suffix in _IMAGES:
         return f"a plain image ({_IMAGES[suffix].upper()})"
-    return _VENDORS[suffix].name
+    return (_VENDORS.get(suffix) or _BY_EXTRAS[suffix]).name
 
 
 def _told(reader: Reader, suffix: str, content: Content) -> Reader:

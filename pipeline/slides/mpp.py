@@ -90,7 +90,7 @@ def check_mpp_argument(mpp: Gap | None, option: str = "--mpp") -> None:
         )
 
 
-def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp) -> Scale:
+def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp, denied: str = "") -> Scale:
     """Decides on the mpp of a slide.
 
     What the user says of this very slide holds, then what they say of all slides, then a sane value
@@ -100,6 +100,7 @@ def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp) -> Scale:
     Args:
         stated: mpp in x and y as the file states them, None where it states nothing.
         given: what the user says.
+        denied: why it isn't believed although it is sane; empty where it is believed.
 
     Raises:
         SlideError: nobody knows the mpp, or the pixels are not square; names no file.
@@ -113,8 +114,8 @@ def settle_mpp(stated: tuple[float, float] | None, given: GivenMpp) -> Scale:
         if isinstance(given.gap, str):
             return Scale(PROVISIONAL, ESTIMATE)
         return Scale(given.gap, "argument", (_fact(given.gap, "argument"),))
-    if not all(is_sane(value) for value in stated):
-        return _replace_absurd(stated, given.gap)
+    if denied or not all(is_sane(value) for value in stated):
+        return _replace_absurd(stated, given.gap, denied)
     x, y = stated
     if _differ(x, y):
         raise SlideError(
@@ -155,12 +156,15 @@ def _overrule(
     return Scale(mpp, source, facts, (Doubt(code="mpp-overruled", text=text),))
 
 
-def _replace_absurd(stated: tuple[float, float], gap: Gap | None) -> Scale:
-    value = next(value for value in stated if not is_sane(value))
-    problem = f"states an absurd {value:.4g} µm per pixel"
+def _replace_absurd(stated: tuple[float, float], gap: Gap | None, denied: str) -> Scale:
+    absurd = [value for value in stated if not is_sane(value)]
+    low, high = SANE_MPP
+    problem, why = f"states {_shown(stated)}, which {denied}", ""
+    if absurd:
+        problem = f"states an absurd {absurd[0]:.4g} µm per pixel"
+        why = f" (sane: {low:g} to {high:g})"
     if gap is None:
-        low, high = SANE_MPP
-        raise SlideError(f"{problem} (sane: {low:g} to {high:g}); {_GIVE_IT}", "mpp-missing")
+        raise SlideError(f"{problem}{why}; {_GIVE_IT}", "mpp-missing")
     stated_fact = Fact(name="mpp", value=_shown(stated), source="file")
     if isinstance(gap, str):
         text = f"the file {problem}; it is estimated instead"

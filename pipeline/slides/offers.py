@@ -4,12 +4,14 @@ An entry point is called like the ending that it opens, without its dot; so whic
 is known without an import, and a package is imported when a file has its ending. An ending that we
 read stays ours: an installed package never changes what a slide of a known format shows. Where
 several packages offer one ending they are asked in the order of their names, and the first that
-says that the file is of its format opens it, or refuses it.
+says that the file is of its format opens it, or refuses it; the packages of our own extras
+(`pipeline.slides.scanners`) come first.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,6 +21,7 @@ from pipeline.slides.checked import CheckedReader
 from pipeline.slides.isolated import InProcess, IsolatedReader, Worker
 from pipeline.slides.plugins import PluginError, load_plugin, open_by
 from pipeline.slides.readers.base import Reader, show
+from pipeline.slides.scanners import SCANNERS, version_of
 
 GROUP = "cytolibra.readers"
 
@@ -46,16 +49,28 @@ class Offer:
 @functools.cache
 def installed_offers() -> tuple[Offer, ...]:
     """All offers of installed packages, in the order in which they are asked; imports nothing."""
-    return tuple(
-        sorted(
-            Offer(
-                package=one.dist.name if one.dist else "?",
-                version=one.dist.version if one.dist else "?",
-                ending=f".{one.name.lower()}",
-                value=f"{one.module}:{one.attr}" if one.attr else one.value,
-            )
-            for one in entry_points(group=GROUP)
+    return (*_own_offers(), *_others_offers())
+
+
+def _own_offers() -> Iterator[Offer]:
+    """Those of extras of ours whose package is installed."""
+    for scanner in SCANNERS:
+        version = version_of(scanner.package)
+        if version is not None:
+            for ending in scanner.endings:
+                yield Offer(scanner.package, version, ending, scanner.value)
+
+
+def _others_offers() -> list[Offer]:
+    """Those that packages declare, by their names."""
+    return sorted(
+        Offer(
+            package=one.dist.name if one.dist else "?",
+            version=one.dist.version if one.dist else "?",
+            ending=f".{one.name.lower()}",
+            value=f"{one.module}:{one.attr}" if one.attr else one.value,
         )
+        for one in entry_points(group=GROUP)
     )
 
 
@@ -129,7 +144,7 @@ def _open(offer: Offer, path: Path) -> Reader | None:
     return reader and CheckedReader(reader, path, f"{plugin.name} ({offer})")
 
 
-_IN_PROCESS: set[str] = set()
+_IN_PROCESS = {scanner.value for scanner in SCANNERS if not scanner.isolated}
 """Plug-ins that are known to want no process of their own."""
 
 

@@ -268,7 +268,7 @@ def open_slide(
         reader = CachedReader(reader, path, cache)
     try:
         reader = by_profile(reader) if icc else with_profile_told(reader)
-        slide = Slide(path, reader, settle_mpp(reader.header.mpp, given))
+        slide = Slide(path, reader, settle_mpp(reader.header.mpp, given, reader.header.mpp_denied))
         _check_size(slide)
         return slide
     except SlideError as error:

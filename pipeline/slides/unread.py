@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from pipeline.slides.readers.base import DICOM_MARK_END, says_dicom, show
 from pipeline.slides.readers.tiff_file import MAGIC
+from pipeline.slides.scanners import extra_of
 
 _EXPORT = "export it from the scanner's software as SVS, DICOM or pyramidal TIFF"
 
@@ -75,8 +76,14 @@ class NotRead:
 
 def unread_ending(path: Path) -> NotRead | None:
     """What a file or folder is by its ending, where that is of a format that isn't read."""
-    kind = _KINDS.get(path.suffix.lower())
-    return NotRead(path, *kind) if kind else None
+    ending = path.suffix.lower()
+    if ending not in _KINDS:
+        return None
+    kind, remedy = _KINDS[ending]
+    extra = extra_of(ending)
+    if extra:
+        remedy = f"pip install 'cytolibra[{extra}]', or {remedy}"
+    return NotRead(path, kind, remedy)
 
 
 def _open(path: Path) -> BinaryIO:

@@ -73,6 +73,7 @@ class Header:
         bounds: level-0 area that was scanned; None where nothing is stated.
         facts: what else was settled about it, and by whom.
         doubts: what a person should know of how it was settled.
+        mpp_denied: why the mpp that is stated isn't believed, although a microscope could have it.
     """
 
     format: str
@@ -83,6 +84,7 @@ class Header:
     bounds: Rect | None = None
     facts: tuple[Fact, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    mpp_denied: str = ""
 
 
 class Reader(ABC):

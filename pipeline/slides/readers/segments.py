@@ -35,7 +35,7 @@ SHRUNK_LEVELS = 2.0
 squares of its pixels. Sound ones differ by half a level; colours that the tags misstate, by ten."""
 
 _AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-_FLAGS = {
+SHRINK_FLAGS = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | _AS_STORED,  # "grayscale" is the bit of the size alone
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | _AS_STORED,
 }
@@ -224,7 +224,9 @@ class ShrunkJpegs(Segments):
         """See `Segments.decode_bytes`."""
         if data is None:
             return None
-        pixels = cv2.imdecode(np.frombuffer(self._head + data[2:], np.uint8), _FLAGS[self._shrink])
+        pixels = cv2.imdecode(
+            np.frombuffer(self._head + data[2:], np.uint8), SHRINK_FLAGS[self._shrink]
+        )
         if pixels is None or pixels.shape != (self._height, self._width, 3):
             shape = None if pixels is None else pixels.shape
             raise ValueError(f"decoded as {shape}, not {(self._height, self._width, 3)}")

@@ -224,20 +224,22 @@ def test_a_missing_path_is_a_wrong_call(tmp_path: Path) -> None:
 
 
 def test_what_looks_like_a_slide_and_is_not_read_is_known(tmp_path: Path) -> None:
-    touch(tmp_path / "a.svs", tmp_path / "b.kfb", tmp_path / "sub/c.svs.gz", tmp_path / "notes.txt")
-    touch(tmp_path / "d.vsi", tmp_path / "_d_/stack1/frame.ets", tmp_path / "e.zarr/0/0")
+    touch(
+        tmp_path / "a.svs", tmp_path / "b.sdpc", tmp_path / "sub/c.svs.gz", tmp_path / "notes.txt"
+    )
+    touch(tmp_path / "d.lif", tmp_path / "e.zarr/0/0")
     found = find(tmp_path)
     assert [job.name for job in found.jobs] == ["a.svs"]
     named = sorted(file.path.relative_to(tmp_path).as_posix() for file in found.not_read)
-    assert named == ["b.kfb", "d.vsi", "e.zarr", "sub/c.svs.gz"]
+    assert named == ["b.sdpc", "d.lif", "e.zarr", "sub/c.svs.gz"]
     (doubt,) = found.doubts
     assert doubt.code == "files-not-read"
     assert doubt.text.startswith("4 files look like slides and are not read")
 
 
 def test_a_folder_of_nothing_that_is_read_names_it(tmp_path: Path) -> None:
-    touch(tmp_path / "b.kfb")
-    with pytest.raises(ConfigError, match=r"no slide that is read; 1 file .*b\.kfb \(KFBIO"):
+    touch(tmp_path / "b.sdpc")
+    with pytest.raises(ConfigError, match=r"no slide that is read; 1 file .*b\.sdpc \(SQRAY"):
         find(tmp_path)
 
 
@@ -249,3 +251,18 @@ def test_a_table_gives_slides_their_scale_and_makes_images_slides(tmp_path: Path
     assert {job.name: job.mpp for job in found.jobs} == {"a.svs": 0.25, "b.svs": None, "c.png": 0.5}
     assert [doubt.code for doubt in found.doubts] == ["images-left-out", "mpp-table-unused"]
     assert "1 of 3 rows name none of the slides: gone.svs" in found.doubts[1].text
+
+
+def test_the_scans_of_a_vsi_slide_and_the_tiles_beside_a_tmap_belong_to_it(tmp_path: Path) -> None:
+    pytest.importorskip("fastslide", reason="needs cytolibra[fastslide]")
+    pytest.importorskip("tmapslide", reason="needs cytolibra[tmap]")
+    scan = tmp_path / "_v_/stack10001/frame_t.ets"
+    touch(tmp_path / "v.vsi", scan)
+    touch(*(tmp_path / name for name in ("t.TMAP", "t.DT1", "t.dt2", "t.DT4", "u.tmap")))
+    found = find(tmp_path)
+    assert {job.name: job.companions for job in found.jobs} == {
+        "v.vsi": (scan,),
+        "t.TMAP": (tmp_path / "t.DT1", tmp_path / "t.dt2"),
+        "u.tmap": (),
+    }
+    assert not found.not_read

@@ -73,8 +73,19 @@ def test_slide_is_no_plain_image(tmp_path, suffix, write):
     assert named in error.text
 
 
+TIFF_TOO = {".vsi", ".qptiff"}
+"""Endings of extras whose files are TIFF of no vendor that OpenSlide knows."""
+
+
+@pytest.mark.parametrize("suffix", sorted(SLIDE_SUFFIXES & TIFF_TOO))
+def test_aperio_is_none_of_the_extras_tiff(tmp_path, suffix):
+    error = refusal(write_aperio(tmp_path / f"a{suffix}", IMAGE), 0.25)
+    assert error.code == "ending-contradicted"
+    assert f"ending {suffix} promises an" in error.text
+
+
 @pytest.mark.parametrize(
-    "suffix", sorted(SLIDE_SUFFIXES - {".svs", ".mrxs", ".tif", ".tiff", ".btf", ".tf8"})
+    "suffix", sorted(SLIDE_SUFFIXES - {".svs", ".mrxs", ".tif", ".tiff", ".btf", ".tf8", *TIFF_TOO})
 )
 @pytest.mark.parametrize("write", [write_pyramid, write_aperio])
 def test_tiff_of_another_is_no_slide_of_this_vendor(tmp_path, suffix, write):

@@ -113,7 +113,7 @@ def test_what_we_read_stays_ours(site):
     assert ".raw by raw-slides 1.2," in told
     assert ".svs by raw-slides 1.2 (not used: CytoLibra reads these itself)" in told
     assert ".a.b by raw-slides 1.2 (not used: an ending has one dot)" in told
-    assert offers.endings_offered() - containers._OURS == {".raw"}
+    assert ".raw" in offers.endings_offered() - containers._OURS
 
 
 def test_packages_are_asked_in_the_order_of_their_names(site, slide, monkeypatch):
@@ -338,7 +338,7 @@ def test_a_batch_goes_on_when_a_reader_crashes(site, slide, tmp_path):
             words, env=surroundings, cwd=tmp_path, capture_output=True, encoding="utf-8"
         )
 
-    assert "plug-ins          .raw by odd-slides 1.2" in call("doctor").stdout
+    assert ".raw by odd-slides 1.2" in call("doctor").stdout
     screen = ("screen", folder, "--out", out, "--model", "cric-fcos-light")
     done = call(*screen)
     assert done.returncode == 1, done.stderr
