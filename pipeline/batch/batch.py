@@ -51,7 +51,7 @@ from pipeline.batch.ledger import Ledger
 from pipeline.batch.lock import Holder, InUseError, hold, process_name
 from pipeline.batch.opening import open_record
 from pipeline.batch.others import Others, by_whom
-from pipeline.batch.output import has_result, prepare_output
+from pipeline.batch.output import has_result, prepare_output, sweep
 from pipeline.batch.plan import BatchPlan, BatchResult, Listener, current_result, why_not_rescored
 from pipeline.batch.rescore import Rescorer
 from pipeline.batch.run_log import log_name, run_log
@@ -486,6 +486,8 @@ class _Batch:
             if saved:
                 self._ledger.clear(left)
             self._claims.clear()
+            if self._claims.accompanied:  # some of them may have been killed
+                sweep(self._plan.out)
         _log.info("%s", status)
 
     def _cut_short(self, *, only_own: bool) -> None:

@@ -54,7 +54,7 @@ def prepare_output(out: Path, jobs: Iterable[SlideJob]) -> None:
         probe = out / partial_name()
         probe.mkdir()
         probe.rmdir()
-        _sweep(out)
+        sweep(out)
         taken = next((out / job.name for job in jobs if not _is_free(out / job.name)), None)
     except (FileExistsError, NotADirectoryError) as error:
         problem = "a file, or a link to nothing, is in the way"
@@ -174,7 +174,8 @@ def _is_free(place: Path) -> bool:
     return not names or REPORT in names
 
 
-def _sweep(out: Path) -> None:
+def sweep(out: Path) -> None:
+    """Removes what processes left that were killed while they wrote a result."""
     for path in out.glob(f"{PARTIAL}*"):
         if _is_abandoned(path):
             _remove(path)

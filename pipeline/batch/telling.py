@@ -39,6 +39,8 @@ class Telling:
     def __init__(self, jobs: Sequence[SlideJob], plan: BatchPlan, ledger: Ledger) -> None:
         self._all_jobs, self._plan, self._ledger = jobs, plan, ledger
         self._summarised, self._summary_took = time.monotonic(), 0.0
+        self._old: list[SlideJob] | None = None
+        """Slides whose results are of other settings; None before anybody has looked."""
         self.problem: str | None = None
         """Why the summary couldn't be written in the end."""
 
@@ -107,13 +109,18 @@ class Telling:
         self._summary_took = self._summarised - began
 
     def _find_old(self) -> list[str]:
-        """Names of slides, of all shards, whose results here are of other settings."""
+        """Names of slides, of all shards, whose results here are of other settings.
+
+        Runs of other settings are kept out, so that the first look at all slides finds the last of
+        them: later ones go by what it found.
+        """
         out, recipe, known = self._plan.out, self._ledger.record.recipe, self._plan.known
-        return [
-            encodable(job.name)
-            for job in self._all_jobs
+        self._old = [
+            job
+            for job in (self._all_jobs if self._old is None else self._old)
             if not known.is_current(job, recipe) and has_result(out / job.name)
         ]
+        return [encodable(job.name) for job in self._old]
 
     def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
         if not old:
