@@ -72,6 +72,10 @@ class PlainProgress:
         outcome = "failed" if record.error is not None else "done"
         self._tell(f"{self._number(job)} {show(Path(job.name))}: {outcome} by another process")
 
+    def joined(self, whom: str) -> None:
+        """See `pipeline.batch.plan.Listener`."""
+        self._tell(f"the same batch is at work here, by {whom}: its slides are shared")
+
     def waiting(self, slides: int, whom: str) -> None:
         """See `pipeline.batch.plan.Listener`; told where it is another one, or now and then."""
         if whom == self._awaited and time.monotonic() - self._told < _TOLD_AGAIN_S:
@@ -178,12 +182,12 @@ class Several:
         self._shown.warn(text)
 
     def batch_started(self, slides: int) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         for one in self._others:
             one.batch_started(slides)
 
     def slide_started(self, job: SlideJob) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         for one in self._others:
             one.slide_started(job)
 
@@ -193,19 +197,24 @@ class Several:
             one.tiles_done(slide, done, tiles)
 
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         for one in self._others:
             one.slide_ended(job, record, report)
 
     def slide_ended_elsewhere(
         self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         for one in self._others:
             one.slide_ended_elsewhere(job, record, report)
 
+    def joined(self, whom: str) -> None:
+        """See `pipeline.batch.plan.Listener`."""
+        for one in self._others:
+            one.joined(whom)
+
     def waiting(self, slides: int, whom: str) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         for one in self._others:
             one.waiting(slides, whom)
 

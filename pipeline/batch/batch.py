@@ -50,7 +50,7 @@ from pipeline.batch.fingerprint import (
 from pipeline.batch.ledger import Ledger
 from pipeline.batch.lock import Holder, InUseError, hold, process_name
 from pipeline.batch.opening import open_record
-from pipeline.batch.others import Others, by_whom
+from pipeline.batch.others import Others, by_all, by_whom
 from pipeline.batch.output import has_result, prepare_output, sweep
 from pipeline.batch.plan import BatchPlan, BatchResult, Listener, current_result, why_not_rescored
 from pipeline.batch.rescore import Rescorer
@@ -155,6 +155,8 @@ class _Batch:
                 if self._claims.first:
                     self._telling.begin()
                 self._listener.batch_started(len(self._jobs))
+                if not self._claims.first:
+                    self._listener.joined(by_all(self._claims.fellows()))
                 self._screen_all()
             self._end("complete")
         except StopBatchError:

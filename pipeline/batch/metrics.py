@@ -49,7 +49,7 @@ _OUTCOMES = ("screened", "rescored", "reused", "failed", "elsewhere")
 
 
 class RunMetrics:
-    """How a run goes, in numbers; a `pipeline.batch.batch.Listener`, called from any thread."""
+    """How a run goes, in numbers; a `pipeline.batch.plan.Listener`, called from any thread."""
 
     def __init__(self, batch: str) -> None:
         """Nothing has happened yet.
@@ -87,12 +87,12 @@ class RunMetrics:
             self._model = model
 
     def batch_started(self, slides: int) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         with self._lock:
             self._slides = slides
 
     def slide_started(self, job: SlideJob) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         with self._lock:
             self._running.add(job.name)
             self._tiles_of[job.path] = 0
@@ -106,7 +106,7 @@ class RunMetrics:
                 self._tiles_of[slide] = done
 
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideSummary | None) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
         with self._lock:
             self._running.discard(job.name)
             self._tiles_of.pop(job.path, None)
@@ -124,7 +124,7 @@ class RunMetrics:
     def slide_ended_elsewhere(
         self, job: SlideJob, record: SlideRecord, report: SlideSummary | None
     ) -> None:
-        """See `pipeline.batch.batch.Listener`; of what was found its own process tells."""
+        """See `pipeline.batch.plan.Listener`; of what was found its own process tells."""
         with self._lock:
             self._running.discard(job.name)  # where it was taken over from this one
             self._tiles_of.pop(job.path, None)
@@ -132,8 +132,11 @@ class RunMetrics:
             self._failed_elsewhere += record.status == "failed"
         self.changed.set()
 
+    def joined(self, whom: str) -> None:
+        """See `pipeline.batch.plan.Listener`."""
+
     def waiting(self, slides: int, whom: str) -> None:
-        """See `pipeline.batch.batch.Listener`."""
+        """See `pipeline.batch.plan.Listener`."""
 
     def _add(self, record: SlideRecord, report: SlideSummary) -> None:
         """Counts what was seen of a slide that was screened just now."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.batch.claims import Claims, Standing
 from pipeline.batch.discovery import SlideJob
+from pipeline.batch.lock import Holder
 from pipeline.batch.plan import BatchPlan
 from pipeline.batch.run_record import SlideRecord
 from pipeline.reports.slide_summary import SlideSummary
@@ -97,6 +98,15 @@ class Others:
 
 def by_whom(standing: Standing) -> str:
     """Who has a slide, or had it, in words."""
-    holder = standing.holder
-    said = f"process {holder.pid} on {holder.host}" if holder else "a process that has left"
+    return _named(standing.holder, "a process that has left")
+
+
+def by_all(fellows: Iterable[Holder | None]) -> str:
+    """Some processes, in words."""
+    unknown = "a process that doesn't say who it is"
+    return ", ".join(_named(one, unknown) for one in fellows) or unknown
+
+
+def _named(holder: Holder | None, unknown: str) -> str:
+    said = f"process {holder.pid} on {holder.host}" if holder else unknown
     return show(Path(said))

@@ -181,6 +181,9 @@ class Listener(Protocol):
     def batch_started(self, slides: int) -> None:
         """The batch begins; ``slides`` of this shard."""
 
+    def joined(self, whom: str) -> None:
+        """The batch began earlier, and its slides are shared with ``whom``."""
+
     def slide_started(self, job: SlideJob) -> None:
         """A slide is being screened."""
 

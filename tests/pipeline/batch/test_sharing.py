@@ -45,6 +45,7 @@ class Ears:
         self.ended: list[str] = []
         self.elsewhere: dict[str, str] = {}
         self.awaited: list[str] = []
+        self.joins: list[str] = []
 
     def batch_started(self, slides: int) -> None: ...
 
@@ -57,6 +58,9 @@ class Ears:
     def slide_ended_elsewhere(self, job: SlideJob, record: SlideRecord, report: object) -> None:
         assert (report is None) == (record.status == "failed")
         self.elsewhere[job.name] = record.status
+
+    def joined(self, whom: str) -> None:
+        self.joins.append(whom)
 
     def waiting(self, slides: int, whom: str) -> None:
         self.awaited.append(f"{slides}: {whom}")
@@ -176,6 +180,8 @@ def test_two_share_the_slides_and_each_tells_of_all(slides: Path, out: Path) -> 
 
         second = run(slides, out, screen, two)
         assert first.result() == second == BatchResult(8, 0, {}, 0, interrupted=False)
+    assert one.joins == []
+    assert [f"process {os.getpid()} on " in whom for whom in two.joins] == [True]
     assert one.begun == ["0.svs"]
     assert sorted(one.begun + two.begun) == NAMES
     assert sorted(two.elsewhere) == one.begun
