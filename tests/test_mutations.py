@@ -31,6 +31,9 @@ WARM = 12
 PEAK = 1 << 30
 """Resident bytes that no file may take beyond those of the first one, unchanged."""
 
+FEW = 50
+"""Changed files of a kind that may all be readable still."""
+
 SECONDS = 60
 """No file may take longer."""
 
@@ -145,6 +148,6 @@ def test_no_file_crashes_hangs_or_takes_all_memory(kind, tmp_path):
     worker.join()
     print(f"{kind}: {refused} of {count} refused, slowest {slowest:.1f} s, {peak >> 20} MiB more")
     assert not faults, "\n".join(faults[:5])
-    assert refused
+    assert refused or count < FEW
     assert peak < PEAK
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
