@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "slides"
     names = ("a.svs", "day 1/b.tif", "day 1/c.ndpi", "m.mrxs", "m/Slidedat.ini", "m/Data0.dat",
              "v.vms", "v-1.jpg", "v-2.jpg", "photo.jpg", ".hidden.svs", ".h/x.svs", "notes.txt",
-             "k.kfb", "c.svs.part")  # fmt: skip
+             "k.sdpc", "c.svs.part")  # fmt: skip
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(name.encode())
@@ -52,7 +52,7 @@ def test_a_bucket_is_searched_as_a_folder_is(bucket, folder, tmp_path):
     ]  # fmt: skip
     assert there.images_left_out == here.images_left_out == 1
     assert [n.kind for n in there.not_read] == [n.kind for n in here.not_read]
-    assert there.not_read[-1].where == f"{bucket.url}/x/k.kfb"
+    assert there.not_read[-1].where == f"{bucket.url}/x/k.sdpc"
     for far, near in zip(there.jobs, here.jobs, strict=True):
         assert far.remote is not None
         tails = [file.path.relative_to(f"s3:/{bucket.name}/x") for file in far.remote.files]
