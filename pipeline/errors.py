@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
 from configs import CytoLibraError
 from configs.codes import REFUSALS
 from configs.doubts import with_code
 from configs.errors import one_line
+
+_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class SlideError(CytoLibraError):
@@ -42,3 +46,14 @@ class EngineError(CytoLibraError):
 
 class WorkerLostError(SlideError):
     """The process or machine that read or screened the slide died; a second attempt may go well."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there is no room left, on the disk or for who writes."""
+    return isinstance(error, OSError) and error.errno in _DISK_FULL
+
+
+def kind_and_text(error: BaseException) -> str:
+    """An error that was not foreseen, or of somebody else's code, on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

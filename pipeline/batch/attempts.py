@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,14 +21,12 @@ from pipeline.batch.fingerprint import (
 )
 from pipeline.batch.output import publish
 from pipeline.batch.plan import BatchPlan
-from pipeline.errors import SlideError, WorkerLostError
+from pipeline.errors import SlideError, WorkerLostError, is_disk_full, kind_and_text
 from pipeline.objects.writing import write_objects
 from pipeline.reports.report import SlideReport
 from pipeline.reports.writers import write_reports
 from pipeline.slides.containers import name_packages
 from pipeline.slides.readers.base import show
-
-_DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 _log = logging.getLogger(__name__)
 
@@ -110,9 +107,9 @@ def explain(job: SlideJob, problem: Exception, told: Mapping[str, object]) -> st
     """
     if isinstance(problem, WorkerLostError):
         again = f"{problem.text}, at a second attempt too"
-        return one_line(SlideError(again, problem.code))
+        return str(SlideError(again, problem.code))
     if isinstance(problem, CytoLibraError):
-        return one_line(problem)
+        return str(problem)
     if is_disk_full(problem):
         return f"{show(job.where)}: no space left on the disk of the output folder"
     if isinstance(problem, OSError):
@@ -120,15 +117,4 @@ def explain(job: SlideJob, problem: Exception, told: Mapping[str, object]) -> st
         place = f" ({show(Path(problem.filename))})" if other else ""
         return f"{show(job.where)}: {problem.strerror or problem}{place}"
     _log.error("%s: unexpected error", show(job.where), exc_info=problem, extra=told)
-    kind = type(problem).__name__
-    return f"{show(job.where)}: unexpected error: {kind}: {one_line(problem)}"
-
-
-def one_line(problem: Exception) -> str:
-    """What an exception says, in one line."""
-    return " ".join(str(problem).split())
-
-
-def is_disk_full(problem: Exception) -> bool:
-    """Whether there is no room left, on the disk or for who writes."""
-    return isinstance(problem, OSError) and problem.errno in _DISK_FULL
+    return f"{show(job.where)}: unexpected error: {kind_and_text(problem)}"

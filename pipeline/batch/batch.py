@@ -37,16 +37,11 @@ from pipeline.batch.attempts import (
     StopBatchError,
     TakenOverError,
     explain,
-    is_disk_full,
-    one_line,
 )
 from pipeline.batch.claims import Claims, Standing, at_work
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.engines import STAGGERED, Engine
-from pipeline.batch.fingerprint import (
-    load_fingerprint,
-    stamp_files,
-)
+from pipeline.batch.fingerprint import load_fingerprint, stamp_files
 from pipeline.batch.ledger import Ledger
 from pipeline.batch.lock import Holder, InUseError, hold, process_name
 from pipeline.batch.opening import open_record
@@ -61,7 +56,7 @@ from pipeline.batch.run_record import (
     now,
 )
 from pipeline.batch.telling import Telling
-from pipeline.errors import EngineError, SlideError, WorkerLostError
+from pipeline.errors import EngineError, SlideError, WorkerLostError, is_disk_full
 from pipeline.reports.detections import DetectionsError
 from pipeline.reports.report import SlideReport, encodable
 from pipeline.reports.slide_summary import SlideSummary
@@ -385,7 +380,7 @@ class _Batch:
             self._attempt_instead(attempt.job, problem.text)
         except EngineError as problem:  # no fault of the slide's: it stays to be done
             del self._running[future]
-            self._problem = one_line(problem)
+            self._problem = str(problem)
             self._keep_finished()
             raise StopBatchError from problem
         except TakenOverError:
@@ -415,7 +410,7 @@ class _Batch:
         if name in self._lost:
             return False
         told = self._of(job, code=problem.code)
-        _log.warning("%s; tried once more", one_line(problem), extra=told)
+        _log.warning("%s; tried once more", problem, extra=told)
         self._lost.add(name)
         if problem.code != "reader-failed":  # which has a process of its own in any case
             self._suspects.add(name)

@@ -25,7 +25,7 @@ from pipeline.batch.discovery import SlideJob
 from pipeline.batch.rescore import Rescorer
 from pipeline.batch.series import BROKEN_OFF, is_dicom, sort_dicom
 from pipeline.cloud.fetch import fetch
-from pipeline.cloud.problems import explain, is_disk_full
+from pipeline.cloud.problems import explain, lacks_room
 from pipeline.cloud.scratch import Scratch, remove, show_size
 from pipeline.cloud.settings import CloudSettings
 from pipeline.cloud.store import StoppedError
@@ -91,7 +91,7 @@ class Staging:
             except BaseException as error:
                 staged.remove()
                 returned += 1  # this one's own
-                if is_disk_full(error) and self._scratch.wait_for_less(returned, self.stop.is_set):
+                if lacks_room(error) and self._scratch.wait_for_less(returned, self.stop.is_set):
                     continue  # others had filled it; some of it is free now
                 raise self._explain(job, error) from None
             break

@@ -6,16 +6,15 @@ code of the provider somewhere in the chain of causes.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.cloud.urls import without_secrets
+from pipeline.errors import is_disk_full
 
 _EXPIRED = ("expired", "tokenrefreshrequired", "requesttimetooskewed")
 _NO_CREDENTIAL = ("nocredentials", "defaultcredentials", "credentialunavailable")
 _WRONG_CREDENTIAL = ("clientauthentication", "invalidaccesskeyid", "signaturedoesnotmatch")
-_DISK = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _AGAIN = (408, 425, 429)
 """Statuses below 500 that ask to come again."""
 
@@ -57,7 +56,7 @@ def explain(error: BaseException, signed: bool = False) -> Problem:
     chain = list(_chain(error))
     words = " ".join(f"{type(one).__name__} {_code(one)} {one}" for one in chain).lower()
     status = next((found for one in chain if (found := _status(one))), 0)
-    if is_disk_full(error):
+    if any(map(is_disk_full, chain)):
         text = "no space left on the disk of the scratch folder; see cloud.scratch"
         return Problem(text, "scratch-full")
     if isinstance(error, FileNotFoundError) or status in (404, 410):
@@ -82,9 +81,9 @@ def explain(error: BaseException, signed: bool = False) -> Problem:
     return Problem(f"can't be fetched: {_reason(error)}", "remote-cut", passing=True)
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no room on a disk here."""
-    return any(isinstance(one, OSError) and one.errno in _DISK for one in _chain(error))
+def lacks_room(error: BaseException) -> bool:
+    """Whether there was no room on a disk here, whatever a library made of that."""
+    return any(map(is_disk_full, _chain(error)))
 
 
 def _changed() -> Problem:

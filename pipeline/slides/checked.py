@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipeline.errors import ReadError, SlideError
+from pipeline.errors import ReadError, SlideError, kind_and_text
 from pipeline.geometry import Rect, Size
-from pipeline.slides.plugins import PluginError, one_line
+from pipeline.slides.plugins import PluginError
 from pipeline.slides.readers.base import Header, Reader, show
 
 LONGEST_SIDE = 2**21
@@ -83,7 +83,7 @@ class Described:
             }
             return json.dumps(said, default=_plain)
         except Exception as error:  # of code that isn't ours
-            raise PluginError(f"its header is none: {one_line(error)}") from error
+            raise PluginError(f"its header is none: {kind_and_text(error)}") from error
 
 
 def check_pixels(pixels: object, region: Rect) -> NDArray[np.uint8]:
@@ -155,7 +155,7 @@ def read_by(reader: Reader, level: int, region: Rect, shrink: int) -> object:
     except SlideError:
         raise
     except Exception as error:
-        raise ReadError(one_line(error)) from error
+        raise ReadError(kind_and_text(error)) from error
 
 
 def close_by(reader: Reader) -> None:

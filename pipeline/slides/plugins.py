@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from configs.plugins import is_path, load_part
-from pipeline.errors import SlideError, WorkerLostError
+from pipeline.errors import SlideError, WorkerLostError, kind_and_text
 from pipeline.slides.readers.base import Reader
 
 LONGEST = 3600.0
@@ -97,7 +97,7 @@ def load_plugin(value: str) -> ReaderPlugin:
     try:
         part = load_part("readers", value, "reader")
     except Exception as error:
-        raise PluginError(one_line(error)) from error
+        raise PluginError(kind_and_text(error)) from error
     if isinstance(part, type) and issubclass(part, ReaderPlugin):
         return _checked(_made(part), value)
     if isinstance(part, ReaderPlugin):
@@ -120,18 +120,12 @@ def open_by(plugin: ReaderPlugin, path: Path) -> Reader | None:
     except SlideError:
         raise
     except Exception as error:  # of code that isn't ours
-        raise PluginError(one_line(error)) from error
+        raise PluginError(kind_and_text(error)) from error
     if not isinstance(answer, bool):
         raise PluginError(f"its opens() gives {type(answer).__name__}, not a bool")
     if (reader is not None and not isinstance(reader, Reader)) or (answer and reader is None):
         raise PluginError(f"its open() gives {type(reader).__name__}, not a Reader")
     return reader
-
-
-def one_line(error: BaseException) -> str:
-    """Kind and text of an error of somebody else's code, on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class _Function(ReaderPlugin):
@@ -151,7 +145,7 @@ def _made(kind: type[ReaderPlugin]) -> ReaderPlugin:
     try:
         return kind()
     except Exception as error:
-        raise PluginError(one_line(error)) from error
+        raise PluginError(kind_and_text(error)) from error
 
 
 def _checked(plugin: ReaderPlugin, value: str) -> ReaderPlugin:

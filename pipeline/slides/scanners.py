@@ -7,6 +7,7 @@ native library, it reads in a process of its own.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -15,8 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.errors import ReadError, SlideError
-from pipeline.slides.plugins import ReaderPlugin, one_line
+from pipeline.errors import ReadError, SlideError, kind_and_text
+from pipeline.slides.plugins import ReaderPlugin
 from pipeline.slides.readers.base import Header, Reader, show
 from pipeline.slides.readers.kfb import open_kfb
 from pipeline.slides.readers.placed import PlacedReader
@@ -87,12 +88,13 @@ class _Judged(ReaderPlugin):
             raise
         return reader
 
+    @abstractmethod
     def _open_ours(self, path: Path) -> PlacedReader:
-        raise NotImplementedError
+        """The slide by our own reader."""
 
+    @abstractmethod
     def _slide(self) -> Callable[[str], Any]:
         """What of the package opens a file, as OpenSlide does."""
-        raise NotImplementedError
 
     def _agree(self, reader: PlacedReader, path: Path) -> Header:
         """Our header, after the package has opened the file and shown some tiles.
@@ -107,7 +109,7 @@ class _Judged(ReaderPlugin):
         except SlideError as error:
             raise SlideError(f"{show(path)}: {error.text}", error.code) from error
         except Exception as error:  # of code that isn't ours
-            text = f"{show(path)}: {self.package} can't read it: {one_line(error)}"
+            text = f"{show(path)}: {self.package} can't read it: {kind_and_text(error)}"
             raise SlideError(text, "reader-failed") from error
 
     def _header(self, header: Header, slide: Any, problem: str | None) -> Header:

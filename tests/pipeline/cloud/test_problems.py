@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from pipeline.cloud.problems import ChangedError, UnfitError, explain, is_disk_full
+from pipeline.cloud.problems import ChangedError, UnfitError, explain, lacks_room
 
 
 class StatusError(Exception):
@@ -77,5 +77,5 @@ def test_a_signature_is_never_told_and_may_be_what_has_expired():
 
 
 def test_a_full_disk_is_known_behind_other_errors():
-    assert is_disk_full(caused(RuntimeError("?"), OSError(errno.EDQUOT, "quota")))
-    assert not is_disk_full(OSError(errno.EIO, "disk"))
+    assert lacks_room(caused(RuntimeError("?"), OSError(errno.EDQUOT, "quota")))
+    assert not lacks_room(OSError(errno.EIO, "disk"))
