@@ -6,15 +6,14 @@ import ctypes
 import os
 import queue
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
-from typing import TypeVar
-
-T = TypeVar("T")
+from typing import IO
 
 PARENT = "CYTOLIBRA_PARENT"
 """Environment variable that tells a child the number of the process that started it."""
@@ -32,20 +31,26 @@ _WORDS = {
 }
 
 
-def start(make: Callable[[], T]) -> T:
-    """Starts a process by a thread that lives as long as this process.
+def start_module(module: str, errors: IO[bytes], *, leads: bool = False) -> subprocess.Popen[bytes]:
+    """Starts a Python process that is asked on its standard input and answers on its output.
 
-    Linux tells a child of the end of the thread that started it. The thread is deaf to Ctrl-C, and
-    so is what it starts: that is for this process to handle.
+    Linux tells a child of the end of the thread that started it: this one lives as long as this
+    process. The thread is deaf to Ctrl-C, and so is what it starts: that is for this process to
+    handle.
 
     Args:
-        make: starts it, with the environment of `environment`.
+        module: what it runs.
+        errors: where its standard error goes.
+        leads: whether it leads a group of its own, so that what it starts can be ended with it.
+
+    Raises:
+        OSError: it can't be started.
     """
-    made: Future[T] = Future()
+    made: Future[subprocess.Popen[bytes]] = Future()
 
     def run() -> None:
         try:
-            made.set_result(make())
+            made.set_result(_start(module, errors, leads))
         except BaseException as error:  # whoever waits hears of it
             made.set_exception(error)
 
@@ -53,10 +58,17 @@ def start(make: Callable[[], T]) -> T:
     return made.result()
 
 
-def environment() -> dict[str, str]:
-    """What a Python child needs of it: where modules lie, and who started it."""
-    paths = [os.path.abspath(path) for path in sys.path]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), PARENT: str(os.getpid())}
+def _start(module: str, errors: IO[bytes], leads: bool) -> subprocess.Popen[bytes]:
+    """Starts a module, which is told where modules lie, and who started it."""
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=os.environ | {"PYTHONPATH": paths, PARENT: str(os.getpid())},
+        process_group=0 if leads else None,
+    )
 
 
 def end_with_parent() -> None:

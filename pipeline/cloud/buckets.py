@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,13 @@ class _Buckets(Store):
         self._host = url.text.split("/", 3)[2]
         self._fs = self._open(url)
 
+    @abstractmethod
     def _open(self, url: Url) -> Any:
-        raise NotImplementedError
+        """The library's file system, not yet asked for anything."""
 
+    @abstractmethod
     def _describe(self, info: Mapping[str, Any]) -> tuple[str, dict[str, bytes]]:
         """Version and checksums of a file, of what a listing says."""
-        raise NotImplementedError
 
     def path_of(self, url: Url) -> Path:
         """See `Store`."""
@@ -209,4 +211,8 @@ class _Azure(_Buckets):
         return str(info.get("etag") or "").strip('"'), known_sums({"md5": md5})
 
 
-_STORES = {"s3": _S3, "gs": _Google, "az": _Azure}
+_STORES: Mapping[str, Callable[[Url, CloudSettings], Store]] = {
+    "s3": _S3,
+    "gs": _Google,
+    "az": _Azure,
+}

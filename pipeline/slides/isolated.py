@@ -13,19 +13,18 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.children import environment, start, tell_end
+from pipeline.children import start_module, tell_end
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect
 from pipeline.slides.checked import Described
@@ -68,7 +67,7 @@ class Worker:
     def __init__(self, plugin: str, path: Path) -> None:
         try:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
-            self._process = start(lambda: _spawn(self._errors))
+            self._process = start_module("pipeline.slides.worker", self._errors)
         except OSError as error:
             raise PluginError(f"no process can be started: {error.strerror}") from error
         try:
@@ -257,13 +256,3 @@ class IsolatedReader(Reader):
 def _end(workers: list[Worker]) -> None:
     for worker in workers:
         worker.end()
-
-
-def _spawn(errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "pipeline.slides.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env=environment(),
-    )

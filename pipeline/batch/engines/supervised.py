@@ -11,24 +11,25 @@ import logging
 import os
 import pickle
 import queue
-import subprocess
-import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from configs import ConfigError
 from pipeline.batch.engines.base import Told
-from pipeline.children import environment, kill_group, start, tell_end
+from pipeline.children import kill_group, start_module, tell_end
 from pipeline.errors import SlideError, WorkerLostError
 from pipeline.in_force import InForce
 from pipeline.limits import GB, LimitSettings, memory_of
 from pipeline.reports.report import SlideReport
 from pipeline.screen import StoppedError
 from pipeline.slides.readers.base import show
+
+_CHILD = "pipeline.batch.engines.child"
 
 PERIOD_S = 0.1
 """How often a process is looked at."""
@@ -184,7 +185,7 @@ class Child:
         self._inbox: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         try:
-            self._process = start(lambda: _spawn(self._errors))
+            self._process = start_module(_CHILD, self._errors, leads=True)
         except OSError as error:
             self._errors.close()
             raise SlideError(f"no process can be started: {error.strerror}") from error
@@ -296,7 +297,7 @@ class Child:
         return _DiedError(tell_end(code), "", begun)
 
 
-class _EndedError(Exception):
+class _EndedError(Exception, ABC):
     """A process ended before it had answered.
 
     Attributes:
@@ -305,9 +306,9 @@ class _EndedError(Exception):
 
     is_of_slide = True
 
+    @abstractmethod
     def explain(self, path: Path | None) -> SlideError:
         """What that means for the slide that it was at; None for none."""
-        raise NotImplementedError
 
 
 class _DiedError(_EndedError):
@@ -353,17 +354,6 @@ class _OverMemoryError(_EndedError):
         kind = SlideError if self.fresh else WorkerLostError  # slides before may have left some
         text = f"used more than {self.gigabytes:g} GB of memory (limits.memory_gb)"
         return kind(f"{show(path or Path())}: {text}", "over-limit")
-
-
-def _spawn(errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "pipeline.batch.engines.child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env=environment(),
-        process_group=0,  # so that what it starts can be ended with it
-    )
 
 
 def _hear(out: IO[bytes], inbox: queue.SimpleQueue[tuple[str, Any] | None]) -> None:
