@@ -173,7 +173,7 @@ def hold(
         try:
             _take(folder, shard, Holder.this(command, terms), held)
         except Timeout as busy:
-            holder = _read_word(Path(busy.lock_file).with_suffix(_HOLDER))
+            holder = read_holder(Path(busy.lock_file).with_suffix(_HOLDER))
             raise refusal(folder, holder, terms, todo) from None
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
@@ -220,7 +220,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _is_fellow(rival: Path, terms: Terms | None) -> bool:
-    word = _read_word(rival.with_suffix(_HOLDER)) if terms else None
+    word = read_holder(rival.with_suffix(_HOLDER)) if terms else None
     return word is not None and word.terms == terms
 
 
@@ -289,11 +289,12 @@ def read_holders(folder: Path, shard: Shard | None) -> list[Holder]:
     else:
         found = folder.glob(f".run*{_HOLDER}")
         paths = [path for path in found if not path.name.startswith(".run.shard-")]
-    words = [word for path in paths if (word := _read_word(path))]
+    words = [word for path in paths if (word := read_holder(path))]
     return sorted(words, key=lambda holder: (holder.since, holder.host, holder.pid))
 
 
-def _read_word(path: Path) -> Holder | None:
+def read_holder(path: Path) -> Holder | None:
+    """Who a file says to be at work; None where it says nothing sensible, or is gone."""
     try:
         return Holder.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -22,9 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from pipeline.batch.lock import Holder
+from pipeline.batch.lock import Holder, read_holder
 from pipeline.batch.shared_files import create, make_alike
 from pipeline.reports.writers import partial_name, to_json
 
@@ -274,14 +272,6 @@ def seen_at_work(out: Path, pace: Pace | None = None) -> Iterator[Seen]:
 def _is_token(name: str) -> bool:
     """Whether a file is a process's: file systems and their clients have files of their own."""
     return re.fullmatch(r"\d+-[0-9a-f]{12}", name) is not None
-
-
-def read_holder(path: Path) -> Holder | None:
-    """Who a process says to be."""
-    try:
-        return Holder.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
 
 
 def elapsed() -> float:

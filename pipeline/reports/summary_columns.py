@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.reports.report import encodable
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.worklist import Place
 
@@ -205,12 +204,6 @@ def summary_table(places: Sequence[Place]) -> Iterator[list[Value]]:
     yield [column.name for column in columns]
     for place in places:
         yield [column.of(place) for column in columns]
-
-
-def documented(columns: Iterable[Column]) -> Iterator[tuple[str, str]]:
-    """Names and meanings, as text that UTF-8 can hold."""
-    for column in columns:
-        yield encodable(column.name), column.meaning
 
 
 def _class_column(name: str) -> Column:
