@@ -6,6 +6,7 @@ their source, and nothing that a scanner may write besides.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,9 +14,14 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import pytest
 import tifffile
 from numpy.typing import NDArray
 from slidefiles import halved, resolution_tags
+
+from pipeline.errors import ReadError, SlideError
+from pipeline.geometry import Rect
+from pipeline.slides.readers.base import Reader
 
 Pixels = NDArray[np.uint8]
 
@@ -274,3 +280,36 @@ def write_vsi(
     content = head.ljust(64, b"\0") + (ets + bytes(68) + b"\xff" * 3).ljust(232, b"\0")
     (stack / "frame_t.ets").write_bytes(content + data + records)
     return path
+
+
+def damaged(path: Path) -> Path:
+    """The slide with zeros in a tile in its middle."""
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"\xff\xda", len(data) // 2)
+    data[middle + 40 : middle + 400] = bytes(360)
+    path.write_bytes(data)
+    return path
+
+
+def told_or_read(open_slide: Callable[[Path], Reader], path: Path) -> bool:
+    """Whether a file is a slide that can be asked for its pixels, or is refused by a line on it."""
+    try:
+        reader = open_slide(path)
+    except SlideError as error:
+        return str(error).startswith(f"{path}: ") and "\n" not in str(error)
+    size = reader.header.levels[0].size
+    with contextlib.suppress(ReadError):
+        reader.read(0, Rect(0, 0, min(size.width, 600), min(size.height, 600)))
+    reader.close()
+    return True
+
+
+def refusal(open_slide: Callable[[Path], Reader], path: Path, code: str | None = None) -> str:
+    """The line by which a file is refused."""
+    with pytest.raises(SlideError) as told:
+        open_slide(path).close()
+    text = str(told.value)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+    assert code is None or told.value.code == code
+    return text

@@ -1,20 +1,24 @@
 """KFB slides: read to the pixel, and what is damaged or contradicts itself is refused or unread."""
 
-import contextlib
 import struct
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
-from scannerfiles import write_kfb
+import scannerfiles
+from scannerfiles import damaged, write_kfb
 from slidefiles import picture
 
-from pipeline.errors import ReadError, SlideError
+from pipeline.errors import ReadError
 from pipeline.geometry import Rect
 from pipeline.slides.contract import ReaderContract
 from pipeline.slides.readers.kfb import open_kfb
 
 IMAGE = picture(530, 390)
+
+told_or_read = partial(scannerfiles.told_or_read, open_kfb)
+refusal = partial(scannerfiles.refusal, open_kfb)
 
 
 class TestKfb(ReaderContract):
@@ -28,34 +32,7 @@ class TestKfb(ReaderContract):
         return IMAGE
 
     def open_damaged(self, folder):
-        path = write_kfb(folder / "b.kfb", IMAGE)
-        data = bytearray(path.read_bytes())
-        middle = data.index(b"\xff\xda", len(data) // 2)
-        data[middle + 40 : middle + 400] = bytes(360)
-        path.write_bytes(data)
-        return open_kfb(path)
-
-
-def told_or_read(path):
-    """Whether a file is a slide that can be asked for its pixels, or is refused by a line on it."""
-    try:
-        reader = open_kfb(path)
-    except SlideError as error:
-        return str(error).startswith(f"{path}: ") and "\n" not in str(error)
-    size = reader.header.levels[0].size
-    with contextlib.suppress(ReadError):
-        reader.read(0, Rect(0, 0, min(size.width, 600), min(size.height, 600)))
-    reader.close()
-    return True
-
-
-def refusal(path):
-    with pytest.raises(SlideError) as told:
-        open_kfb(path).close()
-    text = str(told.value)
-    assert text.startswith(f"{path}: ")
-    assert "\n" not in text
-    return text
+        return open_kfb(damaged(write_kfb(folder / "b.kfb", IMAGE)))
 
 
 def changed(**change):

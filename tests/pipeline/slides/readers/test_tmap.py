@@ -1,27 +1,21 @@
 """TMAP slides, 06 and 07: read to the pixel; what is damaged is refused, or unread and told."""
 
-import contextlib
+from functools import partial
 
 import numpy as np
 import pytest
-from scannerfiles import write_tmap06, write_tmap07
+import scannerfiles
+from scannerfiles import damaged, write_tmap06, write_tmap07
 from slidefiles import picture
 
-from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect
 from pipeline.slides.contract import ReaderContract
 from pipeline.slides.readers.tmap import open_tmap
 
 IMAGE = picture(530, 390)
 
-
-def damaged(path):
-    """The slide with zeros in a tile in its middle."""
-    data = bytearray(path.read_bytes())
-    middle = data.index(b"\xff\xda", len(data) // 2)
-    data[middle + 40 : middle + 400] = bytes(360)
-    path.write_bytes(data)
-    return path
+told_or_read = partial(scannerfiles.told_or_read, open_tmap)
+refusal = partial(scannerfiles.refusal, open_tmap)
 
 
 class TestTmap07(ReaderContract):
@@ -44,29 +38,6 @@ class TestTmap06(TestTmap07):
 
     def open_damaged(self, folder):
         return open_tmap(damaged(write_tmap06(folder / "b.tmap", IMAGE)))
-
-
-def told_or_read(path):
-    """Whether a file is a slide that can be asked for its pixels, or is refused by a line on it."""
-    try:
-        reader = open_tmap(path)
-    except SlideError as error:
-        return str(error).startswith(f"{path}: ") and "\n" not in str(error)
-    size = reader.header.levels[0].size
-    with contextlib.suppress(ReadError):
-        reader.read(0, Rect(0, 0, min(size.width, 600), min(size.height, 600)))
-    reader.close()
-    return True
-
-
-def refusal(path, code=None):
-    with pytest.raises(SlideError) as told:
-        open_tmap(path).close()
-    text = str(told.value)
-    assert text.startswith(f"{path}: ")
-    assert "\n" not in text
-    assert code is None or told.value.code == code
-    return text
 
 
 def off(reader, region, level=0):
