@@ -142,8 +142,11 @@ class _Batch:
         return self._ledger.record
 
     def run(self) -> BatchResult:
-        """Screens all, and writes what there is to write; KeyboardInterrupt where even that is
-        not wanted."""
+        """Screens all, and writes what there is to write.
+
+        Raises:
+            KeyboardInterrupt: even that is not wanted.
+        """
         with _termination_as_interrupt():
             return self._run()
 

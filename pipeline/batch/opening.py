@@ -47,8 +47,7 @@ def open_record(
 
 
 def _suspects(records: Sequence[RunRecord]) -> set[str]:
-    """Slides that were in work when a run was killed, which may be what killed it, or whose
-    process has died."""
+    """Slides that may end a process: one has died of them, or was killed as they were in work."""
     return {
         name
         for name, slide in latest_slides(records).items()

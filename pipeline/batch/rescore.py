@@ -31,7 +31,6 @@ from pipeline.slides.mpp import GivenMpp
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import open_slide
 
-
 _log = logging.getLogger(__name__)
 
 

@@ -1,8 +1,8 @@
 """The process that screens slides one by one; `pipeline.batch.engines.supervised` is outside.
 
-It gets pickles on its standard input: first who is to make its worker, then what that is asked with
-for a slide each, its path mostly, or None for what is in force. It answers by pickles on what was its standard output; whatever libraries
-print goes to standard error. It ends with its input.
+It gets pickles on its standard input: first who is to make its worker, then for each slide what
+that is asked with, its path mostly, or None for what is in force. It answers by pickles on what was
+its standard output; whatever libraries print goes to standard error. It ends with its input.
 """
 
 from __future__ import annotations
