@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -228,9 +229,9 @@ def test_a_bit_that_has_flipped_costs_its_line_and_is_never_believed(
     whole = path.read_bytes()
     head, made, *lines = whole.splitlines(keepends=True)
     told = [SlideSummary.of(report_of(job, seed)) for seed, job in enumerate(jobs)]
-    # The count of all cells is another: a line as sound as any other, but for its checksum.
-    assert lines[1].count(b", 21, ") == 1
-    flipped = lines[1].replace(b", 21, ", b", 23, ")
+    # A count is another: a line as sound as any other, but for its checksum.
+    (counts,) = re.findall(rb"\[\d+(?:, \d+)+\]", lines[1])
+    flipped = lines[1].replace(counts, counts.replace(b"[", b"[1"))
     path.write_bytes(b"".join([head, made, lines[0], flipped, lines[2]]))
     read.clear()
     known = KnownResults(out)
