@@ -193,7 +193,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self._depth >= _DEEPEST:
-            place = self.peek_event().start_mark
+            place = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "nested too deeply", place)
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
