@@ -25,9 +25,7 @@ from pipeline.slides.readers.tile_jpegs import is_broken
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})
 JPEG = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 JPEG_2000 = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"})
-HTJ2K = frozenset(
-    {"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"}
-)
+HTJ2K = frozenset({"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"})
 JPEG_LS = frozenset({"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"})
 RLE = frozenset({"1.2.840.10008.1.2.5"})
 
@@ -68,7 +66,9 @@ def refuse_unread(instance: Instance) -> None:
             "channels",
         )
     if instance.samples != 3:
-        raise SlideError(f"its pixels have {instance.samples} samples; export it as RGB", "channels")
+        raise SlideError(
+            f"its pixels have {instance.samples} samples; export it as RGB", "channels"
+        )
     if instance.bits != (8, 8) or instance.signed:
         sign = "signed " if instance.signed else ""
         raise SlideError(
@@ -121,9 +121,7 @@ def decode_frame(data: bytes, instance: Instance, space: Space) -> NDArray[np.ui
     return _from_ycbcr(pixels) if space == "ycbcr" else pixels
 
 
-def decode_shrunk(
-    data: bytes, instance: Instance, space: Space, shrink: int
-) -> NDArray[np.uint8]:
+def decode_shrunk(data: bytes, instance: Instance, space: Space, shrink: int) -> NDArray[np.uint8]:
     """A JPEG frame's pixels at a fraction of its size: (H, W, 3), RGB.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import SlideError
 from pipeline.geometry import Size
-from pipeline.slides.readers.base import DICOM_MARK_END, says_dicom, show
+from pipeline.slides.readers.base import says_dicom, show
 
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # what is wrong is told here
 
@@ -140,8 +140,6 @@ class Instance:
     Attributes:
         path: the file.
         uid: SOPInstanceUID.
-        series: SeriesInstanceUID.
-        kind: "VOLUME" for a level of the pyramid; others are labels, overviews, thumbnails.
         resampled: whether it says that it was made of a finer one.
         size: of the whole level.
         tile: of a frame.
@@ -169,8 +167,6 @@ class Instance:
 
     path: Path
     uid: str
-    series: str
-    kind: str
     resampled: bool
     size: Size
     tile: Size
@@ -211,37 +207,80 @@ def names_series(path: Path, series: str) -> bool:
     return says_dicom(start) and series.encode() in start
 
 
-def sop_class_of(path: Path) -> tuple[str, str] | None:
-    """SOP class UID and modality of a file; None where it is no DICOM that can be read."""
-    try:
-        with path.open("rb") as file:
-            if not says_dicom(file.read(DICOM_MARK_END)):
-                return None
-            file.seek(0)
-            header, _ = _read(file, ("SOPClassUID", "Modality"))
-        uid = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""
-    except Exception:  # pydicom promises no type
-        return None
-    return str(uid), str(header.get("Modality") or "")
+@dataclass(frozen=True)
+class Head:
+    """A file's header as pydicom has it.
+
+    Attributes:
+        path: the file.
+        header: of it.
+        at: where the element of its pixels begins.
+        sop_class: UID of what it is.
+        series: SeriesInstanceUID.
+        kind: "VOLUME" for a level of the pyramid; others are labels, overviews, thumbnails.
+    """
+
+    path: Path
+    header: Any
+    at: int
+    sop_class: str
+    series: str
+    kind: str
+
+    @property
+    def is_slide(self) -> bool:
+        """Whether it is a whole slide image."""
+        return self.sop_class == WHOLE_SLIDE
 
 
-def read_instance(path: Path) -> Instance:
-    """Reads the header of one file of a slide.
+def read_head(path: Path) -> Head:
+    """Reads a file's header.
 
     Raises:
-        SlideError: it is no whole slide image, or its header is damaged or contradicts itself.
+        SlideError: it can't be read.
     """
     try:
         with path.open("rb") as file:
             header, at = _read(file, _TAGS)
-            return _instance(path, file, header, at)
+        image_type = [str(word).upper() for word in _several(header.get("ImageType"))]
+        sop_class = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+        return Head(
+            path,
+            header,
+            at,
+            str(sop_class or ""),
+            str(header.get("SeriesInstanceUID") or ""),
+            image_type[2] if len(image_type) > 2 else VOLUME,
+        )
+    except OSError as error:
+        raise SlideError(f"{show(path)}: can't be read: {error.strerror or error}") from error
+    except Exception as error:  # pydicom promises no type
+        raise _damaged(path) from error
+
+
+def read_instance(head: Head) -> Instance:
+    """What a header says of a level.
+
+    Raises:
+        SlideError: it is no whole slide image, or its header is damaged or contradicts itself.
+    """
+    path = head.path
+    try:
+        if not head.is_slide:
+            raise _not_a_slide(head)
+        with path.open("rb") as file:
+            return _instance(file, head)
     except SlideError as error:
         raise SlideError(f"{show(path)}: {error.text}", error.code) from error
     except OSError as error:
         raise SlideError(f"{show(path)}: can't be read: {error.strerror or error}") from error
     except Exception as error:  # pydicom promises no type
-        text = f"{show(path)}: can't be opened: its DICOM header is damaged or cut off; {_COPY}"
-        raise SlideError(text, "vendor-refused") from error
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> SlideError:
+    text = f"{show(path)}: can't be opened: its DICOM header is damaged or cut off; {_COPY}"
+    return SlideError(text, "vendor-refused")
 
 
 def _read(file: BinaryIO, tags: Sequence[str]) -> tuple[Any, int]:
@@ -258,13 +297,10 @@ def _read(file: BinaryIO, tags: Sequence[str]) -> tuple[Any, int]:
     return header, file.tell()
 
 
-def _instance(path: Path, file: BinaryIO, header: Any, at: int) -> Instance:
-    sop_class = str(header.get("SOPClassUID") or header.file_meta.MediaStorageSOPClassUID)
-    if sop_class != WHOLE_SLIDE:
-        raise _not_a_slide(sop_class, str(header.get("Modality") or ""))
+def _instance(file: BinaryIO, head: Head) -> Instance:
+    header = head.header
     syntax = str(header.file_meta.TransferSyntaxUID)
     _check_syntax(syntax)
-    image_type = [str(word).upper() for word in header.get("ImageType") or ()]
     shared = _first(header.get("SharedFunctionalGroupsSequence"))
     measures = _first(shared and shared.get("PixelMeasuresSequence"))
     place = _first(shared and shared.get("PlanePositionSlideSequence"))
@@ -278,11 +314,9 @@ def _instance(path: Path, file: BinaryIO, header: Any, at: int) -> Instance:
     if frames > MOST_FRAMES:
         raise SlideError(f"claims {frames} frames: damaged; {_COPY}")
     return Instance(
-        path=path,
+        path=head.path,
         uid=str(header.get("SOPInstanceUID") or ""),
-        series=str(header.get("SeriesInstanceUID") or ""),
-        kind=image_type[2] if len(image_type) > 2 else VOLUME,
-        resampled="RESAMPLED" in image_type[3:],
+        resampled="RESAMPLED" in map(str, _several(header.get("ImageType"))[3:]),
         size=size,
         tile=tile,
         syntax=syntax,
@@ -307,14 +341,15 @@ def _instance(path: Path, file: BinaryIO, header: Any, at: int) -> Instance:
         pyramid=str(header.get("PyramidUID") or ""),
         specimens=_specimens(header),
         part=_part(header),
-        pixels=_pixels(file, header, at, syntax),
+        pixels=_pixels(file, header, head.at, syntax),
     )
 
 
-def _not_a_slide(sop_class: str, modality: str) -> SlideError:
+def _not_a_slide(head: Head) -> SlideError:
     from pydicom.uid import UID
 
-    name = UID(sop_class).name if sop_class else "nothing that is named"
+    name = UID(head.sop_class).name if head.sop_class else "nothing that is named"
+    modality = str(head.header.get("Modality") or "")
     what = f"{name}, modality {modality}" if modality else name
     return SlideError(
         f"is a DICOM file of {show(what)}, no whole slide image; only slides are screened",
@@ -408,12 +443,18 @@ def _spacing(measures: Any) -> tuple[float, float] | None:
     stated = measures.get("PixelSpacing") if measures else None
     if stated is None or stated == "":
         return None
-    values = list(stated) if isinstance(stated, list | tuple) or hasattr(stated, "append") else []
-    numbers = [_number(value) for value in values]
+    numbers = [_number(value) for value in _several(stated)]
     if len(numbers) != 2:
         return math.nan, math.nan
     down, across = (math.nan if number is None else number * 1000 for number in numbers)
     return across, down
+
+
+def _several(value: Any) -> list[Any]:
+    """The values of an element that may have several, and has one or none."""
+    if value in (None, ""):
+        return []
+    return [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
 
 
 def _first(sequence: Any) -> Any:

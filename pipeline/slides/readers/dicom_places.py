@@ -365,4 +365,3 @@ class _Walk:
             if tag == _ITEM_END:
                 return begin
             at = self._behind(begin, length)
-

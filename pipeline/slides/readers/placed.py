@@ -90,6 +90,11 @@ class JpegFiles:
             raise
         self.sizes = tuple(path.stat().st_size for path in paths)
 
+    @property
+    def closed(self) -> bool:
+        """Whether they were given back."""
+        return not self._files
+
     def read(self, file: int, offset: int, count: int) -> bytes:
         """Bytes of a file; fewer where it ends.
 
