@@ -108,17 +108,15 @@ def write_dicom(
     slide.OpticalPathSequence = [light]
     columns = -(-width // TILE)
     if placed:
-        places = [
-            (index % columns * TILE, index // columns * TILE) for index in range(len(frames))
-        ]
+        places = [(index % columns * TILE, index // columns * TILE) for index in range(len(frames))]
     if places:
         slide.PerFrameFunctionalGroupsSequence = [_placed(*place) for place in places]
     _add_pixels(slide, list(frames), fragments, table)
     for name, value in (elements or {}).items():
-        if value is None:
-            delattr(slide, name)
-        else:
+        if value is not None:
             setattr(slide, name, value)
+        elif name in slide:
+            delattr(slide, name)
     meta.MediaStorageSOPInstanceUID = slide.SOPInstanceUID
     slide.save_as(path, enforce_file_format=True)
     return path

@@ -1,8 +1,9 @@
 """A DICOM frame's bytes as RGB, by whichever codec its transfer syntax names.
 
 What a header says of colours is believed as far as the frames don't deny it. A JPEG says by its
-markers how its colours are stored, and libjpeg would take RGB for YCbCr where it doesn't. JPEG 2000
-that is called YCbCr may have no transform to undo; then its pixels show what it is (`dicom_colors`).
+markers how its colours are stored, and libjpeg would take RGB for YCbCr where it doesn't. JPEG
+2000 that is called YCbCr may have no transform to undo; then its pixels show what it is
+(`dicom_colors`).
 """
 
 from __future__ import annotations

@@ -271,7 +271,8 @@ def read_instance(head: Head) -> Instance:
         with path.open("rb") as file:
             return _instance(file, head)
     except SlideError as error:
-        raise SlideError(f"{show(path)}: {error.text}", error.code) from error
+        code = error.code or "vendor-refused"
+        raise SlideError(f"{show(path)}: {error.text}", code) from error
     except OSError as error:
         raise SlideError(f"{show(path)}: can't be read: {error.strerror or error}") from error
     except Exception as error:  # pydicom promises no type

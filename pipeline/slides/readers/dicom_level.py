@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect
-from pipeline.slides.readers.base import WHITE, reason
+from pipeline.slides.readers.base import WHITE, reason, show
 from pipeline.slides.readers.dicom_codecs import (
     JPEG,
     decode_frame,
@@ -222,14 +222,14 @@ def _check_grid(head: Instance, places: Places) -> None:
         SlideError: they do.
     """
     if not len(places.x):
-        raise SlideError(f"{head.path.name} has no frame that is lit so that cells are seen")
+        raise SlideError(f"{show(head.path.name)} has no frame that is lit so that cells are seen")
     outside = (places.x >= head.size.width) | (places.y >= head.size.height)
     beside = (places.x % head.tile.width != 0) | (places.y % head.tile.height != 0)
     for bad, what in ((outside, "outside of its level"), (beside, "beside the grid of tiles")):
         if bad.any():
             raise SlideError(
-                f"{head.path.name} says that {int(bad.sum())} of its frames lie {what}; export it "
-                "anew",
+                f"{show(head.path.name)} says that {int(bad.sum())} of its frames lie {what}; "
+                "export it anew",
                 "vendor-refused",
             )
 
@@ -256,19 +256,20 @@ def _planes(
     elif not np.isnan(depth).any() and len(values := np.unique(depth)) == most:
         plane = np.searchsorted(values, depth)
     elif not np.isnan(depth).any() and (stack == most).all():
-        order = np.lexsort((depth, tile))
         plane = np.empty(len(tile), np.int64)
-        plane[order] = np.arange(len(tile)) % most
+        plane[np.lexsort((depth, tile))] = np.arange(len(tile)) % most
     else:
         raise SlideError(
-            f"{head.path.name} has up to {most} frames at one place, and it can't be told which "
-            "are of one focal plane; export the plane that is in focus",
+            f"{show(head.path.name)} has up to {most} frames at one place, and it can't be told "
+            "which are of one focal plane; export the plane that is in focus",
             "planes-unreadable",
         )
-    pairs = np.unique(tile * most + plane)
-    if len(pairs) < len(tile):
+    at_one_depth = len(tile) - len(np.unique(np.stack([tile, depth]), axis=1).T)
+    if len(np.unique(tile * most + plane)) < len(tile) or (
+        at_one_depth and not np.isnan(depth).any()
+    ):
         raise SlideError(
-            f"{head.path.name} has two frames at one place and depth; export it anew",
+            f"{show(head.path.name)} has two frames at one place and depth; export it anew",
             "planes-unreadable",
         )
     return plane, tuple(_one(depth[plane == index]) for index in range(most))

@@ -20,6 +20,7 @@ from pipeline.slides.readers.dicom_codecs import refuse_unread
 from pipeline.slides.readers.dicom_header import (
     FULL,
     VOLUME,
+    Head,
     Instance,
     LightPath,
     names_series,
@@ -141,19 +142,41 @@ def _instances(path: Path) -> list[Instance]:
     heads = [first]
     if first.series:
         beside = (other for other in sorted(path.parent.iterdir()) if other != path)
-        heads += [read_head(other) for other in beside if _may_belong(other, first.series)]
+        heads += [_beside(other, path) for other in beside if _may_belong(other, first.series)]
     heads = [head for head in heads if head.is_slide and head.series == first.series]
-    found = [read_instance(head) for head in heads if head.kind == VOLUME]
+    found = [_level(head, path) for head in heads if head.kind == VOLUME]
     if not found:
         kinds = ", ".join(sorted({show(head.kind) for head in heads}))
         raise SlideError(
-            f"{show(path)}: its series holds no level of a slide (VOLUME), but {kinds} only; {_COPY}",
+            f"{show(path)}: its series holds no level of a slide (VOLUME), but {kinds} only; "
+            f"{_COPY}",
             "data-missing",
         )
     once: dict[str, Instance] = {}
     for instance in found:
         once.setdefault(instance.uid or str(instance.path), instance)
     return list(once.values())
+
+
+def _beside(other: Path, path: Path) -> Head:
+    try:
+        return read_head(other)
+    except SlideError as error:
+        raise _of(other, path, error) from error
+
+
+def _level(head: Head, path: Path) -> Instance:
+    try:
+        return read_instance(head)
+    except SlideError as error:
+        raise _of(head.path, path, error) from error
+
+
+def _of(other: Path, path: Path, error: SlideError) -> SlideError:
+    """What is wrong with a file of the series, told of the one that is opened."""
+    why = error.text.removeprefix(f"{show(other)}: ")
+    who = show(path) if other == path else f"{show(path)}: {show(other.name)} of its series"
+    return SlideError(f"{who}: {why}", error.code)
 
 
 def _may_belong(path: Path, series: str) -> bool:
@@ -338,7 +361,7 @@ def _contradictions(finest: Instance) -> Iterator[Doubt]:
         if any(not abs(a - b) <= _SCALE * max(a, b) for a, b in pairs):
             x, y = finest.extent
             text = (
-                f"it says that it is {x:.4g} x {y:.4g} mm, which would be {by_extent[0]:.4g} µm per "
-                f"pixel, and {finest.spacing[0]:.4g} µm per pixel; the latter is used"
+                f"it says that it is {x:.4g} x {y:.4g} mm, which would be {by_extent[0]:.4g} µm "
+                f"per pixel, and {finest.spacing[0]:.4g} µm per pixel; the latter is used"
             )
             yield Doubt(code="extent-contradicted", text=text)
