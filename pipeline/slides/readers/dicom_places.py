@@ -202,11 +202,10 @@ def _in_order(instance: Instance) -> Places:
     index = first + np.arange(instance.frames, dtype=np.int64)
     tile, plane = index % tiles, index // tiles % instance.planes
     depth = np.nan if instance.depth is None else instance.depth
+    z = np.full(len(index), depth, np.float64)
     if instance.planes > 1:
         step = np.nan if instance.step is None else instance.step
-        z = (0.0 if np.isnan(depth) else depth) + plane * step
-    else:
-        z = np.full(len(index), depth)
+        z = np.nan_to_num(z) + plane * step
     return Places(
         tile % columns * instance.tile.width,
         tile // columns * instance.tile.height,
