@@ -63,8 +63,9 @@ class Described:
         except (ValueError, RecursionError) as error:
             raise PluginError("its header is none") from error
         _check(said.header)
-        _check_shrinks(said.header, said.shrinks)
-        return Described(said.header, said.shrinks, said.profile)
+        header = _of_one_plane(said.header)
+        _check_shrinks(header, said.shrinks)
+        return Described(header, said.shrinks, said.profile)
 
     @staticmethod
     def text_of(reader: Reader) -> str:
@@ -199,6 +200,21 @@ def _check(header: Header) -> None:
         raise PluginError("its bounds lie outside of level 0")
     if not all(0 <= value <= 255 for value in header.background):
         raise PluginError(f"its background is {header.background}")
+
+
+def _of_one_plane(header: Header) -> Header:
+    """The header of a slide of whose focal planes one is read: the questions name no other.
+
+    Raises:
+        PluginError: it is none of them.
+    """
+    if header.plane is not None and not 0 <= header.plane < len(header.planes):
+        raise PluginError(f"its plane is {header.plane}, of {len(header.planes)}")
+    planes = tuple(
+        dataclasses.replace(plane, readable=index == header.plane)
+        for index, plane in enumerate(header.planes)
+    )
+    return dataclasses.replace(header, planes=planes)
 
 
 def _check_shrinks(header: Header, shrinks: Shrinks) -> None:
