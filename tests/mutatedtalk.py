@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import shutil
+import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
@@ -138,12 +139,18 @@ def make_presence(folder: Path) -> Path:
 
 def read_claims(path: Path, draw: random.Random) -> None:
     """Joins those who are at work, and looks at what they have."""
+    out = next(folder for folder in path.parents if folder.name == "out")
+    with tempfile.TemporaryDirectory() as place:  # who joins leaves claims behind
+        shutil.copytree(out, copy := Path(place) / "out")
+        _join_and_look(copy)
+
+
+def _join_and_look(out: Path) -> None:
     from pipeline.batch.claims import Board
     from pipeline.batch.lock import Holder
     from pipeline.batch.others import by_whom
     from pipeline.batch.presence import seen_at_work
 
-    out = next(folder for folder in path.parents if folder.name == "out")
     told = [str(one.holder) for one in seen_at_work(out)]
     board = Board(out, Holder.this(("cytolibra", "screen")))
     with patch("pipeline.batch.claims._UNKNOWN_S", 0.01):
