@@ -6,6 +6,7 @@ import io
 import random
 import shutil
 import tempfile
+import zlib
 from pathlib import Path
 from unittest.mock import patch
 
@@ -92,6 +93,22 @@ def change_answers(data: bytes, draw: random.Random) -> bytes:
     answer = json.loads(first)
     answer["said"] = mutate_json(answer["said"].encode(), draw).decode()
     return json.dumps(answer).encode() + b"\n" + rest
+
+
+# What is known of results
+
+
+def change_known(data: bytes, draw: random.Random) -> bytes:
+    """JSON of one line changed; in half of the cases its checksum is made to fit."""
+    from mutants import mutate_json
+
+    lines = data.split(b"\n")
+    at = draw.randrange(len(lines) - 1)
+    seal, text = lines[at][:9], mutate_json(lines[at][9:], draw)
+    if draw.random() < 0.5:
+        seal = b"%08x " % zlib.crc32(text)
+    lines[at] = seal + text
+    return b"\n".join(lines)
 
 
 # Claims

@@ -14,7 +14,7 @@ from fakes import MODEL, make_cells, make_report
 from hostilefiles import SLIDES, change, make
 from mutants import mutate, mutate_json, mutate_text, mutate_zip
 from mutated import KINDS, Mutator
-from mutatedtalk import change_answers
+from mutatedtalk import change_answers, change_known
 
 from configs import CytoLibraError
 
@@ -129,14 +129,6 @@ def _read_known(path: Path) -> None:
             assert len(one.summary.counts) == len(one.made.common.names)
 
 
-def _change_known(data: bytes, draw: random.Random) -> bytes:
-    """JSON of one line changed, behind its checksum."""
-    lines = data.split(b"\n")
-    at = draw.randrange(len(lines) - 1)
-    lines[at] = lines[at][:9] + mutate_json(lines[at][9:], draw)
-    return b"\n".join(lines)
-
-
 def _read_jpeg(path: Path) -> None:
     from data.pixels.jpeg import jpeg_head
     from data.pixels.orientation import orientation_of
@@ -193,7 +185,7 @@ TARGETS: dict[str, Target] = {
     **{name: _target(name, mutate_text) for name in ("asap", "cvat", "imagescope", "ndpa", "voc")},
     **{name: _target(name, mutate_text) for name in ("csv", "yolo", "scales", "settings")},
     "sidecar": _target("sidecar", mutate_json),
-    "results": Target("known", _read_known, _change_known),
+    "results": Target("known", _read_known, change_known),
     "claim": _target("claim", mutate_json),
     "answers": _target("answers", change_answers),
     **{name: _target(name, mutate) for name in ("kfb", "tmap-06", "tmap-07")},
