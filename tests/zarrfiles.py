@@ -122,4 +122,4 @@ def _in_order(stack: NDArray[np.uint8], axes: str) -> NDArray[np.uint8]:
     data = full.transpose(["tzyxc".index(a) for a in axes] + [
         "tzyxc".index(a) for a in "tzyxc" if a not in axes
     ])  # fmt: skip
-    return data.reshape([n for n in data.shape[: len(axes)]])
+    return data.reshape(data.shape[: len(axes)])
