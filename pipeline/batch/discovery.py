@@ -168,6 +168,7 @@ class _Search:
     """A walk through folders that enters each of them once, however it is linked."""
 
     def __init__(self, out: Path, with_images: bool, table: MppTable | None) -> None:
+        self._out = out
         self._entered = {os.path.realpath(out)}
         self._suffixes = SLIDE_SUFFIXES | IMAGE_SUFFIXES if with_images else SLIDE_SUFFIXES
         self._table = table
@@ -186,7 +187,7 @@ class _Search:
         if os.path.isfile(argument):
             yield self._named(argument)
         elif self._is_zarr(argument):
-            yield SlideJob(argument, argument.absolute().name)
+            yield self._folder_job(argument, argument.absolute().name)
         else:
             yield from self._search_folder(argument, argument)
 
@@ -250,7 +251,7 @@ class _Search:
             if self._is_zarr(inner):
                 if isinstance(self._tree, Disk) and self._is_picture(inner):
                     if not _is_seen(self._tree.place(inner), self._entered):
-                        yield SlideJob(inner, _name(inner, root))
+                        yield self._folder_job(inner, _name(inner, root))
                 else:
                     told = NO_PICTURE if isinstance(self._tree, Disk) else _IN_STORE
                     self.not_read.append(NotRead(inner, *told))
@@ -263,6 +264,17 @@ class _Search:
     def _is_zarr(self, folder: Path) -> bool:
         """Whether a folder is a Zarr, whose chunks may be a million files: it is not entered."""
         return any(self._tree.exists(folder / name) for name in METADATA)
+
+    def _folder_job(self, folder: Path, name: str) -> SlideJob:
+        """The slide that a folder is.
+
+        Raises:
+            ConfigError: results would be written into it.
+        """
+        if Path(os.path.realpath(self._out)).is_relative_to(os.path.realpath(folder)):
+            problem = f"lies within the slide {show(folder)}; name another folder"
+            raise ConfigError(f"--out {show(self._out)}: {problem}")
+        return SlideJob(folder, name)
 
     def _is_picture(self, folder: Path) -> bool:
         try:

@@ -14,7 +14,6 @@ pass through slide by slide.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,44 +112,44 @@ def write_store(
         },
     )
     shapes, tables = root.create_group("shapes"), root.create_group("tables")
-    _write_slides(tables.create_group("slides"), slides)
+    _write_slides(tables, slides)
     total = sum(slide.cells for slide in slides)
     if not total:
         return
-    cells = _Cells(tables.create_group("cells"), total, schema, classes)
+    regions = [slide.region for slide in slides if slide.cells]
+    cells = _Cells(tables, total, schema, classes, regions)
     boxes: _Boxes | None = None
     try:
         for slide, batch in batches:
             if boxes is None or boxes.slide is not slide:
                 if boxes:
                     boxes.close()
-                boxes = _Boxes(shapes.create_group(slide.region), slide, folder)
+                boxes = _Boxes(shapes, slide, folder)
             boxes.add(batch)
             cells.add(batch, slide.region)
     finally:
         if boxes:
             boxes.close()
-    cells.finish([slide.region for slide in slides if slide.cells], units)
+    cells.finish(regions, units)
 
 
 class _Boxes:
     """The shapes of one slide."""
 
-    def __init__(self, group: zarr.Group, slide: SpatialSlide, folder: Path) -> None:
+    def __init__(self, shapes: zarr.Group, slide: SpatialSlide, folder: Path) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
-        group.attrs.update(
-            {
-                "encoding-type": "ngff:shapes",
-                "axes": ["x", "y"],
-                "coordinateTransformations": [
-                    _transformation(slide.region, "micrometer", [slide.mpp, slide.mpp]),
-                    _transformation(f"{slide.region}_px", "pixel", None),
-                ],
-                "spatialdata_attrs": {"version": "0.3"},
-            }
-        )
+        attributes = {
+            "encoding-type": "ngff:shapes",
+            "axes": ["x", "y"],
+            "coordinateTransformations": [
+                _transformation(slide.region, "micrometer", [slide.mpp, slide.mpp]),
+                _transformation(f"{slide.region}_px", "pixel", None),
+            ],
+            "spatialdata_attrs": {"version": "0.3"},
+        }
+        shapes.create_group(slide.region, attributes=attributes)
         geo = {
             "version": "1.1.0",
             "primary_column": "geometry",
@@ -226,31 +225,28 @@ class _Column:
 class _Words:
     """A column of words: codes, and the words that they stand for, in the order that they come."""
 
-    def __init__(self, group: zarr.Group, total: int, words: Sequence[str] = ()) -> None:
-        self._group = group
-        self._codes = _column(group, "codes", total, np.dtype("int32"))
+    def __init__(self, frame: zarr.Group, name: str, total: int, words: Sequence[str] = ()) -> None:
+        self._group = _group(frame, name, "categorical", "0.2.0", ordered=False)
+        self._codes = _column(self._group, "codes", total, np.dtype("int32"))
         self._known = {word: number for number, word in enumerate(words)}
 
     def add(self, values: pa.Array) -> None:
-        import pyarrow as pa
-
-        packed = values if isinstance(values, pa.DictionaryArray) else values.dictionary_encode()
-        numbers = [
-            self._known.setdefault(w, len(self._known)) for w in packed.dictionary.to_pylist()
-        ]
+        packed = values.dictionary_encode()
+        words = packed.dictionary.to_pylist()
+        numbers = [self._known.setdefault(word, len(self._known)) for word in words]
         lookup = np.array([*numbers, -1], np.int32)
         self._codes.add(lookup[packed.indices.fill_null(len(numbers)).to_numpy()])
 
     def finish(self) -> None:
         _write_words(self._group, "categories", list(self._known))
-        _encode(self._group, "categorical", "0.2.0", ordered=False)
 
 
 class _Flags:
     """A column of true, false and nothing, or of whole numbers and nothing."""
 
-    def __init__(self, group: zarr.Group, total: int, kind: np.dtype[Any]) -> None:
-        self._group = group
+    def __init__(self, frame: zarr.Group, name: str, total: int, kind: np.dtype[Any]) -> None:
+        encoding = "nullable-boolean" if kind.kind == "b" else "nullable-integer"
+        group = _group(frame, name, encoding, "0.1.0")
         self._kind = kind
         self._values = _column(group, "values", total, kind)
         self._mask = _column(group, "mask", total, np.dtype(bool))
@@ -261,16 +257,14 @@ class _Flags:
         self._values.add(filled.to_numpy(zero_copy_only=False).astype(self._kind))
 
     def finish(self) -> None:
-        name = "nullable-boolean" if self._kind.kind == "b" else "nullable-integer"
-        _encode(self._group, name, "0.1.0")
+        """Has nothing to add."""
 
 
 class _Numbers:
     """A column of numbers; what is empty is NaN."""
 
-    def __init__(self, group: zarr.Group, name: str, total: int, kind: np.dtype[Any]) -> None:
-        self._column = _column(group, name, total, kind)
-        _encode(self._column.array, "array", "0.2.0")
+    def __init__(self, frame: zarr.Group, name: str, total: int, kind: np.dtype[Any]) -> None:
+        self._column = _column(frame, name, total, kind)
 
     def add(self, values: pa.Array) -> None:
         self._column.add(values.to_numpy(zero_copy_only=False))
@@ -283,27 +277,29 @@ class _Cells:
     """The table of all cells, as an AnnData."""
 
     def __init__(
-        self, group: zarr.Group, total: int, schema: pa.Schema, classes: Sequence[CellClass]
+        self,
+        tables: zarr.Group,
+        total: int,
+        schema: pa.Schema,
+        classes: Sequence[CellClass],
+        regions: Sequence[str],
     ) -> None:
-        self._group = group
         self._scores = score_columns(classes)
-        self._obs = group.create_group("obs")
-        self._names = {
+        names = {
             one.name: one.name.replace("/", "_") for one in schema if one.name not in self._scores
         }
-        if len({*self._names.values(), "region", "_index"}) < len(self._names) + 2:
+        if len({*names.values(), "region", "_index"}) < len(names) + 2:
             raise ConfigError("two columns would be called alike in a SpatialData store")
+        self._table = _table(tables, "cells", list(regions), "region", "id")
+        obs = _frame(self._table, "obs", [*names.values(), "region"])
         self._columns = {
-            name: _made(self._obs, total, schema.field(name), called, classes)
-            for name, called in self._names.items()
+            name: _made(obs, total, schema.field(name), called, classes)
+            for name, called in names.items()
         }
-        self._regions = _Words(self._obs.create_group("region"), total)
-        self._index = _Column(_words_array(self._obs, "_index", total))
-        shape = (total, len(classes))
-        chunks = (min(total, CHUNK), max(1, len(classes)))
-        self._x = _Column(group.create_array("X", shape=shape, chunks=chunks, dtype="float64"))
-        _encode(self._x.array, "array", "0.2.0")
-        _write_frame(group, "var", [one.name for one in classes], {})
+        self._regions = _Words(obs, "region", total)
+        self._index = _Column(_words_array(obs, "_index", total))
+        self._x = _Column(_array(self._table, "X", (total, len(classes)), "float64"))
+        _write_frame(self._table, "var", [one.name for one in classes], {})
 
     def add(self, batch: pa.RecordBatch, region: str) -> None:
         import pyarrow as pa
@@ -314,31 +310,19 @@ class _Cells:
         ids = batch.column("id").to_pylist()
         self._index.add(np.array([f"{region}_{one}" for one in ids], object))
         scores = [batch.column(name).to_numpy(zero_copy_only=False) for name in self._scores]
-        self._x.add(np.stack(scores, axis=1) if scores else np.empty((len(batch), 0)))
+        self._x.add(np.stack(scores, axis=1))
 
     def finish(self, regions: Sequence[str], units: Mapping[str, str]) -> None:
         for column in (*self._columns.values(), self._regions):
             column.finish()
-        names = [*self._names.values(), "region"]
-        _encode(self._obs, "dataframe", "0.2.0", **{"column-order": names, "_index": "_index"})
-        _write_rest(self._group)
-        uns = self._group["uns"]
-        attrs = _dict(uns, "spatialdata_attrs")
+        uns = _group(self._table, "uns", "dict", "0.1.0")
+        attrs = _group(uns, "spatialdata_attrs", "dict", "0.1.0")
         _write_words(attrs, "region", regions)
         _write_word(attrs, "region_key", "region")
         _write_word(attrs, "instance_key", "id")
-        told = _dict(uns, "units")
+        told = _group(uns, "units", "dict", "0.1.0")
         for name, unit in units.items():
             _write_word(told, name.replace("/", "_"), unit)
-        self._group.attrs.update(
-            {
-                "spatialdata-encoding-type": "ngff:regions_table",
-                "region": list(regions),
-                "region_key": "region",
-                "instance_key": "id",
-                "version": "0.2",
-            }
-        )
 
 
 def _made(
@@ -349,65 +333,69 @@ def _made(
 
     if pa.types.is_string(column.type):
         words = [one.name for one in classes] if column.name == "class" else []
-        return _Words(obs.create_group(called), total, words)
+        return _Words(obs, called, total, words)
     kind = np.dtype(column.type.to_pandas_dtype())
     if column.nullable and kind.kind in "bi":
-        return _Flags(obs.create_group(called), total, kind)
+        return _Flags(obs, called, total, kind)
     return _Numbers(obs, called, total, kind)
 
 
-def _write_slides(group: zarr.Group, slides: Sequence[SpatialSlide]) -> None:
+def _write_slides(tables: zarr.Group, slides: Sequence[SpatialSlide]) -> None:
     """A table of the slides, which annotates no shapes."""
-    names = list(slides[0].row)
-    columns: dict[str, list[Any]] = {name: [slide.row[name] for slide in slides] for name in names}
+    table = _table(tables, "slides", None, None, None)
+    columns: dict[str, list[Any]] = {
+        name: [slide.row[name] for slide in slides] for name in slides[0].row
+    }
     columns["region"] = [slide.region if slide.cells else "" for slide in slides]
-    _write_frame(group, "obs", [slide.region for slide in slides], columns)
-    _write_frame(group, "var", [], {})
-    empty = group.create_array("X", shape=(len(slides), 0), dtype="float64", chunks=(1, 1))
-    _encode(empty, "array", "0.2.0")
-    _write_rest(group)
-    group.attrs.update(
-        {
-            "spatialdata-encoding-type": "ngff:regions_table",
-            "region": None,
-            "region_key": None,
-            "instance_key": None,
-            "version": "0.2",
-        }
-    )
+    _write_frame(table, "obs", [slide.region for slide in slides], columns)
+    _write_frame(table, "var", [], {})
+    _array(table, "X", (len(slides), 0), "float64")
+    _group(table, "uns", "dict", "0.1.0")
+
+
+def _table(
+    tables: zarr.Group,
+    name: str,
+    regions: list[str] | None,
+    region_key: str | None,
+    instance_key: str | None,
+) -> zarr.Group:
+    """An AnnData whose parts are empty but for obs, var, X and uns, which are for the caller."""
+    attributes = {
+        "spatialdata-encoding-type": "ngff:regions_table",
+        "region": regions,
+        "region_key": region_key,
+        "instance_key": instance_key,
+        "version": "0.2",
+    }
+    table = tables.create_group(name, attributes={**_encoding("anndata", "0.1.0"), **attributes})
+    for part in ("layers", "obsm", "obsp", "varm", "varp"):
+        _group(table, part, "dict", "0.1.0")
+    return table
 
 
 def _write_frame(
-    group: zarr.Group, name: str, index: Sequence[str], columns: Mapping[str, Sequence[Any]]
+    table: zarr.Group, name: str, index: Sequence[str], columns: Mapping[str, Sequence[Any]]
 ) -> None:
-    frame = group.create_group(name)
+    frame = _frame(table, name, list(columns))
     _write_words(frame, "_index", index)
     for key, values in columns.items():
-        if values and isinstance(values[0], str):
+        if isinstance(values[0], str):
             _write_words(frame, key, values)
         else:
-            array = frame.create_array(key, data=np.asarray(values))
-            _encode(array, "array", "0.2.0")
-    _encode(frame, "dataframe", "0.2.0", **{"column-order": list(columns), "_index": "_index"})
+            array = np.asarray(values)
+            _array(frame, key, array.shape, array.dtype)[:] = array
 
 
-def _write_rest(group: zarr.Group) -> None:
-    """The parts of an AnnData that are empty, and what it is."""
-    for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
-        _dict(group, name)
-    _encode(group, "anndata", "0.1.0")
-
-
-def _dict(group: Any, name: str) -> zarr.Group:
-    made: zarr.Group = group.create_group(name)
-    _encode(made, "dict", "0.1.0")
-    return made
+def _frame(table: zarr.Group, name: str, columns: list[str]) -> zarr.Group:
+    return _group(
+        table, name, "dataframe", "0.2.0", **{"column-order": columns, "_index": "_index"}
+    )
 
 
 def _write_word(group: zarr.Group, name: str, word: str) -> None:
-    array = group.create_array(name, shape=(), dtype=str)
-    array[...] = word
-    _encode(array, "string", "0.2.0")
+    attributes = _encoding("string", "0.2.0")
+    group.create_array(name, shape=(), dtype=str, attributes=attributes)[...] = word
 
 
 def _write_words(group: zarr.Group, name: str, words: Sequence[str]) -> None:
@@ -417,27 +405,32 @@ def _write_words(group: zarr.Group, name: str, words: Sequence[str]) -> None:
 
 
 def _words_array(group: zarr.Group, name: str, count: int) -> zarr.Array[Any]:
-    chunks = (max(1, min(count, CHUNK)),)
-    array = group.create_array(name, shape=(count,), chunks=chunks, dtype=str)
-    _encode(array, "string-array", "0.2.0")
-    return array
+    return _array(group, name, (count,), str, "string-array")
 
 
 def _column(group: zarr.Group, name: str, total: int, kind: np.dtype[Any]) -> _Column:
-    array = group.create_array(name, shape=(total,), chunks=(min(total, CHUNK),), dtype=kind)
-    _encode(array, "array", "0.2.0")
-    return _Column(array)
+    return _Column(_array(group, name, (total,), kind))
 
 
-def _encode(part: zarr.Group | zarr.Array[Any], kind: str, version: str, **more: Any) -> None:
-    """Says what a group or an array is, as AnnData does."""
-    part.attrs.update({"encoding-type": kind, "encoding-version": version, **more})
+def _array(
+    group: zarr.Group, name: str, shape: tuple[int, ...], kind: Any, encoding: str = "array"
+) -> zarr.Array[Any]:
+    chunks = tuple(max(1, min(side, CHUNK)) for side in shape)
+    attributes = _encoding(encoding, "0.2.0")
+    return group.create_array(name, shape=shape, chunks=chunks, dtype=kind, attributes=attributes)
+
+
+def _group(parent: zarr.Group, name: str, encoding: str, version: str, **more: Any) -> zarr.Group:
+    return parent.create_group(name, attributes={**_encoding(encoding, version), **more})
+
+
+def _encoding(kind: str, version: str) -> dict[str, Any]:
+    """What AnnData knows a group or an array by."""
+    return {"encoding-type": kind, "encoding-version": version}
 
 
 def _transformation(name: str, unit: str, scale: list[float] | None) -> dict[str, Any]:
     """From level-0 pixels to a coordinate system; by nothing where no scale is given."""
-    if scale and not all(math.isfinite(value) and value > 0 for value in scale):
-        raise ConfigError(f"{name}: its scale {scale[0]} is none")
     how = {"type": "scale", "scale": scale} if scale else {"type": "identity"}
     return {
         **how,

@@ -30,7 +30,7 @@ def slide(tmp_path):
 
 
 def find(*arguments):
-    return discover(arguments, Path("somewhere-else"), with_images=False)
+    return discover(arguments, Path("/somewhere/else"), with_images=False)
 
 
 def test_it_is_one_slide_and_not_entered(slide, tmp_path, monkeypatch):
@@ -52,6 +52,11 @@ def test_any_folder_that_is_one_is_found_however_it_is_called(slide, tmp_path, m
     assert [job.path for job in find(tmp_path / "slides").jobs] == [plain]
     monkeypatch.chdir(plain)
     assert [job.name for job in find(Path()).jobs] == ["raw"]
+
+
+def test_results_do_not_go_into_it(slide, tmp_path):
+    with pytest.raises(ConfigError, match=r"^--out .*/a.ome.zarr/out: lies within the slide "):
+        discover([tmp_path / "slides"], slide / "out", with_images=False)
 
 
 def test_other_zarrs_are_told_and_not_entered(slide, tmp_path):
