@@ -270,7 +270,7 @@ def _whole(levels: list[NgffLevel]) -> tuple[list[NgffLevel], list[str]]:
 def _shows_all(coarse: NgffLevel, fine: NgffLevel) -> bool:
     """Whether a level has something wherever the finest has: else tissue might look blank."""
     rows, columns = np.nonzero(fine.stored.any(axis=2))
-    own = coarse.stored.any(axis=2)
+    own = np.asarray(coarse.stored.any(axis=2))
     down = _middles(rows, fine.side.height, fine.size.height, coarse.size.height)
     across = _middles(columns, fine.side.width, fine.size.width, coarse.size.width)
     rows = (down // coarse.side.height).clip(0, own.shape[0] - 1)

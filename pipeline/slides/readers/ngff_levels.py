@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -84,7 +85,7 @@ class NgffLevel:
             place = self._place(row, column)
             common = place.intersection(region)
             assert common is not None
-            tile = SHARED.get((self, row, column), lambda r=row, c=column: self._tile(r, c))
+            tile = SHARED.get((self, row, column), functools.partial(self._tile, row, column))
             assert tile is not None
             crop(canvas, common, region)[:] = crop(tile, common, place)
         return canvas
