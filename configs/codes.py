@@ -295,6 +295,13 @@ BATCHES: dict[str, Entry] = {
         "them evenly, need as many times the memory, and the last slides leave cores idle.",
         "Leave --workers; --isolate keeps slides apart from each other's crashes.",
     ),
+    "resumed": Entry(
+        "A library crashed in a process of this run, or the system killed it for want of memory. "
+        "Another process went on: what was done stays, and slides that were in work had processes "
+        "of their own, so that one that crashes again fails alone.",
+        "Look which slides have failed with `process-died`. `--isolate` keeps every slide apart "
+        "from the start.",
+    ),
     "screened-again": Entry(
         "The process that screened a slide died, and a new one screened it. The result is as any "
         "other's.",
