@@ -75,8 +75,8 @@ def plan_planes(slide: Slide, choice: PlaneChoice) -> tuple[Slide, PlanePlan]:
     """
     if isinstance(choice, int) or choice.startswith("z="):
         index = _wanted(slide, choice)
-        slide = slide.on_plane(index)
         if slide.planes:
+            slide = slide.on_plane(index)
             _tell_one(slide, index)
         return slide, PlanePlan("one", (slide.plane,), slide.plane)
     readable = tuple(n for n, plane in enumerate(slide.planes) if plane.readable)
