@@ -1,4 +1,4 @@
-"""Slides of the scanners' vendors and DICOM, read by OpenSlide."""
+"""Slides of the scanners' vendors, read by OpenSlide."""
 
 from __future__ import annotations
 
