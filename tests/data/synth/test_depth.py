@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from data.annotations import read_coco
-from data.synth import Scene
+from data.synth import Scene, writer
 from data.synth.depth import BLUR_PER_UM, Stack
 from data.synth.noise import hash_sites
 from data.synth.region import Region
@@ -139,6 +139,19 @@ class TestFile:
                 (small,) = page.pages
                 assert small.is_reduced
                 assert small.tile == (512, 512)
+
+    def test_a_large_one_is_bigtiff(self, tmp_path, images, monkeypatch):
+        assert writer.needs_bigtiff((40_000, 30_000), planes=3)
+        monkeypatch.setattr(writer, "needs_bigtiff", lambda *_: True)
+        render = [
+            lambda regions, n=n: (images[n][: r.height, : r.width] for r in regions) for n in (0, 2)
+        ]
+        write_stack(tmp_path / "a.ome.tif", (2100, 300), 0.5, render, [0, 4])
+        with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
+            assert file.is_bigtiff
+            (series,) = file.series
+            assert [level.shape for level in series.levels] == [(2, 300, 2100, 3), (2, 75, 525, 3)]
+            assert np.abs(series.asarray()[1].astype(int) - images[2][:300, :2100]).max() <= 14
 
     def test_our_own_reader_does_too(self, path, images):
         with open_slide(path) as slide:
