@@ -31,6 +31,10 @@ def seen(scene):
     return [plane.draw(WHOLE) for plane in scene.in_planes()]
 
 
+def renders(image):
+    return lambda regions: (image[r.y : r.bottom, r.x : r.right] for r in regions)
+
+
 def call(*arguments):
     app = typer.Typer()
     app.command()(synth)
@@ -103,10 +107,7 @@ def images():
 def path(images, tmp_path_factory):
     path = tmp_path_factory.mktemp("stack") / "a.ome.tif"
 
-    def render(image):
-        return lambda regions: (image[r.y : r.bottom, r.x : r.right] for r in regions)
-
-    write_stack(path, (2300, 600), 0.25, list(map(render, images)), [-2.5, 0.0, 2.5])
+    write_stack(path, (2300, 600), 0.25, list(map(renders, images)), [-2.5, 0.0, 2.5])
     return path
 
 
@@ -143,9 +144,7 @@ class TestFile:
     def test_a_large_one_is_bigtiff(self, tmp_path, images, monkeypatch):
         assert writer.needs_bigtiff((40_000, 30_000), planes=3)
         monkeypatch.setattr(writer, "needs_bigtiff", lambda *_: True)
-        render = [
-            lambda regions, n=n: (images[n][: r.height, : r.width] for r in regions) for n in (0, 2)
-        ]
+        render = [renders(images[0]), renders(images[2])]
         write_stack(tmp_path / "a.ome.tif", (2100, 300), 0.5, render, [0, 4])
         with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
             assert file.is_bigtiff
