@@ -125,6 +125,14 @@ MppTableFile = Annotated[
         help="CSV of slide and mpp: the scale of each slide that it names, whatever that says.",
     ),
 ]
+Planes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="one|best|all|N|z=X",
+        help="Focal planes of slides that have several: the best-focused one, which is the "
+        "default; the best of each tile; all; or that of a number from 1, or of a place in µm.",
+    ),
+]
 Strict = Annotated[
     bool,
     typer.Option(
@@ -228,6 +236,7 @@ def screen(
     mpp: Mpp = None,
     mpp_override: MppOverride = None,
     mpp_table: MppTableFile = None,
+    planes: Planes = None,
     threshold: Threshold = None,
     config: Files = None,
     set_: Overrides = None,
@@ -287,6 +296,7 @@ def screen(
         "mpp": mpp,
         "mpp_override": mpp_override,
         "mpp_table": mpp_table,
+        "planes": planes,
         "strict": strict or None,
         "isolate": "always" if isolate else None,
         "threshold": threshold,

@@ -30,6 +30,7 @@ from pipeline.settings import MADE, ScreenSettings
 from pipeline.slides.mpp import GivenMpp
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import open_slide
+from pipeline.tiles.focal import plan_planes
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +128,8 @@ class Rescorer:
         icc = kept.color.icc
         with open_slide(job.path, GivenMpp(override=facts.mpp), icc=icc) as slide:
             here = replace(kept, slide=facts)
-            return conclude(here, slide, detector, self.settings, clock, earlier)
+            seen, _ = plan_planes(slide, kept.choice)
+            return conclude(here, seen, detector, self.settings, clock, earlier)
 
     def other_model(self, facts: KeptFacts) -> str | None:
         """Why the model is not the one that found what was kept; None where it is."""
