@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from configs import ConfigError
 from configs.doubts import with_code
-from pipeline.cloud.dicomweb import DicomWebStore, RemoteSeries
-from pipeline.cloud.problems import explain
+from pipeline.cloud.dicomweb import TOKEN, DicomWebStore, RemoteSeries
+from pipeline.cloud.problems import Problem, explain
 from pipeline.cloud.store import Stores, run
 from pipeline.cloud.urls import Url
 
@@ -30,9 +30,15 @@ def find_archived(url: Url, stores: Stores) -> Sequence[RemoteSeries]:
         raise
     except Exception as error:
         told = explain(error)
-        found, problem = (), with_code(told.text, told.code)
+        found, problem = (), with_code(_with_hint(told), told.code)
     if not problem:
         return found
     if series:
         return [RemoteSeries(series, url, (), problem)]
     raise ConfigError(f"{url}: {problem}")
+
+
+def _with_hint(told: Problem) -> str:
+    """What went wrong, and where credentials are taken from, where that may be it."""
+    hint = f" (a token in {TOKEN}, or netrc)"
+    return told.text + hint if "(401)" in told.text or "(403)" in told.text else told.text

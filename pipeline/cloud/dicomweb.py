@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies, proxy_bypass
 
 from configs import ConfigError
 from pipeline.cloud.fetch import ShortError
@@ -180,7 +180,7 @@ class DicomWebStore(Store):
 
     async def _search(
         self, place: str, fields: Sequence[str], where: Mapping[str, str]
-    ) -> list[Attributes]:
+    ) -> Sequence[Attributes]:
         """All that an archive lists; by pages, as it may list only some at once."""
         fixed = [*where.items(), *(("includefield", field) for field in fields)]
         found: dict[str, Attributes] = {}
@@ -194,9 +194,9 @@ class DicomWebStore(Store):
             found.update(new)
             if len(listed) < _PAGE or not new:
                 break
-        return list(found.values())
+        return tuple(found.values())
 
-    async def _page(self, address: str) -> list[Attributes]:
+    async def _page(self, address: str) -> Sequence[Attributes]:
         async with await self._get(address, {"Accept": "application/dicom+json"}) as answer:
             if answer.status == 204:
                 return []
@@ -350,9 +350,9 @@ def _http(place: str) -> str:
 
 def _proxy(address: str, host: str) -> str | None:
     """The environment's proxy for a server, as curl finds it."""
-    if proxy_bypass_environment(host):
+    if proxy_bypass(host):
         return None
-    return getproxies_environment().get(urlsplit(address).scheme)
+    return getproxies().get(urlsplit(address).scheme)
 
 
 def _authorisation(host: str) -> dict[str, str]:

@@ -242,7 +242,7 @@ def test_an_archive_that_denies_is_told(pacs, tmp_path, monkeypatch):
     (job,) = find([pacs.url_of(STUDY, SERIES)], tmp_path)
     assert job.name == f"series-{SERIES}"
     assert "access is denied (401)" in job.problem
-    assert job.problem.endswith("[remote-denied]")
+    assert job.problem.endswith(f"(a token in {TOKEN}, or netrc) [remote-denied]")
 
 
 def test_anonymous_asks_without_a_token(pacs, tmp_path, monkeypatch):
