@@ -1,10 +1,10 @@
 """How fast regions are read: the tiler's tiles of 1536 model pixels that overlap by 256.
 
-Lays a picture out as an Aperio slide, or the same JPEGs as one in DICOM, and reads all of it by OpenSlide, by the reader that is
-chosen, and as bare decoding of every native tile once. All take turns; prints medians in millions
-of the slide's own pixels that are shown a second, so that decoding one twice gains nothing. With
-one thread processor time counts, which other work on the machine hardly changes; with two the
-clock, of which ratios are to be trusted.
+Lays a picture out as an Aperio slide, or the same JPEGs as one in DICOM, and reads all of it by
+OpenSlide, by the reader that is chosen, and as bare decoding of every native tile once. All take
+turns; prints medians in millions of the slide's own pixels that are shown a second, so that
+decoding one twice gains nothing. With one thread processor time counts, which other work on the
+machine hardly changes; with two the clock, of which ratios are to be trusted.
 """
 
 from __future__ import annotations
