@@ -268,8 +268,8 @@ def read_instance(head: Head) -> Instance:
     try:
         if not head.is_slide:
             raise _not_a_slide(head)
-        with path.open("rb") as file:
-            return _instance(file, head)
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+            return _instance(file, head)  # parts of it are parsed as they are asked for
     except SlideError as error:
         code = error.code or "vendor-refused"
         raise SlideError(f"{show(path)}: {error.text}", code) from error
