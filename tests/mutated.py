@@ -19,6 +19,7 @@ from hostilefiles import SLIDES, make
 from mutants import mutate, mutate_json, mutate_text, mutate_zip
 from mutatedtalk import (
     change_answers,
+    change_known,
     make_answers,
     make_claim,
     make_presence,
@@ -486,7 +487,9 @@ KINDS: dict[str, Kind] = {
     "detections": _of_batch("detections", (mutate_zip,), ("rescore", "in place", "screen")),
     "run": _of_batch("run", _JSON, _RECORDS),
     "journal": _of_batch("journal", _JSON, _RECORDS),
-    "results": _of_batch("results", _JSON, ("summary", "screen", "rescore")),
+    "results": _of_batch(
+        "results", (change_known, change_known, mutate), ("summary", "screen", "rescore")
+    ),
     "labels": _of_batch("labels", (mutate_text, mutate), ("labelled",), named=True),
     "reviews": _of_batch(
         "reviews",
