@@ -29,7 +29,9 @@ from pipeline.reports.report import SlideReport, describe_slide, measure_area, u
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
-from pipeline.tiles.deposit import Deposit, find_deposit
+from pipeline.tiles.deposit import Deposit, find_deposit, square_side
+from pipeline.tiles.faults import Faults
+from pipeline.tiles.focus import SIDE, FocusSquares
 from pipeline.tiles.foreground import Foreground, find_foreground
 from pipeline.tiles.plausible import Focus, Sample, find_implausible, judge_focus, take_samples
 from pipeline.tiles.tiler import TilePlan, check_coarseness, plan_tiles
@@ -97,12 +99,12 @@ def screen_slide(
         slide = open_slide(path, settings.mpp_of(path), icc=settings.color.icc)
     with slide:
         ahead = plan_slide(slide, detector, settings, clock)
-        plan, look, doubts = ahead.tiles, ahead.look, [*ahead.doubts]
+        plan, doubts = ahead.tiles, [*ahead.doubts]
         with clock.turn(detector.turn):
-            screened = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
+            screened = _screen_tiles(slide, ahead, detector, settings, clock, progress, stop)
         doubts += _doubts_of_reading(plan, screened)
         check_strict(path, doubts, settings.strict)
-        kept = _keep(slide, plan, screened, ahead.seen(slide.mpp), doubts, detector, settings)
+        kept = _keep(slide, ahead, screened, doubts, detector, settings)
         return conclude(kept, slide, detector, settings, clock)
 
 
@@ -124,6 +126,7 @@ class SlidePlan:
         doubts: what is odd about the slide.
         foreground: what its overview shows.
         samples: a few places, read finely.
+        squares: whose sharpness is measured; None where the slide is too coarse for it.
         look: who looks again; None where nobody does.
     """
 
@@ -131,6 +134,7 @@ class SlidePlan:
     doubts: list[Doubt]
     foreground: Foreground
     samples: list[Sample]
+    squares: FocusSquares | None
     look: SecondLook | None
 
     def seen(self, mpp: float) -> Seen:
@@ -181,7 +185,9 @@ def plan_slide(
         if not implausible:  # what is no smear has no cells to measure
             doubts += check_scale(slide, foreground, detector.scale, settings.scale)
         check_strict(slide.path, doubts, settings.strict)
-    return SlidePlan(tiles, doubts, foreground, samples, look)
+    side = SIDE * square_side(foreground.downsample, slide.mpp)
+    squares = FocusSquares(tiles.grid, foreground, side, slide.mpp)
+    return SlidePlan(tiles, doubts, foreground, samples, squares if squares.tells else None, look)
 
 
 def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSettings:
@@ -206,10 +212,12 @@ class Screened:
     Attributes:
         found: before any threshold.
         unread: areas that could not be read.
+        sharpness: of the slide's squares; None where it is too coarse.
     """
 
     found: Found
     unread: Boxes
+    sharpness: NDArray[np.float16] | None
 
 
 @dataclass(frozen=True)
@@ -222,15 +230,16 @@ class Seen:
 
 def _screen_tiles(
     slide: Slide,
-    plan: TilePlan,
+    planned: SlidePlan,
     detector: TileDetector,
-    look: SecondLook | None,
     settings: ScreenSettings,
     clock: Clock,
     progress: Progress | None,
     stop: Stop | None,
 ) -> Screened:
+    plan, look, squares = planned.tiles, planned.look, planned.squares
     stitcher = Stitcher(plan.grid, settings.stitcher)
+    sharpness = np.full(squares.shape, np.nan, np.float16) if squares else None
     abnormal = np.array(detector.card.detector.is_abnormal)
     unread: list[Boxes] = [np.zeros((0, 4))]
     tiler = plan.grid.settings
@@ -239,7 +248,7 @@ def _screen_tiles(
     done = 0
 
     def read(index: int) -> ReadTile:
-        return read_tile(slide, plan.grid, index)
+        return read_tile(slide, plan.grid, index, squares)
 
     def detect(tiles: list[ReadTile]) -> Detected:
         start = time.perf_counter()
@@ -265,6 +274,9 @@ def _screen_tiles(
                 stitcher.add(tile.index, look.thin_out(cells, ahead.of_tile) if look else cells)
                 unread.append(tile.unread)
                 clock.add("read", tile.seconds)
+                if sharpness is not None:
+                    tile.sharpness.put_into(sharpness)
+                    clock.add("sharpness", tile.sharpness.seconds)
             done += len(batch.tiles)
             if progress:
                 progress(done, total)
@@ -275,7 +287,7 @@ def _screen_tiles(
         complete = detection_floors(_kept_from(detector), own_thresholds(detector.card), abnormal)
         # A slide too coarse for a second look was searched further down than is of use.
         found = Found(cells[cells.scores >= complete[cells.labels]], complete)
-        return Screened(found, np.concatenate(unread))
+        return Screened(found, np.concatenate(unread), sharpness)
 
     def step(crops: int, of: int) -> None:
         _check_stop(slide, stop)
@@ -287,7 +299,7 @@ def _screen_tiles(
         looked = look.look(slide, cells, ahead.cells, settings.stitcher, threads, step)
     places = looked.places
     found = Found(places, _kept_from(detector), True, len(places), looked.unread)
-    return Screened(found, np.concatenate(unread))
+    return Screened(found, np.concatenate(unread), sharpness)
 
 
 def _kept_from(detector: TileDetector) -> NDArray[np.float32]:
@@ -338,15 +350,15 @@ def _doubts_of_reading(plan: TilePlan, screened: Screened) -> list[Doubt]:
 
 def _keep(
     slide: Slide,
-    plan: TilePlan,
+    planned: SlidePlan,
     screened: Screened,
-    seen: Seen,
     doubts: Sequence[Doubt],
     detector: TileDetector,
     settings: ScreenSettings,
 ) -> Kept:
     """All of a slide that its report is made of, but for pictures."""
-    area = core_area(plan) - union_area(screened.unread)
+    seen, foreground = planned.seen(slide.mpp), planned.foreground
+    area = core_area(planned.tiles) - union_area(screened.unread)
     return Kept(
         screened.found,
         describe_slide(slide),
@@ -356,6 +368,7 @@ def _keep(
         what_finds(settings, detector),
         seen.deposit,
         seen.focus,
+        Faults(foreground.ink, foreground.bubbles, screened.sharpness),
     )
 
 

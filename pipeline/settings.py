@@ -17,6 +17,7 @@ from pipeline.limits import LimitSettings
 from pipeline.network.detector import RuntimeSettings
 from pipeline.network.scale import ScaleSettings
 from pipeline.reports.adequacy import AdequacySettings
+from pipeline.reports.quality import QualitySettings
 from pipeline.reports.tables import ReportSettings
 from pipeline.reports.triage import TriageSettings
 from pipeline.slides.mpp import Gap, GivenMpp, Mpp, check_mpp_argument
@@ -25,7 +26,7 @@ from pipeline.slides.readers.profiled import ColorSettings
 from pipeline.tiles.foreground import ForegroundSettings
 from pipeline.tiles.tiler import TilerSettings
 
-MADE = frozenset({"threshold", "domain", "triage", "adequacy", "reports"})
+MADE = frozenset({"threshold", "domain", "triage", "adequacy", "quality", "reports"})
 """Settings that say what is made of what the network found; all others shape what it finds. A
 threshold does so only below what is kept, and then lowers ``kept.floor``."""
 
@@ -48,8 +49,8 @@ class ScreenSettings(StrictModel):
         threshold: one score for all classes; None for the model's own, one a class.
         scale: how a slide's scale is held against its cells, or estimated from them.
         color: how its colours are taken.
-        foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, reports:
-            the stations' own settings.
+        foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, quality,
+            reports: the stations' own settings.
         cloud: how slides that are named by URL are fetched.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
@@ -73,6 +74,7 @@ class ScreenSettings(StrictModel):
     domain: DomainSettings = DomainSettings()
     triage: TriageSettings = TriageSettings()
     adequacy: AdequacySettings = AdequacySettings()
+    quality: QualitySettings = QualitySettings()
     reports: ReportSettings = ReportSettings()
     cloud: CloudSettings = CloudSettings()
     max_unread: float = Field(0.1, ge=0, le=1)
