@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
@@ -103,7 +104,7 @@ class Quality(_Part):
 
     measured_mm2: float = Field(ge=0, description="area whose sharpness could be measured")
     least_sharp: float = Field(description="sharpness below which a square is out of focus")
-    out_of_focus: Fault | None = None
+    out_of_focus: Fault | None = Field(None, description="squares of 128 µm that are blurred")
     dark: Fault | None = Field(None, description="too thick or overstained")
     ink: Fault | None = Field(None, description="covered by a pen")
     bubbles: Fault | None = Field(None, description="in bubbles, at edges of the coverslip")
@@ -170,14 +171,15 @@ def find_faults(
     maps: dict[FaultName, FaultMap] = {}
     hidden = np.zeros_like(deposit.mask)
     if faults.ink is not None:
-        hidden |= faults.ink
+        hidden |= _with_border(faults.ink)
     measured = None
     dark = None
     if deposit.thick is not None:
-        dark = deposit.thick & deposit.mask & ~hidden
+        dark = deposit.thick & deposit.mask
+        dark &= ~faults.ink if faults.ink is not None else True
         hidden |= deposit.thick
     if faults.sharpness is not None:
-        # What lets no light pass says nothing of focus.
+        # What lets no light pass says nothing of focus, nor does the soft border of ink.
         seen = np.isfinite(faults.sharpness) & ~_mostly(hidden, faults.sharpness.shape)
         blurred = seen & (faults.sharpness < settings.least_sharp)
         side = SIDE * deposit.side
@@ -267,6 +269,11 @@ def warn_of_quality(
         text += f"{fault.limit:.0%}): {so}; {cells}"
         doubts.append(Doubt(code=code, text=text))
     return doubts
+
+
+def _with_border(mask: Mask) -> Mask:
+    """A mask and the squares beside it."""
+    return np.asarray(cv2.dilate(mask.view(np.uint8), np.ones((3, 3), np.uint8)), bool)
 
 
 def _mostly(mask: Mask, shape: tuple[int, ...]) -> Mask:

@@ -2,8 +2,6 @@
 
 A square of `SIDE` of the deposit's squares, 128 µm, holds a few cells. It is measured in the tile
 that owns its middle, where the overview shows anything in it; see `pipeline.tiles.sharpness`.
-
-On the 155 CRIC training fields TODO
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ with the fault, each field alone:
 - brightness of the clear parts 228 to 255, of half of the picture 125 to 253; at half of the light
   116 to 127, inverted 62 to 233 and 5 to 95;
 - tint of the clear parts 0 to 34; of colour one pixel in a hundred at least 31;
-- sharpness 0.40 to 0.75; blurred by 1 µm (sigma) 0.19 to 0.26, by 0.5 µm, which the eye hardly
-  sees, 0.30 to 0.48;
+- sharpness 0.39 to 0.85; blurred by 1 µm (sigma) 0.20 to 0.31, below the limit in 97% of them, by
+  0.5 µm, which the eye hardly sees, 0.33 to 0.60;
 - colour of nuclei -0.18 to 0.29, the middle of nine fields -0.04 to 0.16; with red and blue swapped
   the same with the other sign. Of nine fields each, 78% are told then, and none as they are; of
   single ones 55% and 3%.

@@ -3,6 +3,18 @@
 Blur takes the finer scale first; neither contrast nor the number of cells changes a ratio. Two
 ratios are needed: noise, which blur does not take, fills the finest scale of what is blurred most,
 and the next coarser pair still tells it.
+
+The limit was settled on 612 squares of 128 µm, four of each of the 155 CRIC training fields that
+has stain there; beside it what the 119 of the 30 validation fields say. Blurred by a Gaussian of so
+many µm (sigma) the limit tells, of the squares:
+
+    0          0.3%    0.8%    (sharpness 0.22 to 0.93, one in a hundred below 0.38; 0.29 to 0.93)
+    0.5        1.3%    4.2%    which the eye hardly sees
+    0.75        27%     39%
+    1           96%     96%
+    2, 4, 8    100%    100%
+
+With noise of three grey levels and JPEG (85) upon the blur it tells the same, within two points.
 """
 
 from __future__ import annotations
