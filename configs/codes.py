@@ -219,6 +219,28 @@ SLIDES: dict[str, Entry] = {
         "screened; all of it, where nothing of the area does.",
         "Look whether the report's picture shows all of the specimen.",
     ),
+    "level-left-out": Entry(
+        "A coarser level of a DICOM series is damaged, lacks a part or does not fit the finest one "
+        "(its shape, its scale, its place, its tiles or its focal planes). It is not read; finer "
+        "levels serve.",
+        "Nothing, if reading is fast enough. Else copy the series again, or export it anew.",
+    ),
+    "level-missing": Entry(
+        "The finest level of a DICOM series that is there says that it was made of a finer one. "
+        "What is there is read; cells may be too small to be told apart.",
+        "Copy all files of the series.",
+    ),
+    "frames-absent": Entry(
+        "The finest level of a DICOM slide has no frame for some of its tiles (TILED_SPARSE), "
+        "which says that they were not scanned: they are shown as glass. Or it has none in the "
+        "focal plane that is read: then the nearest plane's frame is shown.",
+        "Look whether the report's picture shows all of the specimen.",
+    ),
+    "extent-contradicted": Entry(
+        "A DICOM slide says how large it is in mm (ImagedVolumeWidth, ImagedVolumeHeight), and "
+        "that contradicts its µm per pixel (PixelSpacing) by more than 5%. The latter is used.",
+        "Check the scale; overrule it by --mpp-override or --mpp-table where it is wrong.",
+    ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
         "Copy the file again, or scan the slide again.",
@@ -723,6 +745,11 @@ REFUSALS: dict[str, Entry] = {
         "The file holds several images that may each be a specimen area, but of different scales "
         "or kinds of pixels, or at places that overlap: they can't be joined.",
         "Export each as a file of its own.",
+    ),
+    "series-mixed": Entry(
+        "The files of one DICOM series are of several specimens, pyramids or frames of reference, "
+        "or several of them are the finest level. Which is the slide can't be told.",
+        "Put the files of each slide into a series of its own, and in a folder of its own.",
     ),
     "planes-unreadable": Entry(
         "The file holds several focal planes which can't be told apart or decoded.",

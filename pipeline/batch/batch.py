@@ -174,8 +174,7 @@ class _Batch:
             self._fill(jobs)  # the next ones are screened while these are written
             for future in [future for future in self._running if future in done]:
                 self._finish(future)
-            if self._again:
-                self._fill(jobs)
+            self._fill(jobs)  # also those that are tried again
             if self._looks():
                 self._look_at_others()
 
@@ -222,7 +221,10 @@ class _Batch:
         problems = [problem for future in ended if (problem := future.exception())]
         if any(self._plan.fail_fast or isinstance(p, EngineError) for p in problems):
             return False
-        return len(self._running) - len(ended) < self._engine.slots
+        slots = self._engine.slots
+        if len(ended) > slots:  # those that end at once, as broken files do: they are written first
+            return False
+        return len(self._running) - len(ended) < slots
 
     def _take(self, job: SlideJob) -> None:
         plan = self._plan

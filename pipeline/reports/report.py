@@ -10,6 +10,7 @@ import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
@@ -655,6 +656,12 @@ def why_no_smear(warnings: Iterable[Coded]) -> str | None:
 
 def software_versions() -> dict[str, str]:
     """Versions of Python and of what is installed of the packages that shape a result."""
+    return dict(_installed_versions())
+
+
+@cache
+def _installed_versions() -> Mapping[str, str]:
+    """The same, looked up once: that takes some ms, and each report has them."""
     versions = {"python": platform.python_version()}
     for name in _SOFTWARE:
         try:

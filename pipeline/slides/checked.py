@@ -58,6 +58,7 @@ class Described:
             where = ".".join(map(str, first["loc"]))
             raise PluginError(f"its header is none: {where}: {first['msg']}") from error
         _check(header)
+        header = _of_one_plane(header)
         shrinks = tuple(map(tuple, said["shrinks"]))
         _check_shrinks(header, shrinks)
         profile = said["profile"]
@@ -196,6 +197,21 @@ def _check(header: Header) -> None:
         raise PluginError("its bounds lie outside of level 0")
     if not all(0 <= value <= 255 for value in header.background):
         raise PluginError(f"its background is {header.background}")
+
+
+def _of_one_plane(header: Header) -> Header:
+    """The header of a slide of whose focal planes one is read: the questions name no other.
+
+    Raises:
+        PluginError: it is none of them.
+    """
+    if header.plane is not None and not 0 <= header.plane < len(header.planes):
+        raise PluginError(f"its plane is {header.plane}, of {len(header.planes)}")
+    planes = tuple(
+        dataclasses.replace(plane, readable=index == header.plane)
+        for index, plane in enumerate(header.planes)
+    )
+    return dataclasses.replace(header, planes=planes)
 
 
 def _check_shrinks(header: Header, shrinks: Shrinks) -> None:

@@ -24,7 +24,7 @@ from configs import Doubt
 from data.pixels.plain import is_picture
 from pipeline.errors import SlideError
 from pipeline.slides.offers import endings_offered, offers_of, open_offered, tell_offers
-from pipeline.slides.readers.base import Reader, UnsupportedError, show
+from pipeline.slides.readers.base import Reader, UnsupportedError, says_dicom, show
 from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.direct import open_vendor
 from pipeline.slides.readers.image import ImageReader
@@ -213,7 +213,9 @@ def _head(path: Path) -> bytes:
 
 
 def _content(path: Path, head: bytes, is_tiff: bool) -> Content:
-    vendor = detect_vendor(path)
+    vendor = None if says_dicom(head) else detect_vendor(path)
+    if says_dicom(head) and not is_tiff:
+        return Content("dicom", False, False, f"{_named('dicom', False)} (dicom)")
     if vendor and vendor != GENERIC:
         return Content(vendor, is_tiff, False, f"{_named(vendor, is_tiff)} ({vendor})")
     if is_tiff:
@@ -319,12 +321,8 @@ def _open_of_vendor(path: Path, content: Content) -> Reader:
             return VendorReader(path)
         return open_best_plane(path, content.vendor or "") or open_vendor(path)
     except UnsupportedError as refusal:
-        if "FocalPlanes" in refusal.text:  # DICOM's attribute of that name
-            todo, code = "export the focal plane that is in focus", "planes-unreadable"
-        else:
-            todo = "copy it again, with all its files, or export it as a pyramidal TIFF"
-            code = "vendor-refused"
-        raise SlideError(f"{refusal.text}; {todo}", code) from refusal
+        todo = "copy it again, with all its files, or export it as a pyramidal TIFF"
+        raise SlideError(f"{refusal.text}; {todo}", "vendor-refused") from refusal
 
 
 def _promised(suffix: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class Slide:
         objective: magnification as the file states it; None where it does not.
         background: RGB colour of what was never scanned.
         bounds: level-0 area that was scanned; all of the slide where the file says nothing.
+        planes: focal planes that the file names, in its order; none where it has one.
+        plane: index of the one that is read; None where there is one, or each area has its own.
         facts: what is settled about it, and by whom.
         doubts: what a person should know of how it was settled.
     """
@@ -82,7 +85,11 @@ class Slide:
         self.objective = header.objective
         self.background = header.background
         self.bounds = header.bounds or Rect(0, 0, self.size.width, self.size.height)
+        self.planes = header.planes
+        self.plane = header.plane
         self._reader = reader
+        self._others: dict[int, Slide] = {}
+        self._lock = threading.Lock()
         self.settle(scale)
         self._sources = _sources(reader)
 
@@ -100,6 +107,9 @@ class Slide:
     def settle(self, scale: Scale) -> None:
         """Takes a scale for the slide's, with what is to be told of it; pixels stay as they are."""
         header = self._reader.header
+        self._scale = scale
+        for other in self._others.values():
+            other.settle(scale)
         self.mpp = scale.mpp
         self.mpp_source = scale.source
         self.facts = (*scale.facts, *header.facts)
@@ -108,6 +118,28 @@ class Slide:
     def close(self) -> None:
         """Gives back the file; reading afterwards is an error."""
         self._reader.close()
+
+    def on_plane(self, index: int | None) -> Slide:
+        """The same slide in another focal plane: read it as any slide; it is closed with this one.
+
+        Args:
+            index: into ``planes``; None for the plane that this one reads.
+
+        Raises:
+            SlideError: there is no such plane, or it can't be read.
+        """
+        if index is None or index == self.plane:
+            return self
+        with self._lock:
+            if index not in self._others:
+                try:
+                    reader = self._reader.of_plane(index)
+                except SlideError as error:
+                    raise SlideError(f"{show(self.path)}: {error.text}", error.code) from error
+                other = Slide(self.path, reader, self._scale)
+                other.background, other.bounds = self.background, self.bounds
+                self._others[index] = other
+            return self._others[index]
 
     def read_level(self, level: int, region: Rect) -> NDArray[np.uint8]:
         """Reads pixels of one level as they are.

@@ -86,6 +86,10 @@ class TiffReader(Reader):
         """See `Reader.profile`."""
         return self._image.profile()
 
+    def of_plane(self, index: int) -> Reader:
+        """See `Reader.of_plane`."""
+        return self if index == self.header.plane else self._image.of_plane(index)
+
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         return self._image.read(level, region, shrink)
@@ -396,11 +400,23 @@ def _only_image(path: Path) -> tuple[Size | None, tuple[Doubt, ...]]:
 
 
 def _plane_of(area: Scene, image_of: Callable[[Picture], Reader]) -> Reader:
-    """The best-focused of an area's planes."""
-    names = [f"plane {number}" for number in range(1, len(area.planes) + 1)]
-    return best_plane(
-        [Plane(image_of(p), name) for p, name in zip(area.planes, names, strict=True)]
-    )
+    """The best-focused of an area's planes; those of which pages are missing can't be read."""
+    if all(_lacks_pages(picture) for picture in area.planes):
+        return image_of(area.planes[0])  # which is refused
+    known = all(picture.z_um is not None for picture in area.planes)
+    planes = []
+    for number, picture in enumerate(area.planes, 1):
+        depth = picture.z_um if known else None
+        name = f"plane {number}" if depth is None else f"plane {number} at z = {depth:g} µm"
+        if _lacks_pages(picture):
+            planes.append(Plane(None, f"{name} (its pages are missing)", depth))
+        else:
+            planes.append(Plane(image_of(picture), name, depth))
+    return best_plane(planes)
+
+
+def _lacks_pages(picture: Picture) -> bool:
+    return None in picture.levels[0].pages
 
 
 def _with_left_out(header: Header, found: Contents) -> Header:
