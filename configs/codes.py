@@ -112,8 +112,8 @@ SLIDES: dict[str, Entry] = {
         "Scan the slide again; cells on it are missed and misjudged.",
     ),
     "out-of-focus-areas": Entry(
-        "More than `quality.out_of_focus` of the squares of 128 µm with stain is out of focus: fine "
-        "details are missing against coarse ones, as in fields blurred by 1 µm.",
+        "More than `quality.out_of_focus` of the squares of 128 µm with stain is out of focus: "
+        "fine details are missing against coarse ones, as in fields blurred by 1 µm.",
         "Look at the map in report.html, and scan the slide again if cells matter there; "
         "`area.out_of_focus_mm2` says how much it is.",
     ),

@@ -43,8 +43,9 @@ class Sharpness:
     seconds: float = 0.0
 
     def put_into(self, squares: NDArray[np.float16]) -> None:
-        """Writes the values to their places."""
-        squares[tuple(self.places.T)] = self.values
+        """Writes the values to their places, over what is less sharp, as of another focal plane."""
+        where = tuple(self.places.T)
+        squares[where] = np.fmax(squares[where], self.values)
 
 
 @dataclass(frozen=True)
