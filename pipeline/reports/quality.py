@@ -185,9 +185,12 @@ def find_faults(
         side = SIDE * deposit.side
         measured = FaultMap(seen, side)
         maps["out_of_focus"] = FaultMap(blurred, side)
-    for name, mask in (("dark", dark), ("ink", faults.ink), ("bubbles", faults.bubbles)):
-        if mask is not None:
-            maps[name] = FaultMap(mask, deposit.side)
+    small: dict[FaultName, Mask | None] = {
+        "dark": dark,
+        "ink": faults.ink,
+        "bubbles": faults.bubbles,
+    }
+    maps |= {n: FaultMap(mask, deposit.side) for n, mask in small.items() if mask is not None}
     return PictureQuality(maps, measured)
 
 

@@ -128,4 +128,4 @@ def _meet(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:
     """Says (N,) which boxes any of the others overlaps."""
     one, other = boxes[:, None], others[None]
     apart = (one[..., :2] >= other[..., 2:]) | (one[..., 2:] <= other[..., :2])
-    return np.asarray((~apart.any(axis=-1)).any(axis=1))
+    return np.asarray(np.any(~np.any(apart, axis=-1), axis=1))

@@ -23,6 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Density = NDArray[np.float32]
+
 SAMPLE_MPP = 0.5
 """µm per pixel at which sharpness is measured."""
 
@@ -61,14 +63,14 @@ def sharpness(pixels: NDArray[np.uint8]) -> float | None:
     if min(height, width) < LEAST_SIDE:
         return None
     density = cv2.LUT(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), _DENSITY)
-    finer = cv2.pyrDown(density)  # a sigma of 1 px, at every other pixel
+    finer: Density = np.asarray(cv2.pyrDown(density), np.float32)  # a sigma of 1 px, at every other pixel
     octaves = []
     for _ in range(3):
-        coarser = cv2.GaussianBlur(finer, (5, 5), 0.75**0.5)  # twice the sigma
+        coarser = np.asarray(cv2.GaussianBlur(finer, (5, 5), 0.75**0.5), np.float32)  # twice it
         octaves.append((finer, coarser))
         half = (finer.shape[1] // 2, finer.shape[0] // 2)
-        finer = cv2.resize(coarser, half, interpolation=cv2.INTER_AREA)
-    stained = cv2.compare(finer, cv2.minMaxLoc(finer)[0] + STAINED, cv2.CMP_GT)
+        finer = np.asarray(cv2.resize(coarser, half, interpolation=cv2.INTER_AREA), np.float32)
+    stained = (finer > finer.min() + STAINED).view(np.uint8)
     if cv2.countNonZero(stained) < LEAST_STAINED * stained.size:
         return None
     fine, middle, coarse = (max(_energy(*octave, stained), _TINY) for octave in octaves)
@@ -79,9 +81,7 @@ _TINY = 1e-12
 """Energy that is none."""
 
 
-def _energy(
-    finer: NDArray[np.float32], coarser: NDArray[np.float32], stained: NDArray[np.uint8]
-) -> float:
+def _energy(finer: Density, coarser: Density, stained: NDArray[np.uint8]) -> float:
     """Mean square of what a blur takes, where a coarser mask is set."""
     mask = cv2.resize(stained, finer.shape[::-1], interpolation=cv2.INTER_NEAREST)
     return float(cv2.norm(finer, coarser, cv2.NORM_L2SQR, mask)) / cv2.countNonZero(mask)
