@@ -241,6 +241,12 @@ SLIDES: dict[str, Entry] = {
         "that contradicts its µm per pixel (PixelSpacing) by more than 5%. The latter is used.",
         "Check the scale; overrule it by --mpp-override or --mpp-table where it is wrong.",
     ),
+    "chunks-missing": Entry(
+        "Chunks of an OME-Zarr are not stored. The format says that these have the fill value "
+        "everywhere, and there is no coarser level that tells whether they were lost instead. The "
+        "fill value is shown.",
+        "Copy the folder again if the report's picture has blank squares where cells should be.",
+    ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
         "Copy the file again, or scan the slide again.",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -232,6 +233,8 @@ def _line_of_slide(job: SlideJob) -> str:
     if job.companions or job.remote:
         return _line_of(stamp_files(job))
     status = os.stat(job.path)
+    if stat.S_ISDIR(status.st_mode):
+        return _line_of(stamp_files(job))
     return f"{encodable(job.path.name)}:{status.st_size:x}:{status.st_mtime_ns:x}"
 
 

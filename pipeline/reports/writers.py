@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -90,13 +91,16 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def make_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """The same of a file that ``write`` makes at the path that it is given."""
+    """The same of a file, or a folder, that ``write`` makes at the path that it is given."""
     partial = path.with_name(partial_name())
     try:
         write(partial)
         os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 def partial_name() -> str:

@@ -29,10 +29,13 @@ from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.direct import open_vendor
 from pipeline.slides.readers.image import ImageReader
 from pipeline.slides.readers.key_files import check_keys
+from pipeline.slides.readers.ngff import open_ngff
+from pipeline.slides.readers.ngff_metadata import is_picture_folder
 from pipeline.slides.readers.tiff import TiffReader, open_plain
 from pipeline.slides.readers.tiff_file import MAGIC, find_truncation
 from pipeline.slides.readers.vendor import GENERIC, VendorReader, detect_vendor
 from pipeline.slides.readers.vendor_planes import open_best_plane
+from pipeline.slides.readers.zarr_files import FOLDER_ENDING, ZIP_ENDING
 from pipeline.slides.unread import unread_ending
 
 
@@ -65,6 +68,7 @@ _VENDORS: Mapping[str, Promise] = {
     ".vmu": _promise("a Hamamatsu VMU slide", "hamamatsu", False),
     ".czi": _promise("a Zeiss slide", "zeiss", False),
     ".dcm": _promise("a DICOM slide", "dicom", None),
+    ZIP_ENDING: _promise("an OME-Zarr in a ZIP", "ngff", False),
 }
 
 _BY_EXTRAS: Mapping[str, Promise] = {
@@ -99,6 +103,9 @@ _OTHERS = endings_offered() - _OURS
 SLIDE_SUFFIXES = frozenset(_VENDORS) | _TIFF | _OTHERS
 """Suffixes, in lower case, of files that may be slides and carry their scale."""
 
+FOLDER_SUFFIXES = frozenset({FOLDER_ENDING})
+"""Suffixes, in lower case, of folders that are slides."""
+
 IMAGE_SUFFIXES = frozenset(_IMAGES)
 """Suffixes, in lower case, of plain images, which are slides where ``--mpp`` is given."""
 
@@ -108,10 +115,12 @@ _HEADS: Mapping[str, str] = {
 }
 """Endings of files that could be read, but are not the slide."""
 
+_ZIP = b"PK\x03\x04"
+
 _SIGNS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SQLite format 3\0", "a SQLite database"),
     (0, b"ZISRAWFILE", "a Zeiss CZI file"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, _ZIP, "a ZIP archive"),
     (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"%PDF", "a PDF"),
     (0, b"GIF8", "a GIF image"),
@@ -141,10 +150,14 @@ class Content(NamedTuple):
 def open_container(path: Path) -> Reader:
     """Opens a file by the reader of what it holds, if that is what its ending promises.
 
+    A folder is a slide if it is an OME-Zarr, however it is called.
+
     Raises:
         SlideError: it is missing, damaged, of no known kind, not what its ending promises, or its
             reader refuses it; one line that begins with the file.
     """
+    if path.is_dir() and _is_slide(path):
+        return open_ngff(path)
     head = _head(path)
     suffix = path.suffix.lower()
     if suffix in _OTHERS:
@@ -152,6 +165,8 @@ def open_container(path: Path) -> Reader:
         return open_offered(path)
     if suffix in _HEADS:
         raise SlideError(f"{show(path)}: is {_HEADS[suffix]}", "data-missing")
+    if suffix == ZIP_ENDING and head.startswith(_ZIP):
+        return open_ngff(path)
     is_tiff = head[:4] in MAGIC
     truncation = find_truncation(path) if is_tiff else None
     if truncation:
@@ -195,6 +210,14 @@ def _check_extra(path: Path, head: bytes, suffix: str) -> None:
     other = content.vendor not in (None, GENERIC) or content.is_image
     if other or (content.is_tiff and not promise.is_tiff):
         _refuse(path, content)
+
+
+def _is_slide(folder: Path) -> bool:
+    """Whether a folder is one that a reader opens, or is called so."""
+    try:
+        return folder.suffix.lower() in FOLDER_SUFFIXES or is_picture_folder(folder)
+    except OSError as error:
+        raise SlideError(f"{show(folder)}: can't be read: {error.strerror}") from error
 
 
 def _head(path: Path) -> bytes:

@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 from data.resample import LARGE, ROOM, SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.containers import IMAGE_SUFFIXES, SLIDE_SUFFIXES, open_container
+from pipeline.slides.containers import (
+    FOLDER_SUFFIXES,
+    IMAGE_SUFFIXES,
+    SLIDE_SUFFIXES,
+    open_container,
+)
 from pipeline.slides.mpp import GivenMpp, Scale, check_mpp_argument, settle_mpp
 from pipeline.slides.readers.base import Level, Reader, plain, show
 from pipeline.slides.readers.cached import CachedReader
 from pipeline.slides.readers.profiled import by_profile, with_profile_told
 
-__all__ = ["IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
+__all__ = ["FOLDER_SUFFIXES", "IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
 
 LEVEL_TOLERANCE = 1.02
 """A level this much coarser than wanted is read: it loses little and spares many pixels."""

@@ -63,10 +63,11 @@ def sharpness(pixels: NDArray[np.uint8]) -> float | None:
     if min(height, width) < LEAST_SIDE:
         return None
     density = cv2.LUT(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), _DENSITY)
-    finer: Density = np.asarray(cv2.pyrDown(density), np.float32)  # a sigma of 1 px, at every other pixel
+    # A sigma of 1 px at every other pixel; each octave then doubles both.
+    finer: Density = np.asarray(cv2.pyrDown(density), np.float32)
     octaves = []
     for _ in range(3):
-        coarser = np.asarray(cv2.GaussianBlur(finer, (5, 5), 0.75**0.5), np.float32)  # twice it
+        coarser = np.asarray(cv2.GaussianBlur(finer, (5, 5), 0.75**0.5), np.float32)
         octaves.append((finer, coarser))
         half = (finer.shape[1] // 2, finer.shape[0] // 2)
         finer = np.asarray(cv2.resize(coarser, half, interpolation=cv2.INTER_AREA), np.float32)

@@ -19,6 +19,7 @@ from data.arrays import BROKEN
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect
 from pipeline.slides.readers.base import Reader
+from pipeline.slides.readers.zarr_files import folder_state
 
 BLOCK = 512
 """Side of a block in pixels of its level: 786 kB on the disk."""
@@ -100,7 +101,10 @@ class CachedReader(Reader):
 def _identity(path: Path, reader: Reader) -> str:
     """What tells a slide's plane from all others, and from what its file was before a change."""
     facts = path.stat()
-    text = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{reader.library}|{DECODING}"
+    state = f"{facts.st_size}|{facts.st_mtime_ns}"
+    if path.is_dir():
+        state = "|".join(map(str, folder_state(path)))
+    text = f"{path.resolve()}|{state}|{reader.library}|{DECODING}"
     if reader.header.plane is not None:
         text += f"|{reader.header.plane}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
