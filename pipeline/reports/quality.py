@@ -141,7 +141,7 @@ class PictureQuality:
 
     Attributes:
         maps: where each fault is; those that were looked for.
-        measured: where sharpness was; None where it was not.
+        measured: where sharpness was; None where it was not looked at.
     """
 
     maps: Mapping[FaultName, FaultMap]
@@ -181,10 +181,11 @@ def find_faults(
     if faults.sharpness is not None:
         # What lets no light pass says nothing of focus, nor does the soft border of ink.
         seen = np.isfinite(faults.sharpness) & ~_mostly(hidden, faults.sharpness.shape)
-        blurred = seen & (faults.sharpness < settings.least_sharp)
         side = SIDE * deposit.side
         measured = FaultMap(seen, side)
-        maps["out_of_focus"] = FaultMap(blurred, side)
+        if seen.any():
+            blurred = seen & (faults.sharpness < settings.least_sharp)
+            maps["out_of_focus"] = FaultMap(blurred, side)
     small: dict[FaultName, Mask | None] = {
         "dark": dark,
         "ink": faults.ink,

@@ -142,9 +142,14 @@ def test_where_nobody_looked_nothing_is_told(deposit, faults, settings):
 def test_of_no_specimen_there_is_no_share():
     faults = Faults(squares(), squares(), sharp(unknown=np.ndindex(4, 5)))
     quality = judged(faults, squares(), mask=squares())[1]
-    shares = {quality.out_of_focus.share, quality.dark.share, quality.ink.share}
-    assert shares == {None}
-    assert judged(faults, squares(), mask=squares())[0].focus is None
+    assert quality.dark.share is quality.ink.share is quality.bubbles.share is None
+
+
+def test_where_no_square_could_be_measured_none_is_in_focus():
+    picture, quality, areas = judged(Faults(None, None, sharp(unknown=np.ndindex(4, 5))), squares())
+    assert picture.focus is quality.out_of_focus is None
+    assert "out_of_focus_mm2" not in areas
+    assert quality.measured_mm2 == 0
 
 
 def warned(known=(), **limits):
