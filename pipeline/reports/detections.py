@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from configs import Doubt, StrictModel
 from data.arrays import BROKEN, open_arrays
@@ -25,11 +25,13 @@ from pipeline.cells.found import Found, KeptSettings
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.errors import SlideError
 from pipeline.geometry import Detections
+from pipeline.reports.planes import PlaneRead
 from pipeline.reports.report import AreaFacts, ModelFacts, SlideFacts
 from pipeline.slides.readers.base import show
 from pipeline.slides.readers.profiled import ColorSettings
 from pipeline.tiles.deposit import Deposit
 from pipeline.tiles.faults import Faults
+from pipeline.tiles.focal import PlaneChoice
 from pipeline.tiles.plausible import Focus
 
 FILE = "detections.npz"
@@ -78,6 +80,7 @@ class KeptFacts(StrictModel):
         looked, candidates, unread, dropped: as of `Found`.
         side: of the deposit's squares in level-0 pixels; None where nobody looked.
         blurred: places out of focus, and how many were looked at; likewise.
+        planes: the slide's focal planes; none where it has one.
     """
 
     version: Literal["1.0"] = "1.0"
@@ -93,6 +96,7 @@ class KeptFacts(StrictModel):
     dropped: int
     side: float | None
     blurred: tuple[int, int] | None
+    planes: tuple[PlaneRead, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class Kept:
         deposit: where the specimen lies; None where nobody looked.
         focus: of a few places; likewise.
         faults: of the picture; likewise, and None in older files.
+        planes: as of `KeptFacts`.
     """
 
     found: Found
@@ -116,6 +121,7 @@ class Kept:
     deposit: Deposit | None = None
     focus: Focus | None = None
     faults: Faults | None = None
+    planes: tuple[PlaneRead, ...] = ()
 
     @property
     def stitcher(self) -> StitcherSettings:
@@ -126,6 +132,13 @@ class Kept:
     def color(self) -> ColorSettings:
         """How its colours were taken; as they are stored, in older files."""
         return ColorSettings.model_validate(self.settings.get("color", {}))
+
+    @property
+    def choice(self) -> PlaneChoice:
+        """Which focal planes were read; the best-focused one, in older files."""
+        return TypeAdapter[PlaneChoice](PlaneChoice).validate_python(
+            self.settings.get("planes", "one")
+        )
 
     def bounded(self, own: NDArray[np.float32]) -> Kept:
         """The same with no more places than ``kept.most``; see `Found.bounded`."""
@@ -178,8 +191,10 @@ def _arrays(kept: Kept) -> dict[str, NDArray[Any]]:
         dropped=found.dropped,
         side=deposit.side if deposit else None,
         blurred=(focus.blurred, focus.places) if focus else None,
+        planes=kept.planes,
     )
-    text = facts.model_dump_json().encode("utf-8", "backslashreplace")
+    without = None if kept.planes else {"planes"}
+    text = facts.model_dump_json(exclude=without).encode("utf-8", "backslashreplace")
     cells = found.cells
     arrays: dict[str, NDArray[Any]] = {
         "facts": np.frombuffer(text, np.uint8),
@@ -192,6 +207,8 @@ def _arrays(kept: Kept) -> dict[str, NDArray[Any]]:
     if cells.grades is not None:
         rows = np.flatnonzero(cells.graded)
         arrays |= {"graded": rows.astype(np.uint32), "grades": cells.grades[rows]}
+    if cells.planes is not None:
+        arrays["planes"] = cells.planes.astype(np.int16)
     if deposit:
         arrays["deposit"] = deposit.mask
         if deposit.thick is not None:
@@ -260,6 +277,7 @@ class _Opened:
             deposit,
             focus,
             faults,
+            facts.planes,
         )
 
     def _cells(self, facts: KeptFacts) -> Detections:
@@ -270,7 +288,8 @@ class _Opened:
             grades = np.full((len(scores), width), np.nan, np.float32)
             grades[self._file["graded"]] = self._file["grades"]
         known = self._file.get("class_scores")
-        return Detections(boxes, scores, self._file["labels"].astype(np.int64), known, grades)
+        labels, planes = self._file["labels"].astype(np.int64), self._file.get("planes")
+        return Detections(boxes, scores, labels, known, grades, planes)
 
     def _deposit(self, facts: KeptFacts) -> Deposit | None:
         if facts.side is None:
@@ -308,6 +327,10 @@ def _check(cells: Detections, complete: NDArray[np.float32], facts: KeptFacts) -
     ]
     if cells.class_scores is not None:
         shapes.append((cells.class_scores, (count, classes), np.float32))
+    if cells.planes is not None:
+        shapes.append((cells.planes, (count,), np.int16))
+        if count and not (0 <= cells.planes.min() <= cells.planes.max() < len(facts.planes)):
+            raise ValueError("focal planes that the slide has not")
     if facts.looked and (cells.grades is None or cells.class_scores is None):
         raise ValueError("a second look without its grades")
     if any(array.shape != shape or array.dtype != kind for array, shape, kind in shapes):

@@ -29,6 +29,9 @@ class ReadTile:
         pixels: (size, size, 3) RGB; background where nothing could be read.
         unread: (N, 4) level-0 boxes within the tile's core that could not be read.
         seconds: how long it took to read.
+        plane: the focal plane; None for a slide that has one.
+        missed: what could not be read in which other planes, where the sharpest is looked for.
+        focusing: how long it took to find that, in seconds.
         sharpness: of the squares that it owns; none where that is not wanted.
     """
 
@@ -36,6 +39,9 @@ class ReadTile:
     pixels: NDArray[np.uint8]
     unread: Boxes
     seconds: float
+    plane: int | None = None
+    missed: tuple[tuple[int, Boxes], ...] = ()
+    focusing: float = 0.0
     sharpness: Sharpness = field(default_factory=Sharpness)
 
 

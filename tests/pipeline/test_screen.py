@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from blobs import CLASSES, BlobDetector, blob_slide
+from planefiles import write_planes
 from slidefiles import break_tiles, write_aperio, write_image, write_pyramid, write_scn
 
 from configs import ConfigError
@@ -384,3 +385,17 @@ def test_tiles_of_other_sizes_measure_the_same_squares(half_blurred):
     assert maps[0].shape == maps[1].shape == (2, 4)
     np.testing.assert_array_equal(*(one < 0.3 for one in maps))
     np.testing.assert_allclose(*maps, rtol=0.25)
+
+
+@pytest.mark.parametrize(("planes", "blurred"), [(1, [1, 1, 0, 0]), ("all", [0, 0, 0, 0])])
+def test_of_focal_planes_a_square_is_out_of_focus_where_none_that_is_read_shows_it(
+    tmp_path, planes, blurred
+):
+    sharp = draw_field(11, (2048, 512), 0.25)[0]
+    soft = cv2.GaussianBlur(sharp, (0, 0), 6)
+    stack = [np.concatenate(two, axis=1) for two in (
+        (soft[:, :1024], sharp[:, 1024:]), (sharp[:, :1024], soft[:, 1024:])
+    )]  # fmt: skip
+    path = write_planes(tmp_path / "stack.ome.tif", stack)
+    report = screen_slide(path, BlobDetector(), settings(planes=planes))
+    assert (report.kept.faults.sharpness < 0.3).astype(int).tolist() == [blurred]

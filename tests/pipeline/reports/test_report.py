@@ -27,8 +27,8 @@ from pipeline.reports.writers import write_reports, write_whole
 
 CONTRACT = (
     "schema_version status slide model settings area counts levels abnormal_cells cells_per_mm2 "
-    "suggestion expectation second_look accuracy domain adequacy quality preview detections "
-    "warnings timing software notice"
+    "suggestion expectation second_look accuracy domain planes adequacy quality preview "
+    "detections warnings timing software notice"
 )
 
 
