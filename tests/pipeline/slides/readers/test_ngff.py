@@ -345,6 +345,16 @@ REFUSED = {
         lambda f: with_multiscale(f, axes=[{"name": n} for n in "qczyx"]),
         "a picture has x and y",
     ),
+    "axis of a list": (
+        lambda f: with_multiscale(f, axes=[{"name": [n]} for n in "tczyx"]),
+        "a picture has x and y",
+    ),
+    "number": (
+        lambda f: with_multiscale(
+            f, coordinateTransformations=[{"type": "scale", "scale": [1, 1, 1, 1, 10**400]}]
+        ),
+        "is none of 5 numbers",
+    ),
     "transform": (
         lambda f: with_multiscale(f, coordinateTransformations=[{"type": "rotation"}]),
         "its coordinate transformations are ['rotation']",
