@@ -158,10 +158,11 @@ def _common(parts: Sequence[Part], mixed: bool) -> dict[str, Any]:
     """
     from pipeline.reports.arrow_cells import facts_of_all
 
-    first, facts, graded = parts[0], dict[str, Any](), False
+    first, facts, graded, planes = parts[0], dict[str, Any](), False, False
     for part in parts:
         report = read_report(part)
         graded = graded or report.second_look is not None
+        planes = planes or report.planes is not None
         own = {"classes": report.model.classes, **facts_of_all(report)}
         if not facts:
             facts = own
@@ -180,7 +181,12 @@ def _common(parts: Sequence[Part], mixed: bool) -> dict[str, Any]:
             f"{other.folder} first; cytolibra rescore --dry-run tells which, and makes them alike; "
             "or merge them with --mixed"
         )
-    return {**facts, "schema_version": "1.0", "graded": graded, "recipes": len(recipes)}
+    columns = {"graded": graded, "planes": planes}
+    return {**facts, "schema_version": "1.0", **columns, "recipes": len(recipes)}
+
+
+_OF_COLUMNS = ("classes", "graded", "planes")
+"""Facts that say which columns there are."""
 
 
 def schema_of(facts: dict[str, Any]) -> pa.Schema:
@@ -189,9 +195,9 @@ def schema_of(facts: dict[str, Any]) -> pa.Schema:
 
     from pipeline.reports.arrow_cells import cell_schema
 
-    cells = cell_schema(facts["classes"], facts["graded"])
+    cells = cell_schema(facts["classes"], facts["graded"], facts["planes"])
     own = [pa.field(name, pa.string(), nullable=False) for name in ("slide", "recipe")]
-    told = {key: value for key, value in facts.items() if key not in ("classes", "graded")}
+    told = {key: value for key, value in facts.items() if key not in _OF_COLUMNS}
     text = json.dumps(told, ensure_ascii=False)
     return pa.schema([*own, *cells], metadata={"cytolibra": text})
 

@@ -92,6 +92,8 @@ def _with_effect(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     runtime = settings.get("runtime")
     if isinstance(runtime, dict):
         settings["runtime"] = {k: v for k, v in runtime.items() if k not in _WITHOUT_EFFECT}
+    if settings.get("planes") == "one":  # as it was before there was a choice
+        del settings["planes"]
     return settings
 
 

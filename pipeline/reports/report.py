@@ -45,6 +45,7 @@ from pipeline.reports.expectation import (
     why_not,
 )
 from pipeline.reports.pictures import Pictures
+from pipeline.reports.planes import PlaneFacts, count_planes
 from pipeline.reports.previews import Preview, describe_preview
 from pipeline.reports.rule_out import why_unsure
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
@@ -226,6 +227,11 @@ class SlideReport(_Part):
         None,
         description="whether the cells look like those that the model was trained on; null "
         "where that was not checked",
+    )
+    planes: tuple[PlaneFacts, ...] | None = Field(
+        None,
+        description="the focal planes of a slide with several; null for one plane, and in older "
+        "reports",
     )
     adequacy: Adequacy = Field(default_factory=not_assessed)
     preview: Preview | None = Field(
@@ -563,6 +569,7 @@ def build_report(
         second_look=second_look,
         accuracy=judgement.accuracy,
         domain=domain,
+        planes=count_planes(kept.planes, cells, model.classes) if kept else None,
         adequacy=judgement.adequacy,
         preview=describe_preview(taken, cells, model.classes),
         detections=_describe_kept(kept, model) if kept else None,

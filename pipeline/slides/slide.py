@@ -12,6 +12,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import Doubt
 from data.resample import LARGE, ROOM, SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
@@ -22,8 +23,9 @@ from pipeline.slides.containers import (
     open_container,
 )
 from pipeline.slides.mpp import GivenMpp, Scale, check_mpp_argument, settle_mpp
-from pipeline.slides.readers.base import Level, Reader, plain, show
+from pipeline.slides.readers.base import Fact, Level, Reader, plain, show
 from pipeline.slides.readers.cached import CachedReader
+from pipeline.slides.readers.planes import retold
 from pipeline.slides.readers.profiled import by_profile, with_profile_told
 
 __all__ = ["FOLDER_SUFFIXES", "IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
@@ -119,6 +121,11 @@ class Slide:
         self.mpp_source = scale.source
         self.facts = (*scale.facts, *header.facts)
         self.doubts = (*scale.doubts, *header.doubts)
+
+    def tell_planes(self, fact: Fact, doubt: Doubt | None) -> None:
+        """Takes other words for which focal planes are read, and which are not looked at."""
+        self._reader.header = retold(self._reader.header, fact, doubt)
+        self.settle(self._scale)
 
     def close(self) -> None:
         """Gives back the file; reading afterwards is an error."""

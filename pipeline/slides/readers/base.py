@@ -149,9 +149,8 @@ class Reader(ABC):
             return self
         planes = self.header.planes
         if not 0 <= index < len(planes):
-            raise SlideError(
-                f"holds {max(1, len(planes))} focal planes, and no {index + 1}", NO_PLANE
-            )
+            count = f"{len(planes)} focal planes" if planes else "one focal plane"
+            raise SlideError(f"holds {count}, and no number {index + 1}", NO_PLANE)
         raise SlideError(
             f"its focal plane {index + 1}, {planes[index].name}, can't be read", NO_PLANE
         )

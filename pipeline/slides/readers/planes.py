@@ -186,6 +186,23 @@ def with_plane(
     )
 
 
+def retold(header: Header, fact: Fact, doubt: Doubt | None) -> Header:
+    """A header with other words for which planes are read, in place of those that it has.
+
+    Args:
+        header: of a slide with several planes.
+        fact: which are read.
+        doubt: which are not looked at; None where all are.
+    """
+    facts = [one for one in header.facts if not one.name.endswith(FACT)]
+    doubts = [one for one in header.doubts if one.code != DOUBT]
+    return replace(
+        header,
+        facts=(*facts, fact),
+        doubts=(*doubts, *((doubt,) if doubt else ())),
+    )
+
+
 def numbered(count: int, readable: int) -> list[FocalPlane]:
     """Planes of which the file says no more than how many there are, and one of which is read.
 

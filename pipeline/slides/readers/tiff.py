@@ -67,6 +67,7 @@ class TiffReader(Reader):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._judge = _Judge(path)
+        self._lock = threading.Lock()
         self._file = open_file(path)
         try:
             self._image = self._parse()
@@ -144,7 +145,7 @@ class TiffReader(Reader):
             levels=levels_of(tuple(level.size for level in picture.levels)),
             mpp=picture.mpp,
         )
-        return TiffImage(self._path, picture.levels, header, stated, judge)
+        return TiffImage(self._path, picture.levels, header, stated, judge, self._lock)
 
 
 class TiffImage(Reader):
@@ -156,6 +157,7 @@ class TiffImage(Reader):
         header: with as many levels; told what is odd about the samples.
         stated: bits a sample that are used, where the file says so.
         judge: of pieces that are in doubt; None where nobody else reads this image.
+        lock: of the file, which all of its images share.
     """
 
     library = "tifffile"
@@ -167,8 +169,8 @@ class TiffImage(Reader):
         header: Header,
         stated: int | None,
         judge: _Judge | None,
+        lock: threading.Lock,
     ) -> None:
-        lock = threading.Lock()
         self._path = path
         self._profile = tiff_tags.profile_of(levels[0].keyframe)
         self._levels = [_TiffLevel(level, lock, judge) for level in levels]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -261,6 +262,7 @@ def _decodable(path: Path, planes: Planes, header: Header) -> tuple[list[TiffIma
 
 
 def _images(path: Path, planes: Planes, header: Header) -> list[TiffImage]:
+    lock = threading.Lock()
     return [
         TiffImage(
             path,
@@ -268,6 +270,7 @@ def _images(path: Path, planes: Planes, header: Header) -> list[TiffImage]:
             replace(header, levels=levels_of(tuple(level.size for level in levels))),
             stated=None,
             judge=None,
+            lock=lock,
         )
         for levels in planes.full.values()
     ]
