@@ -306,11 +306,10 @@ def _sharded(
     inner = _shape(settings, "chunk_shape")
     if len(inner) != len(outer) or any(a % b for a, b in zip(outer, inner, strict=True)):
         raise SlideError(f"its shards of {outer} are no whole chunks of {inner}{_COPY}")
-    codecs = settings.get("codecs")
-    if not isinstance(codecs, list):
+    own, stated = settings.get("codecs"), settings.get("index_codecs")
+    if not isinstance(own, list) or not isinstance(stated, list):
         raise SlideError(f"has no codecs in its shards{_COPY}")
-    stated = settings.get("index_codecs")
-    index = [_named(one) for one in stated] if isinstance(stated, list) else []
+    index = [_named(one) for one in stated]
     if index not in (["bytes"], ["bytes", "crc32c"]):
         raise SlideError(f"the index of its shards is packed by {index}, which is not read")
     endian = settings_of(stated[0]).get("endian", "little")
@@ -320,7 +319,7 @@ def _sharded(
     counts = tuple(a // b for a, b in zip(outer, inner, strict=True))
     if math.prod(counts) > MOST_IN_SHARDS:
         raise SlideError(f"claims shards of {math.prod(counts)} chunks{_COPY}")
-    return inner, _Shards(counts, index[-1] == "crc32c", place == "end"), codecs
+    return inner, _Shards(counts, index[-1] == "crc32c", place == "end"), own
 
 
 def _named(part: Any) -> Any:
