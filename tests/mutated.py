@@ -104,6 +104,22 @@ def _vsi() -> dict[str, Kind]:
     return {"vsi": kind("a.vsi"), "ets": kind("_a_/stack*/frame_t.ets")}
 
 
+def _zarr(part: str, mutators: Sequence[Mutator]) -> Kind:
+    """A file of an OME-Zarr, whose chunks lie in shards."""
+
+    def make_one(folder: Path) -> Path:
+        from zarrfiles import write_ngff
+
+        more = {"shards": (1, 3, 1, 64, 64)}
+        path = write_ngff(folder / "a.zarr", picture(90, 70), version="0.5", chunk=32, more=more)
+        return path / part
+
+    def read(path: Path, draw: random.Random) -> None:
+        _read_slide(next(folder for folder in path.parents if folder.suffix == ".zarr"), draw)
+
+    return Kind(make_one, read, mutators, named=False, weight=0.5)
+
+
 def _make_sidecar(folder: Path) -> Path:
     from models.card import DEFAULT_MODEL, SIDECAR, find_model
 
@@ -465,6 +481,9 @@ KINDS: dict[str, Kind] = {
     "mirax keys": _part_of_mirax("Slidedat.ini", (mutate_text, mutate)),
     "mirax index": _part_of_mirax("Index.dat", (mutate,)),
     **_vsi(),
+    "ngff": _zarr("zarr.json", _JSON),
+    "zarr": _zarr("0/zarr.json", _JSON),
+    "shard": _zarr("0/c/0/0/0/0/0", (mutate,)),
     "answers": Kind(make_answers, read_answers, (change_answers, mutate), odd=True),
     "claim": Kind(make_claim, read_claims, (mutate_json, mutate_text, mutate), named=False),
     "presence": Kind(make_presence, read_claims, _JSON, named=False),
