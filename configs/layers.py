@@ -180,7 +180,7 @@ def find(source: str | Path, beside: Path | None = None) -> Path:
 
 
 _DEEPEST = 100
-"""Values within each other; reading takes the square of it, so that a few KB could take minutes."""
+"""Values within each other; YAML's reader goes on until Python's stack is full."""
 
 
 class _Loader(yaml.SafeLoader):
