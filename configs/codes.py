@@ -256,7 +256,7 @@ SLIDES: dict[str, Entry] = {
     "chunks-missing": Entry(
         "Chunks of an OME-Zarr are not stored. The format says that these have the fill value "
         "everywhere, and there is no coarser level that tells whether they were lost instead. The "
-        "fill value is shown.",
+        "fill value is shown, or glass where it is dark.",
         "Copy the folder again if the report's picture has blank squares where cells should be.",
     ),
     "unread-area": Entry(
