@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
+from pydantic import model_validator
 from rich.console import Console
 
 from configs import ConfigError, StrictModel
@@ -76,6 +77,23 @@ class TrainSettings(StrictModel):
     optimiser: OptimiserSettings = OptimiserSettings()
     loop: LoopSettings = LoopSettings()
     card: CardSettings = CardSettings()
+
+    @model_validator(mode="after")
+    def _contrast_has_what_to_compare(self) -> TrainSettings:
+        head = self.model.abnormal_head
+        if head is None or not head.contrast:
+            return self
+        if self.loop.batch_size < 2:
+            raise ValueError(
+                "model.abnormal_head.contrast compares the cells of a batch, and loop.batch_size "
+                "is 1; take 2 or more (loop.accumulate doesn't do), or set contrast to 0"
+            )
+        if self.distillation is not None:
+            raise ValueError(
+                "model.abnormal_head.contrast learns from annotations, and with distillation "
+                "nothing does; set contrast to 0"
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ def test_a_mistake_where_the_teacher_sees_a_cell_costs_more(images, monkeypatch)
         ({"classes": ("NILM", "HSIL")}, "model.classes"),
         ({"backbone": "resnet18"}, r"model.backbone \(channels\)"),
         ({"name": "atss"}, "model.name"),
+        ({"abnormal_head": {}}, "model.abnormal_head"),
     ],
 )
 def test_another_detector_is_refused(teacher, changes, named):

@@ -94,8 +94,9 @@ def test_tells_how_the_loss_pulled_each_class(values, tmp_path):
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
-    # The loss with a state of its own is the harder case.
+    # A loss and a head with states of their own are the harder case.
     values["model"]["loss"] = {"name": "eqlv2"}
+    values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
     run(values, tmp_path / "through")
     from scripts.training import loop
@@ -121,6 +122,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     through, halves = weights(tmp_path / "through"), weights(tmp_path / "halves")
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
+    assert through["head.slot.abnormal.contrast.prototypes"].any(dim=1).all()
     with (tmp_path / "halves" / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
 
@@ -246,6 +248,19 @@ def test_a_second_training_in_one_folder_is_told_who_is_at_work(values, tmp_path
         monkeypatch.undo()
     assert ran == [1]
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loop": {"batch_size": 1}}, r"loop\.batch_size is 1; take 2 or more"),
+        ({"distillation": {"teacher": "some"}}, r"contrast learns from annotations"),
+    ],
+)
+def test_a_contrast_without_anything_to_compare_is_refused(values, changes, message):
+    values["model"]["abnormal_head"] = {"contrast": 0.1}
+    with pytest.raises(ConfigError, match=message):
+        validate(values | changes, TrainSettings, "test")
 
 
 def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):
