@@ -132,7 +132,7 @@ class RepPointsSettings(StrictModel):
 
 
 class AbnormalHeadSettings(StrictModel):
-    """One more output a place, "abnormal", learned beside the classes; see `models.detectors.abnormal`.
+    """One more output a place, "abnormal", learned beside the classes.
 
     The idea is that of JRCL (Guan et al. 2023), whose formulas could not be read; these are ours.
 

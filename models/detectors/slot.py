@@ -33,7 +33,7 @@ class LossSlot(nn.Module):
         loss: the loss itself; its state, if any, lies in its buffers.
         abnormal: the abnormal head; None without one.
         channels: logits that the head gives for each anchor; the first ones are the classes'.
-        watcher: sees what gradient each class receives; None for nobody.
+        watchers: see what gradient each class receives of the class loss.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -49,7 +49,7 @@ class LossSlot(nn.Module):
         self.weight = config.loss.weight
         self.normaliser = config.normaliser
         self.prior = config.prior_probability
-        self.watcher: Watcher | None = None
+        self.watchers: list[Watcher] = []
         self._layer: tuple[nn.Conv2d, ...] = ()  # not as a module: it is the detector's
         self._features: list[Tensor] = []
 
@@ -117,8 +117,8 @@ class LossSlot(nn.Module):
         used = labels != IGNORED
         classes, of_head = self._split(logits)
         rows, targets = classes[used], one_hot(labels[used], self.num_classes, logits.dtype)
-        if self.watcher is not None and rows.requires_grad:
-            self._watch(rows, targets, self.watcher)
+        if self.watchers and rows.requires_grad:
+            self._watch(rows, targets)
         # One call for the whole batch: losses with statistics are to see all of it.
         loss = self.loss(rows, targets)
         if self.normaliser == "positives":
@@ -186,9 +186,10 @@ class LossSlot(nn.Module):
         image, anchor = places.T
         return flat[image, :, anchor // (anchors // flat.shape[2])]
 
-    def _watch(self, rows: Tensor, targets: Tensor, watcher: Watcher) -> None:
+    def _watch(self, rows: Tensor, targets: Tensor) -> None:
         def show(gradient: Tensor) -> None:
-            watcher(gradient[:, : self.num_classes].detach(), targets)
+            for watcher in self.watchers:
+                watcher(gradient[:, : self.num_classes].detach(), targets)
 
         rows.register_hook(show)  # type: ignore[no-untyped-call]
 

@@ -63,7 +63,9 @@ def test_losses_of_a_batch_by_hand():
     slot = LossSlot(config(head=settings))
     assert slot.channels == len(CLASSES) + 1
     labels = torch.tensor([[0, 2, BACKGROUND, BACKGROUND, IGNORED]])
-    p = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.1, 0.1, 0.1], [0.1, 0.3, 0.4], [0.5] * 3])
+    p = torch.tensor(
+        [[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.1, 0.1, 0.1], [0.1, 0.3, 0.4], [0.5] * 3]
+    )
     q = [0.2, 0.6, 0.1, 0.3, 0.9]
     logits = torch.cat([torch.logit(p), torch.logit(torch.tensor(q))[:, None]], dim=1)[None]
     losses = slot.losses(logits, labels)
@@ -126,7 +128,7 @@ def test_the_watcher_sees_the_class_loss_alone():
     labels = torch.tensor([[0, 2, BACKGROUND]])
     logits = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
     seen = []
-    slot.watcher = lambda gradient, _: seen.append(gradient)
+    slot.watchers.append(lambda gradient, _: seen.append(gradient))
     slot(logits, labels).backward()
     alone = logits.detach()[..., :3].clone().requires_grad_()
     LossSlot(config(abnormal_head=None))(alone, labels).backward()
@@ -134,10 +136,9 @@ def test_the_watcher_sees_the_class_loss_alone():
 
 
 def cells():
-    return [
-        {"boxes": torch.tensor([[10.0, 10, 40, 40], [30, 30, 60, 62]]), "labels": torch.tensor([1, 0])},
-        {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
-    ]  # fmt: skip
+    boxes = torch.tensor([[10.0, 10, 40, 40], [30, 30, 60, 62]])
+    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    return [{"boxes": boxes, "labels": torch.tensor([1, 0])}, nothing]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,10 @@ KINDS = [
     ("atss", {"loss": COUNTED}),
     ("fcos", {"pyramid": {"channels": 32, "levels": [3]}}),
     ("yolof", {"yolof": {"max_shift": 3.0}}),
-    *((name, {"abnormal_head": {}}) for name in ("fcos", "atss", "retinanet", "yolof", "reppoints")),
+    *(
+        (name, {"abnormal_head": {}})
+        for name in ("fcos", "atss", "retinanet", "yolof", "reppoints")
+    ),
     ("fcos", {"abnormal_head": {"pooled": "noisy_or"}}),
     ("fcos", {"abnormal_head": {}, "loss": {"name": "seesaw"}}),
     ("retinanet", {"pyramid": {"channels": 32, "levels": [3, 4, 5, 6, 7]}, "max_detections": 9}),
