@@ -9,7 +9,7 @@ export CYTOLIBRA_SHARED ?= $(abspath ../shared)
 FUZZ ?= geojson
 SECONDS ?= 300
 
-.PHONY: demo test test-slow test-browser fuzz view-assets lint bench paper-table seed-systems gpu docs site docs-pictures hooks wheel release clean
+.PHONY: demo test test-slow test-browser test-spatialdata fuzz view-assets lint bench paper-table seed-systems gpu docs site docs-pictures hooks wheel release clean
 
 $(STAMP): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +33,12 @@ view-assets: $(STAMP)  ## build the reading room's page, by Node; the wheel carr
 test-browser: view-assets  ## the page's own checks, then the reading room as a person uses it, in Chromium
 	$(BIN)/python -m scripts.viewer_build --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+
+SPATIALDATA := build/spatialdata
+test-spatialdata: $(STAMP)  ## open a SpatialData store by spatialdata, in an environment of its own (a gigabyte)
+	test -x $(SPATIALDATA)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(SPATIALDATA)
+	$(BIN)/uv pip install --quiet --python $(SPATIALDATA)/bin/python 'spatialdata >= 0.7, < 0.8'
+	CYTOLIBRA_SPATIALDATA=$(SPATIALDATA)/bin/python $(BIN)/python -m pytest tests/pipeline/reports/test_spatial_cells.py
 
 fuzz: $(STAMP)  ## feed the parser FUZZ (by default geojson) with what libFuzzer comes up with, for SECONDS
 	$(BIN)/python -m tests.fuzz $(FUZZ) --seconds $(SECONDS)

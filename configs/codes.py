@@ -189,14 +189,54 @@ SLIDES: dict[str, Entry] = {
         "If it is a specimen area, export it as a file of its own.",
     ),
     "focal-planes": Entry(
-        "The file holds several focal planes. One is read, the best-focused where their pixels "
-        "can be compared; cells that are in focus in another may be missed.",
-        "Look through the planes where it matters, or scan with extended focus.",
+        "The file holds several focal planes, and not all of them are looked at: one is read, the "
+        "best-focused where their pixels can be compared, or the one that was asked for; or some "
+        "can't be read. Cells that are in focus in another may be missed.",
+        "Screen it with --planes best or --planes all where the format lets all be read; look "
+        "through the planes where it matters.",
+    ),
+    "planes-searched": Entry(
+        "Each place was looked at in several focal planes (planes = all), and the best score "
+        "counts. The model's figures of false alarms hold for one plane: more are to be expected.",
+        "Weigh what is found against that; --planes best looks at each place once.",
+    ),
+    "plane-unread": Entry(
+        "Parts of some focal planes could not be read. The others were taken there; what could be "
+        "read in none is in area.unread.",
+        "Copy the file again, or scan the slide again.",
     ),
     "bounds-beyond": Entry(
         "The scanned area that the file states reaches beyond the slide. What lies on the slide is "
         "screened; all of it, where nothing of the area does.",
         "Look whether the report's picture shows all of the specimen.",
+    ),
+    "level-left-out": Entry(
+        "A coarser level of a DICOM series is damaged, lacks a part or does not fit the finest one "
+        "(its shape, its scale, its place, its tiles or its focal planes). It is not read; finer "
+        "levels serve.",
+        "Nothing, if reading is fast enough. Else copy the series again, or export it anew.",
+    ),
+    "level-missing": Entry(
+        "The finest level of a DICOM series that is there says that it was made of a finer one. "
+        "What is there is read; cells may be too small to be told apart.",
+        "Copy all files of the series.",
+    ),
+    "frames-absent": Entry(
+        "The finest level of a DICOM slide has no frame for some of its tiles (TILED_SPARSE), "
+        "which says that they were not scanned: they are shown as glass. Or it has none in the "
+        "focal plane that is read: then the nearest plane's frame is shown.",
+        "Look whether the report's picture shows all of the specimen.",
+    ),
+    "extent-contradicted": Entry(
+        "A DICOM slide says how large it is in mm (ImagedVolumeWidth, ImagedVolumeHeight), and "
+        "that contradicts its µm per pixel (PixelSpacing) by more than 5%. The latter is used.",
+        "Check the scale; overrule it by --mpp-override or --mpp-table where it is wrong.",
+    ),
+    "chunks-missing": Entry(
+        "Chunks of an OME-Zarr are not stored. The format says that these have the fill value "
+        "everywhere, and there is no coarser level that tells whether they were lost instead. The "
+        "fill value is shown.",
+        "Copy the folder again if the report's picture has blank squares where cells should be.",
     ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
@@ -266,6 +306,13 @@ BATCHES: dict[str, Entry] = {
         "--workers asks for several processes on one CPU. One keeps all cores busy; several share "
         "them evenly, need as many times the memory, and the last slides leave cores idle.",
         "Leave --workers; --isolate keeps slides apart from each other's crashes.",
+    ),
+    "resumed": Entry(
+        "A library crashed in a process of this run, or the system killed it for want of memory. "
+        "Another process went on: what was done stays, and slides that were in work had processes "
+        "of their own, so that one that crashes again fails alone.",
+        "Look which slides have failed with `process-died`. `--isolate` keeps every slide apart "
+        "from the start.",
     ),
     "screened-again": Entry(
         "The process that screened a slide died, and a new one screened it. The result is as any "
@@ -702,6 +749,16 @@ REFUSALS: dict[str, Entry] = {
         "The file holds several images that may each be a specimen area, but of different scales "
         "or kinds of pixels, or at places that overlap: they can't be joined.",
         "Export each as a file of its own.",
+    ),
+    "plane-not-read": Entry(
+        "A focal plane was asked for by its number or place that the file doesn't have, or that "
+        "its reader can't give.",
+        "Ask for one that the message names, or for --planes best.",
+    ),
+    "series-mixed": Entry(
+        "The files of one DICOM series are of several specimens, pyramids or frames of reference, "
+        "or several of them are the finest level. Which is the slide can't be told.",
+        "Put the files of each slide into a series of its own, and in a folder of its own.",
     ),
     "planes-unreadable": Entry(
         "The file holds several focal planes which can't be told apart or decoded.",

@@ -179,8 +179,26 @@ def find(source: str | Path, beside: Path | None = None) -> Path:
     raise ConfigError(f"{source}: no such file or preset; presets: {told}")
 
 
+_DEEPEST = 100
+"""Values within each other; reading takes the square of it, so that a few KB could take minutes."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping, where YAML's own loader drops the first."""
+    """Refuses what is nested without end, and a key that stands twice in one mapping.
+
+    YAML's own loader drops the first of two.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self._depth >= _DEEPEST:
+            place = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", place)
+        self._depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -77,11 +77,21 @@ def end_with_parent() -> None:
     Only Linux does so. Elsewhere a process ends when nobody asks it any more, unless it hangs.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.environ.get(PARENT)
+    die_with_parent(int(parent) if parent else os.getppid())
+
+
+def die_with_parent(parent: int) -> None:
+    """The same for a process that hears Ctrl-C.
+
+    Args:
+        parent: the process that started it.
+    """
     if not sys.platform.startswith("linux"):
         return
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.environ.get(PARENT) not in (None, str(os.getppid())):  # it was gone before
+    if os.getppid() != parent:  # it was gone before
         os._exit(1)
 
 

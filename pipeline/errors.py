@@ -9,6 +9,9 @@ from configs.codes import REFUSALS
 from configs.doubts import with_code
 from configs.errors import one_line
 
+PROCESS_DIED = "process-died"
+"""Code of a slide whose process has died."""
+
 _DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 

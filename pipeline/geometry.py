@@ -78,6 +78,8 @@ class Detections:
             whatever it is called; None where nobody knows them.
         grades: (N, C + 1) float32, what a second look says of each: probabilities of all classes
             and of background, last; NaN where it did not look. None where there was none.
+        planes: (N,) int16, the focal plane in which each was found, 0-based in the slide's order;
+            None where there is one.
     """
 
     boxes: Boxes
@@ -85,6 +87,7 @@ class Detections:
     labels: NDArray[np.int64]
     class_scores: NDArray[np.float32] | None = None
     grades: NDArray[np.float32] | None = None
+    planes: NDArray[np.int16] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -92,7 +95,9 @@ class Detections:
     def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Detections:
         known = None if self.class_scores is None else self.class_scores[index]
         grades = None if self.grades is None else self.grades[index]
-        return Detections(self.boxes[index], self.scores[index], self.labels[index], known, grades)
+        planes = None if self.planes is None else self.planes[index]
+        plain = (self.boxes[index], self.scores[index], self.labels[index])
+        return Detections(*plain, known, grades, planes)
 
     @property
     def centers(self) -> NDArray[np.float64]:
@@ -105,6 +110,15 @@ class Detections:
         if self.grades is None:
             return np.zeros(len(self), bool)
         return ~np.isnan(self.grades[:, 0])
+
+    def plane_of(self, row: int) -> int | None:
+        """The focal plane of one of them; None where there is one."""
+        return None if self.planes is None else int(self.planes[row])
+
+    def on_plane(self, plane: int | None) -> Detections:
+        """The same cells, all found in one focal plane; None for a slide that has one."""
+        planes = None if plane is None else np.full(len(self), plane, np.int16)
+        return replace(self, planes=planes)
 
     def placed(self, boxes: Boxes) -> Detections:
         """The same cells with their (N, 4) boxes in another frame, or clipped."""
@@ -123,10 +137,12 @@ class Detections:
             return Detections.empty()
         known = [p.class_scores for p in parts if p.class_scores is not None]
         grades = [p.grades for p in parts if p.grades is not None]
+        planes = [p.planes for p in parts if p.planes is not None]
         return Detections(
             np.concatenate([p.boxes for p in parts]),
             np.concatenate([p.scores for p in parts]),
             np.concatenate([p.labels for p in parts]),
             np.concatenate(known) if len(known) == len(parts) else None,
             np.concatenate(grades) if len(grades) == len(parts) else None,
+            np.concatenate(planes) if len(planes) == len(parts) else None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +26,18 @@ from pipeline.network.detector import TileDetector, own_thresholds
 from pipeline.network.looking import LookPlan, SecondLook
 from pipeline.network.scale import check_scale, settle_estimate
 from pipeline.reports.detections import Finder, Kept
+from pipeline.reports.planes import describe_planes
 from pipeline.reports.report import SlideReport, describe_slide, measure_area, union_area
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
 from pipeline.tiles.deposit import Deposit, find_deposit
+from pipeline.tiles.focal import PlanePlan, plan_planes
 from pipeline.tiles.foreground import Foreground, find_foreground
+from pipeline.tiles.planetiles import Job, PlaneTiles, UnreadAreas
 from pipeline.tiles.plausible import Focus, Sample, find_implausible, judge_focus, take_samples
 from pipeline.tiles.tiler import TilePlan, check_coarseness, plan_tiles
-from pipeline.tiles.tilereader import ReadTile, read_tile
+from pipeline.tiles.tilereader import ReadTile
 
 if TYPE_CHECKING:
     from models import DenseDetector
@@ -94,13 +98,14 @@ def screen_slide(
         )
     clock = Clock()
     with clock("open"):
-        slide = open_slide(path, settings.mpp_of(path), icc=settings.color.icc)
-    with slide:
-        ahead = plan_slide(slide, detector, settings, clock)
-        plan, look, doubts = ahead.tiles, ahead.look, [*ahead.doubts]
+        opened = open_slide(path, settings.mpp_of(path), icc=settings.color.icc)
+    with opened:
+        ahead = plan_slide(opened, detector, settings, clock)
+        slide, plan, doubts = ahead.slide, ahead.tiles, [*ahead.doubts]
         with clock.turn(detector.turn):
-            screened = _screen_tiles(slide, plan, detector, look, settings, clock, progress, stop)
+            screened = _screen_tiles(ahead, detector, settings, clock, progress, stop)
         doubts += _doubts_of_reading(plan, screened)
+        doubts += _doubts_of_planes(slide, screened)
         check_strict(path, doubts, settings.strict)
         kept = _keep(slide, plan, screened, ahead.seen(slide.mpp), doubts, detector, settings)
         return conclude(kept, slide, detector, settings, clock)
@@ -120,6 +125,8 @@ class SlidePlan:
     """What is done with a slide, and what of it was seen before.
 
     Attributes:
+        slide: in the focal plane by which it is looked at as a whole.
+        planes: which are screened.
         tiles: that are screened.
         doubts: what is odd about the slide.
         foreground: what its overview shows.
@@ -127,11 +134,23 @@ class SlidePlan:
         look: who looks again; None where nobody does.
     """
 
+    slide: Slide
+    planes: PlanePlan
     tiles: TilePlan
     doubts: list[Doubt]
     foreground: Foreground
     samples: list[Sample]
     look: SecondLook | None
+
+    @property
+    def reader(self) -> PlaneTiles:
+        """Reads the tiles in their focal planes."""
+        return PlaneTiles(self.slide, self.planes, self.tiles.grid, self.foreground)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All readings of tiles."""
+        return self.reader.jobs(self.tiles.indices)
 
     def seen(self, mpp: float) -> Seen:
         """What says something of adequacy.
@@ -157,15 +176,16 @@ def plan_slide(
 
     Raises:
         SlideError: its scale can't be estimated where it is to be, it is much coarser than the
-            model, has warnings and ``settings.strict`` is set, or lacks in its header what DICOM
-            objects need that are wanted.
+            model, has warnings and ``settings.strict`` is set, lacks in its header what DICOM
+            objects need that are wanted, or a focal plane that is asked for.
     """
     card, clock = detector.card, clock or Clock()
+    slide, planes = plan_planes(slide, settings.planes)
     source_of(slide, None, settings)  # what its header lacks is told before the work
     with clock("scale"):
         settle_estimate(slide, detector.scale, settings.scale, settings.foreground)
     with clock("foreground"):
-        doubts = [*slide.doubts, *_doubts_of_scale(slide, settings, card.mpp)]
+        doubts = [*slide.doubts, *planes.doubts, *_doubts_of_scale(slide, settings, card.mpp)]
         check_strict(slide.path, doubts, settings.strict)  # before the work of the rest
         foreground = find_foreground(slide, settings.foreground)
         samples = take_samples(slide, foreground)
@@ -181,7 +201,7 @@ def plan_slide(
         if not implausible:  # what is no smear has no cells to measure
             doubts += check_scale(slide, foreground, detector.scale, settings.scale)
         check_strict(slide.path, doubts, settings.strict)
-    return SlidePlan(tiles, doubts, foreground, samples, look)
+    return SlidePlan(slide, planes, tiles, doubts, foreground, samples, look)
 
 
 def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSettings:
@@ -205,11 +225,15 @@ class Screened:
 
     Attributes:
         found: before any threshold.
-        unread: areas that could not be read.
+        unread: areas that could not be read, in any focal plane.
+        missed: of each focal plane what could not be read of it.
+        tiles: of each focal plane how many tiles were read in it; empty for one that has one.
     """
 
     found: Found
     unread: Boxes
+    missed: dict[int, Boxes]
+    tiles: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -221,25 +245,22 @@ class Seen:
 
 
 def _screen_tiles(
-    slide: Slide,
-    plan: TilePlan,
+    planned: SlidePlan,
     detector: TileDetector,
-    look: SecondLook | None,
     settings: ScreenSettings,
     clock: Clock,
     progress: Progress | None,
     stop: Stop | None,
 ) -> Screened:
+    slide, plan, look = planned.slide, planned.tiles, planned.look
+    reader, jobs = planned.reader, planned.jobs
     stitcher = Stitcher(plan.grid, settings.stitcher)
     abnormal = np.array(detector.card.detector.is_abnormal)
-    unread: list[Boxes] = [np.zeros((0, 4))]
+    unread, by_plane = UnreadAreas(planned.planes), Counter[int]()
     tiler = plan.grid.settings
-    ahead = look.plan(len(plan), tiler.size) if look else LookPlan(0, 0, 0)
-    total = len(plan) + ahead.in_tiles
+    ahead = look.plan(len(jobs), tiler.size) if look else LookPlan(0, 0, 0)
+    total = len(jobs) + ahead.in_tiles
     done = 0
-
-    def read(index: int) -> ReadTile:
-        return read_tile(slide, plan.grid, index)
 
     def detect(tiles: list[ReadTile]) -> Detected:
         start = time.perf_counter()
@@ -253,7 +274,7 @@ def _screen_tiles(
         return Detected(tiles, cells, time.perf_counter() - start)
 
     with (
-        work_ahead(read, plan.indices.tolist(), detector.readers, 4 * detector.readers) as tiles,
+        work_ahead(reader.read, jobs, detector.readers, 4 * detector.readers) as tiles,
         work_ahead(
             detect, in_batches(tiles, detector.batch_size), detector.lanes, detector.lanes
         ) as batches,
@@ -262,20 +283,26 @@ def _screen_tiles(
             _check_stop(slide, stop)
             clock.add("detect", batch.seconds)
             for tile, cells in zip(batch.tiles, batch.cells, strict=True):
-                stitcher.add(tile.index, look.thin_out(cells, ahead.of_tile) if look else cells)
-                unread.append(tile.unread)
+                owned = look.thin_out(cells, ahead.of_tile) if look else cells
+                stitcher.add(tile.index, owned, tile.plane)
+                unread.add(tile)
                 clock.add("read", tile.seconds)
+                if tile.focusing:
+                    clock.add("focus", tile.focusing)
+                if tile.plane is not None:
+                    by_plane[tile.plane] += 1
             done += len(batch.tiles)
             if progress:
                 progress(done, total)
     with clock("stitch"):
         cells = stitcher.merge()
-    _check_readable(slide, plan, np.concatenate(unread), settings.max_unread)
+    nowhere = unread.nowhere()
+    _check_readable(slide, plan, nowhere, settings.max_unread)
     if look is None:
         complete = detection_floors(_kept_from(detector), own_thresholds(detector.card), abnormal)
         # A slide too coarse for a second look was searched further down than is of use.
         found = Found(cells[cells.scores >= complete[cells.labels]], complete)
-        return Screened(found, np.concatenate(unread))
+        return Screened(found, nowhere, unread.by_plane(), by_plane)
 
     def step(crops: int, of: int) -> None:
         _check_stop(slide, stop)
@@ -287,7 +314,7 @@ def _screen_tiles(
         looked = look.look(slide, cells, ahead.cells, settings.stitcher, threads, step)
     places = looked.places
     found = Found(places, _kept_from(detector), True, len(places), looked.unread)
-    return Screened(found, np.concatenate(unread))
+    return Screened(found, nowhere, unread.by_plane(), by_plane)
 
 
 def _kept_from(detector: TileDetector) -> NDArray[np.float32]:
@@ -336,6 +363,19 @@ def _doubts_of_reading(plan: TilePlan, screened: Screened) -> list[Doubt]:
     return doubts
 
 
+def _doubts_of_planes(slide: Slide, screened: Screened) -> list[Doubt]:
+    """What could not be read of single focal planes, where others were looked at."""
+    missed = {
+        plane: union_area(boxes) * (slide.mpp / 1000) ** 2
+        for plane, boxes in screened.missed.items()
+    }
+    if not missed:
+        return []
+    each = "; ".join(f"{slide.planes[n].name}: {mm2:.3g} mm²" for n, mm2 in missed.items())
+    text = f"parts of focal planes could not be read, and the others were taken there: {each}"
+    return [Doubt(code="plane-unread", text=text)]
+
+
 def _keep(
     slide: Slide,
     plan: TilePlan,
@@ -356,6 +396,7 @@ def _keep(
         what_finds(settings, detector),
         seen.deposit,
         seen.focus,
+        describe_planes(slide, screened.tiles),
     )
 
 

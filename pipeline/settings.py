@@ -22,6 +22,7 @@ from pipeline.reports.triage import TriageSettings
 from pipeline.slides.mpp import Gap, GivenMpp, Mpp, check_mpp_argument
 from pipeline.slides.mpp_table import load_mpp_table
 from pipeline.slides.readers.profiled import ColorSettings
+from pipeline.tiles.focal import PlaneChoice
 from pipeline.tiles.foreground import ForegroundSettings
 from pipeline.tiles.tiler import TilerSettings
 
@@ -47,6 +48,8 @@ class ScreenSettings(StrictModel):
         limits: what one slide may take; with a limit, all slides are isolated.
         threshold: one score for all classes; None for the model's own, one a class.
         scale: how a slide's scale is held against its cells, or estimated from them.
+        planes: which focal planes of a slide that has several are read: the best-focused "one", the
+            "best" of each tile, "all" of them, or one by its number, from 1, or "z=" and its µm.
         color: how its colours are taken.
         foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, reports:
             the stations' own settings.
@@ -63,6 +66,7 @@ class ScreenSettings(StrictModel):
     limits: LimitSettings = LimitSettings()
     threshold: float | None = Field(None, gt=0, lt=1)
     scale: ScaleSettings = ScaleSettings()
+    planes: PlaneChoice = "one"
     color: ColorSettings = ColorSettings()
     foreground: ForegroundSettings = ForegroundSettings()
     tiler: TilerSettings = TilerSettings()

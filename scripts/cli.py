@@ -14,6 +14,7 @@ import typer
 
 from scripts.build_info import describe_version
 from scripts.completion import asked_words, prepare
+from scripts.supervision import supervise
 
 SUMMARIES = {
     "screen": "Screens slides, and folders of slides.",
@@ -48,8 +49,9 @@ LEFT_OUT = frozenset(
 
 
 _INTERRUPTED = 130
-_UNWAITED = ("screen", "rescore", "retry")
-"""Commands that end at once when interrupted, whatever is in work."""
+_BATCHES = ("screen", "rescore", "retry")
+"""Commands that read slides: they end at once when interrupted, whatever is in work, and go on in
+another process where a slide ends theirs."""
 
 
 def build_app(called: str | None) -> typer.Typer:
@@ -81,16 +83,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a path may hold bytes that are no text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    words = asked_words()
-    if words is None:
-        words = sys.argv[1:]
-    else:
-        prepare()
+    asked = asked_words()
+    words = sys.argv[1:] if asked is None else asked
     called = next((word for word in words if not word.startswith("-")), None)
+    if asked is not None:
+        prepare()
+    elif called in _BATCHES:
+        supervise()
     try:
         build_app(called)(prog_name="cytolibra")
     except SystemExit as end:
-        if end.code == _INTERRUPTED and called in _UNWAITED:
+        if end.code == _INTERRUPTED and called in _BATCHES:
             # What was finished is written. Threads that are within a tile would be waited for.
             sys.stdout.flush()
             sys.stderr.flush()

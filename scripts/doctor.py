@@ -94,12 +94,12 @@ def _readers() -> Iterator[Fact]:
     import openslide
 
     from pipeline.slides.containers import tell_plugins
-    from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
+    from pipeline.slides.slide import FOLDER_SUFFIXES, IMAGE_SUFFIXES, SLIDE_SUFFIXES
 
     yield "openslide", _openslide(openslide.__library_version__)
     codecs = [name for name in _CODECS if getattr(imagecodecs, name).available]
     yield "decoders", ", ".join(codecs).lower()
-    yield "slides", " ".join(sorted(SLIDE_SUFFIXES))
+    yield "slides", " ".join(sorted(SLIDE_SUFFIXES | FOLDER_SUFFIXES))
     yield "with --mpp", " ".join(sorted(IMAGE_SUFFIXES))
     yield "plug-ins", tell_plugins()
 

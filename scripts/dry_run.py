@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.batch.plan import BatchPlan
     from pipeline.network.detector import TileDetector
     from pipeline.settings import ScreenSettings
+    from pipeline.tiles.planetiles import Job
 
 ROUNDS = 2
 """Tiles of each lane of the network by which its speed is told, after one to warm up."""
@@ -31,6 +32,7 @@ class Plan:
         verdict: what would be done.
         mm2: that would be screened.
         tiles: that would be read.
+        readings: of tiles, each in a focal plane; as many where the slide has one.
         refused: whether it would fail.
         size: bytes that would be fetched.
     """
@@ -39,6 +41,7 @@ class Plan:
     verdict: str
     mm2: float = 0.0
     tiles: int = 0
+    readings: int = 0
     refused: bool = False
     size: int = 0
 
@@ -62,13 +65,15 @@ def dry_run(
     jobs = take_shard(found.jobs, plan.shard)
     looked = [_look(job, plan, settings, detector) for job in jobs]
     for one in looked:
-        area = f"; {one.mm2:.1f} mm², {one.tiles} tiles" if one.tiles else ""
+        times = one.readings // one.tiles if one.tiles else 1
+        planes = f" in {times} focal planes each" if times > 1 else ""
+        area = f"; {one.mm2:.1f} mm², {one.tiles} tiles{planes}" if one.tiles else ""
         typer.echo(f"{one.name}: {one.verdict}{area}")
     for file in found.not_read:
         typer.echo(str(file))
     due = [(job, one) for job, one in zip(jobs, looked, strict=True) if one.tiles]
     refused = sum(one.refused for one in looked)
-    mm2, tiles = (sum(getattr(one, name) for _, one in due) for name in ("mm2", "tiles"))
+    mm2, tiles = (sum(getattr(one, name) for _, one in due) for name in ("mm2", "readings"))
     fetched = [one for one in looked if one.size]
     idle = len(looked) - len(due) - len(fetched) - refused
     if fetched:
@@ -115,10 +120,11 @@ def _lay_out(job: SlideJob, settings: ScreenSettings, detector: TileDetector) ->
     with open_slide(job.path, settings.mpp_of(job.path), icc=settings.color.icc) as slide:
         ahead = plan_slide(slide, detector, settings)
         tiles, doubts = ahead.tiles, ahead.doubts
+        readings = len(ahead.jobs)
         mm2 = core_area(tiles) * (slide.mpp / 1000) ** 2
     verdict = "to screen" if len(tiles) else "nothing to screen: no cells are seen on the overview"
     told = "".join(f"; warning: {doubt}" for doubt in doubts)
-    return Plan(job.name, verdict + told, mm2, len(tiles))
+    return Plan(job.name, verdict + told, mm2, len(tiles), readings)
 
 
 def time_tiles(path: Path, detector: TileDetector, settings: ScreenSettings) -> float:
@@ -126,18 +132,17 @@ def time_tiles(path: Path, detector: TileDetector, settings: ScreenSettings) -> 
     from pipeline.flow import work_ahead
     from pipeline.screen import plan_slide
     from pipeline.slides.slide import open_slide
-    from pipeline.tiles.tilereader import read_tile
 
     with open_slide(path, settings.mpp_of(path), icc=settings.color.icc) as slide:
-        plan = plan_slide(slide, detector, settings).tiles
+        plan = plan_slide(slide, detector, settings)
+        reader, jobs = plan.reader, plan.jobs
 
-        def run(index: int) -> int:
-            tile = read_tile(slide, plan.grid, index)
-            return len(detector.detect([tile.pixels])[0])
+        def run(job: Job) -> int:
+            return len(detector.detect([reader.read(job).pixels])[0])
 
         lanes = detector.lanes
-        middle = len(plan) // 2
-        wanted = [int(plan.indices[(middle + k) % len(plan)]) for k in range(1 + ROUNDS * lanes)]
+        middle = len(jobs) // 2
+        wanted = [jobs[(middle + k) % len(jobs)] for k in range(1 + ROUNDS * lanes)]
         run(wanted[0])
         started = time.perf_counter()
         with work_ahead(run, wanted[1:], threads=lanes, ahead=lanes) as found:

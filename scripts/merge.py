@@ -27,6 +27,7 @@ class Target(StrEnum):
     parquet = "parquet"
     duckdb = "duckdb"
     coco = "coco"
+    spatialdata = "spatialdata"
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,15 @@ def merge(
         Path,
         typer.Argument(metavar="REPORTS", help="Folder that screen wrote.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The file to write; for spatialdata a folder, X.zarr."),
+    ],
     to: Annotated[
         Target,
-        typer.Option(help="Parquet and COCO need the extra parquet, DuckDB the extra duckdb."),
+        typer.Option(
+            help="Parquet and COCO need the extra parquet, the others extras of their own names."
+        ),
     ] = Target.parquet,
     mixed: Annotated[
         bool,
@@ -61,7 +67,7 @@ def merge(
         ),
     ] = False,
 ) -> None:
-    """Writes the cells of all slides of a batch into one file: Parquet, DuckDB or COCO.
+    """Writes the cells of all slides of a batch into one file: Parquet, DuckDB, COCO, SpatialData.
 
     They are written slide by slide; memory does not grow with the number of slides.
 
@@ -80,12 +86,18 @@ def merge(
     import_extra("pyarrow", "parquet", "merge")
     if to is Target.duckdb:
         import_extra("duckdb", "duckdb", "--to duckdb")
+    if to is Target.spatialdata:
+        import_extra("zarr", "spatialdata", "--to spatialdata")
     parts = find_parts(reports)
     facts = _common(parts, mixed)
-    if out.is_dir():
-        raise ConfigError(f"--out {out}: is a folder; name a file in it")
+    _check_place(out, to)
     counts = Counter[str]()
-    write = {Target.parquet: write_parquet, Target.duckdb: write_duckdb, Target.coco: write_coco}
+    write = {
+        Target.parquet: write_parquet,
+        Target.duckdb: write_duckdb,
+        Target.coco: write_coco,
+        Target.spatialdata: write_spatialdata,
+    }
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         make_whole(out, lambda partial: write[to](parts, facts, partial, counts))
@@ -146,10 +158,11 @@ def _common(parts: Sequence[Part], mixed: bool) -> dict[str, Any]:
     """
     from pipeline.reports.arrow_cells import facts_of_all
 
-    first, facts, graded = parts[0], dict[str, Any](), False
+    first, facts, graded, planes = parts[0], dict[str, Any](), False, False
     for part in parts:
         report = read_report(part)
         graded = graded or report.second_look is not None
+        planes = planes or report.planes is not None
         own = {"classes": report.model.classes, **facts_of_all(report)}
         if not facts:
             facts = own
@@ -168,7 +181,12 @@ def _common(parts: Sequence[Part], mixed: bool) -> dict[str, Any]:
             f"{other.folder} first; cytolibra rescore --dry-run tells which, and makes them alike; "
             "or merge them with --mixed"
         )
-    return {**facts, "schema_version": "1.0", "graded": graded, "recipes": len(recipes)}
+    columns = {"graded": graded, "planes": planes}
+    return {**facts, "schema_version": "1.0", **columns, "recipes": len(recipes)}
+
+
+_OF_COLUMNS = ("classes", "graded", "planes")
+"""Facts that say which columns there are."""
 
 
 def schema_of(facts: dict[str, Any]) -> pa.Schema:
@@ -177,9 +195,9 @@ def schema_of(facts: dict[str, Any]) -> pa.Schema:
 
     from pipeline.reports.arrow_cells import cell_schema
 
-    cells = cell_schema(facts["classes"], facts["graded"])
+    cells = cell_schema(facts["classes"], facts["graded"], facts["planes"])
     own = [pa.field(name, pa.string(), nullable=False) for name in ("slide", "recipe")]
-    told = {key: value for key, value in facts.items() if key not in ("classes", "graded")}
+    told = {key: value for key, value in facts.items() if key not in _OF_COLUMNS}
     text = json.dumps(told, ensure_ascii=False)
     return pa.schema([*own, *cells], metadata={"cytolibra": text})
 
@@ -269,6 +287,40 @@ def write_coco(
         )
         _write_rows(stream.write, cells)
         stream.write("\n]}\n")
+
+
+def write_spatialdata(
+    parts: Sequence[Part], facts: dict[str, Any], path: Path, counts: Counter[str]
+) -> None:
+    """A SpatialData store; see `pipeline.reports.spatial_cells`."""
+    from pipeline.reports.spatial_cells import SpatialSlide, region_names, write_store
+
+    schema = schema_of(facts)
+    slides = {}
+    for part, region in zip(parts, region_names([part.name for part in parts]), strict=True):
+        row = _row(part)
+        row["warnings"] = " ".join(row["warnings"])
+        slides[part.name] = SpatialSlide(part.name, region, row["mpp"], row["cells"], row)
+    batches = (
+        (slides[part.name], batch)
+        for part in parts
+        for batch in batches_of([part], schema, counts)
+        if len(batch)
+    )
+    told = json.loads(schema.metadata[b"cytolibra"])
+    write_store(path, list(slides.values()), batches, schema, facts["classes"], told)
+
+
+def _check_place(out: Path, to: Target) -> None:
+    """Refuses to write where something else is.
+
+    Raises:
+        ConfigError: there is.
+    """
+    if to is Target.spatialdata and out.exists():
+        raise ConfigError(f"--out {out}: is there already; name a new folder, or remove it first")
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: is a folder; name a file in it")
 
 
 def _gathered(batches: Iterator[pa.RecordBatch], least: int = 1 << 17) -> Iterator[pa.Table]:

@@ -23,6 +23,7 @@ from scripts.screen import (
     settings_given,
     tell_result,
 )
+from scripts.supervision import resumption
 
 if TYPE_CHECKING:
     from pipeline.batch.plan import BatchPlan
@@ -91,7 +92,7 @@ def rescore(
         typer.echo(f"warning: {doubt}", err=True)
     if dry_run:
         raise typer.Exit(_look_ahead(results, plan))
-    raise typer.Exit(_rescore_all(results, plan))
+    raise typer.Exit(_rescore_all(results, plan, settings.isolate))
 
 
 def _latest(reports: Path) -> RunRecord | None:
@@ -161,6 +162,7 @@ def _plan(
             alarms don't fit it.
     """
     from models import DEFAULT_MODEL, ModelSource
+    from pipeline.batch.engines import RescoringAside
     from pipeline.batch.plan import BatchPlan
     from pipeline.batch.rescore import Rescorer, most_common_found
     from pipeline.reports.detections import DetectionsError, load_facts
@@ -186,7 +188,9 @@ def _plan(
         raise ConfigError(
             f"{reports}: no file of what the network found can be read; screen the slides again"
         )
-    rescorer = Rescorer(ModelSource.find(given).card, settings, like.fingerprint.found)
+    resumed = resumption()
+    apart = RescoringAside(settings, resumed.isolates) if settings.isolate != "never" else None
+    rescorer = Rescorer(ModelSource.find(given).card, settings, like.fingerprint.found, apart)
     if problem := rescorer.other_model(facts):
         raise ConfigError(f"--model {given}: {problem}; name the model that did, or screen again")
     force = rescorer.in_force(facts)
@@ -199,7 +203,9 @@ def _plan(
         rescorer=rescorer,
         source=reports,
         screens=False,
+        resumed=resumed.since,
         doubts=[
+            *resumed.doubts,
             *(() if record else (_settings_unknown(),)),
             *doubts_of_dicom([result.job for result in results], settings),
         ],
@@ -216,11 +222,13 @@ def _settings_unknown() -> Doubt:
     return Doubt(code="settings-unknown", text=text)
 
 
-def _rescore_all(results: Sequence[Result], plan: BatchPlan) -> int:
+def _rescore_all(results: Sequence[Result], plan: BatchPlan, isolate: str) -> int:
     from pipeline.batch.batch import screen_batch
     from pipeline.batch.engines import LocalEngine
     from scripts.progress import show_progress
 
+    if isolate != "never":
+        resumption().allow()
     jobs = [result.job for result in results]
     with show_progress(Console()) as progress:
         result = screen_batch(jobs, LocalEngine(_never, slots=2), plan, progress)

@@ -12,6 +12,7 @@ import typer
 from configs import ConfigError
 from scripts.screen import EngineName, LogFormat, keep_metrics, screen, screen_all, tell_result
 from scripts.status import Folder
+from scripts.supervision import resumption
 
 if TYPE_CHECKING:
     from pipeline.batch.run_record import RunRecord
@@ -46,12 +47,11 @@ def retry(
     state = read_state(reports)
     for doubt in state.doubts:
         typer.echo(f"warning: {doubt}", err=True)
-    chosen = frozenset(name for one in _chosen(state, only) for name in one.slides)
+    chosen = _chosen_of_runs(state, only)
     if not chosen:
         typer.echo(f"{len(state.slides)} slides: none has failed")
         return
-    runs = [(run.record, chosen & _latest_of(run.record, state)) for run in state.runs]
-    due = [(record, names, _read_command(record)) for record, names in runs if names]
+    due = [(record, names, _read_command(record)) for record, names in chosen]
     worst = 0
     for record, names, options in due:
         code = _again(reports, record, names, options)
@@ -59,6 +59,30 @@ def retry(
         if code == 130:
             break
     raise typer.Exit(worst)
+
+
+def _chosen_of_runs(
+    state: BatchState, only: str | None
+) -> Sequence[tuple[RunRecord, frozenset[str]]]:
+    """The slides to mend, by the runs that told of them last.
+
+    A process that goes on from one that has died takes those that this one had chosen: what it has
+    begun counts as failed no more.
+
+    Raises:
+        ConfigError: nothing failed for what is asked for.
+    """
+    from pipeline.batch.run_record import record_name
+
+    resumed = resumption()
+    if chosen := resumed.noted.get("chosen"):
+        named = [(run.record, chosen.get(record_name(run.record.shard, ""))) for run in state.runs]
+        return [(record, frozenset(names)) for record, names in named if names]
+    failed = frozenset(name for one in _chosen(state, only) for name in one.slides)
+    runs = [(run.record, failed & _latest_of(run.record, state)) for run in state.runs]
+    due = [(record, names) for record, names in runs if names]
+    resumed.note(chosen={record_name(one.shard, ""): sorted(names) for one, names in due})
+    return due
 
 
 def _chosen(state: BatchState, only: str | None) -> Sequence[Failure]:

@@ -125,6 +125,14 @@ MppTableFile = Annotated[
         help="CSV of slide and mpp: the scale of each slide that it names, whatever that says.",
     ),
 ]
+Planes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="one|best|all|N|z=X",
+        help="Focal planes of slides that have several: the best-focused one, which is the "
+        "default; the best of each tile; all; or that of a number from 1, or of a place in µm.",
+    ),
+]
 Strict = Annotated[
     bool,
     typer.Option(
@@ -228,6 +236,7 @@ def screen(
     mpp: Mpp = None,
     mpp_override: MppOverride = None,
     mpp_table: MppTableFile = None,
+    planes: Planes = None,
     threshold: Threshold = None,
     config: Files = None,
     set_: Overrides = None,
@@ -287,6 +296,7 @@ def screen(
         "mpp": mpp,
         "mpp_override": mpp_override,
         "mpp_table": mpp_table,
+        "planes": planes,
         "strict": strict or None,
         "isolate": "always" if isolate else None,
         "threshold": threshold,
@@ -406,6 +416,7 @@ def screen_all(
     from pipeline.batch.known import KnownResults
     from pipeline.batch.plan import BatchPlan
     from pipeline.cloud.urls import without_secrets
+    from scripts.supervision import resumption
 
     given = model or DEFAULT_MODEL
     with ExitStack() as held:
@@ -424,6 +435,7 @@ def screen_all(
             only=only,
             known=KnownResults(out),
             log_format=log_format.value,
+            resumed=resumption().since,
         )
         places = [place for place in slides if isinstance(place, Path)]
         places += [staging.folder] if staging else []
@@ -494,20 +506,26 @@ def _screen_found(
     """
     from models import ModelSource
     from pipeline.batch.batch import screen_batch
-    from pipeline.batch.engines import LocalEngine, Recipe, Worker
+    from pipeline.batch.engines import LocalEngine, Recipe, RescoringAside, Worker
     from pipeline.batch.fingerprint import hash_found
     from pipeline.batch.metrics import RunMetrics
     from pipeline.batch.plan import is_done
     from pipeline.batch.staging import StagingEngine, StagingRescorer
     from scripts.progress import Several, show_progress
+    from scripts.supervision import resumption
 
-    doubts = [*found.doubts, *doubts_of_dicom(found.jobs, settings)]
+    resumed = resumption()
+    doubts = [*resumed.doubts, *found.doubts, *doubts_of_dicom(found.jobs, settings)]
+
+    apart = None
+    if settings.isolate != "never":
+        apart = RescoringAside(settings, resumed.isolates)
 
     def ready(force: InForce) -> BatchPlan:
         """What to do by what is in force."""
         shaped = hash_found(force.settings, force.model)
         card = ModelSource.find(given).card
-        rescorer = StagingRescorer(card, settings, shaped, staging)
+        rescorer = StagingRescorer(card, settings, shaped, apart, staging)
         return plan(model=force.model, settings=force.settings, rescorer=rescorer)
 
     with show_progress(Console()) as progress:
@@ -518,7 +536,8 @@ def _screen_found(
         if in_force and is_done(found.jobs, ready(in_force)):
             runner: Engine = LocalEngine(Worker(recipe).screen)  # has nothing to load a network for
         else:
-            runner, in_force = _start_engine(engine, workers, recipe, heard, places)
+            isolates = settings.isolates_all or resumed.isolates
+            runner, in_force = _start_engine(engine, workers, recipe, heard, places, isolates)
         if engine is EngineName.local and (workers or 1) > 1 and runner.slots == workers:
             doubts += _doubt_of_workers(in_force)
         if in_force.fallback:
@@ -529,6 +548,8 @@ def _screen_found(
         if staging:
             runner = StagingEngine(runner, staging, found.jobs, settings.cloud.ahead)
         measured.describe(in_force.model.name)
+        if settings.isolate != "never":
+            resumed.allow()
         result = screen_batch(found.jobs, runner, what, heard)
         measured.end(result.exit_code)
         return result
@@ -667,6 +688,7 @@ def _start_engine(
     recipe: Recipe,
     progress: Several,
     slides: Sequence[Path],
+    isolates: bool,
 ) -> tuple[Engine, InForce]:
     """Ray, a process for each of several devices or workers, or this process alone."""
     from pipeline.batch.engines import (
@@ -684,7 +706,7 @@ def _start_engine(
         return cluster, cluster.describe()
     devices = devices_for(settings.runtime.device, workers)
     processes = partial(ProcessEngine, told=progress.tiles_done, limits=settings.limits)
-    if len(devices) > 1 or settings.isolates_all:
+    if len(devices) > 1 or isolates:
         several = processes(processes_of(recipe, devices))
         return several, several.describe()
     stop = threading.Event()

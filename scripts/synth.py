@@ -34,6 +34,7 @@ from scripts.telling import tell_doubts
 DEFAULT_MPP = 0.25
 _MAX_SIDE = 500_000
 _MAX_SLIDES = 1000
+_MAX_PLANES, _PLANE_STEP = 99, 2.0
 
 _WORST = (4, 2, 5, 1, 3)
 """Gravest class of the first slide, the second, ...: HSIL, LSIL, SCC, ASC-US, ASC-H."""
@@ -82,6 +83,18 @@ def synth(
     kind: Annotated[
         SpecimenKind, typer.Option(help="Smear, or round deposit of a liquid-based slide.")
     ] = SpecimenKind.conventional,
+    planes: Annotated[
+        int,
+        typer.Option(
+            help="Focal planes of drawn slides: each cell lies at a depth of its own, which the "
+            "truth tells, and is blurred by its distance to the plane. Several are written as a "
+            "stack, NAME.ome.tif."
+        ),
+    ] = 1,
+    plane_step: Annotated[
+        float | None,
+        typer.Option("--plane-step", help="µm between two focal planes. Default: 2."),
+    ] = None,
     broken: Annotated[
         bool, typer.Option("--broken", help="Add a truncated slide, broken.tif, on purpose.")
     ] = False,
@@ -107,7 +120,14 @@ def synth(
     _check_range("--slides", slides, 1, _MAX_SLIDES)
     _check_range("--seed", seed, 0, 2**40)
     wanted = _parse_size(size) if size else None
+    _check_range("--planes", planes, 1, _MAX_PLANES)
+    if plane_step is not None and planes < 2:
+        raise ConfigError("--plane-step is of several focal planes; give --planes, too")
+    step = _PLANE_STEP if plane_step is None else plane_step
+    _check_range("--plane-step", step, 0.1, 20.0)
     if fields is not None:
+        if planes > 1:
+            raise ConfigError("--planes is of drawn cells; --fields were photographed in one plane")
         if cells is not None:
             raise ConfigError("--cells is of drawn cells, not of --fields, which have their own")
         layout = _check_layout(columns, wanted, fill)
@@ -121,7 +141,7 @@ def synth(
         classes = CLASSES
         size_px = wanted or (4096, 4096)
         density = cells_per_mm2 if cells is None else partial(_density, cells)
-        sources = _scenes(slides, size_px, mpp, seed, density, share, kind)
+        sources = _scenes(slides, size_px, mpp, seed, density, share, kind, (planes, step))
     _make_folder(out)
     _write(out, sources, classes, broken)
 
@@ -134,6 +154,7 @@ def _scenes(
     density: float | Callable[[Scene], float],
     abnormal: int | float,
     kind: SpecimenKind,
+    planes: tuple[int, float],
 ) -> list[NamedSource]:
     """Drawn slides; the density is the same for all, or follows from each one's deposit."""
     mpp = DEFAULT_MPP if mpp is None else mpp
@@ -148,13 +169,14 @@ def _scenes(
         per_mm2 = (
             density(Scene(number, size, mpp, kind.value, 0.0, 0)) if callable(density) else density
         )
-        scene = Scene(number, size, mpp, kind.value, per_mm2, abnormal, worst)
+        scene = Scene(number, size, mpp, kind.value, per_mm2, abnormal, worst, planes)
         if isinstance(abnormal, int) and len(scene.lesions) < abnormal:
             raise ConfigError(
                 f"--abnormal {abnormal}: only {len(scene.lesions)} find room on a slide of "
                 f"{size[0]}x{size[1]} px; ask for fewer or a larger --size"
             )
-        sources.append(NamedSource(f"slide-{index + 1:03}.tif", scene))
+        ending = ".tif" if scene.stack is None else ".ome.tif"
+        sources.append(NamedSource(f"slide-{index + 1:03}{ending}", scene))
     return sources
 
 
@@ -201,7 +223,8 @@ def _write(out: Path, sources: list[NamedSource], classes: tuple[str, ...], brok
         with _progress(console) as progress:
             for source in sources:
                 size = source.source.size
-                task = progress.add_task(source.name, total=math.prod(size))
+                drawn = math.prod(size) * len(source.source.plane_places)
+                task = progress.add_task(source.name, total=drawn)
                 path = write_slide(out, source, classes, partial(progress.advance, task))
                 _tell(console, f"{path}: {size[0]} x {size[1]} px")
         if broken:

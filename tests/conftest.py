@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import uuid
 from pathlib import Path
 
@@ -19,6 +20,11 @@ settings.register_profile("cytolibra", deadline=None, derandomize=True)
 settings.load_profile("cytolibra")
 
 REPO = Path(__file__).resolve().parent.parent
+
+# What a shell's script starts in the background is deaf to Ctrl-C, and so is all that it starts:
+# tests that send it would wait in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,6 +13,7 @@ import numpy as np
 from annotationfiles import WRITERS
 from dicomfiles import jpegs, write_dicom
 from numpy.typing import NDArray
+from scannerfiles import write_kfb, write_tmap06, write_tmap07
 from slidefiles import (
     picture,
     write_aperio,
@@ -71,6 +72,9 @@ SLIDES: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "trestle": ("a.tif", lambda path: write_trestle(path, IMAGE)),
     "vms": ("a.vms", lambda path: write_vms(path, picture(320, 192))),
     "mirax": ("a.mrxs", lambda path: write_mirax(path, picture(256, 128))),
+    "kfb": ("a.kfb", lambda path: write_kfb(path, IMAGE)),
+    "tmap-06": ("a.tmap", lambda path: write_tmap06(path, IMAGE, beside=True)),
+    "tmap-07": ("a.tmap", lambda path: write_tmap07(path, IMAGE)),
     "png": ("a.png", lambda path: write_image(path, IMAGE)),
     "jpeg": ("a.jpg", lambda path: write_image(path, IMAGE)),
     "bmp": ("a.bmp", lambda path: write_image(path, IMAGE)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import random
 import re
 import shutil
@@ -16,6 +17,16 @@ from unittest.mock import patch
 
 from hostilefiles import SLIDES, make
 from mutants import mutate, mutate_json, mutate_text, mutate_zip
+from mutatedtalk import (
+    change_answers,
+    make_answers,
+    make_claim,
+    make_presence,
+    read_answers,
+    read_claims,
+)
+from scannerfiles import write_vsi
+from slidefiles import picture
 
 from configs import CytoLibraError
 
@@ -67,6 +78,29 @@ def _part_of_mirax(part: str, mutators: Sequence[Mutator]) -> Kind:
         mutators,
         named=False,
     )
+
+
+def _vsi() -> dict[str, Kind]:
+    """The files of a VSI slide, where the package that reads them is here.
+
+    Few: each slide has a process of its own.
+    """
+    if importlib.util.find_spec("fastslide") is None:
+        return {}
+
+    def kind(part: str) -> Kind:
+        def make_one(folder: Path) -> Path:
+            write_vsi(folder / "a.vsi", picture(256, 192))
+            (path,) = folder.glob(part)
+            return path
+
+        def read(path: Path, draw: random.Random) -> None:
+            (slide,) = (folder for folder in path.parents if (folder / "a.vsi").is_file())
+            _read_slide(slide / "a.vsi", draw)
+
+        return Kind(make_one, read, named=False, weight=0.1)
+
+    return {"vsi": kind("a.vsi"), "ets": kind("_a_/stack*/frame_t.ets")}
 
 
 def _make_sidecar(folder: Path) -> Path:
@@ -429,6 +463,10 @@ KINDS: dict[str, Kind] = {
     **{name: _slide(name) for name in SLIDES},
     "mirax keys": _part_of_mirax("Slidedat.ini", (mutate_text, mutate)),
     "mirax index": _part_of_mirax("Index.dat", (mutate,)),
+    **_vsi(),
+    "answers": Kind(make_answers, read_answers, (change_answers, mutate), odd=True),
+    "claim": Kind(make_claim, read_claims, (mutate_json, mutate_text, mutate), named=False),
+    "presence": Kind(make_presence, read_claims, _JSON, named=False),
     "sidecar": Kind(_make_sidecar, _read_sidecar, (mutate, mutate_json, mutate_text)),
     "kept": Kind(_make_kept, _read_kept, (mutate, mutate_zip)),
     **{

@@ -38,8 +38,11 @@ class Backdrop:
     seed: int
     mpp: float
 
-    def paint(self, region: Region, density: FloatImage) -> None:
-        """Fills ``density`` (3, H, W) with the region's backdrop."""
+    def paint(self, region: Region, density: FloatImage, grains: FloatImage | None = None) -> None:
+        """Fills ``density`` (3, H, W) with the region's backdrop.
+
+        ``grains`` (H, W) are its bacteria and specks as a focal plane shows them; by default sharp.
+        """
         x = np.asarray((np.arange(region.x, region.right) + 0.5) * self.mpp, np.float64)
         y = np.asarray((np.arange(region.y, region.bottom) + 0.5) * self.mpp, np.float64)
         deposit = self.deposit.over(x, y)
@@ -53,7 +56,7 @@ class Backdrop:
         grime *= grime
         grime *= deposit
         grime *= np.float32(1.7 * self.grime)
-        grime *= window(specks(self.mpp), *region)
+        grime *= window(specks(self.mpp), *region) if grains is None else grains
         for channel, plane in enumerate(density):
             np.multiply(film, self.stain.film[channel], out=plane)
             plane += grime * self.stain.grime[channel]

@@ -23,11 +23,14 @@ class Stamp(NamedTuple):
     density: FloatImage
 
 
-def reach_of(plan: CellPlan, defocus: float) -> float:
-    """How far from its nucleus a cell reaches along x or y, its blur included, in µm."""
+def reach_of(plan: CellPlan, defocus: float, beyond: float = 0.0) -> float:
+    """How far from its nucleus a cell reaches along x or y, its blur included, in µm.
+
+    ``beyond`` is how much further than `REACH_UM` it may.
+    """
     outlines = [plan.cytoplasm, *(nucleus.outline for nucleus in plan.nuclei)]
     extent = max(float(np.abs(outline).max()) for outline in outlines)
-    return min(extent + 2.0 + 3.0 * defocus, REACH_UM)
+    return min(extent + 2.0 + 3.0 * defocus, REACH_UM + beyond)
 
 
 def draw_cell(
@@ -37,6 +40,7 @@ def draw_cell(
     center: tuple[float, float],
     mpp: float,
     defocus: float = 0.0,
+    room: float | None = None,
 ) -> tuple[Stamp, Stamp]:
     """Draws a planned cell: its cytoplasm and its nuclei.
 
@@ -47,11 +51,13 @@ def draw_cell(
         center: nucleus centre in slide pixels.
         mpp: µm per pixel.
         defocus: blur in µm on top of the lens's own.
+        room: blur in µm for which there is room, of a cell that is drawn in several focal planes:
+            with the same room its texture is the same; by default the blur.
     """
-    whole = Sketch.around(center, mpp, reach_of(plan, defocus))
+    whole = Sketch.around(center, mpp, reach_of(plan, room or defocus, 3.0 * (room or 0.0)))
     cytoplasm = _draw_cytoplasm(plan, rng, whole, defocus)
     extent = max(float(np.abs(nucleus.outline).max()) for nucleus in plan.nuclei)
-    sketch = Sketch.around(center, mpp, extent + 1.5 + 3.0 * defocus)
+    sketch = Sketch.around(center, mpp, extent + 1.5 + 3.0 * (room or defocus))
     density = np.zeros((sketch.height, sketch.width), np.float32)
     for nucleus in plan.nuclei:
         density += _draw_nucleus(nucleus, rng, sketch, defocus)

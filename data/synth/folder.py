@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from data.synth.region import Region
-from data.synth.truth import NamedSource, write_truth
-from data.synth.writer import Pixels, write_pyramid
+from data.synth.truth import NamedSource, Source, write_truth
+from data.synth.writer import Pixels, Render, write_pyramid, write_stack
 
 Progress = Callable[[int], None]
 """Told how many pixels more of the slide are drawn."""
@@ -24,7 +24,8 @@ def write_slide(
 
     Args:
         out: an existing folder.
-        slide: its name ends in ``.tif``; files of these names are replaced.
+        slide: its name ends in ``.tif``, of one with several focal planes in ``.ome.tif``; files
+            of these names are replaced.
         classes: names of the labels.
         progress: called after each block that is drawn.
 
@@ -33,15 +34,23 @@ def write_slide(
     """
     path = out / slide.name
     source = slide.source
+    planes = source.in_planes()
 
-    def render(regions: Iterable[Region]) -> Iterator[Pixels]:
-        for region in regions:
-            pixels = source.draw(region)
-            progress(region.width * region.height)
-            yield pixels
+    def renders(plane: Source) -> Render:
+        def render(regions: Iterable[Region]) -> Iterator[Pixels]:
+            for region in regions:
+                pixels = plane.draw(region)
+                progress(region.width * region.height)
+                yield pixels
 
-    write_pyramid(path, source.size, source.mpp, render)
-    write_truth(path.with_suffix(".truth.json"), [slide], classes)
+        return render
+
+    if len(planes) > 1:
+        write_stack(path, source.size, source.mpp, list(map(renders, planes)), source.plane_places)
+    else:
+        write_pyramid(path, source.size, source.mpp, renders(source))
+    name = path.name.removesuffix(".tif").removesuffix(".ome")
+    write_truth(path.with_name(f"{name}.truth.json"), [slide], classes)
     return path
 
 

@@ -143,6 +143,18 @@ class Mosaic:
             labels.append(one.labels[shown])
         return np.concatenate(boxes), np.concatenate(nuclei), np.concatenate(labels)
 
+    def depths(self, region: Region) -> None:
+        """None: fields were photographed in one focal plane."""
+
+    @property
+    def plane_places(self) -> tuple[float, ...]:
+        """Of its only plane."""
+        return (0.0,)
+
+    def in_planes(self) -> tuple[Mosaic, ...]:
+        """The slide itself, in its only plane."""
+        return (self,)
+
     def _glass(self, region: Region) -> NDArray[np.uint8]:
         """Pale, a little uneven, with the camera's grain, as between the cells of the fields."""
         x = np.asarray(np.arange(region.x, region.right) * self.mpp, np.float64)

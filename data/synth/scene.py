@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from data.synth.backdrop import Backdrop, bands_of
 from data.synth.cells import REACH_UM, Stamp, draw_cell, reach_of
 from data.synth.criteria import plan_cell
 from data.synth.deposit import Deposit, Kind, Points
+from data.synth.depth import BLUR_PER_UM, Stack
 from data.synth.noise import FloatImage, field_at, generator, uniform
 from data.synth.placement import NUCLEUS_GAP_UM, Cells, Rate, on_lattice, place_lesions
 from data.synth.region import Region
@@ -75,6 +77,7 @@ class Scene:
         abnormal: how many of them are abnormal (int), or which share (float in 0..1).
         worst: label of the gravest class present, which most abnormal cells then have;
             None for an even mixture.
+        planes: focal planes, and µm between two; one, in which all is as sharp as it gets.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Scene:
         cells_per_mm2: float = 250.0,
         abnormal: int | float = 0.05,
         worst: int | None = None,
+        planes: tuple[int, float] = (1, 0.0),
     ) -> None:
         rng = np.random.default_rng([seed, 1])
         self.seed, self.size, self.mpp = seed, size, mpp
@@ -101,8 +105,15 @@ class Scene:
         self._stroke = rng.uniform(0.0, np.pi)
         self._clump_mean, self._drift_mean = self._mean_of(self._clump), self._mean_of(self._drift)
         area = self._deposit.area_mm2()
-        count = round(abnormal * cells_per_mm2 * area) if isinstance(abnormal, float) else abnormal
-        self.lesions, self._diathesis = place_lesions(rng, count, self._deposit, worst)
+        many = round(abnormal * cells_per_mm2 * area) if isinstance(abnormal, float) else abnormal
+        self.lesions, self._diathesis = place_lesions(rng, many, self._deposit, worst)
+        count, step = planes
+        self.stack = Stack(count, step, glass + 11) if count > 1 else None
+        self._place: float | None = None
+        self._most_blur = _MAX_DEFOCUS_UM
+        if self.stack:
+            self._place = self.stack.places[count // 2]
+            self._most_blur = math.hypot(_MAX_DEFOCUS_UM, self.stack.most_blur)
         self._normal_per_mm2 = max(0.0, cells_per_mm2 - len(self.lesions) / area)
 
     # What lies where.
@@ -128,6 +139,27 @@ class Scene:
         cells = self.cells(region.meet(Region(0, 0, *self.size)))
         nuclei = cells.centers() / self.mpp
         return boxes_around(nuclei, self.size, self.mpp), nuclei, cells.labels
+
+    def depths(self, region: Region) -> Points | None:
+        """Depth (N,) of the cells of `truth`, in µm; None where there is one focal plane."""
+        if self.stack is None:
+            return None
+        cells = self.cells(region.meet(Region(0, 0, *self.size)))
+        return self.stack.depths(cells.x, cells.y, cells.keys)
+
+    @property
+    def plane_places(self) -> tuple[float, ...]:
+        """Where its focal planes lie, in µm, from the lowest on; (0,) for one."""
+        return self.stack.places if self.stack else (0.0,)
+
+    def in_planes(self) -> tuple[Scene, ...]:
+        """The same slide seen in each of its focal planes."""
+        return tuple(map(self._seen_at, self.plane_places)) if self.stack else (self,)
+
+    def _seen_at(self, place: float) -> Scene:
+        scene = copy(self)
+        scene._place = place
+        return scene
 
     def _box(self, region: Region, margin: float) -> Points:
         corners = np.array([[region.x, region.y], [region.right, region.bottom]]) * self.mpp
@@ -175,7 +207,7 @@ class Scene:
 
     def _margin(self, reach: float) -> float:
         """How far from a region things of this reach may lie and still show in it, in µm."""
-        return reach + 3.0 * _MAX_DEFOCUS_UM + 4.0 * self.mpp
+        return reach + 3.0 * self._most_blur + 4.0 * self.mpp
 
     # What it looks like.
 
@@ -183,7 +215,10 @@ class Scene:
         """The region's pixels, (height, width, 3) uint8; regions meet without a seam."""
         density = np.empty((3, region.height, region.width), np.float32)
         for rows, band in bands_of(region):
-            self._backdrop.paint(band, density[:, rows])
+            grains = None
+            if self.stack and self._place is not None:
+                grains = self.stack.specks_in(band, self.mpp, self._place)
+            self._backdrop.paint(band, density[:, rows], grains)
         for stamp in self._stamps(region):
             _add(density, stamp, region)
         pixels = np.empty((region.height, region.width, 3), np.uint8)
@@ -208,12 +243,15 @@ class Scene:
     def _paint_cells(self, cells: Cells, region: Region) -> Iterator[Stamp]:
         for center, blur, label, rng in self._each(cells):
             plan = plan_cell(label, rng, self.stain)
-            if region.holds(*center, reach_of(plan, blur) / self.mpp + 4.0):
-                yield from draw_cell(plan, rng, self.stain, center, self.mpp, blur)
+            room = self._most_blur if self.stack else None
+            reach = reach_of(plan, room or blur, 3.0 * (room or 0.0))
+            if region.holds(*center, reach / self.mpp + 4.0):
+                yield from draw_cell(plan, rng, self.stain, center, self.mpp, blur, room)
 
     def _paint_things(self, layer: Layer, things: Cells) -> Iterator[Stamp]:
         for center, blur, _, rng in self._each(things):
-            sketch = Sketch.around(center, self.mpp, layer.reach + 3.0 * blur)
+            room = self._most_blur if self.stack else blur
+            sketch = Sketch.around(center, self.mpp, layer.reach + 3.0 * room)
             yield Stamp(sketch.x, sketch.y, layer.paint(rng, self.stain, sketch, blur))
 
     def _each(
@@ -229,7 +267,11 @@ class Scene:
         """Blur in µm: the lens's, that of places out of focus, and a little of each thing's."""
         place = np.maximum(0.0, field_at(self._focus, 420.0, things.x, things.y) - 0.72) * 4.0
         own = 0.2 * uniform(things.keys, 4) ** 2
-        return np.minimum(self._lens_blur + place + own, _MAX_DEFOCUS_UM)
+        if self.stack is None or self._place is None:
+            return np.minimum(self._lens_blur + place + own, _MAX_DEFOCUS_UM)
+        blur = self._lens_blur + own  # what is out of focus lies elsewhere than the plane
+        away = self.stack.depths(things.x, things.y, things.keys) - self._place
+        return np.asarray(np.hypot(blur, BLUR_PER_UM * away))
 
 
 def draw_field(

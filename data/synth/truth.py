@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +36,16 @@ class Source(Protocol):
         self, region: Region
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
         """Boxes (N, 4) xyxy, nucleus centres (N, 2), labels (N,) of cells centred in a region."""
+
+    def depths(self, region: Region) -> NDArray[np.float64] | None:
+        """Depth (N,) of these cells in µm; None where there is one focal plane."""
+
+    @property
+    def plane_places(self) -> Sequence[float]:
+        """Where the focal planes lie, in µm, from the lowest on; (0,) for one."""
+
+    def in_planes(self) -> Sequence[Source]:
+        """The slide in each of its focal planes, of which one shows all there is to see."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +100,13 @@ def _annotations(slides: list[NamedSource]) -> Iterator[dict[str, Any]]:
         for y in range(0, height, STRIP):
             strip = Region(0, y, width, min(STRIP, height - y))
             boxes, nuclei, labels = slide.source.truth(strip)
-            for box, nucleus, label in zip(boxes, nuclei, labels, strict=True):
+            depths = slide.source.depths(strip)
+            for row, (box, nucleus, label) in enumerate(zip(boxes, nuclei, labels, strict=True)):
                 key += 1
-                yield _annotation(key, image, box, nucleus, int(label))
+                annotation = _annotation(key, image, box, nucleus, int(label))
+                if depths is not None:
+                    annotation["z_um"] = round(float(depths[row]), 2)
+                yield annotation
 
 
 def _annotation(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+from xml.etree import ElementTree
 
 import imagecodecs
 import numpy as np
@@ -57,15 +58,80 @@ def write_pyramid(
         unfinished.unlink(missing_ok=True)
 
 
+def write_stack(
+    path: Path,
+    size: tuple[int, int],
+    mpp: float,
+    renders: Sequence[Render],
+    places: Sequence[float],
+    quality: int = 90,
+) -> None:
+    """Writes focal planes as OME-TIFF: a page a plane, each with its pyramid in SubIFDs.
+
+    Args:
+        path: as of `write_pyramid`; ends in ``.ome.tif``.
+        size: of level 0 of each plane, (width, height) in pixels.
+        mpp: µm per level-0 pixel.
+        renders: draws level 0 of each plane.
+        places: where each lies, in µm, at equal distances.
+        quality: of the JPEG tiles.
+
+    Raises:
+        OSError: the file can't be written; nothing is left of it.
+    """
+    unfinished = path.with_name(path.name + ".part")
+    xml = _ome_xml(path.name.removesuffix(".ome.tif"), size, mpp, places)
+    try:
+        with unfinished.open("wb") as file:
+            _Pyramid(file, size, mpp, quality, len(renders), xml).write(*renders)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def blocks_of(size: tuple[int, int]) -> list[Region]:
     """Blocks of level 0 in the order in which they are asked for."""
     levels = _level_sizes(size)
     return list(_walk(len(levels) - 1, _whole(levels[-1]), levels))
 
 
-def needs_bigtiff(size: tuple[int, int]) -> bool:
+def needs_bigtiff(size: tuple[int, int], planes: int = 1) -> bool:
     """Whether the file may pass 4 GiB: no JPEG of ours takes two bytes a pixel."""
-    return size[0] * size[1] * 2 > 2**32
+    return size[0] * size[1] * planes * 2 > 2**32
+
+
+def _ome_xml(name: str, size: tuple[int, int], mpp: float, places: Sequence[float]) -> bytes:
+    """What OME-TIFF says of a stack of planes in colour, in ASCII: pages are planes, in order."""
+    root = ElementTree.Element("OME", xmlns=_OME, Creator="CytoLibra synth")
+    image = ElementTree.SubElement(root, "Image", ID="Image:0", Name=name)
+    pixels = ElementTree.SubElement(
+        image,
+        "Pixels",
+        ID="Pixels:0",
+        DimensionOrder="XYCZT",
+        Type="uint8",
+        SizeX=str(size[0]),
+        SizeY=str(size[1]),
+        SizeC="3",
+        SizeZ=str(len(places)),
+        SizeT="1",
+        PhysicalSizeX=f"{mpp:g}",
+        PhysicalSizeY=f"{mpp:g}",
+        PhysicalSizeZ=f"{places[1] - places[0]:g}",
+        BigEndian="false",
+        Interleaved="true",
+    )
+    ElementTree.SubElement(pixels, "Channel", ID="Channel:0:0", SamplesPerPixel="3")
+    each = [str(number) for number in range(len(places))]
+    for z in each:
+        ElementTree.SubElement(pixels, "TiffData", FirstZ=z, IFD=z, PlaneCount="1")
+    for z, place in zip(each, places, strict=True):
+        where = {"PositionZ": f"{place:g}", "PositionZUnit": "µm"}
+        ElementTree.SubElement(pixels, "Plane", where, TheC="0", TheT="0", TheZ=z)
+    return b'<?xml version="1.0"?>' + ElementTree.tostring(root, "us-ascii", xml_declaration=False)
+
+
+_OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
 
 def _level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -118,25 +184,55 @@ _TYPES = {
 """TIFF type code, struct layout, and how many of the layout make one value."""
 
 
-class _Pyramid:
-    """One file being written: its tiles so far, level by level."""
+class _Tiles(NamedTuple):
+    """Where the tiles of a level are, (rows, columns) each, and their bytes."""
 
-    def __init__(self, file: BinaryIO, size: tuple[int, int], mpp: float, quality: int) -> None:
+    offsets: NDArray[np.uint64]
+    counts: NDArray[np.uint64]
+
+    @staticmethod
+    def of(shape: tuple[int, int]) -> _Tiles:
+        return _Tiles(np.zeros(shape, np.uint64), np.zeros(shape, np.uint64))
+
+
+class _Pyramid:
+    """One file being written: its tiles so far, plane by plane and level by level.
+
+    Args:
+        file: to be written.
+        size: of level 0.
+        mpp: µm per level-0 pixel.
+        quality: of the tiles.
+        planes: how many focal planes it has.
+        xml: OME-XML of a stack of planes; nothing for one plane.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        size: tuple[int, int],
+        mpp: float,
+        quality: int,
+        planes: int = 1,
+        xml: bytes = b"",
+    ) -> None:
         self._file = file
         self._mpp = mpp
         self._quality = quality
         self._sizes = _level_sizes(size)
-        self._big = needs_bigtiff(size)
-        columns_rows = [(-(-width // TILE), -(-height // TILE)) for width, height in self._sizes]
-        self._offsets = [np.zeros((rows, columns), np.uint64) for columns, rows in columns_rows]
-        self._counts = [np.zeros((rows, columns), np.uint64) for columns, rows in columns_rows]
+        self._big = needs_bigtiff(size, planes)
+        self._xml = xml
+        counts = [(-(-height // TILE), -(-width // TILE)) for width, height in self._sizes]
+        self._places = [[_Tiles.of(count) for count in counts] for _ in range(planes)]
 
-    def write(self, render: Render) -> None:
+    def write(self, *renders: Render) -> None:
         self._file.write(bytes(16 if self._big else 8))
         top = len(self._sizes) - 1
-        drawn = render(_walk(top, _whole(self._sizes[top]), self._sizes))
-        self._block(top, _whole(self._sizes[top]), drawn)
-        first = self._write_directories()
+        for plane, render in enumerate(renders):
+            self._tiles = self._places[plane]
+            drawn = render(_walk(top, _whole(self._sizes[top]), self._sizes))
+            self._block(top, _whole(self._sizes[top]), drawn)
+        first = self._write_stack() if self._xml else self._write_directories()
         self._file.seek(0)
         if self._big:
             self._file.write(struct.pack("<2sHHHQ", b"II", 43, 8, 0, first))
@@ -164,8 +260,8 @@ class _Pyramid:
                 tile = np.ascontiguousarray(np.pad(tile, missing, mode="edge"))
                 code = imagecodecs.jpeg8_encode(tile, level=self._quality, subsampling="420")
                 row, column = (region.y + y) // TILE, (region.x + x) // TILE
-                self._offsets[level][row, column] = self._file.tell()
-                self._counts[level][row, column] = len(code)
+                self._tiles[level].offsets[row, column] = self._file.tell()
+                self._tiles[level].counts[row, column] = len(code)
                 self._file.write(code)
 
     def _write_directories(self) -> int:
@@ -179,9 +275,29 @@ class _Pyramid:
             link = link_place
         return places[0]
 
-    def _write_directory(self, level: int) -> tuple[int, int]:
+    def _write_stack(self) -> int:
+        """Writes one directory a plane, each pointing to the next and to those of its levels."""
+        places, link = [], None
+        for tiles in self._places:
+            self._tiles = tiles
+            levels = [self._write_directory(level)[0] for level in range(1, len(self._sizes))]
+            more: list[tuple[int, str, list[int]]] = []
+            if levels:
+                more.append((330, "Q" if self._big else "I", levels))  # SubIFDs
+            if not places:
+                more.append((270, "S", list(self._xml + b"\0")))  # ImageDescription
+            place, link_place = self._write_directory(0, more)
+            if link is not None:
+                self._patch(link, place)
+            places.append(place)
+            link = link_place
+        return places[0]
+
+    def _write_directory(
+        self, level: int, more: Sequence[tuple[int, str, list[int]]] = ()
+    ) -> tuple[int, int]:
         """Returns the directory's offset and the offset of its link to the next."""
-        entries = [self._entry(*tag) for tag in self._tags(level)]
+        entries = [self._entry(*tag) for tag in sorted([*self._tags(level), *more])]
         if self._file.tell() % 2:
             self._file.write(b"\0")
         place = self._file.tell()
@@ -212,8 +328,8 @@ class _Pyramid:
             (305, "S", list(b"CytoLibra synth\0")),
             (322, "I", [TILE]),
             (323, "I", [TILE]),
-            (324, word, self._offsets[level].ravel().tolist()),
-            (325, word, self._counts[level].ravel().tolist()),
+            (324, word, self._tiles[level].offsets.ravel().tolist()),
+            (325, word, self._tiles[level].counts.ravel().tolist()),
             (530, "H", [2, 2]),  # YCbCrSubSampling
         ]
 

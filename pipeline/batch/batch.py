@@ -62,6 +62,9 @@ from pipeline.reports.report import SlideReport, encodable
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.slides.readers.base import show
 
+_SAME_WISH_S = 1.0
+"""Seconds in which a second signal to end says nothing new."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -139,20 +142,28 @@ class _Batch:
         return self._ledger.record
 
     def run(self) -> BatchResult:
+        """Screens all, and writes what there is to write.
+
+        Raises:
+            KeyboardInterrupt: even that is not wanted.
+        """
+        with _termination_as_interrupt():
+            return self._run()
+
+    def _run(self) -> BatchResult:
         _log.info("started: %d slides, recipe %s", len(self._jobs), self._record.recipe)
         for doubt in self._plan.doubts:
             _log.warning(str(doubt), extra={"code": doubt.code})
         for file in self._plan.not_read:
             _log.warning(str(file))
         try:
-            with _termination_as_interrupt():
-                self._ledger.begin()
-                if self._claims.first:
-                    self._telling.begin()
-                self._listener.batch_started(len(self._jobs))
-                if not self._claims.first:
-                    self._listener.joined(by_all(self._claims.fellows()))
-                self._screen_all()
+            self._ledger.begin()
+            if self._claims.first:
+                self._telling.begin()
+            self._listener.batch_started(len(self._jobs))
+            if not self._claims.first:
+                self._listener.joined(by_all(self._claims.fellows()))
+            self._screen_all()
             self._end("complete")
         except StopBatchError:
             self._end("stopped")
@@ -163,6 +174,8 @@ class _Batch:
             self._problem = str(refused)
             self._ledger.end("stopped", now())
         finally:
+            if self._plan.rescorer:
+                self._plan.rescorer.close(wait=not self._interrupted)
             self._rescoring.shutdown(wait=not self._interrupted, cancel_futures=True)
         return self._result()
 
@@ -174,8 +187,7 @@ class _Batch:
             self._fill(jobs)  # the next ones are screened while these are written
             for future in [future for future in self._running if future in done]:
                 self._finish(future)
-            if self._again:
-                self._fill(jobs)
+            self._fill(jobs)  # also those that are tried again
             if self._looks():
                 self._look_at_others()
 
@@ -222,10 +234,15 @@ class _Batch:
         problems = [problem for future in ended if (problem := future.exception())]
         if any(self._plan.fail_fast or isinstance(p, EngineError) for p in problems):
             return False
-        return len(self._running) - len(ended) < self._engine.slots
+        slots = self._engine.slots
+        if len(ended) > slots:  # those that end at once, as broken files do: they are written first
+            return False
+        return len(self._running) - len(ended) < slots
 
     def _take(self, job: SlideJob) -> None:
         plan = self._plan
+        if plan.resumed and self._was_done(job):
+            return
         report = None if plan.overwrite else current_result(job, plan, self._record.recipe)
         if report:
             self._take_result(job, report)
@@ -233,6 +250,15 @@ class _Batch:
             self._begin_unless_done(job, again=not self._claims.first)
         else:
             self._others.add(job)
+
+    def _was_done(self, job: SlideJob) -> bool:
+        """Whether this run had done with a slide when its process died; takes note of that."""
+        known = self._record.slides[encodable(job.name)]
+        report = self._plan.known.summary(job.name) if known.status == "complete" else None
+        if report is None and known.status != "failed":
+            return False
+        self._adopt(job, known, report)
+        return True
 
     def _take_result(self, job: SlideJob, report: SlideSummary, *, ours: bool = False) -> None:
         """Takes the result that is there, which another process may just have made.
@@ -337,7 +363,8 @@ class _Batch:
         attempt = Attempt(job, time.monotonic(), known=load_fingerprint(place))
         with suppress(OSError):  # then it is told what can't be read
             attempt.files = () if job.gone else stamp_files(job)
-        self._running[self._rescoring.submit(rescorer.rescore, job, place)] = attempt
+        careful = encodable(job.name) in self._suspects
+        self._running[self._rescoring.submit(rescorer.rescore, job, place, careful)] = attempt
 
     def _attempt_instead(self, job: SlideJob, problem: str) -> None:
         """Screens a slide of whose earlier result no report can be made."""
@@ -530,16 +557,27 @@ def _from_own_place(jobs: Sequence[SlideJob], claims: Claims) -> Iterator[SlideJ
 
 @contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a batch as Ctrl-C does; only the main thread may say so."""
+    """SIGTERM ends a batch as Ctrl-C does; only the main thread may say so.
+
+    What comes right after another one is of the same wish: who ends a group of processes is heard
+    by each, and by one that passes it on.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    last = -_SAME_WISH_S
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        nonlocal last
+        if time.monotonic() - last >= _SAME_WISH_S:
+            last = time.monotonic()
+            raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # or nobody wants to hear it
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

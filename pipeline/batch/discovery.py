@@ -2,8 +2,9 @@
 
 A slide at ``FOLDER/a/b.svs`` under an argument FOLDER is called ``a/b.svs``, a slide that is an
 argument itself by its own name; its results go into a folder of that name below ``--out``. A slide
-in DICOM of several files is called by its series; see `pipeline.batch.series`. The same holds for
-slides that are named by URL, alone or by the folder above them.
+in DICOM of several files is called by its series; see `pipeline.batch.series`. A folder that is an
+OME-Zarr is a slide, and not entered. The same holds for slides that are named by URL, alone or by
+the folder above them.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ from pipeline.cloud.store import Stores
 from pipeline.cloud.urls import Url, is_collapsed
 from pipeline.slides.mpp_table import MppTable
 from pipeline.slides.readers.base import show
+from pipeline.slides.readers.ngff_metadata import is_picture_folder
 from pipeline.slides.readers.tmap import tiles_beside
-from pipeline.slides.slide import IMAGE_SUFFIXES, SLIDE_SUFFIXES
-from pipeline.slides.unread import NotRead, recognise, tell, unread_ending
+from pipeline.slides.readers.zarr_files import METADATA
+from pipeline.slides.slide import FOLDER_SUFFIXES, IMAGE_SUFFIXES, SLIDE_SUFFIXES
+from pipeline.slides.unread import NO_PICTURE, NotRead, recognise, tell, unread_ending
+
+_IN_STORE = ("OME-Zarr in a store", "fetch the folder first, or pack it as one .ozx file")
+"""Kind and remedy of a Zarr whose chunks would be fetched one by one."""
 
 _IN_PARTS = (".mrxs", ".vms", ".vmu", ".vsi")
 """Endings of slides that name or need other files."""
@@ -35,7 +41,8 @@ class SlideJob:
     """A slide to be screened.
 
     Attributes:
-        path: its main file, the one to be opened; of a slide that is fetched, where it will be.
+        path: its main file, the one to be opened, or the folder that it is; of a slide that is
+            fetched, where it will be.
         name: its results' folder below the output folder, with forward slashes.
         companions: other files that hold parts of it.
         problem: why it can't be screened, where that is known already.
@@ -161,6 +168,7 @@ class _Search:
     """A walk through folders that enters each of them once, however it is linked."""
 
     def __init__(self, out: Path, with_images: bool, table: MppTable | None) -> None:
+        self._out = out
         self._entered = {os.path.realpath(out)}
         self._suffixes = SLIDE_SUFFIXES | IMAGE_SUFFIXES if with_images else SLIDE_SUFFIXES
         self._table = table
@@ -178,11 +186,15 @@ class _Search:
         self._tree = Disk()
         if os.path.isfile(argument):
             yield self._named(argument)
+        elif self._is_zarr(argument):
+            yield self._folder_job(argument, argument.absolute().name)
         else:
             yield from self._search_folder(argument, argument)
 
     def _search_store(self, url: Url, stores: Stores) -> Iterator[SlideJob]:
         root = stores.of(url).path_of(url)
+        if _suffix(root) in FOLDER_SUFFIXES:
+            raise ConfigError(f"{url}: {_IN_STORE[0]}, which is not read there; {_IN_STORE[1]}")
         try:
             self._tree = listing = Listing(url, stores)
         except ConfigError as error:
@@ -236,10 +248,39 @@ class _Search:
             return
         yield from self._slides(files, root)
         for inner in folders:
+            if self._is_zarr(inner):
+                if isinstance(self._tree, Disk) and self._is_picture(inner):
+                    if not _is_seen(self._tree.place(inner), self._entered):
+                        yield self._folder_job(inner, _name(inner, root))
+                else:
+                    told = NO_PICTURE if isinstance(self._tree, Disk) else _IN_STORE
+                    self.not_read.append(NotRead(inner, *told))
+                continue
             if not_read := unread_ending(inner):
                 self.not_read.append(not_read)
                 continue
             yield from self._search_folder(inner, root)
+
+    def _is_zarr(self, folder: Path) -> bool:
+        """Whether a folder is a Zarr, whose chunks may be a million files: it is not entered."""
+        return any(self._tree.exists(folder / name) for name in METADATA)
+
+    def _folder_job(self, folder: Path, name: str) -> SlideJob:
+        """The slide that a folder is.
+
+        Raises:
+            ConfigError: results would be written into it.
+        """
+        if Path(os.path.realpath(self._out)).is_relative_to(os.path.realpath(folder)):
+            problem = f"lies within the slide {show(folder)}; name another folder"
+            raise ConfigError(f"--out {show(self._out)}: {problem}")
+        return SlideJob(folder, name)
+
+    def _is_picture(self, folder: Path) -> bool:
+        try:
+            return is_picture_folder(folder)
+        except OSError:  # opening it says what is wrong
+            return True
 
     def _slides(self, files: Sequence[Path], root: Path) -> Iterator[SlideJob]:
         parts = {part for path in files for part in self._parts(path)}

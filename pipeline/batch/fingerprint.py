@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from pipeline.reports.report import ModelFacts, encodable
 from pipeline.reports.writers import to_json, write_whole
 from pipeline.settings import MADE
 from pipeline.slides.containers import name_packages
+from pipeline.slides.readers.zarr_files import files_of, folder_state
 
 FINGERPRINT = "fingerprint.json"
 
@@ -38,6 +40,8 @@ class FileStamp(StrictModel):
         size: bytes.
         mtime_ns: when it was changed; 0 for a file that is fetched.
         version: of a file that is fetched: its ETag, or what else tells its content from another.
+            Of a slide that is a folder, of which size and time are those of all files together:
+            SHA-256 of their names and sizes.
     """
 
     name: str
@@ -88,6 +92,8 @@ def _with_effect(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     runtime = settings.get("runtime")
     if isinstance(runtime, dict):
         settings["runtime"] = {k: v for k, v in runtime.items() if k not in _WITHOUT_EFFECT}
+    if settings.get("planes") == "one":  # as it was before there was a choice
+        del settings["planes"]
     return settings
 
 
@@ -127,8 +133,9 @@ def hash_content(job: SlideJob) -> str:
         return job.remote.sha256
     digest = hashlib.sha256()
     for path in job.files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        for part in files_of(path) if path.is_dir() else [path]:
+            with part.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -187,8 +194,11 @@ def _parse(content: bytes) -> Fingerprint | None:
 def _stamp(path: Path, folder: Path) -> FileStamp:
     status = path.stat()
     name = encodable(path.name if path.parent == folder else path.relative_to(folder))
+    if stat.S_ISDIR(status.st_mode):
+        state = folder_state(path)
+        return FileStamp(name=name, size=state.size, mtime_ns=state.mtime_ns, version=state.names)
     return FileStamp(name=name, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
-def _without_times(files: Sequence[FileStamp]) -> list[tuple[str, int]]:
-    return [(file.name, file.size) for file in files]
+def _without_times(files: Sequence[FileStamp]) -> list[tuple[str, int, str]]:
+    return [(file.name, file.size, file.version) for file in files]

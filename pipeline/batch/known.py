@@ -2,10 +2,10 @@
 
 Whether a result is current, and what lists of slides need of its report, is read once and kept in
 one hidden file, ``.results.jsonl``. What it says of a result counts only where the file system says
-of ``report.json`` and ``fingerprint.json`` what it said then; else both are read again. So the file
-may be lost, damaged, of another version or written by others at any time: that costs time, nothing
-else. Each writer replaces it whole, without a lock: of two that write at once the last one's stays,
-and what it lacks is read again.
+of ``report.json`` and ``fingerprint.json`` what it said then, and where its line fits the checksum
+before it; else both are read again. So the file may be lost, damaged, of another version or written
+by others at any time: that costs time, nothing else. Each writer replaces it whole, without a lock:
+of two that write at once the last one's stays, and what it lacks is read again.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import stat
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import GenericAlias
-from typing import Any, Literal, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from pydantic import TypeAdapter
 
@@ -40,11 +42,14 @@ from pipeline.slides.readers.base import show
 FILE = ".results.jsonl"
 """Below the output folder."""
 
-_FORM = 1
+_FORM = 2
 """Of the file's lines; what `SlideSummary` has, and this version, are told beside it."""
 
 _MOST_LINE = 1 << 20
 """Bytes of a line; one that is longer is damaged."""
+
+_BROKEN = (ValueError, LookupError, TypeError, RecursionError)
+"""What reading a damaged line raises."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,8 +86,11 @@ _FIGURES = GenericAlias(tuple, tuple(_FIELDS.values())[1:])
 
 _COUNTS = list(_FIELDS).index("counts") - 1
 
-_MADE = TypeAdapter(dict[Literal["made"], _Made])
-"""What results have in common, as a line of the file."""
+_MADE = TypeAdapter(dict[int, _Made])
+"""What results have in common, as a line of the file, by its number there."""
+
+_SEAL = 8
+"""Hexadecimal digits of the checksum (CRC-32) that a line begins with."""
 
 _KINDS: Any = GenericAlias(tuple, (str, str, int, float | None, str, _FIGURES))
 _LINE: TypeAdapter[tuple[Any, ...]] = TypeAdapter(_KINDS)
@@ -232,6 +240,8 @@ def _line_of_slide(job: SlideJob) -> str:
     if job.companions or job.remote:
         return _line_of(stamp_files(job))
     status = os.stat(job.path)
+    if stat.S_ISDIR(status.st_mode):
+        return _line_of(stamp_files(job))
     return f"{encodable(job.path.name)}:{status.st_size:x}:{status.st_mtime_ns:x}"
 
 
@@ -280,39 +290,65 @@ def _head() -> list[object]:
 def _write(path: Path, results: Mapping[str, _Result]) -> None:
     numbers: dict[int, int] = {}
     with path.open("w", encoding="ascii", newline="\n") as stream:
-        stream.write(json.dumps(_head()) + "\n")
+        stream.write(_sealed(_head()))
         for name, known in results.items():
             made = known.made  # the same object wherever it is equal
             if id(made) not in numbers:
                 numbers[id(made)] = len(numbers)
-                stream.write(json.dumps(_MADE.dump_python({"made": made}, mode="json")) + "\n")
+                stream.write(_sealed(_MADE.dump_python({numbers[id(made)]: made}, mode="json")))
             number, figures = numbers[id(made)], known.summary[1:]
             line = (_coded(name), known.stamp, number, known.mpp, known.files, figures)
-            stream.write(json.dumps(line) + "\n")
+            stream.write(_sealed(line))
+
+
+def _sealed(content: object) -> str:
+    text = json.dumps(content)
+    return f"{zlib.crc32(text.encode()):0{_SEAL}x} {text}\n"
+
+
+def _unsealed(line: bytes) -> bytes:
+    """What a line says.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    text = line[_SEAL + 1 : -1]
+    if not line.endswith(b"\n") or line[: _SEAL + 1] != b"%0*x " % (_SEAL, zlib.crc32(text)):
+        raise ValueError("a line doesn't fit its checksum")
+    return text
 
 
 def _read(path: Path, shared: dict[_Made, _Made]) -> Iterator[tuple[str, _Result]]:
-    """The results that a file tells of; nothing from where it is damaged.
+    """The results that a file tells of, but for lines that are damaged.
 
     Args:
         path: the file.
         shared: what results have in common, each held once.
     """
-    made: list[_Made] = []
+    made: dict[int, _Made] = {}
+    damaged: list[Exception] = []
     try:
         with path.open("rb") as stream:
-            if json.loads(stream.readline(_MOST_LINE)) != _head():
+            if json.loads(_unsealed(stream.readline(_MOST_LINE))) != _head():
                 return
             while line := stream.readline(_MOST_LINE):
-                if line.startswith(b"{"):
-                    one = _MADE.validate_json(line, strict=True)["made"]
-                    made.append(shared.setdefault(one, one))
-                else:
-                    name, *rest = _LINE.validate_json(line, strict=True)
+                try:
+                    text = _unsealed(line)
+                    if text.startswith(b"{"):
+                        ((number, one),) = _MADE.validate_json(text).items()
+                        made[number] = shared.setdefault(one, one)
+                        continue
+                    name, *rest = _LINE.validate_json(text, strict=True)
                     yield _decoded(name), _result(made, *rest)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        if not isinstance(error, FileNotFoundError):
-            _log.info("%s: is damaged, and made anew: %s", show(path), error)
+                except _BROKEN as error:
+                    damaged.append(error)
+    except FileNotFoundError:
+        return
+    except (OSError, *_BROKEN) as error:
+        damaged.append(error)
+    if damaged:
+        told = show(path), len(damaged), damaged[0]
+        _log.info("%s: is damaged in %d place(s), and made anew: %s", *told)
 
 
 def _coded(name: str) -> str:
@@ -325,9 +361,9 @@ def _decoded(name: str) -> str:
 
 
 def _result(
-    made: Sequence[_Made], stamp: str, number: int, mpp: float | None, files: str, figures: Any
+    made: Mapping[int, _Made], stamp: str, number: int, mpp: float | None, files: str, figures: Any
 ) -> _Result:
     of = made[number]
-    if number < 0 or len(figures[_COUNTS]) != len(of.common.names):
+    if len(figures[_COUNTS]) != len(of.common.names):
         raise ValueError("counts of other classes")
     return _Result(stamp, of, mpp, files, SlideSummary(of.common, *figures))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from configs.doubts import split_code
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import hash_recipe
 from pipeline.batch.plan import BatchPlan, take_shard
 from pipeline.batch.run_record import RunRecord, SlideRecord, latest_slides, load_records, now
+from pipeline.errors import PROCESS_DIED
 from pipeline.reports.report import encodable, software_versions
 
 
@@ -22,13 +24,12 @@ def open_record(
         plan: what it is to do.
 
     Returns:
-        The record, and slides that were in work when an earlier run was killed: they may be what
-        killed it.
+        The record, and slides that may end the process which screens them.
     """
     record = RunRecord(
         command=tuple(plan.command),
         shard=plan.shard,
-        started=now(),
+        started=plan.resumed or now(),
         software=software_versions(),
         model=plan.model,
         settings=dict(plan.settings),
@@ -41,24 +42,35 @@ def open_record(
     )
     records = load_records(plan.out)
     part = take_shard(jobs, plan.shard)
-    record.slides.update(_fresh_records(part, taken, record.recipe, records))
-    return record, _in_work(records)
+    record.slides.update(_fresh_records(part, taken, plan.resumed, record.recipe, records))
+    return record, _suspects(records)
 
 
-def _in_work(records: Sequence[RunRecord]) -> set[str]:
-    """Slides that were in work when a run was killed: they may be what killed it."""
-    return {n for n, slide in latest_slides(records).items() if slide.status == "running"}
+def _suspects(records: Sequence[RunRecord]) -> set[str]:
+    """Slides that may end a process: one has died of them, or was killed as they were in work."""
+    return {
+        name
+        for name, slide in latest_slides(records).items()
+        if slide.status == "running" or split_code(slide.error or "")[1] == PROCESS_DIED
+    }
 
 
 def _fresh_records(
-    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], recipe: str, records: Sequence[RunRecord]
+    jobs: Sequence[SlideJob],
+    taken: Sequence[SlideJob],
+    resumed: str | None,
+    recipe: str,
+    records: Sequence[RunRecord],
 ) -> dict[str, SlideRecord]:
     """A record for each slide that knows of the attempts of earlier runs.
 
-    Of slides that are not taken, how it went by the same settings and model stays.
+    Of slides that are not taken, how it went by the same settings and model stays; and so it does
+    of those that this run had done when its process died.
     """
     known, alike = latest_slides(records), latest_slides(r for r in records if r.recipe == recipe)
     due = {encodable(job.name) for job in taken}
+    if resumed:
+        due -= {name for name, slide in alike.items() if (slide.ended or "") >= resumed}
     fresh = {}
     for job in jobs:
         name = encodable(job.name)

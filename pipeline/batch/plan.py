@@ -53,6 +53,8 @@ class BatchPlan:
         known: what is known of the results in ``out``, each read once.
         pace: when another process of this run counts as dead.
         log_format: whether the log is for people or for programs.
+        resumed: since when processes of this very call were at work, in UTC, of which the last has
+            died: what they have done counts as done here. None where there were none.
     """
 
     out: Path
@@ -74,6 +76,7 @@ class BatchPlan:
     known: KnownResults = field(default=_UNREAD, repr=False)
     pace: Pace = field(default_factory=Pace)
     log_format: LogFormat = "text"
+    resumed: str | None = None
 
     def __post_init__(self) -> None:
         if self.known is _UNREAD:

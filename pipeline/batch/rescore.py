@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,6 +30,24 @@ from pipeline.settings import MADE, ScreenSettings
 from pipeline.slides.mpp import GivenMpp
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import open_slide
+from pipeline.tiles.focal import plan_planes
+
+_log = logging.getLogger(__name__)
+
+
+class Apart(Protocol):
+    """Makes reports in another process; see `pipeline.batch.engines.rescoring`."""
+
+    def why(self, path: Path) -> str:
+        """Why the slide is not to be read by this process; empty where it may be."""
+
+    def rescore(
+        self, rescorer: Rescorer, job: SlideJob, folder: Path, careful: bool
+    ) -> SlideReport:
+        """See `Rescorer.rescore`, which ``rescorer`` does there."""
+
+    def close(self, wait: bool = True) -> None:
+        """See `Rescorer.close`."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +59,13 @@ class Rescorer:
         settings: of all stations; those that shape what is found are each slide's own.
         found: hash of what shapes what is found, see `fingerprint.hash_found`: of other results
             none is made.
+        apart: makes those of slides that might end this process; None where none is made so.
     """
 
     card: ModelCard
     settings: ScreenSettings
     found: str
+    apart: Apart | None = None
 
     def why_not(self, job: SlideJob, folder: Path) -> str | None:
         """Why no report can be made of the result in a folder; None where one can.
@@ -68,14 +89,36 @@ class Rescorer:
         except DetectionsError as error:
             return error.text
 
-    def rescore(self, job: SlideJob, folder: Path) -> SlideReport:
+    def rescore(self, job: SlideJob, folder: Path, careful: bool = False) -> SlideReport:
         """The report of a slide, of what lies in a folder.
+
+        Args:
+            job: the slide.
+            folder: has what was kept.
+            careful: whether a process has ended while the slide was in work.
 
         Raises:
             DetectionsError: what was kept is damaged.
             SlideError: the slide can't be read, or there are warnings and ``settings.strict``.
+            WorkerLostError: the process that read it died.
             ConfigError: a setting is not allowed.
         """
+        if self.apart is None or job.gone:
+            return self.rescore_here(job, folder)
+        why = "a process ended while it was in work" if careful else self.apart.why(job.path)
+        if not why:
+            return self.rescore_here(job, folder)
+        _log.info("%s: read by a process of its own: %s", show(job.where), why)
+        there = Rescorer(self.card, self.settings, self.found)
+        return self.apart.rescore(there, job, folder, careful)
+
+    def close(self, wait: bool = True) -> None:
+        """Ends processes of its own, at once where nobody is to wait."""
+        if self.apart:
+            self.apart.close(wait)
+
+    def rescore_here(self, job: SlideJob, folder: Path) -> SlideReport:
+        """The same, by this process. Raises as `rescore`."""
         clock = Clock()
         kept, earlier = load_kept(folder), load_report(folder)
         detector = self._detector(kept.finder, kept.settings)
@@ -85,7 +128,8 @@ class Rescorer:
         icc = kept.color.icc
         with open_slide(job.path, GivenMpp(override=facts.mpp), icc=icc) as slide:
             here = replace(kept, slide=facts)
-            return conclude(here, slide, detector, self.settings, clock, earlier)
+            seen, _ = plan_planes(slide, kept.choice)
+            return conclude(here, seen, detector, self.settings, clock, earlier)
 
     def other_model(self, facts: KeptFacts) -> str | None:
         """Why the model is not the one that found what was kept; None where it is."""

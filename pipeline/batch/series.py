@@ -136,8 +136,12 @@ def _identify(path: Path, opener: Opener) -> tuple[str, str]:
     found = _read(path, [_SOP_CLASS, _SERIES_UID], lambda tag, *_: tag > _SERIES_UID, opener)
     if found is None:
         return "", ""
-    sop_class = found.get(_SOP_CLASS) or found.file_meta.get(_MEDIA_SOP_CLASS)
-    return _text(sop_class), _text(found.get(_SERIES_UID))
+    try:  # values are made sense of only now
+        sop_class = found.get(_SOP_CLASS) or found.file_meta.get(_MEDIA_SOP_CLASS)
+        return _text(sop_class), _text(found.get(_SERIES_UID))
+    except Exception as problem:  # as for `_read`
+        _log.info("%s: its DICOM header can't be read: %r", path, problem)
+        return "", ""
 
 
 def _reaches_pixels(path: Path) -> bool:

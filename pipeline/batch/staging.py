@@ -330,13 +330,13 @@ class StagingRescorer(Rescorer):
 
     staging: Staging | None = None
 
-    def rescore(self, job: SlideJob, folder: Path) -> SlideReport:
+    def rescore(self, job: SlideJob, folder: Path, careful: bool = False) -> SlideReport:
         """See `Rescorer`."""
         if job.remote is None or self.staging is None:
-            return super().rescore(job, folder)
+            return super().rescore(job, folder, careful)
         staged = self.staging.fetch(job)
         try:
-            return staged.as_remote(super().rescore(job, folder))
+            return staged.as_remote(super().rescore(job, folder, careful))
         except Exception as error:
             raise staged.explain(error) from None
         finally:

@@ -116,15 +116,16 @@ def look_at_slide(slide: Slide, cells: Detections) -> Values:
     Returns:
         (N, len(LOOKS)); without those that can't be read.
     """
-    centers = cells.centers[evenly(len(cells), MOST_CELLS)]
+    cells = cells[evenly(len(cells), MOST_CELLS)]
+    centers = cells.centers
     step = MPP / slide.mpp
 
-    def look(center: NDArray[np.float64]) -> Values | None:
-        picture = read_crop(slide, center, SIDE, step)
+    def look(row: int) -> Values | None:
+        picture = read_crop(slide, centers[row], SIDE, step, cells.plane_of(row))
         return None if picture is None else np.asarray(measure_looks(picture[None])[0])
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        looks = [one for one in pool.map(look, centers) if one is not None]
+        looks = [one for one in pool.map(look, range(len(cells))) if one is not None]
     return np.array(looks).reshape(-1, len(LOOKS))
 
 

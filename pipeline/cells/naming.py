@@ -91,6 +91,7 @@ def name_cells(
         cells.scores[named],
         cells.labels[named],
         _class_scores(cells, owners, named, len(thresholds)),
+        planes=None if cells.planes is None else cells.planes[kept],
     )
 
 

@@ -45,24 +45,29 @@ class Stitcher:
     def __init__(self, grid: TileGrid, settings: StitcherSettings) -> None:
         self._grid = grid
         self._settings = settings
-        self._owned: dict[int, Detections] = {}
+        self._owned: dict[tuple[int, int], Detections] = {}
 
-    def add(self, index: int, detections: Detections) -> None:
+    def add(self, index: int, detections: Detections, plane: int | None = None) -> None:
         """Takes the detections of one tile; a tile that comes again replaces itself.
 
         Args:
             index: the tile's index in the grid.
             detections: finite boxes in model pixels from the tile's top left corner.
+            plane: the focal plane that they were found in; None for a slide that has one.
         """
         downsample = self._grid.downsample
         boxes = np.tile(self._grid.origin(index), 2) + detections.boxes * downsample
-        placed = detections.placed(boxes)
+        placed = detections.placed(boxes).on_plane(plane)
         slack = self._settings.slack * downsample
-        self._owned[index] = placed[self._grid.near_core(index, placed.centers, slack)]
+        key = index, -1 if plane is None else plane
+        self._owned[key] = placed[self._grid.near_core(index, placed.centers, slack)]
 
     def merge(self) -> Detections:
-        """What was added, without doubles within a class: level-0 boxes, clipped to the bounds."""
-        cells = Detections.concatenate([self._owned[index] for index in sorted(self._owned)])
+        """What was added, without doubles within a class: level-0 boxes, clipped to the bounds.
+
+        A cell that was found in several focal planes is the one with the best score.
+        """
+        cells = Detections.concatenate([self._owned[key] for key in sorted(self._owned)])
         cells = _within(cells, self._grid.bounds)
         left, top = cells.boxes[:, :2].T
         cells = cells[np.lexsort((left, top))]

@@ -169,7 +169,7 @@ class SecondLook:
         iou = stitcher.cross_class_iou
         candidates = find_candidates(found, limits.floor, abnormal, iou, limits.own)
         rows = choose(candidates, abnormal, count)
-        probabilities = self._grade_all(slide, candidates.centers[rows], threads, step)
+        probabilities = self._grade_all(slide, candidates[rows], threads, step)
         grades = np.full((len(candidates), len(abnormal) + 1), np.nan, np.float32)
         grades[rows] = probabilities
         unread = int(np.isnan(probabilities[:, 0]).sum())
@@ -178,18 +178,20 @@ class SecondLook:
     def _grade_all(
         self,
         slide: Slide,
-        centers: NDArray[np.float64],
+        cells: Detections,
         threads: tuple[int, int],
         step: Step,
     ) -> NDArray[np.float32]:
-        """(N, C + 1) probabilities of the places around (N, 2) centres; NaN where none is read."""
+        """(N, C + 1) probabilities of the places of cells; NaN where none is read."""
+        centers = cells.centers
         size, readers, lanes = self.facts.size, *threads
         downsample = settle_downsample(self.facts.mpp / slide.mpp)
-        order = reading_order(centers, size * downsample)
+        order = reading_order(centers, size * downsample, cells.planes)
         result = np.full((len(centers), len(self.thresholds.abnormal) + 1), np.nan, np.float32)
 
         def read(row: int) -> Crop:
-            return Crop(row, read_crop(slide, centers[row], size, downsample))
+            plane = cells.plane_of(row)
+            return Crop(row, read_crop(slide, centers[row], size, downsample, plane))
 
         def grade(crops: list[Crop]) -> Graded:
             known = [(crop.row, crop.pixels) for crop in crops if crop.pixels is not None]

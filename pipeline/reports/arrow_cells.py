@@ -18,6 +18,7 @@ from pipeline.cells.classes import CellClass
 from pipeline.reports.cells_table import (
     CELL_COLUMNS,
     LEVEL_COLUMNS,
+    PLANE_COLUMNS,
     grade_columns,
     score_columns,
 )
@@ -62,7 +63,7 @@ def import_extra(module: str, extra: str, wanted: str) -> ModuleType:
 
 def unit_of(column: str) -> str:
     """The unit of a column of numbers; empty for one of words, flags or counts."""
-    if column in ("x_um", "y_um"):
+    if column in ("x_um", "y_um", "z_um"):
         return "µm"
     if column.startswith(("x_", "y_")):
         return "level-0 px"
@@ -70,24 +71,33 @@ def unit_of(column: str) -> str:
     return "0 to 1" if is_share else ""
 
 
-def cell_schema(classes: Sequence[CellClass], graded: bool) -> pa.Schema:
+def cell_schema(classes: Sequence[CellClass], graded: bool, planes: bool = False) -> pa.Schema:
     """The columns of a table of cells, those of ``cells.csv`` in its order.
 
     Args:
         classes: of the model.
         graded: whether a grader looked again.
+        planes: whether the slide has several focal planes.
     """
     import pyarrow as pa
 
     names = [*CELL_COLUMNS, *score_columns(classes), *LEVEL_COLUMNS]
     if graded:
         names += grade_columns(classes)
+    if planes:
+        names += PLANE_COLUMNS
     fields = []
     for name in names:
         unit = unit_of(name)
         metadata = {"unit": unit} if unit else None
         fields.append(pa.field(name, _type_of(name), name not in _REQUIRED, metadata))
     return pa.schema(fields)
+
+
+def schema_of(report: SlideReport) -> pa.Schema:
+    """The columns of one slide's cells."""
+    has_planes = report.planes is not None
+    return cell_schema(report.model.classes, report.second_look is not None, has_planes)
 
 
 def read_batches(path: Path, report: SlideReport) -> Iterator[pa.RecordBatch]:
@@ -102,7 +112,7 @@ def read_batches(path: Path, report: SlideReport) -> Iterator[pa.RecordBatch]:
     """
     import pyarrow as pa
 
-    schema = cell_schema(report.model.classes, report.second_look is not None)
+    schema = schema_of(report)
     names = {defuse(one.name): one.name for one in report.model.classes}
     rows = 0
     try:
@@ -132,7 +142,7 @@ def write_parquet(report: SlideReport, folder: Path) -> None:
         OSError: it can't be written.
     """
     pq = import_extra("pyarrow.parquet", "parquet", "reports.parquet")
-    schema = cell_schema(report.model.classes, report.second_look is not None)
+    schema = schema_of(report)
     facts = {
         **facts_of_all(report),
         "slide": report.slide.path,
@@ -164,7 +174,7 @@ def facts_of_all(report: SlideReport) -> dict[str, Any]:
 def _type_of(column: str) -> pa.DataType:
     import pyarrow as pa
 
-    if column == "id":
+    if column in ("id", "plane"):
         return pa.int64()
     if column in _WORDS:
         return pa.string()

@@ -18,6 +18,11 @@ from numpy.typing import NDArray
 
 from pipeline.geometry import Detections
 
+PLANE = "plane"
+"""The column of a focal plane's number."""
+
+MOST_PLANES = 2**15
+
 _ROWS = 100_000
 """Read at once."""
 
@@ -61,6 +66,17 @@ def read_plain(
     return _joined(found)
 
 
+def as_planes(numbers: NDArray[np.float64]) -> NDArray[np.int16]:
+    """(N,) focal planes, 0-based, of their numbers from 1.
+
+    Raises:
+        ValueError: a number is none of a plane.
+    """
+    if not ((numbers >= 1) & (numbers < MOST_PLANES) & (numbers == np.floor(numbers))).all():
+        raise ValueError("not all numbers of planes are some")
+    return np.asarray(numbers - 1, np.int16)
+
+
 class _Columns:
     """Which columns are read, and how."""
 
@@ -77,7 +93,8 @@ class _Columns:
         self._grades = list(grades) if set(grades) <= set(header) else []
         # One character more than the longest: what is cut to it is no class's name.
         self._names = np.array(names, f"U{max(map(len, names)) + 1}")
-        numbers = ["score", *self._sides]
+        self._has_planes = PLANE in header
+        numbers = ["score", *self._sides, *([PLANE] if self._has_planes else [])]
         # Scores of all classes may be empty, in all rows, and grades in some.
         texts = [*self._scores, *self._grades]
         places = {name: place for place, name in enumerate(header)}
@@ -97,12 +114,14 @@ class _Columns:
         own = rows["f1"]
         if (labels < 0).any() or not (np.isfinite(boxes).all() and np.isfinite(own).all()):
             return None
-        first, between = 6, 6 + len(self._scores)
+        first = 7 if self._has_planes else 6
+        between = first + len(self._scores)
         scores = self._texts(rows, first, between)
         grades = self._texts(rows, between, between + len(self._grades))
         if scores is not None and np.isnan(scores).any():
             scores = None
-        return Detections(boxes, own.astype(np.float32), labels, scores, grades)
+        planes = as_planes(rows["f6"]) if self._has_planes else None
+        return Detections(boxes, own.astype(np.float32), labels, scores, grades, planes)
 
     def _texts(self, rows: NDArray[Any], first: int, last: int) -> NDArray[np.float32] | None:
         """(N, columns), NaN where the first of them is empty; None for no columns.
@@ -150,10 +169,12 @@ def _joined(parts: Sequence[Detections]) -> Detections:
     """All parts; scores of all classes where the first cell has them, as `read_cells` has it."""
     of_all = [p.class_scores for p in parts if p.class_scores is not None]
     grades = [p.grades for p in parts if p.grades is not None]
+    planes = [p.planes for p in parts if p.planes is not None]
     return Detections(
         np.concatenate([p.boxes for p in parts]),
         np.concatenate([p.scores for p in parts]),
         np.concatenate([p.labels for p in parts]),
         np.concatenate(of_all) if len(of_all) == len(parts) else None,
         np.concatenate(grades) if len(grades) == len(parts) else None,
+        np.concatenate(planes) if len(planes) == len(parts) else None,
     )

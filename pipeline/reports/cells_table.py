@@ -25,7 +25,8 @@ from pipeline.cells.classes import (
     level_scores,
 )
 from pipeline.geometry import Detections
-from pipeline.reports.cells_reading import read_plain
+from pipeline.reports.cells_reading import as_planes, read_plain
+from pipeline.reports.planes import PlaneFacts
 from pipeline.reports.report import SlideReport
 from pipeline.reports.tables import CsvFormat, defuse, format_in_force, write_csv
 from pipeline.reports.triage import carriers
@@ -52,6 +53,10 @@ where a grader looked again its grades, see `grade_columns`."""
 LEVEL_COLUMNS = ("grade", "score_low_grade", "score_high_grade", "carries_suggestion")
 """Low or high grade by the cell's class, empty for one of neither; its best score of each; whether
 it is one of those by which a category is suggested."""
+
+PLANE_COLUMNS = ("plane", "z_um")
+"""Of a slide with several focal planes, behind all others: the number of the plane in which a cell
+was found, from 1, and where that lies, in µm; empty where the file doesn't say."""
 
 BACKGROUND = "grade_background"
 """The column of how likely it is that there is no cell."""
@@ -87,14 +92,17 @@ def write_cells(stream: TextIO, report: SlideReport) -> None:
     """Writes the cells; only the class is text, so it alone needs quoting and defusing.
 
     Where nobody knows the scores of all classes their cells are empty, and so are the grades of
-    cells that were not looked at again. Without a second look there are no columns of grades.
+    cells that were not looked at again. Without a second look there are no columns of grades, of
+    a slide with one focal plane none of planes.
     """
     classes, mpp = report.model.classes, report.slide.mpp
     chosen = format_in_force(report.settings)
     stream.write(chosen.start(*(c.name for c in classes)))
     graded = report.second_look is not None
     second = grade_columns(classes) if graded else []
-    write_csv(stream, [[*CELL_COLUMNS, *score_columns(classes), *LEVEL_COLUMNS, *second]], chosen)
+    places = [_place_of(plane, chosen) for plane in report.planes or ()]
+    columns = [*CELL_COLUMNS, *score_columns(classes), *LEVEL_COLUMNS, *second]
+    write_csv(stream, [[*columns, *(PLANE_COLUMNS if places else ())]], chosen)
     names = [_text(chosen, c.name, "true" if c.abnormal else "false") for c in classes]
     numbers = chosen.delimiter.join(["%.4f", *["%.2f"] * 8])
     of_all = f"{chosen.delimiter}%.4f" * (len(classes) + 1)
@@ -113,7 +121,8 @@ def write_cells(stream: TextIO, report: SlideReport) -> None:
         levels = chosen.number(of_levels % cell.by_grade) if cell.by_grade else no_levels
         stream.write(chosen.delimiter.join(start) + rest + grades[cell.label] + levels)
         looked = chosen.number(of_second % cell.grades) if graded and cell.grades else no_second
-        stream.write(flags[cell.number - 1 in carry] + looked + "\n")
+        place = places[cell.plane] if places and cell.plane is not None else ""
+        stream.write(flags[cell.number - 1 in carry] + looked + place + "\n")
 
 
 class Numbered(NamedTuple):
@@ -127,6 +136,7 @@ class Numbered(NamedTuple):
         scores: that it is abnormal, then of each class; empty where nobody knows them.
         by_grade: that it is of low grade, that it is of high grade; likewise.
         grades: of each class and of background, by a second look; empty where there was none.
+        plane: 0-based; None of a slide with one.
     """
 
     number: int
@@ -136,6 +146,7 @@ class Numbered(NamedTuple):
     scores: tuple[float, ...]
     by_grade: tuple[float, ...]
     grades: tuple[float, ...] = ()
+    plane: int | None = None
 
 
 def numbered(cells: Detections, classes: Sequence[CellClass]) -> Iterator[Numbered]:
@@ -153,7 +164,9 @@ def numbered(cells: Detections, classes: Sequence[CellClass]) -> Iterator[Number
             grades = [tuple(row) if is_known else () for row, is_known in rows]
         numbers = range(start + 1, start + 1 + len(part))
         plain = (part.labels.tolist(), part.scores.tolist(), part.boxes.tolist())
-        columns = (*plain, scores, by_grade, grades)
+        unknown = [None] * len(part)
+        planes = unknown if part.planes is None else part.planes.tolist()
+        columns = (*plain, scores, by_grade, grades, planes)
         yield from map(Numbered, numbers, *columns)
 
 
@@ -171,7 +184,7 @@ def read_cells(path: Path, classes: Sequence[CellClass], most: int | None = None
 
     Returns:
         Level-0 boxes in the file's order, with the scores of all classes where they are told, and
-        grades where there are columns of them.
+        grades and focal planes where there are columns of them.
 
     Raises:
         ConfigError: it can't be read, or is none.
@@ -194,9 +207,18 @@ def read_cells(path: Path, classes: Sequence[CellClass], most: int | None = None
         if set(columns) <= set(sheet.header) and all(_column(sheet, columns[0])):
             of_all = _numbers(sheet, columns).astype(np.float32)
         grades = _grades(sheet, grade_columns(classes))
+        planes = None
+        if PLANE_COLUMNS[0] in sheet.header:
+            planes = as_planes(_numbers(sheet, PLANE_COLUMNS[:1])[:, 0])
     except ValueError as error:
         raise ConfigError(f"{path}: is no cells.csv of this model: {reason(error)}") from error
-    return Detections(boxes, scores, named, of_all, grades)
+    return Detections(boxes, scores, named, of_all, grades, planes)
+
+
+def _place_of(plane: PlaneFacts, chosen: CsvFormat) -> str:
+    """The cells of `PLANE_COLUMNS`, behind others."""
+    depth = "" if plane.z_um is None else chosen.number(f"{plane.z_um:.3f}")
+    return f"{chosen.delimiter}{plane.number}{chosen.delimiter}{depth}"
 
 
 def _grades(sheet: Sheet, columns: Sequence[str]) -> NDArray[np.float32] | None:

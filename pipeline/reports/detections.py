@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from configs import Doubt, StrictModel
 from data.arrays import BROKEN, open_arrays
@@ -25,10 +25,12 @@ from pipeline.cells.found import Found, KeptSettings
 from pipeline.cells.stitcher import StitcherSettings
 from pipeline.errors import SlideError
 from pipeline.geometry import Detections
+from pipeline.reports.planes import PlaneRead
 from pipeline.reports.report import AreaFacts, ModelFacts, SlideFacts
 from pipeline.slides.readers.base import show
 from pipeline.slides.readers.profiled import ColorSettings
 from pipeline.tiles.deposit import Deposit
+from pipeline.tiles.focal import PlaneChoice
 from pipeline.tiles.plausible import Focus
 
 FILE = "detections.npz"
@@ -74,6 +76,7 @@ class KeptFacts(StrictModel):
         looked, candidates, unread, dropped: as of `Found`.
         side: of the deposit's squares in level-0 pixels; None where nobody looked.
         blurred: places out of focus, and how many were looked at; likewise.
+        planes: the slide's focal planes; none where it has one.
     """
 
     version: Literal["1.0"] = "1.0"
@@ -89,6 +92,7 @@ class KeptFacts(StrictModel):
     dropped: int
     side: float | None
     blurred: tuple[int, int] | None
+    planes: tuple[PlaneRead, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class Kept:
         slide, area, doubts, finder, settings: as of `KeptFacts`.
         deposit: where the specimen lies; None where nobody looked.
         focus: of a few places; likewise.
+        planes: as of `KeptFacts`.
     """
 
     found: Found
@@ -110,6 +115,7 @@ class Kept:
     settings: Mapping[str, JsonValue]
     deposit: Deposit | None = None
     focus: Focus | None = None
+    planes: tuple[PlaneRead, ...] = ()
 
     @property
     def stitcher(self) -> StitcherSettings:
@@ -120,6 +126,13 @@ class Kept:
     def color(self) -> ColorSettings:
         """How its colours were taken; as they are stored, in older files."""
         return ColorSettings.model_validate(self.settings.get("color", {}))
+
+    @property
+    def choice(self) -> PlaneChoice:
+        """Which focal planes were read; the best-focused one, in older files."""
+        return TypeAdapter[PlaneChoice](PlaneChoice).validate_python(
+            self.settings.get("planes", "one")
+        )
 
     def bounded(self, own: NDArray[np.float32]) -> Kept:
         """The same with no more places than ``kept.most``; see `Found.bounded`."""
@@ -172,8 +185,10 @@ def _arrays(kept: Kept) -> dict[str, NDArray[Any]]:
         dropped=found.dropped,
         side=deposit.side if deposit else None,
         blurred=(focus.blurred, focus.places) if focus else None,
+        planes=kept.planes,
     )
-    text = facts.model_dump_json().encode("utf-8", "backslashreplace")
+    without = None if kept.planes else {"planes"}
+    text = facts.model_dump_json(exclude=without).encode("utf-8", "backslashreplace")
     cells = found.cells
     arrays: dict[str, NDArray[Any]] = {
         "facts": np.frombuffer(text, np.uint8),
@@ -186,6 +201,8 @@ def _arrays(kept: Kept) -> dict[str, NDArray[Any]]:
     if cells.grades is not None:
         rows = np.flatnonzero(cells.graded)
         arrays |= {"graded": rows.astype(np.uint32), "grades": cells.grades[rows]}
+    if cells.planes is not None:
+        arrays["planes"] = cells.planes.astype(np.int16)
     if deposit:
         arrays["deposit"] = deposit.mask
         if deposit.thick is not None:
@@ -249,6 +266,7 @@ class _Opened:
             facts.settings,
             deposit,
             focus,
+            facts.planes,
         )
 
     def _cells(self, facts: KeptFacts) -> Detections:
@@ -259,7 +277,8 @@ class _Opened:
             grades = np.full((len(scores), width), np.nan, np.float32)
             grades[self._file["graded"]] = self._file["grades"]
         known = self._file.get("class_scores")
-        return Detections(boxes, scores, self._file["labels"].astype(np.int64), known, grades)
+        labels, planes = self._file["labels"].astype(np.int64), self._file.get("planes")
+        return Detections(boxes, scores, labels, known, grades, planes)
 
     def _deposit(self, facts: KeptFacts) -> Deposit | None:
         if facts.side is None:
@@ -286,6 +305,10 @@ def _check(cells: Detections, complete: NDArray[np.float32], facts: KeptFacts) -
     ]
     if cells.class_scores is not None:
         shapes.append((cells.class_scores, (count, classes), np.float32))
+    if cells.planes is not None:
+        shapes.append((cells.planes, (count,), np.int16))
+        if count and not (0 <= cells.planes.min() <= cells.planes.max() < len(facts.planes)):
+            raise ValueError("focal planes that the slide has not")
     if facts.looked and (cells.grades is None or cells.class_scores is None):
         raise ValueError("a second look without its grades")
     if any(array.shape != shape or array.dtype != kind for array, shape, kind in shapes):

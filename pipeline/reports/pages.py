@@ -98,6 +98,7 @@ class CellView:
         frame: the cell's box inside the close-up: left, top, width, height in percent.
         bar: width of 10 µm in the close-up, in percent.
         mark: x, y, radius on the overview, in its pixels.
+        plane: name of its focal plane; empty of a slide with one.
     """
 
     number: int
@@ -109,6 +110,7 @@ class CellView:
     frame: tuple[float, float, float, float]
     bar: float
     mark: tuple[float, float, float]
+    plane: str = ""
 
 
 @dataclass(frozen=True)
@@ -270,7 +272,14 @@ def _cell_view(report: SlideReport, crop: Crop, classes: Mapping[int, ClassView]
         frame=tuple(round(value * percent, 2) for value in frame),
         bar=round(10 / report.slide.mpp * percent, 2),
         mark=_mark(report.pictures.overview, x, y, max(x_max - x_min, y_max - y_min)),
+        plane=_plane_name(report, crop.cell),
     )
+
+
+def _plane_name(report: SlideReport, cell: int) -> str:
+    """The focal plane of a cell; empty of a slide with one."""
+    plane = report.cells.plane_of(cell)
+    return report.planes[plane].name if report.planes and plane is not None else ""
 
 
 def _mark(overview: Overview | None, x: float, y: float, size: float) -> tuple[float, float, float]:

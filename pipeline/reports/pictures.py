@@ -143,7 +143,8 @@ def _take_crop(slide: Slide, cells: Detections, cell: int) -> Crop | None:
     pixels = min(CROP_PIXELS, max(1, round(side)))
     x, y = (x_min + x_max - side) / 2, (y_min + y_max - side) / 2
     try:
-        image = slide.read_region(x, y, Size(pixels, pixels), side / pixels)
+        seen = slide.on_plane(cells.plane_of(cell))
+        image = seen.read_region(x, y, Size(pixels, pixels), side / pixels)
     except ReadError:
         return None
     return Crop(_encode(image, 85), cell, x, y, side)

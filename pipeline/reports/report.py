@@ -10,6 +10,7 @@ import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
@@ -44,6 +45,7 @@ from pipeline.reports.expectation import (
     why_not,
 )
 from pipeline.reports.pictures import Pictures
+from pipeline.reports.planes import PlaneFacts, count_planes
 from pipeline.reports.previews import Preview, describe_preview
 from pipeline.reports.rule_out import why_unsure
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
@@ -225,6 +227,11 @@ class SlideReport(_Part):
         None,
         description="whether the cells look like those that the model was trained on; null "
         "where that was not checked",
+    )
+    planes: tuple[PlaneFacts, ...] | None = Field(
+        None,
+        description="the focal planes of a slide with several; null for one plane, and in older "
+        "reports",
     )
     adequacy: Adequacy = Field(default_factory=not_assessed)
     preview: Preview | None = Field(
@@ -562,6 +569,7 @@ def build_report(
         second_look=second_look,
         accuracy=judgement.accuracy,
         domain=domain,
+        planes=count_planes(kept.planes, cells, model.classes) if kept else None,
         adequacy=judgement.adequacy,
         preview=describe_preview(taken, cells, model.classes),
         detections=_describe_kept(kept, model) if kept else None,
@@ -627,6 +635,12 @@ def why_no_smear(warnings: Iterable[Coded]) -> str | None:
 
 def software_versions() -> dict[str, str]:
     """Versions of Python and of what is installed of the packages that shape a result."""
+    return dict(_installed_versions())
+
+
+@cache
+def _installed_versions() -> Mapping[str, str]:
+    """The same, looked up once: that takes some ms, and each report has them."""
     versions = {"python": platform.python_version()}
     for name in _SOFTWARE:
         try:

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ from pipeline.reports.arrow_cells import write_parquet
 from pipeline.reports.cells_table import grade_columns, numbered, write_cells
 from pipeline.reports.detections import save_kept
 from pipeline.reports.pages import render_report
+from pipeline.reports.planes import PlaneFacts
 from pipeline.reports.previews import preview_files
 from pipeline.reports.report import SlideReport
 from pipeline.reports.tables import wants_parquet
@@ -90,13 +92,16 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def make_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """The same of a file that ``write`` makes at the path that it is given."""
+    """The same of a file, or a folder, that ``write`` makes at the path that it is given."""
     partial = path.with_name(partial_name())
     try:
         write(partial)
         os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 def partial_name() -> str:
@@ -125,6 +130,13 @@ def _write_geojson(stream: TextIO, report: SlideReport) -> None:
     stream.write("\n]}\n")
 
 
+def _place_of(plane: PlaneFacts) -> tuple[str, str]:
+    """Of a focal plane: what QuPath has in a geometry, counted from 0, and measurements."""
+    depth = "" if plane.z_um is None else f', "z_um": {plane.z_um:.3f}'
+    geometry = f', "plane": {{"c": -1, "z": {plane.number - 1}, "t": 0}}'
+    return geometry, f', "plane": {plane.number}{depth}'
+
+
 def _features(report: SlideReport, x: int, y: int) -> Iterator[str]:
     """Features with their origin at x, y in level-0 pixels; ids are of where cells lie there."""
     slide = Path(report.slide.path).name
@@ -134,6 +146,7 @@ def _features(report: SlideReport, x: int, y: int) -> Iterator[str]:
     ]
     names = [json.dumps(name, ensure_ascii=False) for name in grade_columns(report.model.classes)]
     grades = [grade_of(c) for c in report.model.classes]
+    places = [_place_of(plane) for plane in report.planes or ()]
     for cell in numbered(report.cells, report.model.classes):
         corners = " ".join(f"{value:.2f}" for value in cell.box)
         name = f"{slide}\n{report.model.classes[cell.label].name}\n{corners}"
@@ -142,11 +155,13 @@ def _features(report: SlideReport, x: int, y: int) -> Iterator[str]:
         more = _LEVELS % (cell.scores[0], *cell.by_grade) if cell.scores else ""
         if cell.grades:
             more += "".join(map(", {}: {:.4f}".format, names, cell.grades))
+        geometry, place = places[cell.plane] if cell.plane is not None else ("", "")
+        more += place
         grade = f', "metadata": {{"grade": "{grades[cell.label]}"}}' if grades[cell.label] else ""
         yield (
             f'{{"type": "Feature", "id": "{uuid.uuid5(_CELL_NAMESPACE, name)}", '
             f'"geometry": {{"type": "Polygon", "coordinates": [[[{left}, {top}], [{right}, {top}], '
-            f"[{right}, {bottom}], [{left}, {bottom}], [{left}, {top}]]]}}, "
+            f"[{right}, {bottom}], [{left}, {bottom}], [{left}, {top}]]]{geometry}}}, "
             f'"properties": {{"objectType": "detection", "name": "{cell.number}", '
             f'"classification": {classes[cell.label]}, '
             f'"measurements": {{"score": {cell.score:.4f}{more}}}{grade}}}}}'

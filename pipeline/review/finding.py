@@ -14,6 +14,8 @@ from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import FileStamp, Fingerprint, hash_content, stamp_files
 from pipeline.review.results import ReportFolder
 from pipeline.slides.readers.base import show
+from pipeline.slides.readers.ngff_metadata import is_picture_folder
+from pipeline.slides.readers.zarr_files import METADATA
 
 Trouble = Literal["gone", "changed", "unchecked"]
 
@@ -63,7 +65,7 @@ class SlideFinder:
         named, known = Path(result.report.slide.path), result.fingerprint
         changed: Path | None = None
         for path in self._candidates(result):
-            if not _is_file(path):
+            if not _is_slide(path):
                 continue
             if known is None:
                 return _unchecked(path)
@@ -115,6 +117,8 @@ class SlideFinder:
             # The main file may be called otherwise where it was reached by another name.
             if [one.size for one in files] != [one.size for one in known.files]:
                 return False
+            if path.is_dir() and files[0].version != known.files[0].version:
+                return False
             if [one.mtime_ns for one in files] == [one.mtime_ns for one in known.files]:
                 return True
             return self._hash(job, files) == known.sha256
@@ -132,9 +136,10 @@ class SlideFinder:
         return found
 
 
-def _is_file(path: Path) -> bool:
+def _is_slide(path: Path) -> bool:
+    """Whether there is a file, or a folder that is a slide."""
     try:
-        return path.is_file()
+        return path.is_file() or is_picture_folder(path)
     except (OSError, ValueError):  # such as a name with a zero byte, or one that is too long
         return False
 
@@ -149,9 +154,12 @@ def _unchecked(path: Path) -> FoundSlide:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder but those to which a link leads out of it."""
+    """All files below a folder, and Zarrs, but those to which a link leads out of it."""
     root = Path(os.path.realpath(folder))
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(folder):
+        if any(name in names for name in METADATA):  # of chunks, which may be a million
+            folders.clear()
+            names = [""]
         for name in sorted(names):
             path = Path(place, name)
             if not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(root):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import Base64Bytes, BaseModel, ValidationError
 
 from pipeline.errors import ReadError, SlideError, kind_and_text
 from pipeline.geometry import Rect, Size
@@ -23,10 +23,14 @@ from pipeline.slides.readers.base import Header, Reader, show
 LONGEST_SIDE = 2**21
 """Of level 0, in px: a glass slide of 76 mm at 0.036 µm a pixel."""
 
-_HEADER = TypeAdapter(Header)
-
 Shrinks = tuple[tuple[int, ...], ...]
 """What `Reader.shrinks` gives for each level."""
+
+
+class _Said(BaseModel):
+    header: Header
+    shrinks: Shrinks
+    profile: Base64Bytes | None
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,18 @@ class Described:
         Raises:
             PluginError: it can't be true.
         """
-        said = json.loads(text)
         try:
-            header = _HEADER.validate_python(said["header"])
+            said = _Said.model_validate(json.loads(text))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
+            where = ".".join(map(str, first["loc"])).removeprefix("header.")
             raise PluginError(f"its header is none: {where}: {first['msg']}") from error
-        _check(header)
-        shrinks = tuple(map(tuple, said["shrinks"]))
-        _check_shrinks(header, shrinks)
-        profile = said["profile"]
-        return Described(header, shrinks, profile if profile is None else base64.b64decode(profile))
+        except (ValueError, RecursionError) as error:
+            raise PluginError("its header is none") from error
+        _check(said.header)
+        header = _of_one_plane(said.header)
+        _check_shrinks(header, said.shrinks)
+        return Described(header, said.shrinks, said.profile)
 
     @staticmethod
     def text_of(reader: Reader) -> str:
@@ -198,7 +202,24 @@ def _check(header: Header) -> None:
         raise PluginError(f"its background is {header.background}")
 
 
+def _of_one_plane(header: Header) -> Header:
+    """The header of a slide of whose focal planes one is read: the questions name no other.
+
+    Raises:
+        PluginError: it is none of them.
+    """
+    if header.plane is not None and not 0 <= header.plane < len(header.planes):
+        raise PluginError(f"its plane is {header.plane}, of {len(header.planes)}")
+    planes = tuple(
+        dataclasses.replace(plane, readable=index == header.plane)
+        for index, plane in enumerate(header.planes)
+    )
+    return dataclasses.replace(header, planes=planes)
+
+
 def _check_shrinks(header: Header, shrinks: Shrinks) -> None:
+    if len(shrinks) != len(header.levels):
+        raise PluginError(f"its shrinks() is of {len(shrinks)} levels, not {len(header.levels)}")
     for level, factors in zip(header.levels, shrinks, strict=True):
         least = min(level.size.width, level.size.height)
         if not all(isinstance(one, int) and 1 < one <= least for one in factors):

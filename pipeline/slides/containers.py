@@ -24,15 +24,18 @@ from configs import Doubt
 from data.pixels.plain import is_picture
 from pipeline.errors import SlideError
 from pipeline.slides.offers import endings_offered, offers_of, open_offered, tell_offers
-from pipeline.slides.readers.base import Reader, UnsupportedError, show
+from pipeline.slides.readers.base import Reader, UnsupportedError, says_dicom, show
 from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.direct import open_vendor
 from pipeline.slides.readers.image import ImageReader
 from pipeline.slides.readers.key_files import check_keys
+from pipeline.slides.readers.ngff import open_ngff
+from pipeline.slides.readers.ngff_metadata import is_picture_folder
 from pipeline.slides.readers.tiff import TiffReader, open_plain
 from pipeline.slides.readers.tiff_file import MAGIC, find_truncation
 from pipeline.slides.readers.vendor import GENERIC, VendorReader, detect_vendor
 from pipeline.slides.readers.vendor_planes import open_best_plane
+from pipeline.slides.readers.zarr_files import FOLDER_ENDING, ZIP_ENDING
 from pipeline.slides.unread import unread_ending
 
 
@@ -65,6 +68,7 @@ _VENDORS: Mapping[str, Promise] = {
     ".vmu": _promise("a Hamamatsu VMU slide", "hamamatsu", False),
     ".czi": _promise("a Zeiss slide", "zeiss", False),
     ".dcm": _promise("a DICOM slide", "dicom", None),
+    ZIP_ENDING: _promise("an OME-Zarr in a ZIP", "ngff", False),
 }
 
 _BY_EXTRAS: Mapping[str, Promise] = {
@@ -99,6 +103,9 @@ _OTHERS = endings_offered() - _OURS
 SLIDE_SUFFIXES = frozenset(_VENDORS) | _TIFF | _OTHERS
 """Suffixes, in lower case, of files that may be slides and carry their scale."""
 
+FOLDER_SUFFIXES = frozenset({FOLDER_ENDING})
+"""Suffixes, in lower case, of folders that are slides."""
+
 IMAGE_SUFFIXES = frozenset(_IMAGES)
 """Suffixes, in lower case, of plain images, which are slides where ``--mpp`` is given."""
 
@@ -108,10 +115,12 @@ _HEADS: Mapping[str, str] = {
 }
 """Endings of files that could be read, but are not the slide."""
 
+_ZIP = b"PK\x03\x04"
+
 _SIGNS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SQLite format 3\0", "a SQLite database"),
     (0, b"ZISRAWFILE", "a Zeiss CZI file"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, _ZIP, "a ZIP archive"),
     (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"%PDF", "a PDF"),
     (0, b"GIF8", "a GIF image"),
@@ -141,10 +150,14 @@ class Content(NamedTuple):
 def open_container(path: Path) -> Reader:
     """Opens a file by the reader of what it holds, if that is what its ending promises.
 
+    A folder is a slide if it is an OME-Zarr, however it is called.
+
     Raises:
         SlideError: it is missing, damaged, of no known kind, not what its ending promises, or its
             reader refuses it; one line that begins with the file.
     """
+    if path.is_dir() and _is_slide(path):
+        return open_ngff(path)
     head = _head(path)
     suffix = path.suffix.lower()
     if suffix in _OTHERS:
@@ -152,6 +165,8 @@ def open_container(path: Path) -> Reader:
         return open_offered(path)
     if suffix in _HEADS:
         raise SlideError(f"{show(path)}: is {_HEADS[suffix]}", "data-missing")
+    if suffix == ZIP_ENDING and head.startswith(_ZIP):
+        return open_ngff(path)
     is_tiff = head[:4] in MAGIC
     truncation = find_truncation(path) if is_tiff else None
     if truncation:
@@ -197,6 +212,14 @@ def _check_extra(path: Path, head: bytes, suffix: str) -> None:
         _refuse(path, content)
 
 
+def _is_slide(folder: Path) -> bool:
+    """Whether a folder is one that a reader opens, or is called so."""
+    try:
+        return folder.suffix.lower() in FOLDER_SUFFIXES or is_picture_folder(folder)
+    except OSError as error:
+        raise SlideError(f"{show(folder)}: can't be read: {error.strerror}") from error
+
+
 def _head(path: Path) -> bytes:
     """The first bytes of a file."""
     try:
@@ -213,7 +236,9 @@ def _head(path: Path) -> bytes:
 
 
 def _content(path: Path, head: bytes, is_tiff: bool) -> Content:
-    vendor = detect_vendor(path)
+    vendor = None if says_dicom(head) else detect_vendor(path)
+    if says_dicom(head) and not is_tiff:
+        return Content("dicom", False, False, f"{_named('dicom', False)} (dicom)")
     if vendor and vendor != GENERIC:
         return Content(vendor, is_tiff, False, f"{_named(vendor, is_tiff)} ({vendor})")
     if is_tiff:
@@ -319,12 +344,8 @@ def _open_of_vendor(path: Path, content: Content) -> Reader:
             return VendorReader(path)
         return open_best_plane(path, content.vendor or "") or open_vendor(path)
     except UnsupportedError as refusal:
-        if "FocalPlanes" in refusal.text:  # DICOM's attribute of that name
-            todo, code = "export the focal plane that is in focus", "planes-unreadable"
-        else:
-            todo = "copy it again, with all its files, or export it as a pyramidal TIFF"
-            code = "vendor-refused"
-        raise SlideError(f"{refusal.text}; {todo}", code) from refusal
+        todo = "copy it again, with all its files, or export it as a pyramidal TIFF"
+        raise SlideError(f"{refusal.text}; {todo}", "vendor-refused") from refusal
 
 
 def _promised(suffix: str) -> str:

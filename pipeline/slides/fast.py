@@ -22,7 +22,7 @@ from pipeline.geometry import Rect, Size
 from pipeline.slides.plugins import ReaderPlugin
 from pipeline.slides.readers.base import WHITE, Header, Reader, levels_of, reason, show
 from pipeline.slides.readers.focus import sharpest
-from pipeline.slides.readers.planes import listed, with_plane
+from pipeline.slides.readers.planes import listed, numbered, with_plane
 from pipeline.slides.readers.tiff_file import MAGIC, find_disorder, find_truncation
 from pipeline.slides.readers.tile_bytes import TileBytes, read_ets, read_tiff
 
@@ -77,8 +77,8 @@ class FastReader(Reader):
             if len(self._planes) > 1:
                 found = sharpest(self._planes)
                 self._plane = self._planes[found.index]
-                names = [f"plane {number}" for number in range(1, len(self._planes) + 1)]
-                self.header = with_plane(self.header, names, found.index, measured=found.measured)
+                planes = numbered(len(self._planes), found.index)
+                self.header = with_plane(self.header, planes, found.index, measured=found.measured)
         except BaseException:
             self.close()
             raise

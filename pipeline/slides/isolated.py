@@ -23,12 +23,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 
+from configs.codes import REFUSALS
 from pipeline.children import start_module, tell_end
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect
 from pipeline.slides.checked import Described
-from pipeline.slides.plugins import CrashError, PluginError
+from pipeline.slides.plugins import LONGEST, CrashError, PluginError
 from pipeline.slides.readers.base import Reader, show
 
 OPEN_S = 120.0
@@ -39,6 +41,12 @@ END_S = 2.0
 
 _MOST_SAID = 200
 """Of the last line that a process wrote before it died, in characters."""
+
+
+_FAILED = {"unread", "refused", "broken"}
+"""What an answer has instead of pixels."""
+
+_NONSENSE = "its process answers nonsense"
 
 
 class InProcess(Exception):  # noqa: N818 - an answer, not an error
@@ -74,11 +82,11 @@ class Worker:
             answer = self._ask({"plugin": plugin, "path": os.path.abspath(path)}, OPEN_S)
             if answer.get("isolate") is False:
                 raise InProcess
-            self.is_opened = answer.get("opens", True)
+            self.is_opened = answer.get("opens") is not False
             if self.is_opened:
-                self.name: str = answer["name"]
-                self.timeout_s: float = answer["timeout_s"]
-                self.said = Described.read(answer["said"])
+                opened = _checked(answer)
+                self.name, self.timeout_s = opened.name, opened.timeout_s
+                self.said = Described.read(opened.said)
         except BaseException:
             self.end()
             raise
@@ -127,20 +135,22 @@ class Worker:
         timer.start()
         try:
             answer = self._exchange(asked, pixels)
-        except ValueError as error:
-            raise PluginError("its process answers nonsense") from error
+        except (ValueError, RecursionError) as error:
+            raise PluginError(_NONSENSE) from error
         finally:
             timer.cancel()
         if answer is None and late.is_set():
             raise PluginError(f"took longer than {limit:g} s")
         if answer is None:
             raise CrashError(self._death())
+        code = str(answer.get("code", ""))
+        code = code if code in REFUSALS else ""
         if "unread" in answer:
-            raise ReadError(answer["unread"], answer["code"])
+            raise ReadError(_line(answer["unread"]), code)
         if "refused" in answer:
-            raise SlideError(answer["refused"], answer["code"])
+            raise SlideError(_line(answer["refused"]), code)
         if "broken" in answer:
-            raise PluginError(answer["broken"])
+            raise PluginError(_line(answer["broken"]))
         return answer
 
     def _exchange(
@@ -159,9 +169,11 @@ class Worker:
         if not line.endswith(b"\n"):
             return None
         answer: dict[str, Any] = json.loads(line)
-        if pixels is not None and "bytes" in answer:
-            if answer["bytes"] != pixels.nbytes:
-                raise ValueError(answer["bytes"])
+        if not isinstance(answer, dict):
+            raise ValueError(answer)
+        if pixels is not None and not answer.keys() & _FAILED:
+            if answer.get("bytes") != pixels.nbytes:
+                raise ValueError(answer)
             if out.readinto(pixels.data.cast("B")) != pixels.nbytes:  # type: ignore[attr-defined]
                 return None
         return answer
@@ -174,6 +186,26 @@ class Worker:
         said = next((line.strip() for line in reversed(lines) if line.strip()), "")
         shown = "".join(c for c in said[:_MOST_SAID] if c.isprintable())
         return f"its process died: {how}" + (f" ({shown})" if shown else "")
+
+
+class _Opened(BaseModel):
+    """The answer of a process that has opened a slide."""
+
+    name: str = Field(pattern=r"^\S+$")
+    timeout_s: float = Field(gt=0, le=LONGEST)
+    said: str
+
+
+def _checked(answer: dict[str, Any]) -> _Opened:
+    try:
+        return _Opened.model_validate(answer)
+    except ValidationError as error:
+        raise PluginError(_NONSENSE) from error
+
+
+def _line(text: object) -> str:
+    """What a process says on one line."""
+    return "".join(c for c in " ".join(str(text).split()) if c.isprintable())
 
 
 class IsolatedReader(Reader):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,23 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import Doubt
 from data.resample import LARGE, ROOM, SUPPORT, resample
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.containers import IMAGE_SUFFIXES, SLIDE_SUFFIXES, open_container
+from pipeline.slides.containers import (
+    FOLDER_SUFFIXES,
+    IMAGE_SUFFIXES,
+    SLIDE_SUFFIXES,
+    open_container,
+)
 from pipeline.slides.mpp import GivenMpp, Scale, check_mpp_argument, settle_mpp
-from pipeline.slides.readers.base import Level, Reader, plain, show
+from pipeline.slides.readers.base import Fact, Level, Reader, plain, show
 from pipeline.slides.readers.cached import CachedReader
+from pipeline.slides.readers.planes import retold
 from pipeline.slides.readers.profiled import by_profile, with_profile_told
 
-__all__ = ["IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
+__all__ = ["FOLDER_SUFFIXES", "IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
 
 LEVEL_TOLERANCE = 1.02
 """A level this much coarser than wanted is read: it loses little and spares many pixels."""
@@ -68,6 +76,8 @@ class Slide:
         objective: magnification as the file states it; None where it does not.
         background: RGB colour of what was never scanned.
         bounds: level-0 area that was scanned; all of the slide where the file says nothing.
+        planes: focal planes that the file names, in its order; none where it has one.
+        plane: index of the one that is read; None where there is one, or each area has its own.
         facts: what is settled about it, and by whom.
         doubts: what a person should know of how it was settled.
     """
@@ -82,7 +92,11 @@ class Slide:
         self.objective = header.objective
         self.background = header.background
         self.bounds = header.bounds or Rect(0, 0, self.size.width, self.size.height)
+        self.planes = header.planes
+        self.plane = header.plane
         self._reader = reader
+        self._others: dict[int, Slide] = {}
+        self._lock = threading.Lock()
         self.settle(scale)
         self._sources = _sources(reader)
 
@@ -100,14 +114,44 @@ class Slide:
     def settle(self, scale: Scale) -> None:
         """Takes a scale for the slide's, with what is to be told of it; pixels stay as they are."""
         header = self._reader.header
+        self._scale = scale
+        for other in self._others.values():
+            other.settle(scale)
         self.mpp = scale.mpp
         self.mpp_source = scale.source
         self.facts = (*scale.facts, *header.facts)
         self.doubts = (*scale.doubts, *header.doubts)
 
+    def tell_planes(self, fact: Fact, doubt: Doubt | None) -> None:
+        """Takes other words for which focal planes are read, and which are not looked at."""
+        self._reader.header = retold(self._reader.header, fact, doubt)
+        self.settle(self._scale)
+
     def close(self) -> None:
         """Gives back the file; reading afterwards is an error."""
         self._reader.close()
+
+    def on_plane(self, index: int | None) -> Slide:
+        """The same slide in another focal plane: read it as any slide; it is closed with this one.
+
+        Args:
+            index: into ``planes``; None for the plane that this one reads.
+
+        Raises:
+            SlideError: there is no such plane, or it can't be read.
+        """
+        if index is None or index == self.plane:
+            return self
+        with self._lock:
+            if index not in self._others:
+                try:
+                    reader = self._reader.of_plane(index)
+                except SlideError as error:
+                    raise SlideError(f"{show(self.path)}: {error.text}", error.code) from error
+                other = Slide(self.path, reader, self._scale)
+                other.background, other.bounds = self.background, self.bounds
+                self._others[index] = other
+            return self._others[index]
 
     def read_level(self, level: int, region: Rect) -> NDArray[np.uint8]:
         """Reads pixels of one level as they are.

@@ -17,6 +17,9 @@ from pipeline.slides.scanners import extra_of
 
 _EXPORT = "export it from the scanner's software as SVS, DICOM or pyramidal TIFF"
 
+NO_PICTURE = ("Zarr without a picture", "convert it by bioformats2raw to OME-Zarr")
+"""Kind and remedy of a Zarr that is none of NGFF."""
+
 _KINDS = {
     ".kfb": ("KFBIO", _EXPORT),
     ".kfbf": ("KFBIO, fluorescence", _EXPORT),
@@ -40,7 +43,7 @@ _KINDS = {
     ".afi": ("Aperio fluorescence", "this is for stained slides under transmitted light"),
     ".qptiff": ("PerkinElmer QPTIFF", "convert it by Bio-Formats' bfconvert to OME-TIFF"),
     ".scnx": ("Leica", _EXPORT),
-    ".zarr": ("OME-Zarr", "convert it to OME-TIFF"),
+    ".zarr": NO_PICTURE,
     ".dicomdir": ("DICOM directory", "name the folder of its DICOM files"),
 }
 """Endings of formats of microscopes' makers, the format's name, and what would make it readable."""

@@ -28,12 +28,18 @@ class ReadTile:
         pixels: (size, size, 3) RGB; background where nothing could be read.
         unread: (N, 4) level-0 boxes within the tile's core that could not be read.
         seconds: how long it took.
+        plane: the focal plane; None for a slide that has one.
+        missed: what could not be read in which other planes, where the sharpest is looked for.
+        focusing: how long it took to find that, in seconds.
     """
 
     index: int
     pixels: NDArray[np.uint8]
     unread: Boxes
     seconds: float
+    plane: int | None = None
+    missed: tuple[tuple[int, Boxes], ...] = ()
+    focusing: float = 0.0
 
 
 def read_tile(slide: Slide, grid: TileGrid, index: int) -> ReadTile:

@@ -23,7 +23,10 @@ _TIFF = (("pipeline.slides.readers.tiff", "pipeline.slides.readers.vendor_planes
 READERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     **dict.fromkeys(("tiff", "ome", "vendor-tiff"), _TIFF),
     "dicom": (("pipeline.slides.readers.dicom", "pipeline.batch.series"), ("pydicom",)),
-    "jpeg": (("data.pixels.jpeg", "data.pixels.orientation", "pipeline.slides.readers.dicom"), ()),
+    "jpeg": (
+        ("data.pixels.jpeg", "data.pixels.orientation", "pipeline.slides.readers.dicom_codecs"),
+        (),
+    ),
     "journal": (("pipeline.batch.journal", "pipeline.batch.run_record"), ()),
     "scales": (("pipeline.slides.mpp_table",), ()),
     "settings": (("configs.layers", "configs.loading"), ("yaml",)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,12 +107,12 @@ def _read_journal(path: Path) -> None:
 def _read_jpeg(path: Path) -> None:
     from data.pixels.jpeg import jpeg_head
     from data.pixels.orientation import orientation_of
-    from pipeline.slides.readers.dicom import _codestream_size, _transforms
+    from pipeline.slides.readers.dicom_codecs import codestream_size, transforms
 
     data = path.read_bytes()
     jpeg_head(data)
-    _transforms(data)
-    _codestream_size(data)
+    transforms(data)
+    codestream_size(data)
     assert orientation_of(data) in range(1, 9)
 
 
@@ -136,12 +135,10 @@ def _read_vendor_tiff(path: Path) -> None:
 
 def _read_dicom(path: Path) -> None:
     from pipeline.batch.series import sort_dicom
-    from pipeline.slides.readers.dicom import _instances, _items
+    from pipeline.slides.readers.dicom import open_dicom
 
     sort_dicom([path])
-    for instance in _instances(path):
-        with path.open("rb") as file, suppress(ValueError):  # its pixels are damaged
-            list(_items(file, instance))
+    open_dicom(path).close()
 
 
 def _by_kind(name: str) -> Callable[[Path], object]:

@@ -4,12 +4,11 @@ import io
 import json
 import sys
 
-import numpy as np
 import pytest
-from fakes import CLASSES, MODEL, make_cells, make_report, scored
+from fakes import CLASSES, MODEL, make_cells, make_report
+from mergecases import call, refused, rows_of, write
 from typer.testing import CliRunner
 
-from pipeline.batch.fingerprint import Fingerprint, save_fingerprint
 from pipeline.batch.run_record import RunRecord, SlideRecord, save_record
 from pipeline.cells.classes import CellClass
 from pipeline.reports.arrow_cells import cell_schema, unit_of, write_parquet
@@ -22,31 +21,6 @@ pytest.importorskip("pyarrow", reason="tables of Arrow need cytolibra[parquet]")
 pq = pytest.importorskip("pyarrow.parquet")
 
 
-def call(*words):
-    result = CliRunner().invoke(build_app("merge"), ["merge", *map(str, words)])
-    assert "Traceback" not in result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
-
-
-def refused(*words):
-    result = call(*words)
-    assert result.exit_code == 2
-    assert result.stderr.count("\n") == 1
-    return result.stderr
-
-
-def write(out, name, count, recipe="a" * 64, **options):
-    cells = make_cells(count, seed=count)
-    rng = np.random.default_rng(count)
-    cells = scored(cells, rng.random((count, len(CLASSES))).astype(np.float32))
-    folder = out / name
-    folder.mkdir(parents=True)
-    write_reports(make_report(name, cells, **options), folder)
-    save_fingerprint(Fingerprint(recipe=recipe, files=(), sha256=""), folder)
-    return folder
-
-
 @pytest.fixture
 def batch(tmp_path):
     """Three slides, one of them for Excel, one without a cell."""
@@ -55,14 +29,6 @@ def batch(tmp_path):
     write(out, "b.svs", 7, csv="excel-comma")
     write(out, "c.svs", 0)
     return out
-
-
-def rows_of(folder, delimiter=","):
-    text = (folder / "cells.csv").read_text(encoding="utf-8-sig")
-    if delimiter == ";":
-        text = text.replace(",", ".").replace(";", ",")
-    header, *rows = text.splitlines()
-    return [dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]
 
 
 def told(batch):

@@ -8,6 +8,7 @@ from pipeline.batch.engines.base import Engine, Screen, Told
 from pipeline.batch.engines.local import STAGGERED, LocalEngine
 from pipeline.batch.engines.processes import ProcessEngine, devices_for, processes_of
 from pipeline.batch.engines.ray import RayEngine
+from pipeline.batch.engines.rescoring import RescoringAside
 from pipeline.batch.engines.worker import Recipe, Worker
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ProcessEngine",
     "RayEngine",
     "Recipe",
+    "RescoringAside",
     "Screen",
     "Told",
     "Worker",

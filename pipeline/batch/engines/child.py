@@ -1,8 +1,8 @@
 """The process that screens slides one by one; `pipeline.batch.engines.supervised` is outside.
 
-It gets pickles on its standard input: first who is to make its worker, then a slide's path each, or
-None for what is in force. It answers by pickles on what was its standard output; whatever libraries
-print goes to standard error. It ends with its input.
+It gets pickles on its standard input: first who is to make its worker, then for each slide what
+that is asked with, its path mostly, or None for what is in force. It answers by pickles on what was
+its standard output; whatever libraries print goes to standard error. It ends with its input.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import faulthandler
 import os
 import pickle
 import traceback
-from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.children import end_with_parent
@@ -29,12 +28,12 @@ def main() -> None:
     worker = maker.worker(lambda *news: _send(answers, "tiles", news))
     while True:
         try:
-            path: Path | None = pickle.load(questions)
+            asked = pickle.load(questions)
         except EOFError:
             return
         _send(answers, "begun", None)  # from here on it's the slide's fault
         try:
-            answer = worker.describe() if path is None else worker.screen(path)
+            answer = worker.describe() if asked is None else worker.screen(asked)
         except BaseException as error:
             _send(answers, "failed", portable(error))
         else:

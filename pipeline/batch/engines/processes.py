@@ -48,11 +48,11 @@ class ProcessEngine:
         """See `Engine`."""
         return self._pool.submit(self.screen, path, careful)
 
-    def screen(self, path: Path, careful: bool = False) -> SlideReport:
+    def screen(self, path: Path, careful: bool = False, asked: object = None) -> SlideReport:
         """Screens one slide, once a process is idle; see `Seat.screen`."""
         seat = self._idle.get()
         try:
-            return seat.screen(path, fresh=careful)
+            return seat.screen(path, careful, asked)
         finally:
             self._idle.put(seat)
 

@@ -23,7 +23,7 @@ from pipeline.batch.engines.ray_cluster import join, load_ray, one_line, plan_ro
 from pipeline.batch.engines.ray_host import host_class, our_version
 from pipeline.batch.engines.worker import Recipe
 from pipeline.batch.fingerprint import hash_recipe
-from pipeline.errors import EngineError, SlideError, WorkerLostError
+from pipeline.errors import PROCESS_DIED, EngineError, SlideError, WorkerLostError
 from pipeline.in_force import InForce
 from pipeline.reports.report import SlideReport, software_versions
 from pipeline.slides.readers.base import show
@@ -326,7 +326,7 @@ class RayEngine:
         self._tell(f"the worker of {show(task.path)} on {hand.host} was lost: {why}")
         self._replace(hand)
         text = f"{show(task.path)}: the worker that screened it was lost: {why}"
-        task.end(None, WorkerLostError(text, "process-died"))
+        task.end(None, WorkerLostError(text, PROCESS_DIED))
 
     def _is_hopeless(self, hand: _Hand, why: str) -> bool:
         """Whether workers end again and again as they start; the others go on without this one."""

@@ -22,7 +22,7 @@ from typing import IO, Any, Protocol
 from configs import ConfigError
 from pipeline.batch.engines.base import Told
 from pipeline.children import kill_group, start_module, tell_end
-from pipeline.errors import SlideError, WorkerLostError
+from pipeline.errors import PROCESS_DIED, SlideError, WorkerLostError
 from pipeline.in_force import InForce
 from pipeline.limits import GB, LimitSettings, memory_of
 from pipeline.reports.report import SlideReport
@@ -44,13 +44,13 @@ _log = logging.getLogger(__name__)
 
 
 class Screening(Protocol):
-    """Who screens in the process."""
+    """Who screens in the process, or makes reports otherwise."""
 
-    def describe(self) -> InForce:
-        """What is in force there."""
+    def describe(self) -> InForce | None:
+        """What is in force there, if it is for it to say."""
 
-    def screen(self, path: Path) -> SlideReport:
-        """Screens one slide."""
+    def screen(self, asked: Any, /) -> SlideReport:
+        """Screens one slide: by its path, or by whatever it is asked with."""
 
 
 class Maker(Protocol):
@@ -89,12 +89,13 @@ class Seat:
         assert child.in_force is not None
         return child.in_force
 
-    def screen(self, path: Path, fresh: bool = False) -> SlideReport:
+    def screen(self, path: Path, fresh: bool = False, asked: object = None) -> SlideReport:
         """Screens one slide.
 
         Args:
             path: the slide's main file.
             fresh: whether only a process will do that has screened none before.
+            asked: what who screens is asked with, which can be pickled; None for the path.
 
         Raises:
             WorkerLostError: the process died, or had no memory left after earlier slides.
@@ -105,7 +106,7 @@ class Seat:
             self._leave()
         for _ in range(2):
             try:
-                return self._ready().screen(path, self._limits)
+                return self._ready().screen(asked or path, self._limits)
             except _EndedError as error:
                 self._leave(now=True)
                 if self._closed:
@@ -200,18 +201,18 @@ class Child:
         """Bytes that it has, with all that it started."""
         return memory_of(self._process.pid)
 
-    def screen(self, path: Path, limits: LimitSettings) -> SlideReport:
+    def screen(self, asked: object, limits: LimitSettings) -> SlideReport:
         """Screens one slide; see `Seat.screen`.
 
         Raises:
             _EndedError: the process ended, or was.
         """
         self.slides += 1
-        report: SlideReport = self.ask(path, limits)
+        report: SlideReport = self.ask(asked, limits)
         return report
 
-    def ask(self, question: Path | None, limits: LimitSettings) -> Any:
-        """One question and its answer.
+    def ask(self, question: object, limits: LimitSettings) -> Any:
+        """One question and its answer; None asks what is in force.
 
         Raises:
             _EndedError: the process ended, or was.
@@ -328,7 +329,7 @@ class _DiedError(_EndedError):
         if self.last_words:
             _log.warning("%s: the last words of its process:\n%s", show(path), self.last_words)
         return WorkerLostError(
-            f"{show(path)}: the process that screened it died: {self.how}", "process-died"
+            f"{show(path)}: the process that screened it died: {self.how}", PROCESS_DIED
         )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from configs import Doubt, StrictModel
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.readers.base import Fact, Header, Level, Reader, plain
+from pipeline.slides.readers.base import Fact, FocalPlane, Header, Level, Reader, plain
 from pipeline.slides.readers.segments import SHRINKS
 
 GAP = 512
@@ -72,6 +72,7 @@ class AreasReader(Reader):
     library = "tifffile"
 
     def __init__(self, areas: Sequence[Area]) -> None:
+        self._areas = areas
         self._readers = [area.reader for area in areas]
         downsamples = _common_downsamples(self._readers)
         mpp = self._readers[0].header.mpp
@@ -95,6 +96,15 @@ class AreasReader(Reader):
         if any(other != first for other in others):
             raise ReadError("its areas have several")
         return first
+
+    def of_plane(self, index: int) -> Reader:
+        """See `Reader.of_plane`; that plane of each area."""
+        if index == self.header.plane or not all(p.readable for p in self.header.planes):
+            return super().of_plane(index)
+        readers = [reader.of_plane(index) for reader in self._readers]
+        return AreasReader(
+            [replace(a, reader=r) for a, r in zip(self._areas, readers, strict=True)]
+        )
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
@@ -136,13 +146,30 @@ class AreasReader(Reader):
         facts = _of_areas([header.facts for header in headers], "name")
         doubts = _of_areas([header.doubts for header in headers], "text")
         names = [area.name for area in areas]
+        planes, plane = _common_planes(headers)
         return replace(
             first,
+            planes=planes,
+            plane=plane,
             levels=levels,
             bounds=bounds,
             facts=(*area_facts(names, self.places), *facts),
             doubts=(joined(names, self.places, stated=stated), *doubts),
         )
+
+
+def _common_planes(headers: Sequence[Header]) -> tuple[tuple[FocalPlane, ...], int | None]:
+    """The planes of all areas, and the one that is read of each, where these are the same.
+
+    Where areas have others than each other, those of the one with most are told, and none can be
+    read but what each area shows.
+    """
+    planes = max((header.planes for header in headers), key=len)
+    chosen = {header.plane for header in headers}
+    plane = chosen.pop() if len(chosen) == 1 else None
+    if all(header.planes == planes for header in headers):
+        return planes, plane
+    return tuple(replace(one, readable=False) for one in planes), None
 
 
 def _of_areas(each: Sequence[Sequence[Told]], field: str) -> list[Told]:

@@ -20,6 +20,9 @@ Color = tuple[int, int, int]
 WHITE: Color = (255, 255, 255)
 
 
+NO_PLANE = "plane-not-read"
+"""The code of what is refused since a focal plane isn't there or can't be read."""
+
 DICOM_MARK_END = 132
 """How many bytes of a file `says_dicom` looks at."""
 
@@ -61,6 +64,21 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
+class FocalPlane:
+    """One of several focal planes of a slide, whose level 0 all have one size.
+
+    Attributes:
+        name: for people, such as "z = 2 µm" or "plane 3".
+        z_um: where the file says that it lies, in µm along the optical axis; None where it doesn't.
+        readable: whether its pixels can be had.
+    """
+
+    name: str
+    z_um: float | None = None
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """What a slide file says of itself.
 
@@ -74,6 +92,9 @@ class Header:
         facts: what else was settled about it, and by whom.
         doubts: what a person should know of how it was settled.
         mpp_denied: why the mpp that is stated isn't believed, although a microscope could have it.
+        planes: focal planes that the file names, in its order; none where it has one.
+        plane: index of the one whose pixels are read; None where there is one, or where each of
+            several areas has its own.
     """
 
     format: str
@@ -85,6 +106,8 @@ class Header:
     facts: tuple[Fact, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     mpp_denied: str = ""
+    planes: tuple[FocalPlane, ...] = ()
+    plane: int | None = None
 
 
 class Reader(ABC):
@@ -110,6 +133,27 @@ class Reader(ABC):
             ReadError: there is one, and it can't be read.
         """
         return None
+
+    def of_plane(self, index: int) -> Reader:
+        """A reader of another focal plane of the same open file, whose level 0 has the same size.
+
+        It is closed with this one; its own `close` does nothing.
+
+        Args:
+            index: into the header's planes.
+
+        Raises:
+            SlideError: there is no such plane, or it can't be read.
+        """
+        if index == self.header.plane:
+            return self
+        planes = self.header.planes
+        if not 0 <= index < len(planes):
+            count = f"{len(planes)} focal planes" if planes else "one focal plane"
+            raise SlideError(f"holds {count}, and no number {index + 1}", NO_PLANE)
+        raise SlideError(
+            f"its focal plane {index + 1}, {planes[index].name}, can't be read", NO_PLANE
+        )
 
     @abstractmethod
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from data.arrays import BROKEN
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect
 from pipeline.slides.readers.base import Reader
+from pipeline.slides.readers.zarr_files import folder_state
 
 BLOCK = 512
 """Side of a block in pixels of its level: 786 kB on the disk."""
@@ -45,7 +46,8 @@ class CachedReader(Reader):
     def __init__(self, reader: Reader, path: Path, folder: Path) -> None:
         self.header = reader.header
         self._reader = reader
-        self._folder = folder / f"{path.name}-{_identity(path, reader.library)}"
+        self._path, self._cache = path, folder
+        self._folder = folder / f"{path.name}-{_identity(path, reader)}"
 
     def shrinks(self, level: int) -> tuple[int, ...]:
         """See `Reader.shrinks`."""
@@ -54,6 +56,12 @@ class CachedReader(Reader):
     def profile(self) -> bytes | None:
         """See `Reader.profile`."""
         return self._reader.profile()
+
+    def of_plane(self, index: int) -> Reader:
+        """See `Reader.of_plane`."""
+        if index == self.header.plane:
+            return self
+        return CachedReader(self._reader.of_plane(index), self._path, self._cache)
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
@@ -90,10 +98,15 @@ class CachedReader(Reader):
         return pixels
 
 
-def _identity(path: Path, library: str) -> str:
-    """What tells a slide from all others, and from what its file was before a change."""
+def _identity(path: Path, reader: Reader) -> str:
+    """What tells a slide's plane from all others, and from what its file was before a change."""
     facts = path.stat()
-    text = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{library}|{DECODING}"
+    state = f"{facts.st_size}|{facts.st_mtime_ns}"
+    if path.is_dir():
+        state = "|".join(map(str, folder_state(path)))
+    text = f"{path.resolve()}|{state}|{reader.library}|{DECODING}"
+    if reader.header.plane is not None:
+        text += f"|{reader.header.plane}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

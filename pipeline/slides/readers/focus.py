@@ -6,6 +6,7 @@ of any size costs some dozens of decoded tiles. Slides of one focal plane never 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,21 +66,26 @@ def sharpest(planes: Sequence[Reader], level: int = 0, first: int = 0) -> Sharpe
 
     Sharpness is Tenengrad's: the mean squared gradient by Sobel's operator, here of grey at half
     the size, where a camera's noise weighs less. Each region weighs the same: planes are compared
-    by the mean logarithm of their sharpness.
+    by the mean logarithm of their sharpness. One that can't be read at any of them is left out.
 
     Args:
         planes: of equal levels.
         level: the level whose pixels are compared.
         first: index of the plane that is taken where none is sharper by `SHARPER`.
     """
-    places = telling_places(planes[first])
+    order = [first, *(index for index in range(len(planes)) if index != first)]
+    found = (telling_places(planes[index]) for index in order)  # the first may be damaged
+    places = next((each for each in found if each), [])
+    values = np.array([_sharpness(planes, level, place) for place in places])
+    rows = values.reshape(-1, len(planes))
+    readable = ~np.isnan(rows).all(axis=0) if len(rows) else np.zeros(len(planes), bool)
     # What one plane can't show says nothing about any.
-    rows = [row for place in places if (row := _sharpness(planes, level, place)) is not None]
-    if not rows:
+    rows = rows[~np.isnan(rows[:, readable]).any(axis=1)]
+    if not len(rows) or not readable.any():
         return Sharpest(first, measured=False)
-    scores = np.mean(np.log(rows), axis=0)
+    scores = np.where(readable, np.log(rows).mean(axis=0), -np.inf)
     best = int(scores.argmax())
-    if scores[best] - scores[first] < np.log(SHARPER):
+    if readable[first] and scores[best] - scores[first] < np.log(SHARPER):
         best = first
     return Sharpest(best, measured=True)
 
@@ -132,8 +138,8 @@ def _grid(size: Size) -> list[Rect]:
     return [Rect(int(x), int(y), width, height) for y in ys for x in xs]
 
 
-def _sharpness(planes: Sequence[Reader], level: int, place: Rect) -> NDArray[np.float64] | None:
-    """Of each plane at one place; None where a plane can't be read."""
+def _sharpness(planes: Sequence[Reader], level: int, place: Rect) -> NDArray[np.float64]:
+    """(planes,) of each plane at one place; NaN where it can't be read."""
     values = []
     for plane in planes:
         facts = plane.header.levels[level]
@@ -141,7 +147,8 @@ def _sharpness(planes: Sequence[Reader], level: int, place: Rect) -> NDArray[np.
         try:
             grey = _grey(plane.read(level, region))
         except ReadError:
-            return None
+            values.append(math.nan)
+            continue
         half = cv2.resize(grey, _halved(grey), interpolation=cv2.INTER_AREA)
         across, down = (cv2.Sobel(half, cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1)))
         values.append(float((across**2 + down**2).mean()) + 1e-3)

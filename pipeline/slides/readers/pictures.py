@@ -61,6 +61,7 @@ class Picture:
         levels: finest first.
         mpp: as stated for it, in x and y; None where nothing is.
         corner: of the stage, in µm; None where not stated.
+        z_um: where its focal plane lies, in µm; None where not stated.
         likely: what by its size may be a level, of this picture or of another one.
         found: those levels that were given to it for what they show, up to focus.
     """
@@ -70,6 +71,7 @@ class Picture:
     levels: list[Pages]
     mpp: tuple[float, float] | None
     corner: tuple[float, float] | None
+    z_um: float | None = None
     likely: list[Pages] = field(default_factory=list)
     found: list[Pages] = field(default_factory=list)
 
@@ -187,6 +189,8 @@ def _as_scenes(
     pyramids: Sequence[list[Pages]],
     mpp: tuple[float, float] | None,
 ) -> list[Scene]:
+    is_stack = "Z" in series.axes
+    depths = tiff_tags.depths(file, index, len(pyramids)) if is_stack else [None] * len(pyramids)
     pictures = [
         Picture(
             index,
@@ -194,10 +198,11 @@ def _as_scenes(
             levels,
             mpp,
             tiff_tags.stage_corner(file, index, first_page(levels[0])),
+            depth,
         )
-        for levels in pyramids
+        for levels, depth in zip(pyramids, depths, strict=True)
     ]
-    if "Z" in series.axes:
+    if is_stack:
         return [Scene(pictures)]
     return [Scene([picture]) for picture in pictures]
 

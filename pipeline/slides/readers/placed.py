@@ -7,6 +7,7 @@ fraction of its size, and kept with those of all other slides.
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,6 +90,11 @@ class JpegFiles:
             raise
         self.sizes = tuple(path.stat().st_size for path in paths)
 
+    @property
+    def closed(self) -> bool:
+        """Whether they were given back."""
+        return not self._files
+
     def read(self, file: int, offset: int, count: int) -> bytes:
         """Bytes of a file; fewer where it ends.
 
@@ -132,8 +138,12 @@ def opened(paths: Sequence[Path]) -> Iterator[JpegFiles]:
         raise
 
 
-class JpegLevel:
-    """One level of a slide.
+class PlacedLevel(ABC):
+    """One level of a slide, of tiles that lie anywhere on it.
+
+    Attributes:
+        size: of the level, in px.
+        tiles: of it.
 
     Args:
         files: hold the tiles.
@@ -148,6 +158,14 @@ class JpegLevel:
         self._files = files
         self._background = background
         self.shrinks = tuple(shrink for shrink in SHRINKS if self._shrinks(shrink))
+
+    @abstractmethod
+    def _decode(self, index: int, shrink: int) -> Samples:
+        """A tile's pixels, at least as many as it shows of the level.
+
+        Raises:
+            ReadError: it is damaged, or not what the index says.
+        """
 
     def read(self, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """Pixels (height, width, 3) RGB of a region in px of the level, shrunk.
@@ -164,20 +182,6 @@ class JpegLevel:
                 crop(canvas, common, region)[:] = crop(self._get(int(index), shrink), common, here)
         return canvas
 
-    def check_end(self) -> None:
-        """Looks whether the index means tiles, at the last one.
-
-        Raises:
-            SlideError: it doesn't.
-        """
-        _, last = self.tiles.telling()
-        data = self._stored(last)
-        if not data.startswith(SOI) or not data.rstrip(b"\0").endswith(EOI):
-            raise SlideError(
-                f"its index says that a JPEG of {len(data)} bytes lies at {self._where(last)}, "
-                "which is none; copy the slide again"
-            )
-
     def _place(self, index: int, shrink: int) -> Rect:
         """What of the level, shrunk, a tile shows: whole squares of it, within the level."""
         whole = Rect(0, 0, self.size.width // shrink, self.size.height // shrink)
@@ -190,41 +194,6 @@ class JpegLevel:
         pixels = SHARED.get((self, index, shrink), lambda: self._decode(index, shrink))
         assert pixels is not None
         return pixels
-
-    def _decode(self, index: int, shrink: int) -> Samples:
-        """A tile's pixels, at least as many as it shows of the level.
-
-        Raises:
-            ReadError: it is damaged, or not what the index says.
-        """
-        data = self._stored(index)
-        problem = self._problem(data, index)
-        if problem:
-            raise ReadError(f"the tile at {self._where(index)} {problem}")
-        try:
-            pixels = decode_jpeg(data, shrink)
-        except Exception as error:  # each codec has errors of its own
-            raise ReadError(f"the tile at {self._where(index)}: {reason(error)}") from error
-        corner = pixels[-8 // shrink :, -8 // shrink :]
-        if (corner == 128).all() and pixels.size > corner.size:
-            raise ReadError(f"the tile at {self._where(index)} is damaged: it ends in grey")
-        return pixels
-
-    def _problem(self, data: bytes, index: int) -> str | None:
-        """What is wrong with the bytes of a tile, before it is decoded; None for nothing."""
-        if len(data) < self.tiles.count[index]:
-            return "is cut off: the file ends within it"
-        head = jpeg_head(data)
-        if not data.startswith(SOI) or head is None:
-            return "is no JPEG"
-        if head.precision != 8 or len(head.components) not in (1, 3):
-            return f"is a JPEG of {len(head.components)} x {head.precision} bits, not of RGB"
-        width, height = head.size
-        place = self.tiles.place(index)
-        shown = place.intersection(Rect(0, 0, self.size.width, self.size.height)) or place
-        if width < shown.width or height < shown.height or max(width, height) > LONGEST_TILE:
-            return f"has {width} x {height} px, where {shown.width} x {shown.height} belong"
-        return "is damaged" if is_broken(data) else None
 
     def _stored(self, index: int) -> bytes:
         tiles = self.tiles
@@ -260,6 +229,55 @@ class JpegLevel:
         return bool(np.abs(means - shrunk.astype(np.float32)).mean() < SHRUNK_LEVELS)
 
 
+class JpegLevel(PlacedLevel):
+    """A level whose tiles are JPEG; see `PlacedLevel`."""
+
+    def check_end(self) -> None:
+        """Looks whether the index means tiles, at the last one.
+
+        Raises:
+            SlideError: it doesn't.
+        """
+        _, last = self.tiles.telling()
+        data = self._stored(last)
+        if not data.startswith(SOI) or not data.rstrip(b"\0").endswith(EOI):
+            raise SlideError(
+                f"its index says that a JPEG of {len(data)} bytes lies at {self._where(last)}, "
+                "which is none; copy the slide again"
+            )
+
+    def _decode(self, index: int, shrink: int) -> Samples:
+        """See `PlacedLevel`."""
+        data = self._stored(index)
+        problem = self._problem(data, index)
+        if problem:
+            raise ReadError(f"the tile at {self._where(index)} {problem}")
+        try:
+            pixels = decode_jpeg(data, shrink)
+        except Exception as error:  # each codec has errors of its own
+            raise ReadError(f"the tile at {self._where(index)}: {reason(error)}") from error
+        corner = pixels[-8 // shrink :, -8 // shrink :]
+        if (corner == 128).all() and pixels.size > corner.size:
+            raise ReadError(f"the tile at {self._where(index)} is damaged: it ends in grey")
+        return pixels
+
+    def _problem(self, data: bytes, index: int) -> str | None:
+        """What is wrong with the bytes of a tile, before it is decoded; None for nothing."""
+        if len(data) < self.tiles.count[index]:
+            return "is cut off: the file ends within it"
+        head = jpeg_head(data)
+        if not data.startswith(SOI) or head is None:
+            return "is no JPEG"
+        if head.precision != 8 or len(head.components) not in (1, 3):
+            return f"is a JPEG of {len(head.components)} x {head.precision} bits, not of RGB"
+        width, height = head.size
+        place = self.tiles.place(index)
+        shown = place.intersection(Rect(0, 0, self.size.width, self.size.height)) or place
+        if width < shown.width or height < shown.height or max(width, height) > LONGEST_TILE:
+            return f"has {width} x {height} px, where {shown.width} x {shown.height} belong"
+        return "is damaged" if is_broken(data) else None
+
+
 class PlacedReader(Reader):
     """A slide of such levels.
 
@@ -271,7 +289,7 @@ class PlacedReader(Reader):
 
     library = "imagecodecs"
 
-    def __init__(self, files: JpegFiles, levels: Sequence[JpegLevel], header: Header) -> None:
+    def __init__(self, files: JpegFiles, levels: Sequence[PlacedLevel], header: Header) -> None:
         self.header = header
         self._files = files
         self._levels = tuple(levels)
@@ -298,7 +316,7 @@ class PlacedReader(Reader):
         self._files.close()
 
 
-def is_whole(coarse: JpegLevel, fine: JpegLevel) -> bool:
+def is_whole(coarse: PlacedLevel, fine: PlacedLevel) -> bool:
     """Whether a level shows something wherever a finer one does: else tissue might look blank."""
     tiles, own = fine.tiles, coarse.tiles
     if not len(own):

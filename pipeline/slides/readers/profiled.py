@@ -128,6 +128,12 @@ class ProfiledReader(Reader):
         """See `Reader.shrinks`."""
         return self._reader.shrinks(level)
 
+    def of_plane(self, index: int) -> Reader:
+        """See `Reader.of_plane`."""
+        if index == self.header.plane:
+            return self
+        return ProfiledReader(self._reader.of_plane(index), self._profile)
+
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
         return self._profile.apply(self._reader.read(level, region, shrink))

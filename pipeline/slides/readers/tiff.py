@@ -67,6 +67,7 @@ class TiffReader(Reader):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._judge = _Judge(path)
+        self._lock = threading.Lock()
         self._file = open_file(path)
         try:
             self._image = self._parse()
@@ -85,6 +86,10 @@ class TiffReader(Reader):
     def profile(self) -> bytes | None:
         """See `Reader.profile`."""
         return self._image.profile()
+
+    def of_plane(self, index: int) -> Reader:
+        """See `Reader.of_plane`."""
+        return self if index == self.header.plane else self._image.of_plane(index)
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
@@ -140,7 +145,7 @@ class TiffReader(Reader):
             levels=levels_of(tuple(level.size for level in picture.levels)),
             mpp=picture.mpp,
         )
-        return TiffImage(self._path, picture.levels, header, stated, judge)
+        return TiffImage(self._path, picture.levels, header, stated, judge, self._lock)
 
 
 class TiffImage(Reader):
@@ -152,6 +157,7 @@ class TiffImage(Reader):
         header: with as many levels; told what is odd about the samples.
         stated: bits a sample that are used, where the file says so.
         judge: of pieces that are in doubt; None where nobody else reads this image.
+        lock: of the file, which all of its images share.
     """
 
     library = "tifffile"
@@ -163,8 +169,8 @@ class TiffImage(Reader):
         header: Header,
         stated: int | None,
         judge: _Judge | None,
+        lock: threading.Lock,
     ) -> None:
-        lock = threading.Lock()
         self._path = path
         self._profile = tiff_tags.profile_of(levels[0].keyframe)
         self._levels = [_TiffLevel(level, lock, judge) for level in levels]
@@ -396,11 +402,23 @@ def _only_image(path: Path) -> tuple[Size | None, tuple[Doubt, ...]]:
 
 
 def _plane_of(area: Scene, image_of: Callable[[Picture], Reader]) -> Reader:
-    """The best-focused of an area's planes."""
-    names = [f"plane {number}" for number in range(1, len(area.planes) + 1)]
-    return best_plane(
-        [Plane(image_of(p), name) for p, name in zip(area.planes, names, strict=True)]
-    )
+    """The best-focused of an area's planes; those of which pages are missing can't be read."""
+    if all(_lacks_pages(picture) for picture in area.planes):
+        return image_of(area.planes[0])  # which is refused
+    known = all(picture.z_um is not None for picture in area.planes)
+    planes = []
+    for number, picture in enumerate(area.planes, 1):
+        depth = picture.z_um if known else None
+        name = f"plane {number}" if depth is None else f"plane {number} at z = {depth:g} µm"
+        if _lacks_pages(picture):
+            planes.append(Plane(None, f"{name} (its pages are missing)", depth))
+        else:
+            planes.append(Plane(image_of(picture), name, depth))
+    return best_plane(planes)
+
+
+def _lacks_pages(picture: Picture) -> bool:
+    return None in picture.levels[0].pages
 
 
 def _with_left_out(header: Header, found: Contents) -> Header:

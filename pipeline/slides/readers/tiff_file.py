@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tifffile import TiffFile
@@ -44,12 +45,13 @@ def open_file(path: Path) -> TiffFile:
     if _goes_round(file):
         file.close()
         raise SlideError(f"{show(path)}: damaged: its directories lead back to an earlier one")
+    with suppress(Exception):  # what is broken shows when it is read
+        len(file.pages)  # tifffile notices a small circle when it counts; else it goes round it
     return file
 
 
 def pages_of(file: TiffFile) -> Iterator[Page]:
     """The directories of a file's main chain; one that leads back to an earlier one ends it."""
-    # Counted first: tifffile notices a circle only then, and would go round for ever.
     for index in range(len(file.pages)):
         yield file.pages[index]
 

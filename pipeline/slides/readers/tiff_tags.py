@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Literal
 from xml.etree import ElementTree
 
@@ -152,15 +153,8 @@ def _resolution_mpp(page: TiffPage) -> tuple[float, float] | None:
 
 
 def _ome_mpp(pixels: dict[str, str]) -> tuple[float, float] | None:
-    try:
-        x, y = (
-            float(pixels[f"PhysicalSize{axis}"])
-            * _MICROMETRES[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
-            for axis in "XY"
-        )
-    except (KeyError, ValueError):
-        return None
-    return x, y
+    sides = _ome_lengths(pixels, ("PhysicalSizeX", "PhysicalSizeY"), default="µm")
+    return (sides[0], sides[1]) if sides else None
 
 
 def stage_corner(file: TiffFile, index: int, page: TiffPage) -> tuple[float, float] | None:
@@ -191,14 +185,60 @@ def _ome_corner(file: TiffFile, index: int) -> tuple[float, float] | None:
         return None
     plane, label = image.find("{*}Pixels/{*}Plane"), image.find("{*}StageLabel")
     for element, names in ((plane, ("PositionX", "PositionY")), (label, ("X", "Y"))):
-        if element is not None:
-            stated = element.attrib
-            try:
-                x, y = (float(stated[n]) * _MICROMETRES[stated[f"{n}Unit"]] for n in names)
-            except (KeyError, ValueError):
-                continue
-            return x, y
+        place = None if element is None else _ome_lengths(element.attrib, names)
+        if place:
+            return place[0], place[1]
     return None
+
+
+def depths(file: TiffFile, index: int, count: int) -> list[float | None]:
+    """Where each of an image's focal planes lies, in µm; None where not stated.
+
+    By the position of the stage, where OME-XML states a different one for each plane; else by the
+    distance of planes, from the first one on. Numbers without a unit of length say nothing of
+    positions; distances are in µm then.
+    """
+    image = _ome_image(file, index) if file.is_ome else None
+    if image is None:
+        return [None] * count
+    stated = _stated_depths(image)
+    found = [stated.get(number) for number in range(count)]
+    known = [depth for depth in found if depth is not None]
+    if len(set(known)) == count:
+        return found
+    step = _ome_lengths(_ome_pixels(file, index), ("PhysicalSizeZ",), default="µm")
+    if step is None or not math.isfinite(step[0]) or step[0] <= 0:
+        return [None] * count
+    return [round(number * step[0], 6) for number in range(count)]
+
+
+def _stated_depths(image: ElementTree.Element) -> dict[int, float]:
+    """The stage's position, in µm, of each plane for which it is stated, by the plane's number."""
+    found: dict[int, float] = {}
+    for plane in image.findall("{*}Pixels/{*}Plane"):
+        place = _ome_lengths(plane.attrib, ("PositionZ",))
+        number = plane.attrib.get("TheZ", "")
+        if place and number.isdecimal() and math.isfinite(place[0]):
+            found.setdefault(int(number), round(place[0], 6))
+    return found
+
+
+def _ome_lengths(
+    stated: Mapping[str, str], names: tuple[str, ...], default: str = ""
+) -> tuple[float, ...] | None:
+    """Attributes in µm; None where one is missing, is no number or has no unit of length.
+
+    Args:
+        stated: attributes of an element.
+        names: of those that are wanted.
+        default: the unit of a length that states none.
+    """
+    try:
+        return tuple(
+            float(stated[n]) * _MICROMETRES[stated.get(f"{n}Unit", default)] for n in names
+        )
+    except (KeyError, ValueError):
+        return None
 
 
 def _ome_pixels(file: TiffFile, index: int) -> dict[str, str]:

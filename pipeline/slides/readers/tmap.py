@@ -36,7 +36,7 @@ from pipeline.slides.readers.placed import (
     is_whole,
     opened,
 )
-from pipeline.slides.readers.planes import with_plane
+from pipeline.slides.readers.planes import numbered, with_plane
 
 _LEVELS_AT, _MOST_LEVELS = 560, 16
 _LEVEL = np.dtype(
@@ -147,8 +147,7 @@ def _open_07(files: JpegFiles, head: bytes) -> PlacedReader:
     levels[0].check_end()
     header = _header(levels, _pixel_size(head), power, grey, left_out)
     if planes > 1:
-        names = [f"plane {number}" for number in range(1, planes + 1)]
-        header = with_plane(header, names, 0, measured=False)
+        header = with_plane(header, numbered(planes, readable=0), 0, measured=False)
     return PlacedReader(files, levels, header)
 
 

@@ -1,4 +1,4 @@
-"""Slides of the scanners' vendors and DICOM, read by OpenSlide."""
+"""Slides of the scanners' vendors, read by OpenSlide."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipeline.slides.readers.base import (
     reason,
     show,
 )
-from pipeline.slides.readers.planes import with_plane
+from pipeline.slides.readers.planes import numbered, with_plane
 
 GENERIC = "generic-tiff"
 """What OpenSlide calls a tiled TIFF of no vendor."""
@@ -177,8 +177,7 @@ def _with_planes(header: Header, properties: Mapping[str, str]) -> Header:
     count = _plane_count(properties)
     if count < 2:
         return header
-    names = [f"plane {number}" for number in range(1, count + 1)]
-    return with_plane(header, names, 0, measured=False)
+    return with_plane(header, numbered(count, readable=0), 0, measured=False)
 
 
 def _plane_count(properties: Mapping[str, str]) -> int:

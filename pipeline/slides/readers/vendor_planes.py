@@ -2,8 +2,8 @@
 
 OpenSlide opens the NDPI pages of the nominal plane, z = 0, and passes over all others; of Aperio's
 pages it makes levels, whatever their focus. Here pages are taken plane by plane, by the tags in
-which these vendors state them, and those of the best-focused plane are read. Of Leica's OpenSlide
-shows z = 0, which is told. A file of one plane is left to whoever reads it else.
+which these vendors state them, and those of the best-focused plane are read first. Of Leica's
+OpenSlide shows z = 0, which is told. A file of one plane is left to whoever reads it else.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tifffile import COMPRESSION, TiffFile, TiffPage
 
 from pipeline.errors import SlideError
-from pipeline.geometry import Rect
 from pipeline.slides.readers import tiff_tags
-from pipeline.slides.readers.base import Header, Reader, levels_of, reason, show
+from pipeline.slides.readers.base import FocalPlane, Header, Reader, levels_of, reason, show
 from pipeline.slides.readers.focus import Sharpest, sharpest
 from pipeline.slides.readers.pictures import Pages, shows_smaller
-from pipeline.slides.readers.planes import with_plane
+from pipeline.slides.readers.planes import PlanesReader, with_plane
 from pipeline.slides.readers.segments import segment_size
 from pipeline.slides.readers.tiff import TiffImage, problem_of
 from pipeline.slides.readers.tiff_file import open_file, pages_of
@@ -55,12 +54,20 @@ class Planes:
     def __len__(self) -> int:
         return len(self.full) + len(self.coarse)
 
-    @property
-    def names(self) -> list[str]:
-        """For people, the full ones first."""
-        return [
+    def told(self, read: Collection[int]) -> list[FocalPlane]:
+        """For people, the full ones first.
+
+        Args:
+            read: indices of those whose pixels can be had.
+        """
+        names = [
             *(f"z = {z:g} µm" for z in self.full),
             *(f"z = {z:g} µm (coarser only)" for z in self.coarse),
+        ]
+        depths = [*self.full, *self.coarse]
+        return [
+            FocalPlane(name, depth, index in read)
+            for index, (name, depth) in enumerate(zip(names, depths, strict=True))
         ]
 
     @property
@@ -68,39 +75,6 @@ class Planes:
         """Index of z = 0 among the names; None where it isn't there."""
         every = [*self.full, *self.coarse]
         return every.index(0.0) if 0.0 in every else None
-
-
-class PlaneReader(Reader):
-    """One focal plane of a vendor's TIFF.
-
-    Args:
-        image: its pixels.
-        file: where they lie; closed with the reader.
-        header: of the slide.
-    """
-
-    library = "tifffile"
-
-    def __init__(self, image: TiffImage, file: TiffFile, header: Header) -> None:
-        self.header = header
-        self._image = image
-        self._file = file
-
-    def shrinks(self, level: int) -> tuple[int, ...]:
-        """See `Reader.shrinks`."""
-        return self._image.shrinks(level)
-
-    def profile(self) -> bytes | None:
-        """See `Reader.profile`."""
-        return self._image.profile()
-
-    def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
-        """See `Reader.read`."""
-        return self._image.read(level, region, shrink)
-
-    def close(self) -> None:
-        """See `Reader.close`."""
-        self._file.close()
 
 
 def open_best_plane(path: Path, vendor: str) -> Reader | None:
@@ -133,7 +107,7 @@ def open_best_plane(path: Path, vendor: str) -> Reader | None:
             reader = _open_aperio(path, file, planes)
         return reader
     finally:
-        if not isinstance(reader, PlaneReader):
+        if not isinstance(reader, PlanesReader):
             file.close()
 
 
@@ -148,7 +122,7 @@ def _planes(path: Path, file: TiffFile, vendor: str) -> Planes:
 
 
 def _open_ndpi(path: Path, file: TiffFile, planes: Planes) -> Reader:
-    """The nominal plane by OpenSlide, unless another one is sharper."""
+    """The nominal plane by OpenSlide, unless another one is sharper; the others beside it."""
     vendor = VendorReader(path)
     nominal = planes.nominal or 0
     found = Sharpest(nominal, measured=False)
@@ -157,11 +131,17 @@ def _open_ndpi(path: Path, file: TiffFile, planes: Planes) -> Reader:
         with contextlib.suppress(SlideError):  # not decodable here
             images, level = _decodable(path, planes, vendor.header)
             found = sharpest(images, level, nominal)
-    if found.index == nominal:
-        vendor.header = with_plane(vendor.header, planes.names, nominal, measured=found.measured)
-        return vendor
-    vendor.close()
-    return _of_image(images[found.index], file, planes, found)
+    if found.index != nominal:
+        vendor.close()
+        return _of_images(images, file, planes, found)
+    readers: list[Reader | None] = [*images, *[None] * (len(planes) - len(images))]
+    for index, reader in enumerate(readers):
+        if reader and reader.header.levels[0] != vendor.header.levels[0]:
+            readers[index] = None  # nothing that OpenSlide shows
+    readers[nominal] = vendor
+    told = planes.told([index for index, reader in enumerate(readers) if reader])
+    vendor.header = with_plane(vendor.header, told, nominal, measured=found.measured)
+    return PlanesReader(readers, vendor.header, file.close) if images else vendor
 
 
 def _open_aperio(path: Path, file: TiffFile, planes: Planes) -> Reader:
@@ -177,7 +157,7 @@ def _open_aperio(path: Path, file: TiffFile, planes: Planes) -> Reader:
     images, level = _decodable(path, planes, header)
     nominal = planes.nominal or 0
     found = sharpest(images, level, nominal if nominal < len(images) else 0)
-    return _of_image(images[found.index], file, planes, found)
+    return _of_images(images, file, planes, found)
 
 
 def _open_leica(path: Path, file: TiffFile) -> Reader | None:
@@ -191,15 +171,19 @@ def _open_leica(path: Path, file: TiffFile) -> Reader | None:
     if len(planes) < 2:
         return None
     reader = VendorReader(path)
-    names = [f"plane z = {z}" for z in planes]
-    reader.header = with_plane(reader.header, names, 0, measured=False)
+    named = [FocalPlane(f"plane z = {z}", readable=z == planes[0]) for z in planes]
+    reader.header = with_plane(reader.header, named, 0, measured=False)
     return reader
 
 
-def _of_image(image: TiffImage, file: TiffFile, planes: Planes, found: Sharpest) -> PlaneReader:
+def _of_images(
+    images: Sequence[TiffImage], file: TiffFile, planes: Planes, found: Sharpest
+) -> PlanesReader:
     measured = found.measured and len(planes.full) > 1
-    header = with_plane(image.header, planes.names, found.index, measured=measured)
-    return PlaneReader(image, file, header)
+    told = planes.told(range(len(images)))
+    header = with_plane(images[found.index].header, told, found.index, measured=measured)
+    readers = [*images, *[None] * len(planes.coarse)]
+    return PlanesReader(readers, header, file.close)
 
 
 def _planes_of_ndpi(file: TiffFile) -> Planes:
@@ -278,6 +262,7 @@ def _decodable(path: Path, planes: Planes, header: Header) -> tuple[list[TiffIma
 
 
 def _images(path: Path, planes: Planes, header: Header) -> list[TiffImage]:
+    lock = threading.Lock()
     return [
         TiffImage(
             path,
@@ -285,6 +270,7 @@ def _images(path: Path, planes: Planes, header: Header) -> list[TiffImage]:
             replace(header, levels=levels_of(tuple(level.size for level in levels))),
             stated=None,
             judge=None,
+            lock=lock,
         )
         for levels in planes.full.values()
     ]

@@ -85,7 +85,7 @@ def test_odd_sizes_open(tmp_path, size):
 def test_a_large_slide_is_bigtiff(tmp_path, monkeypatch):
     assert writer.needs_bigtiff((60_000, 60_000))
     assert not writer.needs_bigtiff((40_000, 30_000))
-    monkeypatch.setattr(writer, "needs_bigtiff", lambda size: True)
+    monkeypatch.setattr(writer, "needs_bigtiff", lambda *_: True)
     path = tmp_path / "big.tif"
     write_pyramid(path, (2100, 900), MPP, draw_waves)
     with tifffile.TiffFile(path) as file:

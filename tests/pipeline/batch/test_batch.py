@@ -2,6 +2,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,13 +16,13 @@ from fakes import MODEL, make_report
 from openpyxl import load_workbook
 
 from configs import ConfigError, Doubt
-from pipeline.batch.batch import screen_batch
+from pipeline.batch.batch import _Batch, screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.fingerprint import hash_found, hash_recipe
 from pipeline.batch.lock import InUseError
 from pipeline.batch.plan import BatchPlan, BatchResult, take_shard
-from pipeline.batch.run_record import RunRecord, Shard, SlideRecord
+from pipeline.batch.run_record import RunRecord, Shard, SlideRecord, now
 from pipeline.cells.domain import DomainFinding
 from pipeline.errors import SlideError
 from pipeline.reports import writers
@@ -50,6 +51,11 @@ class Ears:
     def slide_ended(self, job: SlideJob, record: SlideRecord, report: SlideReport | None) -> None:
         assert (report is None) == (record.status == "failed")
         self.heard.append((record.status, job.name))
+
+    def slide_ended_elsewhere(
+        self, job: SlideJob, record: SlideRecord, report: SlideReport | None
+    ) -> None:
+        self.heard.append((f"{record.status} elsewhere", job.name))
 
 
 class Screener:
@@ -353,6 +359,55 @@ def test_sigterm_ends_a_batch_as_ctrl_c_does(slides: Path, out: Path) -> None:
     assert run(slides, out, screen).exit_code == 130
     assert statuses(out)["a.svs"] == "complete"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent otherwise here")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_twice_at_once_is_one(
+    slides: Path, out: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that is ended hears it, and from who watches it once more, as it writes its end."""
+    keep = _Batch._keep_finished
+
+    def keep_and_hear_again(batch: _Batch) -> None:
+        signal.raise_signal(number)
+        keep(batch)
+
+    def screen(path: Path) -> SlideReport:
+        if path.stem == "c":
+            os.kill(os.getpid(), number)
+            time.sleep(0.3)
+        return make_report(path)
+
+    monkeypatch.setattr(_Batch, "_keep_finished", keep_and_hear_again)
+    before = signal.getsignal(number)
+    assert run(slides, out, screen).exit_code == 130
+    assert record(out).status == "interrupted"
+    assert signal.getsignal(number) is before
+
+
+def test_a_batch_whose_process_died_goes_on_and_does_nothing_twice(slides: Path, out: Path) -> None:
+    run(slides, out)
+    since, first = now(), Screener(c=SlideError("torn"), b=KeyboardInterrupt())
+    assert run(slides, out, first, overwrite=True).interrupted
+    ears, second = Ears(), Screener()
+    result = run(slides, out, second, ears=ears, overwrite=True, resumed=since)
+    assert second.screened == ["b.svs"]  # though all had results, and one has failed
+    assert result == BatchResult(2, 0, {"c.tif": "torn"}, 0, interrupted=False)
+    assert ears.heard[1:3] == [("complete elsewhere", "a.svs"), ("failed elsewhere", "c.tif")]
+    assert record(out).started == since
+    third = Screener()
+    run(slides, out, third, overwrite=True)
+    assert third.screened == ["a.svs", "c.tif", "b.svs"]
+
+
+def test_a_result_that_is_gone_is_made_again_though_it_was_made(slides: Path, out: Path) -> None:
+    since = now()
+    run(slides, out)
+    shutil.rmtree(out / "a.svs")
+    screener = Screener()
+    assert run(slides, out, screener, resumed=since).exit_code == 0
+    assert screener.screened == ["a.svs"]
 
 
 def test_a_full_disk_fails_the_slide_and_stops_the_batch(

@@ -167,6 +167,27 @@ def test_an_engine_that_is_gone_ends_the_batch_and_blames_no_slide(
     assert (again.screened, again.reused, again.exit_code) == (2, 1, 0)
 
 
+def test_what_ends_at_once_does_not_run_ahead_of_what_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number:02}.svs").write_bytes(b"x")
+    out = tmp_path / "out"
+    ahead: list[int] = []
+
+    class AtOnce(LocalEngine):
+        def submit(self, path: Path, careful: bool = False) -> Future[SlideReport]:
+            begun = int(path.stem)
+            ahead.append(begun - len(list(out.rglob("report.json"))))
+            future: Future[SlideReport] = Future()
+            future.set_result(make_report(path))
+            return future
+
+    result = screen_all(folder, out, AtOnce(make_report, slots=2))
+    assert result.screened == 20
+    assert max(ahead) <= 3  # a kill loses these alone, however many slides there are
+
+
 def test_what_is_stopped_ends_at_its_next_tile(slides: Path) -> None:
     stop = threading.Event()
     done: list[int] = []

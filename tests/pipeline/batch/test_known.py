@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -175,6 +177,13 @@ def change(old: str, new: str) -> Callable[[str], str]:
     return make
 
 
+def sealed(text: str) -> str:
+    """Lines whose checksums are right whatever they say."""
+    lines = [line.partition(" ")[2] for line in text.splitlines()]
+    return "".join(f"{zlib.crc32(line.encode()):08x} {line}\n" for line in lines)
+
+
+@pytest.mark.parametrize("seal", [str, sealed])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -182,9 +191,10 @@ def change(old: str, new: str) -> Callable[[str], str]:
         lambda text: "",
         lambda text: "\0" * 99,
         lambda text: "[" * 100_000,
-        change('["cytolibra results", 1', '["cytolibra results", 2'),
+        change('["cytolibra results", 2', '["cytolibra results", 3'),
         change('"best"]]', '"best", "worst"]]'),
-        change('"made"', '"Made"'),
+        change('{"0"', '{"1"'),
+        change('{"0"', '{"x"'),
         change('"abnormal": true', '"abnormal": "yes"'),
         change(", 0, null, ", ", 7, null, "),
         change(", 0, null, ", ", -1, null, "),
@@ -195,10 +205,14 @@ def change(old: str, new: str) -> Callable[[str], str]:
     ],
 )
 def test_a_damaged_newer_or_foreign_file_costs_time_alone(
-    out: Path, jobs: tuple[SlideJob, ...], damage: Callable[[str], str], read: Counter[str]
+    out: Path,
+    jobs: tuple[SlideJob, ...],
+    damage: Callable[[str], str],
+    seal: Callable[[str], str],
+    read: Counter[str],
 ) -> None:
     path = kept(out, jobs)
-    path.write_text(damage(path.read_text("ascii")), "ascii")
+    path.write_text(seal(damage(path.read_text("ascii"))), "ascii")
     known = KnownResults(out)
     told = [known.summary(job.name) for job in jobs]
     assert told == [SlideSummary.of(report_of(job, seed)) for seed, job in enumerate(jobs)]
@@ -208,13 +222,37 @@ def test_a_damaged_newer_or_foreign_file_costs_time_alone(
     assert not read
 
 
+def test_a_bit_that_has_flipped_costs_its_line_and_is_never_believed(
+    out: Path, jobs: tuple[SlideJob, ...], read: Counter[str]
+) -> None:
+    path = kept(out, jobs)
+    whole = path.read_bytes()
+    head, made, *lines = whole.splitlines(keepends=True)
+    told = [SlideSummary.of(report_of(job, seed)) for seed, job in enumerate(jobs)]
+    # A count is another: a line as sound as any other, but for its checksum.
+    (counts,) = re.findall(rb"\[\d+(?:, \d+)+\]", lines[1])
+    flipped = lines[1].replace(counts, counts.replace(b"[", b"[1"))
+    path.write_bytes(b"".join([head, made, lines[0], flipped, lines[2]]))
+    read.clear()
+    known = KnownResults(out)
+    assert [known.summary(job.name) for job in jobs] == told
+    assert read["report.json"] == 1
+    # Any bit at all, those of line breaks and of what others refer to among them.
+    for at in range(0, 8 * len(whole), 97):
+        broken = bytearray(whole)
+        broken[at // 8] ^= 1 << at % 8
+        path.write_bytes(broken)
+        known = KnownResults(out)
+        assert [known.summary(job.name) for job in jobs] == told, at
+
+
 def test_two_that_save_at_once_leave_what_both_know(out: Path, jobs: tuple[SlideJob, ...]) -> None:
     one, two = KnownResults(out), KnownResults(out)
     one.summary(jobs[0].name)
     two.summary(jobs[1].name)
     one.save()
     two.save()
-    _, *lines = map(json.loads, (out / FILE).read_text("ascii").splitlines())
+    _, *lines = (json.loads(line[9:]) for line in (out / FILE).read_text("ascii").splitlines())
     names = [line[0] for line in lines if isinstance(line, list)]
     assert sorted(names) == [jobs[0].name, jobs[1].name]
 

@@ -92,6 +92,16 @@ def test_a_file_that_may_not_be_read_is_left_out(tmp_path: Path) -> None:
     assert series_in(tmp_path) == []
 
 
+def test_a_file_whose_kind_has_an_unknown_type_is_left_out(tmp_path: Path) -> None:
+    write_image(path := tmp_path / "a.dcm", PIXELS, 0.25, UID)
+    content = path.read_bytes()
+    for old, odd in ((b"\x02\0\x02\0UI", b"\x02\0\x02\0U\xff"), (b"\x08\0\x16\0", b"\x08\0\x17\0")):
+        assert content.count(old) == 1
+        content = content.replace(old, odd)
+    path.write_bytes(content)
+    assert series_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("rest", [-40, 0, 3, 20, 5000, 20000])
 def test_damage_at_any_place_is_told_or_shows_as_the_slide_is_read(
     rest: int, tmp_path: Path

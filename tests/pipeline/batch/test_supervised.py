@@ -22,6 +22,7 @@ from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine, ProcessEngine
 from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.run_record import load_records
+from pipeline.errors import SlideError, WorkerLostError
 from pipeline.limits import LimitSettings, memory_of
 from pipeline.screen import StoppedError
 from pipeline.settings import ScreenSettings
@@ -308,6 +309,16 @@ def test_slides_that_a_killed_run_was_at_are_taken_with_care(tmp_path: Path) -> 
     engine = Recording()
     assert screen(names, tmp_path, engine, overwrite=True).screened == 2
     assert engine.careful == ["b.png"]
+
+
+def test_slides_whose_process_died_are_taken_with_care_the_next_time(tmp_path: Path) -> None:
+    def die(path: Path):
+        raise (WorkerLostError if path.stem == "b" else SlideError)(str(path), codes[path.stem])
+
+    codes, names, again = {"a": "strict", "b": "process-died"}, ["a.png", "b.png"], Recording()
+    assert len(screen(names, tmp_path, LocalEngine(die)).failed) == 2
+    assert screen(names, tmp_path, again).screened == 2
+    assert again.careful == ["b.png"]
 
 
 def test_what_fails_a_check_never_enters_the_process(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from pipeline.reports.writers import write_reports, write_whole
 
 CONTRACT = (
     "schema_version status slide model settings area counts levels abnormal_cells cells_per_mm2 "
-    "suggestion expectation second_look accuracy domain adequacy preview detections "
+    "suggestion expectation second_look accuracy domain planes adequacy preview detections "
     "warnings timing software notice"
 )
 

@@ -138,15 +138,15 @@ def test_text_without_its_images(tmp_path):
     assert "with all its files" in error.text
 
 
-def test_planes_of_dicom_are_refused(tmp_path, shared):
+def test_planes_that_dicom_claims_and_lacks_are_refused(tmp_path, shared):
     data = (shared / "slides/boxes_0.dcm").read_bytes()
     planes = b"\x48\x00\x03\x03UL\x04\x00"  # (0048,0303) Total Pixel Matrix Focal Planes
     assert data.count(planes) == 1
     at = data.index(planes) + len(planes)
     (tmp_path / "a.dcm").write_bytes(data[:at] + b"\x03\0\0\0" + data[at + 4 :])
     error = refusal(tmp_path / "a.dcm")
-    assert error.code == "planes-unreadable"
-    assert "TotalPixelMatrixFocalPlanes value 3" in error.text
+    assert error.code == "vendor-refused"
+    assert "needs 3 frames, not 1" in error.text
 
 
 def test_what_it_is_instead_is_named(tmp_path):

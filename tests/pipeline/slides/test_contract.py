@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from dicomfiles import jpegs, write_dicom
+from dicomfiles import jpegs, write_dicom, write_level, write_parts
 from slidefiles import (
     MPP,
     ArrayReader,
@@ -34,7 +34,26 @@ WRITERS = {
     "dicom": lambda folder: write_dicom(
         folder / "a.dcm", IMAGE, photometric="YBR_FULL_422", frames=jpegs(IMAGE, "ycbcr")
     ),
+    "dicom_series": lambda folder: write_dicom_series(folder),
 }
+
+
+def write_dicom_series(folder):
+    """Two levels, the finest one cut into files that hold frames without loss."""
+    write_level(folder / "half.dcm", halved(IMAGE), "1.2.3", 2 * MPP)
+    return write_parts(folder, IMAGE, "1.2.3", (30, 20, 13))[1]
+
+
+def break_dicom(folder):
+    frames = jpegs(IMAGE, "ycbcr")
+    frames[3] = frames[3][: len(frames[3]) // 2] + bytes(len(frames[3]) // 2)
+    return write_dicom(folder / "b.dcm", IMAGE, photometric="YBR_FULL_422", frames=frames)
+
+
+def write_dicom_without_mpp(folder):
+    frames = jpegs(IMAGE, "ycbcr")
+    return write_dicom(folder / "b.dcm", IMAGE, photometric="YBR_FULL_422", frames=frames, mpp=None)
+
 
 LOSSY = {"pyramid": 3.0, "aperio": 3.0, "dicom": 6.0}
 """How far JPEG is off what was written."""
@@ -65,6 +84,12 @@ MORE = {
             break_tiles(write_aperio(folder / "b.svs", IMAGE), [3, 4])
         ),
     },
+    "dicom": {
+        "mpp": (MPP, MPP),
+        "open_without_mpp": lambda self, folder: open_container(write_dicom_without_mpp(folder)),
+        "open_damaged": lambda self, folder: open_container(break_dicom(folder)),
+    },
+    "dicom_series": {"mpp": (MPP, MPP)},
     "plain_image": {
         "open_without_mpp": lambda self, folder: open_container(
             write_image(folder / "b.png", IMAGE)

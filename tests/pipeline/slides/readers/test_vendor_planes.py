@@ -217,3 +217,36 @@ def test_planes_that_only_properties_name(tmp_path, monkeypatch, stated, count):
     assert [doubt.code for doubt in header.doubts] == ["focal-planes"] * (count > 1)
     if count > 1:
         assert f"{count} focal planes; plane 1 is read" in header.doubts[0].text
+
+
+class TestOthers:
+    @pytest.mark.parametrize("sharp", [0, 2000])
+    def test_ndpi_gives_each_plane(self, tmp_path, sharp):
+        planes = {z: SHARP if z == sharp else blurred(abs(z) / 1000 + 2) for z in (-2000, 0, 2000)}
+        with open_slide(write_ndpi(tmp_path / "a.ndpi", planes, restart=16)) as slide:
+            assert [plane.z_um for plane in slide.planes] == [-2, 0, 2]
+            assert slide.plane == (1 if sharp == 0 else 2)
+            for index, image in enumerate(planes.values()):
+                shown = slide.on_plane(index).read_level(0, WHOLE)
+                np.testing.assert_array_equal(shown, decode(encode_jpeg(image, 16)))
+
+    def test_aperio_gives_each_plane(self, tmp_path):
+        planes = {-1: BLURRED, 0: blurred(2), 1: SHARP}
+        path = write_aperio_planes(tmp_path / "a.svs", planes, compression="deflate")
+        with open_slide(path) as slide:
+            assert slide.plane == 2
+            for index, image in enumerate(planes.values()):
+                np.testing.assert_array_equal(slide.on_plane(index).read_level(0, WHOLE), image)
+
+    def test_what_openslide_shows_alone(self, tmp_path, monkeypatch):
+        """Where planes can't be decoded here, OpenSlide's is the only one."""
+        monkeypatch.setattr("pipeline.slides.readers.vendor_planes.CHEAP_PIECE", 0)
+        planes = {0: SHARP, 1000: BLURRED}
+        with open_slide(write_ndpi(tmp_path / "a.ndpi", planes)) as slide:
+            assert [plane.readable for plane in slide.planes] == [True, False]
+            with pytest.raises(SlideError, match="can't be read"):
+                slide.on_plane(1)
+
+
+def blurred(radius):
+    return np.asarray(Image.fromarray(SHARP).filter(ImageFilter.GaussianBlur(radius)))
