@@ -123,7 +123,7 @@ def _step_of(
 
     def step() -> None:
         losses = detector(*batch)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad()
 
