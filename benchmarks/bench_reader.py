@@ -1,10 +1,10 @@
 """How fast regions are read: the tiler's tiles of 1536 model pixels that overlap by 256.
 
-Lays a picture out as an Aperio slide and reads all of it by OpenSlide, by the reader that is
-chosen, and as bare decoding of every native tile once. All take turns; prints medians in millions
-of the slide's own pixels that are shown a second, so that decoding one twice gains nothing. With
-one thread processor time counts, which other work on the machine hardly changes; with two the
-clock, of which ratios are to be trusted.
+Lays a picture out as an Aperio slide, or the same JPEGs as one in DICOM, and reads all of it by
+OpenSlide, by the reader that is chosen, and as bare decoding of every native tile once. All take
+turns; prints medians in millions of the slide's own pixels that are shown a second, so that
+decoding one twice gains nothing. With one thread processor time counts, which other work on the
+machine hardly changes; with two the clock, of which ratios are to be trusted.
 """
 
 from __future__ import annotations
@@ -24,12 +24,17 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, generate_uid
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.geometry import Rect
 from pipeline.slides.mpp import Scale
 from pipeline.slides.readers.base import Reader
+from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.direct import open_vendor
 from pipeline.slides.readers.vendor import VendorReader
 from pipeline.slides.slide import Slide
@@ -47,13 +52,15 @@ def main() -> None:
     parser.add_argument("--image", type=Path, help="what the slide shows again and again")
     parser.add_argument("--side", type=int, default=9600, help="of the slide in its own px")
     parser.add_argument("--mpp", type=float, nargs="+", default=[0.5, 0.25])
+    parser.add_argument("--dicom", action="store_true", help="as DICOM, not as Aperio's TIFF")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.svs"
         write_slide(path, picture(asked.image), asked.side)
+        slide = write_dicom(path) if asked.dicom else path
         for mpp in asked.mpp:
-            Console().print(table(path, mpp, asked.rounds))
+            Console().print(table(path, slide, mpp, asked.rounds))
 
 
 def picture(path: Path | None) -> NDArray[np.uint8]:
@@ -90,19 +97,63 @@ def write_slide(path: Path, image: NDArray[np.uint8], side: int) -> None:
     )
 
 
-def table(path: Path, mpp: float, rounds: int) -> Table:
-    """Rates by way of reading and number of threads."""
+def write_dicom(path: Path) -> Path:
+    """Writes the JPEGs of an Aperio slide as one in DICOM, beside it."""
+    with tifffile.TiffFile(path) as file:
+        page, data = file.pages.first, path.read_bytes()
+        side = page.imagewidth
+        places = zip(page.dataoffsets, page.databytecounts, strict=True)
+        frames = [data[at : at + count] for at, count in places]
+    slide, measures, shared, light = Dataset(), Dataset(), Dataset(), Dataset()
+    slide.file_meta = FileMetaDataset()
+    slide.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    slide.SOPClassUID = VLWholeSlideMicroscopyImageStorage
+    slide.SOPInstanceUID = slide.SeriesInstanceUID = slide.StudyInstanceUID = generate_uid()
+    slide.FrameOfReferenceUID = slide.SOPInstanceUID
+    slide.file_meta.MediaStorageSOPClassUID = slide.SOPClassUID
+    slide.file_meta.MediaStorageSOPInstanceUID = slide.SOPInstanceUID
+    slide.Modality, slide.ImageType = "SM", ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    slide.DimensionOrganizationType = "TILED_FULL"
+    slide.SamplesPerPixel, slide.PhotometricInterpretation = 3, "YBR_FULL_422"
+    slide.PlanarConfiguration = slide.PixelRepresentation = 0
+    slide.Rows = slide.Columns = NATIVE
+    slide.BitsAllocated = slide.BitsStored = 8
+    slide.HighBit, slide.NumberOfFrames = 7, len(frames)
+    slide.TotalPixelMatrixColumns = slide.TotalPixelMatrixRows = side
+    slide.TotalPixelMatrixFocalPlanes = slide.NumberOfOpticalPaths = 1
+    measures.PixelSpacing = [MODEL_MPP / 1000] * 2
+    shared.PixelMeasuresSequence = [measures]
+    slide.SharedFunctionalGroupsSequence = [shared]
+    light.OpticalPathIdentifier = "0"
+    slide.OpticalPathSequence = [light]
+    slide.PixelData = encapsulate(frames)
+    slide["PixelData"].VR = "OB"
+    slide["PixelData"].is_undefined_length = True
+    slide.save_as(path.with_suffix(".dcm"), enforce_file_format=True)
+    return path.with_suffix(".dcm")
+
+
+def table(path: Path, slide: Path, mpp: float, rounds: int) -> Table:
+    """Rates by way of reading and number of threads.
+
+    Args:
+        path: of the Aperio slide.
+        slide: what is read; the same, or another with the same JPEGs.
+        mpp: taken for its scale.
+        rounds: of which the median counts.
+    """
+    chosen = open_dicom if slide.suffix == ".dcm" else open_vendor
     ways = {
-        "bare decoding": decode_all,
+        "bare decoding": decode_all(path),
         "regions by OpenSlide": regions(path, mpp, VendorReader),
-        "regions as chosen": regions(path, mpp, open_vendor),
+        "regions as chosen": regions(path, mpp, chosen),
         "tiles by OpenSlide": tiles(path, mpp, VendorReader),
-        "tiles as chosen": tiles(path, mpp, open_vendor),
+        "tiles as chosen": tiles(path, mpp, chosen),
     }
     rates: dict[tuple[str, int], list[float]] = {}
     for _ in range(rounds):
         for (name, read), threads in itertools.product(ways.items(), (1, 2)):
-            rates.setdefault((name, threads), []).append(rate(read, path, threads))
+            rates.setdefault((name, threads), []).append(rate(read, slide, threads))
     result = Table(title=f"slide at {mpp} µm/px, tiles at {MODEL_MPP}; MPix/s")
     result.add_column("")
     result.add_column("one thread", justify="right")
@@ -127,16 +178,20 @@ def rate(open_work: Work, path: Path, threads: int) -> float:
     return shown / (clock() - start)
 
 
-def decode_all(path: Path) -> tuple[Callable[[int], object], int, float]:
-    """Decoding each native tile once, and throwing it away."""
-    file = tifffile.TiffFile(path)
-    page, data = file.pages.first, path.read_bytes()
+def decode_all(path: Path) -> Work:
+    """Decoding each native tile of an Aperio slide once, and throwing it away."""
 
-    def decode(index: int) -> object:
-        offset = page.dataoffsets[index]
-        return page.decode(data[offset : offset + page.databytecounts[index]], index)
+    def open_work(_: Path) -> tuple[Callable[[int], object], int, float]:
+        file = tifffile.TiffFile(path)
+        page, data = file.pages.first, path.read_bytes()
 
-    return decode, len(page.dataoffsets), page.imagewidth * page.imagelength / 1e6
+        def decode(index: int) -> object:
+            offset = page.dataoffsets[index]
+            return page.decode(data[offset : offset + page.databytecounts[index]], index)
+
+        return decode, len(page.dataoffsets), page.imagewidth * page.imagelength / 1e6
+
+    return open_work
 
 
 def regions(path: Path, mpp: float, open_reader: Callable[[Path], Reader]) -> Work:

@@ -105,7 +105,8 @@ def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: Ti
     if why_not_rescored(job, plan) is None:
         return Plan(job.name, "to be rescored of what was found before")
     if job.remote:
-        verdict = f"to fetch and screen: {show_size(job.remote.size)} from {job.where}"
+        most = "" if job.remote.is_exact else " at most"
+        verdict = f"to fetch and screen: {show_size(job.remote.size)}{most} from {job.where}"
         return Plan(job.name, verdict, size=job.remote.size)
     try:
         return _lay_out(job, settings, detector)

@@ -90,7 +90,7 @@ Slides = Annotated[
         metavar="SLIDE_OR_FOLDER",
         parser=_parse_place,
         help="Slides, and folders, which are searched recursively; by URL, too: s3://, gs://, "
-        "az:// and, for single files, https:// (an extra).",
+        "az://, for single files https://, for archives dicomweb+https:// (an extra).",
         show_default=False,
     ),
 ]

@@ -34,6 +34,7 @@ def test_the_benchmark_of_objects_runs() -> None:
     ("bench", "side", "told"),
     [
         pytest.param(bench_reader, "1200", "tiles as chosen", id="reader"),
+        pytest.param(bench_reader, "600 --dicom", "tiles by OpenSlide", id="reader of DICOM"),
         pytest.param(bench_isolation, "600", "in a process: opened in", id="isolation"),
         pytest.param(bench_peers, "1600", "plain loop", id="peers", marks=pytest.mark.slow),
     ],
@@ -46,7 +47,7 @@ def test_a_benchmark_runs(
     told: str,
 ) -> None:
     more = ["--slides", "0"] if bench is bench_isolation else []
-    monkeypatch.setattr("sys.argv", ["bench", "--side", side, "--rounds", "1", *more])
+    monkeypatch.setattr("sys.argv", ["bench", "--side", *side.split(), "--rounds", "1", *more])
     bench.main()
     assert told in capsys.readouterr().out
 

@@ -164,6 +164,19 @@ def _put(job: SlideJob, folder: Path) -> SlideJob:
     return replace(job, path=main, companions=tuple(others))
 
 
+def _archived(url: Url, stores: Stores) -> Iterator[SlideJob]:
+    """The slides of an archive, each called by its series."""
+    from pipeline.batch.archive import find_archived
+
+    store = stores.of(url)
+    for series in find_archived(url, stores):
+        root = store.path_of(series.url)
+        main, *others = (file.path for file in series.files) if series.files else (root,)
+        problem = f"{series.url}: {series.problem}" if series.problem else None
+        remote = RemoteSlide(series.url.shown, store, series.files, is_dicom=True)
+        yield SlideJob(main, f"series-{series.uid}", tuple(others), problem, remote=remote)
+
+
 class _Search:
     """A walk through folders that enters each of them once, however it is linked."""
 
@@ -192,6 +205,9 @@ class _Search:
             yield from self._search_folder(argument, argument)
 
     def _search_store(self, url: Url, stores: Stores) -> Iterator[SlideJob]:
+        if url.is_dicomweb:
+            yield from _archived(url, stores)
+            return
         root = stores.of(url).path_of(url)
         if _suffix(root) in FOLDER_SUFFIXES:
             raise ConfigError(f"{url}: {_IN_STORE[0]}, which is not read there; {_IN_STORE[1]}")

@@ -29,8 +29,13 @@ class RemoteSlide:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files; the most that they may have where it isn't `is_exact`."""
         return sum(file.size for file in self.files)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the store says how large each file is."""
+        return all(file.exact for file in self.files)
 
     @property
     def places(self) -> list[str]:

@@ -96,11 +96,12 @@ class Staging:
                 raise self._explain(job, error) from None
             break
         _log.info(
-            "%s: fetched %d file(s), %s, in %.1f s; checked by size%s",
+            "%s: fetched %d file(s), %s, in %.1f s; checked by %s%s",
             show(job.where),
             len(job.files),
-            show_size(size),
+            show_size(sum(path.stat().st_size for path in job.files)),
             staged.seconds,
+            "size" if remote.is_exact else "how the answer ended",
             "".join(f" and {kind}" for kind in sorted(set(filter(None, kinds)))),
         )
         return staged

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from pathlib import Path
 
-from pipeline.cloud.problems import ChangedError
+from pipeline.cloud.problems import ChangedError, UnfitError
 from pipeline.cloud.settings import CloudSettings
 from pipeline.cloud.store import RemoteFile, Stop, Store, patiently, run
 from pipeline.cloud.sums import Checker
@@ -110,7 +110,10 @@ async def _in_pieces(
 
 
 async def _in_one(store: Store, file: RemoteFile, target: Path, settings: CloudSettings) -> Checker:
-    """From a server that gives no pieces: from the start again where it is cut."""
+    """From a server that gives no pieces: from the start again where it is cut.
+
+    Where it doesn't say how large the file is, `Store.stream` tells where it was cut.
+    """
 
     async def once() -> Checker:
         checker, taken = Checker(file.sums), 0
@@ -119,11 +122,16 @@ async def _in_one(store: Store, file: RemoteFile, target: Path, settings: CloudS
             def take(data: bytes) -> None:
                 nonlocal taken
                 taken += len(data)
+                if taken > file.size and not file.exact:
+                    raise UnfitError(
+                        f"it has more bytes than the {file.size} that were kept free for it, as "
+                        "its frames and its LossyImageCompressionRatio let expect"
+                    )
                 stream.write(data)
                 checker.update(data)
 
             await store.stream(file, take)
-        if taken != file.size:
+        if taken != file.size and file.exact:
             raise ShortError(f"the connection was cut after {taken} of {file.size} bytes")
         return checker
 

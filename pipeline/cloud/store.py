@@ -58,6 +58,7 @@ class RemoteFile:
         sums: checksums that it is known to have, by kind.
         ranged: whether pieces of it can be asked for.
         signed: whether its address carries a query.
+        exact: whether ``size`` is what it has, and not the most that it may have.
     """
 
     shown: str
@@ -68,6 +69,7 @@ class RemoteFile:
     sums: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     ranged: bool = True
     signed: bool = False
+    exact: bool = True
 
 
 class Store(ABC):
@@ -114,7 +116,10 @@ class Stores:
 
     def of(self, url: Url) -> Store:
         """The store of a URL; see `open_store`."""
-        key = "web" if url.is_web else f"{url.scheme}://{url.text.split('/', 3)[2]}"
+        if url.is_dicomweb or url.is_web:
+            key = "dicomweb" if url.is_dicomweb else "web"
+        else:
+            key = f"{url.scheme}://{url.text.split('/', 3)[2]}"
         if key not in self._open:
             self._open[key] = open_store(url, self.settings)
         return self._open[key]
@@ -139,6 +144,10 @@ def open_store(url: Url, settings: CloudSettings) -> Store:
         from pipeline.cloud.web import WebStore
 
         return WebStore(settings)
+    if url.is_dicomweb:
+        from pipeline.cloud.dicomweb import DicomWebStore
+
+        return DicomWebStore(settings)
     from pipeline.cloud.buckets import open_buckets
 
     return open_buckets(url, settings)

@@ -22,6 +22,11 @@ BUCKETS = {
 
 WEB = ("https", "http")
 
+DICOMWEB = ("dicomweb+https", "dicomweb+http")
+"""Schemes of archives: what follows is the address of a study or series in DICOMweb."""
+
+_ARCHIVED = re.compile(r"(.*?/studies/[0-9.]{1,64}(/series/[0-9.]{1,64})?)/?")
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")
 _TOLD = re.compile(r"(https?://)([^\s/?#'\"@]*@)?([^\s?#'\"]*)([?#][^\s'\">)]*)?", re.IGNORECASE)
@@ -48,6 +53,11 @@ class Url:
     def is_web(self) -> bool:
         """Whether it names one file on a web server, rather than a place in an object store."""
         return self.scheme in WEB
+
+    @property
+    def is_dicomweb(self) -> bool:
+        """Whether it names a study or a series in an archive."""
+        return self.scheme in DICOMWEB
 
     @property
     def signed(self) -> bool:
@@ -77,8 +87,8 @@ def parse_url(text: str) -> Url | None:
     if not found:
         return None
     scheme, rest = found[1].lower(), text[found.end() :]
-    if scheme not in BUCKETS and scheme not in WEB:
-        known = ", ".join(f"{name}://" for name in ("s3", "gs", "az", "https"))
+    if scheme not in (*BUCKETS, *WEB, *DICOMWEB):
+        known = ", ".join(f"{name}://" for name in ("s3", "gs", "az", "https", "dicomweb+https"))
         raise ConfigError(f"{scheme}://: slides are fetched from {known}; else name a path")
     host = rest.split("/", 1)[0]
     if scheme in BUCKETS:
@@ -98,10 +108,33 @@ def parse_url(text: str) -> Url | None:
         named = False
     if not named:
         raise ConfigError(f"{scheme}://: names no server")
+    if scheme in DICOMWEB:
+        return _archived(scheme, rest)
     shown = without_secrets(f"{scheme}://{rest}")
     if split.path in ("", "/") or split.path.endswith("/"):
         raise ConfigError(f"{shown}: web servers don't list folders; name each file by its URL")
     return Url(scheme, f"{scheme}://{rest}", shown)
+
+
+def _archived(scheme: str, rest: str) -> Url:
+    """A study or series in an archive.
+
+    Raises:
+        ConfigError: it is none, or carries a password or a query.
+    """
+    if "@" in rest.split("/", 1)[0] or "?" in rest or "#" in rest:
+        raise ConfigError(
+            f"{scheme}://: carries a password or a query; leave it out: a token is taken from "
+            "CYTOLIBRA_DICOMWEB_TOKEN, a password from netrc"
+        )
+    found = _ARCHIVED.fullmatch(rest)
+    if not found:
+        raise ConfigError(
+            f"{scheme}://{rest}: names no study or series; it ends in /studies/UID or "
+            "/studies/UID/series/UID"
+        )
+    text = f"{scheme}://{found[1]}"
+    return Url(scheme, text, text)
 
 
 def is_collapsed(path: Path) -> bool:

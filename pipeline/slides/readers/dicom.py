@@ -16,6 +16,7 @@ import numpy as np
 from configs import Doubt
 from pipeline.errors import SlideError
 from pipeline.slides.readers.base import Fact, Header, Reader, levels_of, show
+from pipeline.slides.readers.dicom_header import Instance
 from pipeline.slides.readers.dicom_level import FrameLevel, Frames, OnePlane, find_level, frames_of
 from pipeline.slides.readers.dicom_series import Pyramid, brightfield, find_pyramid, left_out
 from pipeline.slides.readers.placed import JpegFiles, PlacedReader, is_whole
@@ -28,7 +29,7 @@ class DicomReader(PlacedReader):
     """One focal plane of a DICOM slide.
 
     Args:
-        files: open; closed with this.
+        files: open; closed with this, whichever plane it is of.
         levels: finest first.
         header: of the slide.
         profile: of its colours; None for none.
@@ -62,16 +63,18 @@ def open_dicom(path: Path) -> Reader:
         levels = _levels(pyramid, doubts)
     except SlideError as error:
         raise SlideError(f"{show(path)}: {error.text}", error.code) from error
+    try:
+        files = JpegFiles([part.path for one in levels for part in _parts(one)])
+    except OSError as error:
+        raise SlideError(f"{show(path)}: can't be read: {error.strerror or error}") from error
     planes: list[Plane] = []
     try:
         for index, depth in enumerate(levels[0].depths):
             name = f"plane {index + 1}" if depth is None else f"z = {depth:g} µm"
-            planes.append(Plane(_open_plane(levels, index, doubts), name, depth))
+            planes.append(Plane(_open_plane(files, levels, index, doubts), name, depth))
         return best_plane(planes)
     except BaseException as error:
-        for plane in planes:
-            if plane.reader:
-                plane.reader.close()
+        files.close()
         if isinstance(error, SlideError) and not error.text.startswith(show(path)):
             raise SlideError(f"{show(path)}: {error.text}", error.code) from error
         raise
@@ -94,43 +97,46 @@ def _levels(pyramid: Pyramid, doubts: list[Doubt]) -> list[Frames]:
     return levels
 
 
-def _open_plane(found: Sequence[Frames], plane: int, told: Sequence[Doubt]) -> DicomReader:
+def _parts(frames: Frames) -> list[Instance]:
+    """The files of a level."""
+    return [part for picture in frames.pictures for part in picture.parts]
+
+
+def _open_plane(
+    files: JpegFiles, found: Sequence[Frames], plane: int, told: Sequence[Doubt]
+) -> DicomReader:
     """A reader of one focal plane.
+
+    Args:
+        files: of all levels, one after the other; all planes share them.
+        found: the levels.
+        plane: index of the plane.
+        told: what is to be told of all planes.
 
     Raises:
         SlideError: its finest level can't be read.
     """
-    parts = [[part for picture in one.pictures for part in picture.parts] for one in found]
-    paths = [part.path for of_level in parts for part in of_level]
-    try:
-        files = JpegFiles(paths)
-    except OSError as error:
-        raise SlideError(f"can't be read: {error.strerror or error}") from error
     levels: list[FrameLevel] = []
     doubts = list(told)
     first = 0
-    try:
-        for frames, of_level in zip(found, parts, strict=True):
-            one = frames_of(frames, plane, first)
-            first += len(of_level)
-            try:
-                level = FrameLevel(files, frames.head, one.tiles)
-                level.check_end()
-                if levels and not is_whole(level, levels[0]):
-                    raise SlideError("it lacks tiles that the finest level has")
-            except SlideError as error:
-                if not levels:
-                    raise
-                doubts.append(left_out(frames.head.size, error.text))
-                continue
+    for frames in found:
+        one = frames_of(frames, plane, first)
+        first += len(_parts(frames))
+        try:
+            level = FrameLevel(files, frames.head, one.tiles)
+            level.check_end()
+            if levels and not is_whole(level, levels[0]):
+                raise SlideError("it lacks tiles that the finest level has")
+        except SlideError as error:
             if not levels:
-                doubts += _of_gaps(frames, one)
-            if level.doubt:
-                doubts.append(level.doubt)
-            levels.append(level)
-    except BaseException:
-        files.close()
-        raise
+                raise
+            doubts.append(left_out(frames.head.size, error.text))
+            continue
+        if not levels:
+            doubts += _of_gaps(frames, one)
+        if level.doubt:
+            doubts.append(level.doubt)
+        levels.append(level)
     light = found[0].head.light[brightfield(found[0].head.light)]
     header = _header(found[0], levels, light.objective, doubts)
     return DicomReader(files, levels, header, light.profile)

@@ -25,7 +25,7 @@ WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 """SOP class of whole slide images, the only one that is read."""
 
 FULL, SPARSE = "TILED_FULL", "TILED_SPARSE"
-"""Layouts of frames: all tiles in order, as where nothing is said, or each with its place."""
+"""Layouts of frames: all tiles in order, or each with its place."""
 
 VOLUME = "VOLUME"
 """What an image of a slide's pyramid is called, as labels and overviews are not."""
@@ -150,7 +150,7 @@ class Instance:
         signed: whether samples have a sign.
         planar: whether each colour is stored apart.
         frames: how many this file has.
-        layout: of the frames; `FULL` or `SPARSE`, as a rule.
+        layout: of the frames; `FULL` or `SPARSE`, as a rule, empty where nothing is said.
         planes: focal planes.
         light: paths of light.
         spacing: µm per pixel in x and y as stated, sane or not; None where nothing is stated.
@@ -268,8 +268,8 @@ def read_instance(head: Head) -> Instance:
     try:
         if not head.is_slide:
             raise _not_a_slide(head)
-        with path.open("rb") as file:
-            return _instance(file, head)
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+            return _instance(file, head)  # parts of it are parsed as they are asked for
     except SlideError as error:
         code = error.code or "vendor-refused"
         raise SlideError(f"{show(path)}: {error.text}", code) from error
@@ -327,7 +327,7 @@ def _instance(file: BinaryIO, head: Head) -> Instance:
         signed=_whole(header, "PixelRepresentation", 0) != 0,
         planar=_whole(header, "PlanarConfiguration", 0) == 1,
         frames=frames,
-        layout=str(header.get("DimensionOrganizationType") or FULL),
+        layout=str(header.get("DimensionOrganizationType") or ""),
         planes=_count(header, "TotalPixelMatrixFocalPlanes", 1),
         light=_light(header),
         spacing=_spacing(measures),

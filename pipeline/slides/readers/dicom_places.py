@@ -8,7 +8,7 @@ one path of light after the other (PS3.3, C.7.6.17.3); others have their places 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -38,6 +38,10 @@ LARGEST_HEADER = 1 << 30
 """Bytes before the pixels above which a file is refused."""
 
 _COPY = "copy it again"
+
+
+FrameFacts = tuple[int | None, int | None, float | None, str, tuple[float, float] | None]
+"""Column and row from 1, z in µm, path of light, mm per pixel (rows first)."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,19 @@ def find_frames(instance: Instance) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def find_places(instance: Instance) -> Places:
-    """Where a file's frames lie on its level.
+    """Where a file's frames lie on its level: as their layout has it.
+
+    Where none is stated the places of frames count, or their order if they have none.
 
     Raises:
         SlideError: it does not say it of each, or what it says is impossible.
     """
     if instance.layout == FULL:
         return _in_order(instance)
-    places = _told(instance)
+    told = _frame_facts(instance)
+    if not told and not instance.layout:  # older files say neither
+        return _in_order(instance)
+    places = _told(instance, told)
     if (places.x < 0).any() or (places.y < 0).any():
         raise _damaged(instance, "frames lie outside of its level")
     return places
@@ -215,8 +224,12 @@ def _in_order(instance: Instance) -> Places:
     )
 
 
-def _told(instance: Instance) -> Places:
-    """By the items of each frame."""
+def _frame_facts(instance: Instance) -> list[FrameFacts]:
+    """What is said of the frames that have a place.
+
+    Raises:
+        SlideError: it can't be read.
+    """
     with instance.path.open("rb") as file:
         if instance.pixels.start > LARGEST_HEADER:
             raise _damaged(instance, "its header is larger than any")
@@ -226,10 +239,15 @@ def _told(instance: Instance) -> Places:
         rows = [walk.frame(*item) for item in walk.per_frame()]
     except (ValueError, struct.error, IndexError) as error:
         raise _damaged(instance, "what it says of each frame can't be read") from error
-    told = [row for row in rows if row[0] is not None and row[1] is not None]
+    return [row for row in rows if row[0] is not None and row[1] is not None]
+
+
+def _told(instance: Instance, told: Sequence[FrameFacts]) -> Places:
+    """By the items of each frame."""
     if len(told) != instance.frames:
+        layout = instance.layout or "no DimensionOrganizationType"
         raise SlideError(
-            f"{show(instance.path.name)} does not say where its frames lie ({instance.layout}); "
+            f"{show(instance.path.name)} does not say where its frames lie ({layout}); "
             "export it anew",
             "vendor-refused",
         )
@@ -248,10 +266,6 @@ def _told(instance: Instance) -> Places:
         np.array(light, np.int64),
         np.array(spacing, np.float64) if len(spacing) == count else None,
     )
-
-
-FrameFacts = tuple[int | None, int | None, float | None, str, tuple[float, float] | None]
-"""Column and row from 1, z in µm, path of light, mm per pixel (rows first)."""
 
 
 class _Walk:

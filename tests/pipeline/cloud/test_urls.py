@@ -15,6 +15,11 @@ from pipeline.cloud.urls import is_collapsed, parse_url, without_secrets
         ("gs://lab", "gs://lab"),
         ("abfss://slides@account.dfs.core.windows.net/a", "abfss://slides@account.dfs.core.windows.net/a"),
         ("https://host/a.svs?X-Amz-Signature=abc", "https://host/a.svs"),
+        ("dicomweb+https://host/a/studies/1.2/", "dicomweb+https://host/a/studies/1.2"),
+        (
+            "DICOMweb+http://host:80/studies/1.2/series/3.4",
+            "dicomweb+http://host:80/studies/1.2/series/3.4",
+        ),
         ("https://me:pass@host:8443/a.svs#x", "https://host:8443/a.svs"),
     ],
 )  # fmt: skip
@@ -43,6 +48,11 @@ def test_paths_are_no_urls(text):
         ("https://host:port/a.svs", "names no server"),
         ("https://host/folder/?sig=word", "https://host/folder/: web servers don't list"),
         ("https://host", "web servers don't list"),
+        ("dicomweb+https://me:word@host/studies/1.2", "CYTOLIBRA_DICOMWEB_TOKEN"),
+        ("dicomweb+https://host/studies/1.2?token=word", "carries a password or a query"),
+        ("dicomweb+https://host/a", "names no study or series"),
+        ("dicomweb+https://host/studies/1.2/series/x", "names no study or series"),
+        ("dicomweb+https://host/studies/1.2/series/3/instances/4", "names no study or series"),
     ],
 )
 def test_other_urls_are_refused_without_telling_secrets(text, problem):

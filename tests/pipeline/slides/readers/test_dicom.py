@@ -369,6 +369,25 @@ def test_a_frame_that_breaks_off_is_told(tmp_path, name):
         reader.read(0, Rect(70, 0, 20, 20))
 
 
+def test_damage_within_htj2k_that_its_codec_sees_is_told(tmp_path):
+    """OpenJPEG sees half of it; OpenJPH's errors never come through imagecodecs."""
+    syntax, photometric = SOUND["HTJ2K"]
+    told = 0
+    for at in range(20, 80, 6):
+        frames = encoded(IMAGE, syntax)
+        data = frames[1]
+        middle = len(data) * at // 100
+        frames[1] = data[:middle] + bytes([0xAB] * 16) + data[middle + 16 :]
+        path = write_dicom(
+            tmp_path / "a.dcm", IMAGE, photometric=photometric, frames=frames, syntax=syntax
+        )
+        with contextlib.suppress(ReadError):
+            open_dicom(path).read(0, Rect(70, 0, 20, 20))
+            continue
+        told += 1
+    assert told >= 2
+
+
 def test_frames_that_claim_to_be_huge_get_no_room(tmp_path):
     frames = encoded(IMAGE, JPEG2000Lossless)
     sizes = frames[3].index(b"\xff\x4f\xff\x51") + 8

@@ -239,6 +239,20 @@ def test_frames_lie_where_they_say(tmp_path):
     np.testing.assert_array_equal(shown(open_dicom(path)), IMAGE)
 
 
+@pytest.mark.parametrize("placed", [True, False])
+def test_where_no_layout_is_stated_places_count_or_else_the_order(tmp_path, placed):
+    order = np.random.default_rng(0).permutation(len(GRID)).tolist() if placed else range(12)
+    path = write_level(
+        tmp_path / "a.dcm",
+        IMAGE,
+        generate_uid(),
+        frames=[FRAMES[index] for index in order],
+        places=[GRID[index] for index in order] if placed else None,
+        layout="",
+    )
+    np.testing.assert_array_equal(shown(open_dicom(path)), IMAGE)
+
+
 def test_tiles_without_a_frame_are_glass_and_told(tmp_path):
     series = generate_uid()
     kept = [0, 1, 2, 3, 4, 6, 7, 8]
