@@ -35,7 +35,7 @@ from typing import Any, Literal, Protocol
 
 from configs import ConfigError
 from pipeline.batch.lock import BY_SHARDS, Holder, one_by_one, refusal
-from pipeline.batch.presence import FOLDER, Pace, Presence, elapsed
+from pipeline.batch.presence import FOLDER, Pace, Presence, elapsed, is_token
 from pipeline.batch.run_record import SlideRecord
 from pipeline.batch.shared_files import create
 from pipeline.reports.report import encodable
@@ -410,8 +410,8 @@ def _read(content: bytes) -> tuple[str | None, SlideRecord | Literal["free"] | N
     for line in content.split(b"\n")[:-1]:
         try:
             entry = json.loads(line)
-            if isinstance(entry.get("by"), str):
-                token = entry["by"]
+            if isinstance(by := entry.get("by"), str):
+                token = by if is_token(by) else None  # it names a file
             elif "done" in entry:
                 told = SlideRecord.parse(entry["done"])
             elif "free" in entry:

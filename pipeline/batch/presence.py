@@ -130,7 +130,7 @@ class Presence:
     def others(self) -> list[str]:
         """What other processes are called that have been at work, dead ones among them."""
         try:
-            found = [name for name in os.listdir(self._folder) if _is_token(name)]
+            found = [name for name in os.listdir(self._folder) if is_token(name)]
         except FileNotFoundError:
             return []
         others = sorted(set(found) - {self._token})
@@ -261,7 +261,7 @@ def seen_at_work(out: Path, pace: Pace | None = None) -> Iterator[Seen]:
     found = {}
     for path in sorted((out / FOLDER / _BY).glob("*")):
         with suppress(OSError):
-            if _is_token(path.name) and (holder := read_holder(path)):
+            if is_token(path.name) and (holder := read_holder(path)):
                 found[path] = holder, _time_of(path)
     now = max([time.time_ns(), *(mtime_ns for _, mtime_ns in found.values())])
     for holder, mtime_ns in found.values():
@@ -269,7 +269,7 @@ def seen_at_work(out: Path, pace: Pace | None = None) -> Iterator[Seen]:
         yield Seen(holder, silent_s, holder.is_gone or silent_s >= (pace or Pace()).stale_s)
 
 
-def _is_token(name: str) -> bool:
+def is_token(name: str) -> bool:
     """Whether a file is a process's: file systems and their clients have files of their own."""
     return re.fullmatch(r"\d+-[0-9a-f]{12}", name) is not None
 

@@ -134,9 +134,14 @@ def test_a_claim_that_says_nothing_is_in_work_until_it_is_old(
     one, two = join(beat_s=5, stale_s=100, watch_s=10), join(beat_s=5, stale_s=100, watch_s=10)
     assert one.claim("a.svs")
     (name,) = files(tmp_path)
-    for content in (b"", b"{", b"\xff\n", b"[]\n", b'{"by": 1}\n', b"[" * 100_000 + b"\n"):
+    named = [
+        b'{"by": "%s"}\n' % by for by in (b"\\ud800", b"a\\u0000b", b"../../outside", b"x" * 999)
+    ]
+    (tmp_path / "outside").write_text(Holder.this(("else",)).model_dump_json())
+    for content in (b"", b"{", b"\xff\n", b"[]\n", b'{"by": 1}\n', b"[" * 100_000 + b"\n", *named):
         (tmp_path / FOLDER / name).write_bytes(content)
-        assert two.look("a.svs").state == "in work"
+        standing = two.look("a.svs")
+        assert (standing.state, standing.holder) == ("in work", None)
     os.utime(tmp_path / FOLDER / name, (0, 0))
     assert two.look("a.svs").state == "in work"  # seen for the first time
     for _ in range(2):
