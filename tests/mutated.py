@@ -11,7 +11,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -45,6 +45,7 @@ class Kind:
         named: whether each refusal names the file.
         weight: how many files beside those of other kinds; less where one takes long.
         odd: whether some ways refuse the example as it is: two slides are few.
+        silent: whether nothing in it is refused: what makes no sense there says nothing.
     """
 
     make: Callable[[Path], Path]
@@ -53,6 +54,7 @@ class Kind:
     named: bool = True
     weight: float = 1
     odd: bool = False
+    silent: bool = False
 
 
 SMALL, OVERVIEW = 3000, 32.0
@@ -478,6 +480,7 @@ _FIELDS = [None, 0, -1, 2**62, 1e308, "", "x" * 5000, "é\0", "../x", "[", "{}",
 
 KINDS: dict[str, Kind] = {
     **{name: _slide(name) for name in SLIDES},
+    "mirax": replace(_slide("mirax"), silent=True),  # a preview that nobody looks at
     "mirax keys": _part_of_mirax("Slidedat.ini", (mutate_text, mutate)),
     "mirax index": _part_of_mirax("Index.dat", (mutate,)),
     **_vsi(),
@@ -485,7 +488,9 @@ KINDS: dict[str, Kind] = {
     "zarr": _zarr("0/zarr.json", _JSON),
     "shard": _zarr("0/c/0/0/0/0/0", (mutate,)),
     "answers": Kind(make_answers, read_answers, (change_answers, mutate), odd=True),
-    "claim": Kind(make_claim, read_claims, (mutate_json, mutate_text, mutate), named=False),
+    "claim": Kind(
+        make_claim, read_claims, (mutate_json, mutate_text, mutate), named=False, silent=True
+    ),
     "presence": Kind(make_presence, read_claims, _JSON, named=False),
     "sidecar": Kind(_make_sidecar, _read_sidecar, (mutate, mutate_json, mutate_text)),
     "kept": Kind(_make_kept, _read_kept, (mutate, mutate_zip)),

@@ -148,6 +148,6 @@ def test_no_file_crashes_hangs_or_takes_all_memory(kind, tmp_path):
     worker.join()
     print(f"{kind}: {refused} of {count} refused, slowest {slowest:.1f} s, {peak >> 20} MiB more")
     assert not faults, "\n".join(faults[:5])
-    assert refused or count < FEW
+    assert refused or count < FEW or KINDS[kind].silent
     assert peak < PEAK
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
