@@ -46,6 +46,7 @@ class Kind:
         weight: how many files beside those of other kinds; less where one takes long.
         odd: whether some ways refuse the example as it is: two slides are few.
         silent: whether nothing in it is refused: what makes no sense there says nothing.
+        seconds: that one file may take.
     """
 
     make: Callable[[Path], Path]
@@ -55,6 +56,7 @@ class Kind:
     weight: float = 1
     odd: bool = False
     silent: bool = False
+    seconds: int = 60
 
 
 SMALL, OVERVIEW = 3000, 32.0
@@ -86,8 +88,10 @@ def _part_of_mirax(part: str, mutators: Sequence[Mutator]) -> Kind:
 def _vsi() -> dict[str, Kind]:
     """The files of a VSI slide, where the package that reads them is here.
 
-    Few: each slide has a process of its own.
+    Few: each slide has a process of its own, and one that hangs is ended after its time.
     """
+    from pipeline.slides.isolated import OPEN_S
+
     if importlib.util.find_spec("fastslide") is None:
         return {}
 
@@ -101,7 +105,7 @@ def _vsi() -> dict[str, Kind]:
             (slide,) = (folder for folder in path.parents if (folder / "a.vsi").is_file())
             _read_slide(slide / "a.vsi", draw)
 
-        return Kind(make_one, read, named=False, weight=0.1)
+        return Kind(make_one, read, named=False, weight=0.1, seconds=int(OPEN_S) + 60)
 
     return {"vsi": kind("a.vsi"), "ets": kind("_a_/stack*/frame_t.ets")}
 

@@ -34,10 +34,6 @@ PEAK = 1 << 30
 FEW = 50
 """Changed files of a kind that may all be readable still."""
 
-SECONDS = 60
-"""No file may take longer."""
-
-
 def resident() -> int:
     """Most resident bytes that this process has held; getrusage's may be its parent's."""
     return _of_process("VmHWM")
@@ -107,7 +103,7 @@ def work(name: str, count: int, folder: Path, told) -> None:
         draw = random.Random(f"{SEED} {name} {number}")
         place.restore()
         path.write_bytes(draw.choice(kind.mutators)(whole, draw))
-        signal.alarm(SECONDS)
+        signal.alarm(kind.seconds)
         began = time.perf_counter()
         try:
             kind.read(path, draw)
