@@ -34,6 +34,7 @@ PEAK = 1 << 30
 FEW = 50
 """Changed files of a kind that may all be readable still."""
 
+
 def resident() -> int:
     """Most resident bytes that this process has held; getrusage's may be its parent's."""
     return _of_process("VmHWM")
