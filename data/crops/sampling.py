@@ -45,6 +45,8 @@ class CropSettings(StrictModel):
             of 1 - this, times its weight: 0 by their number, 1 evenly over sources. With 0 and no
             weights sources are drawn from as if they were one; else a source is drawn first, then
             a crop of it, its classes and rare fields judged by its own cells.
+        planes: of slides with several focal planes, how many above and below the best-focused one
+            a crop may be of, drawn evenly; 0 for that one alone.
     """
 
     size: int = Option(384, ge=32)
@@ -56,6 +58,7 @@ class CropSettings(StrictModel):
     drawn: float = Option(0.0, ge=0, le=1)
     paste: float = Option(0.0, ge=0, le=20)
     source_power: float = Option(0.0, ge=0, le=1)
+    planes: int = Option(0, ge=0, le=20)
 
     @model_validator(mode="after")
     def _shares_leave_no_less_than_nothing(self) -> CropSettings:
