@@ -228,9 +228,10 @@ def _check_one_slide(instances: Sequence[Instance]) -> None:
         ("specimens", {one.specimens for one in instances}),
         ("pyramids", {one.pyramid for one in instances}),
     ):
-        if len({value for value in values if value}) > 1:
+        count = len({value for value in values if value})  # what is silent contradicts nothing
+        if count > 1:
             raise SlideError(
-                f"the files of its series are of {len(values)} {what}, so of several slides; put "
+                f"the files of its series are of {count} {what}, so of several slides; put "
                 "each into a series of its own",
                 "series-mixed",
             )

@@ -43,17 +43,21 @@ def _alone(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
-@pytest.fixture
-def pacs(tmp_path):
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
     """One study: a slide of two levels and a label, one whose level is cut in two."""
-    folder = tmp_path / "archive"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("archive")
     label = ONE_STUDY | {"ImageType": list(LABEL)}
     write_level(folder / "a.dcm", IMAGE, SERIES, elements=ONE_STUDY)
     write_level(folder / "b.dcm", halved(IMAGE), SERIES, 2 * MPP, elements=ONE_STUDY)
     write_level(folder / "label.dcm", picture(70, 60), SERIES, elements=label)
     write_parts(folder, IMAGE[::-1], OTHER, (7, 5), elements=ONE_STUDY)
-    with archive(folder) as server:
+    return folder
+
+
+@pytest.fixture
+def pacs(kept):
+    with archive(kept) as server:
         yield server
 
 
