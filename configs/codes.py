@@ -111,6 +111,27 @@ SLIDES: dict[str, Entry] = {
         "ones (1 to 2 µm), as in a field blurred by 1 µm.",
         "Scan the slide again; cells on it are missed and misjudged.",
     ),
+    "out-of-focus-areas": Entry(
+        "More than `quality.out_of_focus` of the squares of 128 µm with stain is out of focus: "
+        "fine details are missing against coarse ones, as in fields blurred by 1 µm.",
+        "Look at the map in report.html, and scan the slide again if cells matter there; "
+        "`area.out_of_focus_mm2` says how much it is.",
+    ),
+    "dark-areas": Entry(
+        "More than `quality.dark` of the specimen lets too little light pass: it is too thick, or "
+        "overstained.",
+        "Look at the map in report.html; cells there can hardly be seen, whoever looks.",
+    ),
+    "pen-marks": Entry(
+        "Pen marks cover more than `quality.ink` of the specimen and themselves. What doesn't show "
+        "through them was left out.",
+        "Wipe the slide and scan it again if cells may lie below.",
+    ),
+    "bubbles": Entry(
+        "More than `quality.bubbles` of the specimen lies in air bubbles, or at the edge of the "
+        "coverslip, by their dark outlines.",
+        "Look at the map in report.html; mount the slide anew if cells matter there.",
+    ),
     "colours-swapped": Entry(
         "The densest parts of the slide absorb more blue than red against the rest, where stained "
         "nuclei absorb red: red and blue may be swapped.",
@@ -235,7 +256,7 @@ SLIDES: dict[str, Entry] = {
     "chunks-missing": Entry(
         "Chunks of an OME-Zarr are not stored. The format says that these have the fill value "
         "everywhere, and there is no coarser level that tells whether they were lost instead. The "
-        "fill value is shown.",
+        "fill value is shown, or glass where it is dark.",
         "Copy the folder again if the report's picture has blank squares where cells should be.",
     ),
     "unread-area": Entry(

@@ -13,9 +13,11 @@ from pathlib import Path
 from threading import Lock
 
 from configs import Doubt
+from pipeline.cells.classes import is_abnormal
 from pipeline.cells.domain import DomainFinding, check_domain, doubts_of_domain
 from pipeline.cells.found import Found, name_found
 from pipeline.errors import SlideError
+from pipeline.geometry import Rect
 from pipeline.in_force import accuracy_of, alarms_of, describe_model, order_settings, what_is_made
 from pipeline.network.detector import DetectorFacts, TileDetector, limits_of, own_thresholds
 from pipeline.objects.source import Header
@@ -23,8 +25,10 @@ from pipeline.objects.writing import find_source
 from pipeline.reports.adequacy import Specimen, warn_of
 from pipeline.reports.detections import Kept
 from pipeline.reports.pictures import Pictures, take_pictures
+from pipeline.reports.quality import find_faults, measure_faults, warn_of_quality
 from pipeline.reports.report import (
     LookFacts,
+    SlideFacts,
     SlideReport,
     build_report,
     judge_cells,
@@ -34,6 +38,7 @@ from pipeline.reports.triage import carriers
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide
+from pipeline.tiles.plausible import Focus
 
 
 @dataclass
@@ -119,6 +124,17 @@ def conclude(
     doubts = [*doubts_of_domain(domain), *kept.doubts]  # first: it takes the weight from all else
     if slide is None:
         doubts.append(_slide_not_there())
+    picture = find_faults(kept.deposit, kept.faults, settings.quality)
+    quality, areas = measure_faults(
+        picture,
+        kept.deposit,
+        _bounds(kept.slide),
+        kept.slide.mpp,
+        cells,
+        is_abnormal(cells, model.classes),
+        settings.quality,
+    )
+    doubts += warn_of_quality(quality, areas, {doubt.code for doubt in doubts})
     check_strict(path, doubts, settings.strict)
     triage = settings.triage
     if detector.second_look and not found.looked:
@@ -127,7 +143,7 @@ def conclude(
     judgement = judge_cells(
         cells,
         model,
-        _specimen(kept),
+        _specimen(kept, picture.focus),
         warnings=doubts,
         triage=triage,
         adequacy=settings.adequacy,
@@ -149,13 +165,15 @@ def conclude(
         model=model,
         settings=order_settings({**kept.settings, **what_is_made(settings, detector)}),
         cells=cells,
-        area=kept.area,
+        area=kept.area.model_copy(update=areas),
         judgement=judgement,
         warnings=doubts,
         timing=_timing(clock, earlier),
         pictures=pictures,
         second_look=look,
         domain=domain,
+        quality=quality,
+        faults=picture.maps,
         kept=kept,
         source=source,
     )
@@ -193,7 +211,12 @@ def _describe_look(found: Found, abnormal_left: int) -> LookFacts:
     )
 
 
-def _specimen(kept: Kept) -> Specimen:
+def _bounds(slide: SlideFacts) -> Rect:
+    return Rect(*(slide.bounds or (0, 0, slide.width, slide.height)))
+
+
+def _specimen(kept: Kept, focus: Focus | None) -> Specimen:
+    """What was seen of a slide; where no square of it could be measured, focus of a few places."""
     area = kept.area
     return Specimen(
         area.slide_mm2,
@@ -201,7 +224,7 @@ def _specimen(kept: Kept) -> Specimen:
         area.unread_mm2,
         kept.slide.mpp,
         kept.deposit,
-        kept.focus,
+        focus or kept.focus,
     )
 
 

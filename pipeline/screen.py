@@ -31,8 +31,10 @@ from pipeline.reports.report import SlideReport, describe_slide, measure_area, u
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
-from pipeline.tiles.deposit import Deposit, find_deposit
+from pipeline.tiles.deposit import Deposit, find_deposit, square_side
+from pipeline.tiles.faults import Faults
 from pipeline.tiles.focal import PlanePlan, plan_planes
+from pipeline.tiles.focus import SIDE, FocusSquares
 from pipeline.tiles.foreground import Foreground, find_foreground
 from pipeline.tiles.planetiles import Job, PlaneTiles, UnreadAreas
 from pipeline.tiles.plausible import Focus, Sample, find_implausible, judge_focus, take_samples
@@ -107,7 +109,7 @@ def screen_slide(
         doubts += _doubts_of_reading(plan, screened)
         doubts += _doubts_of_planes(slide, screened)
         check_strict(path, doubts, settings.strict)
-        kept = _keep(slide, plan, screened, ahead.seen(slide.mpp), doubts, detector, settings)
+        kept = _keep(slide, ahead, screened, doubts, detector, settings)
         return conclude(kept, slide, detector, settings, clock)
 
 
@@ -131,6 +133,7 @@ class SlidePlan:
         doubts: what is odd about the slide.
         foreground: what its overview shows.
         samples: a few places, read finely.
+        squares: whose sharpness is measured; None where the slide is too coarse for it.
         look: who looks again; None where nobody does.
     """
 
@@ -140,12 +143,13 @@ class SlidePlan:
     doubts: list[Doubt]
     foreground: Foreground
     samples: list[Sample]
+    squares: FocusSquares | None
     look: SecondLook | None
 
     @property
     def reader(self) -> PlaneTiles:
         """Reads the tiles in their focal planes."""
-        return PlaneTiles(self.slide, self.planes, self.tiles.grid, self.foreground)
+        return PlaneTiles(self.slide, self.planes, self.tiles.grid, self.foreground, self.squares)
 
     @property
     def jobs(self) -> list[Job]:
@@ -201,7 +205,18 @@ def plan_slide(
         if not implausible:  # what is no smear has no cells to measure
             doubts += check_scale(slide, foreground, detector.scale, settings.scale)
         check_strict(slide.path, doubts, settings.strict)
-    return SlidePlan(slide, planes, tiles, doubts, foreground, samples, look)
+    side = SIDE * square_side(foreground.downsample, slide.mpp)
+    squares = FocusSquares(tiles.grid, foreground, side, slide.mpp)
+    return SlidePlan(
+        slide,
+        planes,
+        tiles,
+        doubts,
+        foreground,
+        samples,
+        squares if squares.tells else None,
+        look,
+    )
 
 
 def _settings_of(given: ScreenSettings | Mapping[str, Any] | None) -> ScreenSettings:
@@ -228,12 +243,15 @@ class Screened:
         unread: areas that could not be read, in any focal plane.
         missed: of each focal plane what could not be read of it.
         tiles: of each focal plane how many tiles were read in it; empty for one that has one.
+        sharpness: of the slide's squares, in the plane where each is sharpest; None where the
+            slide is too coarse.
     """
 
     found: Found
     unread: Boxes
     missed: dict[int, Boxes]
     tiles: dict[int, int]
+    sharpness: NDArray[np.float16] | None
 
 
 @dataclass(frozen=True)
@@ -253,8 +271,9 @@ def _screen_tiles(
     stop: Stop | None,
 ) -> Screened:
     slide, plan, look = planned.slide, planned.tiles, planned.look
-    reader, jobs = planned.reader, planned.jobs
+    reader, jobs, squares = planned.reader, planned.jobs, planned.squares
     stitcher = Stitcher(plan.grid, settings.stitcher)
+    sharpness = np.full(squares.shape, np.nan, np.float16) if squares else None
     abnormal = np.array(detector.card.detector.is_abnormal)
     unread, by_plane = UnreadAreas(planned.planes), Counter[int]()
     tiler = plan.grid.settings
@@ -287,6 +306,9 @@ def _screen_tiles(
                 stitcher.add(tile.index, owned, tile.plane)
                 unread.add(tile)
                 clock.add("read", tile.seconds)
+                if sharpness is not None:
+                    tile.sharpness.put_into(sharpness)
+                    clock.add("sharpness", tile.sharpness.seconds)
                 if tile.focusing:
                     clock.add("focus", tile.focusing)
                 if tile.plane is not None:
@@ -302,7 +324,7 @@ def _screen_tiles(
         complete = detection_floors(_kept_from(detector), own_thresholds(detector.card), abnormal)
         # A slide too coarse for a second look was searched further down than is of use.
         found = Found(cells[cells.scores >= complete[cells.labels]], complete)
-        return Screened(found, nowhere, unread.by_plane(), by_plane)
+        return Screened(found, nowhere, unread.by_plane(), by_plane, sharpness)
 
     def step(crops: int, of: int) -> None:
         _check_stop(slide, stop)
@@ -314,7 +336,7 @@ def _screen_tiles(
         looked = look.look(slide, cells, ahead.cells, settings.stitcher, threads, step)
     places = looked.places
     found = Found(places, _kept_from(detector), True, len(places), looked.unread)
-    return Screened(found, nowhere, unread.by_plane(), by_plane)
+    return Screened(found, nowhere, unread.by_plane(), by_plane, sharpness)
 
 
 def _kept_from(detector: TileDetector) -> NDArray[np.float32]:
@@ -378,15 +400,15 @@ def _doubts_of_planes(slide: Slide, screened: Screened) -> list[Doubt]:
 
 def _keep(
     slide: Slide,
-    plan: TilePlan,
+    planned: SlidePlan,
     screened: Screened,
-    seen: Seen,
     doubts: Sequence[Doubt],
     detector: TileDetector,
     settings: ScreenSettings,
 ) -> Kept:
     """All of a slide that its report is made of, but for pictures."""
-    area = core_area(plan) - union_area(screened.unread)
+    seen, foreground = planned.seen(slide.mpp), planned.foreground
+    area = core_area(planned.tiles) - union_area(screened.unread)
     return Kept(
         screened.found,
         describe_slide(slide),
@@ -396,6 +418,7 @@ def _keep(
         what_finds(settings, detector),
         seen.deposit,
         seen.focus,
+        Faults(foreground.ink, foreground.bubbles, screened.sharpness),
         describe_planes(slide, screened.tiles),
     )
 

@@ -17,6 +17,7 @@ from pipeline.limits import LimitSettings
 from pipeline.network.detector import RuntimeSettings
 from pipeline.network.scale import ScaleSettings
 from pipeline.reports.adequacy import AdequacySettings
+from pipeline.reports.quality import QualitySettings
 from pipeline.reports.tables import ReportSettings
 from pipeline.reports.triage import TriageSettings
 from pipeline.slides.mpp import Gap, GivenMpp, Mpp, check_mpp_argument
@@ -26,7 +27,7 @@ from pipeline.tiles.focal import PlaneChoice
 from pipeline.tiles.foreground import ForegroundSettings
 from pipeline.tiles.tiler import TilerSettings
 
-MADE = frozenset({"threshold", "domain", "triage", "adequacy", "reports"})
+MADE = frozenset({"threshold", "domain", "triage", "adequacy", "quality", "reports"})
 """Settings that say what is made of what the network found; all others shape what it finds. A
 threshold does so only below what is kept, and then lowers ``kept.floor``."""
 
@@ -51,8 +52,8 @@ class ScreenSettings(StrictModel):
         planes: which focal planes of a slide that has several are read: the best-focused "one", the
             "best" of each tile, "all" of them, or one by its number, from 1, or "z=" and its µm.
         color: how its colours are taken.
-        foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, reports:
-            the stations' own settings.
+        foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, quality,
+            reports: the stations' own settings.
         cloud: how slides that are named by URL are fetched.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.
@@ -77,6 +78,7 @@ class ScreenSettings(StrictModel):
     domain: DomainSettings = DomainSettings()
     triage: TriageSettings = TriageSettings()
     adequacy: AdequacySettings = AdequacySettings()
+    quality: QualitySettings = QualitySettings()
     reports: ReportSettings = ReportSettings()
     cloud: CloudSettings = CloudSettings()
     max_unread: float = Field(0.1, ge=0, le=1)

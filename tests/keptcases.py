@@ -9,6 +9,7 @@ from configs import Doubt
 from pipeline.cells.found import Found
 from pipeline.reports.detections import Finder, Kept
 from pipeline.tiles.deposit import Deposit
+from pipeline.tiles.faults import Faults
 from pipeline.tiles.plausible import Focus
 
 
@@ -29,4 +30,9 @@ def make_kept(count=40, looked=True):
         {"tiler": {"size": 1536}, "stitcher": {}, "kept": {"most": 10**6}},
         Deposit(rng.random((4, 5)) > 0.5, rng.random((4, 5)) > 0.5, 256.25),
         Focus(2, 9),
+        Faults(
+            rng.random((4, 5)) > 0.5,
+            rng.random((4, 5)) > 0.5,
+            np.where(rng.random((2, 3)) > 0.5, np.nan, rng.random((2, 3))).astype(np.float16),
+        ),
     )

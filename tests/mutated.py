@@ -19,6 +19,7 @@ from hostilefiles import SLIDES, make
 from mutants import mutate, mutate_json, mutate_text, mutate_zip
 from mutatedtalk import (
     change_answers,
+    change_known,
     make_answers,
     make_claim,
     make_presence,
@@ -101,6 +102,22 @@ def _vsi() -> dict[str, Kind]:
         return Kind(make_one, read, named=False, weight=0.1)
 
     return {"vsi": kind("a.vsi"), "ets": kind("_a_/stack*/frame_t.ets")}
+
+
+def _zarr(part: str, mutators: Sequence[Mutator]) -> Kind:
+    """A file of an OME-Zarr, whose chunks lie in shards."""
+
+    def make_one(folder: Path) -> Path:
+        from zarrfiles import write_ngff
+
+        more = {"shards": (1, 3, 1, 64, 64)}
+        path = write_ngff(folder / "a.zarr", picture(90, 70), version="0.5", chunk=32, more=more)
+        return path / part
+
+    def read(path: Path, draw: random.Random) -> None:
+        _read_slide(next(folder for folder in path.parents if folder.suffix == ".zarr"), draw)
+
+    return Kind(make_one, read, mutators, named=False, weight=0.5)
 
 
 def _make_sidecar(folder: Path) -> Path:
@@ -464,6 +481,9 @@ KINDS: dict[str, Kind] = {
     "mirax keys": _part_of_mirax("Slidedat.ini", (mutate_text, mutate)),
     "mirax index": _part_of_mirax("Index.dat", (mutate,)),
     **_vsi(),
+    "ngff": _zarr("zarr.json", _JSON),
+    "zarr": _zarr("0/zarr.json", _JSON),
+    "shard": _zarr("0/c/0/0/0/0/0", (mutate,)),
     "answers": Kind(make_answers, read_answers, (change_answers, mutate), odd=True),
     "claim": Kind(make_claim, read_claims, (mutate_json, mutate_text, mutate), named=False),
     "presence": Kind(make_presence, read_claims, _JSON, named=False),
@@ -486,7 +506,9 @@ KINDS: dict[str, Kind] = {
     "detections": _of_batch("detections", (mutate_zip,), ("rescore", "in place", "screen")),
     "run": _of_batch("run", _JSON, _RECORDS),
     "journal": _of_batch("journal", _JSON, _RECORDS),
-    "results": _of_batch("results", _JSON, ("summary", "screen", "rescore")),
+    "results": _of_batch(
+        "results", (change_known, change_known, mutate), ("summary", "screen", "rescore")
+    ),
     "labels": _of_batch("labels", (mutate_text, mutate), ("labelled",), named=True),
     "reviews": _of_batch(
         "reviews",

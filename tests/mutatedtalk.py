@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import random
 import shutil
+import tempfile
+import zlib
 from pathlib import Path
 from unittest.mock import patch
 
@@ -93,6 +95,22 @@ def change_answers(data: bytes, draw: random.Random) -> bytes:
     return json.dumps(answer).encode() + b"\n" + rest
 
 
+# What is known of results
+
+
+def change_known(data: bytes, draw: random.Random) -> bytes:
+    """JSON of one line changed; in half of the cases its checksum is made to fit."""
+    from mutants import mutate_json
+
+    lines = data.split(b"\n")
+    at = draw.randrange(len(lines) - 1)
+    seal, text = lines[at][:9], mutate_json(lines[at][9:], draw)
+    if draw.random() < 0.5:
+        seal = b"%08x " % zlib.crc32(text)
+    lines[at] = seal + text
+    return b"\n".join(lines)
+
+
 # Claims
 
 SLIDE = "a/b.svs"
@@ -138,12 +156,20 @@ def make_presence(folder: Path) -> Path:
 
 def read_claims(path: Path, draw: random.Random) -> None:
     """Joins those who are at work, and looks at what they have."""
+    out = next(folder for folder in path.parents if folder.name == "out")
+    with tempfile.TemporaryDirectory() as place:  # who joins leaves claims behind
+        shutil.copytree(out, copy := Path(place) / "out")
+        for one in (copy / ".claims" / "by").iterdir():
+            one.touch()  # it lives, however long this takes
+        _join_and_look(copy)
+
+
+def _join_and_look(out: Path) -> None:
     from pipeline.batch.claims import Board
     from pipeline.batch.lock import Holder
     from pipeline.batch.others import by_whom
     from pipeline.batch.presence import seen_at_work
 
-    out = next(folder for folder in path.parents if folder.name == "out")
     told = [str(one.holder) for one in seen_at_work(out)]
     board = Board(out, Holder.this(("cytolibra", "screen")))
     with patch("pipeline.batch.claims._UNKNOWN_S", 0.01):

@@ -38,7 +38,7 @@ from pipeline.tiles.plausible import LARGE_MM2, Focus
 Preparation = Literal["liquid-based", "conventional"]
 """How cells came onto the glass."""
 
-ADEQUACY_VERSION = "1"
+ADEQUACY_VERSION = "2"
 
 LEAST_MM2 = LARGE_MM2
 """Scanned area below which a picture is but a part of a preparation."""
@@ -114,7 +114,7 @@ class Obscured(_Part):
     share: float | None = Field(description="thick or out of focus; null where not looked at")
     thick: float | None = Field(description="share of the deposit that lets too little light pass")
     out_of_focus: float | None = Field(description="share of the places looked at that is blurred")
-    places: int = Field(description="how many places were looked at for focus")
+    places: int = Field(description="how many places or squares were looked at for focus")
 
 
 class Adequacy(_Part):
@@ -150,7 +150,7 @@ class Specimen:
         scanned_mm2, screened_mm2, unread_mm2: areas.
         mpp: µm per level-0 pixel.
         deposit: where the specimen lies; None where nobody looked.
-        focus: of a few places; None where nobody looked.
+        focus: of the squares that could be measured, or of a few places; None where nobody looked.
     """
 
     scanned_mm2: float
@@ -220,7 +220,8 @@ def warn_of(adequacy: Adequacy) -> list[Doubt]:
 def look_through(deposit: Deposit | None, focus: Focus | None) -> Obscured:
     """Share of a deposit that is obscured: too thick, or, of the rest, out of focus.
 
-    Thickness is seen everywhere, focus at a few places, which stand for all of it.
+    Thickness is seen everywhere. Focus is where there is stain, or at a few places of a slide
+    whose squares can't be measured: these stand for all of it.
     """
     thick = deposit.thick_share if deposit else None
     places = focus.places if focus else 0

@@ -11,7 +11,7 @@ that the same thresholds give the same bytes of a report.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,12 +30,16 @@ from pipeline.reports.report import AreaFacts, ModelFacts, SlideFacts
 from pipeline.slides.readers.base import show
 from pipeline.slides.readers.profiled import ColorSettings
 from pipeline.tiles.deposit import Deposit
+from pipeline.tiles.faults import Faults
 from pipeline.tiles.focal import PlaneChoice
 from pipeline.tiles.plausible import Focus
 
 FILE = "detections.npz"
 
 _VERSION = "1.0"
+
+_FAULTS = tuple(one.name for one in fields(Faults))
+"""Names of the arrays of what hinders the view."""
 
 
 class DetectionsError(SlideError):
@@ -104,6 +108,7 @@ class Kept:
         slide, area, doubts, finder, settings: as of `KeptFacts`.
         deposit: where the specimen lies; None where nobody looked.
         focus: of a few places; likewise.
+        faults: of the picture; likewise, and None in older files.
         planes: as of `KeptFacts`.
     """
 
@@ -115,6 +120,7 @@ class Kept:
     settings: Mapping[str, JsonValue]
     deposit: Deposit | None = None
     focus: Focus | None = None
+    faults: Faults | None = None
     planes: tuple[PlaneRead, ...] = ()
 
     @property
@@ -207,6 +213,9 @@ def _arrays(kept: Kept) -> dict[str, NDArray[Any]]:
         arrays["deposit"] = deposit.mask
         if deposit.thick is not None:
             arrays["thick"] = deposit.thick
+    if kept.faults:
+        known = {name: getattr(kept.faults, name) for name in _FAULTS}
+        arrays |= {name: array for name, array in known.items() if array is not None}
     return arrays
 
 
@@ -251,6 +260,7 @@ class _Opened:
         facts = self.facts()
         try:
             cells, deposit = self._cells(facts), self._deposit(facts)
+            faults = self._faults(deposit)
             complete = np.array(facts.complete, np.float32)
             _check(cells, complete, facts)
         except (*BROKEN, IndexError, TypeError) as error:
@@ -266,6 +276,7 @@ class _Opened:
             facts.settings,
             deposit,
             focus,
+            faults,
             facts.planes,
         )
 
@@ -285,6 +296,17 @@ class _Opened:
             return None
         thick = self._file.get("thick")
         return Deposit(self._file["deposit"], thick, facts.side)
+
+    def _faults(self, deposit: Deposit | None) -> Faults | None:
+        known = {name: self._file[name] for name in _FAULTS if name in self._file}
+        if not known or deposit is None:
+            return None
+        for name, array in known.items():
+            kind = np.float16 if name == "sharpness" else np.bool_
+            fits = array.ndim == 2 and (name == "sharpness" or array.shape == deposit.mask.shape)
+            if array.dtype != kind or not fits:
+                raise ValueError(f"{name} does not fit the deposit")
+        return Faults(**known)
 
     def _damaged(self) -> DetectionsError:
         return DetectionsError(f"{show(self._path)}: is damaged")

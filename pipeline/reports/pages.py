@@ -26,6 +26,7 @@ from pydantic import JsonValue
 from models.card import LevelFigures
 from pipeline.cells.classes import Color, class_colors, find_category, order_by_severity
 from pipeline.reports.expectation import Finding
+from pipeline.reports.fault_views import view_faults
 from pipeline.reports.pictures import Crop, Overview
 from pipeline.reports.report import NOTICE, SlideReport
 from pipeline.reports.triage import carriers
@@ -151,6 +152,7 @@ def render_report(report: SlideReport) -> str:
         ),
         shown=int(shown.sum()),
         overview=_overview_view(report, overview) if overview else None,
+        faults=view_faults(report),
         suggested=next((c for c in classes if c.name == report.suggestion.category), None),
         settings=_flatten(report.settings),
     )

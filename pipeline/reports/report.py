@@ -47,6 +47,7 @@ from pipeline.reports.expectation import (
 from pipeline.reports.pictures import Pictures
 from pipeline.reports.planes import PlaneFacts, count_planes
 from pipeline.reports.previews import Preview, describe_preview
+from pipeline.reports.quality import FaultMap, FaultName, Quality
 from pipeline.reports.rule_out import why_unsure
 from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
 from pipeline.slides.readers.base import Fact, show
@@ -188,6 +189,18 @@ class AreaFacts(_Part):
     unread: tuple[tuple[float, float, float, float], ...] = Field(
         description="unread boxes: x_min, y_min, x_max, y_max in level-0 pixels"
     )
+    out_of_focus_mm2: float | None = Field(
+        None, ge=0, description="squares of 128 µm that are out of focus; null where not measured"
+    )
+    dark_mm2: float | None = Field(
+        None, ge=0, description="too thick or overstained; null where nobody looked"
+    )
+    ink_mm2: float | None = Field(
+        None, ge=0, description="covered by a pen; null where no empty glass tells its colour"
+    )
+    bubbles_mm2: float | None = Field(
+        None, ge=0, description="in bubbles and at edges of the coverslip; likewise"
+    )
 
 
 class SlideReport(_Part):
@@ -234,6 +247,9 @@ class SlideReport(_Part):
         "reports",
     )
     adequacy: Adequacy = Field(default_factory=not_assessed)
+    quality: Quality | None = Field(
+        None, description="of the picture; null where nobody looked, and in older reports"
+    )
     preview: Preview | None = Field(
         None, description="pictures of it beside this file; null where none were taken"
     )
@@ -275,6 +291,7 @@ class SlideReport(_Part):
 
     _cells: Detections = PrivateAttr(default_factory=Detections.empty)
     _pictures: Pictures = PrivateAttr(default_factory=Pictures)
+    _faults: Mapping[FaultName, FaultMap] = PrivateAttr(default_factory=dict)
     _kept: Kept | None = PrivateAttr(default=None)
     _source: Mapping[str, Any] | None = PrivateAttr(default=None)
 
@@ -287,6 +304,11 @@ class SlideReport(_Part):
     def pictures(self) -> Pictures:
         """Pictures for the page; none in a report read back from JSON."""
         return self._pictures
+
+    @property
+    def faults(self) -> Mapping[FaultName, FaultMap]:
+        """Where the picture has faults, for the page; none in a report read back from JSON."""
+        return self._faults
 
     @property
     def kept(self) -> Kept | None:
@@ -534,6 +556,8 @@ def build_report(
     pictures: Pictures | None = None,
     second_look: LookFacts | None = None,
     domain: DomainFinding | None = None,
+    quality: Quality | None = None,
+    faults: Mapping[FaultName, FaultMap] | None = None,
     kept: Kept | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> SlideReport:
@@ -551,6 +575,8 @@ def build_report(
         pictures: for the page; see `pipeline.reports.pictures.take_pictures`.
         second_look: how much was looked at again.
         domain: whether the cells look like those that the model knows, where that was checked.
+        quality: of the picture, where it was looked at.
+        faults: where it has which, for the page.
         kept: what was found before any threshold.
         source: of a DICOM slide, what objects need of its header.
     """
@@ -571,6 +597,7 @@ def build_report(
         domain=domain,
         planes=count_planes(kept.planes, cells, model.classes) if kept else None,
         adequacy=judgement.adequacy,
+        quality=quality,
         preview=describe_preview(taken, cells, model.classes),
         detections=_describe_kept(kept, model) if kept else None,
         warnings=tuple(warnings),
@@ -579,6 +606,7 @@ def build_report(
     )
     report._cells = cells
     report._pictures = taken
+    report._faults = faults or {}
     report._kept = kept
     report._source = source
     return report

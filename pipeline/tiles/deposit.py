@@ -92,6 +92,16 @@ def find_deposit(foreground: Mask, thick: Mask | None, downsample: float, mpp: f
     return Deposit(closed.astype(bool), thick, pixels * downsample)
 
 
+def square_side(downsample: float, mpp: float) -> float:
+    """Level-0 pixels of a square's side: a whole number of an overview's pixels.
+
+    Args:
+        downsample: level-0 pixels per pixel of the overview.
+        mpp: µm per level-0 pixel.
+    """
+    return _pixels_of_a_square(downsample * mpp) * downsample
+
+
 def thick_squares(image: NDArray[np.uint8], clear: float, mpp: float) -> Mask:
     """Which squares let too little light pass to see cells in them.
 
@@ -100,11 +110,18 @@ def thick_squares(image: NDArray[np.uint8], clear: float, mpp: float) -> Mask:
         clear: brightness of the glass, 0..255.
         mpp: µm per pixel of the image.
     """
-    brightest = image.max(axis=2)
     darker = (clear + 1) * 10**-THICK - 1
-    return np.asarray(
-        _blocks(brightest <= darker, _pixels_of_a_square(mpp)).mean(axis=(2, 3)) > 0.5
-    )
+    return share_of_squares(image.max(axis=2) <= darker, mpp) > 0.5
+
+
+def share_of_squares(mask: Mask, mpp: float) -> NDArray[np.float64]:
+    """Share (H, W) of each square that a mask has; of those at its far borders of the whole square.
+
+    Args:
+        mask: (H, W) of low resolution.
+        mpp: µm per pixel of it.
+    """
+    return np.asarray(_blocks(mask, _pixels_of_a_square(mpp)).mean(axis=(2, 3)))
 
 
 def _pixels_of_a_square(mpp: float) -> int:

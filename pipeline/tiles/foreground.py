@@ -32,8 +32,9 @@ from pydantic import Field
 from configs import StrictModel
 from pipeline.geometry import Boxes
 from pipeline.slides.slide import Slide
-from pipeline.tiles.deposit import thick_squares
+from pipeline.tiles.deposit import share_of_squares, thick_squares
 from pipeline.tiles.light import Light, measure_light
+from pipeline.tiles.outlines import find_bubbles
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -61,6 +62,9 @@ GLASS_SHARE = 0.005
 
 BLACK = 16
 """Brightest value of what was never scanned."""
+
+LEAST_BLACK = 0.9
+"""Share of what was never scanned that is black; its border is not."""
 
 INK_DENSITY = 0.3
 """Optical density that ink has in two channels or three."""
@@ -97,12 +101,17 @@ class Foreground:
         downsample: level-0 pixels per mask pixel, the same in x and y.
         light: of the overview that the mask was made of; None where none was looked at.
         thick: squares of the same overview that let too little light pass; see `thick_squares`.
+        ink: squares of which half is covered by a pen; None where no glass tells its colour.
+        bubbles: squares of which half lies in a bubble, or that an edge crosses; see
+            `find_bubbles`.
     """
 
     mask: NDArray[np.bool_]
     downsample: float
     light: Light | None = None
     thick: NDArray[np.bool_] | None = None
+    ink: NDArray[np.bool_] | None = None
+    bubbles: NDArray[np.bool_] | None = None
 
     def fraction(self) -> float:
         """Share of the mask that is foreground, 0..1."""
@@ -150,12 +159,29 @@ def find_foreground(slide: Slide, settings: ForegroundSettings) -> Foreground:
     if not settings.enabled:
         return Foreground(_mask_of_bounds(slide, downsample), downsample)
     image, readable = slide.overview(downsample)
-    light = measure_light(image[readable & _mask_of_bounds(slide, downsample)])
-    thick = thick_squares(image, light.bright, settings.mpp) if light else None
-    return Foreground(foreground_mask(image, settings.mpp) | ~readable, downsample, light, thick)
+    inside = _mask_of_bounds(slide, downsample)
+    light = measure_light(image[readable & inside])
+    mask, ink = look_for_cells(image, settings.mpp)
+    mask |= ~readable
+    if light is None:
+        return Foreground(mask, downsample)
+    bubbles = find_bubbles(image, settings.mpp) & inside & readable
+    return Foreground(
+        mask,
+        downsample,
+        light,
+        thick_squares(image, light.bright, settings.mpp),
+        None if ink is None else share_of_squares(ink & inside, settings.mpp) >= 0.5,
+        share_of_squares(bubbles, settings.mpp) >= 0.25,
+    )
 
 
 def foreground_mask(image: Image, mpp: float) -> Mask:
+    """Where cells are; see `look_for_cells`."""
+    return look_for_cells(image, mpp)[0]
+
+
+def look_for_cells(image: Image, mpp: float) -> tuple[Mask, Mask | None]:
     """Finds where cells are in a picture of low resolution.
 
     Args:
@@ -163,16 +189,30 @@ def foreground_mask(image: Image, mpp: float) -> Mask:
         mpp: µm per pixel; the thresholds were settled at 8.
 
     Returns:
-        (H, W) bool. All that was scanned where no empty glass can be seen.
+        (H, W) bool, all that was scanned where no empty glass can be seen; and (H, W) what a pen
+        covers, None where that can't be told without glass.
     """
     standing_out = _standing_out(image, mpp)
     glass = _glass_color(image, ~standing_out)
     if glass is None:
-        return ~_wide_parts(_over_channels(np.maximum, image) <= BLACK, SURROUNDINGS, mpp)
+        black = _over_channels(np.maximum, image) <= BLACK
+        return ~_wide_parts(black, SURROUNDINGS, mpp), None
     dense = _over_channels(np.logical_or, image <= _levels_below(DENSE)[glass])
     ink = _ink(image, glass, mpp)
     hidden = _grow(ink, EDGE, mpp) & ~(ink & standing_out)
-    return _grow((standing_out | dense) & ~hidden, MARGIN, mpp)
+    return _grow((standing_out | dense) & ~hidden, MARGIN, mpp), ink & ~_beyond(image, ink)
+
+
+def _beyond(image: Image, ink: Mask) -> Mask:
+    """What of the ink is none, but the black beyond a scan: black all over, and at the border."""
+    _, parts = cv2.connectedComponents(ink.view(np.uint8))
+    rim = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    at_rim = np.setdiff1d(rim, 0)
+    if not len(at_rim):
+        return np.zeros_like(ink)
+    black = np.bincount(parts[_over_channels(np.maximum, image) <= BLACK], minlength=rim.max() + 1)
+    sizes = np.bincount(parts.ravel())
+    return np.isin(parts, at_rim[black[at_rim] >= LEAST_BLACK * sizes[at_rim]])
 
 
 def _mask_of_bounds(slide: Slide, downsample: float) -> Mask:

@@ -17,6 +17,7 @@ from pipeline.geometry import Boxes, Size
 from pipeline.slides.readers.focus import SHARPER
 from pipeline.slides.slide import Slide
 from pipeline.tiles.focal import PlanePlan
+from pipeline.tiles.focus import FocusSquares
 from pipeline.tiles.foreground import Foreground
 from pipeline.tiles.tiler import TileGrid
 from pipeline.tiles.tilereader import ReadTile, read_tile
@@ -55,15 +56,22 @@ class PlaneTiles:
         plan: which planes.
         grid: where the tiles lie.
         foreground: where cells may be, by which the parts of a tile weigh.
+        squares: whose sharpness is measured in the plane that is read; None for none.
     """
 
     def __init__(
-        self, slide: Slide, plan: PlanePlan, grid: TileGrid, foreground: Foreground
+        self,
+        slide: Slide,
+        plan: PlanePlan,
+        grid: TileGrid,
+        foreground: Foreground,
+        squares: FocusSquares | None = None,
     ) -> None:
         self._slide = slide
         self._plan = plan
         self._grid = grid
         self._foreground = foreground
+        self._squares = squares
 
     def jobs(self, indices: ArrayLike) -> list[Job]:
         """Readings of the tiles of some indices, plane by plane, so that neighbours share tiles."""
@@ -94,7 +102,7 @@ class PlaneTiles:
         return replace(best, missed=tuple(missed), focusing=spent)
 
     def _read(self, index: int, plane: int | None) -> ReadTile:
-        return read_tile(self._slide.on_plane(plane), self._grid, index)
+        return read_tile(self._slide.on_plane(plane), self._grid, index, self._squares)
 
     def _sharpest_first(self, job: Job) -> list[int]:
         """The planes of a tile by their sharpness; those that can't be looked at are the last.

@@ -10,8 +10,8 @@ with the fault, each field alone:
 - brightness of the clear parts 228 to 255, of half of the picture 125 to 253; at half of the light
   116 to 127, inverted 62 to 233 and 5 to 95;
 - tint of the clear parts 0 to 34; of colour one pixel in a hundred at least 31;
-- sharpness 0.40 to 0.75; blurred by 1 µm (sigma) 0.19 to 0.26, by 0.5 µm, which the eye hardly
-  sees, 0.30 to 0.48;
+- sharpness 0.39 to 0.85; blurred by 1 µm (sigma) 0.20 to 0.31, below the limit in 97% of them, by
+  0.5 µm, which the eye hardly sees, 0.33 to 0.60;
 - colour of nuclei -0.18 to 0.29, the middle of nine fields -0.04 to 0.16; with red and blue swapped
   the same with the other sign. Of nine fields each, 78% are told then, and none as they are; of
   single ones 55% and 3%.
@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +33,7 @@ from pipeline.slides.slide import Slide
 from pipeline.tiles.foreground import Foreground
 from pipeline.tiles.light import Light
 from pipeline.tiles.places import fullest
+from pipeline.tiles.sharpness import LEAST_SHARP, SAMPLE_MPP, sharpness
 
 Image = NDArray[np.uint8]
 
@@ -46,9 +46,6 @@ MOST_TINT = 60
 LEAST_COLOUR = 6
 """Difference of red, green and blue, 0..255, that one pixel in ten thousand has at least."""
 
-LEAST_SHARP = 0.28
-"""Sharpness below which more than half of the places looked at must not lie; see `sharpness`."""
-
 LEAST_NUCLEAR, LEAST_NUCLEAR_OF_FEW = -0.06, -0.075
 """By how much more red than blue the densest parts absorb at least, see `nuclear_colour`: in the
 middle of `ENOUGH_SAMPLES` places or more, and of fewer, among which one odd field weighs more."""
@@ -58,8 +55,8 @@ ENOUGH_SAMPLES = 5
 THREADS = 2
 """That read and measure places."""
 
-SAMPLE_MPP, SAMPLE_SIDE, SAMPLES = 0.5, 512, 9
-"""µm per pixel, side in pixels, and number of the places that are looked at."""
+SAMPLE_SIDE, SAMPLES = 512, 9
+"""Side in pixels at `SAMPLE_MPP`, and number of the places that are looked at."""
 
 LARGE_MM2 = 10.0
 """Area from which on a slide, unlike a single field, has both empty glass and cells."""
@@ -138,23 +135,8 @@ def measure(pixels: Image) -> Sample | None:
     stained = total > _STAINED
     if stained.mean() < _LEAST_STAIN:
         return None
-    return Sample(sharpness(pixels), nuclear_colour(density, total, stained))
-
-
-def sharpness(pixels: Image) -> float:
-    """Energy of details of 0.5 to 1 µm over that of 1 to 2 µm, in optical density.
-
-    A ratio of two scales of one picture: neither contrast nor the number of cells changes it, blur
-    takes the finer scale first.
-
-    Args:
-        pixels: (H, W, 3) RGB at `SAMPLE_MPP`.
-    """
-    luminance = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    density = -np.log((luminance + 1) / 256)
-    fine, middle, coarse = (cv2.GaussianBlur(density, (0, 0), sigma) for sigma in (1, 2, 4))
-    energy = float(np.square(middle - coarse).mean())
-    return float(np.square(fine - middle).mean()) / energy if energy else 0.0
+    sharp = sharpness(pixels)
+    return None if sharp is None else Sample(sharp, nuclear_colour(density, total, stained))
 
 
 def nuclear_colour(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from pipeline.errors import ReadError
 from pipeline.geometry import Boxes, Rect, Size
 from pipeline.slides.readers.base import plain
 from pipeline.slides.slide import Slide
+from pipeline.tiles.focus import FocusSquares, Sharpness
 from pipeline.tiles.tiler import TileGrid
 
 SMALLEST_READ = 128
@@ -27,10 +28,11 @@ class ReadTile:
         index: in the grid.
         pixels: (size, size, 3) RGB; background where nothing could be read.
         unread: (N, 4) level-0 boxes within the tile's core that could not be read.
-        seconds: how long it took.
+        seconds: how long it took to read.
         plane: the focal plane; None for a slide that has one.
         missed: what could not be read in which other planes, where the sharpest is looked for.
         focusing: how long it took to find that, in seconds.
+        sharpness: of the squares that it owns; none where that is not wanted.
     """
 
     index: int
@@ -40,10 +42,20 @@ class ReadTile:
     plane: int | None = None
     missed: tuple[tuple[int, Boxes], ...] = ()
     focusing: float = 0.0
+    sharpness: Sharpness = field(default_factory=Sharpness)
 
 
-def read_tile(slide: Slide, grid: TileGrid, index: int) -> ReadTile:
-    """Reads a tile at the model's mpp, around whatever in it can't be read."""
+def read_tile(
+    slide: Slide, grid: TileGrid, index: int, squares: FocusSquares | None = None
+) -> ReadTile:
+    """Reads a tile at the model's mpp, around whatever in it can't be read.
+
+    Args:
+        slide: an open one.
+        grid: of its tiles.
+        index: of the tile.
+        squares: whose sharpness is measured; None for none.
+    """
     start = time.perf_counter()
     x, y = grid.origin(index)
     size = grid.settings.size
@@ -59,7 +71,12 @@ def read_tile(slide: Slide, grid: TileGrid, index: int) -> ReadTile:
     pixels = np.require(pixels, requirements=["C", "W"])  # torch wants its tensors writable
     boxes = np.array(unread, np.float64).reshape(-1, 4) * grid.downsample + (x, y, x, y)
     owned = _clip(boxes, grid.cores([index])[0])
-    return ReadTile(index, pixels, owned, time.perf_counter() - start)
+    tile = ReadTile(index, pixels, owned, time.perf_counter() - start)
+    if squares is None:
+        return tile
+    start = time.perf_counter()
+    sharp = squares.measure(index, pixels, boxes)
+    return replace(tile, sharpness=replace(sharp, seconds=time.perf_counter() - start))
 
 
 def _read_parts(

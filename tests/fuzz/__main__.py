@@ -31,6 +31,11 @@ READERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "scales": (("pipeline.slides.mpp_table",), ()),
     "settings": (("configs.layers", "configs.loading"), ("yaml",)),
     "sidecar": (("models.card",), ()),
+    "results": (("pipeline.batch.known",), ()),
+    "claim": (("pipeline.batch.claims", "pipeline.batch.presence"), ()),
+    "answers": (("pipeline.slides.isolated", "pipeline.slides.checked"), ()),
+    "kfb": (("pipeline.slides.readers.kfb",), ()),
+    **dict.fromkeys(("tmap-06", "tmap-07"), (("pipeline.slides.readers.tmap",), ())),
     "kept": (("data.arrays", "pipeline.reports.detections"), ()),
 }
 """By target: modules that read, and packages of others that are measured beside ours. The rest

@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import yaml
-from fakes import MODEL
+from fakes import MODEL, make_cells, make_report
 from hostilefiles import SLIDES, change, make
 from mutants import mutate, mutate_json, mutate_text, mutate_zip
 from mutated import KINDS, Mutator
+from mutatedtalk import change_answers, change_known
 
 from configs import CytoLibraError
 
@@ -52,9 +54,10 @@ def seeds(target: Target) -> Iterator[bytes]:
 
 
 def make_example(base: str, folder: Path) -> Path:
-    """Writes the example of a base; of a kind, of slides, or a journal."""
-    if base == "journal":
-        return _make_journal(folder)
+    """Writes the example of a base: a kind, slides, a journal, or what is known of results."""
+    own = {"journal": _make_journal, "known": _make_known}
+    if base in own:
+        return own[base](folder)
     return make(base, folder) if base in SLIDES else KINDS[base].make(folder)
 
 
@@ -102,6 +105,28 @@ def _read_journal(path: Path) -> None:
     from pipeline.batch.journal import load_journal
 
     load_journal(path)
+
+
+def _make_known(folder: Path) -> Path:
+    from pipeline.batch import known
+    from pipeline.reports.slide_summary import SlideSummary
+
+    summary = SlideSummary.of(make_report(Path("a.svs"), make_cells(20, 1)))
+    made = known._Made("r", "openslide", summary.common)
+    one = known._Result("1.2.3.4.5.6", made, 0.25, "a.svs:1:2", summary)
+    path = folder / known.FILE
+    known._write(path, {"a.svs": one, "b/c.svs": one._replace(mpp=None)})
+    return path
+
+
+def _read_known(path: Path) -> None:
+    """Every line, as if its checksum were right: a hash keeps out what is to be tried."""
+    from pipeline.batch import known
+
+    with patch.object(known, "_unsealed", lambda line: line[known._SEAL + 1 : -1]):
+        for name, one in known._read(path, {}):
+            assert isinstance(name, str)
+            assert len(one.summary.counts) == len(one.made.common.names)
 
 
 def _read_jpeg(path: Path) -> None:
@@ -160,6 +185,10 @@ TARGETS: dict[str, Target] = {
     **{name: _target(name, mutate_text) for name in ("asap", "cvat", "imagescope", "ndpa", "voc")},
     **{name: _target(name, mutate_text) for name in ("csv", "yolo", "scales", "settings")},
     "sidecar": _target("sidecar", mutate_json),
+    "results": Target("known", _read_known, change_known),
+    "claim": _target("claim", mutate_json),
+    "answers": _target("answers", change_answers),
+    **{name: _target(name, mutate) for name in ("kfb", "tmap-06", "tmap-07")},
     "kept": _target("kept", mutate_zip),
 }
 """By name."""

@@ -3,9 +3,11 @@
 import csv
 import json
 
+import cv2
 import numpy as np
 import pytest
 from blobs import CLASSES, BlobDetector, blob_slide
+from planefiles import write_planes
 from slidefiles import break_tiles, write_aperio, write_image, write_pyramid, write_scn
 
 from configs import ConfigError
@@ -335,3 +337,65 @@ def test_of_a_picture_that_is_no_smear_no_category_is_suggested(tmp_path):
     assert report.abnormal_cells > 0
     assert (report.suggestion.category, report.expectation) == (NO_CATEGORY, None)
     assert "no picture that the model knows" in report.suggestion.rule
+
+
+@pytest.fixture(scope="module")
+def half_blurred(tmp_path_factory):
+    """Drawn cells on 0.13 mm², whose left half is out of focus."""
+    image = draw_field(11, (2048, 1024), 0.25)[0]
+    image[:, :1024] = cv2.GaussianBlur(image, (0, 0), 6)[:, :1024]
+    path = tmp_path_factory.mktemp("blurred") / "half.tif"
+    return write_pyramid(path, image, levels=1, mpp=0.25)
+
+
+def test_a_part_that_is_out_of_focus_is_told_with_its_area_and_its_cells(half_blurred):
+    report = screen_slide(half_blurred, BlobDetector(), settings(foreground={"enabled": True}))
+    half = 1024 * 1024 * 0.25**2 / 1e6
+    assert report.area.out_of_focus_mm2 == pytest.approx(half, rel=0.15)
+    fault = report.quality.out_of_focus
+    assert fault.share == pytest.approx(0.5, abs=0.1)
+    left = report.cells.centers[:, 0] < 1024
+    assert 0 < fault.cells <= left.sum()
+    assert "out-of-focus-areas" in told(report)
+    assert "out-of-focus" not in told(report)  # not the slide as a whole
+    assert report.suggestion.set_aside is not True
+    assert report.adequacy.obscured is None or report.adequacy.obscured.places == 8
+    assert "sharpness" in report.timing
+
+
+def test_a_limit_and_no_wish_to_know_change_what_is_told_and_not_what_is_kept(half_blurred):
+    reports = [
+        screen_slide(half_blurred, BlobDetector(), settings(quality=changes))
+        for changes in ({"out_of_focus": 0.9}, {"enabled": False}, {"least_sharp": 0.01})
+    ]
+    assert all("out-of-focus-areas" not in told(report) for report in reports)
+    assert reports[0].area.out_of_focus_mm2 > 0.05
+    assert reports[1].area.out_of_focus_mm2 is reports[1].quality is None
+    assert reports[2].area.out_of_focus_mm2 == 0
+    kept = [report.kept.faults.sharpness.tobytes() for report in reports]
+    assert len(set(kept)) == 1
+
+
+def test_tiles_of_other_sizes_measure_the_same_squares(half_blurred):
+    """Squares that a tile's border cuts are measured in part; none is lost."""
+    maps = [
+        screen_slide(half_blurred, BlobDetector(), settings(tiler=tiler)).kept.faults.sharpness
+        for tiler in ({"size": 1024, "overlap": 512}, {"size": 512, "overlap": 128})
+    ]
+    assert maps[0].shape == maps[1].shape == (2, 4)
+    np.testing.assert_array_equal(*(one < 0.3 for one in maps))
+    np.testing.assert_allclose(*maps, rtol=0.25)
+
+
+@pytest.mark.parametrize(("planes", "blurred"), [(1, [1, 1, 0, 0]), ("all", [0, 0, 0, 0])])
+def test_of_focal_planes_a_square_is_out_of_focus_where_none_that_is_read_shows_it(
+    tmp_path, planes, blurred
+):
+    sharp = draw_field(11, (2048, 512), 0.25)[0]
+    soft = cv2.GaussianBlur(sharp, (0, 0), 6)
+    stack = [np.concatenate(two, axis=1) for two in (
+        (soft[:, :1024], sharp[:, 1024:]), (sharp[:, :1024], soft[:, 1024:])
+    )]  # fmt: skip
+    path = write_planes(tmp_path / "stack.ome.tif", stack)
+    report = screen_slide(path, BlobDetector(), settings(planes=planes))
+    assert (report.kept.faults.sharpness < 0.3).astype(int).tolist() == [blurred]

@@ -28,16 +28,13 @@ from pipeline.slides.readers.base import (
     show,
 )
 from pipeline.slides.readers.contents import NOT_AREAS, SMALL
-from pipeline.slides.readers.ngff_levels import NgffLevel
+from pipeline.slides.readers.ngff_levels import LIGHT, NgffLevel
 from pipeline.slides.readers.ngff_metadata import Dataset, Picture, is_rgb, pictures_of
 from pipeline.slides.readers.planes import Plane, best_plane
 from pipeline.slides.readers.zarr_array import ZarrArray
 from pipeline.slides.readers.zarr_files import FolderFiles, ZarrFiles, ZipFiles
 
 MOST_PLANES = 256
-
-_LIGHT = 200
-"""A fill value that glass may have; a darker one is no background to draw a slide's edges with."""
 
 
 class NgffReader(Reader):
@@ -264,6 +261,9 @@ def _whole(levels: list[NgffLevel]) -> tuple[list[NgffLevel], list[str]]:
             kept.append(level)
         else:
             lacking.append(f"{show(level.key)}: lacks chunks that the finest level has")
+    if kept[0].fill < LIGHT and kept[0].blank.any():
+        for level in kept:
+            level.as_glass(kept[0])
     return kept, lacking
 
 
@@ -295,16 +295,19 @@ def _header(
     elif finest.pixel:
         told = f"{finest.pixel[0]:g} by {finest.pixel[1]:g} of no unit of length that is known"
         more.append(Fact(name="pixel size", value=told, source="file"))
-    blank = ~levels[0].stored.any(axis=2)
+    blank = levels[0].blank
+    as_what = f"{fill}" if fill >= LIGHT else "glass"
     if blank.any():
         told = f"{np.count_nonzero(blank)} of {blank.size} of the finest level"
-        more.append(Fact(name="chunks not stored", value=f"{told}; shown as {fill}", source="file"))
+        more.append(
+            Fact(name="chunks not stored", value=f"{told}; shown as {as_what}", source="file")
+        )
         if len(levels) == 1:
-            doubts.append(Doubt(code="chunks-missing", text=_unjudged(told, fill)))
+            doubts.append(Doubt(code="chunks-missing", text=_unjudged(told, as_what)))
     if picture.more:
         told = f"the first of {picture.more + 1} that are called so"
         more.append(Fact(name="multiscale", value=told, source="file"))
-    background: Color = (fill, fill, fill) if fill >= _LIGHT else WHITE
+    background: Color = (fill, fill, fill) if fill >= LIGHT else WHITE
     return Header(
         format=f"ome-zarr {picture.version}",
         levels=levels_of(tuple(level.size for level in levels)),
@@ -315,10 +318,10 @@ def _header(
     )
 
 
-def _unjudged(told: str, fill: int) -> str:
+def _unjudged(told: str, as_what: str) -> str:
     return (
-        f"{told} are not stored; Zarr says that they are {fill} everywhere, and no coarser level "
-        "tells whether they were lost"
+        f"{told} are not stored, which says that nothing is there, and no coarser level tells "
+        f"whether they were lost; shown as {as_what}"
     )
 
 

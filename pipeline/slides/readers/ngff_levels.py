@@ -4,6 +4,8 @@
   shows nothing but that there, too. Where it shows something, the chunk was lost: unread.
 * Without a coarser level nobody can tell the one from the other: the fill value is shown, and it is
   told. Where only some of the channels are stored, the place is unread.
+* A fill value that no glass has, mostly 0, says that nobody looked there: on every level white
+  stands for it, as for what other formats' slides leave out.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.readers.base import show
+from pipeline.slides.readers.base import WHITE, show
 from pipeline.slides.readers.segments import SHARED, crop
 from pipeline.slides.readers.zarr_array import ZarrArray
 
@@ -26,6 +28,10 @@ _FAR = 8
 
 _BORDER = 2
 """Pixels of a coarser level around a chunk's place that may show what lies beside it."""
+
+
+LIGHT = 200
+"""The least fill value that glass may have."""
 
 
 class NgffLevel:
@@ -47,6 +53,16 @@ class NgffLevel:
         self.side = Size(chunk["x"], chunk["y"])
         self._deep = chunk["c"]
         self.coarser: NgffLevel | None = None
+        self._finest: NgffLevel | None = None
+
+    def as_glass(self, finest: NgffLevel) -> None:
+        """Has white stand for the fill value where the finest level has no chunk."""
+        self._finest = finest
+
+    @functools.cached_property
+    def blank(self) -> NDArray[np.bool_]:
+        """(rows, columns) places where nothing is stored."""
+        return np.logical_not(self.stored.any(axis=2))
 
     @property
     def stored(self) -> NDArray[np.bool_]:
@@ -78,6 +94,29 @@ class NgffLevel:
         Raises:
             ReadError: a chunk is damaged, or was lost.
         """
+        canvas = self._shown(region)
+        if self._finest is not None:
+            never = np.ix_(
+                self._finest.rows_of(region.y, region.bottom, self.size.height),
+                self._finest.columns_of(region.x, region.right, self.size.width),
+            )
+            unseen = self._finest.blank[never]
+            if unseen.any():
+                filled = (np.abs(canvas.astype(np.int16) - self.fill) <= _FAR).all(axis=2)
+                canvas[unseen & filled] = WHITE
+        return canvas
+
+    def rows_of(self, first: int, last: int, whole: int) -> NDArray[np.int64]:
+        """The rows of chunks that rows of pixels lie in, of a level so many pixels high."""
+        return _chunks(first, last, self.size.height / whole, self.side.height, len(self.blank))
+
+    def columns_of(self, first: int, last: int, whole: int) -> NDArray[np.int64]:
+        """Likewise, columns."""
+        most = self.blank.shape[1]
+        return _chunks(first, last, self.size.width / whole, self.side.width, most)
+
+    def _shown(self, region: Rect) -> NDArray[np.uint8]:
+        """What Zarr says that a region shows."""
         canvas = np.empty((region.height, region.width, 3), np.uint8)
         rows = range(region.y // self.side.height, -(-region.bottom // self.side.height))
         columns = range(region.x // self.side.width, -(-region.right // self.side.width))
@@ -142,7 +181,7 @@ class NgffLevel:
                 raise ReadError(f"{where}, while those of other channels are")
             return
         level, inner = seen
-        shown = level.read(inner)[:, :, channels].astype(np.int16)
+        shown = level._shown(inner)[:, :, channels].astype(np.int16)
         if (np.abs(shown - self.fill) > _FAR).any():
             raise ReadError(f"{where}, while its array {show(level.key)} shows something there")
 
@@ -168,6 +207,12 @@ class NgffLevel:
         if right <= left or bottom <= top:
             return None
         return level, Rect(left, top, right - left, bottom - top)
+
+
+def _chunks(first: int, last: int, factor: float, side: int, count: int) -> NDArray[np.int64]:
+    """The chunks that pixels of a coarser level lie in, by their middles."""
+    middles = (np.arange(first, last) + 0.5) * factor
+    return (middles // side).astype(np.int64).clip(0, count - 1)
 
 
 def _inside(first: int, last: int, whole: int, factor: float) -> tuple[int, int]:

@@ -6,7 +6,6 @@ a group of several, as bioformats2raw writes it, holds pictures called 0, 1 and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +186,7 @@ def _axes(stated: Any) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
     if not isinstance(stated, list) or not all(isinstance(one, dict) for one in stated):
         raise SlideError("states no axes by name and type, as NGFF 0.4 and 0.5 do; convert it")
     names = [one.get("name") for one in stated]
-    unknown = [one for one in names if one not in _KINDS]
+    unknown = [one for one in names if not isinstance(one, str) or one not in _KINDS]
     if unknown or len(set(names)) < len(names) or not {"y", "x"} <= set(names):
         told = show(repr(names)[:80])
         raise SlideError(f"its axes are {told}; a picture has x and y, and may have t, c and z")
@@ -251,7 +250,7 @@ def _transform(stated: Any, axes: int) -> tuple[tuple[float, ...] | None, tuple[
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e15
+    return type(value) in (int, float) and abs(value) < 1e15  # which no NaN is
 
 
 def _colors(omero: Any) -> tuple[str, ...]:

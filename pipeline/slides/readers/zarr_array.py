@@ -24,6 +24,7 @@ from pipeline.slides.readers.zarr_codecs import (
     check_crc32c,
     packing_2,
     packing_3,
+    settings_of,
 )
 from pipeline.slides.readers.zarr_files import MOST_METADATA, ZarrFiles
 
@@ -288,7 +289,7 @@ def _form_3(stated: dict[str, Any]) -> _Form:
         separator,
         f"c{separator}" if is_default else "",
         shards,
-        tuple(stated.get("dimension_names") or ()),
+        tuple(names) if isinstance(names := stated.get("dimension_names"), list) else (),
     )
 
 
@@ -296,41 +297,41 @@ def _sharded(
     codecs: list[Any], outer: tuple[int, ...]
 ) -> tuple[tuple[int, ...], _Shards | None, list[Any]]:
     """Shape of chunks, how they lie in shards, and the codecs of one."""
-    names = [one.get("name") if isinstance(one, dict) else None for one in codecs]
+    names = [_named(one) for one in codecs]
     if "sharding_indexed" not in names:
         return outer, None, codecs
     if names != ["sharding_indexed"]:
         raise SlideError("its shards are packed once more, which is not read; write it anew")
-    settings = codecs[0].get("configuration")
+    settings = settings_of(codecs[0])
     inner = _shape(settings, "chunk_shape")
     if len(inner) != len(outer) or any(a % b for a, b in zip(outer, inner, strict=True)):
         raise SlideError(f"its shards of {outer} are no whole chunks of {inner}{_COPY}")
-    codecs = settings.get("codecs")
-    if not isinstance(codecs, list):
+    own, stated = settings.get("codecs"), settings.get("index_codecs")
+    if not isinstance(own, list) or not isinstance(stated, list):
         raise SlideError(f"has no codecs in its shards{_COPY}")
-    index = [one.get("name") if isinstance(one, dict) else None for one in
-             settings.get("index_codecs") or ()]  # fmt: skip
+    index = [_named(one) for one in stated]
     if index not in (["bytes"], ["bytes", "crc32c"]):
         raise SlideError(f"the index of its shards is packed by {index}, which is not read")
-    endian = (settings["index_codecs"][0].get("configuration") or {}).get("endian", "little")
+    endian = settings_of(stated[0]).get("endian", "little")
     place = settings.get("index_location", "end")
     if endian != "little" or place not in ("start", "end"):
         raise SlideError(f"the index of its shards is {endian!r} at {place!r}, which is not read")
     counts = tuple(a // b for a, b in zip(outer, inner, strict=True))
     if math.prod(counts) > MOST_IN_SHARDS:
         raise SlideError(f"claims shards of {math.prod(counts)} chunks{_COPY}")
-    return inner, _Shards(counts, index[-1] == "crc32c", place == "end"), codecs
+    return inner, _Shards(counts, index[-1] == "crc32c", place == "end"), own
+
+
+def _named(part: Any) -> Any:
+    return part.get("name") if isinstance(part, dict) else None
 
 
 def _part(stated: dict[str, Any], key: str, names: tuple[str, ...]) -> dict[str, Any]:
     """The settings of a part that has a name and settings."""
     part = stated.get(key)
-    name = part.get("name") if isinstance(part, dict) else None
-    if name not in names:
+    if (name := _named(part)) not in names:
         raise SlideError(f"its {key} is {name!r}; known are {', '.join(names)}")
-    assert isinstance(part, dict)
-    settings = part.get("configuration") or {}
-    return settings if isinstance(settings, dict) else {}
+    return settings_of(part)
 
 
 def _check_extensions(stated: dict[str, Any]) -> None:

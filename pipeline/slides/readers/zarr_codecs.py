@@ -94,7 +94,7 @@ def packing_3(codecs: Sequence[Any], dimensions: int) -> Packing:
     has_bytes = False
     for codec in codecs:
         name = _name(codec, "name")
-        settings = codec.get("configuration") or {}
+        settings = settings_of(codec)
         if name == "transpose" and not has_bytes:
             order = tuple(order[axis] for axis in _order(settings.get("order"), dimensions))
         elif name == "bytes" and not has_bytes:
@@ -106,6 +106,12 @@ def packing_3(codecs: Sequence[Any], dimensions: int) -> Packing:
     if not has_bytes:
         raise SlideError("its codecs have none of bytes; it is damaged: copy it again")
     return Packing(order, tuple(reversed(steps)))
+
+
+def settings_of(part: Any) -> dict[str, Any]:
+    """The configuration of a part of Zarr 3's metadata; empty where it has none."""
+    settings = part.get("configuration") if isinstance(part, dict) else None
+    return settings if isinstance(settings, dict) else {}
 
 
 def crc32c(data: bytes) -> int:

@@ -232,6 +232,8 @@ def _walk(folder: str, key: str, depth: int) -> Iterator[str]:
         for entry in entries:
             if not entry.is_dir():
                 yield key + entry.name
+            elif entry.is_symlink():  # which may lead to the whole disk, or back
+                raise OSError(0, f"{show(key + entry.name)} is a link to a folder")
             elif depth:
                 yield from _walk(entry.path, f"{key}{entry.name}/", depth - 1)
 

@@ -41,6 +41,9 @@ def test_what_is_kept_comes_back_to_the_last_bit(tmp_path, count, looked):
     np.testing.assert_array_equal(back.deposit.mask, kept.deposit.mask)
     np.testing.assert_array_equal(back.deposit.thick, kept.deposit.thick)
     assert back.deposit.side == 256.25
+    for name in ("ink", "bubbles", "sharpness"):
+        before, after = (getattr(one.faults, name) for one in (kept, back))
+        assert before.tobytes() == after.tobytes()
     assert load_facts(tmp_path).complete == tuple(kept.found.complete.tolist())
 
 
@@ -74,6 +77,10 @@ ODD = {
     "none of an array": lambda a: {k: v for k, v in a.items() if k != "boxes"},
     "rows that are none": lambda a: a | {"graded": a["graded"] + 1000},
     "grades of other classes": lambda a: a | {"grades": a["grades"][:, :-1]},
+    "ink of another place": lambda a: a | {"ink": a["ink"][:-1]},
+    "bubbles that are numbers": lambda a: a | {"bubbles": a["bubbles"].astype(np.uint8)},
+    "sharpness of another kind": lambda a: a | {"sharpness": a["sharpness"].astype(np.float32)},
+    "sharpness without squares": lambda a: a | {"sharpness": a["sharpness"][0]},
     "no grades": lambda a: {k: v for k, v in a.items() if k != "grades"},
     "no facts": lambda a: {k: v for k, v in a.items() if k != "facts"},
     "facts that are none": lambda a: a | {"facts": np.zeros(9, np.uint8)},
@@ -163,3 +170,14 @@ def test_arrays_that_unpack_to_more_than_is_ever_kept_are_refused(tmp_path, monk
     monkeypatch.setattr(np.lib.format, "read_array", None)  # no array is read
     with pytest.raises(DetectionsError, match="is damaged"):
         load_facts(tmp_path)
+
+
+def test_of_what_nobody_looked_for_nothing_is_kept(tmp_path):
+    """A slide too coarse for sharpness; and a result of a version that looked for none of it."""
+    kept = make_kept()
+    save_kept(replace(kept, faults=replace(kept.faults, sharpness=None, ink=None)), tmp_path)
+    back = load_kept(tmp_path).faults
+    assert back.sharpness is back.ink is None
+    np.testing.assert_array_equal(back.bubbles, kept.faults.bubbles)
+    save_kept(replace(kept, faults=None), tmp_path)
+    assert load_kept(tmp_path).faults is None

@@ -27,8 +27,8 @@ from pipeline.reports.writers import write_reports, write_whole
 
 CONTRACT = (
     "schema_version status slide model settings area counts levels abnormal_cells cells_per_mm2 "
-    "suggestion expectation second_look accuracy domain planes adequacy preview detections "
-    "warnings timing software notice"
+    "suggestion expectation second_look accuracy domain planes adequacy quality preview "
+    "detections warnings timing software notice"
 )
 
 
@@ -61,7 +61,10 @@ def test_written_report_fits_the_schema_and_the_contract(tmp_path: Path, count: 
         == "path format width height mpp mpp_source objective reader facts bounds"
     )
     assert " ".join(report["model"]) == "name sha256 classes mpp threshold second_look"
-    assert " ".join(report["area"]) == "slide_mm2 screened_mm2 skipped_share unread_mm2 unread"
+    assert " ".join(report["area"]) == (
+        "slide_mm2 screened_mm2 skipped_share unread_mm2 unread "
+        "out_of_focus_mm2 dark_mm2 ink_mm2 bubbles_mm2"
+    )
     assert " ".join(report["suggestion"]) == (
         "category rule version level score suspicious set_aside set_aside_reason cells why"
     )

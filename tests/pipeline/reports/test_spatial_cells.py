@@ -128,6 +128,19 @@ def test_every_slide_is_told_and_the_whole_has_its_facts(store):
     assert root.attrs["spatialdata_attrs"] == {"version": "0.2"}
 
 
+def test_focal_planes_are_columns_that_may_be_empty(tmp_path):
+    write(tmp_path / "r", "flat.svs", 4)
+    write(tmp_path / "r", "deep.svs", 5, depths=(0.5, None))
+    call(tmp_path / "r", "--to", "spatialdata", "--out", tmp_path / "x.zarr")
+    obs = zarr.open_group(tmp_path / "x.zarr", mode="r")["tables/cells/obs"]
+    rows = rows_of(tmp_path / "r/deep.svs")
+    assert sorted(row["plane"] for row in rows) == ["1", "1", "1", "2", "2"]
+    planes = column(obs, "plane")
+    assert planes == [*(int(row["plane"]) for row in rows), None, None, None, None]
+    depths = [float(row["z_um"] or "nan") for row in rows]
+    np.testing.assert_array_equal(column(obs, "z_um"), [*depths, *[np.nan] * 4])
+
+
 def test_names_are_those_that_spatialdata_takes():
     names = [
         "a b.svs",

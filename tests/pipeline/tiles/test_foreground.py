@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from slidefiles import array_slide
 
 from configs import ConfigError, load_config
 from data.resample import resample
@@ -316,3 +317,48 @@ def test_tissue_of_a_histology_slide_is_kept_and_its_glass_left_out(shared):
     empty = [[50.0, 1600, 400, 2900], [1700, 100, 2150, 500]]
     assert foreground.any_in(np.array(tissue + empty)).tolist() == [True, True, False, False]
     assert 0.4 < foreground.fraction() < 0.6
+
+
+# --- what is told of the rest --------------------------------------------------------------
+
+
+def squares_told(scene, mpp=8.0):
+    slide = array_slide(np.clip(np.rint(scene), 0, 255).astype(np.uint8), mpp=mpp)
+    return find_foreground(slide, ForegroundSettings())
+
+
+@pytest.mark.parametrize("ink", INKS)
+def test_ink_is_told_in_squares(ink):
+    scene = with_ink(glass(320, 320), slice(80, 160), slice(0, 320), INKS[ink])
+    found = squares_told(with_cell(scene, 40, 40)).ink
+    assert found.shape == (40, 40)
+    assert found[11:19, 2:38].all()
+    assert not found[:9].any()
+    assert not found[21:].any()
+
+
+def test_the_black_beyond_a_scan_is_no_ink_and_a_black_pen_at_its_border_is():
+    scene = glass(320, 320)
+    scene[:, :64] = 3
+    scene[:, 64] = 120
+    assert not squares_told(scene).ink.any()
+    pen = with_ink(glass(320, 320), slice(80, 160), slice(0, 320), INKS["black"])
+    assert squares_told(pen).ink[12:18, :38].all()
+
+
+def test_without_glass_nobody_knows_what_is_ink():
+    assert squares_told(np.full((320, 320, 3), 90.0)).ink is None
+    assert squares_told(np.full((320, 320, 3), 90.0)).bubbles is not None
+
+
+def test_a_bubble_is_told_in_squares():
+    y, x = np.mgrid[:320, :320]
+    scene = glass(320, 320)
+    scene[np.abs(np.hypot(x - 160, y - 160) - 82) < 2] *= 0.45
+    found = squares_told(scene).bubbles
+    inside = np.hypot(*(np.mgrid[:40, :40] - 19.5)) < 9
+    assert found[inside].all()
+    assert found.sum() < 1.4 * np.pi * 10.5**2
+    assert not find_foreground(
+        array_slide(scene.astype(np.uint8), mpp=8.0), ForegroundSettings(enabled=False)
+    ).bubbles

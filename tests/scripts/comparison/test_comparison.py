@@ -2,16 +2,16 @@
 
 import csv
 import json
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from configs import ConfigError, validate
 from data.evaluation import FieldCells, field_metrics, save_cells
+from scripts.cli import build_app
 from scripts.comparison.comparison import (
     ComparisonSettings,
     Run,
@@ -222,8 +222,8 @@ def test_the_table_tells_figures_and_paired_differences(plan, tmp_path):
 def test_wrong_calls_get_one_line_and_exit_code_2(plan, tmp_path):
     config = tmp_path / "plan.yaml"
     config.write_text(json.dumps(plan | {"baseline": "focal"}))
-    command = [sys.executable, "-m", "scripts", "compare", "--config", config, "--out", tmp_path]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert result.returncode == 2
+    words = ["compare", "--config", str(config), "--out", str(tmp_path)]
+    result = CliRunner().invoke(build_app("compare"), words)
+    assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert "not among the losses" in result.stderr

@@ -145,6 +145,31 @@ def test_what_was_never_written_is_the_fill_value(tmp_path):
         assert slide.background == (255, 255, 255)
 
 
+def test_a_dark_fill_value_is_shown_as_glass_on_every_level(tmp_path):
+    """Where nothing was written, and only there: black that was written stays."""
+    image = picture(512, 384).copy()
+    image[128:384, 128:256] = 0
+    image[:128, 128:160] = 0
+    more = {"config": {"write_empty_chunks": False}}
+    path = write_ngff(tmp_path / "a.zarr", image, levels=3, more=more)
+    expected = image.copy()
+    expected[128:384, 128:256] = 255
+    with open_slide(path) as slide:
+        (fact,) = [fact for fact in slide.facts if fact.name == "chunks not stored"]
+        assert fact.value == "2 of 12 of the finest level; shown as glass"
+        np.testing.assert_array_equal(slide.read_level(0, Rect(0, 0, 512, 384)), expected)
+        for level in (1, 2):
+            size = slide.levels[level].size
+            shown = slide.read_level(level, Rect(0, 0, size.width, size.height))
+            np.testing.assert_array_equal(shown, halved(expected, level))
+            part = Rect(40 // level, 50 // level, 60 // level, 90 // level)
+            np.testing.assert_array_equal(
+                slide.read_level(level, part),
+                shown[part.y : part.bottom, part.x : part.right],
+            )
+        assert slide.background == (255, 255, 255)
+
+
 @pytest.mark.parametrize("shards", [None, (1, 3, 1, 256, 256)])
 def test_a_chunk_that_a_coarser_level_shows_was_lost(tmp_path, shards):
     """Of one channel or of all of them, also within a shard."""
@@ -177,7 +202,8 @@ def test_without_a_coarser_level_missing_chunks_are_told(tmp_path):
     with open_slide(path) as slide:
         assert [doubt.code for doubt in slide.doubts] == ["chunks-missing"]
         assert "1 of 20 of the finest level" in slide.doubts[0].text
-        assert (slide.read_level(0, Rect(0, 0, 128, 128)) == 0).all()
+        assert "shown as glass" in slide.doubts[0].text
+        assert (slide.read_level(0, Rect(0, 0, 128, 128)) == 255).all()
         with pytest.raises(ReadError, match="while those of other channels are"):
             slide.read_level(0, Rect(128, 128, 10, 10))
 
@@ -344,6 +370,16 @@ REFUSED = {
     "axis": (
         lambda f: with_multiscale(f, axes=[{"name": n} for n in "qczyx"]),
         "a picture has x and y",
+    ),
+    "axis of a list": (
+        lambda f: with_multiscale(f, axes=[{"name": [n]} for n in "tczyx"]),
+        "a picture has x and y",
+    ),
+    "number": (
+        lambda f: with_multiscale(
+            f, coordinateTransformations=[{"type": "scale", "scale": [1, 1, 1, 1, 10**400]}]
+        ),
+        "is none of 5 numbers",
     ),
     "transform": (
         lambda f: with_multiscale(f, coordinateTransformations=[{"type": "rotation"}]),

@@ -105,6 +105,8 @@ SHARDS = {
     "uneven": {"chunk_shape": [15, 16]},
     "index": {"index_codecs": [{"name": "bytes"}, {"name": "zstd"}]},
     "endian": {"index_codecs": [{"name": "bytes", "configuration": {"endian": "big"}}]},
+    "no codec": {"index_codecs": ["bytes"]},
+    "no settings": {"index_codecs": [{"name": "bytes", "configuration": 5}, 1]},
     "place": {"index_location": "middle"},
     "codecs": {"codecs": None},
     "nested": {"codecs": [{"name": "sharding_indexed"}]},

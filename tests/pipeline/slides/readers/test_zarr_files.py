@@ -49,7 +49,8 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         FolderFiles(tmp_path).size("x")
 
 
-def test_a_link_that_leads_in_a_circle_ends(tmp_path):
+def test_a_link_to_a_folder_is_told_and_not_followed(tmp_path):
     (tmp_path / "0").mkdir()
     (tmp_path / "0/1").symlink_to(tmp_path / "0")
-    assert list(FolderFiles(tmp_path).below("0", 4)) == []
+    with pytest.raises(OSError, match="1 is a link to a folder"):
+        list(FolderFiles(tmp_path).below("0", 4))
