@@ -102,13 +102,23 @@ class FieldSlide:
         self._slide = slide
 
     def read(
-        self, x: float, y: float, size: tuple[int, int], downsample: float
+        self, x: float, y: float, size: tuple[int, int], downsample: float, away: int = 0
     ) -> NDArray[np.uint8]:
         """See `data.fields.images.OpenSlide`."""
         try:
-            return self._slide.read_region(x, y, Size(*size), downsample)
+            seen = self._slide.on_plane(self._beside(away)) if away else self._slide
+            return seen.read_region(x, y, Size(*size), downsample)
         except CytoLibraError as error:
             raise _image_error(self._slide.path, error) from error
+
+    def _beside(self, away: int) -> int | None:
+        """The readable focal plane so many steps from the slide's own; None where it has one."""
+        slide = self._slide
+        readable = [n for n, plane in enumerate(slide.planes) if plane.readable]
+        if slide.plane is None or slide.plane not in readable:
+            return None
+        wanted = readable.index(slide.plane) + away
+        return readable[min(max(wanted, 0), len(readable) - 1)]
 
     def overview(self, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float]:
         """See `data.fields.images.OpenSlide`; cells may be where screening would look for them."""

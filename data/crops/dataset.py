@@ -93,7 +93,9 @@ class CropDataset(DrawnDataset):
     def _cut(self, index: int, window: Window, rng: np.random.Generator) -> Crop:
         field, side = self.fields[index], self.crops.size
         left, top, right, _ = window
-        image = self._images.crop(index, (side, side), window)
+        most = self.crops.planes
+        away = int(rng.integers(-most, most + 1)) if most else 0
+        image = self._images.crop(index, (side, side), window, away)
         near = touching(field.boxes, window)
         boxes = (field.boxes[near] - (left, top, left, top)) * side / (right - left)
         crowd, labels = field.crowd[near], field.labels[near]

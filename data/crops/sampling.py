@@ -78,6 +78,8 @@ class CropSettings(StrictModel):
         gradient: how the gradient that each class receives changes all this: the weight of a class
             that crops are laid around is multiplied by its factor, that of a field that crops are
             laid on anywhere by the largest factor of its classes, 1 without a cell. None: not.
+        planes: of slides with several focal planes, how many above and below the best-focused one
+            a crop may be of, drawn evenly; 0 for that one alone.
     """
 
     size: int = Option(384, ge=32)
@@ -90,6 +92,7 @@ class CropSettings(StrictModel):
     paste: float = Option(0.0, ge=0, le=20)
     source_power: float = Option(0.0, ge=0, le=1)
     gradient: GradientSettings | None = None
+    planes: int = Option(0, ge=0, le=20)
 
     @model_validator(mode="after")
     def _shares_leave_no_less_than_nothing(self) -> CropSettings:

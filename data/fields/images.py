@@ -51,7 +51,9 @@ class ImageError(ConfigError):
 class OpenSlide(Protocol):
     """A slide whose regions can be read at any scale."""
 
-    def read(self, x: float, y: float, size: tuple[int, int], downsample: float) -> Pixels:
+    def read(
+        self, x: float, y: float, size: tuple[int, int], downsample: float, away: int = 0
+    ) -> Pixels:
         """A region.
 
         Args:
@@ -59,6 +61,8 @@ class OpenSlide(Protocol):
             y: its top edge.
             size: width and height of the result in px.
             downsample: level-0 px per px of the result.
+            away: by how many focal planes beside the best-focused one, upwards; the last there is
+                where there are fewer.
 
         Returns:
             (height, width, 3) RGB.
@@ -104,13 +108,14 @@ class FieldImages:
         self._surveys: dict[int, Survey] = {}
         self._forget()
 
-    def crop(self, index: int, size: tuple[int, int], box: Box) -> Pixels:
+    def crop(self, index: int, size: tuple[int, int], box: Box, away: int = 0) -> Pixels:
         """A box of a field, at any scale.
 
         Args:
             index: of the field.
             size: width and height of the result in px.
             box: xyxy in px of the field; may be fractional.
+            away: see `OpenSlide.read`; plain images have one focal plane.
 
         Returns:
             (height, width, 3) RGB.
@@ -123,7 +128,7 @@ class FieldImages:
         left, top, right, bottom = box
         slide = self._slide(field)
         if slide is not None:
-            return slide.read(x + left, y + top, size, (right - left) / size[0])
+            return slide.read(x + left, y + top, size, (right - left) / size[0], away)
         return resample(self._whole(field.image), size, (x + left, y + top, x + right, y + bottom))
 
     def whole(self, index: int, size: tuple[int, int]) -> Pixels:

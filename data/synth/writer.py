@@ -278,7 +278,7 @@ class _Pyramid:
     def _write_stack(self) -> int:
         """Writes one directory a plane, each pointing to the next and to those of its levels."""
         places: list[int] = []
-        link = None
+        link: int | None = None
         for tiles in self._places:
             self._tiles = tiles
             levels = [self._write_directory(level)[0] for level in range(1, len(self._sizes))]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import BeforeValidator
 
 from configs import Doubt
 from pipeline.errors import SlideError
@@ -27,19 +27,18 @@ How = Literal["one", "best", "all"]
 _DEPTH = re.compile(r"z\s*=\s*([-+]?\d+(?:\.\d+)?)")
 
 
-def _check_choice(choice: str | int) -> str | int:
-    if isinstance(choice, int) or choice.strip().isdecimal():
-        number = int(choice)
-        if number >= 1:
-            return number
-    elif choice in ("one", "best", "all"):
-        return choice
-    elif match := _DEPTH.fullmatch(choice.strip()):
+def _check_choice(choice: object) -> str | int:
+    text = "" if isinstance(choice, bool) else str(choice).strip()
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    if text in ("one", "best", "all"):
+        return text
+    if match := _DEPTH.fullmatch(text):
         return f"z={float(match[1]):g}"
     raise ValueError("must be one, best, all, the number of a plane from 1, or z=… in µm")
 
 
-PlaneChoice = Annotated[int | str, AfterValidator(_check_choice)]
+PlaneChoice = Annotated[int | str, BeforeValidator(_check_choice)]
 """Which focal planes are read: "one", "best", "all", a plane's number from 1, or "z=" and µm."""
 
 

@@ -11,7 +11,9 @@ from PIL import Image
 from planefiles import damage_plane, write_planes
 
 from configs import ConfigError
+from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import hash_found
+from pipeline.batch.rescore import Rescorer
 from pipeline.errors import SlideError
 from pipeline.in_force import describe_model, settings_in_force
 from pipeline.reports.cells_table import read_cells
@@ -186,6 +188,21 @@ def test_pictures_are_of_the_cells_planes(stack):
         grey = np.asarray(Image.open(io.BytesIO(crop.jpeg)).convert("L"))
         half = grey.shape[0] // 2
         assert grey[half - 5 : half + 5, half - 5 : half + 5].mean() < 100
+
+
+@pytest.mark.parametrize("planes", ["all", "best", 1])
+def test_made_anew_of_what_was_found_it_is_the_same(stack, tmp_path, planes, monkeypatch):
+    wanted, detector = settings(planes=planes), BlobDetector()
+    report = screen_slide(stack, detector, wanted)
+    write_reports(report, tmp_path)
+    monkeypatch.setattr(Rescorer, "_detector", lambda *_: detector)
+    other = settings()  # which planes were read is what was kept, whatever is asked for now
+    job = SlideJob(stack, "a.ome.tif")
+    again = Rescorer(detector.card, other, "").rescore_here(job, tmp_path)
+    assert again.pictures == report.pictures
+    assert found(again) == found(report)
+    leave = {"timing"}
+    assert again.model_dump(exclude=leave) == report.model_dump(exclude=leave)
 
 
 def test_a_slide_of_one_plane_tells_none(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from annotationfiles import CELLS, HEIGHT, MPP, WIDTH, WRITERS
 from blobs import BlobDetector, blob_slide
+from planefiles import write_planes
 from rich.console import Console
 from slidefiles import break_tiles, write_pyramid, write_scn
 
@@ -16,7 +17,7 @@ from data.annotations import AnnotationSettings
 from data.crops.augment import AugmentSettings
 from data.crops.dataset import CropDataset
 from data.crops.sampling import CropSettings
-from data.fields.images import ImageError
+from data.fields.images import FieldImages, ImageError
 from data.fields.regions import cut_fields
 from models import load_detector
 from pipeline.network.detector import RuntimeSettings, TileDetector
@@ -24,10 +25,11 @@ from pipeline.reports.writers import write_reports
 from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
 from scripts.evaluate import measure
-from scripts.slides import images_of, read_annotated
+from scripts.slides import images_of, open_field, read_annotated
 from scripts.training.run import TrainSettings, run_training
 
 CLASSES = ("NILM", "HSIL")
+PLAIN = AugmentSettings(flips=False, stain=0, brightness=0, contrast=0, blur=0, jpeg=0, noise=0)
 TABLE = AnnotationSettings(classes={"ASC-US – fraglich": "HSIL"})
 
 
@@ -194,3 +196,46 @@ def test_what_a_screening_found_on_a_slide_scanned_in_part_is_read_back(tmp_path
         (field,) = read_annotated(folder / name, path, CLASSES).fields
         found = field.boxes[np.lexsort(field.boxes.T)]
         np.testing.assert_allclose(found, cells[np.lexsort(cells.T)], atol=0.02)
+
+
+class TestFocalPlanes:
+    """Crops of slides with several planes, the sharpest of which is the third."""
+
+    def fields(self, tmp_path, count=5):
+        images = [np.full((400, 500, 3), 100 + 20 * n, np.uint8) for n in range(count)]
+        images[2][np.arange(400) % 16 < 8] = 90  # the only one with anything to see
+        write_planes(tmp_path / "a.ome.tif", images, mpp=0.5)
+        cells = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [200, 150, 40, 40]}]
+        truth = {
+            "images": [{"id": 1, "file_name": "a.ome.tif", "width": 500, "height": 400}],
+            "categories": [{"id": 1, "name": "HSIL"}],
+            "annotations": cells,
+        }
+        (tmp_path / "truth.json").write_text(json.dumps(truth))
+        return read_annotated(tmp_path / "truth.json", tmp_path, None)
+
+    @pytest.mark.parametrize(
+        ("away", "shade"), [(0, 140), (-1, 120), (2, 180), (-2, 100), (7, 180), (-9, 100)]
+    )
+    def test_are_counted_from_the_sharpest_to_the_last(self, tmp_path, away, shade):
+        images = images_of(self.fields(tmp_path))
+        crop = images.crop(0, (64, 64), (100.0, 100.0, 164.0, 164.0), away)
+        assert crop[22].tolist() == [[shade] * 3] * 64
+
+    @pytest.mark.parametrize("planes", [0, 2])
+    def test_are_drawn_evenly(self, tmp_path, planes):
+        drawn = []
+
+        class Images(FieldImages):
+            def crop(self, index, size, box, away=0):
+                drawn.append(away)
+                return np.zeros((*size, 3), np.uint8)
+
+        fields = self.fields(tmp_path)
+        settings = CropSettings(size=64, planes=planes)
+        data = CropDataset(fields, Images(fields.fields, open_field), 0.5, settings, PLAIN, 100, 3)
+        for index in range(100):
+            data[index]
+        counts = {away: drawn.count(away) for away in set(drawn)}
+        assert set(counts) == set(range(-planes, planes + 1))
+        assert min(counts.values()) >= 10

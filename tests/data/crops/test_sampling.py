@@ -45,7 +45,7 @@ class DarkSquares:
         for x, y in DARK:
             self._pixels[y : y + 64, x : x + 64] = 80
 
-    def read(self, x, y, size, downsample):
+    def read(self, x, y, size, downsample, away=0):
         end = x + size[0] * downsample, y + size[1] * downsample
         return resample(self._pixels, size, (x, y, *end))
 

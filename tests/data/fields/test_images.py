@@ -31,7 +31,7 @@ class ArraySlide:
         ArraySlide.opened += 1
         self.closed = False
 
-    def read(self, x, y, size, downsample):
+    def read(self, x, y, size, downsample, away=0):
         right, bottom = x + size[0] * downsample, y + size[1] * downsample
         return resample(PIXELS, size, (x, y, right, bottom))
 

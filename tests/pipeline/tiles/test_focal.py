@@ -56,7 +56,9 @@ class TestChoice:
     def test_is_told_in_one_way(self, given, taken):
         assert CHOICE.validate_python(given) == taken
 
-    @pytest.mark.parametrize("given", [0, -1, "0", "ALL", "", "z=", "z=1,5", "z=nan", "2-4", 1.5])
+    @pytest.mark.parametrize(
+        "given", [0, -1, "0", "ALL", "", "z=", "z=1,5", "z=nan", "2-4", 1.5, True, None, [1, 2]]
+    )
     def test_of_nonsense(self, given):
         with pytest.raises(ValidationError):
             CHOICE.validate_python(given)
