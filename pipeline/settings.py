@@ -97,13 +97,21 @@ class ScreenSettings(StrictModel):
         """Whether every slide is screened by a process of its own."""
         return self.isolate == "always" or self.limits.are_set
 
+    def check_mpp(self) -> None:
+        """Refuses a scale that no microscope has.
+
+        Raises:
+            ConfigError: it is one.
+        """
+        check_mpp_argument(self.mpp)
+        check_mpp_argument(self.mpp_override, "--mpp-override")
+
     def mpp_of(self, slide: Path) -> GivenMpp:
         """What is said of a slide's scale.
 
         Raises:
             ConfigError: the table can't be read, or a value is absurd.
         """
-        check_mpp_argument(self.mpp)
-        check_mpp_argument(self.mpp_override, "--mpp-override")
+        self.check_mpp()
         table = load_mpp_table(self.mpp_table) if self.mpp_table else None
         return GivenMpp(self.mpp, self.mpp_override, table.find(slide) if table else None)

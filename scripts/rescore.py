@@ -132,6 +132,7 @@ def _settle(
                 f"{name}: shapes what the network finds, which is not done again here; give it to "
                 "cytolibra screen"
             )
+    settings.check_mpp()
     check_extras(settings)
     return settings.model_copy(update={"reports": settings.reports.settled(), "strict": False})
 

@@ -148,6 +148,7 @@ def _again(reports: Path, record: RunRecord, names: frozenset[str], options: dic
     from pipeline.settings import ScreenSettings
 
     settings = validate(record.given, ScreenSettings, "the settings in run.json")
+    settings.check_mpp()
     slides: list[Path | Url] = options["slides"]
     paths = [path for path in slides if isinstance(path, Path)]
     lost = next((path for path in paths if not path.is_absolute() and not path.exists()), None)

@@ -252,6 +252,8 @@ def telling(path: Path) -> Iterator[None]:
             code = "full"
         text = _ADVICE.get(code, f"it can't be used: {error}")
         raise StoreError(f"{path}: {text}", code) from error
+    except UnicodeDecodeError as error:  # SQLite quotes what it can't make sense of
+        raise StoreError(f"{path}: {_ADVICE['damaged']}", "damaged") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise StoreError(f"{path}: {_ADVICE['full']}", "full") from error

@@ -92,6 +92,14 @@ def test_a_damaged_file_is_told_and_left(written):
     assert "it is damaged; it is left as it is" in refused(written, "damaged")
 
 
+def test_damage_that_sqlite_quotes_in_no_letters_is_told_and_left(written):
+    content = (written / FILE).read_bytes()
+    assert b"CREATE TABLE" in content
+    (written / FILE).write_bytes(content.replace(b"CREATE TABLE", b"CREATE \xf4ABLE"))
+    refused(written, "damaged")
+    refused(written, "damaged", read_only=True)
+
+
 def test_half_a_file_is_told_and_left(written):
     content = (written / FILE).read_bytes()
     (written / FILE).write_bytes(content[: len(content) // 2])
