@@ -4,7 +4,8 @@ Draws slides of growing size and screens them with the shipped model. Rounds are
 medians printed. Ratios within one run are to be trusted, seconds depend on the machine.
 
 On a CPU reading and the network need the same cores. "Both, on all cores" is what they take
-together if none ever waits: the network's time, and reading's on one thread divided by the cores.
+together if none ever waits: the network's time, and that of reading and of sharpness on one thread,
+divided by the cores.
 The whole journey over that is what the pipeline itself costs.
 """
 
@@ -33,6 +34,8 @@ from pipeline.network.devices import count_cores
 from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
 from pipeline.slides.slide import open_slide
+from pipeline.tiles.deposit import square_side
+from pipeline.tiles.focus import SIDE, FocusSquares
 from pipeline.tiles.foreground import find_foreground
 from pipeline.tiles.tiler import plan_tiles
 from pipeline.tiles.tilereader import read_tile
@@ -41,6 +44,7 @@ ROUNDS = 3
 STATIONS = (
     "foreground",
     "reading, one thread",
+    "sharpness, one thread",
     "network alone",
     "both, on all cores",
     "whole journey",
@@ -83,15 +87,20 @@ def measure(path: Path, detector: TileDetector) -> dict[str, float]:
         start = time.perf_counter()
         tiles = [read_tile(slide, plan.grid, index).pixels for index in plan.indices.tolist()]
         times["reading, one thread"] = time.perf_counter() - start
+        side = SIDE * square_side(foreground.downsample, slide.mpp)
+        squares = FocusSquares(plan.grid, foreground, side, slide.mpp)
+        start = time.perf_counter()
+        for index, pixels in zip(plan.indices.tolist(), tiles, strict=True):
+            squares.measure(index, pixels, np.zeros((0, 4)))
+        times["sharpness, one thread"] = time.perf_counter() - start
     detector.detect(tiles[:1])
     start = time.perf_counter()
     lanes = detector.lanes
     with work_ahead(lambda tile: detector.detect([tile]), tiles, lanes, lanes) as found:
         deque(found, maxlen=0)
     times["network alone"] = time.perf_counter() - start
-    times["both, on all cores"] = (
-        times["network alone"] + times["reading, one thread"] / count_cores()
-    )
+    beside = times["reading, one thread"] + times["sharpness, one thread"]
+    times["both, on all cores"] = times["network alone"] + beside / count_cores()
     times["tiles"] = len(tiles)
     del tiles
     start = time.perf_counter()

@@ -131,6 +131,35 @@ class RepPointsSettings(StrictModel):
     initial_spacing: float = Field(2.0, ge=0)
 
 
+class AbnormalHeadSettings(StrictModel):
+    """One more output a place, "abnormal", learned beside the classes.
+
+    The idea is that of JRCL (Guan et al. 2023), whose formulas could not be read; these are ours.
+
+    Attributes:
+        weight: of its own loss, binary cross-entropy at every place that the class loss sees.
+        consistency: weight of the divergence between it and what the classes say; 0 for none.
+        contrast: weight of comparing cells with a prototype of each class; 0 for none. Its batches
+            need several crops.
+        pooled: how likely the classes make an abnormal cell: "max", the most likely abnormal
+            class, or "noisy_or", any of them as if they were independent.
+        hard_background: for each positive place so many of the background that look most like a
+            cell have a part in consistency and contrast.
+        momentum: share of a class's prototype that stays in a step.
+        temperature: of the comparison; lower tells near prototypes further apart.
+        embedding: values of what is compared.
+    """
+
+    weight: float = Field(1.0, gt=0)
+    consistency: float = Field(0.0, ge=0)
+    contrast: float = Field(0.0, ge=0)
+    pooled: Literal["max", "noisy_or"] = "max"
+    hard_background: int = Field(1, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    temperature: float = Field(0.1, gt=0)
+    embedding: int = Field(128, ge=2)
+
+
 class DetectorConfig(StrictModel):
     """Everything that `build_detector` needs; all but ``name`` and ``classes`` have defaults.
 
@@ -163,6 +192,7 @@ class DetectorConfig(StrictModel):
         nms_iou: overlap above which the weaker of two boxes of one class goes.
         max_detections: the most detections of a class that an image may have; None for no limit.
         loss: the classification loss.
+        abnormal_head: one more output that says "abnormal"; None for none.
     """
 
     name: Annotated[str, AfterValidator(_detector), _one_of(DETECTORS)]
@@ -186,6 +216,7 @@ class DetectorConfig(StrictModel):
     nms_iou: float = Field(0.6, gt=0, le=1)
     max_detections: int | None = Field(None, ge=1)
     loss: LossConfig = GradLibraSettings(name="grad_libra")
+    abnormal_head: AbnormalHeadSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -217,6 +248,15 @@ class DetectorConfig(StrictModel):
         unknown = sorted(set(self.abnormal or ()) - set(self.classes))
         if unknown:
             raise ValueError(f"abnormal names {', '.join(unknown)}, which are no classes")
+        return self
+
+    @model_validator(mode="after")
+    def _abnormal_head_has_a_class(self) -> DetectorConfig:
+        if self.abnormal_head is not None and not any(self.is_abnormal):
+            raise ValueError(
+                f"abnormal_head has nothing to tell: of {', '.join(self.classes)} none is "
+                "abnormal; name those that are in model.abnormal, or leave the head out"
+            )
         return self
 
     @property

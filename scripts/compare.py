@@ -20,16 +20,28 @@ def compare(
         bool,
         typer.Option("--only-table", help="Trains nothing; writes the table of what is there."),
     ] = False,
+    costs: Annotated[
+        bool,
+        typer.Option("--costs", help="Measures what each system costs; keep the machine idle."),
+    ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="A page into which the table goes, too, where it has a place for it."),
+    ] = None,
 ) -> None:
     """Trains detectors x losses by one recipe and writes a table of them.
 
     Start it once for each core or GPU, with the same --out: the processes share the runs. A run
-    that is done is not made again.
+    that is done is not made again. Where the configuration has systems, the table is of these.
     """
     from scripts.comparison.comparison import ComparisonSettings, run_comparison
     from scripts.comparison.comparison_table import write_table
+    from scripts.comparison.costs import measure_costs
+    from scripts.comparison.systems_table import write_page
 
     settings = load_config(config, ComparisonSettings, set_ or [])
+    if costs and not settings.systems:
+        raise ConfigError("--costs: the configuration names no systems whose costs could be told")
     console = Console()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -37,4 +49,9 @@ def compare(
         raise ConfigError(f"--out {out}: can't be made: {error.strerror}") from error
     if not only_table:
         run_comparison(settings, out, console)
-    console.print(f"The table: {write_table(settings, out)}", soft_wrap=True)
+    if costs:
+        measure_costs(settings, out)
+    table = write_table(settings, out)
+    if page is not None:
+        write_page(page, table.read_text(encoding="utf-8"))
+    console.print(f"The table: {table}", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +14,13 @@ from torch.utils.data import Dataset
 from configs import ConfigError
 from data.crops.augment import MIN_VISIBILITY, AugmentSettings
 from data.crops.copypaste import CellPaster
-from data.crops.drawing import DrawnDataset, Sample, unreadable_fields
+from data.crops.drawing import (
+    DrawnDataset,
+    Sample,
+    Steered,
+    draw_readable,
+    unreadable_fields,
+)
 from data.crops.sampling import CropSettings, build_sampler
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages, ImageError
@@ -58,9 +65,18 @@ class CropDataset(DrawnDataset):
         self._paster = CellPaster(fields, images, self._downsample)
         self._drawn_labels = _drawn_labels(fields.classes) if crops.drawn else None
 
-    def _sample(self, rng: np.random.Generator) -> Sample:
+    def __getitem__(self, index: int | Steered) -> Sample:
+        """A crop; of a steered one, as its factors say as well."""
+        if not isinstance(index, Steered):
+            return super().__getitem__(index)
+        draw = partial(self._sample, factors=index.factors)
+        return draw_readable(draw, self.fields, (self.seed, self.epoch, index.index))
+
+    def _sample(
+        self, rng: np.random.Generator, factors: NDArray[np.float64] | None = None
+    ) -> Sample:
         draws = self._drawn_labels is not None and rng.random() < self.crops.drawn
-        place = None if draws else self._windows.draw(rng)
+        place = None if draws else self._windows.draw(rng, factors)
         image, boxes, labels = self._draw(rng) if place is None else self._cut(*place, rng)
         shown = visible(boxes, self.crops.size)
         self._augment.set_random_seed(int(rng.integers(2**31)))

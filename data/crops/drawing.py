@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -16,6 +18,20 @@ from data.fields.images import FieldImages, ImageError
 from data.fields.regions import downsample_of
 
 Sample = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Steered:
+    """Which crop is asked for, and what steers where it lies.
+
+    Attributes:
+        index: of the crop in its epoch.
+        factors: (C,) how many times as often each class is to come.
+    """
+
+    index: int
+    factors: NDArray[np.float64]
+
 
 ATTEMPTS = 20
 """How often a crop is drawn anew where an image can't be read."""

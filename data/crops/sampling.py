@@ -19,11 +19,41 @@ from configs import ConfigError, StrictModel
 from data.fields.fieldset import Field, FieldSet, of_source
 from data.fields.images import FieldImages, ImageError
 from data.fields.places import Places
-from data.fields.rarity import cells_by_class, class_weights, repeat_factors
+from data.fields.rarity import (
+    cells_by_class,
+    class_weights,
+    classes_present,
+    factors_of_fields,
+    repeat_factors,
+)
 from data.fields.regions import Window, is_covered
+
+Factors = NDArray[np.float64]
 
 TRIES = 20
 """Places that are drawn before one is taken that is not worth much."""
+
+
+class GradientSettings(StrictModel):
+    """Sampling that follows the gradient: classes that receive little of it are drawn more often.
+
+    A class's factor is min(max_repeat, (1 / (C q)) ** alpha), where q is its share of the gradient
+    that the class loss sends back, of C classes that have cells: above 1 below the even share,
+    below 1 above it. Ours; of the work that suggested it (Xu et al. 2023) only the title is known.
+
+    Attributes:
+        alpha: 0 changes nothing, 1 makes up for the whole difference.
+        max_repeat: no class is drawn more often than so many times as often as else.
+        interval: batches from one measurement to the next. What was measured by the end of one
+            interval steers the one after the next, since crops are prepared ahead: at least
+            2 * loop.workers + 2.
+        momentum: how much of the share that was known counts beside the new one.
+    """
+
+    alpha: float = Option(0.5, ge=0, le=1)
+    max_repeat: float = Option(8.0, ge=1)
+    interval: int = Option(25, ge=2)
+    momentum: float = Option(0.5, ge=0, lt=1)
 
 
 class CropSettings(StrictModel):
@@ -47,6 +77,9 @@ class CropSettings(StrictModel):
             a crop of it, its classes and rare fields judged by its own cells.
         planes: of slides with several focal planes, how many above and below the best-focused one
             a crop may be of, drawn evenly; 0 for that one alone.
+        gradient: how the gradient that each class receives changes all this: the weight of a class
+            that crops are laid around is multiplied by its factor, that of a field that crops are
+            laid on anywhere by the largest factor of its classes, 1 without a cell. None: not.
     """
 
     size: int = Option(384, ge=32)
@@ -59,6 +92,7 @@ class CropSettings(StrictModel):
     paste: float = Option(0.0, ge=0, le=20)
     source_power: float = Option(0.0, ge=0, le=1)
     planes: int = Option(0, ge=0, le=20)
+    gradient: GradientSettings | None = None
 
     @model_validator(mode="after")
     def _shares_leave_no_less_than_nothing(self) -> CropSettings:
@@ -99,40 +133,59 @@ class WindowSampler:
         self._around = settings.around_cells if self._class_weights.any() else 0.0
         self._open = own[_annotated([fields.fields[i] for i in own])]
         self._shares = None
+        judged = replace(fields, fields=tuple(fields.fields[i] for i in own))
         if settings.repeat_threshold is not None:
-            judged = replace(fields, fields=tuple(fields.fields[i] for i in own))
             factors = repeat_factors(judged, settings.repeat_threshold)[np.isin(own, self._open)]
             self._shares = factors / factors.sum()
+        self._present = classes_present(judged)[np.isin(own, self._open)]
         self._places: dict[int, Places | None] = {}
         # Once, for all workers and epochs: what is kept here, processes started later have.
         wanted = self._open.tolist() if self._around < 1 else []
         self._slides = {index for index in wanted if self._survey_slide(index)}
 
-    def draw(self, rng: np.random.Generator) -> tuple[int, Window]:
-        """A field's index, and a window of the crop's size times a random scale."""
+    def draw(self, rng: np.random.Generator, factors: Factors | None = None) -> tuple[int, Window]:
+        """A field's index, and a window of the crop's size times a random scale.
+
+        Args:
+            rng: of everything random.
+            factors: (C,) how many times as often each class is to come; None: as ever.
+        """
         place = rng.random()
         if place < self._around:
-            label = rng.choice(len(self._cells), p=self._class_weights)
+            weights = self._class_weights
+            if factors is not None:
+                weights = weights * factors / (weights * factors).sum()
+            label = rng.choice(len(self._cells), p=weights)
             index, x, y = self._cells[label][rng.integers(len(self._cells[label]))]
             return self._lay(int(index), (x, y), rng)
+        shares = self._shares if factors is None else self._steered(factors)
         if place < self._around + self._settings.hard_background:
-            return self._draw_background(rng)
-        return self._draw_anywhere(self._draw_field(rng), rng)
+            return self._draw_background(shares, rng)
+        return self._draw_anywhere(self._draw_field(shares, rng), rng)
 
-    def _draw_field(self, rng: np.random.Generator) -> int:
-        if self._shares is None:
+    def _steered(self, factors: Factors) -> Factors:
+        """(open fields,) shares of the fields, by the largest factor of their classes."""
+        shares = factors_of_fields(self._present, factors)
+        if self._shares is not None:
+            shares = shares * self._shares
+        return np.asarray(shares / shares.sum())
+
+    def _draw_field(self, shares: Factors | None, rng: np.random.Generator) -> int:
+        if shares is None:
             return int(self._open[rng.integers(len(self._open))])
-        return int(rng.choice(self._open, p=self._shares))
+        return int(rng.choice(self._open, p=shares))
 
-    def _draw_background(self, rng: np.random.Generator) -> tuple[int, Window]:
+    def _draw_background(
+        self, shares: Factors | None, rng: np.random.Generator
+    ) -> tuple[int, Window]:
         """A window whose middle is dark, while no annotated cell is near."""
         for _ in range(TRIES):
-            index = self._draw_field(rng)
+            index = self._draw_field(shares, rng)
             places = self._places_on(index)
             center = places.draw_background(rng) if places else None
             if center:
                 return self._lay(index, center, rng, middle=True)
-        return self._draw_anywhere(self._draw_field(rng), rng)
+        return self._draw_anywhere(self._draw_field(shares, rng), rng)
 
     def _draw_anywhere(self, index: int, rng: np.random.Generator) -> tuple[int, Window]:
         """A window that shows what was annotated and, on a slide, more than glass.
@@ -214,9 +267,9 @@ class SourceSampler:
             for name in shares
         ]
 
-    def draw(self, rng: np.random.Generator) -> tuple[int, Window]:
-        """As `WindowSampler.draw`."""
-        return self._samplers[rng.choice(len(self._samplers), p=self._shares)].draw(rng)
+    def draw(self, rng: np.random.Generator, factors: Factors | None = None) -> tuple[int, Window]:
+        """As `WindowSampler.draw`; factors change nothing between sources."""
+        return self._samplers[rng.choice(len(self._samplers), p=self._shares)].draw(rng, factors)
 
 
 def build_sampler(

@@ -105,6 +105,24 @@ def ratio(part: NDArray[np.integer], whole: NDArray[np.integer]) -> NDArray[np.f
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
 
 
+def mean_of_classes(
+    values: Sequence[NDArray[np.float64]], judged: Sequence[bool], rounds: int
+) -> NDArray[np.float64]:
+    """(rounds,) mean of the figures of the classes that are judged; NaN without one.
+
+    A round that drew no cell of one of them has no mean. That of the others would be another
+    figure, far higher where what was left out is the rarest class, of the lowest precision: the
+    interval would be as wide as these two figures are apart.
+
+    Args:
+        values: (rounds,) of each class, NaN where a round drew none of its cells.
+        judged: which classes have cells at all.
+        rounds: their number.
+    """
+    counted = [one for one, has_cells in zip(values, judged, strict=True) if has_cells]
+    return np.mean(counted, axis=0) if counted else np.full(rounds, np.nan)
+
+
 def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
     """The percentile interval of a figure's values over the rounds; NaNs left out.
 

@@ -22,12 +22,25 @@ def repeat_factors(fields: FieldSet, threshold: float) -> NDArray[np.float64]:
     Returns:
         (fields,), at least 1.
     """
-    present = np.array(
-        [np.bincount(f.labels[~f.crowd], minlength=len(fields.classes)) > 0 for f in fields.fields]
-    )
+    present = classes_present(fields)
     frequency = present.mean(axis=0)  # f_c
     of_class = np.maximum(1, np.sqrt(threshold / np.maximum(frequency, 1e-12)))  # r_c
     return np.where(present, of_class, 1.0).max(axis=1)  # r_i = max over its classes of r_c
+
+
+def classes_present(fields: FieldSet) -> NDArray[np.bool_]:
+    """(fields, C) which classes each field has a cell of."""
+    count = len(fields.classes)
+    rows = [np.bincount(f.labels[~f.crowd], minlength=count) > 0 for f in fields.fields]
+    return np.array(rows, bool).reshape(-1, count)
+
+
+def factors_of_fields(
+    present: NDArray[np.bool_], factors: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(fields,) largest of (C,) factors of the classes that are there; 1 where none is."""
+    largest = np.where(present, factors, 0.0).max(axis=1, initial=0.0)
+    return np.where(present.any(axis=1), largest, 1.0)
 
 
 def cells_by_class(fields: FieldSet) -> list[NDArray[np.float64]]:

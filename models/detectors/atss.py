@@ -80,7 +80,7 @@ class ATSS(DenseDetector):
         wanted = centerness_targets(BoxLinearCoder().encode(chosen, boxes))
         overlap = (wanted * generalized_box_iou_loss(predicted, boxes)).sum()
         return {
-            "classification": self.slot(head_outputs["cls_logits"], labels),
+            **self.slot.losses(head_outputs["cls_logits"], labels),
             "bbox_regression": overlap / mean_over_ranks(wanted.sum()).clamp(min=1e-6).float(),
             "bbox_ctrness": binary_cross_entropy_with_logits(centerness, wanted, reduction="sum")
             / normaliser,

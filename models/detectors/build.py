@@ -32,12 +32,23 @@ def build_detector(config: DetectorConfig | Mapping[str, Any]) -> DenseDetector:
         config: the ``model:`` part of a configuration; see `DetectorConfig` for its keys.
 
     Raises:
-        ConfigError: a key or value is not allowed, the loss lacks the classes' counts, or the
-            backbone's weights can't be loaded.
+        ConfigError: a key or value is not allowed, the loss lacks the classes' counts, the
+            backbone's weights can't be loaded, or the detector can't carry the abnormal head.
     """
     if not isinstance(config, DetectorConfig):
         config = validate(config, DetectorConfig, "model")
-    return find_detector(config.name)(config)
+    detector = find_detector(config.name)(config)
+    if config.abnormal_head is not None and config.abnormal_head.contrast:
+        _check_layer(detector)
+    return detector
+
+
+def _check_layer(detector: DenseDetector) -> None:
+    if not detector.slot.knows_layer:
+        raise ConfigError(
+            f"model.abnormal_head.contrast: {detector.config.name} doesn't tell which layer gives "
+            "its class logits (LossSlot.set_prior), so cells can't be compared; set contrast to 0"
+        )
 
 
 def find_detector(name: str) -> type[DenseDetector]:

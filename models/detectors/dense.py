@@ -125,9 +125,10 @@ class DenseDetector(nn.Module):
         if self.training:
             _check_targets(images, targets)
         batch, targets = self.transform(images, targets)
-        outputs, anchors, level_sizes = self.run(batch)
         if self.training:
-            return self.compute_loss(targets, outputs, anchors, level_sizes)
+            with self.slot.listening():
+                return self.compute_loss(targets, *self.run(batch))
+        outputs, anchors, _ = self.run(batch)
         return self.decode(outputs, anchors, batch.image_sizes)
 
     @property

@@ -57,7 +57,7 @@ class LossSlotFCOSHead(FCOSHead):
         centerness = head_outputs["bbox_ctrness"].squeeze(2)[positive]
         wanted = centerness_targets(self.box_coder.encode(points, boxes))
         return {
-            "classification": self.slot(head_outputs["cls_logits"], labels),
+            **self.slot.losses(head_outputs["cls_logits"], labels),
             "bbox_regression": generalized_box_iou_loss(predicted, boxes, reduction="sum")
             / normaliser,
             "bbox_ctrness": binary_cross_entropy_with_logits(centerness, wanted, reduction="sum")

@@ -156,7 +156,7 @@ class RepPoints(DenseDetector):
         by_overlap = self._match_guesses(targets, initial, anchors)
         labels = stacked_labels(targets, by_overlap)
         return {
-            "classification": self.slot(head_outputs["cls_logits"], labels),
+            **self.slot.losses(head_outputs["cls_logits"], labels),
             "bbox_initial": INITIAL_WEIGHT * self._box_loss(targets, initial, anchors, by_centre),
             "bbox_regression": self._box_loss(targets, refined, anchors, by_overlap),
         }

@@ -36,10 +36,9 @@ class LossSlotClassificationHead(RetinaNetClassificationHead):
 
     def compute_loss(
         self, targets: list[Target], head_outputs: HeadOutputs, matched_idxs: list[Tensor]
-    ) -> Tensor:
-        """The loss in the slot."""
-        loss: Tensor = self.slot(head_outputs["cls_logits"], stacked_labels(targets, matched_idxs))
-        return loss
+    ) -> dict[str, Tensor]:
+        """The losses in the slot, by name; torchvision's head has but one."""
+        return self.slot.losses(head_outputs["cls_logits"], stacked_labels(targets, matched_idxs))
 
 
 class RetinaNet(DenseDetector, detection.RetinaNet):
@@ -70,7 +69,8 @@ class RetinaNet(DenseDetector, detection.RetinaNet):
         num_anchors_per_level: list[int],
     ) -> dict[str, Tensor]:
         """Torchvision's matching by IoU (0.5 and 0.4), then the heads' losses."""
-        return detection.RetinaNet.compute_loss(self, targets, head_outputs, anchors)
+        losses = detection.RetinaNet.compute_loss(self, targets, head_outputs, anchors)
+        return {**losses.pop("classification"), **losses}
 
     def scores(self, outputs: HeadOutputs) -> Tensor:
         """Class probabilities."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from configs import ConfigError
 from losses import ClassificationLoss
 from losses.ranks import mean_over_ranks
 from models.config import DetectorConfig
+from models.detectors.abnormal import AbnormalHead
 
 BACKGROUND, IGNORED = -1, -2
 """Values of matched indices that name no box; torchvision's `Matcher` uses the same."""
@@ -22,57 +26,170 @@ class LossSlot(nn.Module):
     """A detector's classification loss, its weight and its normaliser.
 
     The same for every detector, so that any loss goes with any of them, and so that detectors
-    and losses are compared under one rule.
+    and losses are compared under one rule. A configuration's abnormal head has its place here, too:
+    its logit is one more channel behind the loss's.
 
     Attributes:
         loss: the loss itself; its state, if any, lies in its buffers.
+        abnormal: the abnormal head; None without one.
         channels: logits that the head gives for each anchor; the first ones are the classes'.
-        watcher: sees what gradient each class receives; None for nobody.
+        watchers: see what gradient each class receives of the class loss.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.num_classes = len(config.classes)
         self.loss: ClassificationLoss = config.loss.build(self.num_classes)
-        self.channels = self.loss.channels(self.num_classes)
+        self.abnormal: AbnormalHead | None = None
+        if config.abnormal_head is not None:
+            self.abnormal = AbnormalHead(
+                config.abnormal_head, list(config.is_abnormal), config.pyramid.channels
+            )
+        self.channels = self.loss.channels(self.num_classes) + (self.abnormal is not None)
         self.weight = config.loss.weight
         self.normaliser = config.normaliser
         self.prior = config.prior_probability
-        self.watcher: Watcher | None = None
+        self.watchers: list[Watcher] = []
+        self._layer: tuple[nn.Conv2d, ...] = ()  # not as a module: it is the detector's
+        self._features: list[Tensor] = []
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether losses look at the classification tower, beside its logits."""
+        return self.abnormal is not None and self.abnormal.contrast is not None
+
+    @property
+    def knows_layer(self) -> bool:
+        """Whether the detector told which layer gives the logits; see `set_prior`."""
+        return bool(self._layer)
 
     def set_prior(self, layer: nn.Conv2d) -> None:
-        """Sets biases so that every class starts at the prior (Lin et al. 2017, sec. 3.3)."""
+        """Sets biases so that every class starts at the prior (Lin et al. 2017, sec. 3.3).
+
+        Args:
+            layer: gives the logits; what goes into it is what features are.
+        """
         assert layer.bias is not None
         bias = self.loss.prior_bias(self.num_classes, self.prior)
+        if self.abnormal is not None:
+            bias = torch.cat([bias, torch.logit(torch.tensor([self.prior]))])
         with torch.no_grad():
             layer.bias.copy_(bias.repeat(len(layer.bias) // self.channels))
+        self._layer = (layer,)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within it `losses` may be asked for, by a detector that has just run on a batch."""
+        if not self.needs_features:
+            yield
+            return
+        handle = self._layer[0].register_forward_pre_hook(self._keep_features)
+        try:
+            yield
+        finally:
+            handle.remove()
+            self._features = []
 
     def scores(self, logits: Tensor) -> Tensor:
-        """(..., classes) probabilities from (..., channels) logits."""
-        return self.loss.scores(logits)
+        """(..., classes) scores from (..., channels) logits; probabilities without a head."""
+        classes, of_head = self._split(logits)
+        scores = self.loss.scores(classes)
+        if self.abnormal is None:
+            return scores
+        return self.abnormal.scores(scores, of_head)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The weighted and normalised loss of a batch, a scalar.
+        """The sum of `losses`, a scalar."""
+        losses = list(self.losses(logits, labels).values())
+        return sum(losses[1:], losses[0])
+
+    def losses(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The weighted and normalised losses of a batch, scalars.
 
         Args:
             logits: (B, A, channels).
             labels: (B, A) class indices, `BACKGROUND` or `IGNORED`.
+
+        Returns:
+            ``classification``, and as the abnormal head has them ``abnormal``, ``consistency`` and
+            ``contrast``.
         """
         used = labels != IGNORED
-        rows, targets = logits[used], one_hot(labels[used], self.num_classes, logits.dtype)
-        if self.watcher is not None and rows.requires_grad:
-            self._watch(rows, targets, self.watcher)
+        classes, of_head = self._split(logits)
+        rows, targets = classes[used], one_hot(labels[used], self.num_classes, logits.dtype)
+        if self.watchers and rows.requires_grad:
+            self._watch(rows, targets)
         # One call for the whole batch: losses with statistics are to see all of it.
         loss = self.loss(rows, targets)
         if self.normaliser == "positives":
-            total = loss.sum() / positives_a_process(labels >= 0)
+            normaliser = positives_a_process(labels >= 0)
+            total = loss.sum() / normaliser
         else:
+            normaliser = None
             total = _mean_over_images(loss, used, labels >= 0)
-        return self.weight * total
+        losses = {"classification": self.weight * total}
+        if self.abnormal is not None:
+            losses |= self._of_abnormal(self.abnormal, classes, of_head, labels, normaliser)
+        return losses
 
-    def _watch(self, rows: Tensor, targets: Tensor, watcher: Watcher) -> None:
+    def _of_abnormal(
+        self,
+        head: AbnormalHead,
+        classes: Tensor,
+        logits: Tensor,
+        labels: Tensor,
+        normaliser: float | None,
+    ) -> dict[str, Tensor]:
+        """The abnormal head's losses, by the normaliser of the class loss."""
+        settings, used = head.settings, labels != IGNORED
+
+        def normalised(loss: Tensor) -> Tensor:
+            if normaliser is None:
+                return _mean_over_images(loss, used, labels >= 0)
+            return loss.sum() / normaliser
+
+        of_used = labels[used]
+        binary = head.binary_loss(logits[used], of_used)
+        losses = {"abnormal": settings.weight * normalised(binary)}
+        if not (settings.consistency or settings.contrast):
+            return losses
+        places = torch.nonzero(used)  # (N, 2) image and anchor
+        scores = self.loss.scores(classes[used])
+        chosen = head.chosen(scores, of_used)
+        if settings.consistency:
+            apart = head.divergence(scores[chosen], logits[used][chosen])
+            at_all = torch.zeros_like(binary).index_put((chosen,), apart)
+            losses["consistency"] = settings.consistency * normalised(at_all)
+        if head.contrast is not None:
+            features = self._features_at(places[chosen], labels.shape[1])
+            losses["contrast"] = settings.contrast * head.contrast(features, of_used[chosen])
+        return losses
+
+    def _split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss's channels, and the abnormal logit (...,); without a head nothing is cut off."""
+        if self.abnormal is None:
+            return logits, logits[..., :0]
+        if logits.shape[-1] != self.channels:
+            raise ConfigError(
+                f"model.abnormal_head: the detector gives {logits.shape[-1]} values a place where "
+                f"{self.channels} are needed; it can't carry this head, unless its last layer has "
+                "LossSlot.channels"
+            )
+        return logits[..., :-1], logits[..., -1]
+
+    def _keep_features(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._features.append(inputs[0])
+
+    def _features_at(self, places: Tensor, anchors: int) -> Tensor:
+        """(K, channels) of the tower at (K, 2) images and anchors, of so many anchors an image."""
+        flat = torch.cat([level.flatten(2) for level in self._features], dim=2)  # (B, channels, P)
+        image, anchor = places.T
+        return flat[image, :, anchor // (anchors // flat.shape[2])]
+
+    def _watch(self, rows: Tensor, targets: Tensor) -> None:
         def show(gradient: Tensor) -> None:
-            watcher(gradient[:, : self.num_classes].detach(), targets)
+            for watcher in self.watchers:
+                watcher(gradient[:, : self.num_classes].detach(), targets)
 
         rows.register_hook(show)  # type: ignore[no-untyped-call]
 

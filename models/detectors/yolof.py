@@ -99,7 +99,7 @@ class YOLOF(DenseDetector):
         predicted = self.decode_boxes(deltas[positive], torch.stack(anchors)[positive])
         boxes = matched_boxes(targets, matched)
         return {
-            "classification": self.slot(head_outputs["cls_logits"], labels),
+            **self.slot.losses(head_outputs["cls_logits"], labels),
             "bbox_regression": generalized_box_iou_loss(predicted, boxes, reduction="sum")
             / normaliser,
         }

@@ -72,7 +72,7 @@ class MetricsFile(Callback):
             if name.startswith(("train/", "val/"))
         }
         self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
-        _write_rows(self.path, self._rows)
+        write_rows(self.path, self._rows)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far, for the checkpoint."""
@@ -107,11 +107,11 @@ class GradientBalance(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins to watch the slot."""
         self._sums = self._sums.to(pl_module.device)
-        self.slot.watcher = self._add
+        self.slot.watchers.append(self._add)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Watches no longer."""
-        self.slot.watcher = None
+        self.slot.watchers.remove(self._add)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
@@ -126,7 +126,7 @@ class GradientBalance(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the file whole."""
         if trainer.is_global_zero:
-            _write_rows(self.path, self._rows)
+            write_rows(self.path, self._rows)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far, for the checkpoint."""
@@ -231,7 +231,7 @@ def balance_rows(sums: Tensor, classes: Sequence[str], step: int) -> list[dict[s
     ]
 
 
-def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """A CSV file, whole or not at all."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     part = path.with_suffix(".part")

@@ -131,6 +131,8 @@ def check_pair(student: DenseDetector, teacher: DenseDetector, mpp: float) -> No
     differ = [f"model.{key}" for key in keys if getattr(one, key) != getattr(other, key)]
     if one.loss.softmax != other.loss.softmax:
         differ.append("model.loss (sigmoid or softmax)")
+    if _head(student) != _head(teacher):
+        differ.append("model.abnormal_head")
     if find_backbone(one.backbone).channels != find_backbone(other.backbone).channels:
         differ.append("model.backbone (channels)")
     if mpp != teacher.card.mpp:
@@ -140,6 +142,13 @@ def check_pair(student: DenseDetector, teacher: DenseDetector, mpp: float) -> No
             f"distillation.teacher: {teacher.card.name} is another detector than the one to teach; "
             f"they differ in {', '.join(differ)}"
         )
+
+
+def _head(detector: DenseDetector) -> object:
+    """What decides what an abnormal head says; None without one."""
+    config = detector.config
+    head = config.abnormal_head
+    return None if head is None else (head.pooled, tuple(config.is_abnormal))
 
 
 def _stem(detector: DenseDetector, images: Tensor) -> Tensor:

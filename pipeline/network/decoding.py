@@ -20,6 +20,7 @@ from models import ModelSource
 from models.config import DetectorConfig
 from pipeline.cells.nms import greedy_nms
 from pipeline.geometry import Boxes, Detections
+from pipeline.network.abnormal import may_reach, with_abnormal
 
 Outputs = Mapping[str, NDArray[np.float32]]
 """By name, with one tile: (1, A, ...)."""
@@ -72,9 +73,10 @@ def decode(
     logits = outputs["cls_logits"][0]
     centerness = outputs.get("bbox_ctrness")
     # A score is at most the root of the class's probability where centerness goes in, too.
-    least = _logit(thresholds if centerness is None else thresholds**2)
-    place, label = np.nonzero(logits >= least.astype(np.float32))
-    scores = _scores(logits[place, label], centerness, place)
+    place, label, likely = _possible(
+        config, logits, thresholds if centerness is None else thresholds**2
+    )
+    scores = _scores(likely, centerness, place)
     kept = scores >= thresholds[label]
     place, label, scores = place[kept], label[kept], scores[kept]
     deltas = outputs["bbox_regression"][0, place].astype(np.float64)
@@ -86,7 +88,8 @@ def decode(
     if config.max_detections is not None:
         best = best[_ranks_in_class(found.labels[best]) < config.max_detections]
     place = place[order[best]]
-    of_all = _scores(logits[place], centerness, place[:, None]).astype(np.float32)
+    likely = _probabilities(config, logits[place])
+    of_all = _scores(likely, centerness, place[:, None]).astype(np.float32)
     return replace(found[best], class_scores=of_all)
 
 
@@ -99,14 +102,33 @@ def _ranks_in_class(labels: NDArray[np.int64]) -> Rows:
     return ranks
 
 
+def _possible(
+    config: DetectorConfig, logits: NDArray[np.float32], least: NDArray[np.float64]
+) -> tuple[Rows, NDArray[np.intp], NDArray[np.float64]]:
+    """Places, classes and their probabilities, those that reach (C,) least ones."""
+    if config.abnormal_head is None:
+        place, label = np.nonzero(logits >= _logit(least).astype(np.float32))
+        return place, label, _sigmoid(logits[place, label])
+    rows = np.flatnonzero(may_reach(config, logits, least))
+    probabilities = _probabilities(config, logits[rows])
+    row, label = np.nonzero(probabilities >= least)
+    return rows[row], label, probabilities[row, label]
+
+
+def _probabilities(config: DetectorConfig, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N, C) of (N, channels) logits."""
+    if config.abnormal_head is None:
+        return _sigmoid(logits)
+    return with_abnormal(config, _sigmoid(logits[:, :-1]), _sigmoid(logits[:, -1]))
+
+
 def _scores(
-    logits: NDArray[np.float32], centerness: NDArray[np.float32] | None, place: Rows
+    probabilities: NDArray[np.float64], centerness: NDArray[np.float32] | None, place: Rows
 ) -> NDArray[np.float64]:
-    """Scores of logits at rows of the outputs, which have the logits' number of axes."""
-    scores = _sigmoid(logits)
+    """Scores at rows of the outputs, which have the probabilities' number of axes."""
     if centerness is None:
-        return scores
-    return np.asarray(np.sqrt(scores * _sigmoid(centerness[0, place, 0])))
+        return probabilities
+    return np.asarray(np.sqrt(probabilities * _sigmoid(centerness[0, place, 0])))
 
 
 def _anchors(config: DetectorConfig, rows: Rows, size: tuple[int, int]) -> Boxes:

@@ -69,6 +69,7 @@ class SlideSummary(NamedTuple):
         slide_mm2: the scanned part.
         screened_mm2: what the detector has seen of it.
         unread_mm2: wanted, but not readable.
+        out_of_focus: share of what could be measured; None where nothing could, or nobody looked.
         mpp: µm per level-0 pixel.
         mpp_source: who says so.
         chance_known: whether anybody knows what the model reports by chance.
@@ -99,6 +100,7 @@ class SlideSummary(NamedTuple):
     slide_mm2: float
     screened_mm2: float
     unread_mm2: float
+    out_of_focus: float | None
     mpp: float
     mpp_source: str
     chance_known: bool
@@ -123,6 +125,7 @@ class SlideSummary(NamedTuple):
         own = Common(report.model.classes, tuple(report.counts))
         finding = report.expectation.groups.get(ABNORMAL) if report.expectation else None
         domain, preview = report.domain, report.preview
+        blurred = report.quality.out_of_focus if report.quality else None
         return SlideSummary(
             common=common if common == own else own,
             category=suggestion.category,
@@ -141,6 +144,7 @@ class SlideSummary(NamedTuple):
             slide_mm2=area.slide_mm2,
             screened_mm2=area.screened_mm2,
             unread_mm2=area.unread_mm2,
+            out_of_focus=blurred.share if blurred else None,
             mpp=report.slide.mpp,
             mpp_source=report.slide.mpp_source,
             chance_known=report.expectation is not None,

@@ -186,6 +186,13 @@ _WORKLIST = (
         "why it may be set aside, may not, or why that is open; empty without such a rule",
         _reported(lambda r: r.set_aside_reason),
     ),
+    Column(
+        "out_of_focus_share",
+        "share of the squares of 128 µm with stain that is out of focus; empty where none could be "
+        "measured",
+        _reported(lambda r: r.out_of_focus),
+        "figure",
+    ),
 )
 
 COLUMNS = (*_HEAD, *_AREAS, *_JUDGED, *_WORKLIST)

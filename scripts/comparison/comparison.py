@@ -26,17 +26,19 @@ RESULT = "result.json"
 
 
 class RunGroup(StrictModel):
-    """Every one of ``detectors`` with every one of ``losses``, once a seed.
+    """Every one of ``detectors`` with every one of ``losses`` and ``systems``, once a seed.
 
     Attributes:
         detectors: by the names of `detectors`.
         losses: by the names of `losses`.
         seeds: a training for each.
+        systems: by the names of `systems`; the recipe as it is where there are none.
     """
 
     detectors: tuple[str, ...] = Field(min_length=1)
     losses: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field((0,), min_length=1)
+    systems: tuple[str, ...] = ()
 
 
 class TuningSettings(StrictModel):
@@ -58,14 +60,17 @@ class TuningSettings(StrictModel):
 
 
 class ComparisonSettings(StrictModel):
-    """A table of detectors and losses, all trained by one recipe.
+    """A table of detectors, losses and what else is added to one recipe.
 
     Attributes:
         base: the recipe; its detector and loss are replaced.
         detectors: for each name of a detector, what differs from ``base.model``.
         losses: the losses, by the names that the table gives them.
         baseline: the loss that the others are measured against.
-        tuning: how each loss gets its weight.
+        systems: for each name of a system, what differs from ``base``; with `plain`, a table of
+            systems is written.
+        plain: the system that the others are measured against.
+        tuning: how each loss gets its weight; None: as it stands in ``losses``.
         runs: what to train, in this order.
         merged: groups of classes that are judged as one class, beside low and high grade.
         averaged: groups of classes whose AP50 is averaged.
@@ -75,15 +80,25 @@ class ComparisonSettings(StrictModel):
     detectors: dict[str, dict[str, Any]]
     losses: dict[str, LossConfig]
     baseline: str
-    tuning: TuningSettings
+    systems: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    plain: str | None = None
+    tuning: TuningSettings | None = None
     runs: tuple[RunGroup, ...] = Field(min_length=1)
     merged: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     averaged: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_are_known(self) -> ComparisonSettings:
-        detectors = {self.tuning.detector, *(d for group in self.runs for d in group.detectors)}
+        detectors = {d for group in self.runs for d in group.detectors}
+        detectors |= {self.tuning.detector} if self.tuning else set()
         _check_known(detectors, self.detectors, "detectors")
+        systems = {name for group in self.runs for name in group.systems}
+        systems |= {self.plain} if self.plain is not None else set()
+        _check_known(systems, self.systems, "systems")
+        if self.systems and self.plain is None:
+            raise ValueError(
+                "plain is missing: name the system that the others are measured against"
+            )
         losses = {self.baseline, *(name for group in self.runs for name in group.losses)}
         _check_known(losses, self.losses, "losses")
         groups = {**self.merged, **self.averaged}.values()
@@ -99,11 +114,13 @@ class Run:
     loss: str
     weight: float
     seed: int
+    system: str = ""
 
     @property
     def folder(self) -> Path:
         """Where it lies in the comparison's folder."""
-        return Path(self.detector, self.loss, f"weight{self.weight:g}-seed{self.seed}")
+        name = f"weight{self.weight:g}-seed{self.seed}"
+        return Path(self.detector, self.loss, self.system, name)
 
 
 def run_comparison(settings: ComparisonSettings, out: Path, console: Console) -> None:
@@ -131,8 +148,10 @@ def planned(settings: ComparisonSettings, out: Path) -> list[Run]:
 
 
 def tuning_runs(settings: ComparisonSettings, losses: Sequence[str]) -> Iterator[Run]:
-    """The grid of weights of these losses."""
+    """The grid of weights of these losses; nothing without one."""
     tuning = settings.tuning
+    if tuning is None:
+        return
     for loss, weight in product(losses, tuning.weights):
         yield Run(tuning.detector, loss, weight, tuning.seed)
 
@@ -144,7 +163,12 @@ def table_runs(settings: ComparisonSettings, out: Path) -> Iterator[Run]:
 
 
 def tuned_weight(settings: ComparisonSettings, out: Path, loss: str) -> float | None:
-    """The weight with the best score in the grid; None before all of it is there."""
+    """The weight with the best score in the grid; None before all of it is there.
+
+    Without a grid, the one that stands in the settings.
+    """
+    if settings.tuning is None:
+        return settings.losses[loss].weight
     scores = {
         run.weight: read_result(out, run)["figures"]["score"]
         for run in tuning_runs(settings, [loss])
@@ -176,21 +200,33 @@ def run_settings(settings: ComparisonSettings, run: Run) -> TrainSettings:
     model = _merged(values["model"], settings.detectors[run.detector])
     values["model"] = model | {"name": run.detector, "loss": loss}
     values["loop"]["seed"] = run.seed
-    return validate(values, TrainSettings, f"{run.detector} with {run.loss}")
+    called = f"{run.detector} with {run.loss}"
+    if run.system:
+        values = _merged(values, settings.systems[run.system])
+        called += f", {run.system}"
+    return validate(values, TrainSettings, called)
 
 
 def _group_runs(settings: ComparisonSettings, group: RunGroup, out: Path) -> Iterator[Run]:
-    for detector, loss, seed in product(group.detectors, group.losses, group.seeds):
+    systems = group.systems or ("",)
+    for detector, loss, seed, system in product(
+        group.detectors, group.losses, group.seeds, systems
+    ):
         weight = tuned_weight(settings, out, loss)
         if weight is not None:
-            yield Run(detector, loss, weight, seed)
+            yield Run(detector, loss, weight, seed, system)
 
 
 def _check_all(settings: ComparisonSettings, out: Path) -> None:
     """Tells what is wrong before the first hour has gone."""
-    weight = settings.tuning.weights[0]
-    for detector, loss in {(d, n) for g in settings.runs for d in g.detectors for n in g.losses}:
-        run_settings(settings, Run(detector, loss, weight, 0))
+    weight = settings.tuning.weights[0] if settings.tuning else 1.0
+    wanted = {
+        parts
+        for group in settings.runs
+        for parts in product(group.detectors, group.losses, group.systems or ("",))
+    }
+    for detector, loss, system in sorted(wanted):
+        run_settings(settings, Run(detector, loss, weight, 0, system))
     for run in planned(settings, out):
         made = read_result(out, run)["settings"] if is_done(out, run) else None
         if made not in (None, _digest(run_settings(settings, run))):

@@ -68,7 +68,7 @@ def compute_figures(evidence: Evidence, draws: Draws) -> Figures:
         "map50_interval": draws.interval(rounds["means"][CLASS_MEAN]),
         **_confusion(evidence),
         "calibration": _calibration(evidence),
-        "intervals": _how_drawn(draws),
+        "intervals": _how_drawn(draws, rounds),
     }
 
 
@@ -225,11 +225,13 @@ def describe_bins(bins: Reliability) -> Figures:
     }
 
 
-def _how_drawn(draws: Draws) -> Figures:
+def _how_drawn(draws: Draws, rounds: Rounds) -> Figures:
+    drew_all = ~np.isnan(rounds["means"][CLASS_MEAN])
     return {
         "level": draws.level,
         "by": draws.by,
         "drawn": draws.groups,
         "rounds": len(draws.times),
+        "rounds_of_all_classes": int(drew_all.sum()),
         "method": "percentile bootstrap",
     }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.evaluation import long_tail
-from data.evaluation.bootstrap import resampled_ap
+from data.evaluation.bootstrap import mean_of_classes, resampled_ap
 from scripts.evaluation.evidence import Evidence
 
 CLASS_MEAN = "all classes"
@@ -33,8 +33,7 @@ def tail_groups(evidence: Evidence) -> dict[str, NDArray[np.intp]]:
 def ap50_rounds(evidence: Evidence, times: NDArray[np.integer]) -> Rounds:
     """AP50 with the fields drawn so often.
 
-    Means are over the classes that have cells; a round that drew none of one has no mean, for that
-    of the others would be another figure.
+    Means are over the classes that have cells; see `mean_of_classes`.
     """
     classes = [resampled_ap(by_field, times) for by_field in evidence.by_class]
     groups = {CLASS_MEAN: np.arange(len(classes)), **tail_groups(evidence)}
@@ -42,7 +41,11 @@ def ap50_rounds(evidence: Evidence, times: NDArray[np.integer]) -> Rounds:
     return {
         "pooled": {name: resampled_ap(m, times) for name, m in evidence.pooled.items()},
         "means": {
-            name: _mean([classes[label] for label in members if counts[label]], times)
+            name: mean_of_classes(
+                [classes[label] for label in members],
+                [counts[label] > 0 for label in members],
+                len(times),
+            )
             for name, members in groups.items()
         },
         "classes": dict(zip(evidence.classes, classes, strict=True)),
@@ -56,7 +59,3 @@ def ap50(evidence: Evidence) -> Mapping[str, Mapping[str, float]]:
         kind: {name: float(values[0]) for name, values in figures.items()}
         for kind, figures in ap50_rounds(evidence, once).items()
     }
-
-
-def _mean(values: Sequence[NDArray[np.float64]], times: NDArray[np.integer]) -> NDArray[np.float64]:
-    return np.mean(values, axis=0) if values else np.full(len(times), np.nan)

@@ -71,6 +71,7 @@ UNITS = {
     "slide_mm2": "mm²",
     "screened_mm2": "mm²",
     "unread_mm2": "mm²",
+    "out_of_focus_share": SCORE,
     "mpp": "µm/px",
     "slide_score": SCORE,
     "score": SCORE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from data.crops.augment import AugmentSettings
 from data.crops.dataset import CropDataset, WholeFieldDataset, collate
-from data.crops.drawing import Sample
+from data.crops.drawing import Sample, Steered
 from data.crops.grades import (
     GradeDataset,
     GradeSamples,
@@ -31,8 +31,11 @@ from models.grader import GraderConfig
 from scripts.slides import images_of
 from scripts.training.loop import LoopSettings
 
+Steer = Callable[[int], NDArray[np.float64] | None]
+"""From a batch of the run to the factors by which its classes are drawn, if there are any yet."""
 
-class ShareSampler(Sampler[int]):
+
+class ShareSampler(Sampler[int | Steered]):
     """The crops of one process: of each round of batches its own, in order.
 
     All processes together see in a round what one process with a larger batch would see.
@@ -41,19 +44,30 @@ class ShareSampler(Sampler[int]):
         steps: batches.
         batch_size: crops a batch.
         rank, ranks: which process, of how many.
+        steer: tells what steers the crops of each batch of the epoch; None for nothing.
     """
 
-    def __init__(self, steps: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        steps: int,
+        batch_size: int,
+        rank: int = 0,
+        ranks: int = 1,
+        steer: Steer | None = None,
+    ) -> None:
         self.steps, self.batch_size, self.rank, self.ranks = steps, batch_size, rank, ranks
+        self.steer = steer
         self.start = 0
 
     def __len__(self) -> int:
         return self.steps * self.batch_size
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[int | Steered]:
         for step in range(self.start, self.steps):
             first = (step * self.ranks + self.rank) * self.batch_size
-            yield from range(first, first + self.batch_size)
+            factors = None if self.steer is None else self.steer(step)
+            for index in range(first, first + self.batch_size):
+                yield index if factors is None else Steered(index, factors)
 
 
 class CropLoader(DataLoader[Sample]):
@@ -95,10 +109,12 @@ class RunData(LightningDataModule, ABC):
 
     Args:
         loop: how many crops, and by how many processes.
+        steer: tells what steers the crops of each batch of the run; None for nothing.
     """
 
-    def __init__(self, loop: LoopSettings) -> None:
+    def __init__(self, loop: LoopSettings, steer: Steer | None = None) -> None:
         super().__init__()
+        self.steer = steer
         self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than fields
         self.loop = loop
         self._loader: CropLoader | None = None
@@ -124,7 +140,7 @@ class RunData(LightningDataModule, ABC):
         self._loader = CropLoader(
             crops,
             loop.batch_size,
-            sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks),
+            sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks, self._steer_of(epoch)),
             collate_fn=self.collate,
             num_workers=loop.workers,
             worker_init_fn=_leave_interrupts_alone,
@@ -132,6 +148,11 @@ class RunData(LightningDataModule, ABC):
             generator=torch.Generator(),
         )
         return self._loader
+
+    def _steer_of(self, epoch: int) -> Steer | None:
+        """What steers the batches of an epoch."""
+        steer, first = self.steer, epoch * self.loop.steps
+        return None if steer is None else lambda batch: steer(first + batch)
 
     def close(self) -> None:
         """Ends what still prepares crops, however the run ended."""
@@ -161,6 +182,7 @@ class FieldsData(RunData):
         augment: how they are changed.
         loop: how many of them.
         cache: a folder for decoded blocks of slides.
+        steer: see `RunData`.
     """
 
     def __init__(
@@ -172,8 +194,9 @@ class FieldsData(RunData):
         augment: AugmentSettings,
         loop: LoopSettings,
         cache: Path | None = None,
+        steer: Steer | None = None,
     ) -> None:
-        super().__init__(loop)
+        super().__init__(loop, steer)
         self.train_fields, self.val_fields = train, val
         self.mpp, self.settings, self.augment = mpp, crops, augment
         self._train_images, self._val_images = images_of(train, cache), images_of(val)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
+from pydantic import model_validator
 from rich.console import Console
 
 from configs import ConfigError, StrictModel
@@ -38,12 +39,13 @@ from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
 from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.resuming import Tell, check_checkpoint
+from models.learning.steering import GradientSteering
 from pipeline.reports.report import software_versions
 from scripts.domain import measure_domain
 from scripts.slides import images_of
 from scripts.telling import tell_doubts
 from scripts.training.failures import explained
-from scripts.training.feeding import FieldsData, whole_fields
+from scripts.training.feeding import FieldsData, Steer, whole_fields
 from scripts.training.judge import THRESHOLD_RULE, Judge, check_monitor
 from scripts.training.loggers import log_settings
 from scripts.training.loop import LoopSettings, fit_best, make_trainer
@@ -76,6 +78,40 @@ class TrainSettings(StrictModel):
     optimiser: OptimiserSettings = OptimiserSettings()
     loop: LoopSettings = LoopSettings()
     card: CardSettings = CardSettings()
+
+    @model_validator(mode="after")
+    def _contrast_has_what_to_compare(self) -> TrainSettings:
+        head = self.model.abnormal_head
+        if head is None or not head.contrast:
+            return self
+        if self.loop.batch_size < 2:
+            raise ValueError(
+                "model.abnormal_head.contrast compares the cells of a batch, and loop.batch_size "
+                "is 1; take 2 or more (loop.accumulate doesn't do), or set contrast to 0"
+            )
+        if self.distillation is not None:
+            raise ValueError(
+                "model.abnormal_head.contrast learns from annotations, and with distillation "
+                "nothing does; set contrast to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gradient_can_steer(self) -> TrainSettings:
+        gradient, workers = self.data.crops.gradient, self.loop.workers
+        if gradient is None:
+            return self
+        if self.distillation is not None:
+            raise ValueError(
+                "data.crops.gradient goes by the class loss, and with distillation there is none; "
+                "leave it out"
+            )
+        if gradient.interval < (least := 2 * workers + 2):
+            raise ValueError(
+                f"data.crops.gradient.interval is {gradient.interval}, and {workers} workers "
+                f"prepare crops further ahead; take {least} or more, or fewer loop.workers"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -116,7 +152,8 @@ def run_training(
     """Trains, keeps the best epoch and writes it to ``out/model``.
 
     Beside it: ``config.yaml`` (all settings), ``metrics.csv`` (a row a validation),
-    ``gradients.csv`` and ``gradients.png`` (how the loss pulls each class), ``validation.npz``
+    ``gradients.csv`` and ``gradients.png`` (how the loss pulls each class), ``sampling.csv`` where
+    that steers which crops are drawn, ``validation.npz``
     (what the best epoch found on the validation fields; see `data.evaluation.load_cells`). The
     card tells false alarms on the validation fields, and figures by source where there are several.
 
@@ -149,6 +186,9 @@ def run_training(
     watchers: list[Callback] = [UnreadableImages(files, files_of(val_fields), limit, tell)]
     if imitation is None:  # else no class is pulled by a loss of its own
         watchers.append(balance)
+    steering = steering_of(settings, detector, train_fields, out)
+    if steering is not None:
+        watchers.append(steering)
     with explained(settings.loop, settings.data.crops.size) as running:
         trainer = running.trainer = make_trainer(
             settings.loop, out, watchers, made.name, tell, learner.in_parts
@@ -160,7 +200,8 @@ def run_training(
             licence = settings.card.licence
             for doubt in provenance_doubts(made.name, licence, made.sources, made.parents):
                 tell(f"warning: {doubt}")
-        with closing(make_data(settings, train_fields, val_fields)) as data:
+        steer = None if steering is None else steering.factors_at
+        with closing(make_data(settings, train_fields, val_fields, steer)) as data:
             fit_best(trainer, learner, data, out, checkpoint)
         card = _make_card(settings, made, train_fields, judge)
         if not trainer.is_global_zero:
@@ -194,10 +235,28 @@ def files_of(fields: FieldSet) -> list[str]:
     return [str(field.image) for field in fields.fields]
 
 
-def make_data(settings: TrainSettings, train: FieldSet, val: FieldSet) -> FieldsData:
-    """Crops and validation fields of a run."""
-    data = settings.data
-    return FieldsData(train, val, data.mpp, data.crops, data.augment, settings.loop, data.cache)
+def steering_of(
+    settings: TrainSettings, detector: DenseDetector, train: FieldSet, out: Path
+) -> GradientSteering | None:
+    """What steers crops by the gradient; None where nothing does."""
+    gradient = settings.data.crops.gradient
+    if gradient is None:
+        return None
+    return GradientSteering(
+        out / "sampling.csv",
+        detector.slot,
+        train.classes,
+        train.class_counts(),
+        **gradient.model_dump(),
+    )
+
+
+def make_data(
+    settings: TrainSettings, train: FieldSet, val: FieldSet, steer: Steer | None = None
+) -> FieldsData:
+    """Crops and validation fields of a run; ``steer`` as in `RunData`."""
+    data, loop = settings.data, settings.loop
+    return FieldsData(train, val, data.mpp, data.crops, data.augment, loop, data.cache, steer)
 
 
 def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:

@@ -107,19 +107,21 @@ def no_network(monkeypatch):
 def test_rescored_is_what_screening_gives_byte_for_byte(work, threshold, monkeypatch):
     folder, options = work
     slides, out = folder / "slides", folder / "out"
-    fresh = call("screen", slides, "--out", folder / "fresh", "--threshold", threshold, *options)
+    changes = ["--threshold", threshold, "--set", "quality.least_sharp=0.9"]
+    fresh = call("screen", slides, "--out", folder / "fresh", *changes, *options)
     assert "2 screened" in fresh.stdout
+    assert "[out-of-focus-areas]" in fresh.output
     expected = without_times(folder / "fresh")
     assert any(b"\n2," in content for name, content in expected.items() if "cells.csv" in name)
 
     no_network(monkeypatch)
     other = folder / "other"
-    told = call("rescore", out, "--threshold", threshold, "--out", other)
+    told = call("rescore", out, *changes, "--out", other)
     assert "2 rescored" in told.stdout
     assert without_times(other) == expected
     assert kinds(out) == {"7.tif": None, "8.tif": None}
 
-    assert "2 rescored" in call("rescore", out, "--threshold", threshold).stdout
+    assert "2 rescored" in call("rescore", out, *changes).stdout
     assert without_times(out) == expected
     timing = json.loads((out / "7.tif/report.json").read_text())["timing"]
     assert 0 < timing["rescore"] < timing["total"]

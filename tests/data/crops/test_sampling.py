@@ -94,6 +94,26 @@ def test_fields_of_rare_classes_are_drawn_more_often():
     assert drawn.count(9) / 1000 == pytest.approx(3 / 12, abs=0.04)  # sqrt(0.9 / 0.1) of 3 + 9
 
 
+@pytest.mark.parametrize("around", [0.0, 1.0])
+def test_factors_steer_fields_by_their_largest_class_and_cells_by_their_own(around):
+    """Nine fields of a, one of both classes; a is to come half as often, b eight times as often."""
+    plain, both = field([square(DARK[0])]), field([square(corner) for corner in DARK[:2]], [0, 1])
+    fields = FieldSet(("a", "b"), (plain,) * 8 + (field(),) + (both,))
+    settings = CropSettings(size=128, around_cells=around, class_power=1)
+    sampler = WindowSampler(
+        fields, FieldImages(fields.fields, lambda _: None), [1.0] * 10, settings
+    )
+    factors = np.array([0.5, 8.0])
+    drawn = [sampler.draw(np.random.default_rng((1, i)), factors)[0] for i in range(1000)]
+    shares = np.bincount(drawn, minlength=10) / 1000
+    if around:  # by class evenly, so 0.5 to 8; those of a in nine fields
+        expected = np.array([0.5 / 9] * 8 + [0] + [8 + 0.5 / 9]) / 8.5
+    else:
+        expected = np.array([0.5] * 8 + [1.0] + [8.0]) / 13
+    np.testing.assert_allclose(shares, expected, atol=0.05)
+    assert sampler.draw(np.random.default_rng(7)) == sampler.draw(np.random.default_rng(7), None)
+
+
 def test_hard_background_is_dark_and_has_no_annotated_cell():
     drawn = windows(field([square(DARK[0])]), hard_background=1.0)
     assert not shows(drawn, DARK[0]).any()

@@ -9,6 +9,7 @@ from data.evaluation.bootstrap import (
     draw_fields,
     draw_groups,
     interval,
+    mean_of_classes,
     resampled_ap,
     resampled_froc,
     resampled_rates,
@@ -125,3 +126,11 @@ def test_rounds_are_computed_in_parts_with_the_same_result(monkeypatch):
 def test_without_any_value_there_is_no_interval():
     assert np.isnan(interval(np.full(5, np.nan))).all()
     assert interval(np.arange(101) / 100, 0.9) == pytest.approx((0.05, 0.95))
+
+
+def test_the_mean_of_classes_is_of_all_that_are_judged_or_none():
+    first, second = np.array([0.9, 0.7, 0.8]), np.array([0.1, np.nan, 0.2])
+    never = np.full(3, np.nan)
+    found = mean_of_classes([first, second, never], [True, True, False], 3)
+    np.testing.assert_allclose(found, [0.5, np.nan, 0.5])
+    assert np.isnan(mean_of_classes([never], [False], 3)).tolist() == [True] * 3

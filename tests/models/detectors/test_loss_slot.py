@@ -139,7 +139,7 @@ def test_the_watcher_sees_the_gradient_of_every_class_logit():
     slot = LossSlot(config("grad_libra"))
     logits, labels, _ = batch()
     seen = []
-    slot.watcher = lambda gradient, targets: seen.append((gradient, targets))
+    slot.watchers.append(lambda gradient, targets: seen.append((gradient, targets)))
     slot(logits, labels).backward()
     [(gradient, targets)] = seen
     torch.testing.assert_close(gradient, logits.grad[labels != IGNORED])

@@ -8,6 +8,7 @@ from lively import lively
 
 from configs import ConfigError
 from models import build_detector, load_detector
+from models.config import AbnormalHeadSettings
 from models.learning.distillation import ELSEWHERE, Imitation, check_pair, start_from, unexplained
 
 
@@ -136,6 +137,7 @@ def test_a_mistake_where_the_teacher_sees_a_cell_costs_more(images, monkeypatch)
         ({"classes": ("NILM", "HSIL")}, "model.classes"),
         ({"backbone": "resnet18"}, r"model.backbone \(channels\)"),
         ({"name": "atss"}, "model.name"),
+        ({"abnormal_head": AbnormalHeadSettings()}, "model.abnormal_head"),
     ],
 )
 def test_another_detector_is_refused(teacher, changes, named):

@@ -59,6 +59,18 @@ def test_openvino_gives_torch_s_raw_outputs_at_every_size(name):
     assert_same_outputs(detector, to_openvino(detector))
 
 
+def test_an_abnormal_head_is_one_more_channel_of_the_graph():
+    """What only training needs, the embedding for the contrast, isn't in it."""
+    detector = lively(abnormal_head={"contrast": 0.1})
+    model = to_openvino(detector)
+    tile = patchwork(SIZES[0])
+    expected, _ = run_torch(detector, tile)
+    torch.testing.assert_close(run_openvino(model, tile), expected, atol=1e-3, rtol=1e-3)
+    widths = {port.get_any_name(): port.partial_shape[2].get_length() for port in model.outputs}
+    assert widths == {"cls_logits": 3, "bbox_regression": 4, "bbox_ctrness": 1}
+    assert not any("contrast" in operation.get_friendly_name() for operation in model.get_ops())
+
+
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("size", SIZES)
 def test_anchors_are_known_without_the_network(name, size):

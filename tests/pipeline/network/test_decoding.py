@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from lively import CLASSES, lively, patchwork, run_torch, saved
 
-from models import ModelSource
+from models import DetectorConfig, ModelSource
 from pipeline.network import torch_runtime
+from pipeline.network.abnormal import may_reach, with_abnormal
 from pipeline.network.decoding import find_decoder
 
 SIZES = [(96, 160), (70, 101), (33, 201)]
@@ -23,6 +24,12 @@ KINDS = [
     ("atss", {"loss": COUNTED}),
     ("fcos", {"pyramid": {"channels": 32, "levels": [3]}}),
     ("yolof", {"yolof": {"max_shift": 3.0}}),
+    *(
+        (name, {"abnormal_head": {}})
+        for name in ("fcos", "atss", "retinanet", "yolof", "reppoints")
+    ),
+    ("fcos", {"abnormal_head": {"pooled": "noisy_or"}}),
+    ("fcos", {"abnormal_head": {}, "loss": {"name": "seesaw"}}),
     ("retinanet", {"pyramid": {"channels": 32, "levels": [3, 4, 5, 6, 7]}, "max_detections": 9}),
 ]
 
@@ -66,6 +73,25 @@ def test_a_threshold_of_nothing_keeps_all_and_a_tile_without_cells_is_empty():
     assert len(find_decoder(model, [0.0, 0.0])(outputs, (96, 160))) == outputs["cls_logits"].size
     nothing = find_decoder(model, [0.9999, 0.9999])(outputs, (96, 160))
     assert (nothing.boxes.shape, nothing.scores.shape) == ((0, 4), (0,))
+
+
+@pytest.mark.parametrize("pooled", ["max", "noisy_or"])
+def test_no_place_that_an_abnormal_head_lets_through_is_left_out_before(pooled):
+    """Whatever the thresholds; and most places are."""
+    rng = np.random.default_rng(0)
+    classes = ("NILM", "LSIL", "HSIL")
+    config = DetectorConfig(name="fcos", classes=classes, abnormal_head={"pooled": pooled})
+    logits = rng.normal(-4, 3, (2000, 4)).astype(np.float32)
+    sure = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    scores = with_abnormal(config, sure[:, :3], sure[:, 3])
+    for least in ([0.3, 0.2, 0.4], [0.9, 0.0025, 0.01], [0.0, 0.5, 0.5], [1.0, 1.0, 1.0]):
+        may = may_reach(config, logits, np.array(least))
+        assert may[(scores >= least).any(axis=1)].all()
+        assert may.all() == (0.0 in least)
+    both = scores[:, 1:].max(axis=1)
+    p = sure[:, 1:3].max(axis=1) if pooled == "max" else 1 - (1 - sure[:, 1:3]).prod(axis=1)
+    np.testing.assert_allclose(both, np.sqrt(p * sure[:, 3]))
+    np.testing.assert_array_equal(scores[:, 0], sure[:, 0])
 
 
 def test_an_exported_model_is_screened_with_without_torch(tmp_path):

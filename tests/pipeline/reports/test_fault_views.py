@@ -70,7 +70,7 @@ def test_the_page_draws_names_and_tells_them(report):
     assert "abnormal cells; hatched: out of focus 0.29 mm²" in page
     table = page.split('<table class="quality">')[1].split("</table>")[0]
     row = table.split("Out of focus")[1].split("</tr>")[0]
-    cells = re.findall(r'<td class="number">(.*?)</td>', row)
+    cells = re.findall(r'<td class="number.*?">(.*?)</td>', row)
     assert cells == ["0.29", "<strong>37.5%</strong>", "10%", "4", "2"]
     assert re.search(r'<tr class="zero"><th scope="row">Under a pen .*?0\.0%', table)
     assert "Sharpness could be measured on 0.75 mm²" in page

@@ -7,6 +7,7 @@ from fakes import CLASSES, make_report
 
 from pipeline.cells.domain import DomainFinding
 from pipeline.geometry import Detections
+from pipeline.reports.quality import Fault, Quality
 from pipeline.reports.report import SlideReport
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import SummaryRow
@@ -72,6 +73,15 @@ def test_what_a_lab_filters_by_has_its_column() -> None:
     assert (values["domain"], values["domain_reason"]) == ("within", "no farther than others")
     assert values["adequacy"] == "satisfactory"
     assert values["adequacy_reason"] == report.adequacy.reason
+
+
+def test_the_share_out_of_focus_is_empty_where_nobody_measured_it() -> None:
+    report = make_report()
+    assert values_of(report)["out_of_focus_share"] is None
+    blurred = Fault(share=0.375, limit=0.1, cells=4, abnormal_cells=2)
+    quality = Quality(measured_mm2=0.75, least_sharp=0.3, out_of_focus=blurred)
+    told = report.model_copy(update={"quality": quality})
+    assert values_of(told)["out_of_focus_share"] == 0.375
 
 
 def test_of_no_suggestion_and_no_domain_nothing_is_said() -> None:

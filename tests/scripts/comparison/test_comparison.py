@@ -20,7 +20,10 @@ from scripts.comparison.comparison import (
     run_settings,
     tuned_weight,
 )
-from scripts.comparison.comparison_table import judge, write_table
+from scripts.comparison.comparison_table import write_table
+from scripts.comparison.costs import Costs, measure_costs, read_costs
+from scripts.comparison.judged import how_drawn, judge
+from scripts.comparison.systems_table import BEGIN, END, write_page
 
 CONSOLE = Console(quiet=True)
 
@@ -174,6 +177,8 @@ def test_results_of_other_settings_are_refused(plan, tmp_path):
         ({"baseline": "focal"}, "focal: not among the losses ce, libra"),
         ({"merged": {"high": ["SCC"]}}, "SCC: not among the classes NILM, HSIL"),
         ({"detectors": {"fcos": {}}}, "atss: not among the detectors fcos"),
+        ({"systems": {"plain": {}}, "plain": "bare"}, "bare: not among the systems plain"),
+        ({"systems": {"plain": {}}}, "plain is missing"),
     ],
 )
 def test_unknown_names_are_refused(plan, change, message):
@@ -217,6 +222,110 @@ def test_the_table_tells_figures_and_paired_differences(plan, tmp_path):
         rows = list(csv.DictReader(file))
     assert {row["figure"] for row in rows} >= {"rare", "low grade", "mean recall", "NILM"}
     assert (tmp_path / "gradients.png").stat().st_size > 10_000
+
+
+def test_rounds_without_a_class_have_no_class_mean(plan, tmp_path):
+    """HSIL, never found, is in one of two fields; the mean is a half wherever there is one."""
+    settings = check(plan)
+    truth = [cells((0, 0, 1), (50, 1, 1)), cells((0, 0, 1))]
+    found = [cells((0, 0, 0.9)), cells((0, 0, 0.9))]
+    run = Run("fcos", "ce", 1, 0)
+    pretend(settings, tmp_path, run, 1, found, truth)
+    judged = judge(settings, tmp_path, run)
+    means = judged.rounds["class mean"]
+    with_hsil = ~np.isnan(judged.rounds["HSIL"])
+    assert 600 < with_hsil.sum() < 900  # three quarters of all draws
+    assert set(means[with_hsil]) == {0.5}
+    assert np.isnan(means[~with_hsil]).all()
+    assert f"the class mean has the {with_hsil.sum()} that drew them all" in how_drawn([judged])
+
+
+@pytest.fixture
+def systems(plan):
+    runs = {"detectors": ["fcos"], "losses": ["ce"], "seeds": [0, 1]}
+    return plan | {
+        "tuning": None,
+        "losses": {"ce": {"name": "cross_entropy", "weight": 3.0}},
+        "systems": {
+            "plain": {},
+            "binary": {"model": {"abnormal_head": {"consistency": 0.5}}},
+            "steered": {"data": {"crops": {"gradient": {}}}},
+        },
+        "plain": "plain",
+        "runs": [runs | {"systems": ["plain", "binary", "steered"]}],
+    }
+
+
+def test_a_system_is_what_differs_from_the_recipe_and_needs_no_grid(systems, tmp_path):
+    settings = check(systems)
+    names = [(run.system, run.seed, run.weight) for run in planned(settings, tmp_path)]
+    order = ["plain", "binary", "steered"]
+    assert names == [(system, seed, 3.0) for seed in (0, 1) for system in order]
+    plain, binary, steered = (
+        run_settings(settings, Run("fcos", "ce", 3.0, 0, name)) for name in order
+    )
+    assert plain.model.abnormal_head is None
+    assert binary.model.abnormal_head.consistency == 0.5
+    assert binary.model.pyramid == plain.model.pyramid
+    assert steered.data.crops.gradient.interval == 25
+    assert steered.data.crops.size == plain.data.crops.size
+    assert Run("fcos", "ce", 3.0, 0, "binary").folder.as_posix() == "fcos/ce/binary/weight3-seed0"
+    systems["systems"]["binary"] = {"model": {"abnormal_hed": {}}}
+    with pytest.raises(ConfigError, match="did you mean abnormal_head"):
+        run_comparison(check(systems), tmp_path, CONSOLE)
+
+
+def test_the_table_of_systems_tells_what_is_won_over_the_plain_one(systems, tmp_path):
+    settings = check(systems)
+    assert write_table(settings, tmp_path).read_text().startswith("None of these systems has been")
+    truth = [cells((0, 0, 1), (50, 1, 1)) for _ in range(6)]
+    good = [cells((0, 0, 0.9), (50, 1, 0.8)) for _ in range(6)]
+    half = [cells((0, 0, 0.9), (90, 1, 0.8)) for _ in range(6)]  # misses every HSIL
+    for seed in (0, 1):
+        pretend(settings, tmp_path, Run("fcos", "ce", 3.0, seed, "plain"), 1, half, truth)
+    pretend(settings, tmp_path, Run("fcos", "ce", 3.0, 1, "binary"), 1, good, truth)
+    steps = {"fcos/ce/plain": 0.2, "fcos/ce/binary": 0.25}
+    costs = Costs(told="this machine", step=steps, field={"fcos/ce/plain": 0.05})
+    (tmp_path / "costs.json").write_text(costs.model_dump_json())
+    text = write_table(settings, tmp_path).read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| fcos | ce ")]
+    assert rows[0].startswith("| fcos | ce | plain | 2 | 0.0 ± 0.0 |")
+    assert rows[1].startswith("| fcos | ce | binary | 1 | 100.0 | 100.0 | 100.0 |")
+    assert rows[2].startswith("| fcos | ce | binary | 1 | +100.0 (+100.0 to +100.0) |")
+    assert "Not trained: steered (fcos, ce)." in text
+    assert "Costs: this machine" in text
+    assert "| fcos | ce | plain | 200.0 | 50.0 |" in text
+    assert "| fcos | ce | binary | 250.0 (+25.0%) | – |" in text
+    with (tmp_path / "table.csv").open() as file:
+        assert {row["system"] for row in csv.DictReader(file)} == {"plain", "binary"}
+
+
+def test_costs_are_measured_of_every_system_and_kept(systems, tmp_path):
+    settings = check(systems)
+    measured = measure_costs(settings, tmp_path)
+    assert set(measured.step) == {"fcos/ce/plain", "fcos/ce/binary", "fcos/ce/steered"}
+    assert all(seconds > 0 for seconds in measured.step.values())
+    assert measured.field == {}  # of models that are not there
+    assert "a step has 2 crops" in measured.told
+    assert read_costs(tmp_path) == measured
+    (tmp_path / "costs.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"costs\.json: is not what --costs wrote"):
+        read_costs(tmp_path)
+
+
+def test_the_table_goes_into_its_place_on_a_page(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Systems\n\n{BEGIN}\nold\n{END}\n\nEnd.\n")
+    write_page(page, "| new |\n")
+    expected = f"# Systems\n\n{BEGIN}\n\n| new |\n\n{END}\n\nEnd.\n"
+    assert page.read_text() == expected
+    write_page(page, "| new |\n")
+    assert page.read_text() == expected
+    page.write_text(f"{END} {BEGIN}")
+    with pytest.raises(ConfigError, match=r"--page .*has no lines"):
+        write_page(page, "x")
+    with pytest.raises(ConfigError, match=r"No such file"):
+        write_page(tmp_path / "none.md", "x")
 
 
 def test_wrong_calls_get_one_line_and_exit_code_2(plan, tmp_path):

@@ -8,6 +8,7 @@ from cellcases import cells, crowd, join_cells, random_fields
 from evidence import make_evidence, make_field, two_fields
 
 from configs import ConfigError
+from data.evaluation.bootstrap import draw_groups
 from data.fields.fieldset import FieldSet
 from scripts.evaluation.evidence import draw, judged_mm2
 from scripts.evaluation.figures import compute_figures
@@ -101,6 +102,8 @@ def test_the_mean_of_classes_has_only_rounds_that_drew_them_all():
     figures = figures_of(make_evidence(truth, found, (0.5, 0.5), ("NILM", "HSIL")))
     assert figures["map50"] == 0.5
     assert figures["map50_interval"] == [0.5, 0.5]
+    first = draw_groups(["a", "b"], 200)[:, 0]
+    assert figures["intervals"]["rounds_of_all_classes"] == np.count_nonzero(first) < 200
 
 
 def test_one_slide_has_no_interval():
@@ -115,6 +118,7 @@ def test_one_slide_has_no_interval():
         "by": "slide",
         "drawn": 1,
         "rounds": 200,
+        "rounds_of_all_classes": 200,
         "method": "percentile bootstrap",
     }
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -327,6 +328,20 @@ def test_processes_share_each_round_of_crops(ranks):
     shares = [list(ShareSampler(4, 2, rank, ranks)) for rank in range(ranks)]
     rounds = [[i for share in shares for i in share[2 * k : 2 * k + 2]] for k in range(4)]
     assert [i for of_round in rounds for i in of_round] == list(range(4 * 2 * ranks))
+
+
+def test_crops_are_steered_batch_by_batch_alike_in_all_processes():
+    factors = [None, np.array([1.0, 2.0]), np.array([3.0, 1.0])]
+    for rank in range(2):
+        drawn = list(ShareSampler(3, 2, rank, 2, factors.__getitem__))
+        assert drawn[:2] == [2 * rank, 2 * rank + 1]
+        assert [one.index for one in drawn[2:]] == [
+            4 + 2 * rank,
+            5 + 2 * rank,
+            8 + 2 * rank,
+            9 + 2 * rank,
+        ]
+        assert [one.factors.tolist() for one in drawn[2:]] == [[1, 2]] * 2 + [[3, 1]] * 2
 
 
 def test_a_loader_goes_on_where_it_was():

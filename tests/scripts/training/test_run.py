@@ -94,8 +94,11 @@ def test_tells_how_the_loss_pulled_each_class(values, tmp_path):
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
-    # The loss with a state of its own is the harder case.
+    # A loss and a head with states of their own are the harder case.
     values["model"]["loss"] = {"name": "eqlv2"}
+    values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
+    values["data"]["crops"]["gradient"] = {"interval": 2}
+    values["loop"]["steps"] = 4  # what the first two measure steers the second epoch
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
     run(values, tmp_path / "through")
     from scripts.training import loop
@@ -121,6 +124,10 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     through, halves = weights(tmp_path / "through"), weights(tmp_path / "halves")
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
+    assert through["head.slot.abnormal.contrast.prototypes"].any(dim=1).all()
+    sampled = [(tmp_path / name / "sampling.csv").read_text() for name in ("through", "halves")]
+    assert sampled[0] == sampled[1]
+    assert len(sampled[0].splitlines()) == 1 + 4 * len(CLASSES)
     with (tmp_path / "halves" / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
 
@@ -246,6 +253,32 @@ def test_a_second_training_in_one_folder_is_told_who_is_at_work(values, tmp_path
         monkeypatch.undo()
     assert ran == [1]
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loop": {"workers": 12}}, r"interval is 25, and 12 workers.*take 26 or more"),
+        ({"distillation": {"teacher": "some"}}, r"crops\.gradient goes by the class loss"),
+    ],
+)
+def test_a_gradient_that_cannot_steer_is_refused(values, changes, message):
+    values["data"]["crops"]["gradient"] = {}
+    with pytest.raises(ConfigError, match=message):
+        validate(values | changes, TrainSettings, "test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loop": {"batch_size": 1}}, r"loop\.batch_size is 1; take 2 or more"),
+        ({"distillation": {"teacher": "some"}}, r"contrast learns from annotations"),
+    ],
+)
+def test_a_contrast_without_anything_to_compare_is_refused(values, changes, message):
+    values["model"]["abnormal_head"] = {"contrast": 0.1}
+    with pytest.raises(ConfigError, match=message):
+        validate(values | changes, TrainSettings, "test")
 
 
 def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):

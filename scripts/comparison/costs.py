@@ -1,0 +1,149 @@
+"""What a system costs: seconds of a training step, and of a field at inference, side by side."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from configs import ConfigError, StrictModel
+from data.crops.dataset import WholeFieldDataset, collate
+from data.crops.drawing import Sample
+from models import ModelSource, build_detector, with_class_counts
+from models.learning.learner import Targets
+from pipeline.network.runtimes import build_runtime
+from scripts.comparison.comparison import ComparisonSettings, Run, is_done, run_settings, table_runs
+from scripts.slides import images_of
+from scripts.training.run import TrainSettings, make_data, read_fields
+
+FILE = "costs.json"
+
+ROUNDS = 7
+"""Of each system, in turn, so that what else the machine does falls on all; the median counts."""
+
+
+class Costs(StrictModel):
+    """What was measured; by detector/loss/system.
+
+    Attributes:
+        told: on what.
+        step: median seconds of a training step, forth, back and the optimiser's.
+        field: median seconds of a validation field, network and decoding; of runs that are done.
+    """
+
+    told: str
+    step: dict[str, float] = Field(default_factory=dict)
+    field: dict[str, float] = Field(default_factory=dict)
+
+
+def read_costs(out: Path) -> Costs | None:
+    """What was measured before; None where nothing was.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = out / FILE
+    try:
+        return Costs.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not what --costs wrote; remove it") from error
+
+
+def measure_costs(settings: ComparisonSettings, out: Path) -> Costs:
+    """Measures all systems of the table on this machine's CPU, and keeps it in ``costs.json``.
+
+    Training steps are of fresh detectors on one batch of crops, prepared before; inference is of
+    trained models by the runtime that a screening takes, in fp32.
+
+    Raises:
+        ConfigError: the fields can't be read.
+    """
+    runs = {_called(run): run for run in table_runs(settings, out)}
+    batch, tile = _samples(settings, next(iter(runs.values())))
+    steps = {name: _step_of(run_settings(settings, run), batch) for name, run in runs.items()}
+    done = {_called(run): run for run in table_runs(settings, out) if is_done(out, run)}
+    fields = {name: _inference_of(out / run.folder / "model", tile) for name, run in done.items()}
+    height, width = tile.shape[:2]
+    costs = Costs(
+        told=f"medians of {ROUNDS}, in turn, on {processor()}, {torch.get_num_threads()} threads "
+        f"of torch; a step has {len(batch[0])} crops, a field {width} x {height} px, by OpenVINO "
+        "in fp32",
+        step=_medians(steps),
+        field=_medians(fields),
+    )
+    (out / FILE).write_text(costs.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return costs
+
+
+def processor() -> str:
+    """The CPU's name, as Linux tells it; else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _called(run: Run) -> str:
+    return f"{run.detector}/{run.loss}/{run.system}"
+
+
+def _samples(
+    settings: ComparisonSettings, run: Run
+) -> tuple[tuple[list[torch.Tensor], Targets], NDArray[np.uint8]]:
+    """A batch of training crops, and a validation field's (H, W, 3) pixels."""
+    of_run = run_settings(settings, run)
+    train, val = read_fields(of_run)
+    data, loop = make_data(of_run, train, val), of_run.loop
+    crops = data.crops(loop.batch_size, 0)
+    batch = collate([crops[index] for index in range(loop.batch_size)])
+    whole: Sample = WholeFieldDataset(val, images_of(val), of_run.data.mpp)[0]
+    pixels = (whole[0] * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return batch, pixels
+
+
+def _step_of(
+    settings: TrainSettings, batch: tuple[list[torch.Tensor], Targets]
+) -> Callable[[], object]:
+    """A whole step of a fresh detector."""
+    cells = torch.cat([target["labels"] for target in batch[1]])
+    counts = cells.bincount(minlength=len(settings.model.classes)).clamp(min=1).tolist()
+    detector = build_detector(with_class_counts(settings.model, counts))
+    weights = [weight for weight in detector.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=1e-5)
+
+    def step() -> None:
+        losses = detector(*batch)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+def _inference_of(folder: Path, tile: NDArray[np.uint8]) -> Callable[[], object]:
+    model = ModelSource.find(folder)
+    thresholds = [model.card.thresholds[name] for name in model.card.detector.classes]
+    runtime = build_runtime(model, thresholds, "openvino", "cpu", "fp32")
+    return lambda: runtime.detect([tile])
+
+
+def _medians(parts: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Median seconds of each part; without the first round, which builds what is kept."""
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for turn in range(ROUNDS + 1):
+        for name, part in parts.items():
+            started = time.perf_counter()
+            part()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
