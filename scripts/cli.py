@@ -31,7 +31,7 @@ SUMMARIES = {
     "config": "Prints the settings of a command, resolved, with help and origin of each.",
     "data": "Looks at annotated fields before they are trained on, and splits them.",
     "tile": "Writes the tiles of slides and their manifest.",
-    "merge": "Writes the cells of all slides of a batch into one file: Parquet, DuckDB or COCO.",
+    "merge": "Writes the cells of all slides of a batch as Parquet, DuckDB, COCO or SpatialData.",
     "objects": "Writes DICOM and FHIR objects of results that are there, for archives and labs.",
     "convert": "Converts annotations of many formats to COCO.",
     "export": "Writes a model's networks for OpenVINO or ONNX, and what reduced precision costs.",

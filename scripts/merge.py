@@ -67,7 +67,7 @@ def merge(
         ),
     ] = False,
 ) -> None:
-    """Writes the cells of all slides of a batch into one file: Parquet, DuckDB, COCO, SpatialData.
+    """Writes the cells of all slides of a batch as Parquet, DuckDB, COCO or SpatialData.
 
     They are written slide by slide; memory does not grow with the number of slides.
 

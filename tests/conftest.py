@@ -21,10 +21,12 @@ settings.load_profile("cytolibra")
 
 REPO = Path(__file__).resolve().parent.parent
 
-# What a shell's script starts in the background is deaf to Ctrl-C, and so is all that it starts:
-# tests that send it would wait in vain.
+# What a shell's script starts in the background is deaf to Ctrl-C, what nohup starts to a terminal
+# that is closed, and so is all that these start: tests that send such signals would wait in vain.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")

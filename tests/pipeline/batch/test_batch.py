@@ -785,6 +785,7 @@ def test_another_scale_in_the_table_screens_that_slide_again(slides: Path, out: 
 def test_every_setting_shapes_what_is_found_or_what_is_made_of_it() -> None:
     made = {"threshold": 0.5, "domain": {"check": False}, "triage": {"min_cells": 9}}
     made |= {"adequacy": {"field_mm": 1}, "reports": {"csv": "excel-comma"}}
+    made |= {"quality": {"dark": 0.5}}
     assert set(made) == MADE
     before = {name: name for name in set(ScreenSettings.model_fields) - ASIDE}
     shaped = hash_found(before, MODEL)

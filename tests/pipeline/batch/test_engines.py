@@ -34,6 +34,7 @@ from pipeline.network import devices
 from pipeline.reports.report import SlideReport
 from pipeline.screen import StoppedError, screen_slide
 from pipeline.settings import ScreenSettings
+from pipeline.tiles import planetiles
 
 SETTINGS = ScreenSettings.model_validate({"mpp": 0.5, "tiler": {"size": 512, "overlap": 128}})
 NAMES = ("a.png", "b.png", "c.png")
@@ -41,7 +42,7 @@ STATIONS = {
     "open": (screen, "open_slide"),
     "foreground": (screen, "find_foreground"),
     "tiler": (screen, "plan_tiles"),
-    "read": (screen, "read_tile"),
+    "read": (planetiles, "read_tile"),
     "detect": (BlobDetector, "detect"),
     "stitch": (Stitcher, "add"),
     "merge": (Stitcher, "merge"),
