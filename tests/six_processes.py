@@ -36,6 +36,7 @@ from pipeline.reports.report import SlideReport
 SLIDES = 24
 PROCESSES = 6
 KILLED = 3
+EARLIER = 2
 PACE = Pace(beat_s=0.2, stale_s=1.5, watch_s=0.5, look_s=0.1)
 SCREENED_S = 0.05
 
@@ -98,7 +99,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def leave_something(slides: Path, out: Path, notes: Path) -> set[str]:
     """A run of two processes that are killed; the slides that they had begun."""
-    pids = [fork(lambda k=k: run(slides, out, notes / f"earlier-{k}", False)) for k in range(2)]
+    pids = [fork(lambda k=k: run(slides, out, notes / f"earlier-{k}", False)) for k in range(EARLIER)]
     for k, pid in enumerate(pids):
         while not (notes / f"earlier-{k}").exists():
             time.sleep(0.01)
@@ -134,9 +135,10 @@ def play(
         name for path in notes.iterdir() for name in path.read_text(encoding="utf-8").split()
     )
     logs = "".join(path.read_text(encoding="utf-8") for path in out.glob("run*.log"))
-    taken = earlier | {
+    takeovers = Counter(
         Path(path).name for path in re.findall(r"WARNING (.*): taken over from", logs)
-    }
+    )
+    taken = earlier | takeovers.keys()
     record = RunRecord.model_validate_json((out / "run.json").read_bytes())
     twice = {name for name, count in begun.items() if count > 1}
     attempts = {name: slide.attempts for name, slide in record.slides.items()}
@@ -145,8 +147,12 @@ def play(
         "not complete": [n for n, slide in record.slides.items() if slide.status != "complete"],
         "twice without a takeover": sorted(twice - taken),
         "other bytes": contents(out) != undisturbed,
-        # One that was killed may have noted that it begins a slide, and told nobody yet.
-        "attempts": {n: a for n, a in attempts.items() if not 0 <= a - begun[n] <= (n in taken)},
+        # Each one that was killed may have noted that it begins a slide, and told nobody yet.
+        "attempts": {
+            n: a
+            for n, a in attempts.items()
+            if not 0 <= a - begun[n] <= takeovers[n] + EARLIER * bool(earlier)
+        },
         "status": record.status if record.status != "complete" else "",
         "left": sorted({path.name for path in out.glob(".*")} - {".results.jsonl"}),
     }

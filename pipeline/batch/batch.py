@@ -206,6 +206,7 @@ class _Batch:
 
     def _fill(self, jobs: Iterator[SlideJob]) -> None:
         """Starts slides until the engine has all that it can take."""
+        self._claims.notice()  # else what somebody has just made would be told as done before
         while self._wants_more():
             if self._again:
                 self._heed_stop()

@@ -89,6 +89,9 @@ class Claims(Protocol):
     def accompanied(self) -> bool:
         """Whether anybody else was ever at work with it."""
 
+    def notice(self) -> None:
+        """Looks whether anybody has come, sooner than that is looked at by itself."""
+
     def claim(self, name: str) -> bool:
         """Makes a slide ours that nobody has claimed; whether it is.
 
@@ -156,6 +159,11 @@ class Board:
     def accompanied(self) -> bool:
         """See `Claims`."""
         return self._presence.accompanied
+
+    def notice(self) -> None:
+        """See `Claims`."""
+        with suppress(OSError):
+            self._presence.others()
 
     def enter(self) -> None:
         """Joins those who are at work. What a run left of which nobody lives is removed.
@@ -335,6 +343,9 @@ class Alone:
     first = True
     accompanied = False
     stopped = False
+
+    def notice(self) -> None:
+        """See `Claims`."""
 
     def claim(self, name: str) -> bool:
         """See `Claims`."""

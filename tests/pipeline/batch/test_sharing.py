@@ -197,6 +197,22 @@ def test_two_share_the_slides_and_each_tells_of_all(slides: Path, out: Path) -> 
     assert (out / "summary.csv").read_text().count("complete") == 8
 
 
+def test_who_has_just_come_is_noticed_before_what_they_made(slides: Path, out: Path) -> None:
+    one, two, held = Ears(), Ears(), Held()
+    seldom = Pace(beat_s=3600, stale_s=7200, watch_s=0.1, look_s=0.02)
+    with another(slides, out, held, one, pace=seldom) as first:
+
+        def screen(path: Path) -> SlideReport:
+            if len(two.begun) == len(NAMES) - 1:
+                held.goes_on.set()
+            return make_report(path)
+
+        run(slides, out, screen, two)
+        first.result()
+    assert one.ended == ["0.svs"]
+    assert sorted(one.elsewhere) == sorted(two.begun)
+
+
 def test_what_was_done_before_others_came_is_told_by_them_too(slides: Path, out: Path) -> None:
     one, two, held = Ears(), Ears(), Held()
     begun: list[str] = []
