@@ -98,8 +98,10 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 def leave_something(slides: Path, out: Path, notes: Path) -> set[str]:
-    """A run of two processes that are killed; the slides that they had begun."""
-    pids = [fork(lambda k=k: run(slides, out, notes / f"earlier-{k}", False)) for k in range(EARLIER)]
+    """A run of processes that are killed; the slides that they had begun."""
+    pids = [
+        fork(lambda k=k: run(slides, out, notes / f"earlier-{k}", False)) for k in range(EARLIER)
+    ]
     for k, pid in enumerate(pids):
         while not (notes / f"earlier-{k}").exists():
             time.sleep(0.01)
