@@ -2,17 +2,23 @@
 
     cytolibra synth --out stacks --slides 4 --size 6144x6144 --planes 5 --cells-per-mm2 250 \
         --abnormal 0.3 --seed 11
-    python benchmarks/bench_planes.py stacks
+    python benchmarks/bench_planes.py stacks --cost
+
+Without a folder a small stack is drawn first: what that shows says little.
 
 Each cell of such a slide lies at a depth of its own, which its truth tells. Abnormal cells count as
 found where a cell that is called abnormal overlaps them (IoU 0.5), whatever its class; doubles are
-found cells beside one that a truth was matched with.
+found cells beside one that a truth was matched with. What it costs to look for the sharpest plane
+of a tile is processor time, without the network; it is compared at several scales.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +32,18 @@ from pipeline.reports.report import SlideReport
 from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
 from pipeline.slides.slide import open_slide
+from pipeline.tiles import planetiles
+from pipeline.tiles.focal import plan_planes
+from pipeline.tiles.foreground import find_foreground
+from pipeline.tiles.planetiles import PlaneTiles
+from pipeline.tiles.tiler import TilerSettings, plan_tiles
 
 IOU = 0.5
+
+COARSER = (1, 2, 4)
+"""By how much coarser than the model's scale planes are compared, for the cost."""
+
+TILE, MPP = TilerSettings(size=1024, overlap=128), 0.5
 
 
 @dataclass
@@ -56,11 +72,28 @@ class Found:
 def main() -> None:
     """Prints a table, a row a way of reading."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("slides", type=Path, help="folder that `cytolibra synth --planes` wrote")
+    parser.add_argument(
+        "slides", type=Path, nargs="?", help="folder that `cytolibra synth --planes` wrote"
+    )
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--planes", nargs="*", default=["middle", "one", "best", "all"])
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="changes")
+    parser.add_argument("--cost", action="store_true", help="of looking for the sharpest plane")
     options = parser.parse_args()
+    if options.slides:
+        compare_ways(options)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        options.slides, options.cost = Path(folder), True
+        drawn = ["--out", folder, "--size", "2048x2048", "--planes", "3", "--abnormal", "0.3"]
+        command = [sys.executable, "-m", "scripts", "synth", *drawn]
+        repo = Path(__file__).parents[1]
+        subprocess.run(command, cwd=repo, check=True, stdout=subprocess.DEVNULL)
+        compare_ways(options)
+
+
+def compare_ways(options: argparse.Namespace) -> None:
+    """Prints a row a way of reading, then what the choice costs."""
     paths = sorted(options.slides.glob("*.ome.tif"))
     of_some = f"{'recall':>7} {'precision':>9} {'doubles':>7}"
     head = f"{'planes':8} {'abnormal':>9} {of_some} {'all cells':>9} {of_some}"
@@ -75,6 +108,28 @@ def main() -> None:
                 found.readings += sum(plane.tiles for plane in report.planes or ())
         print(f"{way:8} {row(suspect)} {row(every)} {np.mean(suspect.away):7.2f} ", end="")
         print(f"{every.readings:6d} {every.seconds:6.1f}", flush=True)
+    if options.cost:
+        print(f"\nms a tile of {TILE.size} px, read in one plane: {1e3 * cost(paths, 'one'):.1f}")
+        for coarser in COARSER:
+            planetiles.COARSER = coarser
+            print(f"the same in the best, compared 1:{coarser}: {1e3 * cost(paths, 'best'):.1f}")
+
+
+def cost(paths: list[Path], how: str) -> float:
+    """Seconds of processor time that a tile takes to be read, the choice of its plane included."""
+    spent, tiles = 0.0, 0
+    for path in paths:
+        with open_slide(path) as slide:
+            foreground = find_foreground(slide, ScreenSettings().foreground)
+            slide, plan = plan_planes(slide, how)
+            wanted = plan_tiles(slide.bounds, slide.mpp, MPP, TILE, foreground)
+            reader = PlaneTiles(slide, plan, wanted.grid, foreground)
+            start = time.process_time()
+            for job in reader.jobs(wanted.indices):
+                reader.read(job)
+            spent += time.process_time() - start
+            tiles += len(wanted)
+    return spent / tiles
 
 
 def row(found: Found) -> str:

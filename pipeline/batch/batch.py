@@ -187,7 +187,8 @@ class _Batch:
             self._fill(jobs)  # the next ones are screened while these are written
             for future in [future for future in self._running if future in done]:
                 self._finish(future)
-            self._fill(jobs)  # also those that are tried again
+            if self._again or not self._running:
+                self._fill(jobs)
             if self._looks():
                 self._look_at_others()
 
