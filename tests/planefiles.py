@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from slidefiles import MPP, halved
+from slidefiles import MPP, break_tiles, halved
 
 KEYS = {"photometric": "rgb", "tile": (64, 64), "compression": "deflate"}
 
@@ -59,12 +59,4 @@ def write_without(path: Path, images: Sequence[NDArray[np.uint8]], missing: int)
 
 def damage_plane(path: Path, plane: int, tiles: Sequence[int] | None = None) -> Path:
     """Overwrites tiles of one plane, by default all, so that no decoder can read them."""
-    with tifffile.TiffFile(path) as file:
-        page = file.series[0].levels[0].pages[plane].aspage()
-        indices = range(len(page.dataoffsets)) if tiles is None else tiles
-        places = [(page.dataoffsets[index], page.databytecounts[index]) for index in indices]
-    with path.open("r+b") as stream:
-        for offset, count in places:
-            stream.seek(offset)
-            stream.write(b"\0" * count)
-    return path
+    return break_tiles(path, tiles, plane=plane)

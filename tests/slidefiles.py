@@ -187,10 +187,12 @@ def truncate(path: Path, share: float = 0.6) -> Path:
     return path
 
 
-def break_tiles(path: Path, indices: Sequence[int], level: int = 0) -> Path:
-    """Overwrites tiles of one level of a TIFF so that no decoder can read them."""
+def break_tiles(path: Path, indices: Sequence[int] | None, level: int = 0, plane: int = 0) -> Path:
+    """Overwrites tiles of one level of a TIFF, None for all, so that no decoder can read them."""
     with tifffile.TiffFile(path) as file:
-        page = file.series[0].levels[level].pages[0]
+        page = file.series[0].levels[level].pages[plane].aspage()
+        if indices is None:
+            indices = range(len(page.dataoffsets))
         places = [(page.dataoffsets[index], page.databytecounts[index]) for index in indices]
     with path.open("r+b") as stream:
         for offset, count in places:

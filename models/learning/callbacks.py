@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,41 @@ class MetricsFile(Callback):
         self._rows = state_dict["rows"]
 
 
-class GradientBalance(Callback):
+class GradientWatch(Callback):
+    """Sums up the gradient in the class logits while a model learns.
+
+    A step that overflowed half precision adds nothing, as to the weights.
+
+    Args:
+        slot: of the detector in training.
+        shape: of the sums.
+    """
+
+    def __init__(self, slot: LossSlot, *shape: int) -> None:
+        self.slot = slot
+        self._sums = torch.zeros(shape)
+
+    @abstractmethod
+    def sums_of(self, gradient: Tensor, targets: Tensor) -> Tensor:
+        """What the (N, C) gradient of a batch, towards (N, C) targets, adds to the sums."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begins to watch the slot."""
+        self._sums = self._sums.to(pl_module.device)
+        self.slot.watchers.append(self._add)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watches no longer."""
+        self.slot.watchers.remove(self._add)
+
+    def _mean_sums(self) -> Tensor:
+        return mean_over_ranks(self._sums).float().cpu()
+
+    def _add(self, gradient: Tensor, targets: Tensor) -> None:
+        self._sums += self.sums_of(gradient, targets).float().nan_to_num(nan=0.0, posinf=0.0)
+
+
+class GradientBalance(GradientWatch):
     """Writes ``gradients.csv``: how the classification loss pulls each class up and down.
 
     The ratio r of positive to negative gradient is what the Grad-Libra paper plots in its figure
@@ -99,19 +134,14 @@ class GradientBalance(Callback):
     """
 
     def __init__(self, path: Path, slot: LossSlot, classes: Sequence[str], every: int = 10) -> None:
-        self.path, self.slot, self.classes, self.every = path, slot, classes, every
+        super().__init__(slot, 2, len(classes))
+        self.path, self.classes, self.every = path, classes, every
         self._rows: list[dict[str, float | str]] = []
-        self._sums = torch.zeros(2, len(classes))
         self._step = 0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins to watch the slot."""
-        self._sums = self._sums.to(pl_module.device)
-        self.slot.watchers.append(self._add)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watches no longer."""
-        self.slot.watchers.remove(self._add)
+    def sums_of(self, gradient: Tensor, targets: Tensor) -> Tensor:
+        """(2, C): what pulls each class up, and down."""
+        return gradient_sums(gradient.abs(), targets)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
@@ -136,14 +166,6 @@ class GradientBalance(Callback):
         """Takes up the rows of a checkpoint."""
         self._rows, self._sums = state_dict["rows"], state_dict["sums"]
         self._step = state_dict["step"]
-
-    def _mean_sums(self) -> Tensor:
-        return mean_over_ranks(self._sums).float().cpu()
-
-    def _add(self, gradient: Tensor, targets: Tensor) -> None:
-        sums = gradient_sums(gradient.abs(), targets).float()
-        # A step that overflowed half precision adds nothing, as to the weights.
-        self._sums += sums.nan_to_num(nan=0.0, posinf=0.0)
 
 
 class UnreadableError(CytoLibraError):

@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from losses.ranks import mean_over_ranks
 from models.detectors.slot import LossSlot
-from models.learning.callbacks import write_rows
+from models.learning.callbacks import GradientWatch, write_rows
 
 Floats = NDArray[np.float64]
 
 
-class GradientSteering(Callback):
+class GradientSteering(GradientWatch):
     """Measures shares of the gradient, and tells samplers by which factors classes are drawn.
 
     Batches are counted over the whole run, by intervals. What was measured by the end of one holds
@@ -50,11 +48,11 @@ class GradientSteering(Callback):
         interval: int,
         momentum: float,
     ) -> None:
-        self.path, self.slot, self.classes = path, slot, classes
+        super().__init__(slot, len(classes))
+        self.path, self.classes = path, classes
         self.drawn = np.array(cells) > 0
         self.alpha, self.max_repeat = alpha, max_repeat
         self.interval, self.momentum = interval, momentum
-        self._sums = torch.zeros(len(classes))
         self._batches = 0
         self._shares: list[float] = []
         self._factors: dict[int, list[float]] = {}
@@ -65,14 +63,9 @@ class GradientSteering(Callback):
         found = self._factors.get(batch // self.interval)
         return None if found is None else np.array(found)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins to watch the slot."""
-        self._sums = self._sums.to(pl_module.device)
-        self.slot.watchers.append(self._add)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watches no longer."""
-        self.slot.watchers.remove(self._add)
+    def sums_of(self, gradient: Tensor, targets: Tensor) -> Tensor:
+        """(C,): the gradient that each class receives."""
+        return gradient.abs().float().sum(dim=0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
@@ -121,13 +114,6 @@ class GradientSteering(Callback):
         for name, share, factor in zip(self.classes, self._shares, factors.tolist(), strict=True):
             row = {"batch": (over + 1) * self.interval, "class": name, "share": share}
             self._rows.append({**row, "factor": factor, "holds_from": (over + 2) * self.interval})
-
-    def _mean_sums(self) -> Tensor:
-        return mean_over_ranks(self._sums).float().cpu()
-
-    def _add(self, gradient: Tensor, targets: Tensor) -> None:
-        # A step that overflowed half precision adds nothing, as to the weights.
-        self._sums += gradient.abs().float().sum(dim=0).nan_to_num(nan=0.0, posinf=0.0)
 
 
 def repeats(shares: Floats, drawn: NDArray[np.bool_], alpha: float, most: float) -> Floats:
