@@ -268,7 +268,9 @@ def _train(settings: TrainSettings, folder: Path, console: Console) -> None:
 
 
 def _digest(settings: TrainSettings) -> str:
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
+    # Without what is off, so that an option which later versions bring changes no run of before.
+    told = settings.model_dump_json(exclude_none=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
