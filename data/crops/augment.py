@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+import albumentations as A
 from pydantic import Field, field_validator
 
 from configs import ConfigError, StrictModel
 from configs.plugins import installed, is_path, load_part
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network
-import albumentations as A
+from data.crops.stains import StainJitter, StainStep
 
 MIN_VISIBILITY = 0.4
 """A cell of which a crop shows less is no longer called a cell."""
-
-_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 
 
 class AugmentSettings(StrictModel):
@@ -50,36 +43,19 @@ class AugmentSettings(StrictModel):
     noise: float = Field(0.1, ge=0, le=1)
     steps: tuple[dict[str, Any], ...] | None = None
 
+    @property
+    def changes_stain(self) -> bool:
+        """Whether a second view of a crop may differ; see `data.crops.stains.StainStep`."""
+        if self.steps is None:
+            return self.stain > 0
+        return any(isinstance(build_step(step), StainStep) for step in self.steps)
+
     @field_validator("steps")
     @classmethod
     def _can_be_built(cls, steps: tuple[dict[str, Any], ...] | None) -> Any:
         for step in steps or ():
             build_step(step)
         return steps
-
-
-class StainJitter(A.ImageOnlyTransform):
-    """Mixes optical densities by a random matrix near the identity, as another stain would.
-
-    By Beer-Lambert's law dyes add up in optical density, -log(I / I_0), not in intensity.
-    """
-
-    def __init__(self, spread: float, p: float = 0.9) -> None:
-        super().__init__(p=p)
-        self.spread = spread
-
-    def get_params(self) -> dict[str, Any]:
-        """Draws the matrix: a gain a channel, and a smaller leak between channels."""
-        draw = self.random_generator.normal
-        matrix = np.diag(np.exp(draw(0, self.spread, 3))) + draw(0, self.spread / 3, (3, 3))
-        return {"matrix": matrix.astype(np.float32)}
-
-    def apply(
-        self, img: NDArray[np.uint8], matrix: NDArray[np.float32], **_: Any
-    ) -> NDArray[np.uint8]:
-        """Applies the matrix to (H, W, 3) uint8."""
-        density = cv2.transform(_DENSITY[img], matrix)
-        return (256 * np.exp(-np.maximum(density, 0)) - 1).clip(0, 255).astype(np.uint8)
 
 
 OURS: Mapping[str, type[A.BasicTransform]] = {"StainJitter": StainJitter}

@@ -26,11 +26,11 @@ class Steered:
 
     Attributes:
         index: of the crop in its epoch.
-        factors: (C,) how many times as often each class is to come.
+        factors: (C,) how many times as often each class is to come; None: as ever.
     """
 
     index: int
-    factors: NDArray[np.float64]
+    factors: NDArray[np.float64] | None
 
 
 ATTEMPTS = 20

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -20,6 +20,8 @@ from configs import CytoLibraError, StrictModel
 from losses.ranks import mean_over_ranks, of_all_ranks
 from models.detectors.dense import DenseDetector
 from models.learning.distillation import Imitation
+from models.learning.group_dro import GroupDRO
+from models.learning.views import StainViews
 
 Targets = list[dict[str, Tensor]]
 Judge = Callable[[Targets, Targets], dict[str, float]]
@@ -206,6 +208,8 @@ class DetectionLearner(Learner):
         judge: computes the validation metrics, which are logged under ``val/``.
         steps, files: see `Learner`.
         imitation: of a teacher, instead of the detector's own losses.
+        views: holds two stains of each crop consistent; None where there is one.
+        groups: weighs the sources; None where all crops count alike.
     """
 
     body = "detector.backbone.body"
@@ -218,11 +222,15 @@ class DetectionLearner(Learner):
         steps: int,
         files: Sequence[str] = (),
         imitation: Imitation | None = None,
+        views: StainViews | None = None,
+        groups: GroupDRO | None = None,
     ) -> None:
         super().__init__(settings, steps, files)
         self.detector = detector
         self.judge = judge
         self.imitation = imitation
+        self.views = views
+        self.groups = groups
         self._truth: Targets = []
         self._found: Targets = []
         self.freeze_stages()
@@ -235,11 +243,21 @@ class DetectionLearner(Learner):
     def training_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> Tensor:
         """Sum of the losses, the detector's or the imitation's."""
         images, targets = batch
-        if self.imitation is None:
-            losses = self.detector(images, targets)
-        else:
+        if self.imitation is not None:
             losses = self.imitation(self.detector, images, self.global_step / self.steps)
+        elif self.groups is None:
+            losses = self._own_losses(images, targets)
+        else:
+            with self.groups.weighing(self.detector.slot, targets):
+                losses = self._own_losses(images, targets)
+            weights = zip(self.groups.names, self.groups.weights, strict=True)
+            self.log_dict({f"train/weight/{name}": value for name, value in weights})
         return self.tell_losses(losses, images, targets)
+
+    def _own_losses(self, images: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        if self.views is None:
+            return cast(dict[str, Tensor], self.detector(images, targets))
+        return self.views(self.detector, images, targets, self.global_step / self.steps)
 
     def validation_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> None:
         """Collects truth and detections."""

@@ -20,7 +20,7 @@ from models.learning.learner import Targets
 from pipeline.network.runtimes import build_runtime
 from scripts.comparison.comparison import ComparisonSettings, Run, is_done, run_settings, table_runs
 from scripts.slides import images_of
-from scripts.training.run import TrainSettings, make_data, read_fields
+from scripts.training.run import TrainSettings, make_data, read_fields, views_of
 
 FILE = "costs.json"
 
@@ -121,8 +121,10 @@ def _step_of(
     weights = [weight for weight in detector.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1e-5)
 
+    views = views_of(settings)
+
     def step() -> None:
-        losses = detector(*batch)
+        losses = detector(*batch) if views is None else views(detector, *batch, progress=1.0)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad()

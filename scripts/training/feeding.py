@@ -183,6 +183,7 @@ class FieldsData(RunData):
         loop: how many of them.
         cache: a folder for decoded blocks of slides.
         steer: see `RunData`.
+        views: whether there are two views of every crop.
     """
 
     def __init__(
@@ -195,8 +196,10 @@ class FieldsData(RunData):
         loop: LoopSettings,
         cache: Path | None = None,
         steer: Steer | None = None,
+        views: bool = False,
     ) -> None:
         super().__init__(loop, steer)
+        self.views = views
         self.train_fields, self.val_fields = train, val
         self.mpp, self.settings, self.augment = mpp, crops, augment
         self._train_images, self._val_images = images_of(train, cache), images_of(val)
@@ -212,6 +215,7 @@ class FieldsData(RunData):
             length,
             self.loop.seed,
             epoch,
+            self.views,
         )
 
     def fields(self) -> WholeFieldDataset:

@@ -20,7 +20,7 @@ from pydantic import model_validator
 from rich.console import Console
 
 from configs import ConfigError, StrictModel
-from data.crops.sampling import source_shares
+from data.crops.sampling import imbalance, source_shares
 from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, of_source, widest_cell
 from data.fields.regions import downsample_of
@@ -37,9 +37,11 @@ from models.card import DEFAULT_WIDEST_CELL, DomainFacts
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
+from models.learning.group_dro import GroupDRO, GroupDROSettings
 from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.resuming import Tell, check_checkpoint
 from models.learning.steering import GradientSteering
+from models.learning.views import StainViews, ViewSettings
 from pipeline.reports.report import software_versions
 from scripts.domain import measure_domain
 from scripts.slides import images_of
@@ -62,7 +64,7 @@ from scripts.training.provenance import (
     provenance_doubts,
 )
 from scripts.training.resumed import changed_settings, flatten
-from scripts.training.sources import DataSettings, RunFields, read_sources
+from scripts.training.sources import DataSettings, FieldSource, RunFields, read_sources
 
 
 class TrainSettings(StrictModel):
@@ -70,10 +72,14 @@ class TrainSettings(StrictModel):
 
     Attributes:
         distillation: whom to learn from instead of the annotations; these then only judge.
+        views: holds what is said of two stains of every crop consistent; None: there is one.
+        group_dro: weighs sources by how hard they are; None: their crops count alike.
     """
 
     model: DetectorConfig
     distillation: DistillationSettings | None = None
+    views: ViewSettings | None = None
+    group_dro: GroupDROSettings | None = None
     data: DataSettings
     optimiser: OptimiserSettings = OptimiserSettings()
     loop: LoopSettings = LoopSettings()
@@ -112,6 +118,61 @@ class TrainSettings(StrictModel):
                 f"prepare crops further ahead; take {least} or more, or fewer loop.workers"
             )
         return self
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> TrainSettings:
+        if self.views is None:
+            return self
+        if self.distillation is not None:
+            raise ValueError(
+                "views compares places by the annotations, and with distillation nothing learns "
+                "from these; leave it out"
+            )
+        if not self.data.augment.changes_stain:
+            raise ValueError(
+                "views: no step of data.augment changes the stain, so both views would be the "
+                "same; set data.augment.stain above 0, or add data.augment.templates"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_balanced(self) -> TrainSettings:
+        if self.data.crops.batches is None:
+            return self
+        weights = [one.weight for one in self._sources_to_learn_from]
+        if problem := imbalance(weights):
+            raise ValueError(problem)
+        if self.loop.batch_size < len(weights):
+            raise ValueError(
+                f"data.crops.batches: balanced has a crop of each of {len(weights)} sources in "
+                f"every batch, and loop.batch_size is {self.loop.batch_size}; raise it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sources_can_be_weighed(self) -> TrainSettings:
+        if self.group_dro is None:
+            return self
+        if len(self._sources_to_learn_from) < 2:
+            raise ValueError(
+                "group_dro weighs several sources against each other, and there is one in "
+                "data.train; give it a list of sources, or leave group_dro out"
+            )
+        if self.distillation is not None:
+            raise ValueError(
+                "group_dro goes by the class loss, and with distillation there is none; leave it "
+                "out"
+            )
+        if self.data.crops.drawn:
+            raise ValueError(
+                "group_dro: drawn crops are of no source; set data.crops.drawn to 0, or leave "
+                "group_dro out"
+            )
+        return self
+
+    @property
+    def _sources_to_learn_from(self) -> list[FieldSource]:
+        return [one for one in self.data.train if one.called != self.data.hold_out]
 
 
 @dataclass(frozen=True)
@@ -179,7 +240,16 @@ def run_training(
     judge = Judge(detector.config)
     steps, files = settings.loop.optimiser_steps, files_of(train_fields)
     imitation = imitation_of(settings, detector)
-    learner = DetectionLearner(detector, settings.optimiser, judge, steps, files, imitation)
+    learner = DetectionLearner(
+        detector,
+        settings.optimiser,
+        judge,
+        steps,
+        files,
+        imitation,
+        views_of(settings),
+        groups_of(settings, train_fields),
+    )
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     limit = settings.loop.max_unreadable
     balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
@@ -230,6 +300,20 @@ def imitation_of(settings: TrainSettings, detector: DenseDetector) -> Imitation 
     return Imitation(teacher, settings.distillation.stem_share)
 
 
+def views_of(settings: TrainSettings) -> StainViews | None:
+    """What holds two stains of each crop consistent; None where there is one."""
+    return None if settings.views is None else StainViews(settings.views)
+
+
+def groups_of(settings: TrainSettings, train: FieldSet) -> GroupDRO | None:
+    """What weighs the sources; None where all crops count alike."""
+    if settings.group_dro is None:
+        return None
+    sources = [field.source for field in train.fields]
+    names = list(dict.fromkeys(sources))
+    return GroupDRO(settings.group_dro, names, [names.index(name) for name in sources])
+
+
 def files_of(fields: FieldSet) -> list[str]:
     """The image of each field."""
     return [str(field.image) for field in fields.fields]
@@ -256,7 +340,8 @@ def make_data(
 ) -> FieldsData:
     """Crops and validation fields of a run; ``steer`` as in `RunData`."""
     data, loop = settings.data, settings.loop
-    return FieldsData(train, val, data.mpp, data.crops, data.augment, loop, data.cache, steer)
+    fields, views = (train, val, data.mpp), settings.views is not None
+    return FieldsData(*fields, data.crops, data.augment, loop, data.cache, steer, views)
 
 
 def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
@@ -319,7 +404,7 @@ def _tell_start(settings: TrainSettings, fields: RunFields, trainer: Trainer, te
     """What is trained on what, where, and with which software."""
     tell_machine(trainer, settings.loop.seed, tell)
     tell(_describe(settings, fields.train, fields.val))
-    shares = source_shares(fields.train, settings.data.crops.source_power)
+    shares = source_shares(fields.train, settings.data.crops)
     if len(shares) > 1:
         told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         tell(f"crops by source, about: {told}")
@@ -432,6 +517,8 @@ def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Jud
                 include={
                     "data": {"mpp", "crops", "augment"},
                     "distillation": True,
+                    "views": True,
+                    "group_dro": True,
                     "optimiser": True,
                     "loop": True,
                 },

@@ -97,7 +97,9 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     # A loss and a head with states of their own are the harder case.
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
-    values["data"]["crops"]["gradient"] = {"interval": 2}
+    values["data"]["crops"] |= {"gradient": {"interval": 2}, "batches": "balanced"}
+    values["data"]["train"] = one_a_field(values["data"]["train"])
+    values |= {"views": {}, "group_dro": {}}
     values["loop"]["steps"] = 4  # what the first two measure steers the second epoch
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
     run(values, tmp_path / "through")
@@ -125,11 +127,32 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
     assert through["head.slot.abnormal.contrast.prototypes"].any(dim=1).all()
+    assert not [name for name in through if "groups" in name]
+    weighed = [row["train/weight/part1"] for row in rows_of(tmp_path / "through")[:2]]
+    assert weighed == [row["train/weight/part1"] for row in rows_of(tmp_path / "halves")[:2]]
+    assert weighed[0] != weighed[1]
     sampled = [(tmp_path / name / "sampling.csv").read_text() for name in ("through", "halves")]
     assert sampled[0] == sampled[1]
     assert len(sampled[0].splitlines()) == 1 + 4 * len(CLASSES)
-    with (tmp_path / "halves" / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
+    assert [row["epoch"] for row in rows_of(tmp_path / "halves")][:2] == ["0", "1"]
+
+
+def rows_of(folder):
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def one_a_field(source):
+    """A source of several fields as one source a field."""
+    path = Path(source["annotations"])
+    content = json.loads(path.read_text())
+    sources = []
+    for image in content["images"]:
+        own = [one for one in content["annotations"] if one["image_id"] == image["id"]]
+        part = path.with_name(f"part{image['id']}.json")
+        part.write_text(json.dumps(content | {"images": [image], "annotations": own}))
+        sources.append(source | {"annotations": str(part)})
+    return sources
 
 
 def test_a_loss_that_goes_by_frequencies_gets_the_counts_of_the_training_cells(values, tmp_path):
