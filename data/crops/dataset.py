@@ -23,6 +23,7 @@ from data.crops.drawing import (
 )
 from data.crops.sampling import CropSettings, build_sampler
 from data.crops.stains import another_stain
+from data.crops.templates import LEARNED_FROM, learn_statistics
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages, ImageError
 from data.fields.regions import Window, downsample_of, touching
@@ -35,8 +36,8 @@ Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
 class CropDataset(DrawnDataset):
     """Random augmented crops at the model's mpp, for one epoch; see `DrawnDataset`.
 
-    The target's "field" is the index of the field that it was cut from. With ``views`` its "view" is
-    the crop once more, (3, H, W), in another stain and else with the same changes.
+    The target's "field" is the index of the field that it was cut from. With ``views`` its "view"
+    is the crop once more, (3, H, W), in another stain and else with the same changes.
 
     Args:
         fields: the annotated fields; crowd regions are painted over, so that nothing in them is
@@ -63,7 +64,7 @@ class CropDataset(DrawnDataset):
         epoch: int = 0,
         views: bool = False,
     ) -> None:
-        super().__init__(fields, images, mpp, augment, length, seed, epoch)
+        super().__init__(fields, images, mpp, augment, crops.size, length, seed, epoch)
         self.crops = crops
         self.views = views
         self._windows = build_sampler(fields, images, self._downsample, crops)
@@ -130,6 +131,36 @@ class CropDataset(DrawnDataset):
         image = hide(image, boxes[crowd], boxes[~crowd])
         count = int(rng.poisson(self.crops.paste))
         return self._paster.paste(image, boxes[~crowd], labels[~crowd], count, rng)
+
+
+def with_templates(
+    augment: AugmentSettings,
+    fields: FieldSet,
+    images: FieldImages,
+    mpp: float,
+    crops: CropSettings,
+    seed: int,
+) -> AugmentSettings:
+    """Augmentation whose templates know how the run's first crops differ.
+
+    Args:
+        augment: without templates, or where these have statistics, it stays.
+        fields: the annotated fields.
+        images: their pixels.
+        mpp: of the crops.
+        crops: how they are drawn.
+        seed: of the run.
+    """
+    templates = augment.templates
+    if templates is None or templates.statistics is not None:
+        return augment
+    unchanged = AugmentSettings(steps=())
+    drawn = CropDataset(fields, images, mpp, crops, unchanged, LEARNED_FROM, seed)
+    pixels = (
+        np.asarray(image.permute(1, 2, 0) * 255).round().astype(np.uint8) for image, _ in drawn
+    )
+    learned = {"statistics": learn_statistics(pixels, templates.spaces)}
+    return augment.model_copy(update={"templates": templates.model_copy(update=learned)})
 
 
 class WholeFieldDataset(Dataset[Sample]):

@@ -28,13 +28,13 @@ class GroupDROSettings(StrictModel):
 
 
 class GroupDRO(nn.Module):
-    """Weighs the class loss of each source (Sagawa et al., ICLR 2020, arXiv 1911.08731).
+    r"""Weighs the class loss of each source (Sagawa et al., ICLR 2020, arXiv 1911.08731).
 
     Algorithm 1 of the paper, as its authors' code has it for batches of several groups: with the
     loss L_g of the batch's crops of source g, by the normaliser of the detector's class loss,
 
-    .. math:: q_g \\leftarrow q_g e^{\\eta L_g} / \\textstyle\\sum_h q_h e^{\\eta L_h}, \\quad
-        L = \\sum_g q_g L_g
+    .. math:: q_g \leftarrow q_g e^{\eta L_g} / \textstyle\sum_h q_h e^{\eta L_h}, \quad
+        L = \sum_g q_g L_g
 
     A source without a crop in the batch has L_g = 0. Of several processes crops and weights are
     those of all. The paper's is the whole loss; ours the class loss alone, which is what a stain

@@ -20,6 +20,8 @@ from pydantic import model_validator
 from rich.console import Console
 
 from configs import ConfigError, StrictModel
+from data.crops.augment import notes_of
+from data.crops.dataset import with_templates
 from data.crops.sampling import imbalance, source_shares
 from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, of_source, widest_cell
@@ -232,7 +234,7 @@ def run_training(
     fields = read_run_fields(settings)
     train_fields, val_fields = fields.train, fields.val
     model = with_class_counts(settings.model, train_fields.class_counts())
-    settings = settings.model_copy(update={"model": model})
+    settings = settings_on(settings.model_copy(update={"model": model}), train_fields)
     check_monitor(model, settings.loop.monitor)
     made = _Made.by(settings, out, fields)
     seed_everything(settings.loop.seed, verbose=False)
@@ -335,10 +337,21 @@ def steering_of(
     )
 
 
+def settings_on(settings: TrainSettings, train: FieldSet) -> TrainSettings:
+    """Settings with what templates of stain have to know of the training crops."""
+    data = settings.data
+    if data.augment.templates is None:
+        return settings
+    images, seed = images_of(train, data.cache), settings.loop.seed
+    augment = with_templates(data.augment, train, images, data.mpp, data.crops, seed)
+    return settings.model_copy(update={"data": data.model_copy(update={"augment": augment})})
+
+
 def make_data(
     settings: TrainSettings, train: FieldSet, val: FieldSet, steer: Steer | None = None
 ) -> FieldsData:
     """Crops and validation fields of a run; ``steer`` as in `RunData`."""
+    settings = settings_on(settings, train)
     data, loop = settings.data, settings.loop
     fields, views = (train, val, data.mpp), settings.views is not None
     return FieldsData(*fields, data.crops, data.augment, loop, data.cache, steer, views)
@@ -410,7 +423,8 @@ def _tell_start(settings: TrainSettings, fields: RunFields, trainer: Trainer, te
         tell(f"crops by source, about: {told}")
     if fields.held_out is not None:
         tell(f"held out: {settings.data.hold_out}, {len(fields.held_out.fields)} fields")
-    for note in (*fields.train.notes, *fields.val.notes):
+    notes = notes_of(settings.data.augment, settings.data.crops.size)
+    for note in (*fields.train.notes, *fields.val.notes, *notes):
         tell(note)
     tell_doubts(*fields.all_sets)
 

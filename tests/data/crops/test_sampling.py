@@ -276,5 +276,5 @@ def test_what_cannot_be_balanced_is_refused():
         images = FieldImages(fields.fields, lambda _: None)
         with pytest.raises(ConfigError, match=r"data\.crops\.batches: balanced .*" + message):
             build_sampler(fields, images, [1.0] * 4, settings)
-    with pytest.raises(ValueError, match="batches: balanced .*source_power"):
+    with pytest.raises(ValueError, match=r"batches: balanced .*source_power"):
         CropSettings(batches="balanced", source_power=0.5)

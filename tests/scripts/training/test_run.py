@@ -99,6 +99,10 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
     values["data"]["crops"] |= {"gradient": {"interval": 2}, "batches": "balanced"}
     values["data"]["train"] = one_a_field(values["data"]["train"])
+    values["data"]["augment"] = {
+        "templates": {},
+        "fourier": {"images": values["data"]["val"]["images"]},
+    }
     values |= {"views": {}, "group_dro": {}}
     values["loop"]["steps"] = 4  # what the first two measure steers the second epoch
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
