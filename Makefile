@@ -65,7 +65,8 @@ seed-systems: $(STAMP)  ## train what is missing of the table of the seed's syst
 	$(BIN)/cytolibra compare --config compare/seed-systems --out $(RUNS)-systems \
 	  --set "base.data.train=[{annotations: $(CRIC)/train.json, images: $(CRIC)/train}, {annotations: $(CRIC)/extra.json, images: $(CRIC)/extra}]" \
 	  --set base.data.val.annotations=$(CRIC)/val.json --set base.data.val.images=$(CRIC)/val \
-	  --set base.model.backbone_weights=$(WEIGHTS) $(ARGS)
+	  --set base.model.backbone_weights=$(WEIGHTS) \
+	  --set systems.fourier.data.augment.fourier.images=$(CRIC)/extra $(ARGS)
 
 gpu: $(STAMP)  ## on a machine with a GPU: large detector and grader, three seeds, and the benchmarks
 	CRIC=$(CRIC) PYTHON=$(abspath $(BIN)/python) benchmarks/gpu.sh
