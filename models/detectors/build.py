@@ -32,22 +32,25 @@ def build_detector(config: DetectorConfig | Mapping[str, Any]) -> DenseDetector:
         config: the ``model:`` part of a configuration; see `DetectorConfig` for its keys.
 
     Raises:
-        ConfigError: a key or value is not allowed, the loss lacks the classes' counts, the
-            backbone's weights can't be loaded, or the detector can't carry the abnormal head.
+        ConfigError: a key or value is not allowed, loss or history lacks the classes' counts, the
+            backbone's weights can't be loaded, or the detector can't carry the abnormal head or the
+            history.
     """
     if not isinstance(config, DetectorConfig):
         config = validate(config, DetectorConfig, "model")
     detector = find_detector(config.name)(config)
     if config.abnormal_head is not None and config.abnormal_head.contrast:
-        _check_layer(detector)
+        _check_layer(detector, "abnormal_head.contrast", "set contrast to 0")
+    if config.history is not None:
+        _check_layer(detector, "history", "leave history out")
     return detector
 
 
-def _check_layer(detector: DenseDetector) -> None:
+def _check_layer(detector: DenseDetector, key: str, remedy: str) -> None:
     if not detector.slot.knows_layer:
         raise ConfigError(
-            f"model.abnormal_head.contrast: {detector.config.name} doesn't tell which layer gives "
-            "its class logits (LossSlot.set_prior), so cells can't be compared; set contrast to 0"
+            f"model.{key}: {detector.config.name} doesn't tell which layer gives its class logits "
+            f"(LossSlot.set_prior), so cells can't be compared; {remedy}"
         )
 
 
