@@ -373,6 +373,7 @@ class DetectorConfig(StrictModel):
             return [name.lower() not in NORMAL_NAMES for name in self.classes]
         return [name in self.abnormal for name in self.classes]
 
+    @property
     def at_inference(self) -> DetectorConfig:
         """Without what only training needs, as a saved model's card has it."""
         return self.model_copy(update=dict.fromkeys(TRAINING_ONLY))

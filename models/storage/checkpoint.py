@@ -59,7 +59,7 @@ def save_detector(
     (folder / WEIGHTS).write_bytes(content)
     of_other_weights: dict[str, object] = {"graphs": {}, "ap_cost": {}, "ap_cost_data": ""}
     sha256 = hashlib.sha256(content).hexdigest()
-    made = {"sha256": sha256, "second_look": None, "detector": card.detector.at_inference()}
+    made = {"sha256": sha256, "second_look": None, "detector": card.detector.at_inference}
     card = card.model_copy(update=made | of_other_weights)
     save_card(card, folder)
     return card
