@@ -123,9 +123,13 @@ def in_two_processes(script, folder):
         )
         for rank in range(2)
     ]
-    for process in processes:
-        out, errors = process.communicate(timeout=240)
-        assert "all alike" in out, errors
+    try:
+        for process in processes:
+            out, errors = process.communicate(timeout=240)
+            assert "all alike" in out, errors
+    finally:  # one may wait for the other for ever
+        for process in processes:
+            process.kill()
 
 
 @pytest.mark.slow
