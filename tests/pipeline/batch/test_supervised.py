@@ -24,7 +24,7 @@ from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.run_record import load_records
 from pipeline.errors import SlideError, WorkerLostError
 from pipeline.limits import LimitSettings, memory_of
-from pipeline.screen import StoppedError
+from pipeline.search import StoppedError
 from pipeline.settings import ScreenSettings
 from pipeline.slides.doubtful import why_in_doubt
 
