@@ -69,7 +69,7 @@ def is_alive(pid: int) -> bool:
 
 
 def await_pids(path: Path) -> list[int]:
-    for _ in range(200):
+    for _ in range(600):  # a busy machine takes long to start one
         if path.exists() and (pids := path.read_text().split()):
             return [int(pid) for pid in pids]
         time.sleep(0.1)
