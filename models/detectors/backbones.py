@@ -1,4 +1,4 @@
-"""Backbones, most of them torchvision's, under a feature pyramid with the levels that cells need."""
+"""Backbones, most of torchvision, under a feature pyramid with the levels that cells need."""
 
 from __future__ import annotations
 
