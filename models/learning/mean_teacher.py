@@ -132,7 +132,8 @@ class MeanTeacher(Callback):
             student.decode_boxes(one["bbox_regression"][positive], places)
             for one in (outputs, taught)
         )
-        certainty = wanted.amax(dim=2)[positive]
+        whole = (true[:, 2:] > true[:, :2]).all(dim=1)  # a box without area teaches nothing
+        certainty = wanted.amax(dim=2)[positive] * whole
         losses["boxes"] = (certainty * generalized_box_iou_loss(boxes, true)).sum()
         if "bbox_ctrness" in outputs:
             pair = (one["bbox_ctrness"].squeeze(2)[positive] for one in (outputs, taught))
