@@ -21,15 +21,12 @@ from torchvision.ops import generalized_box_iou_loss
 
 from configs import ConfigError, StrictModel
 from losses.ranks import mean_over_ranks
-from models.detectors.dense import DenseDetector
+from models.detectors.dense import DenseDetector, HeadOutputs
 from models.detectors.slot import LossSlot, positives_a_process
 from models.learning.callbacks import WarmedUpEMA, write_rows
 
 WEAK = "weak"
 """In the target of an unlabelled crop: the same crop as the teacher sees it, (3, H, W)."""
-
-FOCUS = 2.0
-"""Power of the difference by which a place counts (quality focal loss, Li et al. 2020)."""
 
 SURE = 1e-6
 """Probabilities are held this far from 0 and 1."""
@@ -46,13 +43,15 @@ class TeachingSettings(StrictModel):
         warmup: share of the run in which the weight then rises.
         floor: a score below it is background; the least that a class's threshold may be.
         momentum: share of a class's threshold that stays in a step.
+        focus: power of the difference between both scores by which a place's cross-entropy counts.
     """
 
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(2.0, gt=0)
     start: float = Field(0.2, ge=0, lt=1)
     warmup: float = Field(0.2, ge=0, le=1)
     floor: float = Field(0.1, gt=0, lt=1)
     momentum: float = Field(0.9, ge=0, lt=1)
+    focus: float = Field(1.0, ge=1)
 
     def share_at(self, progress: float) -> float:
         """Share of the weight at a share of the run: a straight line up from the start."""
@@ -68,8 +67,9 @@ class MeanTeacher(Callback):
 
     A class's threshold is the moving mean of the teacher's own scores at the places that it takes
     for that class, with ``floor`` or more: about half of these are believed, of a rare class, whose
-    scores are low, as of a frequent one. All processes have the same. Writes ``mean_teacher.csv``:
-    a row a class, every so many steps.
+    scores are low, as of a frequent one. Where no class has ``floor`` is background; places between
+    are left out. All processes have the same thresholds. Writes ``mean_teacher.csv``: a row a
+    class, every so many steps.
 
     Args:
         path: the file.
@@ -92,7 +92,11 @@ class MeanTeacher(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finds the moving average, and puts it where the student is."""
         average = next(one for one in trainer.callbacks if isinstance(one, WarmedUpEMA))
-        self._teacher = average.averaged(pl_module.device).detector.eval()
+        self.ask(average.averaged(pl_module.device).detector)
+
+    def ask(self, teacher: DenseDetector) -> None:
+        """Has the student learn from a detector, which is put in evaluation mode."""
+        self._teacher = teacher.eval()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Teaches no more."""
@@ -112,50 +116,47 @@ class MeanTeacher(Callback):
         share = self.settings.share_at(progress)
         if share == 0:
             return {}
-        assert self._teacher is not None
-        weak = [target[WEAK] for target in targets]
-        with torch.no_grad():
-            taught, _, _ = self._teacher.run(self._teacher.transform(weak)[0])
-            wanted = student.slot.class_scores(taught["cls_logits"])
-            thresholds = self._thresholds(wanted)
-            believed = wanted >= thresholds
-        self._believed += mean_over_ranks(believed.sum(dim=(0, 1))).cpu()
-        self._crops += len(images)
+        taught, wanted = self._answers([target[WEAK] for target in targets])
+        certainty, label = wanted.max(dim=2)
+        positive = certainty >= self._thresholds(certainty, label)[label]
+        self._count(label[positive], len(images))
         outputs, anchors, _ = student.run(student.transform(images)[0])
         scores = student.slot.class_scores(outputs["cls_logits"])
-        known = believed | (wanted < self.settings.floor)
-        positive = believed.any(dim=2)
-        normaliser = positives_a_process(positive)
-        losses = {"classification": (known * agreement(scores, wanted)).sum()}
-        places = torch.stack(anchors)[positive]
-        boxes, true = (
-            student.decode_boxes(one["bbox_regression"][positive], places)
-            for one in (outputs, taught)
-        )
-        whole = (true[:, 2:] > true[:, :2]).all(dim=1)  # a box without area teaches nothing
-        certainty = wanted.amax(dim=2)[positive] * whole
-        losses["boxes"] = (certainty * generalized_box_iou_loss(boxes, true)).sum()
-        if "bbox_ctrness" in outputs:
-            pair = (one["bbox_ctrness"].squeeze(2)[positive] for one in (outputs, taught))
-            losses["ctrness"] = divergence(*pair).sum()
-        weight = share * self.settings.weight / normaliser
+        known = positive | (certainty < self.settings.floor)
+        apart = agreement(scores, wanted, self.settings.focus)
+        losses = {"classification": (known.unsqueeze(2) * apart).sum()}
+        losses |= box_losses(student, outputs, taught, torch.stack(anchors), positive, certainty)
+        weight = share * self.settings.weight / positives_a_process(positive)
         return {f"unlabelled_{name}": weight * loss for name, loss in losses.items()}
 
-    def _thresholds(self, scores: Tensor) -> Tensor:
-        """(C,) from what (B, A, C) scores of the teacher add to the means."""
-        best, label = scores.amax(dim=2), scores.argmax(dim=2)
-        counted = best >= self.settings.floor
-        rows = label[counted]
+    @torch.no_grad()
+    def _answers(self, images: Sequence[Tensor]) -> tuple[HeadOutputs, Tensor]:
+        """The teacher's raw outputs, and its (B, A, C) scores of the classes."""
+        teacher = self._teacher
+        assert teacher is not None
+        outputs, _, _ = teacher.run(teacher.transform(images)[0])
+        return outputs, teacher.slot.class_scores(outputs["cls_logits"])
+
+    def _thresholds(self, certainty: Tensor, label: Tensor) -> Tensor:
+        """(C,), moved by what the teacher says: at (B, A) places a score and its class."""
+        counted = certainty >= self.settings.floor
+        rows, scores = label[counted], certainty[counted].double()
         sums = torch.zeros(2, len(self.classes), dtype=torch.float64, device=scores.device)
-        sums[0].index_add_(0, rows, best[counted].double())
-        sums[1].index_add_(0, rows, torch.ones_like(rows, dtype=torch.float64))
+        sums[0].index_add_(0, rows, scores)
+        sums[1].index_add_(0, rows, torch.ones_like(scores))
         total, count = mean_over_ranks(sums).cpu()
         now = total / count  # not a number where no place is of the class
         kept = self.settings.momentum
         moved = torch.where(self._means.isnan(), now, kept * self._means + (1 - kept) * now)
         self._means = torch.where(now.isnan(), self._means, moved)
         # Of a class that the teacher has never seen, no place has so much.
-        return self._means.nan_to_num(nan=1.0).to(scores)
+        return self._means.nan_to_num(nan=1.0).to(certainty)
+
+    def _count(self, labels: Tensor, crops: int) -> None:
+        """Counts (P,) classes that were believed, for the file."""
+        counts = labels.bincount(minlength=len(self.classes))
+        self._believed += mean_over_ranks(counts).cpu()
+        self._crops += crops
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
@@ -208,15 +209,49 @@ def take_apart(
     return parts[0], parts[1]
 
 
-def agreement(scores: Tensor, wanted: Tensor) -> Tensor:
-    """|q - p|² times the cross-entropy of p towards q, zero where both agree; of one shape.
+def box_losses(
+    student: DenseDetector,
+    outputs: HeadOutputs,
+    taught: HeadOutputs,
+    anchors: Tensor,
+    positive: Tensor,
+    certainty: Tensor,
+) -> dict[str, Tensor]:
+    """Sums over the places where the teacher is believed, of what isn't the classes.
+
+    Args:
+        student: decodes the boxes of both.
+        outputs: its own, (B, A, ...).
+        taught: the teacher's.
+        anchors: (B, A, 4).
+        positive: (B, A) where it is believed.
+        certainty: (B, A) scores by which boxes count.
+    """
+    places = anchors[positive]
+    boxes, true = (
+        student.decode_boxes(one["bbox_regression"][positive], places) for one in (outputs, taught)
+    )
+    whole = (true[:, 2:] > true[:, :2]).all(dim=1)  # a box without area teaches nothing
+    weights = certainty[positive] * whole
+    losses = {"boxes": (weights * generalized_box_iou_loss(boxes, true)).sum()}
+    if "bbox_ctrness" in outputs:
+        pair = (one["bbox_ctrness"].squeeze(2)[positive] for one in (outputs, taught))
+        losses["ctrness"] = divergence(*pair).sum()
+    return losses
+
+
+def agreement(scores: Tensor, wanted: Tensor, focus: float) -> Tensor:
+    """|q - p|**focus times the cross-entropy of p towards q, zero where both agree.
+
+    With a focus of 2 the quality focal loss of Li et al., NeurIPS 2020.
 
     Args:
         scores: p, of the student.
-        wanted: q, of the teacher, which is held still.
+        wanted: q, of the teacher, which is held still; of the same shape.
+        focus: the power.
     """
     clamped = scores.clamp(SURE, 1 - SURE)
-    apart = (wanted - scores).abs() ** FOCUS
+    apart = (wanted - scores).abs() ** focus
     return apart * binary_cross_entropy(clamped, wanted, reduction="none")
 
 

@@ -180,7 +180,7 @@ def run_training(
 
     Beside it: ``config.yaml`` (all settings), ``metrics.csv`` (a row a validation),
     ``gradients.csv`` and ``gradients.png`` (how the loss pulls each class), ``sampling.csv`` where
-    that steers which crops are drawn, ``validation.npz``
+    that steers which crops are drawn, ``mean_teacher.csv`` where there is one, ``validation.npz``
     (what the best epoch found on the validation fields; see `data.evaluation.load_cells`). The
     card tells false alarms on the validation fields, and figures by source where there are several.
 

@@ -45,7 +45,9 @@ def test_both_views_show_the_same_places(coco):
         assert torch.equal(pixels, target["weak"])
         assert len(target["boxes"]) == len(target["labels"]) == 0
     dark, changed = 0, 0
-    for pixels, target in unlabelled(coco, AugmentSettings(flips=False, stain=0.2, noise=0, blur=0)):
+    for pixels, target in unlabelled(
+        coco, AugmentSettings(flips=False, stain=0.2, noise=0, blur=0)
+    ):
         changed += not torch.equal(pixels, target["weak"])
         squares = [view.mean(dim=0) < 0.55 for view in (pixels, target["weak"])]
         assert (squares[0] != squares[1]).float().mean() < 0.02  # their borders, after JPEG

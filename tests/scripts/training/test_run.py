@@ -132,7 +132,9 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     assert sampled[0] == sampled[1]
     assert len(sampled[0].splitlines()) == 1 + 4 * len(CLASSES)
     means = [
-        torch.load(tmp_path / name / "checkpoints" / "last.ckpt")["callbacks"]["MeanTeacher"]["means"]
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt")["callbacks"]["MeanTeacher"][
+            "means"
+        ]
         for name in ("through", "halves")
     ]
     torch.testing.assert_close(*means, equal_nan=True)

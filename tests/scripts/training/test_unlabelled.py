@@ -110,7 +110,9 @@ def test_images_that_are_not_there_or_judged_by_are_refused(teaching, tmp_path):
     refused(teaching | {"mean_teacher": others | {"mpp": None}}, tmp_path, r"a\.png: its file car")
     judged = Path(teaching["data"]["val"]["images"]) / "1.png"
     shutil.copy(judged, folder / "copy.png")
-    refused(teaching, tmp_path, r"1\.png of data\.val has the same content as .*copy\.png of mean_t")
+    refused(
+        teaching, tmp_path, r"1\.png of data\.val has the same content as .*copy\.png of mean_t"
+    )
     for image in folder.rglob("*.png"):
         image.write_bytes(b"no image")
     refused(teaching, tmp_path, r"mean_teacher\.images: 3 of 3 images can't be opened, the first")
@@ -119,4 +121,3 @@ def test_images_that_are_not_there_or_judged_by_are_refused(teaching, tmp_path):
     refused(teaching, tmp_path, r"mean_teacher\.images: .*others: no slide found")
     others["images"] = [str(folder / "none")]
     refused(teaching, tmp_path, r"mean_teacher\.images: .*none: no such file or folder")
-
