@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -100,7 +101,9 @@ def test_tells_how_the_loss_pulled_each_class(values, tmp_path):
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
-    # A loss and a head with states of their own are the harder case.
+    # A loss, a head and a teacher with states of their own are the harder case.
+    others = shutil.copytree(tmp_path / "images", tmp_path / "others")
+    values["mean_teacher"] = {"images": str(others), "mpp": 0.25, "crops": 1, "floor": 0.005}
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
     values["model"]["history"] = {"warm_up": 1, "class_power": 0.5, "jitter": {}}
@@ -146,6 +149,14 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     sampled = [(tmp_path / name / "sampling.csv").read_text() for name in ("through", "halves")]
     assert sampled[0] == sampled[1]
     assert len(sampled[0].splitlines()) == 1 + 4 * len(CLASSES)
+    means = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt")["callbacks"]["MeanTeacher"][
+            "means"
+        ]
+        for name in ("through", "halves")
+    ]
+    torch.testing.assert_close(*means, equal_nan=True)
+    assert not means[0].isnan().all()
     with (tmp_path / "halves" / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
 
