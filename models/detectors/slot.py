@@ -14,6 +14,7 @@ from losses import ClassificationLoss
 from losses.ranks import mean_over_ranks
 from models.config import DetectorConfig
 from models.detectors.abnormal import AbnormalHead
+from models.detectors.causal import CausalAutoencoder
 
 BACKGROUND, IGNORED = -1, -2
 """Values of matched indices that name no box; torchvision's `Matcher` uses the same."""
@@ -32,6 +33,7 @@ class LossSlot(nn.Module):
     Attributes:
         loss: the loss itself; its state, if any, lies in its buffers.
         abnormal: the abnormal head; None without one.
+        causal: the autoencoder of cells, named as its option; None without one.
         channels: logits that the head gives for each anchor; the first ones are the classes'.
         watchers: see what gradient each class receives of the class loss.
     """
@@ -46,6 +48,12 @@ class LossSlot(nn.Module):
                 config.abnormal_head, list(config.is_abnormal), config.pyramid.channels
             )
         self.channels = self.loss.channels(self.num_classes) + (self.abnormal is not None)
+        self.causal: CausalAutoencoder | None = None
+        if config.causal is not None:
+            with torch.random.fork_rng(devices=[]):  # the detector starts as it would without
+                self.causal = CausalAutoencoder(
+                    config.causal, self.num_classes, config.pyramid.channels
+                )
         self.weight = config.loss.weight
         self.normaliser = config.normaliser
         self.prior = config.prior_probability
@@ -56,7 +64,8 @@ class LossSlot(nn.Module):
     @property
     def needs_features(self) -> bool:
         """Whether losses look at the classification tower, beside its logits."""
-        return self.abnormal is not None and self.abnormal.contrast is not None
+        compares = self.abnormal is not None and self.abnormal.contrast is not None
+        return compares or self.causal is not None
 
     @property
     def knows_layer(self) -> bool:
@@ -112,7 +121,7 @@ class LossSlot(nn.Module):
 
         Returns:
             ``classification``, and as the abnormal head has them ``abnormal``, ``consistency`` and
-            ``contrast``.
+            ``contrast``, and those of the autoencoder, ``causal_...``.
         """
         used = labels != IGNORED
         classes, of_head = self._split(logits)
@@ -130,6 +139,10 @@ class LossSlot(nn.Module):
         losses = {"classification": self.weight * total}
         if self.abnormal is not None:
             losses |= self._of_abnormal(self.abnormal, classes, of_head, labels, normaliser)
+        if self.causal is not None:
+            places = torch.nonzero(labels >= 0)
+            features = self._features_at(places, labels.shape[1])
+            losses |= self.causal(features, labels[labels >= 0])
         return losses
 
     def _of_abnormal(

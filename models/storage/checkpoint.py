@@ -25,8 +25,10 @@ from models.card import (
     read_file,
     save_card,
 )
+from models.config import TRAINING_ONLY
 from models.detectors.build import build_detector
 from models.detectors.dense import DenseDetector
+from models.detectors.slot import LossSlot
 
 
 def save_detector(
@@ -38,7 +40,7 @@ def save_detector(
     """Writes ``model.safetensors`` and ``model.json`` into ``folder``.
 
     Args:
-        detector: its weights are written.
+        detector: its weights are written, but for those that only training needs.
         card: its ``sha256`` is filled in; exports of other weights and a grader that looked at what
             they find are dropped from it.
         folder: made if missing.
@@ -53,14 +55,25 @@ def save_detector(
     state = {
         name: (tensor.to(dtype) if name in weights else tensor).contiguous()
         for name, tensor in detector.state_dict().items()
+        if not name.startswith(_only_trained(detector))
     }
     content = save(state, metadata={"format": "pt"})
     (folder / WEIGHTS).write_bytes(content)
     of_other_weights: dict[str, object] = {"graphs": {}, "ap_cost": {}, "ap_cost_data": ""}
-    sha256 = hashlib.sha256(content).hexdigest()
-    card = card.model_copy(update={"sha256": sha256, "second_look": None} | of_other_weights)
+    changes = {
+        "detector": card.detector.at_inference,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "second_look": None,
+    }
+    card = card.model_copy(update=changes | of_other_weights)
     save_card(card, folder)
     return card
+
+
+def _only_trained(detector: DenseDetector) -> tuple[str, ...]:
+    """What the names of weights begin with that nothing reads at inference."""
+    slots = [name for name, module in detector.named_modules() if isinstance(module, LossSlot)]
+    return tuple(f"{slot}.{option}." for slot in slots for option in TRAINING_ONLY)
 
 
 def load_detector(name_or_path: str | Path = DEFAULT_MODEL) -> DenseDetector:
