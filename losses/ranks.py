@@ -46,6 +46,19 @@ def mean_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
+def gathered(values: Tensor) -> Tensor:
+    """(ranks, ...) a tensor of each process, by rank, without gradient.
+
+    Every rank must call it equally often, with the same shape and type.
+    """
+    values = values.detach()
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values[None]
+    everyones = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(everyones, values.contiguous())
+    return torch.stack(everyones)
+
+
 def of_all_ranks(own: Any) -> list[Any]:
     """What each process has, by rank; anything that can be pickled."""
     if not (distributed.is_available() and distributed.is_initialized()):

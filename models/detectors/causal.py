@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from losses.ranks import mean_over_ranks, sum_over_ranks_and_back
 from models.config import CausalSettings
+from models.detectors.training_only import TrainingOnly
 
 GAIN = 10.0
 """Edges are so many times their parameters: by Adam's steps a run of 300 would hardly move them."""
@@ -75,7 +76,7 @@ class Lagrangian(nn.Module):
         self.before.copy_(h)
 
 
-class CausalAutoencoder(nn.Module):
+class CausalAutoencoder(TrainingOnly):
     """Encodes cells, makes their features again, and ties code and classes by a graph.
 
     Args:

@@ -25,10 +25,9 @@ from models.card import (
     read_file,
     save_card,
 )
-from models.config import TRAINING_ONLY
 from models.detectors.build import build_detector
 from models.detectors.dense import DenseDetector
-from models.detectors.slot import LossSlot
+from models.detectors.training_only import lasting_state
 
 
 def save_detector(
@@ -42,7 +41,7 @@ def save_detector(
     Args:
         detector: its weights are written, but for those that only training needs.
         card: its ``sha256`` is filled in; exports of other weights and a grader that looked at what
-            they find are dropped from it.
+            they find are dropped from it, and so is what only training needs from its detector.
         folder: made if missing.
         dtype: of the learned weights on disk; ``torch.float16`` halves the file.
 
@@ -54,26 +53,16 @@ def save_detector(
     weights = dict(detector.named_parameters())
     state = {
         name: (tensor.to(dtype) if name in weights else tensor).contiguous()
-        for name, tensor in detector.state_dict().items()
-        if not name.startswith(_only_trained(detector))
+        for name, tensor in lasting_state(detector).items()
     }
     content = save(state, metadata={"format": "pt"})
     (folder / WEIGHTS).write_bytes(content)
     of_other_weights: dict[str, object] = {"graphs": {}, "ap_cost": {}, "ap_cost_data": ""}
-    changes = {
-        "detector": card.detector.at_inference,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "second_look": None,
-    }
-    card = card.model_copy(update=changes | of_other_weights)
+    sha256 = hashlib.sha256(content).hexdigest()
+    made = {"sha256": sha256, "second_look": None, "detector": card.detector.at_inference}
+    card = card.model_copy(update=made | of_other_weights)
     save_card(card, folder)
     return card
-
-
-def _only_trained(detector: DenseDetector) -> tuple[str, ...]:
-    """What the names of weights begin with that nothing reads at inference."""
-    slots = [name for name, module in detector.named_modules() if isinstance(module, LossSlot)]
-    return tuple(f"{slot}.{option}." for slot in slots for option in TRAINING_ONLY)
 
 
 def load_detector(name_or_path: str | Path = DEFAULT_MODEL) -> DenseDetector:

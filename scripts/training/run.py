@@ -82,19 +82,22 @@ class TrainSettings(StrictModel):
     @model_validator(mode="after")
     def _contrast_has_what_to_compare(self) -> TrainSettings:
         head = self.model.abnormal_head
-        if head is None or not head.contrast:
-            return self
+        if head is not None and head.contrast:
+            self._check_comparison("abnormal_head.contrast", "set contrast to 0")
+        if self.model.history is not None:
+            self._check_comparison("history", "leave history out")
+        return self
+
+    def _check_comparison(self, key: str, remedy: str) -> None:
         if self.loop.batch_size < 2:
             raise ValueError(
-                "model.abnormal_head.contrast compares the cells of a batch, and loop.batch_size "
-                "is 1; take 2 or more (loop.accumulate doesn't do), or set contrast to 0"
+                f"model.{key} compares the cells of a batch, and loop.batch_size is 1; take 2 or "
+                f"more (loop.accumulate doesn't do), or {remedy}"
             )
         if self.distillation is not None:
             raise ValueError(
-                "model.abnormal_head.contrast learns from annotations, and with distillation "
-                "nothing does; set contrast to 0"
+                f"model.{key} learns from annotations, and with distillation nothing does; {remedy}"
             )
-        return self
 
     @model_validator(mode="after")
     def _causes_are_annotated(self) -> TrainSettings:
@@ -419,6 +422,19 @@ def _summary(settings: TrainSettings) -> str:
     return f"{model.name} on {model.backbone} at {settings.data.mpp:g} µm/px, trained{taught}"
 
 
+def _told_settings(settings: TrainSettings) -> dict[str, Any]:
+    """What a card tells of how its model learned, beside the detector itself."""
+    told: dict[str, Any] = {
+        "data": {"mpp", "crops", "augment"},
+        "distillation": True,
+        "optimiser": True,
+        "loop": True,
+    }
+    values = settings.model_dump(mode="json", include=told)
+    only_in_training = settings.model.only_in_training()
+    return values | ({"model": only_in_training} if only_in_training else {})
+
+
 def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Judge) -> ModelCard:
     card = settings.card
     return ModelCard(
@@ -436,15 +452,7 @@ def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Jud
             "parents": [one.model_dump(mode="json") for one in made.parents],
             "cells": dict(zip(train.classes, train.class_counts(), strict=True)),
             "fields": len(train.fields),
-            "settings": settings.model_dump(
-                mode="json",
-                include={
-                    "data": {"mpp", "crops", "augment"},
-                    "distillation": True,
-                    "optimiser": True,
-                    "loop": True,
-                },
-            ),
+            "settings": _told_settings(settings),
         },
         metrics={n: round(v, 4) for n, v in judge.metrics.items() if math.isfinite(v)},
         limits=card.limits,
