@@ -104,7 +104,11 @@ class CausalAutoencoder(TrainingOnly):
     @property
     def edges(self) -> Tensor:
         """(code + C, code + C) A: by A[i, j] times value i value j is foretold; none of itself."""
-        return GAIN * self.parameter * self.off_diagonal
+        edges = GAIN * self.parameter * self.off_diagonal
+        if edges.requires_grad:
+            # Else their price, which only rises, would have the common clip hold all else back.
+            edges.register_hook(_at_most_one)  # type: ignore[no-untyped-call]
+        return edges
 
     def forward(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The weighted losses, scalars: means over the cells, and what the graph itself costs.
@@ -143,9 +147,6 @@ class CausalAutoencoder(TrainingOnly):
         return (ties.abs().amax(dim=1) / self.settings.edge).clamp(max=1)
 
     def _graph_loss(self, values: Tensor, edges: Tensor, cells: Tensor) -> Tensor:
-        if edges.requires_grad:
-            # Else its price, which only rises, would have the common clip hold all else back.
-            edges.register_hook(_at_most_one)  # type: ignore[no-untyped-call]
         missed = (values - values @ edges).square().sum() / cells
         cost = self.lagrangian(acyclicity(edges)).to(missed)
         return self.settings.graph * (missed + self.settings.sparsity * edges.abs().sum() + cost)

@@ -41,6 +41,12 @@ def weights(folder):
     return load_detector(folder / "model").state_dict()
 
 
+def learner_state(folder):
+    """What the last checkpoint holds of the weights that learn, those of training alone too."""
+    path = folder / "checkpoints" / "last.ckpt"
+    return torch.load(path, weights_only=False)["current_model_state"]
+
+
 def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp_path):
     card = run(values, tmp_path / "run")
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
@@ -97,6 +103,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     # A loss and a head with states of their own are the harder case.
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
+    values["model"]["causal"] = {"interval": 3, "code": 4}
     values["data"]["crops"]["gradient"] = {"interval": 2}
     values["loop"]["steps"] = 4  # what the first two measure steers the second epoch
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
@@ -125,6 +132,11 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
     assert through["head.slot.abnormal.contrast.prototypes"].any(dim=1).all()
+    through, halves = learner_state(tmp_path / "through"), learner_state(tmp_path / "halves")
+    for name, tensor in through.items():
+        torch.testing.assert_close(tensor, halves[name], msg=name)
+    assert through["detector.head.slot.causal.lagrangian.batches"] == 8
+    assert through["detector.head.slot.causal.lagrangian.multiplier"] > 0
     sampled = [(tmp_path / name / "sampling.csv").read_text() for name in ("through", "halves")]
     assert sampled[0] == sampled[1]
     assert len(sampled[0].splitlines()) == 1 + 4 * len(CLASSES)
@@ -279,6 +291,12 @@ def test_a_contrast_without_anything_to_compare_is_refused(values, changes, mess
     values["model"]["abnormal_head"] = {"contrast": 0.1}
     with pytest.raises(ConfigError, match=message):
         validate(values | changes, TrainSettings, "test")
+
+
+def test_causes_without_annotations_are_refused(values):
+    values["model"]["causal"] = {}
+    with pytest.raises(ConfigError, match=r"model\.causal learns from annotations"):
+        validate(values | {"distillation": {"teacher": "some"}}, TrainSettings, "test")
 
 
 def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):
