@@ -195,8 +195,8 @@ class HistorySettings(StrictModel):
     Attributes:
         cells: weight of telling cells from background; 0 for none.
         classes: weight of telling classes from one another; 0 for none.
-        hard_background: for each positive place so many of the background that look most like a
-            cell.
+        hard_background: for each positive place and view so many of the background that look most
+            like a cell.
         most_places: positive places of a batch and a process that are compared at most, of rare
             classes first.
         temperature: of the comparison; lower tells near cells further apart.

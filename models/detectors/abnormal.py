@@ -89,7 +89,7 @@ class AbnormalHead(nn.Module):
             classes: (N, C) probabilities.
             labels: (N,) class indices, below 0 for the background.
         """
-        hard = self.settings.hard_background
+        hard = self.settings.hard_background * int((labels >= 0).sum())
         return positives_and_hardest(classes.amax(dim=1), labels, hard)
 
 

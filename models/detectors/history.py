@@ -9,6 +9,7 @@ that it goes by places of a dense detector, are ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +26,26 @@ from models.detectors.places import (
     ranks_in_class,
 )
 from models.detectors.training_only import TrainingOnly
+
+
+class _Looked(NamedTuple):
+    """What of a batch is compared: embedded cells of length 1, and what they are.
+
+    Attributes:
+        cells: (P, D) at positive places.
+        of_cells: (P,) their classes.
+        sure: (P,) scores of these.
+        background: (B, D).
+        views: (V, D) of annotated cells.
+        of_views: (V,) their classes.
+    """
+
+    cells: Tensor
+    of_cells: Tensor
+    sure: Tensor
+    background: Tensor
+    views: Tensor
+    of_views: Tensor
 
 
 class HistoricalComparison(TrainingOnly):
@@ -79,39 +100,50 @@ class HistoricalComparison(TrainingOnly):
         Returns:
             ``history_cells`` and ``history_classes``, as far as they have a weight.
         """
+        looked = self._look_at(levels, targets, scores.detach(), labels)
+        cells = torch.cat([looked.cells, looked.views])
+        losses = {}
+        with torch.autocast(cells.device.type, enabled=False):
+            if self.settings.cells:
+                loss = contrast_of_cells(cells, looked.background, self.settings.temperature)
+                losses["history_cells"] = self.settings.cells * loss
+            if self.memory is not None:
+                of_cells = torch.cat([looked.of_cells, looked.of_views])
+                loss = self._of_classes(self.memory, cells, of_cells)
+                losses["history_classes"] = self.settings.classes * loss
+        if self.training:
+            if self.memory is not None and self.batches >= self.settings.warm_up:
+                self.memory.add(looked.cells.detach(), looked.of_cells, looked.sure)
+            self.batches += 1
+        return losses
+
+    def _look_at(
+        self,
+        levels: Sequence[Tensor],
+        targets: Sequence[dict[str, Tensor]],
+        scores: Tensor,
+        labels: Tensor,
+    ) -> _Looked:
+        """Chooses places, and embeds them and the views; see `forward`."""
         settings = self.settings
         # Of the batch's number alone: a resumed run goes on with the same ones.
         draw = torch.Generator().manual_seed(int(self.batches))
         anchors = labels.shape[1] // sum(level[0, 0].numel() for level in levels)
-        sure, here = place_labels(scores.detach(), labels, anchors)
-        used = torch.nonzero(here != IGNORED)  # (N, 2) image and place
+        sure, here = place_labels(scores, labels, anchors)
+        places = torch.nonzero(here != IGNORED)  # (N, 2) image and place
         sure, here = sure[here != IGNORED], here[here != IGNORED]
         kept = at_most(here, settings.most_places, draw)
-        used, sure, here = used[kept], sure[kept], here[kept]
-        chosen = positives_and_hardest(sure, here, settings.hard_background)
-        positives = int((here >= 0).sum())
-        cells, of_class = chosen[:positives], here[chosen[:positives]]
+        places, sure, here = places[kept], sure[kept], here[kept]
+        views, of_views = jittered(levels, self.strides, targets, settings.jitter, draw)
 
-        embedded = embed(self.project, features_at(levels, *used[chosen].T))
-        compared, their_class = embedded[:positives], of_class
-        if settings.jitter is not None:
-            views, of_views = jittered(levels, self.strides, targets, settings.jitter, draw)
-            compared = torch.cat([compared, embed(self.project, views)])
-            their_class = torch.cat([of_class, of_views])
-
-        losses = {}
-        with torch.autocast(embedded.device.type, enabled=False):
-            if settings.cells:
-                loss = contrast_of_cells(compared, embedded[positives:], settings.temperature)
-                losses["history_cells"] = settings.cells * loss
-            if self.memory is not None:
-                loss = self._of_classes(self.memory, compared, their_class)
-                losses["history_classes"] = settings.classes * loss
-        if self.training:
-            if self.memory is not None and self.batches >= settings.warm_up:
-                self.memory.add(embedded[:positives].detach(), of_class, sure[cells])
-            self.batches += 1
-        return losses
+        count = int((here >= 0).sum())
+        hard = settings.hard_background * (count + len(views))
+        chosen = positives_and_hardest(sure, here, hard)
+        features = torch.cat([features_at(levels, *places[chosen].T).float(), views])
+        of_parts = [count, len(chosen) - count, len(views)]
+        cells, background, seen_again = embed(self.project, features).split(of_parts)
+        of_cells, sure = here[chosen[:count]], sure[chosen[:count]]
+        return _Looked(cells, of_cells, sure, background, seen_again, of_views)
 
     def _of_classes(self, memory: ClassMemory, compared: Tensor, labels: Tensor) -> Tensor:
         if self.batches < self.settings.warm_up:
@@ -235,7 +267,7 @@ def jittered(
     levels: Sequence[Tensor],
     strides: Sequence[int],
     targets: Sequence[dict[str, Tensor]],
-    settings: JitterSettings,
+    settings: JitterSettings | None,
     draw: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Features of moved and scaled boxes of all cells, in float32, and their classes.
@@ -246,12 +278,15 @@ def jittered(
         levels: (B, channels, H, W) maps.
         strides: of each level, in pixels.
         targets: for each image ``boxes`` (N, 4) xyxy in pixels, and ``labels`` (N,).
-        settings: how many, and how far.
+        settings: how many, and how far; None for none.
         draw: settles where they lie.
 
     Returns:
         (V, channels) and (V,).
     """
+    if settings is None:
+        none = levels[0].new_zeros(0)
+        return none.float().reshape(0, levels[0].shape[1]), none.long()
     boxes = torch.cat([one["boxes"] for one in targets]).float()
     counts = torch.tensor([len(one["boxes"]) for one in targets])
     image = torch.arange(len(targets)).repeat_interleave(counts).to(boxes)

@@ -21,18 +21,17 @@ def ranks_in_class(labels: Tensor) -> Tensor:
     return ranks
 
 
-def positives_and_hardest(scores: Tensor, labels: Tensor, per_positive: int) -> Tensor:
+def positives_and_hardest(scores: Tensor, labels: Tensor, count: int) -> Tensor:
     """(K,) places: the positives, and of the background those that look most like a cell.
 
     Args:
         scores: (N,) the highest class score of each place.
         labels: (N,) class indices, below 0 for the background.
-        per_positive: so many of the background for each positive, if there are.
+        count: so many of the background, or all that there are.
     """
     positive = labels >= 0
     background = torch.nonzero(~positive).squeeze(1)
-    count = min(per_positive * int(positive.sum()), len(background))
-    hardest = scores.detach()[background].topk(count).indices
+    hardest = scores.detach()[background].topk(min(count, len(background))).indices
     return torch.cat([torch.nonzero(positive).squeeze(1), background[hardest]])
 
 
