@@ -127,6 +127,15 @@ class TrainSettings(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _causes_are_annotated(self) -> TrainSettings:
+        if self.model.causal is not None and self.distillation is not None:
+            raise ValueError(
+                "model.causal learns from annotations, and with distillation nothing does; leave "
+                "it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _gradient_can_steer(self) -> TrainSettings:
         gradient, workers = self.data.crops.gradient, self.loop.workers
         if gradient is None:

@@ -42,8 +42,8 @@ def weights(folder):
     return load_detector(folder / "model").state_dict()
 
 
-def trained(folder):
-    """What learned, as the last checkpoint has it; not its moving average."""
+def learner_state(folder):
+    """What learns, as the last checkpoint has it, what training alone needs too; no average."""
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
     return checkpoint.get("current_model_state", checkpoint["state_dict"])
 
@@ -107,6 +107,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
     values["model"]["history"] = {"warm_up": 1, "class_power": 0.5, "jitter": {}}
+    values["model"]["causal"] = {"interval": 3, "code": 4}
     values["data"]["crops"]["gradient"] = {"interval": 2}
     values["loop"]["steps"] = 4  # what the first two measure steers the second epoch
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
@@ -134,18 +135,19 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     through, halves = weights(tmp_path / "through"), weights(tmp_path / "halves")
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
-    ends = [trained(tmp_path / name) for name in ("through", "halves")]
-    remembered = [name for name in ends[0] if ".history." in name]
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in remembered)
-    held = ends[0]["detector.head.slot.history.memory.held"]
-    assert (held > 4).all()  # of more than a step
-    assert ends[0]["detector.head.slot.history.batches"] == 8
     assert not any(".history." in name for name in through)
     card = load_detector(tmp_path / "halves" / "model").card
     told = card.training["settings"]["model"]
     assert (told["history"]["warm_up"], told["history"]["class_counts"]) == (1, [1, 2])
     assert card.detector.history is None
     assert through["head.slot.abnormal.contrast.prototypes"].any(dim=1).all()
+    through, halves = learner_state(tmp_path / "through"), learner_state(tmp_path / "halves")
+    for name, tensor in through.items():
+        torch.testing.assert_close(tensor, halves[name], msg=name)
+    assert (through["detector.head.slot.history.memory.held"] > 4).all()  # of more than a step
+    assert through["detector.head.slot.history.batches"] == 8
+    assert through["detector.head.slot.causal.lagrangian.batches"] == 8
+    assert through["detector.head.slot.causal.lagrangian.multiplier"] > 0
     sampled = [(tmp_path / name / "sampling.csv").read_text() for name in ("through", "halves")]
     assert sampled[0] == sampled[1]
     assert len(sampled[0].splitlines()) == 1 + 4 * len(CLASSES)
@@ -315,6 +317,12 @@ def test_a_contrast_without_anything_to_compare_is_refused(values, changes, mess
     values["model"] |= part
     with pytest.raises(ConfigError, match=f"{key}.*{message}"):
         validate(values | changes, TrainSettings, "test")
+
+
+def test_causes_without_annotations_are_refused(values):
+    values["model"]["causal"] = {}
+    with pytest.raises(ConfigError, match=r"model\.causal learns from annotations"):
+        validate(values | {"distillation": {"teacher": "some"}}, TrainSettings, "test")
 
 
 def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):
