@@ -9,7 +9,7 @@ export CYTOLIBRA_SHARED ?= $(abspath ../shared)
 FUZZ ?= geojson
 SECONDS ?= 300
 
-.PHONY: demo test test-slow test-browser test-spatialdata fuzz view-assets lint bench paper-table seed-systems gpu docs site docs-pictures hooks wheel release clean
+.PHONY: demo test test-slow test-browser test-spatialdata fuzz view-assets lint bench paper-table loss-table seed-systems gpu docs site docs-pictures hooks wheel release clean
 
 $(STAMP): setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -55,18 +55,29 @@ bench: $(STAMP)  ## every benchmark, one table each
 CRIC    ?= $(CYTOLIBRA_SHARED)/cric
 WEIGHTS ?= $(CYTOLIBRA_SHARED)/weights/mobilenet_v2-b0353104.pth
 RUNS    ?= runs/compare
+# Images whose annotations nobody looks at, and a folder with the weights of EfficientNet-Lite.
+UNLABELLED ?= $(CRIC)/train, $(CRIC)/extra
+LITE    ?= .
+WITH_EXTRA = \
+  --set "base.data.train=[{annotations: $(CRIC)/train.json, images: $(CRIC)/train}, {annotations: $(CRIC)/extra.json, images: $(CRIC)/extra}]" \
+  --set base.data.val.annotations=$(CRIC)/val.json --set base.data.val.images=$(CRIC)/val \
+  --set base.model.backbone_weights=$(WEIGHTS)
 paper-table: $(STAMP)  ## train what is missing of the table of detectors and losses, and write it
 	$(BIN)/cytolibra compare --config compare/cric --out $(RUNS) \
 	  --set base.data.train.annotations=$(CRIC)/train.json --set base.data.train.images=$(CRIC)/train \
 	  --set base.data.val.annotations=$(CRIC)/val.json --set base.data.val.images=$(CRIC)/val \
 	  --set base.model.backbone_weights=$(WEIGHTS)
 
+loss-table: $(STAMP)  ## train what is missing of the table of all losses, and write it
+	$(BIN)/cytolibra compare --config compare/losses --out $(RUNS)-losses $(WITH_EXTRA) $(ARGS)
+
 seed-systems: $(STAMP)  ## train what is missing of the table of the seed's systems, and write it
-	$(BIN)/cytolibra compare --config compare/seed-systems --out $(RUNS)-systems \
-	  --set "base.data.train=[{annotations: $(CRIC)/train.json, images: $(CRIC)/train}, {annotations: $(CRIC)/extra.json, images: $(CRIC)/extra}]" \
-	  --set base.data.val.annotations=$(CRIC)/val.json --set base.data.val.images=$(CRIC)/val \
-	  --set base.model.backbone_weights=$(WEIGHTS) \
-	  --set systems.fourier.data.augment.fourier.images=$(CRIC)/extra $(ARGS)
+	$(BIN)/cytolibra compare --config compare/seed-systems --out $(RUNS)-systems $(WITH_EXTRA) \
+	  --set systems.fourier.data.augment.fourier.images=$(CRIC)/extra \
+	  --set "systems.mean-teacher.mean_teacher.images=[$(UNLABELLED)]" \
+	  --set systems.efficientnet-lite0.model.backbone_weights=$(LITE)/efficientnet-lite0-57934424.pth \
+	  --set systems.efficientnet-lite1.model.backbone_weights=$(LITE)/efficientnet-lite1-77cc7160.pth \
+	  --set systems.efficientnet-lite2.model.backbone_weights=$(LITE)/efficientnet-lite2-9656183e.pth $(ARGS)
 
 gpu: $(STAMP)  ## on a machine with a GPU: large detector and grader, three seeds, and the benchmarks
 	CRIC=$(CRIC) PYTHON=$(abspath $(BIN)/python) benchmarks/gpu.sh

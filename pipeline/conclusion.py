@@ -17,7 +17,7 @@ from pipeline.cells.classes import is_abnormal
 from pipeline.cells.domain import DomainFinding, check_domain, doubts_of_domain
 from pipeline.cells.found import Found, name_found
 from pipeline.errors import SlideError
-from pipeline.geometry import Rect
+from pipeline.geometry import Detections, Rect
 from pipeline.in_force import accuracy_of, alarms_of, describe_model, order_settings, what_is_made
 from pipeline.network.detector import DetectorFacts, TileDetector, limits_of, own_thresholds
 from pipeline.objects.source import Header
@@ -34,7 +34,7 @@ from pipeline.reports.report import (
     judge_cells,
     most_suspicious_first,
 )
-from pipeline.reports.triage import carriers
+from pipeline.reports.triage import TriageSettings, carriers
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide
@@ -116,11 +116,7 @@ def conclude(
     cells = most_suspicious_first(named, model.classes)
     look = _describe_look(found, left) if found.looked else None
     with clock("domain"):
-        domain: DomainFinding | None = None
-        if slide:
-            domain = check_domain(slide, cells, detector.card.domain, settings.domain)
-        elif earlier and settings.domain.check:
-            domain = earlier.domain
+        domain = _domain_of(slide, cells, detector, settings, earlier)
     doubts = [*doubts_of_domain(domain), *kept.doubts]  # first: it takes the weight from all else
     if slide is None:
         doubts.append(_slide_not_there())
@@ -136,16 +132,12 @@ def conclude(
     )
     doubts += warn_of_quality(quality, areas, {doubt.code for doubt in doubts})
     check_strict(path, doubts, settings.strict)
-    triage = settings.triage
-    if detector.second_look and not found.looked:
-        # A rule of scores after a look says nothing of others.
-        triage = triage.model_copy(update={"rule": None})
     judgement = judge_cells(
         cells,
         model,
         _specimen(kept, picture.focus),
         warnings=doubts,
-        triage=triage,
+        triage=_triage_of(settings, detector, found),
         adequacy=settings.adequacy,
         alarms=alarms_of(settings, detector, look),
         accuracy=accuracy_of(model, detector, look),
@@ -200,6 +192,28 @@ def source_of(slide: Slide | None, kept: Kept | None, settings: ScreenSettings) 
             "bring it back, or leave reports.dicom"
         )
     return None
+
+
+def _domain_of(
+    slide: Slide | None,
+    cells: Detections,
+    detector: TileDetector | DetectorFacts,
+    settings: ScreenSettings,
+    earlier: SlideReport | None,
+) -> DomainFinding | None:
+    """Whether the cells are such as the model knows; None where nobody could look."""
+    if slide:
+        return check_domain(slide, cells, detector.card.domain, settings.domain)
+    return earlier.domain if earlier and settings.domain.check else None
+
+
+def _triage_of(
+    settings: ScreenSettings, detector: TileDetector | DetectorFacts, found: Found
+) -> TriageSettings:
+    if detector.second_look and not found.looked:
+        # A rule of scores after a look says nothing of others.
+        return settings.triage.model_copy(update={"rule": None})
+    return settings.triage
 
 
 def _describe_look(found: Found, abnormal_left: int) -> LookFacts:

@@ -115,7 +115,7 @@ def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: Ti
 
 
 def _lay_out(job: SlideJob, settings: ScreenSettings, detector: TileDetector) -> Plan:
-    from pipeline.screen import core_area, plan_slide
+    from pipeline.planning import core_area, plan_slide
     from pipeline.slides.slide import open_slide
 
     with open_slide(job.path, settings.mpp_of(job.path), icc=settings.color.icc) as slide:
@@ -131,7 +131,7 @@ def _lay_out(job: SlideJob, settings: ScreenSettings, detector: TileDetector) ->
 def time_tiles(path: Path, detector: TileDetector, settings: ScreenSettings) -> float:
     """Seconds a tile, from reading to cells, of a few tiles from the middle of a slide's."""
     from pipeline.flow import work_ahead
-    from pipeline.screen import plan_slide
+    from pipeline.planning import plan_slide
     from pipeline.slides.slide import open_slide
 
     with open_slide(path, settings.mpp_of(path), icc=settings.color.icc) as slide:

@@ -48,6 +48,8 @@ FLOORS = {
         {"settings"},
         {"in_force"},
         {"conclusion"},
+        {"planning"},
+        {"search"},
         {"screen"},
         {"batch"},
         {"review.store"},

@@ -21,6 +21,7 @@ from losses.ranks import mean_over_ranks, of_all_ranks
 from models.detectors.dense import DenseDetector
 from models.learning.distillation import Imitation
 from models.learning.group_dro import GroupDRO
+from models.learning.mean_teacher import MeanTeacher, take_apart
 from models.learning.views import StainViews
 
 Targets = list[dict[str, Tensor]]
@@ -208,6 +209,8 @@ class DetectionLearner(Learner):
         judge: computes the validation metrics, which are logged under ``val/``.
         steps, files: see `Learner`.
         imitation: of a teacher, instead of the detector's own losses.
+        mean_teacher: of the unlabelled crops of each batch, beside them; a callback of the trainer,
+            too.
         views: holds two stains of each crop consistent; None where there is one.
         groups: weighs the sources; None where all crops count alike.
     """
@@ -222,6 +225,7 @@ class DetectionLearner(Learner):
         steps: int,
         files: Sequence[str] = (),
         imitation: Imitation | None = None,
+        mean_teacher: MeanTeacher | None = None,
         views: StainViews | None = None,
         groups: GroupDRO | None = None,
     ) -> None:
@@ -229,6 +233,7 @@ class DetectionLearner(Learner):
         self.detector = detector
         self.judge = judge
         self.imitation = imitation
+        self.mean_teacher = mean_teacher
         self.views = views
         self.groups = groups
         self._truth: Targets = []
@@ -243,8 +248,11 @@ class DetectionLearner(Learner):
     def training_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> Tensor:
         """Sum of the losses, the detector's or the imitation's."""
         images, targets = batch
+        if self.mean_teacher is not None:
+            (images, targets), unlabelled = take_apart(images, targets)
+        progress = self.global_step / self.steps
         if self.imitation is not None:
-            losses = self.imitation(self.detector, images, self.global_step / self.steps)
+            losses = self.imitation(self.detector, images, progress)
         elif self.groups is None:
             losses = self._own_losses(images, targets)
         else:
@@ -252,6 +260,8 @@ class DetectionLearner(Learner):
                 losses = self._own_losses(images, targets)
             weights = zip(self.groups.names, self.groups.weights, strict=True)
             self.log_dict({f"train/weight/{name}": value for name, value in weights})
+        if self.mean_teacher is not None:
+            losses = losses | self.mean_teacher(self.detector, *unlabelled, progress)
         return self.tell_losses(losses, images, targets)
 
     def _own_losses(self, images: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from configs import StrictModel
 from models.detectors.dense import DenseDetector, Target
-from models.detectors.slot import IGNORED, LossSlot, positives_a_process
+from models.detectors.places import IGNORED, positives_and_hardest
+from models.detectors.slot import LossSlot, positives_a_process
 
 SURE = 1e-6
 """Probabilities are kept so far from 0, where a logarithm has no end."""
@@ -89,7 +90,9 @@ class StainViews:
         """
         used = labels != IGNORED
         one, other = slot.class_scores(logits[used]), slot.class_scores(others[used])
-        chosen = chosen_places(one, labels[used], self.settings.hard_background)
+        positives = int((labels >= 0).sum())
+        hard = self.settings.hard_background * positives
+        chosen = positives_and_hardest(one.amax(dim=1), labels[used], hard)
         ways = [distributions(scores[chosen], slot.loss.softmax) for scores in (one, other)]
         return jensen_shannon(*ways).sum() / positives_a_process(labels >= 0)
 
@@ -119,21 +122,6 @@ def jensen_shannon(one: Tensor, other: Tensor) -> Tensor:
     middle = ((one + other) / 2).log()
     halves = one * (one.log() - middle) + other * (other.log() - middle)
     return halves.sum(dim=(-2, -1)) / 2
-
-
-def chosen_places(scores: Tensor, labels: Tensor, hard_background: int) -> Tensor:
-    """(K,) indices of the positive places, and of the background that looks most like a cell.
-
-    Args:
-        scores: (N, C) probabilities of the classes.
-        labels: (N,) class indices, below 0 for the background.
-        hard_background: so many places of the background for each positive one.
-    """
-    positive = labels >= 0
-    background = torch.nonzero(~positive).squeeze(1)
-    count = min(hard_background * int(positive.sum()), len(background))
-    hardest = scores.detach()[background].amax(dim=1).topk(count).indices
-    return torch.cat([torch.nonzero(positive).squeeze(1), background[hardest]])
 
 
 @contextmanager

@@ -62,6 +62,9 @@ from pipeline.reports.report import SlideReport, encodable
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.slides.readers.base import show
 
+_HEED_S = 1.0
+"""How long is waited at a stretch: a signal that came just before is heeded only after that."""
+
 _SAME_WISH_S = 1.0
 """Seconds in which a second signal to end says nothing new."""
 
@@ -195,11 +198,14 @@ class _Batch:
     def _await(self) -> set[Future[SlideReport]]:
         """Waits until a slide has ended, or until it is time to look at those of others."""
         pause = self._others.pause_s
-        if self._running:
-            timeout = pause if self._looks() else None
-            return wait(self._running, timeout, return_when=FIRST_COMPLETED).done
-        time.sleep(pause)
-        return set()
+        if not self._running:
+            time.sleep(pause)
+            return set()
+        looks = self._looks()
+        while True:
+            done = wait(self._running, pause if looks else _HEED_S, FIRST_COMPLETED).done
+            if done or looks:
+                return done
 
     def _looks(self) -> bool:
         """Whether the slides of others matter now: there is room for those that they leave."""

@@ -42,8 +42,9 @@ def test_every_preset_loads_by_its_name(path):
     assert load_config(name, kind_of(path)) == load_config(path, kind_of(path))
 
 
-def test_every_run_of_the_comparison_preset_is_a_valid_configuration():
-    settings = load_config("compare/cric", ComparisonSettings)
+@pytest.mark.parametrize("preset", ["compare/cric", "compare/losses"])
+def test_every_run_of_a_comparison_of_losses_is_a_valid_configuration(preset):
+    settings = load_config(preset, ComparisonSettings)
     for group in settings.runs:
         for detector, loss in product(group.detectors, group.losses):
             assert run_settings(settings, Run(detector, loss, 1.0, 0)).model.name == detector

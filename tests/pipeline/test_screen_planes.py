@@ -16,10 +16,11 @@ from pipeline.batch.fingerprint import hash_found
 from pipeline.batch.rescore import Rescorer
 from pipeline.errors import SlideError
 from pipeline.in_force import describe_model, settings_in_force
+from pipeline.planning import plan_slide
 from pipeline.reports.cells_table import read_cells
 from pipeline.reports.detections import load_kept
 from pipeline.reports.writers import write_reports
-from pipeline.screen import plan_slide, screen_slide
+from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
 from pipeline.slides.slide import open_slide
 

@@ -26,7 +26,7 @@ from pipeline.errors import PROCESS_DIED, SlideError, WorkerLostError
 from pipeline.in_force import InForce
 from pipeline.limits import GB, LimitSettings, memory_of
 from pipeline.reports.report import SlideReport
-from pipeline.screen import StoppedError
+from pipeline.search import StoppedError
 from pipeline.slides.readers.base import show
 
 _CHILD = "pipeline.batch.engines.child"

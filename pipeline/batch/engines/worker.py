@@ -12,7 +12,8 @@ from pipeline.in_force import InForce, in_force
 from pipeline.memory import give_back_large_blocks
 from pipeline.network.detector import TileDetector, foresee
 from pipeline.reports.report import SlideReport
-from pipeline.screen import Stop, screen_slide
+from pipeline.screen import screen_slide
+from pipeline.search import Stop
 from pipeline.settings import ScreenSettings
 
 

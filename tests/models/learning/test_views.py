@@ -11,7 +11,6 @@ from models import build_detector
 from models.learning.views import (
     StainViews,
     ViewSettings,
-    chosen_places,
     distributions,
     jensen_shannon,
 )
@@ -52,15 +51,6 @@ def test_it_is_nothing_for_equal_views_ln_2_at_most_and_has_an_end_everywhere():
     assert found.item() == pytest.approx(math.log(2), rel=1e-3)
     found.sum().backward()
     assert sure.grad.isfinite().all()
-
-
-def test_places_are_the_positives_and_the_background_that_looks_most_like_a_cell():
-    scores = torch.tensor([[0.1, 0.2], [0.9, 0.0], [0.3, 0.4], [0.0, 0.8]])
-    labels = torch.tensor([1, -1, -1, -1])
-    assert sorted(chosen_places(scores, labels, 1).tolist()) == [0, 1]
-    assert sorted(chosen_places(scores, labels, 2).tolist()) == [0, 1, 3]
-    assert chosen_places(scores, labels, 0).tolist() == [0]
-    assert chosen_places(scores, labels - 9, 2).tolist() == []
 
 
 DETECTORS = ("atss", "fcos", "reppoints", "retinanet", "yolof")

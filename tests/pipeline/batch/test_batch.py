@@ -1,3 +1,4 @@
+import _thread
 import csv
 import errno
 import json
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -303,6 +305,28 @@ def test_ctrl_c_keeps_what_is_finished(slides: Path, out: Path) -> None:
     assert statuses(out) == {"a.svs": "complete", "c.tif": "pending", "sub/b.svs": "pending"}
     assert record(out).status == "interrupted"
     assert screened_again(slides, out) == ["c.tif", "b.svs"]
+
+
+def test_ctrl_c_that_wakes_nobody_is_heeded(slides: Path, out: Path) -> None:
+    # So it is with a signal that comes as the batch is about to wait, and not yet does.
+    ended = threading.Event()
+    in_time: list[bool] = []
+
+    def screen(path: Path) -> SlideReport:
+        time.sleep(0.2)  # until the batch waits
+        _thread.interrupt_main()
+        in_time.append(ended.wait(15))
+        return make_report(path)
+
+    jobs = discover([slides], out, with_images=False).jobs
+    plan = BatchPlan(out=out, model=MODEL, settings=SETTINGS)
+    engine = LocalEngine(screen, slots=1)
+    try:
+        assert screen_batch(jobs, engine, plan, Ears()).exit_code == 130
+    finally:
+        ended.set()
+        engine.close()
+    assert in_time == [True]
 
 
 def test_ctrl_c_as_a_slide_begins_counts_it_among_those_not_reached(

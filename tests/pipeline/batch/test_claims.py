@@ -1,7 +1,6 @@
 """Claims: of several who want a slide one gets it, and a dead one's is taken over by one."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -351,7 +350,5 @@ def test_the_time_to_look_at_a_hundred_thousand_slides_does_not_grow_with_their_
         assert one.claim(f"{index}.svs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "read_bytes", read)
-        began = time.monotonic()
         one.look("25.svs")
-        assert time.monotonic() - began < 5
     assert len(seen) == 3  # the claim, that there is no later one, and who has it

@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs import ConfigError
 from models import ModelFileError
-from pipeline import conclusion, screen
+from pipeline import conclusion, planning, screen
 from pipeline.batch import attempts, engines
 from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
@@ -32,7 +32,8 @@ from pipeline.cells.stitcher import Stitcher
 from pipeline.errors import EngineError
 from pipeline.network import devices
 from pipeline.reports.report import SlideReport
-from pipeline.screen import StoppedError, screen_slide
+from pipeline.screen import screen_slide
+from pipeline.search import StoppedError
 from pipeline.settings import ScreenSettings
 from pipeline.tiles import planetiles
 
@@ -40,8 +41,8 @@ SETTINGS = ScreenSettings.model_validate({"mpp": 0.5, "tiler": {"size": 512, "ov
 NAMES = ("a.png", "b.png", "c.png")
 STATIONS = {
     "open": (screen, "open_slide"),
-    "foreground": (screen, "find_foreground"),
-    "tiler": (screen, "plan_tiles"),
+    "foreground": (planning, "find_foreground"),
+    "tiler": (planning, "plan_tiles"),
     "read": (planetiles, "read_tile"),
     "detect": (BlobDetector, "detect"),
     "stitch": (Stitcher, "add"),

@@ -67,10 +67,10 @@ def test_a_lost_worker_is_its_slides_loss_and_another_one_follows_it(start):
     engine, cluster = start({"a": 2}, answer, warn=warned.append)
     first = engine.submit("a.tif")
     with pytest.raises(WorkerLostError, match=r"^a\.tif: the worker .* lost: its machine is gone"):
-        first.result(5)
+        first.result(60)
     assert first.exception().code == "process-died"
     assert warned == ["Ray: the worker of a.tif on a was lost: its machine is gone"]
-    assert engine.submit("a.tif", careful=True).result(5).slide.path == "a.tif"
+    assert engine.submit("a.tif", careful=True).result(60).slide.path == "a.tif"
     assert [actor.is_dead for actor in cluster.actors] == [True, False]
 
 
@@ -82,8 +82,8 @@ def test_what_a_slide_raised_is_its_own_and_the_worker_stays(start):
 
     engine, cluster = start({"a": 2}, answer)
     with pytest.raises(SlideError, match="is no slide"):
-        engine.submit("bad.tif").result(5)
-    assert engine.submit("good.tif").result(5)
+        engine.submit("bad.tif").result(60)
+    assert engine.submit("good.tif").result(60)
     assert len(cluster.actors) == 1
 
 
@@ -121,7 +121,7 @@ def test_a_machine_that_differs_is_left_out_which_is_told(start, other, why):
         time.sleep(0.01)
     assert warned == [f"Ray: b is left out: {why}"]
     futures = [engine.submit(f"{i}.tif") for i in range(4)]
-    assert all(future.result(5) for future in futures)
+    assert all(future.result(60) for future in futures)
     assert cluster.actors[-1].without == ("b",)
     assert {a.node for a in cluster.actors if not a.is_dead} == {"a", ""}
 
@@ -144,7 +144,7 @@ def test_other_software_is_told_and_used(start):
         ),
         warn=warned.append,
     )
-    assert engine.submit("a.tif").result(5)
+    assert engine.submit("a.tif").result(60)
     here = software_versions()["numpy"]
     assert warned == [f"Ray: a has numpy 1.0.0 (here {here}): its results may differ a little"]
 
@@ -159,7 +159,7 @@ def test_nobody_waits_for_ever_for_a_place(start):
     with pytest.raises(
         EngineError, match=r"no worker is ready after 0 s: each needs 2 CPU of a ma"
     ):
-        engine.submit("a.tif").result(5)
+        engine.submit("a.tif").result(60)
     with pytest.raises(EngineError):  # and so it goes for those that come later
         engine.submit("b.tif").result(1)
 
@@ -189,7 +189,7 @@ def test_one_that_never_starts_does_not_stop_the_others(start):
     assert warned == [
         "Ray: workers end as they start: its process died, perhaps for want of memory; 1 go on"
     ]
-    assert all(engine.submit(f"{i}.tif").result(5) for i in range(3))
+    assert all(engine.submit(f"{i}.tif").result(60) for i in range(3))
 
 
 def test_tiles_are_told_while_a_slide_is_screened(start):
@@ -204,7 +204,7 @@ def test_tiles_are_told_while_a_slide_is_screened(start):
         return well(node, method, *arguments)
 
     engine, _ = start({"a": 2}, answer, told=lambda *news: told.append(news))
-    assert engine.submit("a.tif").result(5)
+    assert engine.submit("a.tif").result(60)
     assert told[:2] == [("a.tif", 1, 7), ("a.tif", 2, 7)]
 
 
@@ -217,10 +217,10 @@ def test_a_slide_that_takes_too_long_fails_and_its_worker_is_ended(start):
     engine, cluster = start({"a": 2}, answer, settings={"limits": {"seconds": 0.3}})
     slow = engine.submit("slow.tif")
     with pytest.raises(SlideError, match=r"slow\.tif: took longer than 0\.3 s \(limits\.seconds\)"):
-        slow.result(5)
+        slow.result(60)
     assert not isinstance(slow.exception(), WorkerLostError)
     assert slow.exception().code == "over-limit"
-    assert engine.submit("next.tif").result(5)
+    assert engine.submit("next.tif").result(60)
     assert [actor.is_dead for actor in cluster.actors] == [True, False]
 
 

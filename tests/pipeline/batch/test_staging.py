@@ -335,8 +335,8 @@ def test_closing_ends_what_is_being_fetched(web, tmp_path):
         began = time.monotonic()
         threading.Timer(0.3, engine.close).start()
         for promise in promises:
-            assert isinstance(promise.exception(timeout=4), SlideError)
-        assert time.monotonic() - began < 3
+            assert isinstance(promise.exception(timeout=60), SlideError)
+        assert time.monotonic() - began < 4  # the server waits for 5
         assert not any(scratch.folder.iterdir())
 
 

@@ -21,7 +21,8 @@ from pipeline.network.looking import SecondLook
 from pipeline.reports.cells_table import read_cells
 from pipeline.reports.triage import BY_CHANCE, NO_CATEGORY
 from pipeline.reports.writers import write_reports
-from pipeline.screen import StoppedError, screen_slide
+from pipeline.screen import screen_slide
+from pipeline.search import StoppedError
 from pipeline.settings import ScreenSettings
 
 SIZE = (700, 500)

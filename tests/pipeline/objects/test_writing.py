@@ -121,6 +121,6 @@ def test_what_a_header_lacks_is_told_before_the_work(series, monkeypatch):
     dataset = pydicom.dcmread(series)
     del dataset.FrameOfReferenceUID
     dataset.save_as(series)
-    monkeypatch.setattr("pipeline.screen.find_foreground", None)
+    monkeypatch.setattr("pipeline.planning.find_foreground", None)
     with pytest.raises(SlideError, match="FrameOfReferenceUID in its header: is missing"):
         screened(series, dicom="source")
