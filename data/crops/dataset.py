@@ -154,7 +154,7 @@ def with_templates(
     templates = augment.templates
     if templates is None or templates.statistics is not None:
         return augment
-    unchanged = AugmentSettings(steps=())
+    unchanged = AugmentSettings(steps=({"name": "NoOp"},))
     drawn = CropDataset(fields, images, mpp, crops, unchanged, LEARNED_FROM, seed)
     pixels = (
         np.asarray(image.permute(1, 2, 0) * 255).round().astype(np.uint8) for image, _ in drawn

@@ -118,10 +118,6 @@ class LossSlot(nn.Module):
             handle.remove()
             self._features, self._targets = [], ()
 
-    def class_scores(self, logits: Tensor) -> Tensor:
-        """(..., classes) probabilities of (..., channels) logits, whatever a head says beside."""
-        return self.loss.scores(self._split(logits)[0])
-
     def scores(self, logits: Tensor) -> Tensor:
         """(..., classes) scores from (..., channels) logits; probabilities without a head."""
         classes, of_head = self._split(logits)
