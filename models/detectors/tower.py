@@ -8,9 +8,11 @@ depend on the rest of the tile, and each starts as if it were not there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 from torchvision.ops import deform_conv2d
 
 from models.config import TowerSettings
@@ -37,7 +39,7 @@ class DeformableConv(nn.Module):
         self.taps = conv.kernel_size[0] * conv.kernel_size[1]
         self.padding = conv.kernel_size[0] // 2
         values = self.taps * (3 if modulated else 2)
-        self.offsets = _zeros(nn.Conv2d(conv.in_channels, values, 3, padding=1))
+        self.offsets = _zero_conv(conv.in_channels, values, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, H, W), as the plain convolution."""
@@ -68,7 +70,7 @@ class SpatialAttention(nn.Module):
     def __init__(self, _: int) -> None:
         super().__init__()
         side = SPATIAL_WINDOW
-        self.factor = _zeros(nn.Conv2d(2, 1, side, padding=side // 2, bias=False))
+        self.factor = _zero_conv(2, 1, side, padding=side // 2, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, H, W), multiplied."""
@@ -87,9 +89,8 @@ class LargeKernelAttention(nn.Module):
         super().__init__()
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
-        self.across = nn.Conv2d(channels, channels, 1)
+        self.across = _zero_conv(channels, channels, 1)
         assert self.across.bias is not None
-        nn.init.zeros_(self.across.weight)
         nn.init.ones_(self.across.bias)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -130,7 +131,9 @@ def is_refined(network: nn.Module) -> bool:
     return any(isinstance(module, kinds) for module in network.modules())
 
 
-def _zeros(layer: nn.Conv2d) -> nn.Conv2d:
+def _zero_conv(channels: int, values: int, side: int, **settings: Any) -> nn.Conv2d:
+    """A convolution of zeros, for which no random numbers are drawn."""
+    layer: nn.Conv2d = skip_init(nn.Conv2d, channels, values, side, **settings)  # type: ignore[no-untyped-call]
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
