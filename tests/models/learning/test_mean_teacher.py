@@ -62,12 +62,14 @@ def seen(images):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_who_answers_as_its_average_has_nothing_to_learn(name, images):
     student = lively(name)  # in evaluation mode: norms of a batch would tell them apart
-    losses = teaching(student, floor=0.01)(student, images, seen(images), 1.0)
+    losses = teaching(student, floor=0.01, boxes=1.0)(student, images, seen(images), 1.0)
     with_centre = {"unlabelled_ctrness"} if name in ("fcos", "atss") else set()
     assert set(losses) == {"unlabelled_classification", "unlabelled_boxes"} | with_centre
     for value in losses.values():
         assert float(value.detach()) == pytest.approx(0, abs=1e-5)
-    moved = teaching(student, floor=0.01)(student, images, seen([i / 2 for i in images]), 1.0)
+    moved = teaching(student, floor=0.01, boxes=1.0)(
+        student, images, seen([i / 2 for i in images]), 1.0
+    )
     torch.stack(list(moved.values())).sum().backward()
     assert float(moved["unlabelled_boxes"].detach()) > 0
     assert any((p.grad != 0).any() for p in student.backbone.parameters())
@@ -75,7 +77,7 @@ def test_who_answers_as_its_average_has_nothing_to_learn(name, images):
 
 def test_losses_are_those_of_the_formulas(images):
     student = lively("fcos", abnormal_head={"weight": 1.0})
-    one = teaching(student, floor=0.02, weight=3.0, start=0.5, warmup=0.2, focus=1.5)
+    one = teaching(student, floor=0.02, weight=3.0, boxes=0.5, start=0.5, warmup=0.2, focus=1.5)
     with torch.no_grad():
         for parameter in student.parameters():  # the teacher is a copy, and stays as it was
             parameter.mul_(1.02)
@@ -118,10 +120,16 @@ def test_losses_are_those_of_the_formulas(images):
         expected["ctrness"] += t * math.log(t / s) + (1 - t) * math.log((1 - t) / (1 - s))
     assert positives > 0
     for name, value in expected.items():
-        wanted = 3.0 * 0.5 * value / positives
+        wanted = 3.0 * 0.5 * value / positives * (1.0 if name == "classification" else 0.5)
         assert float(losses[f"unlabelled_{name}"].detach()) == pytest.approx(wanted, rel=2e-3), name
     torch.stack(list(losses.values())).sum().backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_boxes_are_left_out_unless_they_are_asked_for(images):
+    student = lively("fcos")
+    losses = teaching(student, floor=0.01)(student, images, seen(images), 1.0)
+    assert set(losses) == {"unlabelled_classification"}
 
 
 def test_a_class_of_low_scores_is_not_shut_out():

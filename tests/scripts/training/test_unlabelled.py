@@ -25,7 +25,7 @@ def teaching(values, tmp_path):
             picture.rotate(180).save(folder / name)
     (folder / "notes.txt").write_text("no image")
     values["mean_teacher"] = {"images": str(folder), "mpp": 0.25, "crops": 1, "start": 0.0}
-    values["mean_teacher"] |= {"warmup": 0.5, "floor": 0.005}
+    values["mean_teacher"] |= {"warmup": 0.5, "floor": 0.005, "boxes": 0.5}
     values["loop"] |= {"epochs": 1, "steps": 2}
     return values
 
