@@ -19,12 +19,44 @@ def sum_over_ranks(sums: Tensor) -> Tensor:
     return sums
 
 
+def sum_over_ranks_and_back(values: Tensor) -> Tensor:
+    """The sum over all processes, whose gradient is that of the losses of all of them.
+
+    Every rank must call it equally often, and go back through it, even with nothing to add.
+    """
+    summed: Tensor = _SumAndBack.apply(values)  # type: ignore[no-untyped-call]
+    return summed
+
+
+class _SumAndBack(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        return sum_over_ranks(values.clone())
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return sum_over_ranks(gradient.clone())
+
+
 def mean_over_ranks(values: Tensor) -> Tensor:
     """The mean of each value over all processes, in float64; see `sum_over_ranks`."""
     total = sum_over_ranks(values.detach().to(torch.float64, copy=True))
     if distributed.is_available() and distributed.is_initialized():
         total = total / distributed.get_world_size()
     return total
+
+
+def gathered(values: Tensor) -> Tensor:
+    """(ranks, ...) a tensor of each process, by rank, without gradient.
+
+    Every rank must call it equally often, with the same shape and type.
+    """
+    values = values.detach()
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values[None]
+    everyones = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(everyones, values.contiguous())
+    return torch.stack(everyones)
 
 
 def of_all_ranks(own: Any) -> list[Any]:

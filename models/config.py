@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, WithJsonSchema, model_validator
 
 from configs import StrictModel
 from configs.plugins import check_name
@@ -172,6 +172,169 @@ class AbnormalHeadSettings(StrictModel):
     embedding: int = Field(128, ge=2)
 
 
+class JitterSettings(StrictModel):
+    """Moved and scaled views of each annotated cell, as more cells to compare.
+
+    Attributes:
+        count: views of a cell.
+        size: a view's centre lies up to this share of the cell's sides beside its own, and its
+            sides are up to e to the power of this as large or as small.
+    """
+
+    count: int = Field(2, ge=1)
+    size: float = Field(0.1, ge=0, le=0.5)
+
+
+class HierarchySettings(StrictModel):
+    """How strongly cells of classes that are near to one another are kept apart.
+
+    Attributes:
+        groups: of near classes, by name; a class in none is near to no other.
+        factor: weight in the comparison of a cell of another class of the own group; above 1
+            those are kept apart more than others, below 1 less.
+    """
+
+    groups: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = Field(min_length=1)
+    factor: float = Field(gt=0)
+
+
+class HistorySettings(StrictModel):
+    """Cells compared with hard background, and with cells that former steps were sure of.
+
+    The idea is that of HERO (Jiang et al. 2024), of which the abstract could be read, but no
+    formula; these are ours. A batch needs several crops. Nothing of it is in the saved model.
+
+    Attributes:
+        cells: weight of telling cells from background; 0 for none.
+        classes: weight of telling classes from one another; 0 for none.
+        hard_background: for each positive place and view so many of the background that look most
+            like a cell.
+        most_places: positive places of a batch and a process that are compared at most, of rare
+            classes first.
+        temperature: of the comparison; lower tells near cells further apart.
+        embedding: values of what is compared.
+        warm_up: batches before classes are compared and cells remembered.
+        longest, shortest: remembered cells of a class. The most frequent class has the shortest
+            memory, one of a share r of its cells 1 / sqrt(r) times as many, up to the longest;
+            without counts all have the longest.
+        confidence: a place is remembered if the score of its class is at least this,
+        top_share: or if it is in this share of the batch's places of the class by that score;
+            0 leaves it to ``confidence``.
+        most_remembered: places of a class and batch that are, by falling score.
+        class_power: cells of a class weigh as (most frequent class / its own count) to this power;
+            0 for all alike.
+        hierarchy: whether near classes are kept apart otherwise than others; None if not.
+        jitter: views of annotated cells; None for none.
+        class_counts: number of training cells of each class; None where training fills it in.
+    """
+
+    cells: float = Field(0.1, ge=0)
+    classes: float = Field(0.1, ge=0)
+    hard_background: int = Field(4, ge=1)
+    most_places: int = Field(512, ge=2)
+    temperature: float = Field(0.1, gt=0)
+    embedding: int = Field(128, ge=2)
+    warm_up: int = Field(50, ge=0)
+    longest: int = Field(256, ge=1)
+    shortest: int = Field(64, ge=1)
+    confidence: float = Field(0.5, ge=0, le=1)
+    top_share: float = Field(0.2, ge=0, le=1)
+    most_remembered: int = Field(4, ge=1)
+    class_power: float = Field(0.0, ge=0, le=2)
+    hierarchy: HierarchySettings | None = None
+    jitter: JitterSettings | None = None
+    class_counts: tuple[NonNegativeInt, ...] | None = None
+
+    @model_validator(mode="after")
+    def _compares_something(self) -> HistorySettings:
+        if not (self.cells or self.classes):
+            raise ValueError(
+                "history.cells and history.classes are both 0, so that nothing is compared; give "
+                "one of them a weight, or leave history out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _memories_hold_a_batch(self) -> HistorySettings:
+        if not self.most_remembered <= self.shortest <= self.longest:
+            raise ValueError(
+                f"history: most_remembered ({self.most_remembered}) can't be more than shortest "
+                f"({self.shortest}), nor that more than longest ({self.longest})"
+            )
+        return self
+
+
+class TowerSettings(StrictModel):
+    """What the head's towers have beside plain convolutions, for cells of any shape.
+
+    That both serve detection of cells is an idea of Pan et al. (2023), whose text could not be had:
+    which kinds, and where, is ours. Towers start as the plain ones would.
+
+    Attributes:
+        deformable: so many of a tower's last convolutions choose by what they see where their taps
+            lie (Dai et al. 2017).
+        modulated: whether these also weigh their taps (Zhu et al. 2019).
+        reach: how far a tap may go, in places of the level, so that what is found at one place
+            doesn't depend on places far away.
+        attention: multiplies what a tower gives, each place by what lies around it: "spatial", one
+            factor a place from 7 x 7 places (Woo et al. 2018), or "large_kernel", one a place and
+            channel from 23 x 23 places (Guo et al. 2022); None for none.
+        boxes: whether the tower of the boxes has all this, too, or that of the classes alone.
+    """
+
+    deformable: int = Field(0, ge=0)
+    modulated: bool = True
+    reach: float = Field(2.0, gt=0)
+    attention: Literal["spatial", "large_kernel"] | None = None
+    boxes: bool = False
+
+    @model_validator(mode="after")
+    def _has_something(self) -> TowerSettings:
+        if not self.deformable and self.attention is None:
+            raise ValueError(
+                "names neither deformable convolutions nor an attention; set deformable to 1 or "
+                "more, or attention, or leave tower out"
+            )
+        return self
+
+
+class CausalSettings(StrictModel):
+    """An autoencoder of cells whose code stands in a learnt graph with their classes.
+
+    Only in training. The idea is that of Pan et al. (2023), whose text could not be had; the
+    formulas are ours, after NOTEARS (Zheng et al. 2018).
+
+    Attributes:
+        reconstruction: weight of how badly features are made again of their code.
+        graph: weight of how badly each value of code and class follows from the others, with
+            ``sparsity`` and what keeps the graph without cycles.
+        classes: weight of telling the class from those values of the code that the graph ties
+            to it.
+        code: values of a code.
+        hidden: values of the layers between features and code.
+        sparsity: cost of a unit of an edge's weight.
+        edge: weight of an edge from which on its value of the code counts in full.
+        interval: batches between two steps of the augmented Lagrangian.
+        fall: where a step leaves more than this share of the cycles, their price doubles.
+        max_penalty: the highest such price.
+    """
+
+    reconstruction: float = Field(0.1, ge=0)
+    graph: float = Field(0.01, gt=0)
+    classes: float = Field(0.1, ge=0)
+    code: int = Field(32, ge=2, le=256)
+    hidden: int = Field(64, ge=2)
+    sparsity: float = Field(0.05, ge=0)
+    edge: float = Field(0.1, gt=0)
+    interval: int = Field(10, ge=1)
+    fall: float = Field(0.5, gt=0, le=1)
+    max_penalty: float = Field(1e6, ge=1)
+
+
+TRAINING_ONLY = ("history", "causal")
+"""Fields of `DetectorConfig` that say how a detector learns; a saved model has none of them."""
+
+
 class DetectorConfig(StrictModel):
     """Everything that `build_detector` needs; all but ``name`` and ``classes`` have defaults.
 
@@ -207,6 +370,12 @@ class DetectorConfig(StrictModel):
         max_detections: the most detections of a class that an image may have; None for no limit.
         loss: the classification loss.
         abnormal_head: one more output that says "abnormal"; None for none.
+        tower: deformable convolutions and attention in the head's towers, of fcos, retinanet and
+            atss; None for plain towers.
+        causal: an autoencoder of cells and a graph of its code and the classes, in training; None
+            for none.
+        history: cells compared with background and with remembered ones, in training; None for
+            no such comparison.
     """
 
     name: Annotated[str, AfterValidator(_detector), _one_of(DETECTORS)]
@@ -231,6 +400,9 @@ class DetectorConfig(StrictModel):
     max_detections: int | None = Field(None, ge=1)
     loss: LossConfig = GradLibraSettings(name="grad_libra")
     abnormal_head: AbnormalHeadSettings | None = None
+    tower: TowerSettings | None = None
+    causal: CausalSettings | None = None
+    history: HistorySettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -280,12 +452,39 @@ class DetectorConfig(StrictModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _tower_is_deep_enough(self) -> DetectorConfig:
+        if self.tower is not None and self.tower.deformable > self.head_convs:
+            raise ValueError(
+                f"tower.deformable is {self.tower.deformable}, and a tower has {self.head_convs} "
+                "convolutions; take fewer, or more head_convs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _history_is_of_the_classes(self) -> DetectorConfig:
+        if self.history is not None:
+            _check_counts(self.history.class_counts, self.classes)
+            if self.history.hierarchy is not None:
+                _check_groups(self.history.hierarchy.groups, self.classes)
+        return self
+
     @property
     def is_abnormal(self) -> Sequence[bool]:
         """For each class, in order, whether it is abnormal."""
         if self.abnormal is None:
             return [name.lower() not in NORMAL_NAMES for name in self.classes]
         return [name in self.abnormal for name in self.classes]
+
+    @property
+    def at_inference(self) -> DetectorConfig:
+        """Without what only training needs, as a saved model's card has it."""
+        return self.model_copy(update=dict.fromkeys(TRAINING_ONLY))
+
+    def only_in_training(self) -> dict[str, Any]:
+        """What `at_inference` leaves out, as far as it is used, ready for JSON."""
+        used = {name for name in TRAINING_ONLY if getattr(self, name) is not None}
+        return self.model_dump(mode="json", include=used)
 
     @property
     def divisor(self) -> int:
@@ -320,5 +519,31 @@ class DetectorConfig(StrictModel):
 
 
 def with_class_counts(config: DetectorConfig, counts: Sequence[int]) -> DetectorConfig:
-    """``config`` with the training cells of each class, where its loss needs and lacks them."""
-    return config.model_copy(update={"loss": config.loss.with_counts(counts)})
+    """``config`` with the training cells of each class, where loss or history lacks them."""
+    update: dict[str, Any] = {"loss": config.loss.with_counts(counts)}
+    if config.history is not None and config.history.class_counts is None:
+        told = {"class_counts": tuple(counts)}
+        update["history"] = config.history.model_copy(update=told)
+    return config.model_copy(update=update)
+
+
+def _check_counts(counts: Sequence[int] | None, classes: Sequence[str]) -> None:
+    if counts is None:
+        return
+    if len(counts) != len(classes) or not any(counts):
+        raise ValueError(
+            f"history.class_counts = {list(counts)}: expected {len(classes)} numbers that are not "
+            "all 0, one for each class in the order of the classes"
+        )
+
+
+def _check_groups(groups: Sequence[Sequence[str]], classes: Sequence[str]) -> None:
+    named = [name for group in groups for name in group]
+    unknown = sorted(set(named) - set(classes))
+    if unknown:
+        raise ValueError(
+            f"history.hierarchy.groups names {', '.join(unknown)}, which are no classes"
+        )
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise ValueError(f"history.hierarchy.groups names {', '.join(twice)} more than once")

@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from models.config import AbnormalHeadSettings
 from models.detectors.contrast import PrototypeContrast
+from models.detectors.places import positives_and_hardest
 
 SURE = 1e-6
 """Probabilities are kept so far from 0 and 1, where a divergence has no end."""
@@ -88,11 +89,8 @@ class AbnormalHead(nn.Module):
             classes: (N, C) probabilities.
             labels: (N,) class indices, below 0 for the background.
         """
-        positive = labels >= 0
-        background = torch.nonzero(~positive).squeeze(1)
-        count = min(self.settings.hard_background * int(positive.sum()), len(background))
-        hardest = classes.detach()[background].amax(dim=1).topk(count).indices
-        return torch.cat([torch.nonzero(positive).squeeze(1), background[hardest]])
+        hard = self.settings.hard_background * int((labels >= 0).sum())
+        return positives_and_hardest(classes.amax(dim=1), labels, hard)
 
 
 def _divergence(one: Tensor, other: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Cells compared with a prototype of each class; only in training.
+"""Cells compared with a prototype of each class, and how they are embedded; only in training.
 
 One against all, as the abstract of JRCL (Guan et al. 2023) calls its contrast; the formula is ours.
 """
@@ -11,6 +11,17 @@ from torch.nn.functional import cross_entropy, normalize
 
 from losses.ranks import sum_over_ranks
 from models.config import AbnormalHeadSettings
+
+
+def projection(channels: int, size: int) -> nn.Sequential:
+    """From a place of the tower to what is compared."""
+    return nn.Sequential(nn.Linear(channels, size), nn.ReLU(), nn.Linear(size, size))
+
+
+def embed(project: nn.Module, features: Tensor) -> Tensor:
+    """(N, D) of length 1 from (N, channels) features, in float32 whatever they come in."""
+    with torch.autocast(features.device.type, enabled=False):
+        return normalize(project(features.float()), dim=1)
 
 
 class PrototypeContrast(nn.Module):
@@ -35,7 +46,7 @@ class PrototypeContrast(nn.Module):
         super().__init__()
         size = settings.embedding
         self.momentum, self.temperature = settings.momentum, settings.temperature
-        self.project = nn.Sequential(nn.Linear(channels, size), nn.ReLU(), nn.Linear(size, size))
+        self.project = projection(channels, size)
         self.register_buffer("prototypes", torch.zeros(num_classes, size))
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
@@ -50,8 +61,8 @@ class PrototypeContrast(nn.Module):
             features: (N, channels) of places.
             labels: (N,) class indices, below 0 for the background.
         """
+        embedded = embed(self.project, features)
         with torch.autocast(features.device.type, enabled=False):
-            embedded = normalize(self.project(features.float()), dim=1)
             loss = self._compare(embedded, labels)
         if self.training:
             self._move(embedded.detach(), labels)

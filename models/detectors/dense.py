@@ -21,6 +21,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from models.card import ModelCard
 from models.config import DetectorConfig
 from models.detectors.backbones import PyramidBackbone
+from models.detectors.places import ranks_in_class
 from models.detectors.slot import LossSlot
 
 Target = dict[str, Tensor]
@@ -126,7 +127,7 @@ class DenseDetector(nn.Module):
             _check_targets(images, targets)
         batch, targets = self.transform(images, targets)
         if self.training:
-            with self.slot.listening():
+            with self.slot.listening(targets or []):
                 return self.compute_loss(targets, *self.run(batch))
         outputs, anchors, _ = self.run(batch)
         return self.decode(outputs, anchors, batch.image_sizes)
@@ -200,16 +201,6 @@ class DenseDetector(nn.Module):
             "scores": kept[order],
             "class_scores": scores[place[order]],
         }
-
-
-def ranks_in_class(labels: Tensor) -> Tensor:
-    """(N,) how many before it are of the same class, for each of (N,) labels."""
-    order = labels.argsort(stable=True)
-    counts = labels.bincount()
-    firsts = counts.cumsum(0) - counts
-    ranks = torch.empty_like(labels)
-    ranks[order] = torch.arange(len(labels), device=labels.device) - firsts[labels[order]]
-    return ranks
 
 
 def matched_labels(target: Target, matched: Tensor) -> Tensor:

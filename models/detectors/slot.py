@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,9 +14,11 @@ from losses import ClassificationLoss
 from losses.ranks import mean_over_ranks
 from models.config import DetectorConfig
 from models.detectors.abnormal import AbnormalHead
-
-BACKGROUND, IGNORED = -1, -2
-"""Values of matched indices that name no box; torchvision's `Matcher` uses the same."""
+from models.detectors.causal import CausalAutoencoder
+from models.detectors.history import HistoricalComparison
+from models.detectors.places import BACKGROUND as BACKGROUND
+from models.detectors.places import IGNORED as IGNORED
+from models.detectors.places import features_at
 
 Watcher = Callable[[Tensor, Tensor], None]
 """Is shown, in each backward pass, the gradient in the class logits and their targets."""
@@ -27,11 +29,13 @@ class LossSlot(nn.Module):
 
     The same for every detector, so that any loss goes with any of them, and so that detectors
     and losses are compared under one rule. A configuration's abnormal head has its place here, too:
-    its logit is one more channel behind the loss's.
+    its logit is one more channel behind the loss's; and so has the comparison with former steps.
 
     Attributes:
         loss: the loss itself; its state, if any, lies in its buffers.
         abnormal: the abnormal head; None without one.
+        history: the comparison with background and former steps; None without one.
+        causal: the autoencoder of cells; None without one.
         channels: logits that the head gives for each anchor; the first ones are the classes'.
         watchers: see what gradient each class receives of the class loss.
     """
@@ -45,6 +49,13 @@ class LossSlot(nn.Module):
             self.abnormal = AbnormalHead(
                 config.abnormal_head, list(config.is_abnormal), config.pyramid.channels
             )
+        self.history = None if config.history is None else HistoricalComparison(config)
+        self.causal: CausalAutoencoder | None = None
+        if config.causal is not None:
+            with torch.random.fork_rng(devices=[]):  # the detector starts as it would without
+                self.causal = CausalAutoencoder(
+                    config.causal, self.num_classes, config.pyramid.channels
+                )
         self.channels = self.loss.channels(self.num_classes) + (self.abnormal is not None)
         self.weight = config.loss.weight
         self.normaliser = config.normaliser
@@ -52,11 +63,13 @@ class LossSlot(nn.Module):
         self.watchers: list[Watcher] = []
         self._layer: tuple[nn.Conv2d, ...] = ()  # not as a module: it is the detector's
         self._features: list[Tensor] = []
+        self._targets: Sequence[dict[str, Tensor]] = ()
 
     @property
     def needs_features(self) -> bool:
         """Whether losses look at the classification tower, beside its logits."""
-        return self.abnormal is not None and self.abnormal.contrast is not None
+        contrast = self.abnormal is not None and self.abnormal.contrast is not None
+        return contrast or self.history is not None or self.causal is not None
 
     @property
     def knows_layer(self) -> bool:
@@ -78,17 +91,22 @@ class LossSlot(nn.Module):
         self._layer = (layer,)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Within it `losses` may be asked for, by a detector that has just run on a batch."""
+    def listening(self, targets: Sequence[dict[str, Tensor]]) -> Iterator[None]:
+        """Within it `losses` may be asked for, by a detector that has just run on a batch.
+
+        Args:
+            targets: the batch's ``boxes`` and ``labels``, for each image.
+        """
         if not self.needs_features:
             yield
             return
+        self._targets = targets
         handle = self._layer[0].register_forward_pre_hook(self._keep_features)
         try:
             yield
         finally:
             handle.remove()
-            self._features = []
+            self._features, self._targets = [], ()
 
     def scores(self, logits: Tensor) -> Tensor:
         """(..., classes) scores from (..., channels) logits; probabilities without a head."""
@@ -115,8 +133,8 @@ class LossSlot(nn.Module):
             labels: (B, A) class indices, `BACKGROUND` or `IGNORED`.
 
         Returns:
-            ``classification``, and as the abnormal head has them ``abnormal``, ``consistency`` and
-            ``contrast``.
+            ``classification``, as the abnormal head has them ``abnormal``, ``consistency`` and
+            ``contrast``, and those of the history and, ``causal_...``, of the autoencoder.
         """
         used = labels != IGNORED
         classes, of_head = self._split(logits)
@@ -134,6 +152,13 @@ class LossSlot(nn.Module):
         losses = {"classification": self.weight * total}
         if self.abnormal is not None:
             losses |= self._of_abnormal(self.abnormal, classes, of_head, labels, normaliser)
+        if self.history is not None:
+            scores = self.loss.scores(classes.detach())
+            losses |= self.history(self._features, self._targets, scores, labels)
+        if self.causal is not None:
+            cells = labels >= 0
+            features = self._features_at(torch.nonzero(cells), labels.shape[1])
+            losses |= self.causal(features, labels[cells])
         return losses
 
     def _of_abnormal(
@@ -186,9 +211,9 @@ class LossSlot(nn.Module):
 
     def _features_at(self, places: Tensor, anchors: int) -> Tensor:
         """(K, channels) of the tower at (K, 2) images and anchors, of so many anchors an image."""
-        flat = torch.cat([level.flatten(2) for level in self._features], dim=2)  # (B, channels, P)
         image, anchor = places.T
-        return flat[image, :, anchor // (anchors // flat.shape[2])]
+        a_place = anchors // sum(level[0, 0].numel() for level in self._features)
+        return features_at(self._features, image, anchor // a_place)
 
     def _watch(self, rows: Tensor, targets: Tensor) -> None:
         def show(gradient: Tensor) -> None:

@@ -27,6 +27,7 @@ from models.card import (
 )
 from models.detectors.build import build_detector
 from models.detectors.dense import DenseDetector
+from models.detectors.training_only import lasting_state
 
 
 def save_detector(
@@ -38,9 +39,9 @@ def save_detector(
     """Writes ``model.safetensors`` and ``model.json`` into ``folder``.
 
     Args:
-        detector: its weights are written.
+        detector: its weights are written, but for those that only training needs.
         card: its ``sha256`` is filled in; exports of other weights and a grader that looked at what
-            they find are dropped from it.
+            they find are dropped from it, and so is what only training needs from its detector.
         folder: made if missing.
         dtype: of the learned weights on disk; ``torch.float16`` halves the file.
 
@@ -52,13 +53,14 @@ def save_detector(
     weights = dict(detector.named_parameters())
     state = {
         name: (tensor.to(dtype) if name in weights else tensor).contiguous()
-        for name, tensor in detector.state_dict().items()
+        for name, tensor in lasting_state(detector).items()
     }
     content = save(state, metadata={"format": "pt"})
     (folder / WEIGHTS).write_bytes(content)
     of_other_weights: dict[str, object] = {"graphs": {}, "ap_cost": {}, "ap_cost_data": ""}
     sha256 = hashlib.sha256(content).hexdigest()
-    card = card.model_copy(update={"sha256": sha256, "second_look": None} | of_other_weights)
+    made = {"sha256": sha256, "second_look": None, "detector": card.detector.at_inference}
+    card = card.model_copy(update=made | of_other_weights)
     save_card(card, folder)
     return card
 

@@ -93,19 +93,22 @@ class TrainSettings(StrictModel):
     @model_validator(mode="after")
     def _contrast_has_what_to_compare(self) -> TrainSettings:
         head = self.model.abnormal_head
-        if head is None or not head.contrast:
-            return self
+        if head is not None and head.contrast:
+            self._check_comparison("abnormal_head.contrast", "set contrast to 0")
+        if self.model.history is not None:
+            self._check_comparison("history", "leave history out")
+        return self
+
+    def _check_comparison(self, key: str, remedy: str) -> None:
         if self.loop.batch_size < 2:
             raise ValueError(
-                "model.abnormal_head.contrast compares the cells of a batch, and loop.batch_size "
-                "is 1; take 2 or more (loop.accumulate doesn't do), or set contrast to 0"
+                f"model.{key} compares the cells of a batch, and loop.batch_size is 1; take 2 or "
+                f"more (loop.accumulate doesn't do), or {remedy}"
             )
         if self.distillation is not None:
             raise ValueError(
-                "model.abnormal_head.contrast learns from annotations, and with distillation "
-                "nothing does; set contrast to 0"
+                f"model.{key} learns from annotations, and with distillation nothing does; {remedy}"
             )
-        return self
 
     @model_validator(mode="after")
     def _mean_teacher_can_teach(self) -> TrainSettings:
@@ -120,6 +123,15 @@ class TrainSettings(StrictModel):
             raise ValueError(
                 "mean_teacher is the moving average of the weights, and loop.ema is 0, which is "
                 "none; take some 0.99"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _causes_are_annotated(self) -> TrainSettings:
+        if self.model.causal is not None and self.distillation is not None:
+            raise ValueError(
+                "model.causal learns from annotations, and with distillation nothing does; leave "
+                "it out"
             )
         return self
 
@@ -529,6 +541,8 @@ def _settings_of(settings: TrainSettings) -> dict[str, Any]:
         "loop": True,
     }
     told: dict[str, Any] = settings.model_dump(mode="json", include=include)
+    if only_in_training := settings.model.only_in_training():
+        told["model"] = only_in_training
     teaching = settings.mean_teacher
     if teaching is not None:
         told["mean_teacher"] = teaching.model_dump(mode="json", exclude={"images"})

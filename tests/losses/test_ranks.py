@@ -10,7 +10,13 @@ import torch
 from torch import distributed
 
 from losses import BAGSLoss, GHMLoss
-from losses.ranks import mean_over_ranks, of_all_ranks, sum_over_ranks
+from losses.ranks import (
+    gathered,
+    mean_over_ranks,
+    of_all_ranks,
+    sum_over_ranks,
+    sum_over_ranks_and_back,
+)
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -32,7 +38,8 @@ def build(name, loss):
     torch.manual_seed(0)
     pyramid = {"channels": 32, "levels": DETECTORS[name]}
     config = DetectorConfig(name=name, classes=("NILM", "HSIL"), head_convs=1, pyramid=pyramid,
-                            head_norm="none", loss={"name": loss})
+                            head_norm="none", loss={"name": loss},
+                            causal={} if loss == "focal" else None)
     detector = build_detector(with_class_counts(config, [500, 20]))
     for module in detector.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -72,12 +79,50 @@ print("all alike")
 """
 
 
-@pytest.mark.slow
-def test_every_loss_of_every_detector_sees_the_batches_of_all_processes(tmp_path):
+REMEMBER = """
+import sys
+import torch
+from torch import distributed
+from models import build_detector
+from models.config import DetectorConfig
+
+torch.manual_seed(0)
+config = DetectorConfig(name="fcos", classes=("NILM", "HSIL"), head_convs=1, head_norm="none",
+                        pyramid={"channels": 32, "levels": [3]}, loss={"name": "cross_entropy"},
+                        history={"warm_up": 1, "longest": 64, "jitter": {}, "top_share": 0.5})
+
+def remembered(images, targets):
+    torch.manual_seed(0)
+    detector = build_detector(config)
+    for module in detector.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    for _ in range(3):
+        torch.stack(list(detector(images, targets).values())).sum().backward()
+    return detector.slot.history.memory.state_dict()
+
+images = [torch.rand(3, 64, 64) for _ in range(4)]
+boxes = [[[5., 5, 40, 40], [20, 20, 60, 60]], [[10., 10, 50, 45]], [], []]
+labels = [[0, 1], [0], [], []]
+targets = [{"boxes": torch.tensor(b).reshape(-1, 4), "labels": torch.tensor(l).long()}
+           for b, l in zip(boxes, labels)]
+alone = remembered(images, targets)
+rank = int(sys.argv[2])
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=rank, world_size=2)
+own = slice(2 * rank, 2 * rank + 2)  # the second one has no cell at all
+shared = remembered(images[own], targets[own])
+assert alone["held"].tolist() == [8, 8], alone["held"]
+for name, value in alone.items():
+    torch.testing.assert_close(shared[name], value, msg=name)
+print("all alike")
+"""
+
+
+def in_two_processes(script, folder):
     environment = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", COMPARE, str(tmp_path / "store"), str(rank)],
+            [sys.executable, "-c", script, str(folder / "store"), str(rank)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -85,9 +130,23 @@ def test_every_loss_of_every_detector_sees_the_batches_of_all_processes(tmp_path
         )
         for rank in range(2)
     ]
-    for process in processes:
-        out, errors = process.communicate(timeout=240)
-        assert "all alike" in out, errors
+    try:
+        for process in processes:
+            out, errors = process.communicate(timeout=240)
+            assert "all alike" in out, errors
+    finally:  # one may wait for the other for ever
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_every_process_remembers_the_cells_of_all(tmp_path):
+    in_two_processes(REMEMBER, tmp_path)
+
+
+@pytest.mark.slow
+def test_every_loss_of_every_detector_sees_the_batches_of_all_processes(tmp_path):
+    in_two_processes(COMPARE, tmp_path)
 
 
 @pytest.fixture
@@ -105,12 +164,22 @@ def test_one_process_has_its_own(tmp_path):
     assert sum_over_ranks(torch.tensor([3])).tolist() == [3]
     assert mean_over_ranks(torch.tensor([3])).tolist() == [3]
     assert of_all_ranks("own") == ["own"]
+    assert gathered(torch.tensor([3])).tolist() == [[3]]
 
 
 def test_a_mean_leaves_its_values_as_they_are(four_alike):
     values = torch.tensor([2.0, 4.0], dtype=torch.float64)
     assert mean_over_ranks(values).tolist() == [2, 4]
     assert values.tolist() == [2, 4]
+
+
+def test_a_sum_goes_back_to_all_and_leaves_its_values_as_they_are(four_alike):
+    values = torch.tensor([2.0, 3.0], requires_grad=True)
+    summed = sum_over_ranks_and_back(values)
+    assert summed.tolist() == [8, 12]
+    (summed * torch.tensor([1.0, 5.0])).sum().backward()
+    assert values.grad.tolist() == [4, 20]
+    assert values.tolist() == [2, 3]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,18 @@ def test_a_saved_detector_detects_the_same(detector, folder):
     assert not loaded.training
 
 
+def test_what_only_training_needs_is_not_saved(detector, folder, tmp_path):
+    torch.manual_seed(0)
+    settings = detector.config.model_dump() | {"history": {"longest": 64}}
+    learned = build_detector(settings)
+    assert any(".history." in name for name in learned.state_dict())
+    card = load_detector(folder).card.model_copy(update={"detector": learned.config})
+    save_detector(learned, card, tmp_path / "learned")
+    for name in ("model.json", "model.safetensors"):  # of the same weights, else
+        assert (tmp_path / "learned" / name).read_bytes() == (folder / name).read_bytes()
+    assert load_detector(tmp_path / "learned").config.history is None
+
+
 def test_either_file_names_the_model(folder):
     assert load_detector(folder / "model.json").card == load_detector(folder).card
     assert load_detector(folder / "model.safetensors").card == load_detector(str(folder)).card

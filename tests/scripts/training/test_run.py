@@ -42,6 +42,12 @@ def weights(folder):
     return load_detector(folder / "model").state_dict()
 
 
+def learner_state(folder):
+    """What learns, as the last checkpoint has it, what training alone needs too; no average."""
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
+    return checkpoint.get("current_model_state", checkpoint["state_dict"])
+
+
 def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp_path):
     card = run(values, tmp_path / "run")
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
@@ -101,6 +107,8 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     values["mean_teacher"] |= {"start": 0.1, "boxes": 0.5}
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
+    values["model"]["history"] = {"warm_up": 1, "class_power": 0.5, "jitter": {}}
+    values["model"]["causal"] = {"interval": 3, "code": 4}
     values["data"]["crops"]["gradient"] = {"interval": 2}
     values["loop"]["steps"] = 4  # what the first two measure steers the second epoch
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
@@ -128,7 +136,19 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     through, halves = weights(tmp_path / "through"), weights(tmp_path / "halves")
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
+    assert not any(".history." in name for name in through)
+    card = load_detector(tmp_path / "halves" / "model").card
+    told = card.training["settings"]["model"]
+    assert (told["history"]["warm_up"], told["history"]["class_counts"]) == (1, [1, 2])
+    assert card.detector.history is None
     assert through["head.slot.abnormal.contrast.prototypes"].any(dim=1).all()
+    through, halves = learner_state(tmp_path / "through"), learner_state(tmp_path / "halves")
+    for name, tensor in through.items():
+        torch.testing.assert_close(tensor, halves[name], msg=name)
+    assert (through["detector.head.slot.history.memory.held"] > 4).all()  # of more than a step
+    assert through["detector.head.slot.history.batches"] == 8
+    assert through["detector.head.slot.causal.lagrangian.batches"] == 8
+    assert through["detector.head.slot.causal.lagrangian.multiplier"] > 0
     sampled = [(tmp_path / name / "sampling.csv").read_text() for name in ("through", "halves")]
     assert sampled[0] == sampled[1]
     assert len(sampled[0].splitlines()) == 1 + 4 * len(CLASSES)
@@ -284,13 +304,26 @@ def test_a_gradient_that_cannot_steer_is_refused(values, changes, message):
     ("changes", "message"),
     [
         ({"loop": {"batch_size": 1}}, r"loop\.batch_size is 1; take 2 or more"),
-        ({"distillation": {"teacher": "some"}}, r"contrast learns from annotations"),
+        ({"distillation": {"teacher": "some"}}, r" learns from annotations"),
     ],
 )
-def test_a_contrast_without_anything_to_compare_is_refused(values, changes, message):
-    values["model"]["abnormal_head"] = {"contrast": 0.1}
-    with pytest.raises(ConfigError, match=message):
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ({"abnormal_head": {"contrast": 0.1}}, r"model\.abnormal_head\.contrast"),
+        ({"history": {}}, r"model\.history"),
+    ],
+)
+def test_a_contrast_without_anything_to_compare_is_refused(values, changes, message, part, key):
+    values["model"] |= part
+    with pytest.raises(ConfigError, match=f"{key}.*{message}"):
         validate(values | changes, TrainSettings, "test")
+
+
+def test_causes_without_annotations_are_refused(values):
+    values["model"]["causal"] = {}
+    with pytest.raises(ConfigError, match=r"model\.causal learns from annotations"):
+        validate(values | {"distillation": {"teacher": "some"}}, TrainSettings, "test")
 
 
 def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):
