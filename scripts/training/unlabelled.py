@@ -16,10 +16,13 @@ from data.crops.unlabelled import check_strong
 from data.fields.fieldset import Field as AnnotatedField
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages
+from data.fields.splits import check_leaks
 from models.learning.mean_teacher import TeachingSettings
 from pipeline.batch.discovery import discover
-from scripts.slides import slide_info
+from scripts.slides import images_of, slide_info
+from scripts.training.loop import LoopSettings
 from scripts.training.provenance import digest_of_images
+from scripts.training.sources import DataSettings, RunFields
 
 KEY = "mean_teacher.images"
 
@@ -74,6 +77,35 @@ class Unlabelled:
     images: FieldImages
     crops: int
     strong: AugmentSettings
+
+
+def unlabelled_of(
+    teaching: MeanTeacherSettings | None,
+    data: DataSettings,
+    loop: LoopSettings,
+    fields: RunFields,
+    out: Path,
+) -> Unlabelled | None:
+    """The images without annotations of a run; None where nothing is learned from any.
+
+    Args:
+        teaching: where they are.
+        data: where decoded slides are kept, and what is held out.
+        loop: how many may not open.
+        fields: of the run.
+        out: its folder.
+
+    Raises:
+        ConfigError: see `read_unlabelled`; or one of them is judged by.
+    """
+    if teaching is None:
+        return None
+    found = read_unlabelled(teaching, fields.train.classes, out, loop.max_unreadable)
+    check_leaks(found, fields.val, (KEY, "data.val"))
+    if fields.held_out is not None:
+        judged = f"the source {data.hold_out}, which is held out,"
+        check_leaks(found, fields.held_out, (KEY, judged))
+    return Unlabelled(found, images_of(found, data.cache), teaching.crops, teaching.strong)
 
 
 def read_unlabelled(
