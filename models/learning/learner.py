@@ -249,7 +249,7 @@ class DetectionLearner(Learner):
         if self.mean_teacher is not None:
             progress = self.global_step / self.steps
             losses = losses | self.mean_teacher(self.detector, *unlabelled, progress)
-        return self.tell_losses(losses, images, targets)
+        return self.tell_losses(losses, *batch)
 
     def validation_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> None:
         """Collects truth and detections."""

@@ -14,6 +14,7 @@ from configs import ConfigError
 from models import build_detector
 from models.detectors.build import DETECTORS
 from models.learning.callbacks import WarmedUpEMA
+from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.mean_teacher import (
     WEAK,
     MeanTeacher,
@@ -166,6 +167,27 @@ def test_a_batch_is_taken_apart_in_order():
     labelled, others = take_apart(images, targets)
     assert labelled == ([images[0], images[2]], [targets[0], targets[2]])
     assert others == ([images[1], images[3]], [targets[1], targets[3]])
+
+
+def test_a_learner_adds_what_the_teacher_says_of_the_unlabelled_crops(images, monkeypatch):
+    asked = []
+
+    def teacher(student, shown, targets, progress):
+        asked.append((shown, targets, progress))
+        return {"unlabelled_classification": torch.tensor(7.0)}
+
+    settings = OptimiserSettings(freeze=0)
+    learner = DetectionLearner(lively().train(), settings, None, 10, mean_teacher=teacher)
+    monkeypatch.setattr(DetectionLearner, "tell_losses", lambda self, *told: told)
+    cell = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
+    batch = ([*images, images[0] / 2], [cell, cell, {WEAK: images[1]}])
+    losses, shown, targets = learner.training_step(batch, 0)
+    assert asked == [([batch[0][2]], [batch[1][2]], 0.0)]
+    assert losses["unlabelled_classification"] == 7
+    with_the_first_two = lively().train()(batch[0][:2], batch[1][:2])
+    for name, loss in with_the_first_two.items():
+        torch.testing.assert_close(losses[name], loss)
+    assert (shown, targets) == batch  # all of it is kept, should a loss be no number
 
 
 def test_a_checkpoint_has_the_thresholds_and_the_rows(images, tmp_path):
