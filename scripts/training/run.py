@@ -27,7 +27,6 @@ from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, of_source, widest_cell
 from data.fields.regions import downsample_of
 from data.fields.scarcity import with_class_doubts
-from data.fields.splits import check_leaks
 from models import (
     DetectorConfig,
     ModelCard,
@@ -73,7 +72,7 @@ from scripts.training.unlabelled import (
     MeanTeacherSettings,
     Unlabelled,
     describe_unlabelled,
-    read_unlabelled,
+    unlabelled_of,
 )
 
 
@@ -272,7 +271,7 @@ def run_training(
     """
     fields = read_run_fields(settings)
     train_fields, val_fields = fields.train, fields.val
-    unlabelled = unlabelled_of(settings, fields, out)
+    unlabelled = unlabelled_of(settings.mean_teacher, settings.data, settings.loop, fields, out)
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings_on(settings.model_copy(update={"model": model}), train_fields)
     check_monitor(model, settings.loop.monitor)
@@ -376,24 +375,6 @@ def mean_teacher_of(
         return None
     check_scores(detector.slot)
     return MeanTeacher(out / "mean_teacher.csv", detector.config.classes, teaching)
-
-
-def unlabelled_of(settings: TrainSettings, fields: RunFields, out: Path) -> Unlabelled | None:
-    """The images without annotations; None where nothing is learned from any.
-
-    Raises:
-        ConfigError: see `read_unlabelled`; or one of them is judged by.
-    """
-    teaching = settings.mean_teacher
-    if teaching is None:
-        return None
-    found = read_unlabelled(teaching, fields.train.classes, out, settings.loop.max_unreadable)
-    check_leaks(found, fields.val, ("mean_teacher.images", "data.val"))
-    if fields.held_out is not None:
-        judged = f"the source {settings.data.hold_out}, which is held out,"
-        check_leaks(found, fields.held_out, ("mean_teacher.images", judged))
-    images = images_of(found, settings.data.cache)
-    return Unlabelled(found, images, teaching.crops, teaching.strong)
 
 
 def files_of(fields: FieldSet) -> list[str]:

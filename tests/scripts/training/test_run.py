@@ -104,6 +104,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     # A loss, a head and a teacher with states of their own are the harder case.
     others = shutil.copytree(tmp_path / "images", tmp_path / "others")
     values["mean_teacher"] = {"images": str(others), "mpp": 0.25, "crops": 1, "floor": 0.005}
+    values["mean_teacher"] |= {"start": 0.1, "boxes": 0.5}
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
     values["model"]["history"] = {"warm_up": 1, "class_power": 0.5, "jitter": {}}
