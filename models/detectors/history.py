@@ -135,6 +135,8 @@ class HistoricalComparison(TrainingOnly):
         kept = at_most(here, settings.most_places, draw)
         places, sure, here = places[kept], sure[kept], here[kept]
         views, of_views = jittered(levels, self.strides, targets, settings.jitter, draw)
+        kept = at_most(of_views, settings.most_places, draw)
+        views, of_views = views[kept], of_views[kept]
 
         count = int((here >= 0).sum())
         hard = settings.hard_background * (count + len(views))
