@@ -55,6 +55,9 @@ bench: $(STAMP)  ## every benchmark, one table each
 CRIC    ?= $(CYTOLIBRA_SHARED)/cric
 WEIGHTS ?= $(CYTOLIBRA_SHARED)/weights/mobilenet_v2-b0353104.pth
 RUNS    ?= runs/compare
+# Images whose annotations nobody looks at, and a folder with the weights of EfficientNet-Lite.
+UNLABELLED ?= $(CRIC)/train, $(CRIC)/extra
+LITE    ?= .
 WITH_EXTRA = \
   --set "base.data.train=[{annotations: $(CRIC)/train.json, images: $(CRIC)/train}, {annotations: $(CRIC)/extra.json, images: $(CRIC)/extra}]" \
   --set base.data.val.annotations=$(CRIC)/val.json --set base.data.val.images=$(CRIC)/val \
@@ -69,7 +72,11 @@ loss-table: $(STAMP)  ## train what is missing of the table of all losses, and w
 	$(BIN)/cytolibra compare --config compare/losses --out $(RUNS)-losses $(WITH_EXTRA) $(ARGS)
 
 seed-systems: $(STAMP)  ## train what is missing of the table of the seed's systems, and write it
-	$(BIN)/cytolibra compare --config compare/seed-systems --out $(RUNS)-systems $(WITH_EXTRA) $(ARGS)
+	$(BIN)/cytolibra compare --config compare/seed-systems --out $(RUNS)-systems $(WITH_EXTRA) \
+	  --set "systems.mean-teacher.mean_teacher.images=[$(UNLABELLED)]" \
+	  --set systems.efficientnet-lite0.model.backbone_weights=$(LITE)/efficientnet-lite0-57934424.pth \
+	  --set systems.efficientnet-lite1.model.backbone_weights=$(LITE)/efficientnet-lite1-77cc7160.pth \
+	  --set systems.efficientnet-lite2.model.backbone_weights=$(LITE)/efficientnet-lite2-9656183e.pth $(ARGS)
 
 gpu: $(STAMP)  ## on a machine with a GPU: large detector and grader, three seeds, and the benchmarks
 	CRIC=$(CRIC) PYTHON=$(abspath $(BIN)/python) benchmarks/gpu.sh

@@ -19,6 +19,25 @@ def sum_over_ranks(sums: Tensor) -> Tensor:
     return sums
 
 
+def sum_over_ranks_and_back(values: Tensor) -> Tensor:
+    """The sum over all processes, whose gradient is that of the losses of all of them.
+
+    Every rank must call it equally often, and go back through it, even with nothing to add.
+    """
+    summed: Tensor = _SumAndBack.apply(values)  # type: ignore[no-untyped-call]
+    return summed
+
+
+class _SumAndBack(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        return sum_over_ranks(values.clone())
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return sum_over_ranks(gradient.clone())
+
+
 def mean_over_ranks(values: Tensor) -> Tensor:
     """The mean of each value over all processes, in float64; see `sum_over_ranks`."""
     total = sum_over_ranks(values.detach().to(torch.float64, copy=True))

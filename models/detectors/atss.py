@@ -21,7 +21,7 @@ from models.detectors.dense import (
     stacked_labels,
 )
 from models.detectors.fcos import centerness_targets
-from models.detectors.heads import BoxHead, classification_head
+from models.detectors.heads import BoxHead, classification_head, refine_towers
 from models.detectors.slot import LossSlot, positives_a_process
 
 
@@ -34,6 +34,7 @@ class ATSSHead(nn.Module):
         self.classification_head = classification_head(config, self.slot, 1, config.head_convs)
         self.box_head = BoxHead(config, 1)
         self.level_scales = nn.Parameter(torch.ones(len(config.pyramid.levels)))
+        refine_towers(config, self.classification_head.conv, self.box_head.tower)
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:
         """Raw outputs (B, A, ...) over the places of all levels."""

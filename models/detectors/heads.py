@@ -11,6 +11,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from models.config import DetectorConfig
 from models.detectors.slot import LossSlot
+from models.detectors.tower import refine
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -36,6 +37,20 @@ def tower(config: DetectorConfig) -> nn.Sequential:
     for layer in layers:
         start_small(layer[0])
     return nn.Sequential(*layers)
+
+
+def refine_towers(
+    config: DetectorConfig, of_classes: nn.Sequential, of_boxes: nn.Sequential
+) -> None:
+    """Gives a detector's towers what ``model.tower`` says.
+
+    Behind all else that is built, so that this starts as beside plain towers.
+    """
+    if config.tower is None:
+        return
+    refine(of_classes, config.tower)
+    if config.tower.boxes:
+        refine(of_boxes, config.tower)
 
 
 def classification_head(

@@ -20,7 +20,7 @@ from models.detectors.dense import (
     make_anchors,
     stacked_labels,
 )
-from models.detectors.heads import tower
+from models.detectors.heads import refine_towers, tower
 from models.detectors.slot import LossSlot
 
 
@@ -60,6 +60,7 @@ class RetinaNet(DenseDetector, detection.RetinaNet):
         )
         self.config = config
         self.transform = FieldTransform(config)
+        refine_towers(config, head.classification_head.conv, head.regression_head.conv)
 
     def compute_loss(
         self,

@@ -14,6 +14,7 @@ from losses import ClassificationLoss
 from losses.ranks import mean_over_ranks
 from models.config import DetectorConfig
 from models.detectors.abnormal import AbnormalHead
+from models.detectors.causal import CausalAutoencoder
 from models.detectors.history import HistoricalComparison
 from models.detectors.places import BACKGROUND as BACKGROUND
 from models.detectors.places import IGNORED as IGNORED
@@ -34,6 +35,7 @@ class LossSlot(nn.Module):
         loss: the loss itself; its state, if any, lies in its buffers.
         abnormal: the abnormal head; None without one.
         history: the comparison with background and former steps; None without one.
+        causal: the autoencoder of cells; None without one.
         channels: logits that the head gives for each anchor; the first ones are the classes'.
         watchers: see what gradient each class receives of the class loss.
     """
@@ -48,6 +50,12 @@ class LossSlot(nn.Module):
                 config.abnormal_head, list(config.is_abnormal), config.pyramid.channels
             )
         self.history = None if config.history is None else HistoricalComparison(config)
+        self.causal: CausalAutoencoder | None = None
+        if config.causal is not None:
+            with torch.random.fork_rng(devices=[]):  # the detector starts as it would without
+                self.causal = CausalAutoencoder(
+                    config.causal, self.num_classes, config.pyramid.channels
+                )
         self.channels = self.loss.channels(self.num_classes) + (self.abnormal is not None)
         self.weight = config.loss.weight
         self.normaliser = config.normaliser
@@ -61,7 +69,7 @@ class LossSlot(nn.Module):
     def needs_features(self) -> bool:
         """Whether losses look at the classification tower, beside its logits."""
         contrast = self.abnormal is not None and self.abnormal.contrast is not None
-        return contrast or self.history is not None
+        return contrast or self.history is not None or self.causal is not None
 
     @property
     def knows_layer(self) -> bool:
@@ -108,6 +116,10 @@ class LossSlot(nn.Module):
             return scores
         return self.abnormal.scores(scores, of_head)
 
+    def class_scores(self, logits: Tensor) -> Tensor:
+        """(..., classes) what the classes alone say of (..., channels) logits; see `scores`."""
+        return self.loss.scores(self._split(logits)[0])
+
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The sum of `losses`, a scalar."""
         losses = list(self.losses(logits, labels).values())
@@ -122,7 +134,7 @@ class LossSlot(nn.Module):
 
         Returns:
             ``classification``, as the abnormal head has them ``abnormal``, ``consistency`` and
-            ``contrast``, and those of the history.
+            ``contrast``, and those of the history and, ``causal_...``, of the autoencoder.
         """
         used = labels != IGNORED
         classes, of_head = self._split(logits)
@@ -143,6 +155,10 @@ class LossSlot(nn.Module):
         if self.history is not None:
             scores = self.loss.scores(classes.detach())
             losses |= self.history(self._features, self._targets, scores, labels)
+        if self.causal is not None:
+            cells = labels >= 0
+            features = self._features_at(torch.nonzero(cells), labels.shape[1])
+            losses |= self.causal(features, labels[cells])
         return losses
 
     def _of_abnormal(

@@ -38,6 +38,12 @@ class WarmedUpEMA(WeightAveraging):
 
         super().__init__(use_buffers=True, avg_fn=average)
 
+    def averaged(self, device: torch.device) -> LightningModule:
+        """The module with the average as its weights, put on a device; there while a run learns."""
+        assert self._average_model is not None
+        module: LightningModule = self._average_model.to(device).module
+        return module
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judges the average while it is learned; after that whatever weights are loaded.
 

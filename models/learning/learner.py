@@ -20,6 +20,7 @@ from configs import CytoLibraError, StrictModel
 from losses.ranks import mean_over_ranks, of_all_ranks
 from models.detectors.dense import DenseDetector
 from models.learning.distillation import Imitation
+from models.learning.mean_teacher import MeanTeacher, take_apart
 
 Targets = list[dict[str, Tensor]]
 Judge = Callable[[Targets, Targets], dict[str, float]]
@@ -206,6 +207,8 @@ class DetectionLearner(Learner):
         judge: computes the validation metrics, which are logged under ``val/``.
         steps, files: see `Learner`.
         imitation: of a teacher, instead of the detector's own losses.
+        mean_teacher: of the unlabelled crops of each batch, beside them; a callback of the trainer,
+            too.
     """
 
     body = "detector.backbone.body"
@@ -218,11 +221,13 @@ class DetectionLearner(Learner):
         steps: int,
         files: Sequence[str] = (),
         imitation: Imitation | None = None,
+        mean_teacher: MeanTeacher | None = None,
     ) -> None:
         super().__init__(settings, steps, files)
         self.detector = detector
         self.judge = judge
         self.imitation = imitation
+        self.mean_teacher = mean_teacher
         self._truth: Targets = []
         self._found: Targets = []
         self.freeze_stages()
@@ -235,10 +240,15 @@ class DetectionLearner(Learner):
     def training_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> Tensor:
         """Sum of the losses, the detector's or the imitation's."""
         images, targets = batch
+        if self.mean_teacher is not None:
+            (images, targets), unlabelled = take_apart(images, targets)
         if self.imitation is None:
             losses = self.detector(images, targets)
         else:
             losses = self.imitation(self.detector, images, self.global_step / self.steps)
+        if self.mean_teacher is not None:
+            progress = self.global_step / self.steps
+            losses = losses | self.mean_teacher(self.detector, *unlabelled, progress)
         return self.tell_losses(losses, images, targets)
 
     def validation_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> None:

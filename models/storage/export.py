@@ -164,10 +164,11 @@ def save_onnx(detector: DenseDetector, path: Path) -> None:
     Raises:
         ExportError: the exporter's packages are not installed, or ONNX can't express the network.
     """
-    if detector.config.name == "reppoints":
+    tower = detector.config.tower
+    if detector.config.name == "reppoints" or (tower is not None and tower.deformable):
         raise ExportError(
-            "reppoints can't be exported to ONNX: its deformable convolutions don't survive; "
-            "use --to openvino"
+            f"{detector.config.name} can't be exported to ONNX: its deformable convolutions don't "
+            "survive; use --to openvino"
         )
     network, example, names = _prepare(detector)
     any_size = {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}

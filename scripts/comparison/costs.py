@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 import time
 from collections.abc import Callable, Mapping
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,11 @@ from data.crops.dataset import WholeFieldDataset, collate
 from data.crops.drawing import Sample
 from models import ModelSource, build_detector, with_class_counts
 from models.learning.learner import Targets
+from models.learning.mean_teacher import WEAK
 from pipeline.network.runtimes import build_runtime
 from scripts.comparison.comparison import ComparisonSettings, Run, is_done, run_settings, table_runs
 from scripts.slides import images_of
-from scripts.training.run import TrainSettings, make_data, read_fields
+from scripts.training.run import TrainSettings, make_data, mean_teacher_of, read_fields
 
 FILE = "costs.json"
 
@@ -114,15 +117,22 @@ def _samples(
 def _step_of(
     settings: TrainSettings, batch: tuple[list[torch.Tensor], Targets]
 ) -> Callable[[], object]:
-    """A whole step of a fresh detector."""
+    """A whole step of a fresh detector; unlabelled crops, too, are those of the batch."""
     cells = torch.cat([target["labels"] for target in batch[1]])
     counts = cells.bincount(minlength=len(settings.model.classes)).clamp(min=1).tolist()
     detector = build_detector(with_class_counts(settings.model, counts))
     weights = [weight for weight in detector.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1e-5)
 
+    teacher = mean_teacher_of(settings, detector, Path())
+    if teacher is not None:
+        teacher.ask(copy.deepcopy(detector))
+
     def step() -> None:
         losses = detector(*batch)
+        if teacher is not None and settings.mean_teacher is not None:
+            others = list(islice(cycle(batch[0]), settings.mean_teacher.crops))
+            losses |= teacher(detector, others, [{WEAK: image} for image in others], 1.0)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad()

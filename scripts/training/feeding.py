@@ -25,17 +25,20 @@ from data.crops.grades import (
     collate_grades,
 )
 from data.crops.sampling import CropSettings
+from data.crops.unlabelled import Unlabelled as Asked
+from data.crops.unlabelled import UnlabelledDataset, WithUnlabelled
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages
 from models.grader import GraderConfig
 from scripts.slides import images_of
 from scripts.training.loop import LoopSettings
+from scripts.training.unlabelled import Unlabelled
 
 Steer = Callable[[int], NDArray[np.float64] | None]
 """From a batch of the run to the factors by which its classes are drawn, if there are any yet."""
 
 
-class ShareSampler(Sampler[int | Steered]):
+class ShareSampler(Sampler[int | Steered | Asked]):
     """The crops of one process: of each round of batches its own, in order.
 
     All processes together see in a round what one process with a larger batch would see.
@@ -45,6 +48,7 @@ class ShareSampler(Sampler[int | Steered]):
         batch_size: crops a batch.
         rank, ranks: which process, of how many.
         steer: tells what steers the crops of each batch of the epoch; None for nothing.
+        unlabelled: crops of images without annotations that follow in each batch.
     """
 
     def __init__(
@@ -54,20 +58,23 @@ class ShareSampler(Sampler[int | Steered]):
         rank: int = 0,
         ranks: int = 1,
         steer: Steer | None = None,
+        unlabelled: int = 0,
     ) -> None:
         self.steps, self.batch_size, self.rank, self.ranks = steps, batch_size, rank, ranks
-        self.steer = steer
+        self.steer, self.unlabelled = steer, unlabelled
         self.start = 0
 
     def __len__(self) -> int:
-        return self.steps * self.batch_size
+        return self.steps * (self.batch_size + self.unlabelled)
 
-    def __iter__(self) -> Iterator[int | Steered]:
+    def __iter__(self) -> Iterator[int | Steered | Asked]:
         for step in range(self.start, self.steps):
-            first = (step * self.ranks + self.rank) * self.batch_size
+            place = step * self.ranks + self.rank
             factors = None if self.steer is None else self.steer(step)
-            for index in range(first, first + self.batch_size):
+            for index in range(place * self.batch_size, (place + 1) * self.batch_size):
                 yield index if factors is None else Steered(index, factors)
+            for index in range(place * self.unlabelled, (place + 1) * self.unlabelled):
+                yield Asked(index)
 
 
 class CropLoader(DataLoader[Sample]):
@@ -110,11 +117,12 @@ class RunData(LightningDataModule, ABC):
     Args:
         loop: how many crops, and by how many processes.
         steer: tells what steers the crops of each batch of the run; None for nothing.
+        unlabelled: crops of images without annotations in each batch, beside the others.
     """
 
-    def __init__(self, loop: LoopSettings, steer: Steer | None = None) -> None:
+    def __init__(self, loop: LoopSettings, steer: Steer | None = None, unlabelled: int = 0) -> None:
         super().__init__()
-        self.steer = steer
+        self.steer, self.unlabelled = steer, unlabelled
         self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than fields
         self.loop = loop
         self._loader: CropLoader | None = None
@@ -137,10 +145,11 @@ class RunData(LightningDataModule, ABC):
         epoch = self.trainer.current_epoch if self.trainer else 0
         crops = self.crops(loop.steps * loop.batch_size * ranks, epoch)
         self.close()
+        steer, more = self._steer_of(epoch), self.unlabelled
         self._loader = CropLoader(
             crops,
-            loop.batch_size,
-            sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks, self._steer_of(epoch)),
+            loop.batch_size + more,
+            sampler=ShareSampler(loop.steps, loop.batch_size, rank, ranks, steer, more),
             collate_fn=self.collate,
             num_workers=loop.workers,
             worker_init_fn=_leave_interrupts_alone,
@@ -172,7 +181,7 @@ class RunData(LightningDataModule, ABC):
 
 
 class FieldsData(RunData):
-    """What a detector is fed with: crops of fields, and whole fields.
+    """What a detector is fed with: crops of fields, unlabelled ones too, and whole fields.
 
     Args:
         train: fields to learn from.
@@ -183,6 +192,7 @@ class FieldsData(RunData):
         loop: how many of them.
         cache: a folder for decoded blocks of slides.
         steer: see `RunData`.
+        unlabelled: images without annotations; None for none.
     """
 
     def __init__(
@@ -195,15 +205,17 @@ class FieldsData(RunData):
         loop: LoopSettings,
         cache: Path | None = None,
         steer: Steer | None = None,
+        unlabelled: Unlabelled | None = None,
     ) -> None:
-        super().__init__(loop, steer)
+        super().__init__(loop, steer, unlabelled.crops if unlabelled else 0)
         self.train_fields, self.val_fields = train, val
+        self._others = unlabelled
         self.mpp, self.settings, self.augment = mpp, crops, augment
         self._train_images, self._val_images = images_of(train, cache), images_of(val)
 
-    def crops(self, length: int, epoch: int) -> CropDataset:
+    def crops(self, length: int, epoch: int) -> CropDataset | WithUnlabelled:
         """See `RunData`."""
-        return CropDataset(
+        crops = CropDataset(
             self.train_fields,
             self._train_images,
             self.mpp,
@@ -213,6 +225,20 @@ class FieldsData(RunData):
             self.loop.seed,
             epoch,
         )
+        if self._others is None:
+            return crops
+        others = UnlabelledDataset(
+            self._others.fields,
+            self._others.images,
+            self.mpp,
+            self.settings,
+            self._others.strong,
+            length // self.loop.batch_size * self._others.crops,
+            self.loop.seed,
+            epoch,
+            first=len(self.train_fields.fields),
+        )
+        return WithUnlabelled(crops, others)
 
     def fields(self) -> WholeFieldDataset:
         """See `RunData`."""

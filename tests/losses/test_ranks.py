@@ -10,7 +10,13 @@ import torch
 from torch import distributed
 
 from losses import BAGSLoss, GHMLoss
-from losses.ranks import gathered, mean_over_ranks, of_all_ranks, sum_over_ranks
+from losses.ranks import (
+    gathered,
+    mean_over_ranks,
+    of_all_ranks,
+    sum_over_ranks,
+    sum_over_ranks_and_back,
+)
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -32,7 +38,8 @@ def build(name, loss):
     torch.manual_seed(0)
     pyramid = {"channels": 32, "levels": DETECTORS[name]}
     config = DetectorConfig(name=name, classes=("NILM", "HSIL"), head_convs=1, pyramid=pyramid,
-                            head_norm="none", loss={"name": loss})
+                            head_norm="none", loss={"name": loss},
+                            causal={} if loss == "focal" else None)
     detector = build_detector(with_class_counts(config, [500, 20]))
     for module in detector.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -164,6 +171,15 @@ def test_a_mean_leaves_its_values_as_they_are(four_alike):
     values = torch.tensor([2.0, 4.0], dtype=torch.float64)
     assert mean_over_ranks(values).tolist() == [2, 4]
     assert values.tolist() == [2, 4]
+
+
+def test_a_sum_goes_back_to_all_and_leaves_its_values_as_they_are(four_alike):
+    values = torch.tensor([2.0, 3.0], requires_grad=True)
+    summed = sum_over_ranks_and_back(values)
+    assert summed.tolist() == [8, 12]
+    (summed * torch.tensor([1.0, 5.0])).sum().backward()
+    assert values.grad.tolist() == [4, 20]
+    assert values.tolist() == [2, 3]
 
 
 @pytest.mark.parametrize(

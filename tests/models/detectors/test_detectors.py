@@ -16,7 +16,14 @@ OVERFIT = [
     *["fcos", "retinanet"],
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("atss", "yolof", "reppoints")),
 ]
-BACKBONES = ["mobilenet_v2", "mobilenet_v2_dense", "mobilenet_v3_large", "resnet18", "resnet50"]
+BACKBONES = [
+    "mobilenet_v2",
+    "mobilenet_v2_dense",
+    "mobilenet_v3_large",
+    "resnet18",
+    "resnet50",
+    "efficientnet_lite0",
+]
 
 
 def small(name: str, **settings):

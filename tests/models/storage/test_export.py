@@ -60,15 +60,19 @@ def test_openvino_gives_torch_s_raw_outputs_at_every_size(name):
 
 
 def test_an_abnormal_head_is_one_more_channel_of_the_graph():
-    """What only training needs, the embedding for the contrast, isn't in it."""
-    detector = lively(abnormal_head={"contrast": 0.1})
+    """What only training needs, contrast and autoencoder, isn't in it; moving taps are."""
+    tower = {"deformable": 1, "attention": "large_kernel"}
+    detector = lively(abnormal_head={"contrast": 0.1}, tower=tower, causal={})
     model = to_openvino(detector)
     tile = patchwork(SIZES[0])
     expected, _ = run_torch(detector, tile)
     torch.testing.assert_close(run_openvino(model, tile), expected, atol=1e-3, rtol=1e-3)
     widths = {port.get_any_name(): port.partial_shape[2].get_length() for port in model.outputs}
     assert widths == {"cls_logits": 3, "bbox_regression": 4, "bbox_ctrness": 1}
-    assert not any("contrast" in operation.get_friendly_name() for operation in model.get_ops())
+    names = [operation.get_friendly_name() for operation in model.get_ops()]
+    assert not any("contrast" in name or "causal" in name for name in names)
+    moving = [one for one in model.get_ops() if one.get_type_name() == "DeformableConvolution"]
+    assert len(moving) == len(detector.config.pyramid.levels)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -79,21 +83,21 @@ def test_anchors_are_known_without_the_network(name, size):
     torch.testing.assert_close(anchors_of(detector, size), expected)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow) for name in ("fcos", "atss", "retinanet", "yolof")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fcos", "atss", "retinanet", "yolof"])
 def test_onnx_gives_torch_s_raw_outputs_at_every_size(name, tmp_path):
     pytest.importorskip("onnxscript", reason="ONNX needs cytolibra[export]")
-    detector = lively(name)
+    attention = {"fcos": "spatial", "retinanet": "large_kernel"}.get(name)
+    detector = lively(name, tower=attention and {"attention": attention})
     save_onnx(detector, tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert_same_outputs(detector, openvino_core().read_model(tmp_path / "model.onnx"))
 
 
-def test_onnx_refuses_deformable_convolutions_in_one_line(tmp_path):
-    with pytest.raises(ConfigError, match="reppoints can't be exported to ONNX") as caught:
-        save_onnx(lively("reppoints"), tmp_path / "model.onnx")
+@pytest.mark.parametrize(("name", "tower"), [("reppoints", None), ("fcos", {"deformable": 1})])
+def test_onnx_refuses_deformable_convolutions_in_one_line(name, tower, tmp_path):
+    with pytest.raises(ConfigError, match=f"{name} can't be exported to ONNX") as caught:
+        save_onnx(lively(name, tower=tower), tmp_path / "model.onnx")
     assert "\n" not in str(caught.value)
 
 

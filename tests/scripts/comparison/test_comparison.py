@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from configs import ConfigError, validate
+from configs import ConfigError, load_config, validate
 from data.evaluation import FieldCells, field_metrics, save_cells
+from models.learning.mean_teacher import MeanTeacher
 from scripts.cli import build_app
 from scripts.comparison.comparison import (
     ComparisonSettings,
@@ -313,6 +314,21 @@ def test_costs_are_measured_of_every_system_and_kept(systems, tmp_path):
         read_costs(tmp_path)
 
 
+def test_a_step_with_a_mean_teacher_costs_its_unlabelled_crops(systems, tmp_path, monkeypatch):
+    systems["systems"]["taught"] = {"mean_teacher": {"images": "x", "crops": 3}}
+    systems["runs"][0]["systems"] = ["plain", "taught"]
+    taught = []
+    call = MeanTeacher.__call__
+
+    def counted(self, student, images, targets, progress):
+        taught.append(len(images))
+        return call(self, student, images, targets, progress)
+
+    monkeypatch.setattr(MeanTeacher, "__call__", counted)
+    assert set(measure_costs(check(systems), tmp_path).step) == {"fcos/ce/plain", "fcos/ce/taught"}
+    assert set(taught) == {3}  # of a batch of two
+
+
 def test_the_table_goes_into_its_place_on_a_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"# Systems\n\n{BEGIN}\nold\n{END}\n\nEnd.\n")
@@ -336,3 +352,14 @@ def test_wrong_calls_get_one_line_and_exit_code_2(plan, tmp_path):
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert "not among the losses" in result.stderr
+
+
+def test_every_system_of_the_preset_is_a_recipe_that_can_be_made():
+    settings = load_config(["compare/seed-systems"], ComparisonSettings)
+    for name in settings.systems:
+        made = run_settings(settings, Run("fcos", "eqlv2", 1.0, 0, name))
+        lite = made.model.backbone.startswith("efficientnet_lite")
+        mean, spread = (127 / 255, 128 / 255) if lite else (0.485, 0.229)
+        # The recipe's normalisation is merged with a system's: one of other weights needs its own.
+        assert made.model.image_mean[0] == pytest.approx(mean, abs=1e-5)
+        assert made.model.image_std[0] == pytest.approx(spread, abs=1e-5)

@@ -4,6 +4,7 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -257,6 +258,8 @@ def call(arguments, **environment):
 def check_like_the_double_batch(values, tmp_path):
     """Compares the run in ``two`` with one process that sees both batches."""
     values["loop"]["batch_size"] *= 2
+    if "mean_teacher" in values:
+        values["mean_teacher"]["crops"] *= 2
     run(values, tmp_path / "one")
     expected, found = state(tmp_path / "one"), state(tmp_path / "two")
     for name, tensor in expected.items():
@@ -307,6 +310,22 @@ def test_two_processes_learn_from_a_teacher_first_the_stem_then_all(alike, tmp_p
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "two" / "metrics.csv").open()))
     assert [bool(row["train/cls_logits"]) for row in rows[:2]] == [False, True]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_a_mean_teacher_what_one_learns(alike, tmp_path):
+    images = shutil.copytree(tmp_path / "images", tmp_path / "others")
+    alike["mean_teacher"] = {"images": str(images), "mpp": 0.25, "crops": 2, "floor": 0.005}
+    devices = alike | {"loop": alike["loop"] | {"devices": 2}}
+    two = call(command(devices, tmp_path / "two"))
+    assert two.returncode == 0, two.stderr
+    check_like_the_double_batch(alike, tmp_path)
+    believed = [(tmp_path / one / "mean_teacher.csv").read_text() for one in ("one", "two")]
+    rows = [list(csv.DictReader(text.splitlines())) for text in believed]
+    for one, two_rows in zip(*rows, strict=True):
+        for key in ("threshold", "places_a_crop"):
+            expected = pytest.approx(float(one[key] or -1), rel=1e-2, abs=1e-3)
+            assert float(two_rows[key] or -1) == expected
 
 
 @pytest.mark.slow

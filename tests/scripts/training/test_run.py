@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,8 +42,8 @@ def weights(folder):
     return load_detector(folder / "model").state_dict()
 
 
-def trained(folder):
-    """What learned, as the last checkpoint has it; not its moving average."""
+def learner_state(folder):
+    """What learns, as the last checkpoint has it, what training alone needs too; no average."""
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
     return checkpoint.get("current_model_state", checkpoint["state_dict"])
 
@@ -100,10 +101,13 @@ def test_tells_how_the_loss_pulled_each_class(values, tmp_path):
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
-    # A loss and a head with states of their own are the harder case.
+    # A loss, a head and a teacher with states of their own are the harder case.
+    others = shutil.copytree(tmp_path / "images", tmp_path / "others")
+    values["mean_teacher"] = {"images": str(others), "mpp": 0.25, "crops": 1, "floor": 0.005}
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
     values["model"]["history"] = {"warm_up": 1, "class_power": 0.5, "jitter": {}}
+    values["model"]["causal"] = {"interval": 3, "code": 4}
     values["data"]["crops"]["gradient"] = {"interval": 2}
     values["loop"]["steps"] = 4  # what the first two measure steers the second epoch
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
@@ -131,21 +135,30 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     through, halves = weights(tmp_path / "through"), weights(tmp_path / "halves")
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
-    ends = [trained(tmp_path / name) for name in ("through", "halves")]
-    remembered = [name for name in ends[0] if ".history." in name]
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in remembered)
-    held = ends[0]["detector.head.slot.history.memory.held"]
-    assert (held > 4).all()  # of more than a step
-    assert ends[0]["detector.head.slot.history.batches"] == 8
     assert not any(".history." in name for name in through)
     card = load_detector(tmp_path / "halves" / "model").card
     told = card.training["settings"]["model"]
     assert (told["history"]["warm_up"], told["history"]["class_counts"]) == (1, [1, 2])
     assert card.detector.history is None
     assert through["head.slot.abnormal.contrast.prototypes"].any(dim=1).all()
+    through, halves = learner_state(tmp_path / "through"), learner_state(tmp_path / "halves")
+    for name, tensor in through.items():
+        torch.testing.assert_close(tensor, halves[name], msg=name)
+    assert (through["detector.head.slot.history.memory.held"] > 4).all()  # of more than a step
+    assert through["detector.head.slot.history.batches"] == 8
+    assert through["detector.head.slot.causal.lagrangian.batches"] == 8
+    assert through["detector.head.slot.causal.lagrangian.multiplier"] > 0
     sampled = [(tmp_path / name / "sampling.csv").read_text() for name in ("through", "halves")]
     assert sampled[0] == sampled[1]
     assert len(sampled[0].splitlines()) == 1 + 4 * len(CLASSES)
+    means = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt")["callbacks"]["MeanTeacher"][
+            "means"
+        ]
+        for name in ("through", "halves")
+    ]
+    torch.testing.assert_close(*means, equal_nan=True)
+    assert not means[0].isnan().all()
     with (tmp_path / "halves" / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
 
@@ -316,6 +329,12 @@ def test_a_history_that_would_never_begin_is_refused(values):
     values["loop"]["steps"] = 2
     values["model"]["history"]["classes"] = 0
     assert validate(values, TrainSettings, "test").model.history.classes == 0
+
+
+def test_causes_without_annotations_are_refused(values):
+    values["model"]["causal"] = {}
+    with pytest.raises(ConfigError, match=r"model\.causal learns from annotations"):
+        validate(values | {"distillation": {"teacher": "some"}}, TrainSettings, "test")
 
 
 def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):

@@ -1,0 +1,152 @@
+"""Images without annotations from which a run learns by a mean teacher: settings, and reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, Field, field_validator
+
+from configs import ConfigError, CytoLibraError
+from data.crops.augment import AugmentSettings
+from data.crops.unlabelled import check_strong
+from data.fields.fieldset import Field as AnnotatedField
+from data.fields.fieldset import FieldSet
+from data.fields.images import FieldImages
+from models.learning.mean_teacher import TeachingSettings
+from pipeline.batch.discovery import discover
+from scripts.slides import slide_info
+from scripts.training.provenance import digest_of_images
+
+KEY = "mean_teacher.images"
+
+STRONG = AugmentSettings(
+    flips=False, stain=0.3, brightness=0.3, contrast=0.3, blur=0.5, jpeg=0.5, noise=0.5
+)
+"""Twice as much as what annotated crops are changed by."""
+
+
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
+
+
+class MeanTeacherSettings(TeachingSettings):
+    """What a student learns from its own moving average, on images that nobody annotated.
+
+    Attributes:
+        images: a folder of images and slides, or several; searched recursively.
+        mpp: µm per pixel of those whose files carry none, as plain images don't.
+        crops: unlabelled crops in each batch, beside ``loop.batch_size`` annotated ones.
+        strong: how the student's view is changed; nothing in it may move pixels.
+    """
+
+    images: Annotated[
+        tuple[Path, ...],
+        BeforeValidator(_as_list, json_schema_input_type=Path | tuple[Path, ...]),
+        Field(min_length=1),
+    ]
+    mpp: float | None = Field(None, ge=0.05, le=5)
+    crops: int = Field(4, ge=1)
+    strong: AugmentSettings = STRONG
+
+    @field_validator("strong")
+    @classmethod
+    def _moves_nothing(cls, strong: AugmentSettings) -> AugmentSettings:
+        check_strong(strong)
+        return strong
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """What a run's unlabelled crops are made of.
+
+    Attributes:
+        fields: the images, without annotations.
+        images: their pixels.
+        crops: of them in each batch.
+        strong: how the student's view is changed.
+    """
+
+    fields: FieldSet
+    images: FieldImages
+    crops: int
+    strong: AugmentSettings
+
+
+def read_unlabelled(
+    settings: MeanTeacherSettings, classes: tuple[str, ...], out: Path, limit: int
+) -> FieldSet:
+    """The images and slides of the folders, as fields without annotations.
+
+    What can't be opened is passed over, and a note says so.
+
+    Args:
+        settings: where they are.
+        classes: of the detector.
+        out: the run's folder, in which none is looked for.
+        limit: so many may not open.
+
+    Raises:
+        ConfigError: a folder is missing or has no image, more can't be opened, or nobody says the
+            µm per pixel of one.
+    """
+    paths = list(dict.fromkeys(path for root in settings.images for path in _found(root, out)))
+    fields, broken = [], []
+    for path in paths:
+        try:
+            info = slide_info(path)
+        except CytoLibraError as error:
+            broken.append(str(error))
+            continue
+        if info is None:
+            broken.append(f"{path}: too large for a plain image")
+            continue
+        mpp = info.mpp or settings.mpp
+        if mpp is None:
+            raise ConfigError(
+                f"{KEY}: {path}: its file carries no µm per pixel; say it with mean_teacher.mpp"
+            )
+        fields.append(_field(path, info.width, info.height, mpp))
+    if not fields or len(broken) > limit:
+        raise ConfigError(
+            f"{KEY}: {len(broken)} of {len(paths)} images can't be opened, the first one is: "
+            f"{broken[0]}; take them out, or raise loop.max_unreadable ({limit})"
+        )
+    notes = [f"without annotations: {len(fields)} images"]
+    notes += [f"passed over: {problem}" for problem in broken]
+    return FieldSet(classes, tuple(fields), tuple(notes))
+
+
+def describe_unlabelled(settings: MeanTeacherSettings, fields: FieldSet) -> dict[str, Any]:
+    """What a card says of these images: the folders' names, how many, and by what to know them."""
+    images = sorted({field.image for field in fields.fields})
+    return {
+        "names": [path.resolve().name for path in settings.images],
+        "images": len(images),
+        "images_sha256": digest_of_images(images),
+    }
+
+
+def _found(root: Path, out: Path) -> Iterator[Path]:
+    try:
+        found = discover([root], out, with_images=True)
+    except ConfigError as error:
+        raise ConfigError(f"{KEY}: {error}") from error
+    yield from (job.path for job in found.jobs)
+
+
+def _field(path: Path, width: int, height: int, mpp: float) -> AnnotatedField:
+    nothing = np.zeros((0, 4), np.float32)
+    return AnnotatedField(
+        path,
+        width,
+        height,
+        mpp,
+        boxes=nothing,
+        nuclei=nothing[:, :2],
+        labels=np.zeros(0, np.int64),
+        crowd=np.zeros(0, np.bool_),
+    )
