@@ -36,6 +36,7 @@ from models import (
     with_class_counts,
 )
 from models.card import DEFAULT_WIDEST_CELL, DomainFacts
+from models.config import HistorySettings
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
@@ -104,6 +105,7 @@ class TrainSettings(StrictModel):
             self._check_comparison("abnormal_head.contrast", "set contrast to 0")
         if self.model.history is not None:
             self._check_comparison("history", "leave history out")
+            self._check_warm_up(self.model.history)
         return self
 
     def _check_comparison(self, key: str, remedy: str) -> None:
@@ -115,6 +117,15 @@ class TrainSettings(StrictModel):
         if self.distillation is not None:
             raise ValueError(
                 f"model.{key} learns from annotations, and with distillation nothing does; {remedy}"
+            )
+
+    def _check_warm_up(self, history: HistorySettings) -> None:
+        batches = self.loop.epochs * self.loop.steps
+        if history.classes and history.warm_up >= batches:
+            raise ValueError(
+                f"model.history.warm_up is {history.warm_up}, and the run has {batches} batches "
+                "(loop.epochs times loop.steps), so classes would never be compared; take fewer, "
+                "or set model.history.classes to 0"
             )
 
     @model_validator(mode="after")

@@ -347,6 +347,18 @@ def test_a_contrast_without_anything_to_compare_is_refused(values, changes, mess
         validate(values | changes, TrainSettings, "test")
 
 
+def test_a_history_that_would_never_begin_is_refused(values):
+    values["model"]["history"] = {"warm_up": 4}
+    values["loop"] |= {"epochs": 2, "steps": 2}
+    with pytest.raises(ConfigError, match=r"warm_up is 4, and the run has 4 batches .*take fewer"):
+        validate(values, TrainSettings, "test")
+    values["loop"]["steps"] = 3
+    assert validate(values, TrainSettings, "test").model.history.warm_up == 4
+    values["loop"]["steps"] = 2
+    values["model"]["history"]["classes"] = 0
+    assert validate(values, TrainSettings, "test").model.history.classes == 0
+
+
 def test_causes_without_annotations_are_refused(values):
     values["model"]["causal"] = {}
     with pytest.raises(ConfigError, match=r"model\.causal learns from annotations"):
