@@ -24,7 +24,7 @@ def sum_over_ranks_and_back(values: Tensor) -> Tensor:
 
     Every rank must call it equally often, and go back through it, even with nothing to add.
     """
-    summed: Tensor = _SumAndBack.apply(values)  # type: ignore[no-untyped-call]
+    summed: Tensor = _SumAndBack.apply(values)
     return summed
 
 
@@ -34,7 +34,7 @@ class _SumAndBack(torch.autograd.Function):
         return sum_over_ranks(values.clone())
 
     @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_: Any, gradient: Tensor) -> Tensor:
         return sum_over_ranks(gradient.clone())
 
 

@@ -79,7 +79,7 @@ class UnlabelledDataset(DrawnDataset):
     def _sample(self, rng: np.random.Generator) -> Sample:
         index, window = self._windows.draw(rng)
         image = self._images.crop(index, (self.size, self.size), window)
-        image = np.rot90(image, rng.integers(4))
+        image = np.rot90(image, int(rng.integers(4)))
         if rng.random() < 0.5:
             image = image[:, ::-1]
         image = np.ascontiguousarray(image)

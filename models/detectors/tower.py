@@ -8,6 +8,7 @@ depend on the rest of the tile, and each starts as if it were not there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,15 +38,13 @@ class DeformableConv(nn.Module):
         self.reach = reach
         self.taps = conv.kernel_size[0] * conv.kernel_size[1]
         self.padding = conv.kernel_size[0] // 2
-        # Random numbers are not drawn for it: what is built next starts as beside a plain one.
         values = self.taps * (3 if modulated else 2)
-        self.offsets = _zeros(skip_init(nn.Conv2d, conv.in_channels, values, 3, padding=1))
+        self.offsets = _zero_conv(conv.in_channels, values, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, H, W), as the plain convolution."""
-        moves, factors = self.offsets(features).split(
-            [2 * self.taps, self.offsets.out_channels - 2 * self.taps], dim=1
-        )
+        said = self.offsets(features)
+        moves, factors = said[:, : 2 * self.taps], said[:, 2 * self.taps :]
         # In bfloat16 a tap would be off by a hundredth of its move, and a sum by more.
         with torch.autocast(features.device.type, enabled=False):
             kind = self.weight.dtype
@@ -70,8 +69,8 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, _: int) -> None:
         super().__init__()
-        layer = skip_init(nn.Conv2d, 2, 1, SPATIAL_WINDOW, padding=SPATIAL_WINDOW // 2, bias=False)
-        self.factor = _zeros(layer)
+        side = SPATIAL_WINDOW
+        self.factor = _zero_conv(2, 1, side, padding=side // 2, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, H, W), multiplied."""
@@ -90,7 +89,8 @@ class LargeKernelAttention(nn.Module):
         super().__init__()
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
-        self.across = _zeros(skip_init(nn.Conv2d, channels, channels, 1))
+        self.across = _zero_conv(channels, channels, 1)
+        assert self.across.bias is not None
         nn.init.ones_(self.across.bias)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -131,7 +131,9 @@ def is_refined(network: nn.Module) -> bool:
     return any(isinstance(module, kinds) for module in network.modules())
 
 
-def _zeros(layer: nn.Conv2d) -> nn.Conv2d:
+def _zero_conv(channels: int, values: int, side: int, **settings: Any) -> nn.Conv2d:
+    """A convolution of zeros, for which no random numbers are drawn."""
+    layer: nn.Conv2d = skip_init(nn.Conv2d, channels, values, side, **settings)  # type: ignore[no-untyped-call]
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

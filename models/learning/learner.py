@@ -262,7 +262,7 @@ class DetectionLearner(Learner):
             self.log_dict({f"train/weight/{name}": value for name, value in weights})
         if self.mean_teacher is not None:
             losses = losses | self.mean_teacher(self.detector, *unlabelled, progress)
-        return self.tell_losses(losses, images, targets)
+        return self.tell_losses(losses, *batch)
 
     def _own_losses(self, images: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
         if self.views is None:

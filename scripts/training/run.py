@@ -27,7 +27,6 @@ from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, of_source, widest_cell
 from data.fields.regions import downsample_of
 from data.fields.scarcity import with_class_doubts
-from data.fields.splits import check_leaks
 from models import (
     DetectorConfig,
     ModelCard,
@@ -37,6 +36,7 @@ from models import (
     with_class_counts,
 )
 from models.card import DEFAULT_WIDEST_CELL, DomainFacts
+from models.config import HistorySettings
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
@@ -73,7 +73,7 @@ from scripts.training.unlabelled import (
     MeanTeacherSettings,
     Unlabelled,
     describe_unlabelled,
-    read_unlabelled,
+    unlabelled_of,
 )
 
 
@@ -105,6 +105,7 @@ class TrainSettings(StrictModel):
             self._check_comparison("abnormal_head.contrast", "set contrast to 0")
         if self.model.history is not None:
             self._check_comparison("history", "leave history out")
+            self._check_warm_up(self.model.history)
         return self
 
     def _check_comparison(self, key: str, remedy: str) -> None:
@@ -116,6 +117,15 @@ class TrainSettings(StrictModel):
         if self.distillation is not None:
             raise ValueError(
                 f"model.{key} learns from annotations, and with distillation nothing does; {remedy}"
+            )
+
+    def _check_warm_up(self, history: HistorySettings) -> None:
+        batches = self.loop.epochs * self.loop.steps
+        if history.classes and history.warm_up >= batches:
+            raise ValueError(
+                f"model.history.warm_up is {history.warm_up}, and the run has {batches} batches "
+                "(loop.epochs times loop.steps), so classes would never be compared; take fewer, "
+                "or set model.history.classes to 0"
             )
 
     @model_validator(mode="after")
@@ -272,7 +282,7 @@ def run_training(
     """
     fields = read_run_fields(settings)
     train_fields, val_fields = fields.train, fields.val
-    unlabelled = unlabelled_of(settings, fields, out)
+    unlabelled = unlabelled_of(settings.mean_teacher, settings.data, settings.loop, fields, out)
     model = with_class_counts(settings.model, train_fields.class_counts())
     settings = settings_on(settings.model_copy(update={"model": model}), train_fields)
     check_monitor(model, settings.loop.monitor)
@@ -376,24 +386,6 @@ def mean_teacher_of(
         return None
     check_scores(detector.slot)
     return MeanTeacher(out / "mean_teacher.csv", detector.config.classes, teaching)
-
-
-def unlabelled_of(settings: TrainSettings, fields: RunFields, out: Path) -> Unlabelled | None:
-    """The images without annotations; None where nothing is learned from any.
-
-    Raises:
-        ConfigError: see `read_unlabelled`; or one of them is judged by.
-    """
-    teaching = settings.mean_teacher
-    if teaching is None:
-        return None
-    found = read_unlabelled(teaching, fields.train.classes, out, settings.loop.max_unreadable)
-    check_leaks(found, fields.val, ("mean_teacher.images", "data.val"))
-    if fields.held_out is not None:
-        judged = f"the source {settings.data.hold_out}, which is held out,"
-        check_leaks(found, fields.held_out, ("mean_teacher.images", judged))
-    images = images_of(found, settings.data.cache)
-    return Unlabelled(found, images, teaching.crops, teaching.strong)
 
 
 def files_of(fields: FieldSet) -> list[str]:

@@ -1,5 +1,7 @@
 """Towers that move their taps and attend: where they look, how they start, who carries them."""
 
+from typing import ClassVar
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -16,7 +18,7 @@ WHOLE = {"deformable": 1, "attention": "large_kernel", "boxes": True}
 
 
 class TestFCOSWithATower(DetectorContract):
-    config = {
+    config: ClassVar = {
         "name": "fcos",
         "pyramid": {"channels": 32, "levels": (3,)},
         "tower": {"deformable": 1, "attention": "spatial"},

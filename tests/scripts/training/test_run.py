@@ -104,6 +104,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     # A loss, a head and a teacher with states of their own are the harder case.
     others = shutil.copytree(tmp_path / "images", tmp_path / "others")
     values["mean_teacher"] = {"images": str(others), "mpp": 0.25, "crops": 1, "floor": 0.005}
+    values["mean_teacher"] |= {"start": 0.1, "boxes": 0.5}
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
     values["model"]["history"] = {"warm_up": 1, "class_power": 0.5, "jitter": {}}
@@ -344,6 +345,18 @@ def test_a_contrast_without_anything_to_compare_is_refused(values, changes, mess
     values["model"] |= part
     with pytest.raises(ConfigError, match=f"{key}.*{message}"):
         validate(values | changes, TrainSettings, "test")
+
+
+def test_a_history_that_would_never_begin_is_refused(values):
+    values["model"]["history"] = {"warm_up": 4}
+    values["loop"] |= {"epochs": 2, "steps": 2}
+    with pytest.raises(ConfigError, match=r"warm_up is 4, and the run has 4 batches .*take fewer"):
+        validate(values, TrainSettings, "test")
+    values["loop"]["steps"] = 3
+    assert validate(values, TrainSettings, "test").model.history.warm_up == 4
+    values["loop"]["steps"] = 2
+    values["model"]["history"]["classes"] = 0
+    assert validate(values, TrainSettings, "test").model.history.classes == 0
 
 
 def test_causes_without_annotations_are_refused(values):
