@@ -115,8 +115,11 @@ def check_strong(settings: AugmentSettings) -> None:
     """Makes sure that a strong view shows every place where the weak one does.
 
     Raises:
-        ValueError: a transform moves pixels.
+        ValueError: a transform moves pixels, or has to be learned from the annotated fields first.
     """
+    for name in ("templates", "fourier"):
+        if getattr(settings, name) is not None:
+            raise ValueError(f"{name} is for annotated crops, data.augment; leave it out here")
     for step in build_augmentation(settings).transforms:
         if not isinstance(step, A.ImageOnlyTransform) and step.p > 0:
             raise ValueError(

@@ -109,6 +109,8 @@ def test_what_cannot_be_read_is_told_beside_the_annotated_fields(coco):
     [
         ({"flips": True}, r"D4 moves pixels.*flips: false"),
         ({"steps": [{"name": "Affine", "scale": 0.9}]}, r"Affine moves pixels"),
+        ({"templates": {}}, r"templates is for annotated crops, data\.augment"),
+        ({"fourier": {"images": "x"}}, r"fourier is for annotated crops"),
     ],
 )
 def test_a_strong_view_that_moves_pixels_is_refused(changes, message):
