@@ -73,6 +73,7 @@ loss-table: $(STAMP)  ## train what is missing of the table of all losses, and w
 
 seed-systems: $(STAMP)  ## train what is missing of the table of the seed's systems, and write it
 	$(BIN)/cytolibra compare --config compare/seed-systems --out $(RUNS)-systems $(WITH_EXTRA) \
+	  --set systems.fourier.data.augment.fourier.images=$(CRIC)/extra \
 	  --set "systems.mean-teacher.mean_teacher.images=[$(UNLABELLED)]" \
 	  --set systems.efficientnet-lite0.model.backbone_weights=$(LITE)/efficientnet-lite0-57934424.pth \
 	  --set systems.efficientnet-lite1.model.backbone_weights=$(LITE)/efficientnet-lite1-77cc7160.pth \

@@ -177,8 +177,8 @@ class JitterSettings(StrictModel):
 
     Attributes:
         count: views of a cell.
-        size: a view's centre lies up to this share of the cell's sides beside its own, and its
-            sides are up to e to the power of this as large or as small.
+        size: how far: a view's centre lies up to this share of the cell's sides beside the
+            cell's, and its sides are up to e to the power of this times as large or as small.
     """
 
     count: int = Field(2, ge=1)
@@ -209,18 +209,21 @@ class HistorySettings(StrictModel):
         classes: weight of telling classes from one another; 0 for none.
         hard_background: for each positive place and view so many of the background that look most
             like a cell.
-        most_places: positive places of a batch and a process that are compared at most, of rare
-            classes first.
+        most_places: positive places of a batch and a process that are compared at most, and as
+            many views; of frequent classes the first to go.
         temperature: of the comparison; lower tells near cells further apart.
         embedding: values of what is compared.
-        warm_up: batches before classes are compared and cells remembered.
-        longest, shortest: remembered cells of a class. The most frequent class has the shortest
-            memory, one of a share r of its cells 1 / sqrt(r) times as many, up to the longest;
-            without counts all have the longest.
-        confidence: a place is remembered if the score of its class is at least this,
-        top_share: or if it is in this share of the batch's places of the class by that score;
-            0 leaves it to ``confidence``.
-        most_remembered: places of a class and batch that are, by falling score.
+        warm_up: batches before classes are compared and cells remembered; the first ones' features
+            say little.
+        longest: remembered cells of a class at most.
+        shortest: remembered cells of the most frequent class; one that has a share r of its
+            training cells has 1 / sqrt(r) times as many, up to ``longest``. Without counts all
+            have ``longest``.
+        confidence: a place is remembered if the score of its class is at least this, or by
+            ``top_share``.
+        top_share: remembered is also what is in this share of the batch's places of a class, by
+            the score of that class; 0 leaves it to ``confidence``.
+        most_remembered: places of a class and batch that are remembered at most, by falling score.
         class_power: cells of a class weigh as (most frequent class / its own count) to this power;
             0 for all alike.
         hierarchy: whether near classes are kept apart otherwise than others; None if not.

@@ -2,6 +2,7 @@ import os
 import sys
 from pathlib import Path
 
+import bench_backbones
 import bench_isolation
 import bench_objects
 import bench_peers
@@ -37,6 +38,13 @@ def test_the_benchmark_of_objects_runs() -> None:
         pytest.param(bench_reader, "600 --dicom", "tiles by OpenSlide", id="reader of DICOM"),
         pytest.param(bench_isolation, "600", "in a process: opened in", id="isolation"),
         pytest.param(bench_peers, "1600", "plain loop", id="peers", marks=pytest.mark.slow),
+        pytest.param(
+            bench_backbones,
+            "256 --backbones efficientnet_lite0",
+            "efficientnet_lite0",
+            id="backbones",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_benchmark_runs(

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+import albumentations as A
 from pydantic import Field, field_validator
 
 from configs import ConfigError, StrictModel
 from configs.plugins import installed, is_path, load_part
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network
-import albumentations as A
+from data.crops.fourier import FourierSettings, FourierSwap, read_amplitudes
+from data.crops.stains import StainJitter, StainStep
+from data.crops.templates import StainTemplate, TemplateSettings
 
 MIN_VISIBILITY = 0.4
 """A cell of which a crop shows less is no longer called a cell."""
-
-_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 
 
 class AugmentSettings(StrictModel):
@@ -39,6 +34,8 @@ class AugmentSettings(StrictModel):
         steps: transforms of albumentations by name, with their arguments, in the place of all of
             the above: ``{name: GaussianBlur, blur_limit: [3, 5], p: 0.2}``. Ours: `StainJitter`;
             of other packages by import path or entry point (`configs.plugins`).
+        templates: random templates of colour; None for none. Before all else, as fourier is.
+        fourier: lowest frequencies of unlabelled images; None for none.
     """
 
     flips: bool = True
@@ -49,6 +46,17 @@ class AugmentSettings(StrictModel):
     jpeg: float = Field(0.2, ge=0, le=1)
     noise: float = Field(0.1, ge=0, le=1)
     steps: tuple[dict[str, Any], ...] | None = None
+    templates: TemplateSettings | None = None
+    fourier: FourierSettings | None = None
+
+    @property
+    def changes_stain(self) -> bool:
+        """Whether a second view of a crop may differ; see `data.crops.stains.StainStep`."""
+        if self.templates is not None:
+            return True
+        if self.steps is None:
+            return self.stain > 0
+        return any(isinstance(build_step(step), StainStep) for step in self.steps)
 
     @field_validator("steps")
     @classmethod
@@ -58,39 +66,56 @@ class AugmentSettings(StrictModel):
         return steps
 
 
-class StainJitter(A.ImageOnlyTransform):
-    """Mixes optical densities by a random matrix near the identity, as another stain would.
-
-    By Beer-Lambert's law dyes add up in optical density, -log(I / I_0), not in intensity.
-    """
-
-    def __init__(self, spread: float, p: float = 0.9) -> None:
-        super().__init__(p=p)
-        self.spread = spread
-
-    def get_params(self) -> dict[str, Any]:
-        """Draws the matrix: a gain a channel, and a smaller leak between channels."""
-        draw = self.random_generator.normal
-        matrix = np.diag(np.exp(draw(0, self.spread, 3))) + draw(0, self.spread / 3, (3, 3))
-        return {"matrix": matrix.astype(np.float32)}
-
-    def apply(
-        self, img: NDArray[np.uint8], matrix: NDArray[np.float32], **_: Any
-    ) -> NDArray[np.uint8]:
-        """Applies the matrix to (H, W, 3) uint8."""
-        density = cv2.transform(_DENSITY[img], matrix)
-        return (256 * np.exp(-np.maximum(density, 0)) - 1).clip(0, 255).astype(np.uint8)
-
-
 OURS: Mapping[str, type[A.BasicTransform]] = {"StainJitter": StainJitter}
 """Transforms of this project, by the names that ``steps`` knows them by."""
 
 
-def build_augmentation(settings: AugmentSettings, seed: int | None = None) -> A.Compose:
-    """An albumentations pipeline over ``image``, ``bboxes`` (xyxy pixels) and ``labels``."""
+def build_augmentation(
+    settings: AugmentSettings, seed: int | None = None, side: int | None = None
+) -> A.Compose:
+    """An albumentations pipeline over ``image``, ``bboxes`` (xyxy pixels) and ``labels``.
+
+    Args:
+        settings: what it does.
+        seed: of all that is random; None: `A.Compose.set_random_seed` gives it.
+        side: of the crops in px, where all have the same.
+
+    Raises:
+        ConfigError: statistics of templates or images of ``fourier`` are missing.
+    """
     steps = _default_steps(settings) if settings.steps is None else map(build_step, settings.steps)
     boxes = A.BboxParams("pascal_voc", label_fields=["labels"], clip=True)
-    return A.Compose(list(steps), bbox_params=boxes, seed=seed)
+    return A.Compose([*_adapting(settings, side), *steps], bbox_params=boxes, seed=seed)
+
+
+def notes_of(settings: AugmentSettings, side: int) -> tuple[str, ...]:
+    """What is to be told of the images that crops of this side are changed by.
+
+    Raises:
+        ConfigError: see `read_amplitudes`.
+    """
+    if (fourier := settings.fourier) is None:
+        return ()
+    return read_amplitudes(fourier.images, fourier.beta[1], side).notes
+
+
+def _adapting(settings: AugmentSettings, side: int | None) -> Iterator[A.BasicTransform]:
+    """What makes crops look as if they were of elsewhere."""
+    if (fourier := settings.fourier) is not None:
+        if side is None:
+            raise ConfigError("data.augment.fourier is for crops of one size; leave it out here")
+        amplitudes = read_amplitudes(fourier.images, fourier.beta[1], side)
+        yield FourierSwap(amplitudes, fourier.beta, fourier.probability)
+    if (templates := settings.templates) is not None:
+        known = templates.statistics or {}
+        if missing := [space for space in templates.spaces if space not in known]:
+            raise ConfigError(
+                f"data.augment.templates: there are no statistics of {', '.join(missing)}; only "
+                "the training of a detector learns them, so name them in "
+                "data.augment.templates.statistics"
+            )
+        of_spaces = {space: known[space] for space in templates.spaces}
+        yield StainTemplate(of_spaces, templates.strength, templates.probability)
 
 
 def build_step(step: Mapping[str, Any]) -> A.BasicTransform:

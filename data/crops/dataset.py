@@ -22,6 +22,8 @@ from data.crops.drawing import (
     unreadable_fields,
 )
 from data.crops.sampling import CropSettings, build_sampler
+from data.crops.stains import another_stain
+from data.crops.templates import LEARNED_FROM, learn_statistics
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages, ImageError
 from data.fields.regions import Window, downsample_of, touching
@@ -34,7 +36,8 @@ Crop = tuple[NDArray[np.uint8], NDArray[np.floating], NDArray[np.int64]]
 class CropDataset(DrawnDataset):
     """Random augmented crops at the model's mpp, for one epoch; see `DrawnDataset`.
 
-    The target's "field" is the index of the field that it was cut from.
+    The target's "field" is the index of the field that it was cut from. With ``views`` its "view"
+    is the crop once more, (3, H, W), in another stain and else with the same changes.
 
     Args:
         fields: the annotated fields; crowd regions are painted over, so that nothing in them is
@@ -46,6 +49,7 @@ class CropDataset(DrawnDataset):
         length: crops an epoch.
         seed: of everything random.
         epoch: which one.
+        views: whether there are two views of every crop; see `data.crops.stains.StainStep`.
     """
 
     def __init__(
@@ -58,31 +62,56 @@ class CropDataset(DrawnDataset):
         length: int,
         seed: int,
         epoch: int = 0,
+        views: bool = False,
     ) -> None:
-        super().__init__(fields, images, mpp, augment, length, seed, epoch)
+        super().__init__(fields, images, mpp, augment, crops.size, length, seed, epoch)
         self.crops = crops
+        self.views = views
         self._windows = build_sampler(fields, images, self._downsample, crops)
         self._paster = CellPaster(fields, images, self._downsample)
         self._drawn_labels = _drawn_labels(fields.classes) if crops.drawn else None
 
     def __getitem__(self, index: int | Steered) -> Sample:
         """A crop; of a steered one, as its factors say as well."""
-        if not isinstance(index, Steered):
-            return super().__getitem__(index)
-        draw = partial(self._sample, factors=index.factors)
-        return draw_readable(draw, self.fields, (self.seed, self.epoch, index.index))
+        steered = index if isinstance(index, Steered) else Steered(index, None)
+        if not 0 <= steered.index < self.length:
+            raise IndexError(steered.index)  # without it, iterating would never end
+        draw = partial(self._sample, factors=steered.factors, turn=steered.index)
+        return draw_readable(draw, self.fields, (self.seed, self.epoch, steered.index))
 
     def _sample(
-        self, rng: np.random.Generator, factors: NDArray[np.float64] | None = None
+        self,
+        rng: np.random.Generator,
+        factors: NDArray[np.float64] | None = None,
+        turn: int = 0,
     ) -> Sample:
         draws = self._drawn_labels is not None and rng.random() < self.crops.drawn
-        place = None if draws else self._windows.draw(rng, factors)
+        place = None if draws else self._windows.draw(rng, factors, turn)
         image, boxes, labels = self._draw(rng) if place is None else self._cut(*place, rng)
         shown = visible(boxes, self.crops.size)
-        self._augment.set_random_seed(int(rng.integers(2**31)))
-        result = self._augment(image=image, bboxes=boxes[shown], labels=labels[shown])
-        pixels, target = to_sample(result["image"], result["bboxes"], result["labels"])
+        pixels, target = self._change(image, boxes[shown], labels[shown], rng)
         return pixels, target if place is None else target | {"field": torch.tensor(place[0])}
+
+    def _change(
+        self,
+        image: NDArray[np.uint8],
+        boxes: NDArray[np.floating],
+        labels: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> Sample:
+        """A crop as a sample, augmented, with its second view where there is to be one."""
+        seed = int(rng.integers(2**31))
+
+        def augmented() -> Sample:
+            self._augment.set_random_seed(seed)
+            result = self._augment(image=image, bboxes=boxes, labels=labels)
+            return to_sample(result["image"], result["bboxes"], result["labels"])
+
+        pixels, target = augmented()
+        if not self.views:
+            return pixels, target
+        with another_stain(self._augment, int(rng.integers(2**31))):
+            return pixels, target | {"view": augmented()[0]}
 
     def _draw(self, rng: np.random.Generator) -> Crop:
         seed, side = int(rng.integers(2**31)), self.crops.size
@@ -102,6 +131,36 @@ class CropDataset(DrawnDataset):
         image = hide(image, boxes[crowd], boxes[~crowd])
         count = int(rng.poisson(self.crops.paste))
         return self._paster.paste(image, boxes[~crowd], labels[~crowd], count, rng)
+
+
+def with_templates(
+    augment: AugmentSettings,
+    fields: FieldSet,
+    images: FieldImages,
+    mpp: float,
+    crops: CropSettings,
+    seed: int,
+) -> AugmentSettings:
+    """Augmentation whose templates know how the run's first crops differ.
+
+    Args:
+        augment: without templates, or where these have statistics, it stays.
+        fields: the annotated fields.
+        images: their pixels.
+        mpp: of the crops.
+        crops: how they are drawn.
+        seed: of the run.
+    """
+    templates = augment.templates
+    if templates is None or templates.statistics is not None:
+        return augment
+    unchanged = AugmentSettings(steps=({"name": "NoOp"},))
+    drawn = CropDataset(fields, images, mpp, crops, unchanged, LEARNED_FROM, seed)
+    pixels = (
+        np.asarray(image.permute(1, 2, 0) * 255).round().astype(np.uint8) for image, _ in drawn
+    )
+    learned = {"statistics": learn_statistics(pixels, templates.spaces)}
+    return augment.model_copy(update={"templates": templates.model_copy(update=learned)})
 
 
 class WholeFieldDataset(Dataset[Sample]):

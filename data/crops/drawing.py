@@ -26,11 +26,11 @@ class Steered:
 
     Attributes:
         index: of the crop in its epoch.
-        factors: (C,) how many times as often each class is to come.
+        factors: (C,) how many times as often each class is to come; None: as ever.
     """
 
     index: int
-    factors: NDArray[np.float64]
+    factors: NDArray[np.float64] | None
 
 
 ATTEMPTS = 20
@@ -49,6 +49,7 @@ class DrawnDataset(Dataset[Sample], ABC):
         images: their pixels, shared by all epochs.
         mpp: of the crops.
         augment: how pixels are changed.
+        side: of a crop in px.
         length: crops an epoch.
         seed: of everything random.
         epoch: which one.
@@ -60,6 +61,7 @@ class DrawnDataset(Dataset[Sample], ABC):
         images: FieldImages,
         mpp: float,
         augment: AugmentSettings,
+        side: int,
         length: int,
         seed: int,
         epoch: int,
@@ -71,7 +73,7 @@ class DrawnDataset(Dataset[Sample], ABC):
         self.epoch = epoch
         self._images = images
         self._downsample = [downsample_of(field, mpp) for field in self.fields]
-        self._augment = build_augmentation(augment)
+        self._augment = build_augmentation(augment, side=side)
 
     def __len__(self) -> int:
         return self.length

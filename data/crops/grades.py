@@ -192,7 +192,7 @@ class GradeDataset(DrawnDataset):
         epoch: int = 0,
     ) -> None:
         self.size, mpp = crop
-        super().__init__(fields, images, mpp, augment, length, seed, epoch)
+        super().__init__(fields, images, mpp, augment, self.size, length, seed, epoch)
         self.samples = samples
         self.settings = settings
         labels = range(samples.classes + 1)

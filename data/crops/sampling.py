@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,9 @@ class CropSettings(StrictModel):
             of 1 - this, times its weight: 0 by their number, 1 evenly over sources. With 0 and no
             weights sources are drawn from as if they were one; else a source is drawn first, then
             a crop of it, its classes and rare fields judged by its own cells.
+        batches: "balanced" has every batch hold equally many crops of each source; where these are
+            not a multiple of the sources, they take turns with the places that are over. In the
+            place of source_power and the sources' weights. None: a crop's source is drawn.
         gradient: how the gradient that each class receives changes all this: the weight of a class
             that crops are laid around is multiplied by its factor, that of a field that crops are
             laid on anywhere by the largest factor of its classes, 1 without a cell. None: not.
@@ -91,6 +95,7 @@ class CropSettings(StrictModel):
     drawn: float = Option(0.0, ge=0, le=1)
     paste: float = Option(0.0, ge=0, le=20)
     source_power: float = Option(0.0, ge=0, le=1)
+    batches: Literal["balanced"] | None = None
     gradient: GradientSettings | None = None
     planes: int = Option(0, ge=0, le=20)
 
@@ -98,6 +103,15 @@ class CropSettings(StrictModel):
     def _shares_leave_no_less_than_nothing(self) -> CropSettings:
         if self.around_cells + self.hard_background > 1:
             raise ValueError("around_cells and hard_background are shares, together at most 1")
+        return self
+
+    @model_validator(mode="after")
+    def _balanced_batches_leave_nothing_to_weigh(self) -> CropSettings:
+        if self.batches is not None and self.source_power:
+            raise ValueError(
+                "batches: balanced draws as often from every source, and source_power says "
+                "otherwise; leave out one of them"
+            )
         return self
 
 
@@ -143,12 +157,15 @@ class WindowSampler:
         wanted = self._open.tolist() if self._around < 1 else []
         self._slides = {index for index in wanted if self._survey_slide(index)}
 
-    def draw(self, rng: np.random.Generator, factors: Factors | None = None) -> tuple[int, Window]:
+    def draw(
+        self, rng: np.random.Generator, factors: Factors | None = None, turn: int = 0
+    ) -> tuple[int, Window]:
         """A field's index, and a window of the crop's size times a random scale.
 
         Args:
             rng: of everything random.
             factors: (C,) how many times as often each class is to come; None: as ever.
+            turn: number of the crop, by which sources take turns where there are several.
         """
         place = rng.random()
         if place < self._around:
@@ -244,7 +261,7 @@ class WindowSampler:
 
 
 class SourceSampler:
-    """Draws a source, then a window of it; see `CropSettings.source_power`.
+    """Draws a source, then a window of it; see `CropSettings`, source_power and batches.
 
     Args:
         fields: the annotated fields of all sources.
@@ -260,16 +277,21 @@ class SourceSampler:
         downsample: list[float],
         settings: CropSettings,
     ) -> None:
-        shares = source_shares(fields, settings.source_power)
+        shares = source_shares(fields, settings)
+        self._balanced = settings.batches is not None
         self._shares = np.array(list(shares.values()))
         self._samplers = [
             WindowSampler(fields, images, downsample, settings, np.array(of_source(fields, name)))
             for name in shares
         ]
 
-    def draw(self, rng: np.random.Generator, factors: Factors | None = None) -> tuple[int, Window]:
+    def draw(
+        self, rng: np.random.Generator, factors: Factors | None = None, turn: int = 0
+    ) -> tuple[int, Window]:
         """As `WindowSampler.draw`; factors change nothing between sources."""
-        return self._samplers[rng.choice(len(self._samplers), p=self._shares)].draw(rng, factors)
+        count = len(self._samplers)
+        source = turn % count if self._balanced else rng.choice(count, p=self._shares)
+        return self._samplers[source].draw(rng, factors)
 
 
 def build_sampler(
@@ -278,22 +300,43 @@ def build_sampler(
     """What draws windows of fields: from all alike, or source by source where these are weighed.
 
     Raises:
-        ConfigError: there is nothing to learn from.
+        ConfigError: there is nothing to learn from, or nothing to balance.
     """
     sources = {field.source for field in fields.fields}
-    weighed = len({fields.weights.get(name, 1.0) for name in sources}) > 1
-    if len(sources) > 1 and (settings.source_power or weighed):
+    weights = [fields.weights.get(name, 1.0) for name in sources]
+    if settings.batches is not None and (problem := imbalance(weights)):
+        raise ConfigError(problem)
+    weighed = settings.source_power or settings.batches or len(set(weights)) > 1
+    if len(sources) > 1 and weighed:
         return SourceSampler(fields, images, downsample, settings)
     return WindowSampler(fields, images, downsample, settings)
 
 
-def source_shares(fields: FieldSet, power: float) -> dict[str, float]:
-    """Share of the crops that is drawn from each source: weight * fields ** (1 - power)."""
+def source_shares(fields: FieldSet, settings: CropSettings) -> dict[str, float]:
+    """Share of the crops that is drawn from each source: weight * fields ** (1 - power).
+
+    Of balanced batches the same of each.
+    """
     counts = Counter(field.source for field in fields.fields)
+    if settings.batches is not None:
+        return dict.fromkeys(counts, 1 / len(counts))
+    power = settings.source_power
     wanted = {
         name: fields.weights.get(name, 1.0) * count ** (1 - power) for name, count in counts.items()
     }
     return {name: share / sum(wanted.values()) for name, share in wanted.items()}
+
+
+def imbalance(weights: Sequence[float]) -> str | None:
+    """Why batches can't be balanced over sources with these weights; None where they can."""
+    if len(weights) < 2:
+        return "data.crops.batches: balanced needs several sources in data.train, and there is one"
+    if len(set(weights)) > 1:
+        return (
+            "data.crops.batches: balanced draws as often from every source, and the weight of "
+            "those in data.train says otherwise; leave out one of them"
+        )
+    return None
 
 
 def _annotated(fields: Sequence[Field]) -> NDArray[np.int64]:

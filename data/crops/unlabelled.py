@@ -62,7 +62,7 @@ class UnlabelledDataset(DrawnDataset):
         epoch: int = 0,
         first: int = 0,
     ) -> None:
-        super().__init__(fields, images, mpp, strong, length, seed, epoch)
+        super().__init__(fields, images, mpp, strong, crops.size, length, seed, epoch)
         drawn = CropSettings(size=crops.size, scale=crops.scale, around_cells=0)
         self.size, self.first = crops.size, first
         self._windows = WindowSampler(fields, images, self._downsample, drawn)
@@ -79,7 +79,7 @@ class UnlabelledDataset(DrawnDataset):
     def _sample(self, rng: np.random.Generator) -> Sample:
         index, window = self._windows.draw(rng)
         image = self._images.crop(index, (self.size, self.size), window)
-        image = np.rot90(image, rng.integers(4))
+        image = np.rot90(image, int(rng.integers(4)))
         if rng.random() < 0.5:
             image = image[:, ::-1]
         image = np.ascontiguousarray(image)

@@ -135,13 +135,15 @@ class HistoricalComparison(TrainingOnly):
         kept = at_most(here, settings.most_places, draw)
         places, sure, here = places[kept], sure[kept], here[kept]
         views, of_views = jittered(levels, self.strides, targets, settings.jitter, draw)
+        kept = at_most(of_views, settings.most_places, draw)
+        views, of_views = views[kept], of_views[kept]
 
         count = int((here >= 0).sum())
         hard = settings.hard_background * (count + len(views))
         chosen = positives_and_hardest(sure, here, hard)
         features = torch.cat([features_at(levels, *places[chosen].T).float(), views])
         of_parts = [count, len(chosen) - count, len(views)]
-        cells, background, seen_again = embed(self.project, features).split(of_parts)
+        cells, background, seen_again = torch.split(embed(self.project, features), of_parts)
         of_cells, sure = here[chosen[:count]], sure[chosen[:count]]
         return _Looked(cells, of_cells, sure, background, seen_again, of_views)
 
@@ -234,14 +236,14 @@ def place_labels(scores: Tensor, labels: Tensor, anchors: int) -> tuple[Tensor, 
     Returns:
         (B, P) scores, of a cell's own class and of the background's highest, and (B, P) labels.
     """
-    by_place = labels.unflatten(1, (-1, anchors))
+    by_place = labels.reshape(len(labels), -1, anchors)
     own = scores.gather(2, labels.clamp(min=0)[..., None]).squeeze(2)
-    own = own.masked_fill(labels < 0, -1.0).unflatten(1, (-1, anchors))
+    own = own.masked_fill(labels < 0, -1.0).reshape(by_place.shape)
     surest = own.argmax(dim=2, keepdim=True)
     is_cell = (by_place >= 0).any(dim=2)
     elsewhere = by_place.amin(dim=2)  # the ignored is below the background
     here = torch.where(is_cell, by_place.gather(2, surest).squeeze(2), elsewhere)
-    highest = scores.amax(dim=2).unflatten(1, (-1, anchors)).amax(dim=2)
+    highest = scores.amax(dim=2).reshape(by_place.shape).amax(dim=2)
     return torch.where(is_cell, own.amax(dim=2), highest), here
 
 

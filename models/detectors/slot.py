@@ -20,6 +20,12 @@ from models.detectors.places import BACKGROUND as BACKGROUND
 from models.detectors.places import IGNORED as IGNORED
 from models.detectors.places import features_at
 
+Listener = Callable[[Tensor, Tensor], None]
+"""Is shown the logits of a batch, (B, A, channels), and its labels, (B, A)."""
+
+Reducer = Callable[[Tensor, Tensor], Tensor]
+"""From the class loss of each image, (B,), and what it is to be divided by, (B,), to a scalar."""
+
 Watcher = Callable[[Tensor, Tensor], None]
 """Is shown, in each backward pass, the gradient in the class logits and their targets."""
 
@@ -38,6 +44,8 @@ class LossSlot(nn.Module):
         causal: the autoencoder of cells; None without one.
         channels: logits that the head gives for each anchor; the first ones are the classes'.
         watchers: see what gradient each class receives of the class loss.
+        listeners: see what the losses are computed of.
+        reducer: sums up the class loss of the images; None: they count by their normaliser.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -61,6 +69,8 @@ class LossSlot(nn.Module):
         self.normaliser = config.normaliser
         self.prior = config.prior_probability
         self.watchers: list[Watcher] = []
+        self.listeners: list[Listener] = []
+        self.reducer: Reducer | None = None
         self._layer: tuple[nn.Conv2d, ...] = ()  # not as a module: it is the detector's
         self._features: list[Tensor] = []
         self._targets: Sequence[dict[str, Tensor]] = ()
@@ -136,6 +146,8 @@ class LossSlot(nn.Module):
             ``classification``, as the abnormal head has them ``abnormal``, ``consistency`` and
             ``contrast``, and those of the history and, ``causal_...``, of the autoencoder.
         """
+        for listener in self.listeners:
+            listener(logits, labels)
         used = labels != IGNORED
         classes, of_head = self._split(logits)
         rows, targets = classes[used], one_hot(labels[used], self.num_classes, logits.dtype)
@@ -149,6 +161,8 @@ class LossSlot(nn.Module):
         else:
             normaliser = None
             total = _mean_over_images(loss, used, labels >= 0)
+        if self.reducer is not None:
+            total = self.reducer(*self._of_images(loss, used, labels >= 0))
         losses = {"classification": self.weight * total}
         if self.abnormal is not None:
             losses |= self._of_abnormal(self.abnormal, classes, of_head, labels, normaliser)
@@ -160,6 +174,16 @@ class LossSlot(nn.Module):
             features = self._features_at(torch.nonzero(cells), labels.shape[1])
             losses |= self.causal(features, labels[cells])
         return losses
+
+    def _of_images(self, loss: Tensor, used: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) class loss of each image, and what it adds to its group's divisor."""
+        of_row = loss.sum(dim=1)
+        image = torch.nonzero(used)[:, 0]
+        sums = of_row.new_zeros(len(used)).index_add(0, image, of_row)
+        counts = positive.sum(dim=1).to(sums.dtype)
+        if self.normaliser == "positives":
+            return sums, counts
+        return sums / counts.clamp(min=1), torch.ones_like(counts)
 
     def _of_abnormal(
         self,

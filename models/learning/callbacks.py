@@ -41,7 +41,8 @@ class WarmedUpEMA(WeightAveraging):
     def averaged(self, device: torch.device) -> LightningModule:
         """The module with the average as its weights, put on a device; there while a run learns."""
         assert self._average_model is not None
-        module: LightningModule = self._average_model.to(device).module
+        module = self._average_model.to(device).module
+        assert isinstance(module, LightningModule)
         return module
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

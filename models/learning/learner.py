@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -20,7 +20,9 @@ from configs import CytoLibraError, StrictModel
 from losses.ranks import mean_over_ranks, of_all_ranks
 from models.detectors.dense import DenseDetector
 from models.learning.distillation import Imitation
+from models.learning.group_dro import GroupDRO
 from models.learning.mean_teacher import MeanTeacher, take_apart
+from models.learning.views import StainViews
 
 Targets = list[dict[str, Tensor]]
 Judge = Callable[[Targets, Targets], dict[str, float]]
@@ -209,6 +211,8 @@ class DetectionLearner(Learner):
         imitation: of a teacher, instead of the detector's own losses.
         mean_teacher: of the unlabelled crops of each batch, beside them; a callback of the trainer,
             too.
+        views: holds two stains of each crop consistent; None where there is one.
+        groups: weighs the sources; None where all crops count alike.
     """
 
     body = "detector.backbone.body"
@@ -222,12 +226,16 @@ class DetectionLearner(Learner):
         files: Sequence[str] = (),
         imitation: Imitation | None = None,
         mean_teacher: MeanTeacher | None = None,
+        views: StainViews | None = None,
+        groups: GroupDRO | None = None,
     ) -> None:
         super().__init__(settings, steps, files)
         self.detector = detector
         self.judge = judge
         self.imitation = imitation
         self.mean_teacher = mean_teacher
+        self.views = views
+        self.groups = groups
         self._truth: Targets = []
         self._found: Targets = []
         self.freeze_stages()
@@ -242,14 +250,24 @@ class DetectionLearner(Learner):
         images, targets = batch
         if self.mean_teacher is not None:
             (images, targets), unlabelled = take_apart(images, targets)
-        if self.imitation is None:
-            losses = self.detector(images, targets)
+        progress = self.global_step / self.steps
+        if self.imitation is not None:
+            losses = self.imitation(self.detector, images, progress)
+        elif self.groups is None:
+            losses = self._own_losses(images, targets)
         else:
-            losses = self.imitation(self.detector, images, self.global_step / self.steps)
+            with self.groups.weighing(self.detector.slot, targets):
+                losses = self._own_losses(images, targets)
+            weights = zip(self.groups.names, self.groups.weights, strict=True)
+            self.log_dict({f"train/weight/{name}": value for name, value in weights})
         if self.mean_teacher is not None:
-            progress = self.global_step / self.steps
             losses = losses | self.mean_teacher(self.detector, *unlabelled, progress)
-        return self.tell_losses(losses, images, targets)
+        return self.tell_losses(losses, *batch)
+
+    def _own_losses(self, images: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        if self.views is None:
+            return cast(dict[str, Tensor], self.detector(images, targets))
+        return self.views(self.detector, images, targets, self.global_step / self.steps)
 
     def validation_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> None:
         """Collects truth and detections."""

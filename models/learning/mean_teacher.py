@@ -39,16 +39,20 @@ class TeachingSettings(StrictModel):
 
     Attributes:
         weight: of what is learned from unlabelled crops, once it has risen to it.
-        start: share of the run after which it begins: before, there is little to teach.
+        boxes: weight of boxes, and of centerness, beside the classes'; 0, as Unbiased Teacher has
+            it, for none: a score says little of how well its box lies.
+        start: share of the run after which it begins. A teacher that finds nothing yet teaches its
+            own mistakes, and is taught them in turn.
         warmup: share of the run in which the weight then rises.
         floor: a score below it is background; the least that a class's threshold may be.
         momentum: share of a class's threshold that stays in a step.
         focus: power of the difference between both scores by which a place's cross-entropy counts.
     """
 
-    weight: float = Field(2.0, gt=0)
-    start: float = Field(0.2, ge=0, lt=1)
-    warmup: float = Field(0.2, ge=0, le=1)
+    weight: float = Field(1.0, gt=0)
+    boxes: float = Field(0.0, ge=0)
+    start: float = Field(0.5, ge=0, lt=1)
+    warmup: float = Field(0.25, ge=0, le=1)
     floor: float = Field(0.1, gt=0, lt=1)
     momentum: float = Field(0.9, ge=0, lt=1)
     focus: float = Field(1.0, ge=1)
@@ -91,8 +95,11 @@ class MeanTeacher(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finds the moving average, and puts it where the student is."""
-        average = next(one for one in trainer.callbacks if isinstance(one, WarmedUpEMA))
-        self.ask(average.averaged(pl_module.device).detector)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        average = next(one for one in callbacks if isinstance(one, WarmedUpEMA))
+        detector = average.averaged(pl_module.device).detector
+        assert isinstance(detector, DenseDetector)
+        self.ask(detector)
 
     def ask(self, teacher: DenseDetector) -> None:
         """Has the student learn from a detector, which is put in evaluation mode."""
@@ -125,7 +132,10 @@ class MeanTeacher(Callback):
         known = positive | (certainty < self.settings.floor)
         apart = agreement(scores, wanted, self.settings.focus)
         losses = {"classification": (known.unsqueeze(2) * apart).sum()}
-        losses |= box_losses(student, outputs, taught, torch.stack(anchors), positive, certainty)
+        if (of_boxes := self.settings.boxes) > 0:
+            places = torch.stack(anchors)
+            found = box_losses(student, outputs, taught, places, positive, certainty)
+            losses |= {name: of_boxes * loss for name, loss in found.items()}
         weight = share * self.settings.weight / positives_a_process(positive)
         return {f"unlabelled_{name}": weight * loss for name, loss in losses.items()}
 

@@ -23,7 +23,13 @@ from models.learning.mean_teacher import WEAK
 from pipeline.network.runtimes import build_runtime
 from scripts.comparison.comparison import ComparisonSettings, Run, is_done, run_settings, table_runs
 from scripts.slides import images_of
-from scripts.training.run import TrainSettings, make_data, mean_teacher_of, read_fields
+from scripts.training.run import (
+    TrainSettings,
+    make_data,
+    mean_teacher_of,
+    read_fields,
+    views_of,
+)
 
 FILE = "costs.json"
 
@@ -124,14 +130,21 @@ def _step_of(
     weights = [weight for weight in detector.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1e-5)
 
+    images, targets = batch
+    views = views_of(settings)
+    if views is not None:  # the same picture costs as much
+        targets = [one | {"view": image} for one, image in zip(targets, images, strict=True)]
     teacher = mean_teacher_of(settings, detector, Path())
     if teacher is not None:
         teacher.ask(copy.deepcopy(detector))
 
     def step() -> None:
-        losses = detector(*batch)
+        if views is None:
+            losses = detector(images, targets)
+        else:
+            losses = views(detector, images, targets, progress=1.0)
         if teacher is not None and settings.mean_teacher is not None:
-            others = list(islice(cycle(batch[0]), settings.mean_teacher.crops))
+            others = list(islice(cycle(images), settings.mean_teacher.crops))
             losses |= teacher(detector, others, [{WEAK: image} for image in others], 1.0)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()

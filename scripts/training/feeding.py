@@ -193,6 +193,7 @@ class FieldsData(RunData):
         cache: a folder for decoded blocks of slides.
         steer: see `RunData`.
         unlabelled: images without annotations; None for none.
+        views: whether there are two views of every crop.
     """
 
     def __init__(
@@ -206,8 +207,10 @@ class FieldsData(RunData):
         cache: Path | None = None,
         steer: Steer | None = None,
         unlabelled: Unlabelled | None = None,
+        views: bool = False,
     ) -> None:
         super().__init__(loop, steer, unlabelled.crops if unlabelled else 0)
+        self.views = views
         self.train_fields, self.val_fields = train, val
         self._others = unlabelled
         self.mpp, self.settings, self.augment = mpp, crops, augment
@@ -224,6 +227,7 @@ class FieldsData(RunData):
             length,
             self.loop.seed,
             epoch,
+            self.views,
         )
         if self._others is None:
             return crops

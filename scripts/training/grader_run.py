@@ -15,6 +15,7 @@ from lightning.pytorch import seed_everything
 from rich.console import Console
 
 from configs import ConfigError
+from data.crops.augment import notes_of
 from data.crops.grades import GradeSamples, Places, gather_samples
 from data.evaluation import Calibration
 from data.fields.fieldset import FieldSet
@@ -239,7 +240,8 @@ def _tell_fields(settings: GraderTrainSettings, fields: GraderFields, tell: Tell
         f"from: {cells}; to judge by, from score {fields.floor:g} on: "
         f"{sum(len(one.places) for one in fields.found)}, with {100 * share:.1f}% of the cells"
     )
-    for note in (*fields.train.notes, *fields.val.notes):
+    notes = notes_of(settings.data.augment, settings.grader.size)
+    for note in (*fields.train.notes, *fields.val.notes, *notes):
         tell(note)
     tell_doubts(fields.train, fields.val)
 

@@ -21,7 +21,14 @@ from scripts.telling import tell_doubts
 from scripts.training.failures import explained
 from scripts.training.judge import Judge
 from scripts.training.loop import make_trainer
-from scripts.training.run import TrainSettings, imitation_of, make_data, read_fields
+from scripts.training.run import (
+    TrainSettings,
+    groups_of,
+    imitation_of,
+    make_data,
+    read_fields,
+    views_of,
+)
 
 RANGE = (1e-5, 1.0)
 
@@ -49,7 +56,15 @@ def find_lr(settings: TrainSettings, out: Path, steps: int = 100) -> float:
     if imitation is not None:  # one loss throughout: that which comes first
         imitation.stem_share = math.ceil(imitation.stem_share)
     judge = Judge(detector.config)
-    learner = DetectionLearner(detector, settings.optimiser, judge, steps, imitation=imitation)
+    learner = DetectionLearner(
+        detector,
+        settings.optimiser,
+        judge,
+        steps,
+        imitation=imitation,
+        views=views_of(settings),
+        groups=groups_of(settings, train),
+    )
     loop = settings.loop.model_copy(
         update={"steps": steps + 1, "epochs": 1, "ema": 0.0, "patience": None, "loggers": ()}
     )

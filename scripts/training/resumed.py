@@ -26,6 +26,7 @@ MAY_CHANGE = (
     "loop.patience",
     "loop.precision",
     "loop.workers",
+    "mean_teacher.images",
     "model.backbone_weights",
 )
 """What a run may go on with otherwise: where files lie, and on what it is computed. Keys, what they
@@ -46,11 +47,14 @@ def changed_settings(path: Path, now: Mapping[str, Any]) -> str:
         ConfigError: it differs in what can't change in the middle of a run.
     """
     before = dict(flatten(load_yaml(path))) if path.is_file() else {}
+    after = dict(flatten(now))
     differing = {
         key: f"{key} = {value} (was {before[key]})"
-        for key, value in flatten(now)
+        for key, value in after.items()
         if key in before and before[key] != value
     }
+    differing |= {key: f"{key} is set (was null)" for key in _turned_on(before, after)}
+    differing |= {key: f"{key} = null (was set)" for key in _turned_on(after, before)}
     fixed = [text for key, text in differing.items() if not _may_change(key)]
     if fixed:
         raise ConfigError(
@@ -58,6 +62,12 @@ def changed_settings(path: Path, now: Mapping[str, Any]) -> str:
             "start another run"
         )
     return ", ".join(differing.values())
+
+
+def _turned_on(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Groups of keys that one has, where the other has none in their place."""
+    off = [key for key, value in before.items() if value is None]
+    return [key for key in off if any(other.startswith(f"{key}.") for other in after)]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,12 +20,13 @@ from pydantic import model_validator
 from rich.console import Console
 
 from configs import ConfigError, StrictModel
-from data.crops.sampling import source_shares
+from data.crops.augment import notes_of
+from data.crops.dataset import with_templates
+from data.crops.sampling import imbalance, source_shares
 from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, of_source, widest_cell
 from data.fields.regions import downsample_of
 from data.fields.scarcity import with_class_doubts
-from data.fields.splits import check_leaks
 from models import (
     DetectorConfig,
     ModelCard,
@@ -35,13 +36,16 @@ from models import (
     with_class_counts,
 )
 from models.card import DEFAULT_WIDEST_CELL, DomainFacts
+from models.config import HistorySettings
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
+from models.learning.group_dro import GroupDRO, GroupDROSettings
 from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.mean_teacher import MeanTeacher, check_scores
 from models.learning.resuming import Tell, check_checkpoint
 from models.learning.steering import GradientSteering
+from models.learning.views import StainViews, ViewSettings
 from pipeline.reports.report import software_versions
 from scripts.domain import measure_domain
 from scripts.slides import images_of
@@ -64,12 +68,12 @@ from scripts.training.provenance import (
     provenance_doubts,
 )
 from scripts.training.resumed import changed_settings, flatten
-from scripts.training.sources import DataSettings, RunFields, read_sources
+from scripts.training.sources import DataSettings, FieldSource, RunFields, read_sources
 from scripts.training.unlabelled import (
     MeanTeacherSettings,
     Unlabelled,
     describe_unlabelled,
-    read_unlabelled,
+    unlabelled_of,
 )
 
 
@@ -80,11 +84,15 @@ class TrainSettings(StrictModel):
         distillation: whom to learn from instead of the annotations; these then only judge.
         mean_teacher: images without annotations, from which the model learns by its own moving
             average, beside the annotations; None for none.
+        views: holds what is said of two stains of every crop consistent; None: there is one.
+        group_dro: weighs sources by how hard they are; None: their crops count alike.
     """
 
     model: DetectorConfig
     distillation: DistillationSettings | None = None
     mean_teacher: MeanTeacherSettings | None = None
+    views: ViewSettings | None = None
+    group_dro: GroupDROSettings | None = None
     data: DataSettings
     optimiser: OptimiserSettings = OptimiserSettings()
     loop: LoopSettings = LoopSettings()
@@ -97,6 +105,7 @@ class TrainSettings(StrictModel):
             self._check_comparison("abnormal_head.contrast", "set contrast to 0")
         if self.model.history is not None:
             self._check_comparison("history", "leave history out")
+            self._check_warm_up(self.model.history)
         return self
 
     def _check_comparison(self, key: str, remedy: str) -> None:
@@ -108,6 +117,15 @@ class TrainSettings(StrictModel):
         if self.distillation is not None:
             raise ValueError(
                 f"model.{key} learns from annotations, and with distillation nothing does; {remedy}"
+            )
+
+    def _check_warm_up(self, history: HistorySettings) -> None:
+        batches = self.loop.epochs * self.loop.steps
+        if history.classes and history.warm_up >= batches:
+            raise ValueError(
+                f"model.history.warm_up is {history.warm_up}, and the run has {batches} batches "
+                "(loop.epochs times loop.steps), so classes would never be compared; take fewer, "
+                "or set model.history.classes to 0"
             )
 
     @model_validator(mode="after")
@@ -151,6 +169,61 @@ class TrainSettings(StrictModel):
                 f"prepare crops further ahead; take {least} or more, or fewer loop.workers"
             )
         return self
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> TrainSettings:
+        if self.views is None:
+            return self
+        if self.distillation is not None:
+            raise ValueError(
+                "views compares places by the annotations, and with distillation nothing learns "
+                "from these; leave it out"
+            )
+        if not self.data.augment.changes_stain:
+            raise ValueError(
+                "views: no step of data.augment changes the stain, so both views would be the "
+                "same; set data.augment.stain above 0, or add data.augment.templates"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_balanced(self) -> TrainSettings:
+        if self.data.crops.batches is None:
+            return self
+        weights = [one.weight for one in self._sources_to_learn_from]
+        if problem := imbalance(weights):
+            raise ValueError(problem)
+        if self.loop.batch_size < len(weights):
+            raise ValueError(
+                f"data.crops.batches: balanced has a crop of each of {len(weights)} sources in "
+                f"every batch, and loop.batch_size is {self.loop.batch_size}; raise it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sources_can_be_weighed(self) -> TrainSettings:
+        if self.group_dro is None:
+            return self
+        if len(self._sources_to_learn_from) < 2:
+            raise ValueError(
+                "group_dro weighs several sources against each other, and there is one in "
+                "data.train; give it a list of sources, or leave group_dro out"
+            )
+        if self.distillation is not None:
+            raise ValueError(
+                "group_dro goes by the class loss, and with distillation there is none; leave it "
+                "out"
+            )
+        if self.data.crops.drawn:
+            raise ValueError(
+                "group_dro: drawn crops are of no source; set data.crops.drawn to 0, or leave "
+                "group_dro out"
+            )
+        return self
+
+    @property
+    def _sources_to_learn_from(self) -> list[FieldSource]:
+        return [one for one in self.data.train if one.called != self.data.hold_out]
 
 
 @dataclass(frozen=True)
@@ -209,9 +282,9 @@ def run_training(
     """
     fields = read_run_fields(settings)
     train_fields, val_fields = fields.train, fields.val
-    unlabelled = unlabelled_of(settings, fields, out)
+    unlabelled = unlabelled_of(settings.mean_teacher, settings.data, settings.loop, fields, out)
     model = with_class_counts(settings.model, train_fields.class_counts())
-    settings = settings.model_copy(update={"model": model})
+    settings = settings_on(settings.model_copy(update={"model": model}), train_fields)
     check_monitor(model, settings.loop.monitor)
     made = _Made.by(settings, out, fields)
     seed_everything(settings.loop.seed, verbose=False)
@@ -222,7 +295,15 @@ def run_training(
     if unlabelled is not None:
         files += files_of(unlabelled.fields)
     learner = DetectionLearner(
-        detector, settings.optimiser, judge, steps, files, imitation, teacher
+        detector,
+        settings.optimiser,
+        judge,
+        steps,
+        files,
+        imitation,
+        teacher,
+        views_of(settings),
+        groups_of(settings, train_fields),
     )
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     limit = settings.loop.max_unreadable
@@ -278,6 +359,20 @@ def imitation_of(settings: TrainSettings, detector: DenseDetector) -> Imitation 
     return Imitation(teacher, settings.distillation.stem_share)
 
 
+def views_of(settings: TrainSettings) -> StainViews | None:
+    """What holds two stains of each crop consistent; None where there is one."""
+    return None if settings.views is None else StainViews(settings.views)
+
+
+def groups_of(settings: TrainSettings, train: FieldSet) -> GroupDRO | None:
+    """What weighs the sources; None where all crops count alike."""
+    if settings.group_dro is None:
+        return None
+    sources = [field.source for field in train.fields]
+    names = list(dict.fromkeys(sources))
+    return GroupDRO(settings.group_dro, names, [names.index(name) for name in sources])
+
+
 def mean_teacher_of(
     settings: TrainSettings, detector: DenseDetector, out: Path
 ) -> MeanTeacher | None:
@@ -291,24 +386,6 @@ def mean_teacher_of(
         return None
     check_scores(detector.slot)
     return MeanTeacher(out / "mean_teacher.csv", detector.config.classes, teaching)
-
-
-def unlabelled_of(settings: TrainSettings, fields: RunFields, out: Path) -> Unlabelled | None:
-    """The images without annotations; None where nothing is learned from any.
-
-    Raises:
-        ConfigError: see `read_unlabelled`; or one of them is judged by.
-    """
-    teaching = settings.mean_teacher
-    if teaching is None:
-        return None
-    found = read_unlabelled(teaching, fields.train.classes, out, settings.loop.max_unreadable)
-    check_leaks(found, fields.val, ("mean_teacher.images", "data.val"))
-    if fields.held_out is not None:
-        judged = f"the source {settings.data.hold_out}, which is held out,"
-        check_leaks(found, fields.held_out, ("mean_teacher.images", judged))
-    images = images_of(found, settings.data.cache)
-    return Unlabelled(found, images, teaching.crops, teaching.strong)
 
 
 def files_of(fields: FieldSet) -> list[str]:
@@ -332,6 +409,16 @@ def steering_of(
     )
 
 
+def settings_on(settings: TrainSettings, train: FieldSet) -> TrainSettings:
+    """Settings with what templates of stain have to know of the training crops."""
+    data = settings.data
+    if data.augment.templates is None:
+        return settings
+    images, seed = images_of(train, data.cache), settings.loop.seed
+    augment = with_templates(data.augment, train, images, data.mpp, data.crops, seed)
+    return settings.model_copy(update={"data": data.model_copy(update={"augment": augment})})
+
+
 def make_data(
     settings: TrainSettings,
     train: FieldSet,
@@ -340,9 +427,10 @@ def make_data(
     unlabelled: Unlabelled | None = None,
 ) -> FieldsData:
     """Crops and validation fields of a run; ``steer`` and ``unlabelled`` as in `FieldsData`."""
-    data, loop = settings.data, settings.loop
+    settings = settings_on(settings, train)
+    data, loop, views = settings.data, settings.loop, settings.views is not None
     return FieldsData(
-        train, val, data.mpp, data.crops, data.augment, loop, data.cache, steer, unlabelled
+        train, val, data.mpp, data.crops, data.augment, loop, data.cache, steer, unlabelled, views
     )
 
 
@@ -406,13 +494,14 @@ def _tell_start(settings: TrainSettings, fields: RunFields, trainer: Trainer, te
     """What is trained on what, where, and with which software."""
     tell_machine(trainer, settings.loop.seed, tell)
     tell(_describe(settings, fields.train, fields.val))
-    shares = source_shares(fields.train, settings.data.crops.source_power)
+    shares = source_shares(fields.train, settings.data.crops)
     if len(shares) > 1:
         told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         tell(f"crops by source, about: {told}")
     if fields.held_out is not None:
         tell(f"held out: {settings.data.hold_out}, {len(fields.held_out.fields)} fields")
-    for note in (*fields.train.notes, *fields.val.notes):
+    notes = notes_of(settings.data.augment, settings.data.crops.size)
+    for note in (*fields.train.notes, *fields.val.notes, *notes):
         tell(note)
     tell_doubts(*fields.all_sets)
 
@@ -543,6 +632,11 @@ def _settings_of(settings: TrainSettings) -> dict[str, Any]:
     told: dict[str, Any] = settings.model_dump(mode="json", include=include)
     if only_in_training := settings.model.only_in_training():
         told["model"] = only_in_training
+    if settings.data.augment.fourier is not None:
+        del told["data"]["augment"]["fourier"]["images"]
+    for name in ("views", "group_dro"):
+        if (group := getattr(settings, name)) is not None:
+            told[name] = group.model_dump(mode="json")
     teaching = settings.mean_teacher
     if teaching is not None:
         told["mean_teacher"] = teaching.model_dump(mode="json", exclude={"images"})

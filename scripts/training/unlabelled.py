@@ -16,10 +16,13 @@ from data.crops.unlabelled import check_strong
 from data.fields.fieldset import Field as AnnotatedField
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages
+from data.fields.splits import check_leaks
 from models.learning.mean_teacher import TeachingSettings
 from pipeline.batch.discovery import discover
-from scripts.slides import slide_info
+from scripts.slides import images_of, slide_info
+from scripts.training.loop import LoopSettings
 from scripts.training.provenance import digest_of_images
+from scripts.training.sources import DataSettings, RunFields
 
 KEY = "mean_teacher.images"
 
@@ -29,8 +32,15 @@ STRONG = AugmentSettings(
 """Twice as much as what annotated crops are changed by."""
 
 
+LEAST_SIDE = 32
+"""Images with a shorter side, in pixels of the model's scale, would be blown up to a crop."""
+
+
 def _as_list(value: Any) -> Any:
-    return (value,) if isinstance(value, str | Path) else value
+    paths = (value,) if isinstance(value, str | Path) else value
+    if isinstance(paths, list | tuple) and "" in paths:
+        raise ValueError("a folder's name is empty, which would be the folder that one works in")
+    return paths
 
 
 class MeanTeacherSettings(TeachingSettings):
@@ -76,16 +86,46 @@ class Unlabelled:
     strong: AugmentSettings
 
 
+def unlabelled_of(
+    teaching: MeanTeacherSettings | None,
+    data: DataSettings,
+    loop: LoopSettings,
+    fields: RunFields,
+    out: Path,
+) -> Unlabelled | None:
+    """The images without annotations of a run; None where nothing is learned from any.
+
+    Args:
+        teaching: where they are.
+        data: where decoded slides are kept, and what is held out.
+        loop: how many may not open.
+        fields: of the run.
+        out: its folder.
+
+    Raises:
+        ConfigError: see `read_unlabelled`; or one of them is judged by.
+    """
+    if teaching is None:
+        return None
+    found = read_unlabelled(teaching, fields.train.classes, data.mpp, out, loop.max_unreadable)
+    check_leaks(found, fields.val, (KEY, "data.val"))
+    if fields.held_out is not None:
+        judged = f"the source {data.hold_out}, which is held out,"
+        check_leaks(found, fields.held_out, (KEY, judged))
+    return Unlabelled(found, images_of(found, data.cache), teaching.crops, teaching.strong)
+
+
 def read_unlabelled(
-    settings: MeanTeacherSettings, classes: tuple[str, ...], out: Path, limit: int
+    settings: MeanTeacherSettings, classes: tuple[str, ...], mpp: float, out: Path, limit: int
 ) -> FieldSet:
     """The images and slides of the folders, as fields without annotations.
 
-    What can't be opened is passed over, and a note says so.
+    What can't be opened, or is smaller than `LEAST_SIDE`, is passed over, and a note says so.
 
     Args:
         settings: where they are.
         classes: of the detector.
+        mpp: µm per pixel of the detector.
         out: the run's folder, in which none is looked for.
         limit: so many may not open.
 
@@ -94,7 +134,7 @@ def read_unlabelled(
             µm per pixel of one.
     """
     paths = list(dict.fromkeys(path for root in settings.images for path in _found(root, out)))
-    fields, broken = [], []
+    fields, broken, small = [], [], []
     for path in paths:
         try:
             info = slide_info(path)
@@ -104,19 +144,25 @@ def read_unlabelled(
         if info is None:
             broken.append(f"{path}: too large for a plain image")
             continue
-        mpp = info.mpp or settings.mpp
-        if mpp is None:
+        own = info.mpp or settings.mpp
+        if own is None:
             raise ConfigError(
                 f"{KEY}: {path}: its file carries no µm per pixel; say it with mean_teacher.mpp"
             )
-        fields.append(_field(path, info.width, info.height, mpp))
-    if not fields or len(broken) > limit:
+        side = min(info.width, info.height) * own / mpp
+        if side < LEAST_SIDE:
+            small.append(f"{path}: its shorter side is {side:.0f} px at data.mpp")
+            continue
+        fields.append(_field(path, info.width, info.height, own))
+    if len(broken) > limit or (broken and not fields):
         raise ConfigError(
             f"{KEY}: {len(broken)} of {len(paths)} images can't be opened, the first one is: "
             f"{broken[0]}; take them out, or raise loop.max_unreadable ({limit})"
         )
-    notes = [f"without annotations: {len(fields)} images"]
-    notes += [f"passed over: {problem}" for problem in broken]
+    if not fields:
+        raise ConfigError(f"{KEY}: none is large enough to learn from; {small[0]}")
+    notes = [f"without annotations: {len(fields)} of {len(paths)} images and slides"]
+    notes += [f"passed over: {problem}" for problem in (*broken, *small)]
     return FieldSet(classes, tuple(fields), tuple(notes))
 
 

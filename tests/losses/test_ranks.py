@@ -26,6 +26,8 @@ import torch
 from torch import distributed
 from models import build_detector, with_class_counts
 from models.config import DetectorConfig
+from models.learning.group_dro import GroupDRO, GroupDROSettings
+from models.learning.views import StainViews, ViewSettings
 
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=int(sys.argv[2]),
                                world_size=2)
@@ -46,37 +48,53 @@ def build(name, loss):
             module.eval()
     return detector
 
-def gradients(detector, images, targets):
+def gradients(detector, images, targets, losses=None):
+    losses = losses or detector
     for _ in range(2):  # the second step goes by what losses remember of the first
         detector.zero_grad()
-        torch.stack(list(detector(images, targets).values())).sum().backward()
+        torch.stack(list(losses(images, targets).values())).sum().backward()
     return {n: p.grad for n, p in detector.named_parameters() if p.grad is not None}
+
+def viewed_and_weighed(images, targets):
+    detector = build("fcos", "eqlv2")
+    views = StainViews(ViewSettings(warmup=0, hard_background=0))
+    groups = GroupDRO(GroupDROSettings(step=0.5), ["a", "b"], [0, 1, 1, 0])
+    def losses(images, targets):
+        with groups.weighing(detector.slot, targets):
+            return views(detector, images, targets, 1.0)
+    return gradients(detector, images, targets, losses) | {"weights": groups.weights}
+
+def compare(name, shared, learn):
+    for gradient in shared.values():
+        distributed.all_reduce(gradient)
+        gradient /= 2
+    distributed.is_initialized = lambda: False  # this process alone, with both batches
+    alone = learn()
+    distributed.is_initialized = ready
+    assert shared.keys() == alone.keys()
+    for key, gradient in alone.items():
+        if ".causal.encode." in key and key.endswith("bias"):
+            continue  # codes are brought to mean 0, so that rounding is all there is
+        scale = gradient.abs().max() + 1e-6
+        assert ((shared[key] - gradient).abs().max() / scale) < 2e-3, (name, key)
 
 torch.manual_seed(1)
 images = [torch.rand(3, 64, 64) for _ in range(4)]
 boxes = [[[5., 5, 40, 40], [20, 20, 60, 60]], [[10., 10, 50, 45]], [], [[8., 20, 30, 50]]]
 labels = [[0, 1], [0], [], [1]]
-targets = [{"boxes": torch.tensor(b).reshape(-1, 4), "labels": torch.tensor(l).long()}
-           for b, l in zip(boxes, labels)]
+targets = [{"boxes": torch.tensor(b).reshape(-1, 4), "labels": torch.tensor(l).long(),
+            "field": torch.tensor(i), "view": image.flip(0)}
+           for i, (b, l, image) in enumerate(zip(boxes, labels, images))]
 ready = distributed.is_initialized
+own = slice(2 * rank, 2 * rank + 2)
 for name in DETECTORS:
     for loss in LOSSES:
         if name == "yolof" and loss in ("seesaw", "bags"):
             continue
-        own = slice(2 * rank, 2 * rank + 2)
-        shared = gradients(build(name, loss), images[own], targets[own])
-        for gradient in shared.values():
-            distributed.all_reduce(gradient)
-            gradient /= 2
-        distributed.is_initialized = lambda: False  # this process alone, with both batches
-        alone = gradients(build(name, loss), images, targets)
-        distributed.is_initialized = ready
-        assert shared.keys() == alone.keys()
-        for key, gradient in alone.items():
-            if ".causal.encode." in key and key.endswith("bias"):
-                continue  # codes are brought to mean 0, so that rounding is all there is
-            scale = gradient.abs().max() + 1e-6
-            assert ((shared[key] - gradient).abs().max() / scale) < 2e-3, (name, loss, key)
+        compare((name, loss), gradients(build(name, loss), images[own], targets[own]),
+                lambda: gradients(build(name, loss), images, targets))
+compare("views and groups", viewed_and_weighed(images[own], targets[own]),
+        lambda: viewed_and_weighed(images, targets))
 print("all alike")
 """
 

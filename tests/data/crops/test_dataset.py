@@ -54,6 +54,24 @@ def test_an_item_depends_on_seed_epoch_and_index_only(coco):
     assert not torch.equal(first[7][0], other_epoch[7][0])
 
 
+def test_a_second_view_differs_by_its_stain_alone(coco):
+    """Of flips, brightness, blur, compression and noise both have the same; boxes lie on both."""
+    every = {"flips": True, "brightness": 0.3, "contrast": 0.3, "blur": 0.5, "jpeg": 0.0}
+    plain = crops(coco, augment=AugmentSettings(**every, stain=0.3), length=12)
+    viewed = crops(coco, augment=AugmentSettings(**every, stain=0.3), length=12, views=True)
+    same = crops(coco, augment=AugmentSettings(**every, stain=0), length=12, views=True)
+    equal = 0
+    for (image, target), (first, seen), (_, unstained) in zip(plain, viewed, same, strict=True):
+        assert torch.equal(image, first)  # what was drawn without a second view stays
+        assert torch.equal(target["boxes"], seen["boxes"])
+        assert torch.equal(unstained["view"], _)
+        equal += torch.equal(first, seen["view"])
+        dark, other = (one.mean(0) < 0.5 * one.mean(0).max() for one in (first, seen["view"]))
+        assert (dark ^ other).float().mean() < 0.02
+    assert equal <= 4  # some crops keep their stain in both views
+    assert torch.equal(viewed[5][1]["view"], viewed[5][1]["view"])
+
+
 def test_crops_around_cells_show_the_rare_class_more_often(coco):
     everywhere = CropSettings(size=32, around_cells=1, class_power=1, scale=1)
     drawn = crops(coco, everywhere, length=300)

@@ -206,11 +206,16 @@ def of_sources(counts, weights):
 
 def test_shares_of_sources_follow_fields_power_and_weight():
     fields = of_sources({"large": 16, "small": 4}, {})
-    assert source_shares(fields, 0) == {"large": 0.8, "small": 0.2}
-    assert source_shares(fields, 1) == {"large": 0.5, "small": 0.5}
-    assert source_shares(fields, 0.5) == pytest.approx({"large": 2 / 3, "small": 1 / 3})
+    assert shares(fields, source_power=0) == {"large": 0.8, "small": 0.2}
+    assert shares(fields, source_power=1) == {"large": 0.5, "small": 0.5}
+    assert shares(fields, source_power=0.5) == pytest.approx({"large": 2 / 3, "small": 1 / 3})
+    assert shares(fields, batches="balanced") == {"large": 0.5, "small": 0.5}
     weighed = of_sources({"large": 16, "small": 4}, {"small": 2.0})
-    assert source_shares(weighed, 0) == pytest.approx({"large": 2 / 3, "small": 1 / 3})
+    assert shares(weighed) == pytest.approx({"large": 2 / 3, "small": 1 / 3})
+
+
+def shares(fields, **settings):
+    return source_shares(fields, CropSettings(**settings))
 
 
 @pytest.mark.parametrize("around", [0.0, 1.0])
@@ -248,3 +253,28 @@ def test_a_source_of_ignored_images_is_named():
     images = FieldImages(both.fields, lambda _: None)
     with pytest.raises(ConfigError, match="all of every image of the source two is to be ignored"):
         build_sampler(both, images, [1.0] * 3, CropSettings(size=128, source_power=0.5))
+
+
+def test_balanced_batches_have_each_source_as_often_and_take_turns_with_what_is_over():
+    fields = of_sources({"one": 6, "two": 1, "three": 2}, {})
+    images = FieldImages(fields.fields, lambda _: None)
+    settings = CropSettings(size=128, batches="balanced")
+    sampler = build_sampler(fields, images, [1.0] * 9, settings)
+    drawn = [sampler.draw(np.random.default_rng((5, i)), turn=i)[0] for i in range(40)]
+    source = np.searchsorted([6, 7], drawn, side="right")
+    assert source.tolist() == [0, 1, 2] * 13 + [0]
+    assert len(set(drawn)) > 6
+    for batch in source.reshape(5, 8):
+        assert sorted(np.bincount(batch, minlength=3)) == [2, 3, 3]
+
+
+def test_what_cannot_be_balanced_is_refused():
+    one = of_sources({"one": 2}, {})
+    weighed = of_sources({"one": 2, "two": 2}, {"two": 2.0})
+    settings = CropSettings(size=128, batches="balanced")
+    for fields, message in [(one, "needs several sources"), (weighed, "weight of those")]:
+        images = FieldImages(fields.fields, lambda _: None)
+        with pytest.raises(ConfigError, match=r"data\.crops\.batches: balanced .*" + message):
+            build_sampler(fields, images, [1.0] * 4, settings)
+    with pytest.raises(ValueError, match=r"batches: balanced .*source_power"):
+        CropSettings(batches="balanced", source_power=0.5)

@@ -14,6 +14,7 @@ from configs import ConfigError
 from models import build_detector
 from models.detectors.build import DETECTORS
 from models.learning.callbacks import WarmedUpEMA
+from models.learning.learner import DetectionLearner, OptimiserSettings
 from models.learning.mean_teacher import (
     WEAK,
     MeanTeacher,
@@ -62,12 +63,14 @@ def seen(images):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_who_answers_as_its_average_has_nothing_to_learn(name, images):
     student = lively(name)  # in evaluation mode: norms of a batch would tell them apart
-    losses = teaching(student, floor=0.01)(student, images, seen(images), 1.0)
+    losses = teaching(student, floor=0.01, boxes=1.0)(student, images, seen(images), 1.0)
     with_centre = {"unlabelled_ctrness"} if name in ("fcos", "atss") else set()
     assert set(losses) == {"unlabelled_classification", "unlabelled_boxes"} | with_centre
     for value in losses.values():
         assert float(value.detach()) == pytest.approx(0, abs=1e-5)
-    moved = teaching(student, floor=0.01)(student, images, seen([i / 2 for i in images]), 1.0)
+    moved = teaching(student, floor=0.01, boxes=1.0)(
+        student, images, seen([i / 2 for i in images]), 1.0
+    )
     torch.stack(list(moved.values())).sum().backward()
     assert float(moved["unlabelled_boxes"].detach()) > 0
     assert any((p.grad != 0).any() for p in student.backbone.parameters())
@@ -75,7 +78,7 @@ def test_who_answers_as_its_average_has_nothing_to_learn(name, images):
 
 def test_losses_are_those_of_the_formulas(images):
     student = lively("fcos", abnormal_head={"weight": 1.0})
-    one = teaching(student, floor=0.02, weight=3.0, start=0.5, warmup=0.2, focus=1.5)
+    one = teaching(student, floor=0.02, weight=3.0, boxes=0.5, start=0.5, warmup=0.2, focus=1.5)
     with torch.no_grad():
         for parameter in student.parameters():  # the teacher is a copy, and stays as it was
             parameter.mul_(1.02)
@@ -118,10 +121,16 @@ def test_losses_are_those_of_the_formulas(images):
         expected["ctrness"] += t * math.log(t / s) + (1 - t) * math.log((1 - t) / (1 - s))
     assert positives > 0
     for name, value in expected.items():
-        wanted = 3.0 * 0.5 * value / positives
+        wanted = 3.0 * 0.5 * value / positives * (1.0 if name == "classification" else 0.5)
         assert float(losses[f"unlabelled_{name}"].detach()) == pytest.approx(wanted, rel=2e-3), name
     torch.stack(list(losses.values())).sum().backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_boxes_are_left_out_unless_they_are_asked_for(images):
+    student = lively("fcos")
+    losses = teaching(student, floor=0.01)(student, images, seen(images), 1.0)
+    assert set(losses) == {"unlabelled_classification"}
 
 
 def test_a_class_of_low_scores_is_not_shut_out():
@@ -158,6 +167,27 @@ def test_a_batch_is_taken_apart_in_order():
     labelled, others = take_apart(images, targets)
     assert labelled == ([images[0], images[2]], [targets[0], targets[2]])
     assert others == ([images[1], images[3]], [targets[1], targets[3]])
+
+
+def test_a_learner_adds_what_the_teacher_says_of_the_unlabelled_crops(images, monkeypatch):
+    asked = []
+
+    def teacher(student, shown, targets, progress):
+        asked.append((shown, targets, progress))
+        return {"unlabelled_classification": torch.tensor(7.0)}
+
+    settings = OptimiserSettings(freeze=0)
+    learner = DetectionLearner(lively().train(), settings, None, 10, mean_teacher=teacher)
+    monkeypatch.setattr(DetectionLearner, "tell_losses", lambda self, *told: told)
+    cell = {"boxes": torch.tensor([[8.0, 8, 40, 40]]), "labels": torch.tensor([1])}
+    batch = ([*images, images[0] / 2], [cell, cell, {WEAK: images[1]}])
+    losses, shown, targets = learner.training_step(batch, 0)
+    assert asked == [([batch[0][2]], [batch[1][2]], 0.0)]
+    assert losses["unlabelled_classification"] == 7
+    with_the_first_two = lively().train()(batch[0][:2], batch[1][:2])
+    for name, loss in with_the_first_two.items():
+        torch.testing.assert_close(losses[name], loss)
+    assert (shown, targets) == batch  # all of it is kept, should a loss be no number
 
 
 def test_a_checkpoint_has_the_thresholds_and_the_rows(images, tmp_path):

@@ -316,6 +316,7 @@ def test_two_processes_learn_from_a_teacher_first_the_stem_then_all(alike, tmp_p
 def test_two_processes_learn_from_a_mean_teacher_what_one_learns(alike, tmp_path):
     images = shutil.copytree(tmp_path / "images", tmp_path / "others")
     alike["mean_teacher"] = {"images": str(images), "mpp": 0.25, "crops": 2, "floor": 0.005}
+    alike["mean_teacher"] |= {"start": 0.2, "boxes": 0.5}
     devices = alike | {"loop": alike["loop"] | {"devices": 2}}
     two = call(command(devices, tmp_path / "two"))
     assert two.returncode == 0, two.stderr

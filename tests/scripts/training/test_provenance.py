@@ -84,6 +84,10 @@ def test_backbone_weights_are_known_by_their_content_and_not_by_their_name(tmp_p
     monkeypatch.setattr(provenance, "_of_torchvision", lambda: [(start, "Known.V1")])
     (parent,) = describe_parents(str(file), None)
     assert (parent.name, parent.licence) == ("torchvision Known.V1", "BSD-3-Clause")
+    monkeypatch.setattr(provenance, "LITE_WEIGHTS", {start: "efficientnet_lite9_pytorch_model"})
+    (parent,) = describe_parents(str(file), None)
+    assert (parent.name, parent.licence) == ("efficientnet_lite9_pytorch_model", "Apache-2.0")
+    assert "ML Illustrated" in parent.attribution
     with pytest.raises(ConfigError, match=r"backbone_weights: .*none.pth: cannot be read"):
         describe_parents(str(tmp_path / "none.pth"), None)
 

@@ -104,11 +104,18 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     # A loss, a head and a teacher with states of their own are the harder case.
     others = shutil.copytree(tmp_path / "images", tmp_path / "others")
     values["mean_teacher"] = {"images": str(others), "mpp": 0.25, "crops": 1, "floor": 0.005}
+    values["mean_teacher"] |= {"start": 0.1, "boxes": 0.5}
     values["model"]["loss"] = {"name": "eqlv2"}
     values["model"]["abnormal_head"] = {"consistency": 0.5, "contrast": 0.1}
     values["model"]["history"] = {"warm_up": 1, "class_power": 0.5, "jitter": {}}
     values["model"]["causal"] = {"interval": 3, "code": 4}
-    values["data"]["crops"]["gradient"] = {"interval": 2}
+    values["data"]["crops"] |= {"gradient": {"interval": 2}, "batches": "balanced"}
+    values["data"]["train"] = one_a_field(values["data"]["train"])
+    values["data"]["augment"] = {
+        "templates": {},
+        "fourier": {"images": values["data"]["val"]["images"]},
+    }
+    values |= {"views": {}, "group_dro": {}}
     values["loop"]["steps"] = 4  # what the first two measure steers the second epoch
     # The schedule must be the same: the first run is stopped after an epoch, not planned shorter.
     run(values, tmp_path / "through")
@@ -141,6 +148,10 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     assert (told["history"]["warm_up"], told["history"]["class_counts"]) == (1, [1, 2])
     assert card.detector.history is None
     assert through["head.slot.abnormal.contrast.prototypes"].any(dim=1).all()
+    assert not [name for name in through if "groups" in name]
+    weighed = [row["train/weight/part1"] for row in rows_of(tmp_path / "through")[:2]]
+    assert weighed == [row["train/weight/part1"] for row in rows_of(tmp_path / "halves")[:2]]
+    assert weighed[0] != weighed[1]
     through, halves = learner_state(tmp_path / "through"), learner_state(tmp_path / "halves")
     for name, tensor in through.items():
         torch.testing.assert_close(tensor, halves[name], msg=name)
@@ -159,8 +170,25 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     ]
     torch.testing.assert_close(*means, equal_nan=True)
     assert not means[0].isnan().all()
-    with (tmp_path / "halves" / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)][:2] == ["0", "1"]
+    assert [row["epoch"] for row in rows_of(tmp_path / "halves")][:2] == ["0", "1"]
+
+
+def rows_of(folder):
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def one_a_field(source):
+    """A source of several fields as one source a field."""
+    path = Path(source["annotations"])
+    content = json.loads(path.read_text())
+    sources = []
+    for image in content["images"]:
+        own = [one for one in content["annotations"] if one["image_id"] == image["id"]]
+        part = path.with_name(f"part{image['id']}.json")
+        part.write_text(json.dumps(content | {"images": [image], "annotations": own}))
+        sources.append(source | {"annotations": str(part)})
+    return sources
 
 
 def test_a_loss_that_goes_by_frequencies_gets_the_counts_of_the_training_cells(values, tmp_path):
@@ -317,6 +345,18 @@ def test_a_contrast_without_anything_to_compare_is_refused(values, changes, mess
     values["model"] |= part
     with pytest.raises(ConfigError, match=f"{key}.*{message}"):
         validate(values | changes, TrainSettings, "test")
+
+
+def test_a_history_that_would_never_begin_is_refused(values):
+    values["model"]["history"] = {"warm_up": 4}
+    values["loop"] |= {"epochs": 2, "steps": 2}
+    with pytest.raises(ConfigError, match=r"warm_up is 4, and the run has 4 batches .*take fewer"):
+        validate(values, TrainSettings, "test")
+    values["loop"]["steps"] = 3
+    assert validate(values, TrainSettings, "test").model.history.warm_up == 4
+    values["loop"]["steps"] = 2
+    values["model"]["history"]["classes"] = 0
+    assert validate(values, TrainSettings, "test").model.history.classes == 0
 
 
 def test_causes_without_annotations_are_refused(values):

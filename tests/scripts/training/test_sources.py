@@ -1,6 +1,7 @@
 """Several sources of a training: read as one, drawn from by shares, one of them held out."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from data.crops.dataset import CropDataset
 from data.crops.sampling import CropSettings
 from scripts.slides import images_of
 from scripts.training.resumed import changed_settings
-from scripts.training.run import TrainSettings, read_fields, read_run_fields
+from scripts.training.run import TrainSettings, make_data, read_fields, read_run_fields
 
 PLAIN = AugmentSettings(stain=0, brightness=0, contrast=0, blur=0, jpeg=0, noise=0)
 
@@ -161,3 +162,39 @@ def test_a_run_goes_on_where_sources_moved_but_not_with_others(two, tmp_path):
     two["data"]["train"].pop()
     with pytest.raises(ConfigError, match=r"data.train = 1 source \(was 2 sources\)"):
         changed_settings(path, settings_of(two).model_dump(mode="json"))
+
+
+def test_balanced_batches_hold_each_source_alike_whatever_the_workers(two):
+    two["data"]["crops"] = {"size": 64, "batches": "balanced"}
+    two["loop"] |= {"batch_size": 3, "steps": 2}
+    settings = settings_of(two)
+    fields = read_run_fields(settings)
+    seen = []
+    for workers in (0, 1):
+        loop = settings.loop.model_copy(update={"workers": workers})
+        of_workers = settings.model_copy(update={"loop": loop})
+        with closing(make_data(of_workers, fields.train, fields.val)) as data:
+            batches = list(data.train_dataloader())
+        seen.append([[int(target["field"]) for target in targets] for _, targets in batches])
+    assert seen == [[[0, 1, 0], [1, 0, 1]]] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.crops.batches": "balanced", "loop.batch_size": 1}, r"loop\.batch_size is 1; raise"),
+        ({"data.crops.batches": "balanced", "data.hold_out": "hospital-1"}, "there is one"),
+        ({"data.crops.batches": "balanced", "data.crops.source_power": 0.5}, "source_power says"),
+        ({"group_dro.step": 0.01, "data.hold_out": "hospital-1"}, "there is one in data.train"),
+        ({"group_dro.step": 0.01, "data.crops.drawn": 0.5}, "drawn crops are of no source"),
+        ({"group_dro.step": 0.01, "distillation.teacher": "a"}, "goes by the class loss"),
+        ({"views.weight": 1, "distillation.teacher": "a"}, "views compares places by the annot"),
+        ({"views.weight": 1, "data.augment.stain": 0}, "views: no step of data.augment changes"),
+        ({"views.weight": 0}, r"views\.weight = 0"),
+    ],
+)
+def test_what_cannot_be_balanced_weighed_or_compared_is_refused(two, changes, message):
+    values = apply_overrides(two, [f"{key}={value}" for key, value in changes.items()])
+    with pytest.raises(ConfigError, match=message) as refusal:
+        validate(values, TrainSettings, "test")
+    assert "\n" not in str(refusal.value)

@@ -23,9 +23,10 @@ def teaching(values, tmp_path):
     for name, image in (("a.png", "1.png"), ("deeper/b.png", "2.png")):
         with Image.open(tmp_path / "images" / image) as picture:
             picture.rotate(180).save(folder / name)
+    Image.new("RGB", (90, 20)).save(folder / "dot.png")
     (folder / "notes.txt").write_text("no image")
     values["mean_teacher"] = {"images": str(folder), "mpp": 0.25, "crops": 1, "start": 0.0}
-    values["mean_teacher"] |= {"warmup": 0.5, "floor": 0.005}
+    values["mean_teacher"] |= {"warmup": 0.5, "floor": 0.005, "boxes": 0.5}
     values["loop"] |= {"epochs": 1, "steps": 2}
     return values
 
@@ -48,7 +49,7 @@ def state(folder):
 
 def test_a_run_learns_from_both_and_tells_so(teaching, tmp_path):
     card, said = run(teaching, tmp_path / "through")
-    assert "mean_teacher.images: without annotations: 2 images" in said
+    assert "mean_teacher.images: without annotations: 2 of 3 images and slides" in said
     with (tmp_path / "through" / "metrics.csv").open() as file:
         [row, *_] = csv.DictReader(file)
     parts = ("classification", "boxes", "ctrness")
@@ -60,6 +61,7 @@ def test_a_run_learns_from_both_and_tells_so(teaching, tmp_path):
     assert told["settings"]["mean_teacher"]["crops"] == 1
     assert "images" not in told["settings"]["mean_teacher"]
     assert card.training["fields"] == 2  # annotated ones
+    assert "dot.png: its shorter side is 10 px at data.mpp" in said
 
 
 def test_before_the_start_a_run_is_the_one_without_a_teacher(teaching, tmp_path):
@@ -89,6 +91,7 @@ def test_unlabelled_crops_follow_in_each_batch(ranks):
         ({"loop": {"ema": 0.0}}, r"loop\.ema is 0, which is none"),
         ({"mean_teacher": {}}, r"mean_teacher\.images"),
         ({"mean_teacher": {"images": []}}, r"mean_teacher\.images"),
+        ({"mean_teacher": {"images": ""}}, r"a folder's name is empty"),
         ({"mean_teacher": {"images": "x", "strong": {"flips": True}}}, r"D4 moves pixels"),
     ],
 )
@@ -115,7 +118,10 @@ def test_images_that_are_not_there_or_judged_by_are_refused(teaching, tmp_path):
     )
     for image in folder.rglob("*.png"):
         image.write_bytes(b"no image")
-    refused(teaching, tmp_path, r"mean_teacher\.images: 3 of 3 images can't be opened, the first")
+    refused(teaching, tmp_path, r"mean_teacher\.images: 4 of 4 images can't be opened, the first")
+    for image in folder.rglob("*.png"):
+        Image.new("RGB", (9, 9)).save(image)
+    refused(teaching, tmp_path, r"mean_teacher\.images: none is large enough.* 4 px at data\.mpp")
     for image in folder.rglob("*.png"):
         image.unlink()
     refused(teaching, tmp_path, r"mean_teacher\.images: .*others: no slide found")
