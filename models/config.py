@@ -177,8 +177,8 @@ class JitterSettings(StrictModel):
 
     Attributes:
         count: views of a cell.
-        size: how far: a view's centre lies up to this share of the cell's sides beside the
-            cell's, and its sides are up to e to the power of this times as large or as small.
+        size: a view's centre lies up to this share of the cell's sides beside the cell's, and its
+            sides are up to e to the power of this times as large or as small.
     """
 
     count: int = Field(2, ge=1)

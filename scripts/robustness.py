@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import load_config
-from data.crops.augment import StainJitter
+from data.crops.stains import StainJitter
 from data.evaluation.bootstrap import resampled_ap
 from data.fields.fieldset import Field, FieldSet
 from models import load_detector

@@ -156,9 +156,8 @@ def with_templates(
         return augment
     unchanged = AugmentSettings(steps=({"name": "NoOp"},))
     drawn = CropDataset(fields, images, mpp, crops, unchanged, LEARNED_FROM, seed)
-    pixels = (
-        np.asarray(image.permute(1, 2, 0) * 255).round().astype(np.uint8) for image, _ in drawn
-    )
+    samples = (drawn[index][0].permute(1, 2, 0) for index in range(len(drawn)))
+    pixels = (np.asarray(one * 255).round().astype(np.uint8) for one in samples)
     learned = {"statistics": learn_statistics(pixels, templates.spaces)}
     return augment.model_copy(update={"templates": templates.model_copy(update=learned)})
 

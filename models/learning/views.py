@@ -33,7 +33,7 @@ class ViewSettings(StrictModel):
             cell are compared, too.
     """
 
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(10.0, gt=0)
     warmup: float = Field(0.2, ge=0, le=1)
     hard_background: int = Field(1, ge=0)
 
