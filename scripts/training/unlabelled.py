@@ -26,11 +26,6 @@ from scripts.training.sources import DataSettings, RunFields
 
 KEY = "mean_teacher.images"
 
-STRONG = AugmentSettings(
-    flips=False, stain=0.3, brightness=0.3, contrast=0.3, blur=0.5, jpeg=0.5, noise=0.5
-)
-"""Twice as much as what annotated crops are changed by."""
-
 
 LEAST_SIDE = 32
 """Images with a shorter side, in pixels of the model's scale, would be blown up to a crop."""
@@ -41,6 +36,18 @@ def _as_list(value: Any) -> Any:
     if isinstance(paths, list | tuple) and "" in paths:
         raise ValueError("a folder's name is empty, which would be the folder that one works in")
     return paths
+
+
+class StrongSettings(AugmentSettings):
+    """How far the student's view is changed: some twice as far as annotated crops, by default."""
+
+    flips: bool = False
+    stain: float = Field(0.3, ge=0, le=1)
+    brightness: float = Field(0.3, ge=0, le=1)
+    contrast: float = Field(0.3, ge=0, le=1)
+    blur: float = Field(0.5, ge=0, le=1)
+    jpeg: float = Field(0.5, ge=0, le=1)
+    noise: float = Field(0.5, ge=0, le=1)
 
 
 class MeanTeacherSettings(TeachingSettings):
@@ -60,11 +67,11 @@ class MeanTeacherSettings(TeachingSettings):
     ]
     mpp: float | None = Field(None, ge=0.05, le=5)
     crops: int = Field(4, ge=1)
-    strong: AugmentSettings = STRONG
+    strong: StrongSettings = StrongSettings()
 
     @field_validator("strong")
     @classmethod
-    def _moves_nothing(cls, strong: AugmentSettings) -> AugmentSettings:
+    def _moves_nothing(cls, strong: StrongSettings) -> StrongSettings:
         check_strong(strong)
         return strong
 

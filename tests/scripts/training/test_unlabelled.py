@@ -13,6 +13,7 @@ from configs import ConfigError, validate
 from models.card import read_card
 from scripts.training.feeding import ShareSampler
 from scripts.training.run import TrainSettings, run_training
+from scripts.training.unlabelled import MeanTeacherSettings
 
 
 @pytest.fixture
@@ -98,6 +99,12 @@ def test_unlabelled_crops_follow_in_each_batch(ranks):
 def test_a_teacher_that_cannot_teach_is_refused(values, changes, message):
     with pytest.raises(ConfigError, match=message):
         validate(values | {"mean_teacher": {"images": "x"}} | changes, TrainSettings, "test")
+
+
+def test_what_is_not_said_of_the_strong_view_stays_strong():
+    of_noise = {"images": "x", "strong": {"noise": 1.0}}
+    strong = validate(of_noise, MeanTeacherSettings, "test").strong
+    assert (strong.noise, strong.stain, strong.blur, strong.flips) == (1.0, 0.3, 0.5, False)
 
 
 def refused(values, tmp_path, message):
