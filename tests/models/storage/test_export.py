@@ -53,7 +53,13 @@ def assert_same_outputs(detector, model):
             torch.testing.assert_close(found[name], value, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("fcos", "yolof")))
+        for name in DETECTORS
+    ],
+)
 def test_openvino_gives_torch_s_raw_outputs_at_every_size(name):
     detector = lively(name)
     assert_same_outputs(detector, to_openvino(detector))
@@ -111,6 +117,7 @@ def test_what_openvino_cannot_convert_is_told_in_one_line(monkeypatch):
         to_openvino(lively())
 
 
+@pytest.mark.slow
 def test_int8_is_near_and_small_and_normalises_by_itself(tmp_path):
     pytest.importorskip("nncf", reason="int8 needs cytolibra[export]")
     detector = lively()

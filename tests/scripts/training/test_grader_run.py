@@ -95,6 +95,7 @@ def test_writes_the_detector_with_its_grader(settings, tmp_path, capsys):
     np.testing.assert_allclose(logits, evidence.logits[0] / look.temperature + bias, atol=0.01)
 
 
+@pytest.mark.slow
 def test_is_calibrated_by_runs_out_of_fold(settings, tmp_path):
     own = run(settings, tmp_path / "fold").second_look
     evidence = load_evidence(tmp_path / "fold" / EVIDENCE)
@@ -146,6 +147,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(
     assert one == other
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_graders_of_the_same_classes(settings, tmp_path):
     run(settings, tmp_path / "teacher")
     teacher = str(tmp_path / "teacher" / "model")

@@ -175,7 +175,13 @@ def kill_at(patch, step):
 
 
 @pytest.mark.parametrize(
-    ("accumulate", "every", "step"), [(1, 2, 8), (1, 5, 5), (2, 1, 5)], ids=str
+    ("accumulate", "every", "step"),
+    [
+        pytest.param(1, 2, 8, marks=pytest.mark.slow),
+        (1, 5, 5),
+        pytest.param(2, 1, 5, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_a_run_killed_in_a_later_epoch_ends_as_one_that_ran_through(
     values, tmp_path, accumulate, every, step
@@ -190,7 +196,9 @@ def test_a_run_killed_in_a_later_epoch_ends_as_one_that_ran_through(
     check_same_end(values, tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_what_asks_a_run_to_stop_ends_it_after_the_step(values, tmp_path, monkeypatch, number):
     values["loop"] |= {"epochs": 1, "steps": 6, "checkpoint_every": 100, "workers": 1}
     train = DetectionLearner.training_step

@@ -244,6 +244,7 @@ def test_annotations_of_any_tool_are_named_in_the_configuration(values, tmp_path
     assert train.fields[0].boxes.tolist() == [[40.5, 40, 80.5, 80]]
 
 
+@pytest.mark.slow
 def test_evaluation_of_a_trained_model_covers_every_class(values, tmp_path, coco):
     from data.annotations import read_coco
     from pipeline.network.detector import RuntimeSettings, TileDetector
@@ -365,6 +366,7 @@ def test_causes_without_annotations_are_refused(values):
         validate(values | {"distillation": {"teacher": "some"}}, TrainSettings, "test")
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):
     run(values, tmp_path / "teacher")
     teacher = str(tmp_path / "teacher" / "model")

@@ -65,6 +65,7 @@ def test_a_run_learns_from_both_and_tells_so(teaching, tmp_path):
     assert "dot.png: its shorter side is 10 px at data.mpp" in said
 
 
+@pytest.mark.slow
 def test_before_the_start_a_run_is_the_one_without_a_teacher(teaching, tmp_path):
     teaching["mean_teacher"]["start"] = 0.99
     run(teaching, tmp_path / "waits")
