@@ -77,7 +77,7 @@ def model_of(command: Kind) -> type[StrictModel]:
 
         return ScreenSettings
     if command is Kind.train:
-        from scripts.training.run import TrainSettings
+        from scripts.training.settings import TrainSettings
 
         return TrainSettings
     if command is Kind.grader:

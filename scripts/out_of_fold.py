@@ -28,7 +28,8 @@ from scripts.second_look_rule import read_fold
 from scripts.telling import run_for_people
 from scripts.training.grader_judge import even_out
 from scripts.training.grader_run import EVIDENCE
-from scripts.training.run import TrainSettings, read_fields
+from scripts.training.run import read_fields
+from scripts.training.settings import TrainSettings
 
 Run = tuple[FieldSet, Sequence[FieldCells], Sequence[FieldCells]]
 """The fields that a run did not learn from, what was found on them, and their cells."""

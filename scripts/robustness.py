@@ -32,7 +32,8 @@ from scripts.evaluate import gather
 from scripts.evaluation.evidence import Draws, Evidence, draw
 from scripts.slides import images_of
 from scripts.telling import run_for_people
-from scripts.training.run import TrainSettings, read_fields
+from scripts.training.run import read_fields
+from scripts.training.settings import TrainSettings
 
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, Field], Pixels]

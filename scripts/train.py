@@ -37,7 +37,8 @@ def train(
     if any("grader" in layer.values for layer in read_layers(config, set_ or [])):
         _train_grader(config, out, set_ or [], resume, find_lr)
         return
-    from scripts.training.run import TrainSettings, run_training
+    from scripts.training.run import run_training
+    from scripts.training.settings import TrainSettings
 
     settings = load_config(config, TrainSettings, set_ or [])
     console = get_console()  # the progress bar's, so that lines go above it

@@ -19,7 +19,8 @@ from rich.console import Console
 from configs import ConfigError, StrictModel, validate
 from losses import LossConfig
 from pipeline.batch.lock import InUseError, hold
-from scripts.training.run import TrainSettings, run_training
+from scripts.training.run import run_training
+from scripts.training.settings import TrainSettings
 
 RESULT = "result.json"
 """Written last: a run is done when it is there."""

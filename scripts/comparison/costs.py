@@ -23,13 +23,8 @@ from models.learning.mean_teacher import WEAK
 from pipeline.network.runtimes import build_runtime
 from scripts.comparison.comparison import ComparisonSettings, Run, is_done, run_settings, table_runs
 from scripts.slides import images_of
-from scripts.training.run import (
-    TrainSettings,
-    make_data,
-    mean_teacher_of,
-    read_fields,
-    views_of,
-)
+from scripts.training.run import make_data, mean_teacher_of, read_fields, views_of
+from scripts.training.settings import TrainSettings
 
 FILE = "costs.json"
 

@@ -24,7 +24,7 @@ from scripts.candidates import (
     strongest,
 )
 from scripts.slides import images_of
-from scripts.training.run import TrainSettings
+from scripts.training.settings import TrainSettings
 from scripts.training.sources import read_sources
 
 LEAST_FLOOR = 0.05

@@ -21,14 +21,8 @@ from scripts.telling import tell_doubts
 from scripts.training.failures import explained
 from scripts.training.judge import Judge
 from scripts.training.loop import make_trainer
-from scripts.training.run import (
-    TrainSettings,
-    groups_of,
-    imitation_of,
-    make_data,
-    read_fields,
-    views_of,
-)
+from scripts.training.run import groups_of, imitation_of, make_data, read_fields, views_of
+from scripts.training.settings import TrainSettings
 
 RANGE = (1e-5, 1.0)
 

@@ -16,19 +16,17 @@ import numpy as np
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
-from pydantic import model_validator
 from rich.console import Console
 
 from configs import ConfigError, StrictModel
 from data.crops.augment import notes_of
 from data.crops.dataset import with_templates
-from data.crops.sampling import imbalance, source_shares
+from data.crops.sampling import source_shares
 from data.evaluation import save_cells
 from data.fields.fieldset import FieldSet, of_source, widest_cell
 from data.fields.regions import downsample_of
 from data.fields.scarcity import with_class_doubts
 from models import (
-    DetectorConfig,
     ModelCard,
     build_detector,
     load_detector,
@@ -36,16 +34,15 @@ from models import (
     with_class_counts,
 )
 from models.card import DEFAULT_WIDEST_CELL, DomainFacts
-from models.config import HistorySettings
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
-from models.learning.distillation import DistillationSettings, Imitation, check_pair, start_from
-from models.learning.group_dro import GroupDRO, GroupDROSettings
-from models.learning.learner import DetectionLearner, OptimiserSettings
+from models.learning.distillation import Imitation, check_pair, start_from
+from models.learning.group_dro import GroupDRO
+from models.learning.learner import DetectionLearner
 from models.learning.mean_teacher import MeanTeacher, check_scores
 from models.learning.resuming import Tell, check_checkpoint
 from models.learning.steering import GradientSteering
-from models.learning.views import StainViews, ViewSettings
+from models.learning.views import StainViews
 from pipeline.reports.report import software_versions
 from scripts.domain import measure_domain
 from scripts.slides import images_of
@@ -54,11 +51,10 @@ from scripts.training.failures import explained
 from scripts.training.feeding import FieldsData, Steer, whole_fields
 from scripts.training.judge import THRESHOLD_RULE, Judge, check_monitor
 from scripts.training.loggers import log_settings
-from scripts.training.loop import LoopSettings, fit_best, make_trainer
+from scripts.training.loop import fit_best, make_trainer
 from scripts.training.outcome import facts_on, false_alarms_of, judge_fields, source_facts
 from scripts.training.plots import draw_balance, read_balance
 from scripts.training.provenance import (
-    CardSettings,
     ParentFacts,
     SourceFacts,
     describe_parents,
@@ -68,162 +64,13 @@ from scripts.training.provenance import (
     provenance_doubts,
 )
 from scripts.training.resumed import changed_settings, flatten
-from scripts.training.sources import DataSettings, FieldSource, RunFields, read_sources
+from scripts.training.settings import TrainSettings
+from scripts.training.sources import DataSettings, RunFields, read_sources
 from scripts.training.unlabelled import (
-    MeanTeacherSettings,
     Unlabelled,
     describe_unlabelled,
     unlabelled_of,
 )
-
-
-class TrainSettings(StrictModel):
-    """A whole training run.
-
-    Attributes:
-        distillation: whom to learn from instead of the annotations; these then only judge.
-        mean_teacher: images without annotations, from which the model learns by its own moving
-            average, beside the annotations; None for none.
-        views: holds what is said of two stains of every crop consistent; None: there is one.
-        group_dro: weighs sources by how hard they are; None: their crops count alike.
-    """
-
-    model: DetectorConfig
-    distillation: DistillationSettings | None = None
-    mean_teacher: MeanTeacherSettings | None = None
-    views: ViewSettings | None = None
-    group_dro: GroupDROSettings | None = None
-    data: DataSettings
-    optimiser: OptimiserSettings = OptimiserSettings()
-    loop: LoopSettings = LoopSettings()
-    card: CardSettings = CardSettings()
-
-    @model_validator(mode="after")
-    def _contrast_has_what_to_compare(self) -> TrainSettings:
-        head = self.model.abnormal_head
-        if head is not None and head.contrast:
-            self._check_comparison("abnormal_head.contrast", "set contrast to 0")
-        if self.model.history is not None:
-            self._check_comparison("history", "leave history out")
-            self._check_warm_up(self.model.history)
-        return self
-
-    def _check_comparison(self, key: str, remedy: str) -> None:
-        if self.loop.batch_size < 2:
-            raise ValueError(
-                f"model.{key} compares the cells of a batch, and loop.batch_size is 1; take 2 or "
-                f"more (loop.accumulate doesn't do), or {remedy}"
-            )
-        if self.distillation is not None:
-            raise ValueError(
-                f"model.{key} learns from annotations, and with distillation nothing does; {remedy}"
-            )
-
-    def _check_warm_up(self, history: HistorySettings) -> None:
-        batches = self.loop.epochs * self.loop.steps
-        if history.classes and history.warm_up >= batches:
-            raise ValueError(
-                f"model.history.warm_up is {history.warm_up}, and the run has {batches} batches "
-                "(loop.epochs times loop.steps), so classes would never be compared; take fewer, "
-                "or set model.history.classes to 0"
-            )
-
-    @model_validator(mode="after")
-    def _mean_teacher_can_teach(self) -> TrainSettings:
-        if self.mean_teacher is None:
-            return self
-        if self.distillation is not None:
-            raise ValueError(
-                "mean_teacher and distillation are two teachers; with distillation nothing is "
-                "learned from annotations, so leave one of them out"
-            )
-        if not self.loop.ema:
-            raise ValueError(
-                "mean_teacher is the moving average of the weights, and loop.ema is 0, which is "
-                "none; take some 0.99"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _causes_are_annotated(self) -> TrainSettings:
-        if self.model.causal is not None and self.distillation is not None:
-            raise ValueError(
-                "model.causal learns from annotations, and with distillation nothing does; leave "
-                "it out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _gradient_can_steer(self) -> TrainSettings:
-        gradient, workers = self.data.crops.gradient, self.loop.workers
-        if gradient is None:
-            return self
-        if self.distillation is not None:
-            raise ValueError(
-                "data.crops.gradient goes by the class loss, and with distillation there is none; "
-                "leave it out"
-            )
-        if gradient.interval < (least := 2 * workers + 2):
-            raise ValueError(
-                f"data.crops.gradient.interval is {gradient.interval}, and {workers} workers "
-                f"prepare crops further ahead; take {least} or more, or fewer loop.workers"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _views_differ(self) -> TrainSettings:
-        if self.views is None:
-            return self
-        if self.distillation is not None:
-            raise ValueError(
-                "views compares places by the annotations, and with distillation nothing learns "
-                "from these; leave it out"
-            )
-        if not self.data.augment.changes_stain:
-            raise ValueError(
-                "views: no step of data.augment changes the stain, so both views would be the "
-                "same; set data.augment.stain above 0, or add data.augment.templates"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _batches_can_be_balanced(self) -> TrainSettings:
-        if self.data.crops.batches is None:
-            return self
-        weights = [one.weight for one in self._sources_to_learn_from]
-        if problem := imbalance(weights):
-            raise ValueError(problem)
-        if self.loop.batch_size < len(weights):
-            raise ValueError(
-                f"data.crops.batches: balanced has a crop of each of {len(weights)} sources in "
-                f"every batch, and loop.batch_size is {self.loop.batch_size}; raise it"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _sources_can_be_weighed(self) -> TrainSettings:
-        if self.group_dro is None:
-            return self
-        if len(self._sources_to_learn_from) < 2:
-            raise ValueError(
-                "group_dro weighs several sources against each other, and there is one in "
-                "data.train; give it a list of sources, or leave group_dro out"
-            )
-        if self.distillation is not None:
-            raise ValueError(
-                "group_dro goes by the class loss, and with distillation there is none; leave it "
-                "out"
-            )
-        if self.data.crops.drawn:
-            raise ValueError(
-                "group_dro: drawn crops are of no source; set data.crops.drawn to 0, or leave "
-                "group_dro out"
-            )
-        return self
-
-    @property
-    def _sources_to_learn_from(self) -> list[FieldSource]:
-        return [one for one in self.data.train if one.called != self.data.hold_out]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from configs import ConfigError, StrictModel, apply_overrides, load_config
 from pipeline.settings import ScreenSettings
 from scripts.comparison.comparison import ComparisonSettings, Run, run_settings
 from scripts.training.grader_settings import GraderTrainSettings
-from scripts.training.run import TrainSettings
+from scripts.training.settings import TrainSettings
 
 PRESETS = sorted(Path(configs.__file__).parent.rglob("*.yaml"))
 KINDS = {

@@ -13,7 +13,7 @@ from configs import load_config, load_yaml
 from configs.describing import json_schema, to_json
 from scripts.cli import build_app
 from scripts.config import SCHEMAS, Kind, model_of, title_of
-from scripts.training.run import TrainSettings
+from scripts.training.settings import TrainSettings
 
 PRESETS = sorted(Path(configs.__file__).parent.rglob("*.yaml"))
 

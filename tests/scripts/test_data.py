@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from configs import validate
 from scripts.cli import build_app
-from scripts.training.run import TrainSettings, read_fields
+from scripts.training.run import read_fields
+from scripts.training.settings import TrainSettings
 
 
 def call(*arguments):

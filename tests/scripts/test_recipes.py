@@ -15,7 +15,8 @@ from data.crops.dataset import CropDataset
 from data.crops.sampling import CropSettings
 from data.fields.splits import PUBLISHED, take_part
 from scripts.slides import images_of, read_annotated
-from scripts.training.run import TrainSettings, read_fields
+from scripts.training.run import read_fields
+from scripts.training.settings import TrainSettings
 
 WINDOWS = "3a0743a3c550d089"
 

@@ -26,7 +26,8 @@ from pipeline.screen import screen_slide
 from pipeline.settings import ScreenSettings
 from scripts.evaluate import measure
 from scripts.slides import images_of, open_field, read_annotated
-from scripts.training.run import TrainSettings, run_training
+from scripts.training.run import run_training
+from scripts.training.settings import TrainSettings
 
 CLASSES = ("NILM", "HSIL")
 PLAIN = AugmentSettings(flips=False, stain=0, brightness=0, contrast=0, blur=0, jpeg=0, noise=0)

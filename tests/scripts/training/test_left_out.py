@@ -13,7 +13,8 @@ from pipeline.geometry import Detections
 from scripts.candidates import find_candidates
 from scripts.training import left_out
 from scripts.training.left_out import Finder, assign_finders, find_on, recall_of, settle_floor
-from scripts.training.run import TrainSettings, write_settings
+from scripts.training.run import write_settings
+from scripts.training.settings import TrainSettings
 
 CLASSES = ("NILM", "HSIL")
 CARD = ModelCard(

@@ -31,7 +31,8 @@ from scripts.training import loggers, loop
 from scripts.training.failures import OutOfMemoryError
 from scripts.training.feeding import CropLoader, ShareSampler
 from scripts.training.loop import LoopSettings, settled_precision
-from scripts.training.run import TrainSettings, read_fields, run_training
+from scripts.training.run import read_fields, run_training
+from scripts.training.settings import TrainSettings
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -41,7 +42,8 @@ from pathlib import Path
 from rich.console import Console
 from configs import validate
 from models.learning.learner import DetectionLearner
-from scripts.training.run import TrainSettings, run_training
+from scripts.training.run import run_training
+from scripts.training.settings import TrainSettings
 
 values, out, kill_at = json.loads(sys.argv[1])
 step = DetectionLearner.training_step

@@ -14,7 +14,8 @@ from data.fields.fieldset import FieldSet, of_source
 from models import load_detector
 from scripts.training.judge import Judge
 from scripts.training.outcome import ALARM_DATA, false_alarms_of, source_facts
-from scripts.training.run import TrainSettings, read_run_fields, run_training
+from scripts.training.run import read_run_fields, run_training
+from scripts.training.settings import TrainSettings
 
 SIDE, MPP = 100, 0.5
 

@@ -21,13 +21,8 @@ from pipeline.batch.lock import hold
 from scripts.cli import build_app
 from scripts.evaluate import measure
 from scripts.training.plots import read_balance
-from scripts.training.run import (
-    TrainSettings,
-    _tell_start,
-    read_fields,
-    read_run_fields,
-    run_training,
-)
+from scripts.training.run import _tell_start, read_fields, read_run_fields, run_training
+from scripts.training.settings import TrainSettings
 
 CLASSES = ["NILM", "HSIL"]
 

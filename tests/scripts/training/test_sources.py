@@ -13,7 +13,8 @@ from data.crops.dataset import CropDataset
 from data.crops.sampling import CropSettings
 from scripts.slides import images_of
 from scripts.training.resumed import changed_settings
-from scripts.training.run import TrainSettings, make_data, read_fields, read_run_fields
+from scripts.training.run import make_data, read_fields, read_run_fields
+from scripts.training.settings import TrainSettings
 
 PLAIN = AugmentSettings(stain=0, brightness=0, contrast=0, blur=0, jpeg=0, noise=0)
 

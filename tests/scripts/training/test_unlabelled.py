@@ -12,7 +12,8 @@ from rich.console import Console
 from configs import ConfigError, validate
 from models.card import read_card
 from scripts.training.feeding import ShareSampler
-from scripts.training.run import TrainSettings, run_training
+from scripts.training.run import run_training
+from scripts.training.settings import TrainSettings
 from scripts.training.unlabelled import MeanTeacherSettings
 
 
