@@ -29,6 +29,8 @@ from pipeline.network.openvino_runtime import OpenVINORuntime
 from pipeline.network.precision import Precision
 from scripts.comparison.costs import processor
 
+LITE = [name for name in BACKBONES if name.startswith("efficientnet_lite")]
+
 Tile = NDArray[np.uint8]
 Networks = Mapping[tuple[str, Precision], Callable[[Tile], object]]
 
@@ -38,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=1024, help="of the tile in px")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--backbones", nargs="+", default=["mobilenet_v2", *BACKBONES[:3]])
+    parser.add_argument("--backbones", nargs="+", default=["mobilenet_v2", *LITE])
     arguments = parser.parse_args()
     tile, _, _ = draw_field(0, (arguments.side, arguments.side), 0.5)
     networks: dict[tuple[str, Precision], Callable[[Tile], object]] = {}

@@ -233,25 +233,19 @@ def _backbone(path: Path) -> ParentFacts:
         raise ConfigError(
             f"model.backbone_weights: {path}: cannot be read: {error.strerror}"
         ) from error
+    known = next((one for start, one in _known_weights() if sha256.startswith(start)), {})
+    return ParentFacts(role="backbone", sha256=sha256, **({"name": path.name} | known))
+
+
+def _known_weights() -> Iterator[tuple[str, dict[str, str]]]:
+    """How the sha256 of public ImageNet weights begins, as their files' names tell, and whose."""
     for start, package in LITE_WEIGHTS.items():
-        if sha256.startswith(start):
-            return ParentFacts(
-                role="backbone",
-                name=package,
-                sha256=sha256,
-                licence="Apache-2.0",
-                attribution="ImageNet weights by Google, converted by ML Illustrated",
-            )
-    known = next((name for start, name in _of_torchvision() if sha256.startswith(start)), None)
-    if known is None:
-        return ParentFacts(role="backbone", name=path.name, sha256=sha256)
-    return ParentFacts(
-        role="backbone",
-        name=f"torchvision {known}",
-        sha256=sha256,
-        licence="BSD-3-Clause",
-        attribution="ImageNet weights by torchvision",
-    )
+        by = "ImageNet weights by Google, converted by ML Illustrated"
+        yield start, {"name": package, "licence": "Apache-2.0", "attribution": by}
+    for start, name in _of_torchvision():
+        by = "ImageNet weights by torchvision"
+        facts = {"name": f"torchvision {name}", "licence": "BSD-3-Clause", "attribution": by}
+        yield start, facts
 
 
 def _of_torchvision() -> Iterator[tuple[str, str]]:
