@@ -254,20 +254,22 @@ class DetectionLearner(Learner):
         if self.imitation is not None:
             losses = self.imitation(self.detector, images, progress)
         elif self.groups is None:
-            losses = self._own_losses(images, targets)
+            losses = self._own_losses(images, targets, progress)
         else:
             with self.groups.weighing(self.detector.slot, targets):
-                losses = self._own_losses(images, targets)
+                losses = self._own_losses(images, targets, progress)
             weights = zip(self.groups.names, self.groups.weights, strict=True)
             self.log_dict({f"train/weight/{name}": value for name, value in weights})
         if self.mean_teacher is not None:
             losses = losses | self.mean_teacher(self.detector, *unlabelled, progress)
         return self.tell_losses(losses, *batch)
 
-    def _own_losses(self, images: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+    def _own_losses(
+        self, images: Sequence[Tensor], targets: Targets, progress: float
+    ) -> dict[str, Tensor]:
         if self.views is None:
             return cast(dict[str, Tensor], self.detector(images, targets))
-        return self.views(self.detector, images, targets, self.global_step / self.steps)
+        return self.views(self.detector, images, targets, progress)
 
     def validation_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> None:
         """Collects truth and detections."""
