@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.detectors.slot import BACKGROUND
+from models.detectors.places import BACKGROUND
 
 
 def all_background(anchors: Tensor) -> Tensor:

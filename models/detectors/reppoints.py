@@ -19,7 +19,8 @@ from models.detectors.dense import (
     stacked_labels,
 )
 from models.detectors.heads import output_conv, per_place, tower
-from models.detectors.slot import BACKGROUND, IGNORED, LossSlot, positives_a_process
+from models.detectors.places import BACKGROUND, IGNORED
+from models.detectors.slot import LossSlot, positives_a_process
 
 POINTS = 9
 """Points of a cell: the 3 x 3 taps of a deformable convolution."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +17,7 @@ from models.config import DetectorConfig
 from models.detectors.abnormal import AbnormalHead
 from models.detectors.causal import CausalAutoencoder
 from models.detectors.history import HistoricalComparison
-from models.detectors.places import BACKGROUND as BACKGROUND
-from models.detectors.places import IGNORED as IGNORED
-from models.detectors.places import features_at
+from models.detectors.places import IGNORED, features_at
 
 Listener = Callable[[Tensor, Tensor], None]
 """Is shown the logits of a batch, (B, A, channels), and its labels, (B, A)."""
@@ -155,17 +154,14 @@ class LossSlot(nn.Module):
             self._watch(rows, targets)
         # One call for the whole batch: losses with statistics are to see all of it.
         loss = self.loss(rows, targets)
-        if self.normaliser == "positives":
-            normaliser = positives_a_process(labels >= 0)
-            total = loss.sum() / normaliser
+        normalised = self._normaliser_of(used, labels >= 0)
+        if self.reducer is None:
+            total = normalised(loss)
         else:
-            normaliser = None
-            total = _mean_over_images(loss, used, labels >= 0)
-        if self.reducer is not None:
             total = self.reducer(*self._of_images(loss, used, labels >= 0))
         losses = {"classification": self.weight * total}
         if self.abnormal is not None:
-            losses |= self._of_abnormal(self.abnormal, classes, of_head, labels, normaliser)
+            losses |= self._of_abnormal(self.abnormal, classes, of_head, labels, normalised)
         if self.history is not None:
             scores = self.loss.scores(classes.detach())
             losses |= self.history(self._features, self._targets, scores, labels)
@@ -174,6 +170,13 @@ class LossSlot(nn.Module):
             features = self._features_at(torch.nonzero(cells), labels.shape[1])
             losses |= self.causal(features, labels[cells])
         return losses
+
+    def _normaliser_of(self, used: Tensor, positive: Tensor) -> Callable[[Tensor], Tensor]:
+        """From losses of the (N, ...) places that are used to a scalar, as all of them count."""
+        if self.normaliser == "image_positives":
+            return partial(_mean_over_images, used=used, positive=positive)
+        positives = positives_a_process(positive)
+        return lambda loss: loss.sum() / positives
 
     def _of_images(self, loss: Tensor, used: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) class loss of each image, and what it adds to its group's divisor."""
@@ -191,16 +194,10 @@ class LossSlot(nn.Module):
         classes: Tensor,
         logits: Tensor,
         labels: Tensor,
-        normaliser: float | None,
+        normalised: Callable[[Tensor], Tensor],
     ) -> dict[str, Tensor]:
         """The abnormal head's losses, by the normaliser of the class loss."""
         settings, used = head.settings, labels != IGNORED
-
-        def normalised(loss: Tensor) -> Tensor:
-            if normaliser is None:
-                return _mean_over_images(loss, used, labels >= 0)
-            return loss.sum() / normaliser
-
         of_used = labels[used]
         binary = head.binary_loss(logits[used], of_used)
         losses = {"abnormal": settings.weight * normalised(binary)}

@@ -20,7 +20,8 @@ from models.detectors.dense import (
     stacked_labels,
 )
 from models.detectors.heads import NORMS, BoxHead, classification_head
-from models.detectors.slot import BACKGROUND, IGNORED, LossSlot, positives_a_process
+from models.detectors.places import BACKGROUND, IGNORED
+from models.detectors.slot import LossSlot, positives_a_process
 
 Norm = Callable[[int], nn.Module]
 

@@ -14,7 +14,8 @@ from models.config import AbnormalHeadSettings
 from models.detectors.abnormal import AbnormalHead
 from models.detectors.dense import DenseDetector
 from models.detectors.fcos import FCOS
-from models.detectors.slot import BACKGROUND, IGNORED, LossSlot
+from models.detectors.places import BACKGROUND, IGNORED
+from models.detectors.slot import LossSlot
 
 CLASSES = ("NILM", "LSIL", "HSIL")
 IS_ABNORMAL = [False, True, True]

@@ -7,7 +7,7 @@ import torch
 from torchvision.ops import box_iou
 
 from models.detectors.atss import assign
-from models.detectors.slot import BACKGROUND
+from models.detectors.places import BACKGROUND
 
 
 def anchors_of(side, strides=(8, 16, 32), scale=4.0):

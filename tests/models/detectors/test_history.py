@@ -22,7 +22,7 @@ from models.detectors.history import (
     moved,
     place_labels,
 )
-from models.detectors.slot import BACKGROUND, IGNORED
+from models.detectors.places import BACKGROUND, IGNORED
 
 CLASSES = ("NILM", "LSIL", "HSIL")
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]

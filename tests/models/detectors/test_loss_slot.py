@@ -8,7 +8,8 @@ import torch
 
 from configs import ConfigError
 from models import DetectorConfig, build_detector, with_class_counts
-from models.detectors.slot import BACKGROUND, IGNORED, LossSlot, one_hot
+from models.detectors.places import BACKGROUND, IGNORED
+from models.detectors.slot import LossSlot, one_hot
 
 CLASSES = ("NILM", "HSIL")
 SIGMOID_LOSSES = [

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import conv2d
 from torchvision.ops import box_iou
 
+from models.detectors.places import BACKGROUND, IGNORED
 from models.detectors.reppoints import (
     PointConv,
     PointsToBox,
@@ -16,7 +17,6 @@ from models.detectors.reppoints import (
     damped,
     place_points,
 )
-from models.detectors.slot import BACKGROUND, IGNORED
 
 
 def places(side, levels=(3, 4, 5)):

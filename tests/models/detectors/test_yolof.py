@@ -7,7 +7,7 @@ from torchvision.ops import box_iou
 from configs import ConfigError
 from models import build_detector
 from models.config import YOLOFSettings
-from models.detectors.slot import BACKGROUND, IGNORED
+from models.detectors.places import BACKGROUND, IGNORED
 from models.detectors.yolof import logit_of_product, match
 
 
