@@ -482,11 +482,16 @@ class DetectorConfig(StrictModel):
     @property
     def at_inference(self) -> DetectorConfig:
         """Without what only training needs, as a saved model's card has it."""
-        return self.model_copy(update=dict.fromkeys(TRAINING_ONLY))
+        update: dict[str, Any] = dict.fromkeys(TRAINING_ONLY)
+        if self.abnormal_head is not None:
+            update["abnormal_head"] = self.abnormal_head.model_copy(update={"contrast": 0.0})
+        return self.model_copy(update=update)
 
     def only_in_training(self) -> dict[str, Any]:
         """What `at_inference` leaves out, as far as it is used, ready for JSON."""
-        used = {name for name in TRAINING_ONLY if getattr(self, name) is not None}
+        used: dict[str, Any] = {n: True for n in TRAINING_ONLY if getattr(self, n) is not None}
+        if self.abnormal_head is not None and self.abnormal_head.contrast:
+            used["abnormal_head"] = {"contrast", "momentum", "temperature", "embedding"}
         return self.model_dump(mode="json", include=used)
 
     @property

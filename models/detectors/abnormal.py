@@ -82,15 +82,15 @@ class AbnormalHead(nn.Module):
         of_head = torch.stack([logsigmoid(logits), logsigmoid(-logits)]).clamp(min=_log(SURE))
         return (_divergence(of_classes, of_head) + _divergence(of_head, of_classes)) / 2
 
-    def chosen(self, classes: Tensor, labels: Tensor) -> Tensor:
-        """(K,) places that consistency and contrast look at: positives, and hard background.
+    def chosen(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """(K,) of what consistency and contrast look at: positives, and hard background.
 
         Args:
-            classes: (N, C) probabilities.
+            scores: (N,) the likeliest class's probability.
             labels: (N,) class indices, below 0 for the background.
         """
         hard = self.settings.hard_background * int((labels >= 0).sum())
-        return positives_and_hardest(classes.amax(dim=1), labels, hard)
+        return positives_and_hardest(scores, labels, hard)
 
 
 def _divergence(one: Tensor, other: Tensor) -> Tensor:

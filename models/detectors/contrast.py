@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from losses.ranks import sum_over_ranks
 from models.config import AbnormalHeadSettings
+from models.detectors.training_only import TrainingOnly
 
 
 def projection(channels: int, size: int) -> nn.Sequential:
@@ -24,12 +25,12 @@ def embed(project: nn.Module, features: Tensor) -> Tensor:
         return normalize(project(features.float()), dim=1)
 
 
-class PrototypeContrast(nn.Module):
+class PrototypeContrast(TrainingOnly):
     """Embeds places of the classification tower, and keeps a moving mean of each class.
 
     Every class that was ever seen has a prototype in every step, so that a rare one is compared
     with even where the batch has none of it. Prototypes lie in buffers: they are in checkpoints,
-    and a resumed run goes on with them.
+    and a resumed run goes on with them. The saved model has none of it.
 
     Args:
         settings: momentum, temperature, and size of an embedding.

@@ -22,6 +22,7 @@ from models.detectors.memory import ClassMemory, ring_sizes
 from models.detectors.places import (
     IGNORED,
     features_at,
+    place_labels,
     positives_and_hardest,
     ranks_in_class,
 )
@@ -220,31 +221,6 @@ def contrast_of_classes(
     of_cell = picked.masked_fill(~alike, 0.0).sum(dim=1)[has_any] / alike.sum(dim=1)[has_any]
     share = weights[labels[has_any]]
     return -(of_cell * share).sum() / share.sum()
-
-
-def place_labels(scores: Tensor, labels: Tensor, anchors: int) -> tuple[Tensor, Tensor]:
-    """What is at each place, of which a detector may have several anchors.
-
-    A cell's, if one of its anchors is: of the class of the surest such anchor. Otherwise it is
-    ignored if one of them is, since its features are the same for all of them.
-
-    Args:
-        scores: (B, P * anchors, C) in 0..1.
-        labels: (B, P * anchors) class indices, `BACKGROUND` or `IGNORED`.
-        anchors: of a place.
-
-    Returns:
-        (B, P) scores, of a cell's own class and of the background's highest, and (B, P) labels.
-    """
-    by_place = labels.reshape(len(labels), -1, anchors)
-    own = scores.gather(2, labels.clamp(min=0)[..., None]).squeeze(2)
-    own = own.masked_fill(labels < 0, -1.0).reshape(by_place.shape)
-    surest = own.argmax(dim=2, keepdim=True)
-    is_cell = (by_place >= 0).any(dim=2)
-    elsewhere = by_place.amin(dim=2)  # the ignored is below the background
-    here = torch.where(is_cell, by_place.gather(2, surest).squeeze(2), elsewhere)
-    highest = scores.amax(dim=2).reshape(by_place.shape).amax(dim=2)
-    return torch.where(is_cell, own.amax(dim=2), highest), here
 
 
 def at_most(labels: Tensor, most: int, draw: torch.Generator) -> Tensor:

@@ -17,7 +17,7 @@ from models.config import DetectorConfig
 from models.detectors.abnormal import AbnormalHead
 from models.detectors.causal import CausalAutoencoder
 from models.detectors.history import HistoricalComparison
-from models.detectors.places import IGNORED, features_at
+from models.detectors.places import IGNORED, features_at, place_labels
 
 Listener = Callable[[Tensor, Tensor], None]
 """Is shown the logits of a batch, (B, A, channels), and its labels, (B, A)."""
@@ -201,19 +201,25 @@ class LossSlot(nn.Module):
         of_used = labels[used]
         binary = head.binary_loss(logits[used], of_used)
         losses = {"abnormal": settings.weight * normalised(binary)}
-        if not (settings.consistency or settings.contrast):
-            return losses
-        places = torch.nonzero(used)  # (N, 2) image and anchor
-        scores = self.loss.scores(classes[used])
-        chosen = head.chosen(scores, of_used)
         if settings.consistency:
+            scores = self.loss.scores(classes[used])
+            chosen = head.chosen(scores.amax(dim=1), of_used)
             apart = head.divergence(scores[chosen], logits[used][chosen])
             at_all = torch.zeros_like(binary).index_put((chosen,), apart)
             losses["consistency"] = settings.consistency * normalised(at_all)
         if head.contrast is not None:
-            features = self._features_at(places[chosen], labels.shape[1])
-            losses["contrast"] = settings.contrast * head.contrast(features, of_used[chosen])
+            losses["contrast"] = settings.contrast * self._contrast(head, classes, labels)
         return losses
+
+    def _contrast(self, head: AbnormalHead, classes: Tensor, labels: Tensor) -> Tensor:
+        """The contrast of places: several anchors of one have one feature, so they are one."""
+        assert head.contrast is not None
+        scores = self.loss.scores(classes.detach())
+        sure, here = place_labels(scores, labels, self._anchors_a_place(labels.shape[1]))
+        used = here != IGNORED
+        chosen = head.chosen(sure[used], here[used])
+        image, place = torch.nonzero(used)[chosen].T
+        return head.contrast(features_at(self._features, image, place), here[used][chosen])
 
     def _split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The loss's channels, and the abnormal logit (...,); without a head nothing is cut off."""
@@ -233,8 +239,11 @@ class LossSlot(nn.Module):
     def _features_at(self, places: Tensor, anchors: int) -> Tensor:
         """(K, channels) of the tower at (K, 2) images and anchors, of so many anchors an image."""
         image, anchor = places.T
-        a_place = anchors // sum(level[0, 0].numel() for level in self._features)
-        return features_at(self._features, image, anchor // a_place)
+        return features_at(self._features, image, anchor // self._anchors_a_place(anchors))
+
+    def _anchors_a_place(self, anchors: int) -> int:
+        """Of so many an image."""
+        return anchors // sum(level[0, 0].numel() for level in self._features)
 
     def _watch(self, rows: Tensor, targets: Tensor) -> None:
         def show(gradient: Tensor) -> None:

@@ -95,11 +95,11 @@ def test_the_normaliser_is_that_of_the_class_loss():
 
 
 def test_the_hardest_background_is_chosen():
-    classes = torch.tensor([[0.9, 0, 0], [0, 0.1, 0], [0, 0, 0.8], [0.3, 0, 0], [0.9, 0.9, 0]])
+    scores = torch.tensor([0.9, 0.1, 0.8, 0.3, 0.9])
     labels = torch.tensor([0, -1, -1, -1, 1])
-    assert head().chosen(classes, labels).tolist() == [0, 4, 2, 3]
-    assert head(hard_background=0).chosen(classes, labels).tolist() == [0, 4]
-    assert head().chosen(classes, torch.full((5,), -1)).tolist() == []
+    assert head().chosen(scores, labels).tolist() == [0, 4, 2, 3]
+    assert head(hard_background=0).chosen(scores, labels).tolist() == [0, 4]
+    assert head().chosen(scores, torch.full((5,), -1)).tolist() == []
 
 
 def test_either_is_drawn_towards_the_other():
@@ -190,6 +190,21 @@ def test_features_are_those_of_the_place():
     slot._features = levels
     places = torch.tensor([[0, 0], [0, 2], [0, 7], [1, 5], [1, 14]])
     assert slot._features_at(places, 15)[:, 0].tolist() == [0, 0, 2, 5, 11]
+
+
+def test_a_place_of_several_anchors_is_compared_once(monkeypatch):
+    """Its cell's other anchor looks most like a cell, but is no background to pick it out of."""
+    slot = LossSlot(config("retinanet", {"contrast": 1.0, "hard_background": 1}))
+    slot._features = [torch.tensor([[[[7.0, 8.0, 9.0]]]])]
+    p = torch.tensor([[0.1, 0.6, 0.1], [0.1, 0.9, 0.1], [0.1] * 3, [0.2] * 3, [0.8] * 3, [0.1] * 3])
+    labels = torch.tensor([[1, BACKGROUND, BACKGROUND, BACKGROUND, BACKGROUND, IGNORED]])
+    logits = torch.cat([torch.logit(p), torch.zeros(6, 1)], dim=1)[None]
+    asked = []
+    monkeypatch.setattr(slot.abnormal.contrast, "forward", lambda *of: asked.append(of) or p.sum())
+    slot.losses(logits, labels)
+    [(features, of_places)] = asked
+    assert features.tolist() == [[7.0], [8.0]]
+    assert of_places.tolist() == [1, BACKGROUND]
 
 
 def test_a_head_that_tells_nothing_is_refused():

@@ -20,9 +20,8 @@ from models.detectors.history import (
     contrast_of_classes,
     jittered,
     moved,
-    place_labels,
 )
-from models.detectors.places import BACKGROUND, IGNORED
+from models.detectors.places import BACKGROUND, IGNORED, place_labels
 
 CLASSES = ("NILM", "LSIL", "HSIL")
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]

@@ -57,6 +57,28 @@ def test_what_only_training_needs_is_not_saved(detector, folder, tmp_path):
     assert load_detector(tmp_path / "learned").config.history is None
 
 
+def test_of_the_abnormal_heads_contrast_nothing_is_saved(detector, folder, tmp_path):
+    torch.manual_seed(0)
+    head = {"abnormal_head": {"consistency": 0.5, "contrast": 0.1, "momentum": 0.8}}
+    learned = build_detector(detector.config.model_dump() | head).eval()
+    card = load_detector(folder).card.model_copy(update={"detector": learned.config})
+    save_detector(learned, card, tmp_path / "learned")
+    loaded = load_detector(tmp_path / "learned")
+    assert not [name for name in loaded.state_dict() if "contrast" in name]
+    assert (loaded.config.abnormal_head.consistency, loaded.config.abnormal_head.contrast) == (
+        0.5,
+        0.0,
+    )
+    assert learned.config.only_in_training() == {
+        "abnormal_head": {"contrast": 0.1, "momentum": 0.8, "temperature": 0.1, "embedding": 128}
+    }
+    image = [torch.rand(3, 64, 64)]
+    with torch.no_grad():
+        expected, found = learned(image)[0], loaded(image)[0]
+    for key in expected:
+        torch.testing.assert_close(found[key], expected[key])
+
+
 def test_either_file_names_the_model(folder):
     assert load_detector(folder / "model.json").card == load_detector(folder).card
     assert load_detector(folder / "model.safetensors").card == load_detector(str(folder)).card
