@@ -69,10 +69,12 @@ paper-table: $(STAMP)  ## train what is missing of the table of detectors and lo
 	  --set base.model.backbone_weights=$(WEIGHTS)
 
 loss-table: $(STAMP)  ## train what is missing of the table of all losses, and write it
-	$(BIN)/cytolibra compare --config compare/losses --out $(RUNS)-losses $(WITH_EXTRA) $(ARGS)
+	$(BIN)/cytolibra compare --config compare/losses --out $(RUNS)-losses \
+	  --records benchmarks/records/losses $(WITH_EXTRA) $(ARGS)
 
 seed-systems: $(STAMP)  ## train what is missing of the table of the seed's systems, and write it
-	$(BIN)/cytolibra compare --config compare/seed-systems --out $(RUNS)-systems $(WITH_EXTRA) \
+	$(BIN)/cytolibra compare --config compare/seed-systems --out $(RUNS)-systems \
+	  --records benchmarks/records/seed-systems $(WITH_EXTRA) \
 	  --set systems.fourier.data.augment.fourier.images=$(CRIC)/extra \
 	  --set "systems.mean-teacher.mean_teacher.images=[$(UNLABELLED)]" \
 	  --set systems.efficientnet-lite0.model.backbone_weights=$(LITE)/efficientnet-lite0-57934424.pth \

@@ -24,6 +24,13 @@ def compare(
         bool,
         typer.Option("--costs", help="Measures what each system costs; keep the machine idle."),
     ] = False,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of records, some KB a run: what it has is not trained again, and it gets "
+            "what is."
+        ),
+    ] = None,
     page: Annotated[
         Path | None,
         typer.Option(help="A page into which the table goes, too, where it has a place for it."),
@@ -35,8 +42,9 @@ def compare(
     that is done is not made again. Where the configuration has systems, the table is of these.
     """
     from scripts.comparison.comparison import ComparisonSettings, run_comparison
-    from scripts.comparison.comparison_table import write_table
+    from scripts.comparison.comparison_table import judge_all, write_table
     from scripts.comparison.costs import measure_costs
+    from scripts.comparison.records import keep_records, take_records
     from scripts.comparison.systems_table import write_page
 
     settings = load_config(config, ComparisonSettings, set_ or [])
@@ -47,11 +55,16 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: can't be made: {error.strerror}") from error
+    if records is not None:
+        take_records(records, out)
     if not only_table:
         run_comparison(settings, out, console)
     if costs:
         measure_costs(settings, out)
-    table = write_table(settings, out)
+    judged = judge_all(settings, out)
+    if records is not None:
+        keep_records(judged, out, records)
+    table = write_table(settings, out, judged)
     if page is not None:
         write_page(page, table.read_text(encoding="utf-8"))
     console.print(f"The table: {table}", soft_wrap=True)

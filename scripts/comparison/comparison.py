@@ -186,8 +186,16 @@ def is_done(out: Path, run: Run) -> bool:
 
 
 def read_result(out: Path, run: Run) -> dict[str, Any]:
-    """``figures`` on the validation fields, ``seconds``, ``settings`` of a run that is done."""
-    return json.loads((out / run.folder / RESULT).read_text(encoding="utf-8"))
+    """``figures`` on the validation fields, ``seconds``, ``settings`` of a run that is done.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = out / run.folder / RESULT
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: can't be read ({error}); remove its folder") from error
 
 
 def run_settings(settings: ComparisonSettings, run: Run) -> TrainSettings:
@@ -269,9 +277,16 @@ def _train(settings: TrainSettings, folder: Path, console: Console) -> None:
 
 
 def _digest(settings: TrainSettings) -> str:
-    # Without what is off, so that an option which later versions bring changes no run of before.
-    told = settings.model_dump_json(exclude_none=True)
+    # Without what is off, so that an option which later versions bring changes no run of before;
+    # and of paths the last part alone, so that runs can go on where the files lie elsewhere.
+    told = json.dumps(settings.model_dump(exclude_none=True), default=_place_apart)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _place_apart(value: object) -> str:
+    if isinstance(value, Path):
+        return value.name
+    raise TypeError(f"settings of a {type(value).__name__} have no digest")
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,16 +33,19 @@ Cells = dict[tuple[str, str], list[Judged]]
 """The runs of each detector and loss; of cells that are empty, none."""
 
 
-def write_table(settings: ComparisonSettings, out: Path) -> Path:
-    """Writes ``table.md``, ``table.csv`` and ``gradients.png`` from the runs that are done.
+def judge_all(settings: ComparisonSettings, out: Path) -> list[Judged]:
+    """The figures of the runs that are done, in the order of the plan."""
+    return [judge(settings, out, run) for run in planned(settings, out) if is_done(out, run)]
+
+
+def write_table(settings: ComparisonSettings, out: Path, judged: Sequence[Judged]) -> Path:
+    """Writes ``table.md``, ``table.csv`` and ``gradients.png`` from what `judge_all` gives.
 
     Where the settings have systems, the table is of these (`scripts.comparison.systems_table`).
 
     Returns:
         The path of ``table.md``.
     """
-    runs = [run for run in planned(settings, out) if is_done(out, run)]
-    judged = [judge(settings, out, run) for run in runs]
     _write_csv(judged, out / "table.csv")
     _draw_gradients(settings, out)
     if settings.systems:
@@ -139,14 +142,18 @@ def _write_csv(judged: Sequence[Judged], path: Path) -> None:
 
 
 def _draw_gradients(settings: ComparisonSettings, out: Path) -> None:
-    """The balance of gradients in one run of each loss, by the grid's detector and seed."""
+    """The balance of gradients in one run of each loss, by the grid's detector and seed.
+
+    Records of runs don't have it.
+    """
     tuning = settings.tuning
     if tuning is None:
         return
-    runs = {
-        run.loss: read_balance(out / run.folder / "gradients.csv")
+    files = {
+        run.loss: out / run.folder / "gradients.csv"
         for run in table_runs(settings, out)
         if (run.detector, run.seed) == (tuning.detector, tuning.seed) and is_done(out, run)
     }
+    runs = {loss: read_balance(path) for loss, path in files.items() if path.exists()}
     if runs:
         draw_balance(runs, out / "gradients.png")

@@ -21,7 +21,7 @@ from models import ModelSource, build_detector, with_class_counts
 from models.learning.learner import Targets
 from models.learning.mean_teacher import WEAK
 from pipeline.network.runtimes import build_runtime
-from scripts.comparison.comparison import ComparisonSettings, Run, is_done, run_settings, table_runs
+from scripts.comparison.comparison import ComparisonSettings, Run, run_settings, table_runs
 from scripts.slides import images_of
 from scripts.training.run import make_data, mean_teacher_of, read_fields, views_of
 from scripts.training.settings import TrainSettings
@@ -38,7 +38,7 @@ class Costs(StrictModel):
     Attributes:
         told: on what.
         step: median seconds of a training step, forth, back and the optimiser's.
-        field: median seconds of a validation field, network and decoding; of runs that are done.
+        field: median seconds of a validation field, network and decoding; where there is a model.
     """
 
     told: str
@@ -73,8 +73,12 @@ def measure_costs(settings: ComparisonSettings, out: Path) -> Costs:
     runs = {_called(run): run for run in table_runs(settings, out)}
     batch, tile = _samples(settings, next(iter(runs.values())))
     steps = {name: _step_of(run_settings(settings, run), batch) for name, run in runs.items()}
-    done = {_called(run): run for run in table_runs(settings, out) if is_done(out, run)}
-    fields = {name: _inference_of(out / run.folder / "model", tile) for name, run in done.items()}
+    models = {
+        _called(run): out / run.folder / "model"
+        for run in table_runs(settings, out)
+        if (out / run.folder / "model").is_dir()  # a record has none
+    }
+    fields = {name: _inference_of(folder, tile) for name, folder in models.items()}
     height, width = tile.shape[:2]
     costs = Costs(
         told=f"medians of {ROUNDS}, in turn, on {processor()}, {torch.get_num_threads()} threads "
@@ -118,10 +122,15 @@ def _samples(
 def _step_of(
     settings: TrainSettings, batch: tuple[list[torch.Tensor], Targets]
 ) -> Callable[[], object]:
-    """A whole step of a fresh detector; unlabelled crops, too, are those of the batch."""
+    """A whole step of a fresh detector; unlabelled crops, too, are those of the batch.
+
+    Stages of the backbone are frozen as the recipe has it.
+    """
     cells = torch.cat([target["labels"] for target in batch[1]])
     counts = cells.bincount(minlength=len(settings.model.classes)).clamp(min=1).tolist()
     detector = build_detector(with_class_counts(settings.model, counts))
+    for stage in list(detector.backbone.body.children())[: settings.optimiser.freeze]:
+        stage.requires_grad_(False)
     weights = [weight for weight in detector.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1e-5)
 

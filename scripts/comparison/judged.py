@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import ConfigError
+from data.arrays import BROKEN, open_arrays
 from data.evaluation import Matches, load_cells, match_classes, pool, pooled_classes
 from data.evaluation.bootstrap import draw_fields, interval, mean_of_classes, resampled_ap
 from pipeline.cells.classes import HIGH_GRADE, LOW_GRADE, group_by_grade, name_classes
@@ -20,6 +22,12 @@ LEVEL = 0.95
 MEAN = "class mean"
 RECALL = "mean recall"
 
+ROUNDS = 1000
+"""In which fields are drawn anew."""
+
+CELLS, JUDGED = "validation.npz", "judged.npz"
+"""What a run found; and of a record its figures."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -28,12 +36,15 @@ class Judged:
     Attributes:
         run: which.
         figures: value by name.
-        rounds: for each figure of precision, its (rounds,) values with the fields drawn anew.
+        rounds: for each figure of precision, its (rounds,) values with the fields drawn anew;
+            the same draws for all runs of so many fields.
+        fields: how many it was judged by.
     """
 
     run: Run
     figures: Mapping[str, float]
     rounds: Mapping[str, NDArray[np.float64]]
+    fields: int
 
     @property
     def score(self) -> float:
@@ -42,8 +53,15 @@ class Judged:
 
 
 def judge(settings: ComparisonSettings, out: Path, run: Run) -> Judged:
-    """Average precision at IoU 0.5 by class and by group, and the recall."""
-    truth, found = load_cells(out / run.folder / "validation.npz")
+    """Average precision at IoU 0.5 by class and by group, and the recall.
+
+    Raises:
+        ConfigError: what the run found, or its record, is damaged; or a record lacks a figure.
+    """
+    folder = out / run.folder
+    if not (folder / CELLS).exists() and (folder / JUDGED).exists():
+        return _read(settings, run, folder / JUDGED)
+    truth, found = load_cells(folder / CELLS)
     classes = settings.base.model.classes
     of_class = dict(zip(classes, match_classes(truth, found, len(classes)), strict=True))
     of_group = {
@@ -54,7 +72,44 @@ def judge(settings: ComparisonSettings, out: Path, run: Run) -> Judged:
     once = np.ones((1, len(truth)), np.int64)
     figures = {name: float(value[0]) for name, value in _figures(parts, means, once).items()}
     figures[RECALL] = float(np.nanmean([_recall(matches) for matches in of_class.values()]))
-    return Judged(run, figures, _figures(parts, means, draw_fields(len(truth))))
+    return Judged(run, figures, _figures(parts, means, draw_fields(len(truth), ROUNDS)), len(truth))
+
+
+def save_judged(judged: Judged, path: Path) -> None:
+    """Keeps the figures of a run; `judge` takes them where what the run found is not at hand."""
+    names = list(judged.rounds)
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file,
+            names=np.array([*names, RECALL]),
+            figures=np.array([judged.figures[name] for name in (*names, RECALL)]),
+            # To a thousandth of a point: a third of the bytes.
+            rounds=np.array([judged.rounds[name] for name in names]).round(5).astype(np.float32),
+            fields=np.array(judged.fields),
+        )
+
+
+def _read(settings: ComparisonSettings, run: Run, path: Path) -> Judged:
+    """What `save_judged` kept.
+
+    Raises:
+        ConfigError: it is damaged, or lacks a figure that the settings ask for.
+    """
+    try:
+        with open_arrays(path.read_bytes()) as arrays:
+            names = [str(name) for name in arrays["names"].tolist()]
+            figures = dict(zip(names, arrays["figures"].astype(float).tolist(), strict=True))
+            rounds = dict(zip(names[:-1], arrays["rounds"].astype(np.float64), strict=True))
+            judged = Judged(run, figures, rounds, int(arrays["fields"].item()))
+    except BROKEN as error:
+        raise ConfigError(f"{path}: is no record of a run: {error}") from error
+    groups = _merged_classes(settings)
+    wanted = (*settings.base.model.classes, *groups, MEAN, *settings.averaged)
+    if lacking := [name for name in wanted if name not in rounds]:
+        raise ConfigError(f"{path}: a record that lacks {', '.join(lacking)}")
+    if any(values.shape != (ROUNDS,) for values in rounds.values()):
+        raise ConfigError(f"{path}: a record of another number of rounds than {ROUNDS}")
+    return judged
 
 
 def _merged_classes(settings: ComparisonSettings) -> dict[str, NDArray[np.intp]]:
@@ -93,9 +148,20 @@ def _recall(by_field: Sequence[Matches]) -> float:
 
 
 def paired(runs: Sequence[Judged], other: Sequence[Judged]) -> list[tuple[Judged, Judged]]:
-    """Those of the same seed."""
+    """Those of the same seed.
+
+    Raises:
+        ConfigError: they were judged by other fields.
+    """
     by_seed = {one.run.seed: one for one in other}
-    return [(one, by_seed[one.run.seed]) for one in runs if one.run.seed in by_seed]
+    pairs = [(one, by_seed[one.run.seed]) for one in runs if one.run.seed in by_seed]
+    for one, beside in pairs:
+        if one.fields != beside.fields:
+            raise ConfigError(
+                f"{one.run.folder} was judged by {one.fields} fields, {beside.run.folder} by "
+                f"{beside.fields}: they can't be compared in pairs"
+            )
+    return pairs
 
 
 def difference(pairs: Sequence[tuple[Judged, Judged]], name: str) -> str:

@@ -24,7 +24,7 @@ from scripts.comparison.judged import (
 Row = tuple[str, str, str]
 """Detector, loss and system."""
 
-BEGIN, END = "<!-- table of systems: begin -->", "<!-- table of systems: end -->"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 """Between these lines of a page the table stands."""
 
 NONE_YET = "None of these systems has been trained yet, so there are no figures."

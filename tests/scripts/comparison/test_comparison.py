@@ -3,6 +3,7 @@
 import csv
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +14,21 @@ from configs import ConfigError, load_config, validate
 from data.evaluation import FieldCells, field_metrics, save_cells
 from models.learning.mean_teacher import MeanTeacher
 from scripts.cli import build_app
+from scripts.comparison import comparison
 from scripts.comparison.comparison import (
     ComparisonSettings,
     Run,
+    _digest,
     planned,
+    read_result,
     run_comparison,
     run_settings,
     tuned_weight,
 )
-from scripts.comparison.comparison_table import write_table
+from scripts.comparison.comparison_table import judge_all, write_table
 from scripts.comparison.costs import Costs, measure_costs, read_costs
 from scripts.comparison.judged import how_drawn, judge
+from scripts.comparison.records import keep_records, take_records
 from scripts.comparison.systems_table import BEGIN, END, write_page
 
 CONSOLE = Console(quiet=True)
@@ -47,14 +52,16 @@ def plan(values):
     }
 
 
+def table_of(settings, out):
+    return write_table(settings, out, judge_all(settings, out))
+
+
 def check(plan):
     return validate(plan, ComparisonSettings, "plan")
 
 
 def pretend(settings, out, run, score, found=None, truth=None):
     """A finished run whose detections are given."""
-    from scripts.comparison.comparison import _digest
-
     folder = out / run.folder
     folder.mkdir(parents=True)
     result = {"figures": {"score": score}, "settings": _digest(run_settings(settings, run))}
@@ -131,14 +138,12 @@ def test_makes_every_run_once_and_resumes(plan, tmp_path):
     assert interrupted.is_file()
     again = [(folder / "result.json").stat().st_mtime_ns for folder in folders]
     assert again[1:] == times[1:]
-    text = write_table(settings, tmp_path).read_text()
+    text = table_of(settings, tmp_path).read_text()
     assert "| fcos | ce | 2 |" in text
     assert "Not trained: fcos with libra; atss with ce, libra." in text
 
 
 def test_processes_share_the_runs(plan, tmp_path, monkeypatch):
-    from scripts.comparison import comparison
-
     plan["runs"] = [{"detectors": ["fcos"], "losses": ["ce", "libra"], "seeds": [0, 1, 2]}]
     settings, made, lock = check(plan), [], threading.Lock()
     together = threading.Barrier(2, timeout=60)
@@ -170,6 +175,66 @@ def test_results_of_other_settings_are_refused(plan, tmp_path):
     plan["base"]["optimiser"]["lr"] = 1e-4
     with pytest.raises(ConfigError, match=r"weight1-seed0: was made with other settings"):
         run_comparison(check(plan), tmp_path, CONSOLE)
+
+
+def test_runs_go_on_where_the_files_lie_elsewhere(plan, tmp_path):
+    run = Run("fcos", "ce", 1, 0)
+    pretend(check(plan), tmp_path, run, 0.5)
+    train = plan["base"]["data"]["train"]
+    moved = {key: str(Path("/elsewhere", Path(value).name)) for key, value in train.items()}
+    plan["base"]["data"]["train"] = moved
+    assert _digest(run_settings(check(plan), run)) == read_result(tmp_path, run)["settings"]
+    plan["base"]["data"]["train"] = moved | {"annotations": "/elsewhere/others.json"}
+    assert _digest(run_settings(check(plan), run)) != read_result(tmp_path, run)["settings"]
+
+
+def found_and_missed(settings, out):
+    truth = [cells((0, 0, 1), (50, 1, 1)), cells((0, 0, 1), (70, 1, 1)), cells((20, 1, 1))]
+    found = [cells((0, 0, 0.9), (50, 1, 0.8), (90, 1, 0.3)), cells((0, 0, 0.7)), cells()]
+    for weight in (1, 2):
+        run = Run("fcos", "ce", weight, 0)
+        pretend(settings, out, run, 1 / weight, found[::weight] + found[1::2] * (weight - 1), truth)
+    return run
+
+
+def test_a_table_is_the_same_by_records_and_goes_on_from_them(plan, tmp_path, monkeypatch):
+    plan["runs"] = [{"detectors": ["fcos"], "losses": ["ce"], "seeds": [0]}]
+    settings, records = check(plan), tmp_path / "records"
+    run = found_and_missed(settings, tmp_path / "one")
+    keep_records(judge_all(settings, tmp_path / "one"), tmp_path / "one", records)
+    files = [path.name for path in sorted((records / run.folder).iterdir())]
+    assert files == ["judged.npz", "result.json"]
+    take_records(records, tmp_path / "other")
+    monkeypatch.setattr(comparison, "_train", lambda *_: pytest.fail("trained again"))
+    run_comparison(settings, tmp_path / "other", CONSOLE)
+    one, other = (table_of(settings, tmp_path / name).read_text() for name in ("one", "other"))
+    assert one == other
+    assert "| fcos | ce | 1 |" in one
+    assert not (tmp_path / "other" / "gradients.png").exists()
+
+
+def test_a_records_own_run_goes_before_it_and_a_bad_one_is_told(plan, tmp_path):
+    plan["runs"] = [{"detectors": ["fcos"], "losses": ["ce"], "seeds": [0]}]
+    settings, records = check(plan), tmp_path / "records"
+    run = found_and_missed(settings, tmp_path / "one")
+    keep_records(judge_all(settings, tmp_path / "one"), tmp_path / "one", records)
+    for path in records.rglob("result.json"):
+        path.write_text("{}")
+    take_records(records, tmp_path / "one")
+    assert read_result(tmp_path / "one", run)["figures"]["score"] == 0.5
+    take_records(records, tmp_path / "other")
+    plan["merged"] = {"all": ["NILM", "HSIL"]}
+    with pytest.raises(ConfigError, match=r"judged\.npz: a record that lacks all"):
+        judge(check(plan), tmp_path / "other", run)
+    (tmp_path / "other" / run.folder / "judged.npz").write_bytes(b"PK")
+    with pytest.raises(ConfigError, match=r"judged\.npz: is no record of a run"):
+        judge(settings, tmp_path / "other", run)
+    (tmp_path / "other" / run.folder / "result.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"result\.json: can't be read .*remove its folder"):
+        read_result(tmp_path / "other", run)
+    (records / run.folder / "judged.npz").unlink()
+    with pytest.raises(ConfigError, match=r"judged\.npz: No such file"):
+        take_records(records, tmp_path / "third")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +282,7 @@ def test_the_table_tells_figures_and_paired_differences(plan, tmp_path):
         assert judged.figures[ours] == pytest.approx(metrics[theirs])
     assert judged.score == pytest.approx(metrics["score"])
     assert judged.figures["mean recall"] == pytest.approx(0.5)
-    text = write_table(settings, tmp_path).read_text()
+    text = table_of(settings, tmp_path).read_text()
     assert "| fcos | libra | 1 | +100.0 (+100.0 to +100.0) | +50.0 (+50.0 to +50.0) |" in text
     with (tmp_path / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -278,7 +343,7 @@ def test_a_system_is_what_differs_from_the_recipe_and_needs_no_grid(systems, tmp
 
 def test_the_table_of_systems_tells_what_is_won_over_the_plain_one(systems, tmp_path):
     settings = check(systems)
-    assert write_table(settings, tmp_path).read_text().startswith("None of these systems has been")
+    assert table_of(settings, tmp_path).read_text().startswith("None of these systems has been")
     truth = [cells((0, 0, 1), (50, 1, 1)) for _ in range(6)]
     good = [cells((0, 0, 0.9), (50, 1, 0.8)) for _ in range(6)]
     half = [cells((0, 0, 0.9), (90, 1, 0.8)) for _ in range(6)]  # misses every HSIL
@@ -288,7 +353,7 @@ def test_the_table_of_systems_tells_what_is_won_over_the_plain_one(systems, tmp_
     steps = {"fcos/ce/plain": 0.2, "fcos/ce/binary": 0.25}
     costs = Costs(told="this machine", step=steps, field={"fcos/ce/plain": 0.05})
     (tmp_path / "costs.json").write_text(costs.model_dump_json())
-    text = write_table(settings, tmp_path).read_text()
+    text = table_of(settings, tmp_path).read_text()
     rows = [line for line in text.splitlines() if line.startswith("| fcos | ce ")]
     assert rows[0].startswith("| fcos | ce | plain | 2 | 0.0 ± 0.0 |")
     assert rows[1].startswith("| fcos | ce | binary | 1 | 100.0 | 100.0 | 100.0 |")
