@@ -36,7 +36,13 @@ def test_the_benchmark_of_objects_runs() -> None:
     [
         pytest.param(bench_reader, "1200", "tiles as chosen", id="reader"),
         pytest.param(bench_reader, "600 --dicom", "tiles by OpenSlide", id="reader of DICOM"),
-        pytest.param(bench_isolation, "600", "in a process: opened in", id="isolation"),
+        pytest.param(
+            bench_isolation,
+            "600",
+            "in a process: opened in",
+            id="isolation",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(bench_peers, "1600", "plain loop", id="peers", marks=pytest.mark.slow),
         pytest.param(
             bench_backbones,

@@ -23,9 +23,8 @@ def test_every_block_says_how_it_runs_or_why_not(name):
 
 
 def is_slow(name):
-    """Only what a newcomer reads first is run by the fast tests."""
-    first = name == "README.md" or name.startswith("docs/start/")
-    return not first or any(block.is_slow for block in PAGES[name].blocks)
+    """Only what everybody reads first is run by the fast tests."""
+    return name != "README.md" or any(block.is_slow for block in PAGES[name].blocks)
 
 
 @pytest.mark.parametrize(

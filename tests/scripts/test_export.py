@@ -65,6 +65,7 @@ def test_openvino_in_fp32_screens_with_its_own_graph(model, coco, tmp_path, monk
     assert sum(sum(one.values()) for one in counts[0]) > 0
 
 
+@pytest.mark.slow
 def test_int8_is_calibrated_measured_and_screens(model, coco, tmp_path):
     pytest.importorskip("nncf", reason="int8 needs cytolibra[export]")
     out, (annotations, images) = tmp_path / "export", coco
@@ -82,6 +83,7 @@ def test_int8_is_calibrated_measured_and_screens(model, coco, tmp_path):
     assert sha256 == card.graphs["openvino-int8"].sha256
 
 
+@pytest.mark.slow
 def test_onnx_lies_beside_the_weights(model, tmp_path):
     pytest.importorskip("onnxscript", reason="ONNX needs cytolibra[export]")
     assert export(model, tmp_path / "export", to="onnx").exit_code == 0
@@ -131,6 +133,7 @@ def with_weights(folder):
     return grader
 
 
+@pytest.mark.slow
 def test_a_grader_is_exported_beside_its_detector_and_screens(model, coco, tmp_path):
     pytest.importorskip("nncf", reason="int8 needs cytolibra[export]")
     grader, out, (annotations, images) = with_weights(model), tmp_path / "export", coco
@@ -170,6 +173,7 @@ def test_crops_for_int8_are_cut_where_the_detector_found_something(model, tmp_pa
     assert (crop == (200, 0, 0)).all()  # 32 px around (140, 80)
 
 
+@pytest.mark.slow
 def test_the_grader_of_a_second_look_is_exported_with_its_detector(model, coco, tmp_path):
     card = read_card(model)
     grader = Grader(GraderConfig(size=32), len(card.detector.classes))

@@ -63,6 +63,7 @@ def taught(fields, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_sidecar_knows_the_network_and_its_error(taught):
     card = read_card(taught)
     assert set(card.graphs) == {"scale"}
@@ -71,6 +72,7 @@ def test_the_sidecar_knows_the_network_and_its_error(taught):
     assert card.scale.data == "12 fields, 12 slides or fields left out in turn"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("true", [0.2, 0.32])
 def test_it_tells_the_scale_of_pictures_that_it_never_saw(taught, tmp_path, true):
     from pipeline.network.scale import find_reader
@@ -83,6 +85,7 @@ def test_it_tells_the_scale_of_pictures_that_it_never_saw(taught, tmp_path, true
     assert found.mpp == pytest.approx(true, rel=0.15)
 
 
+@pytest.mark.slow
 def test_an_exported_model_keeps_it(taught, tmp_path):
     from models import load_detector
     from models.storage.export import copy_model
@@ -132,6 +135,7 @@ def test_what_is_no_number_and_not_estimate_is_a_wrong_call(tmp_path):
     assert "neither a number nor estimate" in result.output
 
 
+@pytest.mark.slow
 def test_screening_by_an_estimate_names_it_everywhere(taught, tmp_path):
     (tmp_path / "slides").mkdir()
     Image.fromarray(dotted(77)).save(tmp_path / "slides" / "a.png")

@@ -65,6 +65,7 @@ def test_three_formats_are_one_training_set(slide, tmp_path):
     assert sum(len(target["labels"]) for _, target in samples[0]) > 0
 
 
+@pytest.mark.slow
 def test_a_detector_learns_from_one_slide_and_is_judged_on_another(values, slide, tmp_path):
     other = tmp_path / "other"
     other.mkdir()

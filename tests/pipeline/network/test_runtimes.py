@@ -254,6 +254,7 @@ def test_a_damaged_cache_is_made_anew(cache):
     torch.testing.assert_close(run(openvino(detector)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent otherwise here")
 def test_signals_come_through_when_networks_have_come_and_gone():
     """The process would die, so it is one of its own."""

@@ -121,6 +121,7 @@ def test_a_run_differs_from_the_recipe_in_detector_loss_weight_and_seed_alone(pl
     assert same == settings.base
 
 
+@pytest.mark.slow
 def test_makes_every_run_once_and_resumes(plan, tmp_path):
     plan["runs"] = [{"detectors": ["fcos"], "losses": ["ce"], "seeds": [0, 1]}]
     settings = check(plan)

@@ -119,6 +119,7 @@ def test_runs_to_calibrate_by_are_checked(settings, tmp_path):
     assert calibrate_by([], card) is None
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(
     settings, tmp_path, monkeypatch
 ):

@@ -95,6 +95,7 @@ def test_tells_how_the_loss_pulled_each_class(values, tmp_path):
         assert picture.width > 300
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
     # A loss, a head and a teacher with states of their own are the harder case.
     others = shutil.copytree(tmp_path / "images", tmp_path / "others")
