@@ -21,6 +21,7 @@ from models.detectors.contrast import embed, projection
 from models.detectors.memory import ClassMemory, ring_sizes
 from models.detectors.places import (
     IGNORED,
+    anchors_a_place,
     features_at,
     place_labels,
     positives_and_hardest,
@@ -129,7 +130,7 @@ class HistoricalComparison(TrainingOnly):
         settings = self.settings
         # Of the batch's number alone: a resumed run goes on with the same ones.
         draw = torch.Generator().manual_seed(int(self.batches))
-        anchors = labels.shape[1] // sum(level[0, 0].numel() for level in levels)
+        anchors = anchors_a_place(levels, labels.shape[1])
         sure, here = place_labels(scores, labels, anchors)
         places = torch.nonzero(here != IGNORED)  # (N, 2) image and place
         sure, here = sure[here != IGNORED], here[here != IGNORED]

@@ -60,6 +60,11 @@ def positives_and_hardest(scores: Tensor, labels: Tensor, count: int) -> Tensor:
     return torch.cat([torch.nonzero(positive).squeeze(1), background[hardest]])
 
 
+def anchors_a_place(levels: Sequence[Tensor], anchors: int) -> int:
+    """Of so many anchors an image, on (B, channels, H, W) maps."""
+    return anchors // sum(level[0, 0].numel() for level in levels)
+
+
 def features_at(levels: Sequence[Tensor], image: Tensor, place: Tensor) -> Tensor:
     """(K, channels) of the tower at places.
 

@@ -17,7 +17,7 @@ from models.config import DetectorConfig
 from models.detectors.abnormal import AbnormalHead
 from models.detectors.causal import CausalAutoencoder
 from models.detectors.history import HistoricalComparison
-from models.detectors.places import IGNORED, features_at, place_labels
+from models.detectors.places import IGNORED, anchors_a_place, features_at, place_labels
 
 Listener = Callable[[Tensor, Tensor], None]
 """Is shown the logits of a batch, (B, A, channels), and its labels, (B, A)."""
@@ -215,7 +215,7 @@ class LossSlot(nn.Module):
         """The contrast of places: several anchors of one have one feature, so they are one."""
         assert head.contrast is not None
         scores = self.loss.scores(classes.detach())
-        sure, here = place_labels(scores, labels, self._anchors_a_place(labels.shape[1]))
+        sure, here = place_labels(scores, labels, anchors_a_place(self._features, labels.shape[1]))
         used = here != IGNORED
         chosen = head.chosen(sure[used], here[used])
         image, place = torch.nonzero(used)[chosen].T
@@ -239,11 +239,8 @@ class LossSlot(nn.Module):
     def _features_at(self, places: Tensor, anchors: int) -> Tensor:
         """(K, channels) of the tower at (K, 2) images and anchors, of so many anchors an image."""
         image, anchor = places.T
-        return features_at(self._features, image, anchor // self._anchors_a_place(anchors))
-
-    def _anchors_a_place(self, anchors: int) -> int:
-        """Of so many an image."""
-        return anchors // sum(level[0, 0].numel() for level in self._features)
+        a_place = anchors_a_place(self._features, anchors)
+        return features_at(self._features, image, anchor // a_place)
 
     def _watch(self, rows: Tensor, targets: Tensor) -> None:
         def show(gradient: Tensor) -> None:

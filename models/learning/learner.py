@@ -192,12 +192,17 @@ class Learner(LightningModule):
         return self.get_submodule(self.body)
 
     def _frozen_stages(self) -> list[nn.Module]:
-        return list(self._body.children())[: self.settings.freeze]
+        return first_stages(self._body, self.settings.freeze)
 
     def _frozen_norms(self) -> list[nn.Module]:
         everywhere = self.settings.backbone_norm == "frozen"
         roots = [self._body] if everywhere else self._frozen_stages()
         return [m for root in roots for m in root.modules() if isinstance(m, _BatchNorm)]
+
+
+def first_stages(body: nn.Module, count: int) -> list[nn.Module]:
+    """Those of a backbone, from below, that `OptimiserSettings.freeze` keeps."""
+    return list(body.children())[:count]
 
 
 class DetectionLearner(Learner):

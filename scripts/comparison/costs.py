@@ -18,7 +18,7 @@ from configs import ConfigError, StrictModel
 from data.crops.dataset import WholeFieldDataset, collate
 from data.crops.drawing import Sample
 from models import ModelSource, build_detector, with_class_counts
-from models.learning.learner import Targets
+from models.learning.learner import Targets, first_stages
 from models.learning.mean_teacher import WEAK
 from pipeline.network.runtimes import build_runtime
 from scripts.comparison.comparison import ComparisonSettings, Run, run_settings, table_runs
@@ -129,7 +129,7 @@ def _step_of(
     cells = torch.cat([target["labels"] for target in batch[1]])
     counts = cells.bincount(minlength=len(settings.model.classes)).clamp(min=1).tolist()
     detector = build_detector(with_class_counts(settings.model, counts))
-    for stage in list(detector.backbone.body.children())[: settings.optimiser.freeze]:
+    for stage in first_stages(detector.backbone.body, settings.optimiser.freeze):
         stage.requires_grad_(False)
     weights = [weight for weight in detector.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=1e-5)
