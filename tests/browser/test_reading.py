@@ -33,13 +33,14 @@ def test_a_slide_is_read_decided_and_signed(enter, room, tmp_path):
     expect(page.get_by_test_id("worklist-row")).to_have_count(3)
     expect(page.locator("footer")).to_contain_text("Research use only")
     open_slide(page, "slide-003")
-    # Gallery: all cells on two pages of 48.
+    # Gallery: all cells on two pages of 48. How many there are differs by a cell between CPUs.
+    found = _row(room, "slide-003")
     page.get_by_test_id("group").select_option("all")
     expect(page.get_by_test_id("gallery-card")).to_have_count(48)
     page.get_by_test_id("next-page").click()
-    expect(page.get_by_test_id("gallery-card")).to_have_count(6)
+    expect(page.get_by_test_id("gallery-card")).to_have_count(found["cells"] - 48)
     page.get_by_test_id("group").select_option("abnormal")
-    expect(page.get_by_test_id("gallery-card")).to_have_count(4)
+    expect(page.get_by_test_id("gallery-card")).to_have_count(found["abnormal"])
     # A cell is flown to, and zooming shows in µm per pixel.
     page.get_by_test_id("tool-whole").click()
     until(lambda: _um(page) > 1)
@@ -56,8 +57,7 @@ def test_a_slide_is_read_decided_and_signed(enter, room, tmp_path):
     page.keyboard.press("x")
     page.keyboard.press("u")
     saved(page)
-    said = verdicts(page)
-    assert said == ["agree", "class", "reject", "unsure"]
+    assert verdicts(page)[:4] == ["agree", "class", "reject", "unsure"]
     expect(card(page, 1)).to_contain_text("called SCC")
     page.keyboard.press("z")
     until(lambda: verdicts(page)[3] == "none")
@@ -69,7 +69,7 @@ def test_a_slide_is_read_decided_and_signed(enter, room, tmp_path):
     saved(page)
     page.reload()
     page.get_by_test_id("gallery-card").first.wait_for()
-    assert verdicts(page)[:1] + verdicts(page)[2:] == ["agree", "reject", "none"]
+    assert verdicts(page)[:1] + verdicts(page)[2:4] == ["agree", "reject", "none"]
     # The whole slide.
     page.get_by_test_id("adequacy-satisfactory").check()
     page.get_by_test_id("category").select_option("LSIL")
@@ -199,10 +199,15 @@ def test_a_click_on_the_slide_chooses_the_cell_there(enter, room):
     assert _reading(room)["cells"][key]["verdict"] == "reject"
 
 
-def _slide(room, name: str = "slide-003") -> str:
+def _row(room, name: str) -> dict:
+    """What the work list tells of a slide."""
     with room.ask("Looker") as client:
         slides = client.get("/api/slides").json()["slides"]
-    return next(one["id"] for one in slides if name in one["name"])
+    return next(one for one in slides if name in one["name"])
+
+
+def _slide(room, name: str = "slide-003") -> str:
+    return _row(room, name)["id"]
 
 
 def _reading(room, name: str = "Ada", slide: str = "slide-003") -> dict:
