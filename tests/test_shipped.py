@@ -101,11 +101,9 @@ def test_curves_drawn_from_cells_csv_are_those_of_evaluate(shared, detector, tmp
     )
     truth = merge(read_truth(truth_file, detector.config.classes), abnormal)
     found = average_precision([truth], [ranked], 1)["ap50"][0]
-    # Screening's tiles lie elsewhere than the fields that evaluate cuts, which alone moves the
-    # light model's figure by half a point.
-    assert found == pytest.approx(
-        pooled["ap50"], abs=0.005 if detector.card.name == DEFAULT_MODEL else 0.01
-    )
+    # Screening's tiles lie elsewhere than the fields that evaluate cuts: over five tile grids the
+    # figure of these 175 cells was 0.750 to 0.783, and the light model's 0.725 to 0.766.
+    assert found == pytest.approx(pooled["ap50"], abs=0.03)
 
 
 def test_a_lower_threshold_finds_no_fewer_abnormal_cells(shared, detector, tmp_path):

@@ -1,4 +1,4 @@
-"""Every detector learns eight real fields by heart: nothing between targets and boxes is broken."""
+"""Every detector learns four real fields by heart: nothing between targets and boxes is broken."""
 
 import numpy as np
 import pytest
@@ -14,20 +14,19 @@ from models import build_detector
 from pipeline.network.precision import computes_bf16
 from scripts.training.judge import to_cells
 
-SIDE = 256
+SIDE = 192
 """Of the window that is looked at of each field, in pixels, so that a detector takes minutes."""
 
 STEPS = 240
 """Enough for the slowest on any CPU. Sums differ by CPU and precision, and each way of adding up is
-like another seed: after 160 steps reppoints had 0.881, 0.884 and 0.986 by seeds 0 to 2 in fp32 on
-AVX2, since a class of few cells was just being learned; after 240 it had 0.994 and 0.999.
+like another seed: in fp32 on AVX2 the five had 0.969 to 0.995.
 """
 
 
 @pytest.fixture(scope="module")
 def fields(shared):
     everything = read_coco(shared / "cric" / "train.json", shared / "cric" / "train")
-    chosen = FieldSet(everything.classes, everything.fields[:80:10])
+    chosen = FieldSet(everything.classes, everything.fields[:80:20])
     dataset = WholeFieldDataset(chosen, FieldImages(chosen.fields), 0.5)
     return chosen.classes, [fullest_window(*dataset[i]) for i in range(len(dataset))]
 
@@ -51,7 +50,7 @@ def fullest_window(image, target):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["atss", "fcos", "reppoints", "retinanet", "yolof"])
-def test_overfits_eight_real_fields(name, fields, shared):
+def test_overfits_four_real_fields(name, fields, shared):
     classes, samples = fields
     torch.manual_seed(0)
     recipe = load_yaml("compare/cric")["base"]["model"]
@@ -64,13 +63,13 @@ def test_overfits_eight_real_fields(name, fields, shared):
 
 
 def learn(model, samples):
-    """One cycle of AdamW over batches of four fields, in bf16 where the CPU computes it."""
+    """One cycle of AdamW over batches of two fields, in bf16 where the CPU computes it."""
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, STEPS, pct_start=0.2)
     rng = np.random.default_rng(0)
     for _ in range(STEPS):
         images, targets = zip(
-            *(samples[i] for i in rng.choice(len(samples), 4, False)), strict=True
+            *(samples[i] for i in rng.choice(len(samples), 2, False)), strict=True
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=computes_bf16()):
             losses = model(list(images), list(targets))

@@ -341,7 +341,7 @@ def test_two_processes_learn_from_a_mean_teacher_what_one_learns(alike, tmp_path
 
 @pytest.mark.slow
 def test_two_processes_of_one_command_stop_together_and_go_on(alike, tmp_path):
-    alike["loop"] |= {"devices": 2, "steps": 60, "checkpoint_every": 1}
+    alike["loop"] |= {"devices": 2, "steps": 16, "checkpoint_every": 1}
     stopped, said, errors = interrupt(command(alike, tmp_path / "two"), tmp_path / "two")
     assert stopped == 130, errors
     assert said.count("--resume goes on from there") == 1
