@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Where real cells and slides lie; tests that need them skip without.
 export CYTOLIBRA_SHARED ?= $(abspath ../shared)
+# Kept bytecode, whatever the surroundings say: without it each of hundreds of processes of the
+# tests compiles torch and all else that it imports, ten seconds and more of each.
+export PYTHONDONTWRITEBYTECODE :=
 
 FUZZ ?= geojson
 SECONDS ?= 300

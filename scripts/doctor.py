@@ -87,6 +87,21 @@ def _software() -> Iterator[Fact]:
 
     yield "system", platform.platform()
     yield from software_versions().items()
+    yield "bytecode", _bytecode()
+
+
+def _bytecode() -> str:
+    """Whether Python keeps what it compiles: pip compiles what it installs, uv does not."""
+    import pydantic
+
+    if Path(importlib.util.cache_from_source(pydantic.__file__)).is_file():
+        return "kept"
+    site = Path(pydantic.__file__).parents[1]
+    reason = "PYTHONDONTWRITEBYTECODE is set" if sys.dont_write_bytecode else "nobody may write it"
+    return (
+        f"not kept, since {reason}: each start compiles all that it imports; "
+        f"once, with the rights for it: python -m compileall -q {site}"
+    )
 
 
 def _readers() -> Iterator[Fact]:

@@ -1,5 +1,5 @@
 import csv
-import importlib
+import importlib.util
 import io
 import json
 import os
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydantic
 import pytest
 import typer
 from fakes import make_report
@@ -425,6 +426,23 @@ def test_doctor_tells_of_an_openslide_that_a_file_can_attack(
     assert f"  openslide         {version}" in told
     assert ("older than 4.0.1" in told) != safe
     assert ("pip install 'openslide-bin>=4.0.1'" in told) != safe
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "reason"),
+    [(True, "PYTHONDONTWRITEBYTECODE is set"), (False, "nobody may write it")],
+)
+def test_doctor_tells_where_bytecode_is_not_kept(
+    forbidden: bool, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", forbidden)
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    told = CliRunner().invoke(build_app("doctor"), ["doctor", "--quick"]).stdout
+    assert f"  bytecode          not kept, since {reason}: " in told
+    (tmp_path / Path(pydantic.__file__).parent.relative_to("/")).mkdir(parents=True)
+    Path(importlib.util.cache_from_source(pydantic.__file__)).touch()
+    told = CliRunner().invoke(build_app("doctor"), ["doctor", "--quick"]).stdout
+    assert "  bytecode          kept\n" in told
 
 
 def test_ctrl_c_while_a_command_is_loaded_gives_no_traceback(

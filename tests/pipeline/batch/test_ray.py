@@ -268,7 +268,7 @@ def test_a_driver_that_is_killed_leaves_nobody_and_goes_on_where_it_was(cluster,
     driver.communicate()
     done = len(list(tmp_path.glob("*.png")))
     wait_for(lambda: not any(is_of(pid, b"ray::Host") for pid in at_work), 20)
-    told = subprocess.run(command(slides, tmp_path), capture_output=True, text=True, timeout=120)
+    told = subprocess.run(command(slides, tmp_path), capture_output=True, text=True, timeout=300)
     assert told.returncode == 0, told.stderr
     assert f"{SLIDES - done} screened, {done} done before" in told.stdout
 
