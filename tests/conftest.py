@@ -41,6 +41,10 @@ def pytest_collection_finish():
     gc.enable()
 
 
+def pytest_unconfigure():
+    gc.unfreeze()  # else libraries take what they made for leaked
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _cache_of_the_tests(tmp_path_factory):
     """Compiled networks never go into the cache of whoever runs the tests."""
