@@ -35,6 +35,7 @@ def test_a_slide_is_read_decided_and_signed(enter, room, tmp_path):
     open_slide(page, "slide-003")
     # Gallery: all cells on two pages of 48. How many there are differs by a cell between CPUs.
     found = _row(room, "slide-003")
+    rest = ["none"] * (found["abnormal"] - 4)
     page.get_by_test_id("group").select_option("all")
     expect(page.get_by_test_id("gallery-card")).to_have_count(48)
     page.get_by_test_id("next-page").click()
@@ -57,7 +58,7 @@ def test_a_slide_is_read_decided_and_signed(enter, room, tmp_path):
     page.keyboard.press("x")
     page.keyboard.press("u")
     saved(page)
-    assert verdicts(page)[:4] == ["agree", "class", "reject", "unsure"]
+    assert verdicts(page) == ["agree", "class", "reject", "unsure", *rest]
     expect(card(page, 1)).to_contain_text("called SCC")
     page.keyboard.press("z")
     until(lambda: verdicts(page)[3] == "none")
@@ -69,7 +70,7 @@ def test_a_slide_is_read_decided_and_signed(enter, room, tmp_path):
     saved(page)
     page.reload()
     page.get_by_test_id("gallery-card").first.wait_for()
-    assert verdicts(page)[:1] + verdicts(page)[2:4] == ["agree", "reject", "none"]
+    assert verdicts(page)[:1] + verdicts(page)[2:] == ["agree", "reject", "none", *rest]
     # The whole slide.
     page.get_by_test_id("adequacy-satisfactory").check()
     page.get_by_test_id("category").select_option("LSIL")
