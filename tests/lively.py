@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from smallbackbone import SMALL
 from torch import nn
 from torchvision.ops import DeformConv2d
 
@@ -14,7 +15,7 @@ def lively(name="fcos", seed=0, **settings):
     """A small detector in evaluation mode, with its card; whose head says something."""
     torch.manual_seed(seed)
     small = {"classes": CLASSES, "head_convs": 1, "pyramid": {"channels": 32}}
-    small |= {"prior_probability": 0.2}
+    small |= SMALL | {"prior_probability": 0.2}
     detector = build_detector({"name": name} | small | settings)
     for module in detector.head.modules():
         if isinstance(module, nn.Conv2d | DeformConv2d):

@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from smallbackbone import PYTHONPATH
 from torch import distributed
 
 from losses import BAGSLoss, GHMLoss
@@ -17,8 +17,6 @@ from losses.ranks import (
     sum_over_ranks,
     sum_over_ranks_and_back,
 )
-
-REPO = Path(__file__).resolve().parents[2]
 
 COMPARE = """
 import sys
@@ -41,6 +39,7 @@ def build(name, loss):
     pyramid = {"channels": 32, "levels": DETECTORS[name]}
     config = DetectorConfig(name=name, classes=("NILM", "HSIL"), head_convs=1, pyramid=pyramid,
                             head_norm="none", loss={"name": loss},
+                            backbone="smallbackbone:STAGES",
                             causal={} if loss == "focal" else None)
     detector = build_detector(with_class_counts(config, [500, 20]))
     for module in detector.modules():
@@ -111,6 +110,7 @@ from models.config import DetectorConfig
 torch.manual_seed(0)
 config = DetectorConfig(name="fcos", classes=("NILM", "HSIL"), head_convs=1, head_norm="none",
                         pyramid={"channels": 32, "levels": [3]}, loss={"name": "cross_entropy"},
+                        backbone="smallbackbone:STAGES",
                         history={"warm_up": 1, "longest": 64, "jitter": {}, "top_share": 0.5})
 
 def remembered(images, targets):
@@ -141,7 +141,7 @@ print("all alike")
 
 
 def in_two_processes(script, folder):
-    environment = os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(folder / "store"), str(rank)],

@@ -9,6 +9,7 @@ import pytest
 from blobs import CLASSES, BlobDetector, blob_slide
 from planefiles import write_planes
 from slidefiles import break_tiles, write_aperio, write_image, write_pyramid, write_scn
+from smallbackbone import SMALL
 
 from configs import ConfigError
 from data.synth import draw_field
@@ -143,7 +144,8 @@ def test_any_number_of_threads_finds_the_same_cells(tmp_path, scattered, write):
 
 @pytest.fixture
 def detector():
-    model = build_detector({"name": "fcos", "classes": CLASSES, "pyramid": {"channels": 32}})
+    config = {"name": "fcos", "classes": CLASSES, "pyramid": {"channels": 32}}
+    model = build_detector(config | SMALL)
     thresholds = {"NILM": 0.004, "HSIL": 0.002}
     model.card = ModelCard(name="x", detector=model.config, mpp=0.5, thresholds=thresholds)
     return model

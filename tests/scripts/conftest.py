@@ -2,6 +2,7 @@
 
 import pytest
 from PIL import Image
+from smallbackbone import SMALL
 
 CLASSES = ["NILM", "HSIL"]
 
@@ -16,6 +17,7 @@ def values(coco):
     return {
         "model": {
             "name": "fcos",
+            **SMALL,
             "classes": CLASSES,
             "head_convs": 1,
             "pyramid": {"channels": 32, "levels": [3]},

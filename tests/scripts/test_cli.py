@@ -18,6 +18,7 @@ from openpyxl import load_workbook
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
+from smallbackbone import SMALL
 from typer.testing import CliRunner, Result
 
 from pipeline.batch.discovery import SlideJob
@@ -41,8 +42,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     names = ["NILM", "HSIL"]
     pyramid = {"channels": 32, "levels": [3]}
-    config = {"name": "fcos", "backbone": "mobilenet_v2", "classes": names, "pyramid": pyramid}
-    detector = build_detector(config)
+    config = {"name": "fcos", "classes": names, "pyramid": pyramid}
+    detector = build_detector(config | SMALL)
     card = ModelCard(
         name="untrained", detector=detector.config, mpp=0.5, thresholds=dict.fromkeys(names, 0.9)
     )

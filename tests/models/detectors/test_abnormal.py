@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 import torch
 from pydantic import ValidationError
+from smallbackbone import SMALL
 
 from configs import ConfigError
 from models import DetectorConfig, build_detector
@@ -23,7 +24,7 @@ IS_ABNORMAL = [False, True, True]
 
 def config(detector="fcos", head=(), **settings):
     small = {"classes": CLASSES, "head_convs": 1, "pyramid": {"channels": 32, "levels": (3,)}}
-    small |= {"loss": {"name": "cross_entropy"}, "abnormal_head": dict(head)}
+    small |= SMALL | {"loss": {"name": "cross_entropy"}, "abnormal_head": dict(head)}
     return DetectorConfig(name=detector, **{**small, **settings})
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from smallbackbone import SMALL
 from torch import nn
 
 from configs import ConfigError
@@ -174,7 +175,7 @@ def cells():
 def built(detector="fcos", causal=None, **settings):
     torch.manual_seed(0)
     small = {"name": detector, "classes": CLASSES, "head_convs": 1}
-    small |= {"pyramid": {"channels": 32, "levels": (3,)}, "causal": causal}
+    small |= SMALL | {"pyramid": {"channels": 32, "levels": (3,)}, "causal": causal}
     return build_detector(small | settings)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from smallbackbone import SMALL
 from torchvision.models import detection
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
@@ -29,7 +30,7 @@ BACKBONES = [
 def small(name: str, **settings):
     torch.manual_seed(0)
     config = {"name": name, "classes": CLASSES, "head_convs": 1, "pyramid": {"channels": 32}}
-    return build_detector(config | settings)
+    return build_detector(config | SMALL | settings)
 
 
 def target(*rows):
@@ -249,7 +250,7 @@ def test_training_wants_a_target_for_each_image():
 
 def test_starts_from_imagenet_weights(shared):
     path = shared / "weights" / "mobilenet_v2-b0353104.pth"
-    model = small("fcos", backbone_weights=str(path))
+    model = small("fcos", backbone="mobilenet_v2", backbone_weights=str(path))
     state = torch.load(path, weights_only=True)
     torch.testing.assert_close(model.backbone.body["0"][0].weight, state["features.0.0.weight"])
     with pytest.raises(ConfigError, match="not weights of torchvision's resnet18"):

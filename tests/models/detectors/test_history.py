@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
+from smallbackbone import SMALL
 
 from configs import ConfigError
 from models import DetectorConfig, build_detector, with_class_counts
@@ -29,7 +30,7 @@ EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 
 def config(detector="fcos", history=(), **settings):
     small = {"classes": CLASSES, "head_convs": 1, "pyramid": {"channels": 32, "levels": (3,)}}
-    small |= {"loss": {"name": "cross_entropy"}, "history": dict(history)}
+    small |= SMALL | {"loss": {"name": "cross_entropy"}, "history": dict(history)}
     small |= {"atss": {"anchor_scale": 4}}
     return DetectorConfig(name=detector, **{**small, **settings})
 

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+from smallbackbone import SMALL
 
 from configs import ConfigError
 from models import DetectorConfig, build_detector, with_class_counts
@@ -30,6 +31,7 @@ def config(loss, detector="fcos", **settings):
     pyramid = {"channels": 32, "levels": (3,)}
     return DetectorConfig(
         name=detector,
+        **SMALL,
         classes=CLASSES,
         head_convs=1,
         pyramid=pyramid,

@@ -5,6 +5,7 @@ from typing import ClassVar
 import pytest
 import torch
 from pydantic import ValidationError
+from smallbackbone import SMALL
 from torch import nn
 
 from configs import ConfigError
@@ -30,7 +31,7 @@ def seeded(seed=0):
 
 
 def config(detector="fcos", tower=None, **settings):
-    small = {"classes": ("NILM", "HSIL"), "head_convs": 2}
+    small = {"classes": ("NILM", "HSIL"), "head_convs": 2} | SMALL
     small |= {"pyramid": {"channels": 32, "levels": (3,)}, "tower": tower}
     return DetectorConfig(name=detector, **{**small, **settings})
 

@@ -15,7 +15,7 @@ from models.learning.learner import (
 
 
 def groups(**settings):
-    detector = lively()
+    detector = lively(backbone="mobilenet_v2")
     learner = DetectionLearner(detector, OptimiserSettings(freeze=0, **settings), lambda *_: {}, 1)
     names = {id(p): name for name, p in detector.named_parameters()}
     return {
@@ -76,7 +76,7 @@ def test_one_process_keeps_its_order():
 @pytest.mark.parametrize("sync", [False, True])
 def test_frozen_norms_keep_their_statistics_in_one_process_and_in_several(sync):
     settings = OptimiserSettings(freeze=2, backbone_norm="trained")
-    learner = DetectionLearner(lively(), settings, lambda *_: {}, 1)
+    learner = DetectionLearner(lively(backbone="mobilenet_v2"), settings, lambda *_: {}, 1)
     if sync:  # what Lightning makes of batch norms, where several GPUs train them
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(learner)
     learner.train().on_train_start()

@@ -82,7 +82,7 @@ def test_an_error_is_not_told_of_a_handful_of_slides():
 
 
 def test_the_exported_network_says_what_head_and_features_do():
-    features = PooledFeatures(lively())
+    features = PooledFeatures(lively(backbone="mobilenet_v2"))
     picture = patchwork((120, 152), seed=3)
     with torch.no_grad():
         pooled = features(torch.from_numpy(picture)[None]).double().numpy()

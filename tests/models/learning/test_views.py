@@ -94,7 +94,7 @@ def _class_layer(detector):
 
 
 def test_it_draws_the_views_together():
-    detector, views = lively(), StainViews(ViewSettings(warmup=0))
+    detector, views = lively(backbone="mobilenet_v2"), StainViews(ViewSettings(warmup=0))
     detector.training = True  # but for its norms
     optimiser = torch.optim.SGD(detector.parameters(), lr=0.05)
     found = []

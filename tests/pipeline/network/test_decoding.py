@@ -43,7 +43,7 @@ def outputs_of(detector, size):
 @pytest.mark.parametrize(("name", "settings"), KINDS)
 @pytest.mark.parametrize("size", SIZES)
 def test_cells_are_those_of_the_detector(name, settings, size):
-    detector = lively(name, **settings)
+    detector = lively(name, backbone="mobilenet_v2", **settings)
     outputs = outputs_of(detector, size)
     decode = find_decoder(ModelSource.of(detector), THRESHOLDS)
     found = decode(outputs, size)

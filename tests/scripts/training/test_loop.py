@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from smallbackbone import PYTHONPATH
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs import ConfigError, validate
@@ -33,8 +34,6 @@ from scripts.training.feeding import CropLoader, ShareSampler
 from scripts.training.loop import LoopSettings, settled_precision
 from scripts.training.run import read_fields, run_training
 from scripts.training.settings import TrainSettings
-
-REPO = Path(__file__).resolve().parents[3]
 
 RUN = """
 import json, os, signal, sys
@@ -77,6 +76,7 @@ def run(values, out, resume=False, **loop):
 
 def learn_from_a_teacher(values, tmp_path):
     """Trains a teacher, and has the run learn from it in two parts."""
+    values["model"]["backbone"] = "mobilenet_v2"
     run(values, tmp_path / "teacher")
     values["model"]["backbone"] = "mobilenet_v2_dense"
     teacher = str(tmp_path / "teacher" / "model")
@@ -225,7 +225,7 @@ def interrupt(arguments, out):
     """Presses Ctrl-C once there is a checkpoint; exit code, output, errors."""
     with subprocess.Popen(
         [sys.executable, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -257,7 +257,7 @@ def command(values, out, *options):
 def call(arguments, **environment):
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
         check=False,

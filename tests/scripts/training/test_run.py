@@ -60,7 +60,7 @@ def test_the_card_names_the_run_its_data_and_its_parents(values, tmp_path):
     del values["card"]
     card = run(values, tmp_path / "mine", epochs=1, steps=1)
     assert card.name == "mine"
-    assert card.summary == "fcos on mobilenet_v2 at 0.5 µm/px, trained with grad_libra"
+    assert card.summary == "fcos on smallbackbone:STAGES at 0.5 µm/px, trained with grad_libra"
     assert [(one["part"], one["images"]) for one in card.training["sources"]] == [
         ("train", 2),
         ("val", 2),
@@ -365,6 +365,7 @@ def test_causes_without_annotations_are_refused(values):
 
 @pytest.mark.slow
 def test_a_student_learns_from_a_teacher_and_not_from_the_annotations(values, tmp_path):
+    values["model"]["backbone"] = "mobilenet_v2"
     run(values, tmp_path / "teacher")
     teacher = str(tmp_path / "teacher" / "model")
     values["model"]["backbone"] = "mobilenet_v2_dense"
