@@ -47,7 +47,8 @@ class TuningSettings(StrictModel):
 
     Losses differ in scale, so that at one weight they would not be compared but their scales.
     Every loss gets the best of the same ``weights``, by the ``score`` on data.val of ``detector``
-    with this ``seed``; the other detectors take the weight that was found there.
+    with this ``seed``; the other detectors take the weight that was found there. A loss whose own
+    settings say a weight keeps it, and costs no trainings.
 
     Attributes:
         detector: by whose trainings weights are chosen.
@@ -149,12 +150,18 @@ def planned(settings: ComparisonSettings, out: Path) -> list[Run]:
 
 
 def tuning_runs(settings: ComparisonSettings, losses: Sequence[str]) -> Iterator[Run]:
-    """The grid of weights of these losses; nothing without one."""
+    """The grid of weights of those losses that don't say theirs; nothing without one."""
     tuning = settings.tuning
     if tuning is None:
         return
-    for loss, weight in product(losses, tuning.weights):
+    asking = [loss for loss in losses if not says_weight(settings, loss)]
+    for loss, weight in product(asking, tuning.weights):
         yield Run(tuning.detector, loss, weight, tuning.seed)
+
+
+def says_weight(settings: ComparisonSettings, loss: str) -> bool:
+    """Whether the settings of a loss say its weight, so that no grid is asked."""
+    return "weight" in settings.losses[loss].model_fields_set
 
 
 def table_runs(settings: ComparisonSettings, out: Path) -> Iterator[Run]:
@@ -166,9 +173,9 @@ def table_runs(settings: ComparisonSettings, out: Path) -> Iterator[Run]:
 def tuned_weight(settings: ComparisonSettings, out: Path, loss: str) -> float | None:
     """The weight with the best score in the grid; None before all of it is there.
 
-    Without a grid, the one that stands in the settings.
+    Without a grid, or where the loss says it itself, the one that stands in the settings.
     """
-    if settings.tuning is None:
+    if settings.tuning is None or says_weight(settings, loss):
         return settings.losses[loss].weight
     scores = {
         run.weight: read_result(out, run)["figures"]["score"]

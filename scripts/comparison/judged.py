@@ -14,7 +14,7 @@ from data.arrays import BROKEN, open_arrays
 from data.evaluation import Matches, load_cells, match_classes, pool, pooled_classes
 from data.evaluation.bootstrap import draw_fields, interval, mean_of_classes, resampled_ap
 from pipeline.cells.classes import HIGH_GRADE, LOW_GRADE, group_by_grade, name_classes
-from scripts.comparison.comparison import ComparisonSettings, Run, tuned_weight
+from scripts.comparison.comparison import ComparisonSettings, Run, says_weight, tuned_weight
 
 LEVEL = 0.95
 """Of the intervals of differences."""
@@ -208,6 +208,8 @@ def schedule(settings: ComparisonSettings, out: Path) -> str:
     if tuning is not None:
         grid = ", ".join(f"{w:g}" for w in tuning.weights)
         chosen = f"the best of {grid} for {tuning.detector} with seed {tuning.seed}"
+        given = [name for name in settings.losses if says_weight(settings, name)]
+        chosen += f", but as configured for {', '.join(given)}" if given else ""
     return (
         f"{loop.epochs * loop.steps} steps of {loop.batch_size} crops of "
         f"{settings.base.data.crops.size} px at {settings.base.data.mpp} µm/px; the same schedule, "

@@ -24,10 +24,11 @@ from scripts.comparison.comparison import (
     run_comparison,
     run_settings,
     tuned_weight,
+    tuning_runs,
 )
 from scripts.comparison.comparison_table import judge_all, write_table
 from scripts.comparison.costs import Costs, measure_costs, read_costs
-from scripts.comparison.judged import how_drawn, judge
+from scripts.comparison.judged import how_drawn, judge, schedule
 from scripts.comparison.records import keep_records, take_records
 from scripts.comparison.systems_table import BEGIN, END, write_page
 
@@ -105,6 +106,21 @@ def test_the_grid_comes_first_and_settles_the_weight_of_the_rest(plan, tmp_path)
         Run("fcos", "libra", 1, 1),
         Run("atss", "libra", 1, 0),
     ]
+
+
+def test_a_loss_that_says_its_weight_keeps_it_and_asks_no_grid(plan, tmp_path):
+    plan["losses"]["ce"]["weight"] = 3
+    settings = check(plan)
+    assert [(run.loss, run.weight) for run in tuning_runs(settings, ["ce", "libra"])] == [
+        ("libra", 1),
+        ("libra", 2),
+    ]
+    runs = planned(settings, tmp_path)
+    assert [(run.weight, run.seed) for run in runs if run.loss == "ce"] == [(3, 0), (3, 1)]
+    for weight, score in ((1, 0.3), (2, 0.4)):
+        pretend(settings, tmp_path, Run("fcos", "libra", weight, 0), score)
+    told = "the best of 1, 2 for fcos with seed 0, but as configured for ce: ce 3, libra 2."
+    assert told in schedule(settings, tmp_path)
 
 
 def test_a_run_differs_from_the_recipe_in_detector_loss_weight_and_seed_alone(plan):
