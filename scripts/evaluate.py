@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from configs import ConfigError
 from scripts.annotation_options import Reading, reads_annotations
 
 if TYPE_CHECKING:
     from data.annotations import AnnotationSettings
-    from data.evaluation import FieldCells
     from data.fields.fieldset import FieldSet
     from models import DenseDetector
-    from models.card import Accuracy, DomainFacts, FalseAlarms
-    from pipeline.geometry import Detections
+    from models.card import DomainFacts
     from pipeline.network.detector import RuntimeSettings, TileDetector
     from scripts.evaluation.evidence import Draws, Evidence
-    from scripts.evaluation.second_look import Look
+    from scripts.evaluation.finding import Found
     from scripts.evaluation.thresholds import Chosen, Target
 
 
@@ -156,14 +152,12 @@ def evaluate(
     from data.fields.splits import check_leaks
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
-    from scripts.evaluation.accuracy import measure_accuracy
-    from scripts.evaluation.cards import check_card_writable, update_card
     from scripts.evaluation.evidence import draw
-    from scripts.evaluation.false_alarms import false_alarm_figures
-    from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.files import name_outputs, write_outputs
-    from scripts.evaluation.second_look import find_mode, look_figures
-    from scripts.evaluation.thresholds import check_writable, read_targets, save_thresholds
+    from scripts.evaluation.finding import find
+    from scripts.evaluation.second_look import find_mode
+    from scripts.evaluation.thresholds import read_targets
+    from scripts.evaluation.wishes import Wishes
     from scripts.telling import tell_doubts
 
     options = {"device": device, "name": runtime, "precision": precision}
@@ -172,137 +166,43 @@ def evaluate(
     assert loaded.card is not None
     mode = find_mode(loaded.card, second_look)
     targets = read_targets(at_sensitivity or [], at_precision or [], loaded.config)
-    check_writable(loaded, bool(targets), write_thresholds, save_model)
-    if write_false_alarms:
-        check_card_writable(loaded.folder, "--write-false-alarms")
-    if write_accuracy:
-        check_card_writable(loaded.folder, "--write-accuracy")
-    if write_domain:
-        check_card_writable(loaded.folder, "--write-domain")
+    wishes = Wishes(
+        write_thresholds, save_model, write_false_alarms, write_accuracy, write_domain is not None
+    )
+    wishes.check(loaded, bool(targets))
     learned = _read_learned(loaded, write_domain, domain_images, reading.settings)
     fields = _read_fields(loaded, data, images, reading.settings, split, part)
     if learned:
         check_leaks(learned, fields)
     draws = draw(fields, by, level)
     found = find(loaded, settings, fields, mode != "off")
-    evidence = found.best
-    figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **found.ran}}
-    figures["warnings"] = [doubt.model_dump() for doubt in fields.doubts]
-    if found.look and mode == "both":
-        figures["second_look"] = look_figures(found.look, found.alone, draws)
+    figures = _figures(found, mode, draws, data)
     if against:
-        figures["against"] = _compare(evidence, against, settings, draws, mode != "off")
-    domain = _measure_domain(learned, evidence) if learned else None
-    chosen, problem = _choose(evidence, targets, draws, data.name)
+        figures["against"] = _compare(found.best, against, settings, draws, mode != "off")
+    domain = _measure_domain(learned, found.best) if learned else None
+    chosen, problem = _choose(found.best, targets, draws, data.name)
     figures |= {"operating": chosen.figures} if chosen else {}
-    alarms, _ = _false_alarms(evidence, data.name)
-    figures |= {"false_alarms": false_alarm_figures(alarms)} if alarms else {}
-    write_outputs(name_outputs(out), evidence, images, figures)
+    write_outputs(name_outputs(out), found.best, images, figures)
     _tell(figures, fields.notes, name_outputs(out).page)
     tell_doubts(fields)
     if problem:
         raise problem
-    if write_false_alarms or write_accuracy:
-        wanted = (write_false_alarms, write_accuracy)
-        _write_card(loaded, found, mode, draws, figures, data.name, *wanted)
-    if domain:
-        assert loaded.card is not None
-        assert loaded.folder is not None
-        loaded.card = update_card(loaded.card, loaded.folder, domain=domain)
-        typer.echo(f"Looks of its cells written: {loaded.folder}")
-    if chosen:
-        thresholds = dict(chosen.thresholds)
-        new, _ = _false_alarms(evidence, data.name, thresholds)
-        accuracy = measure_accuracy(evidence, draws, figures, data.name, thresholds)
-        looks = found.look is not None
-        for folder in save_thresholds(
-            loaded, chosen, new, accuracy, write_thresholds, save_model, looks
-        ):
-            typer.echo(f"Thresholds written: {folder}")
+    wishes.fulfil(loaded, found, mode, draws, figures, data.name, domain, chosen)
 
 
-def _write_card(
-    loaded: DenseDetector,
-    found: Found,
-    mode: str,
-    draws: Draws,
-    figures: dict[str, Any],
-    data: str,
-    with_alarms: bool,
-    with_accuracy: bool,
-) -> None:
-    """Writes into the model's card what was asked for: of the detector alone, of its second look.
-
-    Args:
-        loaded: the model.
-        found: by it.
-        mode: which of the two.
-        draws: of the intervals.
-        figures: of `Found.best`.
-        data: what the fields are called.
-        with_alarms: whether false alarms are written.
-        with_accuracy: whether accuracy is.
-
-    Raises:
-        ConfigError: these fields can't tell false alarms, or the card can't be written.
-    """
-    from scripts.evaluation.accuracy import measure_accuracy
-    from scripts.evaluation.cards import update_card
+def _figures(found: Found, mode: str, draws: Draws, data: Path) -> dict[str, Any]:
+    """All figures of the fields, but for thresholds and what the model is compared with."""
+    from scripts.evaluation.false_alarms import by_chance, false_alarm_figures
     from scripts.evaluation.figures import compute_figures
+    from scripts.evaluation.second_look import look_figures
 
-    card, folder = loaded.card, loaded.folder
-    assert card is not None
-    assert folder is not None
-    sides = [(found.alone, False)] if mode != "on" else []
-    sides += [(found.look.evidence, True)] if found.look else []
-    for evidence, looks in sides:
-        new: dict[str, FalseAlarms | Accuracy] = {}
-        if with_alarms:
-            alarms, unknown = _false_alarms(evidence, data)
-            if alarms is None:
-                assert unknown is not None
-                raise unknown
-            new["false_alarms"] = alarms
-        if with_accuracy:
-            known = figures if evidence is found.best else compute_figures(evidence, draws)
-            told = known | {"settings": figures["settings"]}
-            new["accuracy"] = measure_accuracy(evidence, draws, told, data)
-        card = update_card(card, folder, looks, **new)
-    loaded.card = card  # thresholds that are written after it keep them
-    told_names = " and ".join(name.replace("_", " ") for name in new)
-    typer.echo(f"Written, {told_names}: {folder}")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a model found on fields.
-
-    Attributes:
-        alone: by its detector.
-        look: by its second look; None where there was none.
-        ran: which weights, in which runtime and precision.
-    """
-
-    alone: Evidence
-    look: Look | None
-    ran: dict[str, str | None]
-
-    @property
-    def best(self) -> Evidence:
-        """What a screening with these settings would go by."""
-        return self.look.evidence if self.look else self.alone
-
-
-def _false_alarms(
-    evidence: Evidence, data: str, thresholds: dict[str, float] | None = None
-) -> tuple[FalseAlarms | None, ConfigError | None]:
-    """What is reported by chance, or why these fields can't tell."""
-    from scripts.evaluation.false_alarms import measure_false_alarms
-
-    try:
-        return measure_false_alarms(evidence, data, thresholds), None
-    except ConfigError as error:
-        return None, error
+    evidence = found.best
+    figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **found.ran}}
+    figures["warnings"] = [doubt.model_dump() for doubt in evidence.fields.doubts]
+    if found.look and mode == "both":
+        figures["second_look"] = look_figures(found.look, found.alone, draws)
+    alarms, _ = by_chance(evidence, data.name)
+    return figures | ({"false_alarms": false_alarm_figures(alarms)} if alarms else {})
 
 
 def _read_learned(
@@ -375,30 +275,9 @@ def measure(
     """
     from scripts.evaluation.evidence import draw
     from scripts.evaluation.figures import compute_figures
+    from scripts.evaluation.finding import gather
 
     return compute_figures(gather(detector, fields), draw(fields, by, level))
-
-
-def gather(detector: TileDetector, fields: FieldSet) -> Evidence:
-    """Truth and detections of every field, of the detector alone; see `_gather`."""
-    return _gather(detector, fields)[0]
-
-
-def _gather(detector: TileDetector, fields: FieldSet) -> tuple[Evidence, list[Detections]]:
-    """Truth and detections of every field; the latter also with the scores of all classes.
-
-    Of a field the strongest count; see `scripts.candidates.strongest`.
-    """
-    import numpy as np
-
-    from scripts.candidates import strongest, to_field_cells
-    from scripts.evaluation.evidence import Evidence
-
-    truth, detected = _detect(detector, fields)
-    detected = [strongest(one, len(cells)) for one, cells in zip(detected, truth, strict=True)]
-    thresholds = [detector.card.thresholds[name] for name in fields.classes]
-    found = [to_field_cells(one) for one in detected]
-    return Evidence(fields, detector.card, truth, found, np.array(thresholds)), detected
 
 
 def _read_fields(
@@ -421,31 +300,12 @@ def _read_fields(
     return cut_fields(with_class_doubts(fields, "judge by"), loaded.card.mpp)
 
 
-def find(loaded: DenseDetector, settings: RuntimeSettings, fields: FieldSet, looks: bool) -> Found:
-    """What a model finds, with its second look where it has one and is to look."""
-    from pipeline.cells.second_look import SecondLookSettings
-    from pipeline.network.detector import TileDetector
-    from scripts.candidates import LOWEST_SCORE
-    from scripts.evaluation.second_look import look_again
-
-    detector = TileDetector(loaded, settings, LOWEST_SCORE, SecondLookSettings(enabled=looks))
-    alone, found = _gather(detector, fields)
-    ran = detector.runtime
-    if ran.fallback:
-        typer.echo(f"note: {ran.fallback}", err=True)
-    made_by: dict[str, str | None] = {"model": detector.card.name, "sha256": ran.sha256}
-    made_by |= {"runtime": ran.name, "precision": ran.precision}
-    if detector.second_look is None:
-        return Found(alone, None, made_by)
-    look = look_again(detector, alone, found)
-    return Found(alone, look, made_by | {"second_look": look.sha256})
-
-
 def _compare(
     evidence: Evidence, against: str, settings: RuntimeSettings, draws: Draws, looks: bool
 ) -> dict[str, Any]:
     from models import load_detector
     from scripts.evaluation.against import differences, is_kept, read_kept, rename
+    from scripts.evaluation.finding import find
 
     if is_kept(against):
         return {
@@ -494,19 +354,3 @@ def _tell(figures: dict[str, Any], notes: Sequence[str], page: Path) -> None:
     if "against" in figures:
         console.print(against_table(figures["against"], figures["intervals"]["level"]))
     console.print(f"All figures: {page}", soft_wrap=True, highlight=False)
-
-
-def _detect(detector: TileDetector, fields: FieldSet) -> tuple[list[FieldCells], list[Detections]]:
-    """Truth and detections of every field, in the field's own pixels."""
-    from data.fields.images import ImageError
-    from scripts.candidates import detect_fields, truth_of
-    from scripts.slides import images_of
-
-    truth, found = truth_of(fields), []
-    for one in track(
-        detect_fields(detector, images_of(fields), fields), "Fields", total=len(truth)
-    ):
-        if isinstance(one, ImageError):
-            raise one
-        found.append(one)
-    return truth, found

@@ -277,7 +277,7 @@ def _figures(
     from configs import validate
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
-    from scripts.evaluate import find
+    from scripts.evaluation.finding import find
     from scripts.evaluation.precision import CLASS_MEAN, ap50
 
     options = {"device": "cpu", "name": "openvino", "precision": precision}

@@ -28,8 +28,8 @@ from data.fields.fieldset import Field, FieldSet
 from models import load_detector
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from scripts.candidates import LOWEST_SCORE
-from scripts.evaluate import gather
 from scripts.evaluation.evidence import Draws, Evidence, draw
+from scripts.evaluation.finding import gather
 from scripts.slides import images_of
 from scripts.telling import run_for_people
 from scripts.training.run import read_fields

@@ -133,6 +133,16 @@ def describe_fields(
         raise ConfigError(f"false alarms: {error}") from error
 
 
+def by_chance(
+    evidence: Evidence, data: str, thresholds: dict[str, float] | None = None
+) -> tuple[FalseAlarms | None, ConfigError | None]:
+    """As `measure_false_alarms`, or why these fields can't tell."""
+    try:
+        return measure_false_alarms(evidence, data, thresholds), None
+    except ConfigError as error:
+        return None, error
+
+
 def false_alarm_figures(alarms: FalseAlarms) -> dict[str, Any]:
     """The same for metrics.json and the table, with what `SHOWN_MM2` hold by chance."""
     groups = {}

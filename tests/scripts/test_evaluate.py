@@ -19,7 +19,8 @@ from models.card import CombinationRule, read_card, save_card
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from scripts.candidates import LOWEST_SCORE
 from scripts.cli import build_app
-from scripts.evaluate import _detect, measure
+from scripts.evaluate import measure
+from scripts.evaluation.finding import _detect
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_wrong_calls_are_told_before_anything_is_run(model, coco, monkeypatch):
     def refuse(*_):
         raise AssertionError("nothing should have been run")
 
-    monkeypatch.setattr("scripts.evaluate._detect", refuse)
+    monkeypatch.setattr("scripts.evaluation.finding._detect", refuse)
     for arguments, message in [
         (["--by", "cell"], "--by cell: expected field, slide, patient"),
         (["--level", "95"], "--level 95"),
