@@ -95,7 +95,7 @@ def _missing(rows: Mapping[Row, Sequence[Judged]]) -> str:
     names = [
         f"{system} ({detector}, {loss})" for (detector, loss, system), r in rows.items() if not r
     ]
-    return f"Not trained: {', '.join(names)}." if names else ""
+    return f"No run of: {', '.join(names)}." if names else ""
 
 
 def _differences(

@@ -375,7 +375,7 @@ def test_the_table_of_systems_tells_what_is_won_over_the_plain_one(systems, tmp_
     assert rows[0].startswith("| fcos | ce | plain | 2 | 0.0 ± 0.0 |")
     assert rows[1].startswith("| fcos | ce | binary | 1 | 100.0 | 100.0 | 100.0 |")
     assert rows[2].startswith("| fcos | ce | binary | 1 | +100.0 (+100.0 to +100.0) |")
-    assert "Not trained: steered (fcos, ce)." in text
+    assert "No run of: steered (fcos, ce)." in text
     assert "Costs: this machine" in text
     assert "| fcos | ce | plain | 200.0 | 50.0 |" in text
     assert "| fcos | ce | binary | 250.0 (+25.0%) | – |" in text
