@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 
 from configs import ConfigError
-from models.detectors.backbones import BACKBONES
+from models.detectors.backbones import find_backbone
 from models.detectors.dense import DenseDetector
 
 Floats = NDArray[np.float64]
@@ -53,7 +53,7 @@ class PooledFeatures(nn.Module):
 
     def __init__(self, detector: DenseDetector) -> None:
         super().__init__()
-        taps = BACKBONES[detector.config.backbone].taps[:2]
+        taps = find_backbone(detector.config.backbone).taps[:2]
         body = copy.deepcopy(detector.backbone.body).cpu().float()
         self.trunk = IntermediateLayerGetter(body, {tap: tap for tap in taps}).eval()
         for name in ("image_mean", "image_std"):
