@@ -157,7 +157,7 @@ def evaluate(
     from scripts.evaluation.finding import find
     from scripts.evaluation.second_look import find_mode
     from scripts.evaluation.thresholds import read_targets
-    from scripts.evaluation.wishes import Wishes
+    from scripts.evaluation.wishes import Measured, Wishes
     from scripts.telling import tell_doubts
 
     options = {"device": device, "name": runtime, "precision": precision}
@@ -187,7 +187,8 @@ def evaluate(
     tell_doubts(fields)
     if problem:
         raise problem
-    wishes.fulfil(loaded, found, mode, draws, figures, data.name, domain, chosen)
+    measured = Measured(found, mode, draws, figures, data.name)
+    wishes.fulfil(loaded, measured, domain, chosen)
 
 
 def _figures(found: Found, mode: str, draws: Draws, data: Path) -> dict[str, Any]:

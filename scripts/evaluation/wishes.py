@@ -23,6 +23,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a model's card can be made of.
+
+    Attributes:
+        found: by the model.
+        mode: whether with its second look: both, on or off.
+        draws: of the intervals.
+        figures: of `Found.best`.
+        data: what the fields are called.
+    """
+
+    found: Found
+    mode: str
+    draws: Draws
+    figures: dict[str, Any]
+    data: str
+
+
+@dataclass(frozen=True)
 class Wishes:
     """What is to be written into the model.
 
@@ -58,11 +77,7 @@ class Wishes:
     def fulfil(
         self,
         loaded: DenseDetector,
-        found: Found,
-        mode: str,
-        draws: Draws,
-        figures: dict[str, Any],
-        data: str,
+        measured: Measured,
         domain: DomainFacts | None,
         chosen: Chosen | None,
     ) -> None:
@@ -70,44 +85,33 @@ class Wishes:
 
         Args:
             loaded: the model; its card becomes the one that was written.
-            found: by it.
-            mode: whether with its second look: both, on or off.
-            draws: of the intervals.
-            figures: of `Found.best`.
-            data: what the fields are called.
-            domain: what was measured of it.
+            measured: of it.
+            domain: likewise.
             chosen: the thresholds that were found.
 
         Raises:
             ConfigError: these fields can't tell false alarms, or the model can't be written.
         """
         if self.false_alarms or self.accuracy:
-            _write_card(loaded, found, mode, draws, figures, data, self)
+            _write_card(loaded, measured, self)
         if domain:
             _write_domain(loaded, domain)
         if chosen:
-            _write_thresholds(loaded, found, chosen, draws, figures, data, self)
+            _write_thresholds(loaded, measured, chosen, self)
 
 
-def _write_card(
-    loaded: DenseDetector,
-    found: Found,
-    mode: str,
-    draws: Draws,
-    figures: dict[str, Any],
-    data: str,
-    wishes: Wishes,
-) -> None:
+def _write_card(loaded: DenseDetector, measured: Measured, wishes: Wishes) -> None:
     """Of the detector alone, and of its second look, in their parts of the card."""
+    found, draws, figures = measured.found, measured.draws, measured.figures
     card, folder = loaded.card, loaded.folder
     assert card is not None
     assert folder is not None
-    sides = [(found.alone, False)] if mode != "on" else []
+    sides = [(found.alone, False)] if measured.mode != "on" else []
     sides += [(found.look.evidence, True)] if found.look else []
     for evidence, looks in sides:
         new: dict[str, FalseAlarms | Accuracy] = {}
         if wishes.false_alarms:
-            alarms, unknown = by_chance(evidence, data)
+            alarms, unknown = by_chance(evidence, measured.data)
             if alarms is None:
                 assert unknown is not None
                 raise unknown
@@ -115,7 +119,7 @@ def _write_card(
         if wishes.accuracy:
             known = figures if evidence is found.best else compute_figures(evidence, draws)
             told = known | {"settings": figures["settings"]}
-            new["accuracy"] = measure_accuracy(evidence, draws, told, data)
+            new["accuracy"] = measure_accuracy(evidence, draws, told, measured.data)
         card = update_card(card, folder, looks, **new)
     loaded.card = card  # thresholds that are written after it keep them
     told_names = " and ".join(name.replace("_", " ") for name in new)
@@ -131,18 +135,13 @@ def _write_domain(loaded: DenseDetector, domain: DomainFacts) -> None:
 
 
 def _write_thresholds(
-    loaded: DenseDetector,
-    found: Found,
-    chosen: Chosen,
-    draws: Draws,
-    figures: dict[str, Any],
-    data: str,
-    wishes: Wishes,
+    loaded: DenseDetector, measured: Measured, chosen: Chosen, wishes: Wishes
 ) -> None:
     """Writes new thresholds, and what holds with them, where it is asked for."""
+    found, data = measured.found, measured.data
     thresholds = dict(chosen.thresholds)
     alarms, _ = by_chance(found.best, data, thresholds)
-    accuracy = measure_accuracy(found.best, draws, figures, data, thresholds)
+    accuracy = measure_accuracy(found.best, measured.draws, measured.figures, data, thresholds)
     looks = found.look is not None
     for folder in save_thresholds(
         loaded, chosen, alarms, accuracy, wishes.thresholds, wishes.copy, looks
