@@ -5,18 +5,12 @@ built, converted and compiled in a fraction of its time. It goes by its import p
 processes that tests start have to find it, too.
 """
 
-import os
 from itertools import pairwise
-from pathlib import Path
 
 from torch import nn
 from torchvision.ops import Conv2dNormActivation
 
 from models.detectors.backbones import Stages
-
-_TESTS = Path(__file__).resolve().parent
-PYTHONPATH = os.pathsep.join(map(str, (_TESTS.parent, _TESTS)))
-"""For processes that tests start: with it they find our packages, and this backbone."""
 
 
 class SmallNetwork(nn.Module):

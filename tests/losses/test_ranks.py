@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from smallbackbone import PYTHONPATH
+from checkout import PYTHONPATH
 from torch import distributed
 
 from losses import BAGSLoss, GHMLoss

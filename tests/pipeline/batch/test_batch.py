@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from checkout import PYTHONPATH
 from fakes import MODEL, make_report
 from openpyxl import load_workbook
 
@@ -642,10 +643,8 @@ def kill_while_writing(slides: Path, out: Path, tmp_path: Path) -> None:
     """Starts a batch in another process and kills it while it writes the second slide."""
     script = tmp_path / "child.py"
     script.write_text(textwrap.dedent(CHILD))
-    repo = Path(__file__).resolve().parents[3]
-    path = os.pathsep.join([str(repo), str(repo / "tests")])
     command: Sequence[str] = [sys.executable, str(script), str(slides), str(out)]
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
         assert child.stdout is not None
         assert child.stdout.readline().strip() == b"writing"

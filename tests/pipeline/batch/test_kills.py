@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from checkout import PYTHONPATH
 
 from pipeline.batch.run_record import RunRecord
-
-REPO = Path(__file__).resolve().parents[3]
 
 KILLS = 20
 SLIDES = 120
@@ -46,7 +45,7 @@ sys.exit(screen_batch(jobs, LocalEngine(screen, slots=2), plan, Ears()).exit_cod
 
 def start(slides: Path, out: Path) -> subprocess.Popen[bytes]:
     """A batch in a process of its own, of which the slides are begun just now."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPO), str(REPO / "tests")])}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     command = [sys.executable, "-c", CHILD, str(slides), str(out)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     assert child.stdout is not None

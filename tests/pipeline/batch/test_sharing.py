@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from checkout import PYTHONPATH, REPO
 from fakes import MODEL, make_report
 
 from pipeline.batch import batch, claims, presence
@@ -489,10 +490,8 @@ def child(
     """Another process of the run, and the slide that it has begun."""
     script = tmp_path / "child.py"
     script.write_text(textwrap.dedent(CHILD))
-    repo = Path(__file__).resolve().parents[3]
-    path = os.pathsep.join([str(repo), str(repo / "tests")])
     command = [sys.executable, str(script), str(slides), str(out), str(seconds), str(stale)]
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         try:
@@ -537,12 +536,10 @@ def test_a_process_that_is_suspended_loses_its_slide_and_notices(
 @pytest.mark.slow
 def test_six_processes_three_of_them_killed_thirty_times(tmp_path: Path) -> None:
     """All are done, with the bytes of an undisturbed run; none twice but after a takeover."""
-    repo = Path(__file__).resolve().parents[3]
-    path = os.pathsep.join([str(repo), str(repo / "tests")])
-    script = repo / "tests" / "six_processes.py"
+    script = REPO / "tests" / "six_processes.py"
     played = subprocess.run(
         [sys.executable, str(script), "30", str(tmp_path / "rounds")],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         stdout=subprocess.PIPE,
         check=True,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkout import PYTHONPATH
 from lively import CLASSES, lively, patchwork, saved
 from torch._dynamo.exc import TorchDynamoException
 
@@ -269,7 +270,7 @@ def test_signals_come_through_when_networks_have_come_and_gone():
         "signal.signal(signal.SIGTERM, lambda *_: print('heard'))\n"
         "signal.raise_signal(signal.SIGTERM)\n"
     )
-    env = os.environ | {"PYTHONPATH": f"{REPO}{os.pathsep}{REPO / 'tests'}"}
+    env = os.environ | {"PYTHONPATH": PYTHONPATH}
     ended = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "heard\n")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkout import PYTHONPATH
 from rich.console import Console
-from smallbackbone import PYTHONPATH
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs import ConfigError, validate
