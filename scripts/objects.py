@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from configs import ConfigError, CytoLibraError
-from scripts.screen import Dicom, DicomDerived, Fhir, dicom_kind
+from scripts.screening.options import Dicom, DicomDerived, Fhir, dicom_kind
 
 if TYPE_CHECKING:
     from pipeline.batch.rescore import Result

@@ -12,17 +12,9 @@ from rich.console import Console
 
 from configs import ConfigError, Doubt
 from scripts.config import Files, Overrides
-from scripts.screen import (
-    CsvKind,
-    Model,
-    Negatives,
-    Rule,
-    Threshold,
-    check_extras,
-    doubts_of_dicom,
-    settings_given,
-    tell_result,
-)
+from scripts.screening.call import check_extras, settings_given, tell_result
+from scripts.screening.doubts import doubts_of_dicom
+from scripts.screening.options import CsvKind, Model, Negatives, Rule, Threshold
 from scripts.supervision import resumption
 
 if TYPE_CHECKING:

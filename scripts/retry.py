@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from configs import ConfigError
-from scripts.screen import EngineName, LogFormat, keep_metrics, screen, screen_all, tell_result
+from scripts.screen import screen
+from scripts.screening.call import ScreenCall, keep_metrics, screen_all, tell_result
+from scripts.screening.options import EngineName, LogFormat
 from scripts.status import Folder
 from scripts.supervision import resumption
 
@@ -157,22 +159,23 @@ def _again(reports: Path, record: RunRecord, names: frozenset[str], options: dic
             f"{lost}: is not here; call retry in the folder in which cytolibra screen was called"
         )
     typer.echo(f"{len(names)} failed slide(s) once more: {' '.join(record.command)}")
+    assert record.model_given is not None  # what has none can't be called again
+    call = ScreenCall(
+        slides,
+        reports,
+        record.model_given,
+        settings,
+        options["overwrite"],
+        options["fail_fast"],
+        record.shard,
+        EngineName(options["engine"]),
+        options["workers"],
+        LogFormat(options["log_format"]),
+        command=record.command,
+        only=names,
+    )
     with keep_metrics(options["metrics"]) as measured:
-        result = screen_all(
-            slides,
-            reports,
-            record.model_given,
-            settings,
-            options["overwrite"],
-            options["fail_fast"],
-            record.shard,
-            EngineName(options["engine"]),
-            options["workers"],
-            command=record.command,
-            only=names,
-            log_format=LogFormat(options["log_format"]),
-            metrics=measured,
-        )
+        result = screen_all(call, measured)
     tell_result(result, reports)
     taken = result.screened + result.reused + result.rescored + len(result.failed) + result.pending
     if taken < len(names):

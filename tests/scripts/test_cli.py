@@ -27,7 +27,7 @@ from pipeline.batch.run_record import SlideRecord
 from pipeline.reports.slide_summary import SlideSummary
 from scripts.cli import SUMMARIES, build_app, main
 from scripts.progress import BarProgress, show_progress
-from scripts.screen import tell_result
+from scripts.screening.call import tell_result
 
 SLIDE_FILES = {"report.json", "cells.csv", "cells.geojson", "report.html", "fingerprint.json"}
 SLIDE_FILES |= {"detections.npz", "thumbnail.jpg"}  # no cells, so no close-ups

@@ -17,7 +17,7 @@ from pipeline.reports.tables import ReportSettings
 from pipeline.reports.writers import write_reports
 from pipeline.settings import ScreenSettings
 from scripts.cli import build_app
-from scripts.screen import doubts_of_dicom
+from scripts.screening.doubts import doubts_of_dicom
 
 pytest.importorskip("highdicom", reason="DICOM objects need cytolibra[dicom]")
 

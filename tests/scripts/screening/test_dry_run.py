@@ -8,7 +8,7 @@ from slidefiles import write_pyramid
 from typer.testing import CliRunner
 
 from scripts.cli import build_app
-from scripts.dry_run import _duration
+from scripts.screening.dry_run import _duration
 
 MODEL = ["--model", "cric-fcos-light", "--set", "tiler.size=256"]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.network.detector import TileDetector
     from pipeline.settings import ScreenSettings
     from pipeline.tiles.planetiles import Job
+    from scripts.screening.call import ScreenCall
 
 ROUNDS = 2
 """Tiles of each lane of the network by which its speed is told, after one to warm up."""
@@ -46,20 +47,51 @@ class Plan:
     size: int = 0
 
 
-def dry_run(
-    found: Discovery, plan: BatchPlan, detector: TileDetector, settings: ScreenSettings
-) -> int:
-    """Tells what a batch would do, a line a slide; nothing is screened, no result written.
-
-    Args:
-        found: the slides.
-        plan: of the batch.
-        detector: that would screen them.
-        settings: of the stations.
+def look_ahead(call: ScreenCall) -> int:
+    """Tells what a call would do, a line a slide; nothing is screened, no result written.
 
     Returns:
         The exit code: 1 where a slide would be refused, else 0.
+
+    Raises:
+        ConfigError: the call is wrong.
     """
+    from models import ModelSource
+    from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.plan import BatchPlan
+    from pipeline.batch.rescore import Rescorer
+    from pipeline.cloud.store import Stores
+    from pipeline.in_force import in_force
+    from pipeline.network.detector import TileDetector
+    from scripts.screening.call import discover_slides
+    from scripts.screening.doubts import doubts_of_dicom
+
+    settings = call.settings
+    with Stores(settings.cloud) as stores:
+        found = discover_slides(call, stores)
+    source = ModelSource.find(call.model)
+    detector = TileDetector(
+        source, settings.runtime, settings.threshold, settings.second_look, settings.kept
+    )
+    force = in_force(settings, detector)
+    for doubt in [*found.doubts, *doubts_of_dicom(found.jobs, settings)]:
+        typer.echo(f"warning: {doubt}", err=True)
+    plan = BatchPlan(
+        out=call.out,
+        model=force.model,
+        settings=force.settings,
+        overwrite=call.overwrite,
+        shard=call.shard,
+        strict=settings.strict,
+        rescorer=Rescorer(source.card, settings, hash_found(force.settings, force.model)),
+    )
+    return _tell(found, plan, detector, settings)
+
+
+def _tell(
+    found: Discovery, plan: BatchPlan, detector: TileDetector, settings: ScreenSettings
+) -> int:
+    """A line a slide, and the sum of them; the exit code."""
     from pipeline.batch.plan import take_shard
 
     jobs = take_shard(found.jobs, plan.shard)

@@ -1,0 +1,1 @@
+"""What ``cytolibra screen`` is made of, and the commands that are like it."""
