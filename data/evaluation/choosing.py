@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.evaluation.cells import FieldCells, pool, pooled_classes
-from data.evaluation.matching import average_precision
+from data.evaluation.curves import ap_of_matches
+from data.evaluation.matching import average_precision, matches
 
 
 def field_metrics(
@@ -28,10 +29,9 @@ def field_metrics(
     metrics["map50"] = float(np.nanmean(per_class["ap50"]))
     metrics["map"] = float(np.nanmean(per_class["ap"]))
     for name, members in pooled_classes(abnormal).items():
-        truth_of, found_of = pool(truth, found, members)
-        result = average_precision(truth_of, found_of, 1)
-        metrics[f"ap50/{name}"] = float(result["ap50"][0])
-        metrics[f"recall50/{name}"] = float(result["recall50"][0])
+        matched = matches(*pool(truth, found, members), 1, 0)
+        metrics[f"ap50/{name}"] = ap_of_matches(matched)
+        metrics[f"recall50/{name}"] = matched.recall
     parts = [metrics[name] for name in ("ap50/abnormal", "ap50/any", "map50")]
     metrics["score"] = float(np.nanmean(parts))
     return metrics

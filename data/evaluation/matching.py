@@ -37,6 +37,11 @@ class Matches:
     hits: NDArray[np.bool_]
     cells: int
 
+    @property
+    def recall(self) -> float:
+        """Share of the cells that were found; NaN where there were none to find."""
+        return float(self.hits.sum() / self.cells) if self.cells else float("nan")
+
 
 def average_precision(
     truth: Sequence[FieldCells], found: Sequence[FieldCells], classes: int
@@ -187,16 +192,23 @@ def _annotations(fields: Sequence[FieldCells], classes: int) -> list[Mapping[str
     annotations: list[Mapping[str, object]] = []
     for image_id, cells in enumerate(fields, start=1):
         sizes = cells.boxes[:, 2:] - cells.boxes[:, :2]
-        rows = zip(cells.boxes, sizes, cells.labels, cells.scores, cells.crowd, strict=True)
-        for box, size, label, score, crowd in rows:
+        rows = zip(
+            np.concatenate([cells.boxes[:, :2], sizes], axis=1).tolist(),
+            sizes.prod(axis=1).tolist(),
+            cells.labels.tolist(),
+            cells.scores.tolist(),
+            cells.crowd.tolist(),
+            strict=True,
+        )
+        for box, area, label, score, crowd in rows:
             annotation = {
                 "image_id": image_id,
-                "bbox": [*box[:2].tolist(), *size.tolist()],
-                "area": float(size.prod()),
-                "score": float(score),
+                "bbox": box,
+                "area": area,
+                "score": score,
                 "iscrowd": int(crowd),
             }
-            for category in range(classes) if crowd else [int(label)]:
+            for category in range(classes) if crowd else [label]:
                 ids = {"id": len(annotations) + 1, "category_id": category}
                 annotations.append(annotation | ids)
     return annotations

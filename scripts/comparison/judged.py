@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from configs import ConfigError
 from data.arrays import BROKEN, open_arrays
-from data.evaluation import Matches, load_cells, match_classes, pool, pooled_classes
+from data.evaluation import Matches, join, load_cells, match_classes, pool, pooled_classes
 from data.evaluation.bootstrap import draw_fields, interval, mean_of_classes, resampled_ap
 from pipeline.cells.classes import HIGH_GRADE, LOW_GRADE, group_by_grade, name_classes
 from scripts.comparison.comparison import ComparisonSettings, Run, says_weight, tuned_weight
@@ -71,7 +71,7 @@ def judge(settings: ComparisonSettings, out: Path, run: Run) -> Judged:
     parts, means = {**of_class, **of_group}, {MEAN: classes, **settings.averaged}
     once = np.ones((1, len(truth)), np.int64)
     figures = {name: float(value[0]) for name, value in _figures(parts, means, once).items()}
-    figures[RECALL] = float(np.nanmean([_recall(matches) for matches in of_class.values()]))
+    figures[RECALL] = float(np.nanmean([join(matches).recall for matches in of_class.values()]))
     return Judged(run, figures, _figures(parts, means, draw_fields(len(truth), ROUNDS)), len(truth))
 
 
@@ -140,11 +140,6 @@ def _figures(
         for name, group in means.items()
     }
     return {**averaged, **ap}
-
-
-def _recall(by_field: Sequence[Matches]) -> float:
-    cells = sum(part.cells for part in by_field)
-    return sum(int(part.hits.sum()) for part in by_field) / cells if cells else float("nan")
 
 
 def paired(runs: Sequence[Judged], other: Sequence[Judged]) -> list[tuple[Judged, Judged]]:

@@ -59,6 +59,16 @@ def test_pooled_abnormal_forgives_the_wrong_abnormal_name():
     assert metrics["map50"] == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")  # of no abnormal class
+@pytest.mark.parametrize("seed", range(3))
+def test_pooled_figures_are_pycocotools(seed):
+    truth, found = random_fields(seed)
+    metrics = field_metrics(truth, found, ["NILM"], [False])
+    expected = average_precision(*pool(truth, found, np.array([0])), 1)
+    assert metrics["ap50/any"] == pytest.approx(expected["ap50"][0], abs=1e-9)
+    assert metrics["recall50/any"] == pytest.approx(expected["recall50"][0])
+
+
 def test_matches_count_each_cell_once():
     truth = [cells((HERE, 0)), cells((THERE, 0))]
     found = [cells((HERE, 0, 0.9), (HERE, 0, 0.8)), cells((NOWHERE, 0, 0.7))]
@@ -69,6 +79,8 @@ def test_matches_count_each_cell_once():
         (0.8, False),
         (0.9, True),
     ]
+    assert matched.recall == 0.5
+    assert math.isnan(matches([cells()], found[:1], 1, 0).recall)
 
 
 def test_pooling_names_each_cell_once():
