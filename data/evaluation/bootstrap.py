@@ -6,11 +6,12 @@ alone would make every interval too narrow. Percentile intervals (Efron and Tibs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from data.evaluation import Matches
 
@@ -18,7 +19,7 @@ RECALLS = np.linspace(0, 1, 101)
 """Where COCO reads the precision."""
 
 CHUNK = 4_000_000
-"""Rounds times detections that are held in memory at once."""
+"""Rounds times hits that are held in memory at once."""
 
 
 def draw_fields(fields: int, rounds: int = 1000, seed: int = 0) -> NDArray[np.int64]:
@@ -53,7 +54,8 @@ def resampled_ap(by_field: Sequence[Matches], times: NDArray[np.integer]) -> NDA
     Returns:
         (rounds,); NaN for a round that drew no cell.
     """
-    return np.concatenate([_average_precision(part) for part in _rounds(by_field, times)])
+    rounds = _rounds(by_field, times, lambda _, hits: hits)
+    return np.concatenate([_average_precision(part) for part in rounds])
 
 
 def resampled_froc(
@@ -75,7 +77,7 @@ def resampled_froc(
     """
     allowed = (times @ sizes)[:, None] * np.array(rates)
     parts, start = [], 0
-    for part in _rounds(by_field, times):
+    for part in _rounds(by_field, times, _thresholds):
         parts.append(_sensitivity(part, allowed[start : start + len(part.cells)]))
         start += len(part.cells)
     return np.concatenate(parts)
@@ -143,56 +145,83 @@ def bootstrap_ap(
 
 
 class _Rounds(NamedTuple):
-    """Some of the rounds: detections by falling score, and how often each was drawn.
+    """Some of the rounds, at some of the detections by falling score.
 
-    ``weight`` is (R, D), ``hits`` and ``last`` (of each run of equal scores) (D,), ``cells`` (R,).
+    ``hits`` and ``alarms`` (R, M) were drawn down to each of them, ``cells`` (R,) in all.
     """
 
-    weight: NDArray[np.integer]
-    hits: NDArray[np.bool_]
-    last: NDArray[np.bool_]
+    hits: NDArray[np.integer]
+    alarms: NDArray[np.integer]
     cells: NDArray[np.integer]
 
 
-def _rounds(by_field: Sequence[Matches], times: NDArray[np.integer]) -> Iterator[_Rounds]:
-    """All rounds, as many at once as memory is well spent on."""
+def _rounds(
+    by_field: Sequence[Matches],
+    times: NDArray[np.integer],
+    marks: Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[np.bool_]],
+) -> Iterator[_Rounds]:
+    """All rounds, as many at once as memory is well spent on.
+
+    Most detections are false alarms, and of these each figure asks only how many there were before
+    a hit: so they are counted by field between marks, and never laid out round by round.
+
+    Args:
+        by_field: the matches of one class or group, an entry a field.
+        times: (rounds, fields).
+        marks: gives of (D,) falling scores, and which are hits, the (D,) detections that matter.
+    """
     scores = np.concatenate([np.zeros(0), *(part.scores for part in by_field)])
     hits = np.concatenate([np.zeros(0, bool), *(part.hits for part in by_field)]).astype(bool)
     field = np.repeat(np.arange(len(by_field)), [len(part.scores) for part in by_field])
     order = np.argsort(-scores, kind="mergesort")
-    last = np.diff(scores[order], append=-np.inf) != 0
+    hits, field = hits[order], field[order]
+    marked = np.flatnonzero(marks(scores[order], hits))
+    before = np.searchsorted(marked, np.arange(len(hits)))  # the first mark that counts each
     cells = times @ np.array([part.cells for part in by_field])
-    step = max(1, CHUNK // max(len(scores), 1))
+
+    def count(which: NDArray[np.bool_]) -> csr_array:
+        """(M, F) of these detections, those from the mark before on."""
+        rows = before[which], field[which]
+        shape = len(marked) + 1, len(by_field)  # one more for what is after the last mark
+        return csr_array((np.ones(len(rows[0]), np.int64), rows), shape)[:-1]
+
+    of_hits, of_alarms = count(hits), count(~hits)
+    step = max(1, CHUNK // max(len(marked), 1))
     for start in range(0, len(times), step):
         part = slice(start, start + step)
-        yield _Rounds(times[part][:, field[order]], hits[order], last, cells[part])
+        drawn = times[part].T
+        found, false = (np.cumsum((of @ drawn).T, axis=1) for of in (of_hits, of_alarms))
+        yield _Rounds(found, false, cells[part])
+
+
+def _thresholds(scores: NDArray[np.float64], hits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The last of each run of equal scores that has a hit: at others nothing more is found."""
+    last = np.diff(scores, append=-np.inf) != 0
+    run = np.cumsum(last) - last
+    last[last] = np.bincount(run, weights=hits) > 0
+    return last
 
 
 def _average_precision(rounds: _Rounds) -> NDArray[np.float64]:
-    true_positives = np.cumsum(rounds.weight * rounds.hits, axis=1)
-    precision = true_positives / np.maximum(np.cumsum(rounds.weight, axis=1), 1)
+    precision = rounds.hits / np.maximum(rounds.hits + rounds.alarms, 1)
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    precision = np.pad(precision, ((0, 0), (0, 1)))  # beyond the last detection
-    rows = zip(true_positives, precision, rounds.cells, strict=True)
+    precision = np.pad(precision, ((0, 0), (0, 1)))  # beyond the last hit
+    rows = zip(rounds.hits, precision, rounds.cells, strict=True)
     return np.array([_mean_precision(*row) for row in rows])
 
 
-def _mean_precision(
-    true_positives: NDArray[np.integer], precision: NDArray[np.float64], cells: int
-) -> float:
+def _mean_precision(hits: NDArray[np.integer], precision: NDArray[np.float64], cells: int) -> float:
     if not cells:
         return float("nan")
-    at = np.searchsorted(true_positives / cells, RECALLS, side="left")
+    at = np.searchsorted(hits / cells, RECALLS, side="left")
     return float(precision[at].mean())
 
 
 def _sensitivity(rounds: _Rounds, allowed: NDArray[np.float64]) -> NDArray[np.float64]:
     """(R, rates) best sensitivity with at most so many (R, rates) false positives."""
-    none = np.zeros((len(rounds.weight), 1), np.int64)
-    found = np.cumsum(rounds.weight * rounds.hits, axis=1)[:, rounds.last]
-    alarms = np.cumsum(rounds.weight * ~rounds.hits, axis=1)[:, rounds.last]
+    none = np.zeros((len(rounds.hits), 1), np.int64)
     at = np.array(
-        [np.searchsorted(*row, side="right") for row in zip(alarms, allowed, strict=True)]
+        [np.searchsorted(*row, side="right") for row in zip(rounds.alarms, allowed, strict=True)]
     )
-    hits = np.take_along_axis(np.concatenate([none, found], axis=1), at, axis=1)
+    hits = np.take_along_axis(np.concatenate([none, rounds.hits], axis=1), at, axis=1)
     return ratio(hits, np.broadcast_to(rounds.cells[:, None], hits.shape))
