@@ -41,7 +41,7 @@ def compare(
     Start it once for each core or GPU, with the same --out: the processes share the runs. A run
     that is done is not made again. Where the configuration has systems, the table is of these.
     """
-    from scripts.comparison.comparison import ComparisonSettings, run_comparison
+    from scripts.comparison.comparison import ComparisonSettings, check_made, run_comparison
     from scripts.comparison.comparison_table import judge_all, write_table
     from scripts.comparison.costs import measure_costs
     from scripts.comparison.records import keep_records, take_records
@@ -57,7 +57,9 @@ def compare(
         raise ConfigError(f"--out {out}: can't be made: {error.strerror}") from error
     if records is not None:
         take_records(records, out)
-    if not only_table:
+    if only_table:
+        check_made(settings, out)
+    else:
         run_comparison(settings, out, console)
     if costs:
         measure_costs(settings, out)

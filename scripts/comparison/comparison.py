@@ -131,7 +131,8 @@ def run_comparison(settings: ComparisonSettings, out: Path, console: Console) ->
     Raises:
         ConfigError: a run in ``out`` was made with other settings, or one can't be started.
     """
-    _check_all(settings, out)
+    _check_startable(settings)
+    check_made(settings, out)
     while waiting := [run for run in planned(settings, out) if not is_done(out, run)]:
         made = next((run for run in waiting if _make(settings, run, out, console)), None)
         if made is None:
@@ -200,9 +201,13 @@ def read_result(out: Path, run: Run) -> dict[str, Any]:
     """
     path = out / run.folder / RESULT
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        lacking = {"figures", "settings"} - set(result)
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{path}: can't be read ({error}); remove its folder") from error
+    if lacking or not isinstance(result["figures"], dict):
+        raise ConfigError(f"{path}: is no result of a run; remove its folder")
+    return result
 
 
 def run_settings(settings: ComparisonSettings, run: Run) -> TrainSettings:
@@ -233,7 +238,32 @@ def _group_runs(settings: ComparisonSettings, group: RunGroup, out: Path) -> Ite
             yield Run(detector, loss, weight, seed, system)
 
 
-def _check_all(settings: ComparisonSettings, out: Path) -> None:
+def check_made(settings: ComparisonSettings, out: Path) -> None:
+    """Looks whether all runs that are done were made with these settings: a table tells of one set.
+
+    Raises:
+        ConfigError: one was not, or its result is damaged.
+    """
+    for run in planned(settings, out):
+        if not is_done(out, run):
+            continue
+        if read_result(out, run)["settings"] != _digest(run_settings(settings, run)):
+            raise ConfigError(_of_other_settings(out / run.folder))
+
+
+def _of_other_settings(folder: Path) -> str:
+    if (folder / "config.yaml").exists():
+        return (
+            f"{folder}: was made with other settings (its config.yaml has them); remove it, or "
+            "name another folder with --out"
+        )
+    return (
+        f"{folder}: was taken from the record of a run with other settings; give those, or leave "
+        "--records and name another folder with --out"
+    )
+
+
+def _check_startable(settings: ComparisonSettings) -> None:
     """Tells what is wrong before the first hour has gone."""
     weight = settings.tuning.weights[0] if settings.tuning else 1.0
     wanted = {
@@ -243,13 +273,6 @@ def _check_all(settings: ComparisonSettings, out: Path) -> None:
     }
     for detector, loss, system in sorted(wanted):
         run_settings(settings, Run(detector, loss, weight, 0, system))
-    for run in planned(settings, out):
-        made = read_result(out, run)["settings"] if is_done(out, run) else None
-        if made not in (None, _digest(run_settings(settings, run))):
-            raise ConfigError(
-                f"{out / run.folder}: was made with other settings (its config.yaml has them); "
-                "remove it, or name another folder with --out"
-            )
 
 
 def _make(settings: ComparisonSettings, run: Run, out: Path, console: Console) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from scripts.comparison.comparison import (
     ComparisonSettings,
     Run,
     _digest,
+    check_made,
     planned,
     read_result,
     run_comparison,
@@ -171,7 +173,7 @@ def test_processes_share_the_runs(plan, tmp_path, monkeypatch):
         if len(made) <= 2:
             together.wait()  # both are at work at the same time
         part = folder / "part"
-        part.write_text(json.dumps({"figures": {"score": 1.0}}))
+        part.write_text(json.dumps({"figures": {"score": 1.0}, "settings": _digest(wanted)}))
         part.replace(folder / "result.json")  # as the real one: whole or not at all
 
     monkeypatch.setattr(comparison, "_train", train)
@@ -187,11 +189,37 @@ def test_processes_share_the_runs(plan, tmp_path, monkeypatch):
 
 
 def test_results_of_other_settings_are_refused(plan, tmp_path):
-    settings = check(plan)
-    pretend(settings, tmp_path, Run("fcos", "ce", 1, 0), 0.5)
+    """Of a record there is no config.yaml to look into, nor does it help to remove what it gave."""
+    settings, run = check(plan), Run("fcos", "ce", 1, 0)
+    pretend(settings, tmp_path, run, 0.5)
     plan["base"]["optimiser"]["lr"] = 1e-4
-    with pytest.raises(ConfigError, match=r"weight1-seed0: was made with other settings"):
+    with pytest.raises(ConfigError, match=r"seed0: was taken from the record of .* other settings"):
         run_comparison(check(plan), tmp_path, CONSOLE)
+    (tmp_path / run.folder / "config.yaml").write_text("loop: {}")
+    with pytest.raises(ConfigError, match=r"weight1-seed0: was made with other settings"):
+        check_made(check(plan), tmp_path)
+    check_made(settings, tmp_path)
+
+
+def test_no_table_is_made_of_runs_with_other_settings(plan, tmp_path):
+    plan["runs"] = [{"detectors": ["fcos"], "losses": ["ce"], "seeds": [0]}]
+    found_and_missed(check(plan), tmp_path / "out")
+    plan["base"]["loop"]["steps"] = 7
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    words = ["compare", "--config", tmp_path / "plan.yaml", "--out", tmp_path / "out"]
+    told = CliRunner().invoke(build_app("compare"), [*map(str, words), "--only-table"])
+    assert told.exit_code == 2
+    assert "other settings" in " ".join(told.output.split())
+    assert not (tmp_path / "out" / "table.md").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "3", '{"figures": 1, "settings": "a"}'])
+def test_what_is_no_result_of_a_run_is_told(plan, tmp_path, content):
+    run = Run("fcos", "ce", 1, 0)
+    pretend(check(plan), tmp_path, run, 0.5)
+    (tmp_path / run.folder / "result.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"result\.json: .*; remove its folder"):
+        check_made(check(plan), tmp_path)
 
 
 def test_runs_go_on_where_the_files_lie_elsewhere(plan, tmp_path):
