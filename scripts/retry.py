@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,7 +159,7 @@ def _again(reports: Path, record: RunRecord, names: frozenset[str], options: dic
         raise ConfigError(
             f"{lost}: is not here; call retry in the folder in which cytolibra screen was called"
         )
-    typer.echo(f"{len(names)} failed slide(s) once more: {' '.join(record.command)}")
+    typer.echo(f"{len(names)} failed slide(s) once more: {shlex.join(record.command)}")
     assert record.model_given is not None  # what has none can't be called again
     call = ScreenCall(
         slides,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import shlex
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -135,7 +136,7 @@ class Holder(StrictModel):
         return self.machine == MACHINE and not is_running(self.pid)
 
     def __str__(self) -> str:
-        command = " ".join(self.command)
+        command = shlex.join(self.command)
         if len(command) > _MOST_SHOWN:
             command = f"{command[:_MOST_SHOWN]}…"
         text = f"process {self.pid} on {self.host}, since {self.since}: {command}"

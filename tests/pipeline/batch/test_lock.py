@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from pipeline.batch.lock import hold
 
-with hold(Path(sys.argv[1]), command=("cytolibra", "screen", "night")):
+with hold(Path(sys.argv[1]), command=("cytolibra", "screen", "a night")):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -50,7 +50,7 @@ def test_a_second_run_is_told_who_is_at_work_and_a_killed_one_holds_nothing(tmp_
             pass
         told = str(refusal.value)
         assert f"process {child.pid} on {platform.node()}, since 20" in told
-        assert "cytolibra screen night" in told
+        assert "cytolibra screen 'a night'" in told  # as it can be called again
         assert "wait until it has ended, name another --out" in told
         assert told.endswith("[out-in-use]")
         assert refusal.value.exit_code == 2
@@ -118,7 +118,7 @@ def test_a_word_of_a_stranger_cannot_move_the_cursor(tmp_path: Path) -> None:
         with pytest.raises(InUseError) as refusal, hold(tmp_path):
             pass
         assert str(refusal.value).isprintable()
-        assert "cytolibra ?[2J two?lines bytes\\udcff" in str(refusal.value)
+        assert r"cytolibra '?[2J' 'two?lines' 'bytes\udcff'" in str(refusal.value)
 
 
 def test_a_command_of_thousands_of_slides_is_cut(tmp_path: Path) -> None:
