@@ -383,6 +383,12 @@ TRAINING: dict[str, Entry] = {
         "them the threshold of all abnormal ones.",
         "Give more fields with such cells, or judge it merged with others.",
     ),
+    "group-unknown": Entry(
+        "Of some fields, or of slides with a label, nobody says the patient (or slide) by which "
+        "they are to be kept together. Each counts as one of its own, so that parts of a split may "
+        "share a patient, and intervals come out too narrow.",
+        "Say it for all: by --groups, or in the column patient of the labels.",
+    ),
     "licence-unstated": Entry(
         "The data or the teacher of a training run state a licence, and the settings' card.licence "
         "is empty. The card names theirs and states none of its own.",

@@ -90,17 +90,15 @@ def split(
     reading: Reading,
 ) -> None:
     """Splits annotated fields, each class as evenly as what belongs together allows."""
+    from data.fields.grouping import grouping_of, with_group_doubts
     from data.fields.splits import save_split, split_fields
     from scripts.telling import tell_doubts
 
-    if by not in ("patient", "slide", "field"):
-        raise ConfigError(f"--by {by}: patient, slide or field")
-    fields = _read(annotations, images, reading)
-    if by == "patient" and not any(field.patient for field in fields.fields):
-        raise ConfigError("--by patient: nobody says whose the images are; give --groups")
+    grouping = grouping_of(by)
+    fields = with_group_doubts(_read(annotations, images, reading), grouping)
     shares = {f"fold{i}": 1 / folds for i in range(1, folds + 1)} if folds else _shares(parts)
     fields, together = _compare(fields) if overlaps else (fields, [])
-    found = split_fields(fields, shares, by, seed, together)  # type: ignore[arg-type]  # checked above
+    found = split_fields(fields, shares, grouping, seed, together)
     save_split(found, out)
     table = Table(title=f"by {by}")
     for heading in ("part", "images", *fields.classes):

@@ -149,6 +149,7 @@ def evaluate(
             "give --model, --data and --images; or --screened and --labels for slides"
         )
     from configs import validate
+    from data.fields.grouping import grouping_of, with_group_doubts
     from data.fields.splits import check_leaks
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
@@ -172,6 +173,7 @@ def evaluate(
     wishes.check(loaded, bool(targets))
     learned = _read_learned(loaded, write_domain, domain_images, reading.settings)
     fields = _read_fields(loaded, data, images, reading.settings, split, part)
+    fields = with_group_doubts(fields, grouping_of(by))
     if learned:
         check_leaks(learned, fields)
     draws = draw(fields, by, level)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from data.evaluation import (
 )
 from data.evaluation.bootstrap import draw_groups, interval
 from data.fields.fieldset import Field, FieldSet, Grouping
+from data.fields.grouping import grouping_of
 from models import ModelCard
 from pipeline.cells.classes import ABNORMAL, by_level, name_classes
 from pipeline.cells.naming import name_cells
@@ -152,11 +152,9 @@ def draw(fields: FieldSet, by: str, level: float, rounds: int = 1000) -> Draws:
     Raises:
         ConfigError: ``by`` or ``level`` is none.
     """
-    if by not in get_args(Grouping):
-        raise ConfigError(f"--by {by}: expected {', '.join(get_args(Grouping))}")
+    grouping = grouping_of(by)
     if not 0 < level < 1:
         raise ConfigError(f"--level {level:g}: expected a share between 0 and 1, such as 0.95")
-    grouping: Grouping = by  # type: ignore[assignment]
     names = [field.group(grouping) for field in fields.fields]
     return Draws(draw_groups(names, rounds), grouping, len(set(names)), level)
 

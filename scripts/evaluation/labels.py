@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +73,20 @@ def read_labels(names: Iterable[str], labels: Path, positive_from: str | None) -
         except ConfigError as error:
             raise ConfigError(f"{labels}: line {line}: {error}") from error
         outcomes[name] = Outcome(positive, normalize("NFC", row.get("patient", "")) or name)
-    return Labels(outcomes, tuple(missing), sheet.doubts)
+    unsaid = sum(outcome.patient == name for name, outcome in outcomes.items())
+    return Labels(
+        outcomes, tuple(missing), (*sheet.doubts, *_patient_doubts(unsaid, len(outcomes)))
+    )
+
+
+def _patient_doubts(unsaid: int, slides: int) -> Iterator[Doubt]:
+    """What should be known of slides of which the table says no patient."""
+    if unsaid:
+        few = "no row says" if unsaid == slides else f"of {unsaid} of {slides} slides no row says"
+        text = (
+            f"{few} the patient: each counts as a patient of its own, of whom nothing else is seen"
+        )
+        yield Doubt(code="group-unknown", text=text)
 
 
 def is_positive(label: str, positive_from: str | None) -> bool:

@@ -52,7 +52,7 @@ def test_a_split_serves_a_configuration(coco, values, tmp_path):
     ("options", "message"),
     [
         (["--by", "patient"], "nobody says whose the images are; give --groups"),
-        (["--by", "hospital"], "patient, slide or field"),
+        (["--by", "hospital"], "--by hospital: expected field, slide, patient"),
         (["--parts", "train"], "expected NAME=SHARE"),
         (["--parts", "train=1.5"], "sum to 1"),
         (["--groups", "none.csv"], "groups: none.csv: can't be read"),

@@ -162,6 +162,7 @@ def test_wrong_calls_are_told_before_anything_is_run(model, coco, monkeypatch):
     monkeypatch.setattr("scripts.evaluation.finding._detect", refuse)
     for arguments, message in [
         (["--by", "cell"], "--by cell: expected field, slide, patient"),
+        (["--by", "patient"], "--by patient: nobody says whose the images are; give --groups"),
         (["--level", "95"], "--level 95"),
         (["--at-sensitivity", "SCC=0.9"], "no class SCC"),
         (["--write-thresholds"], "need --at-sensitivity"),
