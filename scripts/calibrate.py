@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import ConfigError
+from scripts.given import refuse_given
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from pipeline.reports.slide_rule import Share, SlideRule
 
 
+_OF_FIT = frozenset({"sensitivity", "folds", "seed"})
+"""Options of fitting a rule alone."""
+
+
 def calibrate(
+    context: typer.Context,
     reports: Annotated[
         Path, typer.Argument(metavar="REPORTS", help="Folder that cytolibra screen wrote.")
     ],
@@ -93,8 +99,10 @@ def calibrate(
     if negatives:
         if rule_out is not None:
             raise ConfigError("--rule-out needs abnormal slides: it goes with --labels alone")
+        refuse_given(context, _OF_FIT, "of the rule that --labels are for, not of --negatives")
         _measure_negatives(reports, labels, positive, model, out or Path("false_alarms.json"))
         return
+    refuse_given(context, {"model"}, "of --negatives")
     if labels is None:
         raise ConfigError("give --labels, the slides' outcomes; or --negatives for normal slides")
     wish = (rule_out, rule_out_confidence) if rule_out is not None else None

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from configs import ConfigError
 from scripts.annotation_options import Reading, reads_annotations
+from scripts.given import refuse_but, refuse_given
 
 if TYPE_CHECKING:
     from data.annotations import AnnotationSettings
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     from scripts.evaluation.thresholds import Chosen, Target
 
 
+_OF_SLIDES = frozenset({"screened", "labels", "rule", "positive"})
+"""Options that judge whole slides; all others but --out are of annotated fields."""
+
+
 @reads_annotations()
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str | None, typer.Option(help="Shipped model's name, or a model's folder.")
     ] = None,
@@ -138,10 +144,10 @@ def evaluate(
     --screened and --labels sensitivity, specificity and ROC area of whole slides.
     """
     if screened or labels:
-        if reading.given:
-            raise ConfigError(f"{', '.join(reading.given)}: of --data, not of --screened")
+        refuse_but(context, _OF_SLIDES | {"out"}, "of --data, not of --screened")
         _judge_slides(screened, labels, rule, positive, out)
         return
+    refuse_given(context, _OF_SLIDES, "of --screened, not of --data")
     if bool(split) != bool(part):
         raise ConfigError("--split, a file or name, and --part, one of its parts, go together")
     if model is None or data is None or images is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from configs import ConfigError
+from scripts.given import refuse_given
 
 if TYPE_CHECKING:
     from data.fields.fieldset import FieldSet
@@ -39,6 +40,7 @@ Calibration = Annotated[
 
 
 def export(
+    context: typer.Context,
     model: Annotated[str, typer.Option(help="Shipped model's name, or a model's folder.")],
     to: Annotated[Target, typer.Option(help="What for.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the exported model.")],
@@ -65,7 +67,7 @@ def export(
     from models.storage.export import copy_model, save_onnx
     from models.storage.graphs import add_graph
 
-    _check_options(to, int8, calibration, data, images)
+    _check_options(context, to, int8, calibration, data, images)
     detector = load_detector(model)
     fields = _read_fields(data, images, detector)
     if to == Target.onnx:
@@ -96,6 +98,7 @@ def add_networks(folder: Path) -> None:
 
 
 def _check_options(
+    context: typer.Context,
     to: Target,
     int8: bool,
     calibration: list[Path] | None,
@@ -104,6 +107,10 @@ def _check_options(
 ) -> None:
     if int8 != bool(calibration):
         raise ConfigError("--int8 and --calibration go together: int8 learns its ranges from tiles")
+    if not int8:
+        refuse_given(
+            context, {"tiles", "mpp"}, "of --calibration, whose tiles int8 learns its ranges from"
+        )
     if (data is None) != (images is None):
         raise ConfigError("--data and --images go together: annotated fields and their images")
     if to == Target.onnx and (int8 or data):

@@ -29,6 +29,7 @@ from data.synth import (
     write_slide,
     write_truth,
 )
+from scripts.given import refuse_given
 from scripts.telling import tell_doubts
 
 DEFAULT_MPP = 0.25
@@ -40,6 +41,10 @@ _WORST = (4, 2, 5, 1, 3)
 """Gravest class of the first slide, the second, ...: HSIL, LSIL, SCC, ASC-US, ASC-H."""
 
 
+_OF_DRAWN = frozenset({"cells_per_mm2", "abnormal", "kind"})
+"""Options of drawn cells that have defaults."""
+
+
 class SpecimenKind(StrEnum):
     """How the cells came onto the glass."""
 
@@ -48,6 +53,7 @@ class SpecimenKind(StrEnum):
 
 
 def synth(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Folder for the slides; made if missing.")],
     slides: Annotated[int, typer.Option(help="Number of slides.")] = 1,
     size: Annotated[
@@ -130,11 +136,13 @@ def synth(
             raise ConfigError("--planes is of drawn cells; --fields were photographed in one plane")
         if cells is not None:
             raise ConfigError("--cells is of drawn cells, not of --fields, which have their own")
+        refuse_given(context, _OF_DRAWN, "of drawn cells, not of --fields, which have their own")
         layout = _check_layout(columns, wanted, fill)
         classes, sources = _mosaics(fields, images, slides, mpp, seed, layout)
     else:
         _refuse_without_fields(images, columns, fill)
         if cells is not None:
+            refuse_given(context, {"cells_per_mm2"}, "says how many cells, and so does --cells")
             _check_range("--cells", cells, 0, 10_000_000)
         _check_range("--cells-per-mm2", cells_per_mm2, 0.0, MAX_CELLS_PER_MM2)
         share = _parse_abnormal(abnormal)

@@ -34,6 +34,10 @@ def train(
 
     A configuration with `grader:` in the place of `model:` is a grader's, such as train/grader.
     """
+    if find_lr and resume:
+        raise ConfigError(
+            "--find-lr starts from the settings; it goes on with no run: leave --resume"
+        )
     if any("grader" in layer.values for layer in read_layers(config, set_ or [])):
         _train_grader(config, out, set_ or [], resume, find_lr)
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from configs import ConfigError
+from scripts.given import refuse_but
 
 if TYPE_CHECKING:
     from pipeline.review.server.serving import ViewSettings
@@ -20,6 +21,7 @@ NEEDS = ("fastapi", "uvicorn", "argon2")
 
 
 def view(
+    context: typer.Context,
     reports: Annotated[
         Path,
         typer.Argument(metavar="REPORTS", help="Folder that screen wrote.", show_default=False),
@@ -86,6 +88,9 @@ def view(
             'pip install "cytolibra[view]"'
         )
     if add_user is not None:
+        refuse_but(
+            context, {"reports", "add_user"}, "of the server, which --add-user does not start"
+        )
         _add_user(reports, add_user)
         return
     from pipeline.review.server.serving import ViewSettings

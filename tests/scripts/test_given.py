@@ -1,0 +1,42 @@
+"""Options that would do nothing in a call are refused, not passed over."""
+
+import pytest
+from typer.testing import CliRunner
+
+from scripts.cli import build_app
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "evaluate --screened r --labels l.csv --level 0.9 --by patient --crowds cells",
+            "--by, --level, --crowds: of --data, not of --screened",
+        ),
+        ("evaluate --data d --images i --model m --rule r", "--rule: of --screened, not of --data"),
+        (
+            "calibrate r --negatives --sensitivity 0.95 --folds 5",  # by default, but given
+            "--sensitivity, --folds: of the rule that --labels are for, not of --negatives",
+        ),
+        ("calibrate r --labels l.csv --model m", "--model: of --negatives"),
+        (
+            "export --model m --to openvino --out o --tiles 3",
+            "--tiles: of --calibration, whose tiles int8 learns its ranges from",
+        ),
+        ("view users --add-user ann --port 80 --no-browser", "--port, --browser: of the server"),
+        (
+            "synth --out s --fields f --images i --kind liquid --abnormal 0.1",
+            "--abnormal, --kind: of drawn cells, not of --fields",
+        ),
+        (
+            "synth --out s --cells 5 --cells-per-mm2 150",
+            "--cells-per-mm2: says how many cells, and so does --cells",
+        ),
+        ("train --out o --find-lr --resume", "--find-lr starts from the settings"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(words, message):
+    command, *rest = words.split()
+    called = CliRunner().invoke(build_app(command), [command, *rest])
+    assert called.exit_code == 2
+    assert message in " ".join(called.stderr.split())
