@@ -39,6 +39,7 @@ from scripts.screening.options import (
     Strict,
     Threshold,
     Workers,
+    check_scales,
     dicom_kind,
 )
 
@@ -114,6 +115,7 @@ def screen(
     from pipeline.batch.run_record import Shard
     from scripts.screening.dry_run import look_ahead
 
+    check_scales(mpp, mpp_override)
     flags = {
         "mpp": mpp,
         "mpp_override": mpp_override,

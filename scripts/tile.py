@@ -10,6 +10,7 @@ import typer
 from rich.progress import track
 
 from configs import ConfigError, CytoLibraError, validate
+from scripts.screening.options import check_scales
 
 if TYPE_CHECKING:
     from pipeline.batch.discovery import SlideJob
@@ -49,6 +50,7 @@ def tile(
     from pipeline.tiles.foreground import ForegroundSettings
     from pipeline.tiles.tiler import TilerSettings
 
+    check_scales(mpp, mpp_override)
     check_mpp_argument(mpp)
     check_mpp_argument(mpp_override, "--mpp-override")
     check_mpp_argument(tile_mpp, "--tile-mpp")

@@ -206,6 +206,19 @@ Fhir = Annotated[
 ]
 
 
+def check_scales(mpp: object, override: float | None) -> None:
+    """Refuses two options of which one would do nothing.
+
+    Raises:
+        ConfigError: both are given.
+    """
+    if mpp is not None and override is not None:
+        raise ConfigError(
+            "--mpp is of slides that carry no scale, and --mpp-override of all, whatever they say: "
+            "leave one"
+        )
+
+
 def dicom_kind(dicom: bool, derived: bool) -> DicomKind | None:
     """Of which slides DICOM objects are asked for, as `ReportSettings.dicom` has it."""
     if derived:

@@ -32,6 +32,11 @@ from scripts.cli import build_app
             "synth --out s --cells 5 --cells-per-mm2 150",
             "--cells-per-mm2: says how many cells, and so does --cells",
         ),
+        (
+            "screen s --out o --mpp 0.25 --mpp-override 0.5",
+            "--mpp is of slides that carry no scale",
+        ),
+        ("tile s --out o --mpp 0.25 --mpp-override 0.5", "--mpp is of slides that carry no scale"),
         ("train --out o --find-lr --resume", "--find-lr starts from the settings"),
     ],
 )
