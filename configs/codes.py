@@ -394,6 +394,11 @@ TRAINING: dict[str, Entry] = {
         "is empty. The card names theirs and states none of its own.",
         "Read their terms, and state the licence of your weights in card.licence.",
     ),
+    "setting-idle": Entry(
+        "The settings of a training run change something that only another detector has, such as "
+        "`model.anchors` with FCOS. It does nothing.",
+        "Leave it out, or set model.name to the detector that it is of.",
+    ),
     "name-of-shipped": Entry(
         "The model of a training run has the name of a model that we ship, by card.name or by the "
         "folder --out. It keeps it; called by that name, it is the shipped one that is found.",

@@ -338,6 +338,16 @@ TRAINING_ONLY = ("history", "causal")
 """Fields of `DetectorConfig` that say how a detector learns; a saved model has none of them."""
 
 
+_OF_ONE_DETECTOR = {
+    "anchors": "retinanet",
+    "atss": "atss",
+    "reppoints": "reppoints",
+    "yolof": "yolof",
+    "center_sampling_radius": "fcos",
+}
+"""Settings that one detector alone has."""
+
+
 class DetectorConfig(StrictModel):
     """Everything that `build_detector` needs; all but ``name`` and ``classes`` have defaults.
 
@@ -471,6 +481,17 @@ class DetectorConfig(StrictModel):
             if self.history.hierarchy is not None:
                 _check_groups(self.history.hierarchy.groups, self.classes)
         return self
+
+    def idle(self) -> list[str]:
+        """Settings, other than by default, that another detector of ours has alone."""
+        if self.name not in DETECTORS:
+            return []
+        fields = type(self).model_fields
+        return [
+            name
+            for name, detector in _OF_ONE_DETECTOR.items()
+            if detector != self.name and getattr(self, name) != fields[name].default
+        ]
 
     @property
     def is_abnormal(self) -> Sequence[bool]:

@@ -7,15 +7,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import get_console
 from rich.console import Console
 
-from configs import ConfigError, load_config
+from configs import ConfigError, Doubt, load_config
 from configs.layers import read_layers
 from scripts.config import Files, Overrides
+
+if TYPE_CHECKING:
+    from models import DetectorConfig
 
 
 def train(
@@ -46,6 +49,7 @@ def train(
 
     settings = load_config(config, TrainSettings, set_ or [])
     console = get_console()  # the progress bar's, so that lines go above it
+    _tell_idle(settings.model)
     if find_lr:
         from scripts.training import lr_finder
 
@@ -67,6 +71,14 @@ def train(
         told = f"on {held_out['name']}, {held_out['fields']} fields that were held out:"
         console.print(told, highlight=False)
         _tell_figures(console, held_out["metrics"])
+
+
+def _tell_idle(model: DetectorConfig) -> None:
+    """Tells of settings that do nothing. A comparison's base may have those of all detectors."""
+    if (idle := model.idle()) and _is_first():
+        names = ", ".join(f"model.{name}" for name in idle)
+        text = f"{names}: of another detector; with {model.name} it does nothing"
+        typer.echo(f"warning: {Doubt(code='setting-idle', text=text)}", err=True)
 
 
 def _add_networks(model: Path, console: Console) -> None:

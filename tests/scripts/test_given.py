@@ -6,6 +6,19 @@ from typer.testing import CliRunner
 from scripts.cli import build_app
 
 
+def test_a_setting_of_another_detector_is_told(tmp_path):
+    words = ["train", "--config", "train/cric", "--out", str(tmp_path / "run")]
+    sets = ["--set", "model.anchors.scale=8", "--set", "model.atss.anchor_scale=8"]  # the default
+    called = CliRunner().invoke(build_app("train"), [*words, *sets])
+    assert called.exit_code == 2  # for want of data
+    told = "warning: model.anchors: of another detector; with fcos it does nothing [setting-idle]"
+    assert told in called.stderr
+    retina = CliRunner().invoke(
+        build_app("train"), [*words, *sets, "--set", "model.name=retinanet"]
+    )
+    assert "setting-idle" not in retina.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
