@@ -40,7 +40,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="One setting, such as tiler.overlap=128; above all files.",
+        help="One setting, such as tiler.overlap=128; above all files, below options of their own.",
     ),
 ]
 
