@@ -123,7 +123,9 @@ def _grid_scores(settings: ComparisonSettings, judged: Sequence[Judged]) -> str:
 
 def _cells(settings: ComparisonSettings, out: Path, judged: Sequence[Judged]) -> Cells:
     of_run = {one.run: one for one in judged}
-    cells: Cells = {pair: [] for pair in product(settings.detectors, settings.losses)}
+    asked = {name for group in settings.runs for name in group.detectors}
+    detectors = [name for name in settings.detectors if name in asked]
+    cells: Cells = {pair: [] for pair in product(detectors, settings.losses)}
     for run in dict.fromkeys(table_runs(settings, out)):
         if run in of_run:
             cells[run.detector, run.loss].append(of_run[run])
