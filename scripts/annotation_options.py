@@ -113,12 +113,10 @@ class Reading:
     Attributes:
         settings: as in a configuration.
         names: the classes in their order, where a command lets people name them; else None.
-        given: the options that were given other than by default, as they are written.
     """
 
     settings: AnnotationSettings
     names: tuple[str, ...] | None
-    given: tuple[str, ...]
 
 
 def reads_annotations(order: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -154,15 +152,12 @@ def reads_annotations(order: bool = False) -> Callable[[Callable[..., None]], Ca
 def _reading(values: dict[str, Any], order: bool) -> Reading:
     from data.annotations import AnnotationSettings
 
-    given = tuple(
-        f"--{name.replace('_', '-')}" for name, value in values.items() if value != OPTIONS[name][1]
-    )
     entries = values["classes"] or []
     listed = [entry for entry in entries if order and not _is_table(entry)]
     table = read_table([entry for entry in entries if entry not in listed])
     settings = validate(values | {"classes": table}, AnnotationSettings, "options")
     names = tuple(name.strip() for entry in listed for name in entry.split(","))
-    return Reading(settings, names or None, given)
+    return Reading(settings, names or None)
 
 
 def read_table(entries: Sequence[str]) -> dict[str, str]:
