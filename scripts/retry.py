@@ -162,16 +162,16 @@ def _again(reports: Path, record: RunRecord, names: frozenset[str], options: dic
     typer.echo(f"{len(names)} failed slide(s) once more: {shlex.join(record.command)}")
     assert record.model_given is not None  # what has none can't be called again
     call = ScreenCall(
-        slides,
-        reports,
-        record.model_given,
-        settings,
-        options["overwrite"],
-        options["fail_fast"],
-        record.shard,
-        EngineName(options["engine"]),
-        options["workers"],
-        LogFormat(options["log_format"]),
+        slides=slides,
+        out=reports,
+        model=record.model_given,
+        settings=settings,
+        overwrite=options["overwrite"],
+        fail_fast=options["fail_fast"],
+        shard=record.shard,
+        engine=EngineName(options["engine"]),
+        workers=options["workers"],
+        log_format=LogFormat(options["log_format"]),
         command=record.command,
         only=names,
     )

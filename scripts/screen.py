@@ -136,16 +136,16 @@ def screen(
         "reports.fhir": fhir or None,
     }
     call = ScreenCall(
-        slides,
-        out,
-        model or DEFAULT_MODEL,
-        _read_settings(config, set_ or (), flags),
-        overwrite,
-        fail_fast,
-        Shard.parse(shard) if shard else None,
-        engine,
-        workers,
-        log_format,
+        slides=slides,
+        out=out,
+        model=model or DEFAULT_MODEL,
+        settings=_read_settings(config, set_ or (), flags),
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        shard=Shard.parse(shard) if shard else None,
+        engine=engine,
+        workers=workers,
+        log_format=log_format,
     )
     check_local(out)
     if dry_run:

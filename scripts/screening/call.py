@@ -150,6 +150,7 @@ def _screen_found(
     from scripts.supervision import resumption
 
     resumed, settings = resumption(), call.settings
+    doubts = [*resumed.doubts, *found.doubts, *doubts_of_dicom(found.jobs, settings)]
     may_isolate = settings.isolate != "never"
     apart = RescoringAside(settings, resumed.isolates) if may_isolate else None
     plan = _planned(call, found)
@@ -170,7 +171,6 @@ def _screen_found(
         else:
             isolates = settings.isolates_all or resumed.isolates
             runner, in_force = _start_engine(call, recipe, heard, staging, isolates)
-        doubts = [*resumed.doubts, *found.doubts, *doubts_of_dicom(found.jobs, settings)]
         if call.engine is EngineName.local and (call.workers or 1) > 1:
             doubts += doubts_of_workers(in_force) if runner.slots == call.workers else []
         if in_force.fallback:
