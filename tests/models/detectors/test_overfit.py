@@ -53,7 +53,8 @@ def fullest_window(image, target):
 def test_overfits_four_real_fields(name, fields, shared):
     classes, samples = fields
     torch.manual_seed(0)
-    recipe = load_yaml("compare/cric")["base"]["model"]
+    comparison = load_yaml("compare/cric")
+    recipe = comparison["base"]["model"] | comparison["detectors"][name]
     weights = str(shared / "weights" / "mobilenet_v2-b0353104.pth")
     pyramid = {"channels": 64, "levels": [3]}
     model = build_detector(recipe | {"name": name, "backbone_weights": weights, "pyramid": pyramid})
