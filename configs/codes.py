@@ -418,6 +418,12 @@ ANNOTATIONS: dict[str, Entry] = {
         "The image carries no µm per pixel, and what the annotation tool noted down is used.",
         "Check it, or give images that carry their scale.",
     ),
+    "annotation-setting-idle": Entry(
+        "A setting of how annotations are read is for a kind that these are not, such as `yolo` "
+        "where nothing was read as YOLO, or `point_size` where no cell is a point. It does "
+        "nothing.",
+        "Leave it out; or check, by `format`, whether the files are what you took them for.",
+    ),
     "annotations-not-read": Entry(
         "Files beside annotations are called like images, but hold nothing of a known format. They "
         "are passed over, and their images are left out: they may have cells.",
@@ -533,6 +539,13 @@ ANNOTATIONS: dict[str, Entry] = {
         "The slide has bounds, to which QuPath crops it: annotations by QuPath count from their "
         "corner, and are moved by as much.",
         "Nothing, if QuPath opened the slide by OpenSlide. Else set `frame` to slide.",
+    ),
+    "frame-without-bounds": Entry(
+        "Coordinates are said to count from the corner of what was scanned (`frame: bounds`), and "
+        "the image, or its reader, states no such part. They are taken to count from the image's "
+        "own corner.",
+        "Nothing, if the slide has no bounds. Else read it by OpenSlide, or compare a cell with "
+        "the slide.",
     ),
     "ids-mixed": Entry(
         "Ids of a COCO file are numbers in one place and text in another. Text that is a plain "

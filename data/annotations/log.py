@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,10 @@ class Log:
         if names:
             text = f"nothing is called {', '.join(names)}, which the table of classes renames"
             self._counts[Remark("classes-unused", text)] += 1
+
+    def settings_idle(self, texts: Iterable[str]) -> None:
+        """Takes note of settings that changed nothing: a sentence for each."""
+        self._counts.update(Remark("annotation-setting-idle", text) for text in texts)
 
     def doubts(self) -> Iterator[Doubt]:
         """What was odd, in the order in which it was met."""

@@ -17,6 +17,7 @@ from data.annotations.classes import DROP, IGNORE, REGION, UNCLASSIFIED, ClassTa
 from data.annotations.drawing import Drawing, clean_name
 from data.annotations.formats import Source, read_sources
 from data.annotations.groups import with_groups
+from data.annotations.idle import idle_settings
 from data.annotations.images import ImageFolder, ImageInfo, InfoOf, image_info
 from data.annotations.locating import Located, locate, unlabelled
 from data.annotations.log import Log
@@ -87,6 +88,7 @@ def read_fields(
         fields = with_groups(fields, settings.groups)
     settler.dropped[_MISSING] = missing
     log.classes_alike(all_classes)
+    log.settings_idle(idle_settings(sources, settings))
     log.table_unused(table.unused([*declared, *_names(sources)]))
     kept = table.kept([*declared, *names])
     notes = tuple(_notes(sources, settler.dropped, others, kept))

@@ -72,13 +72,18 @@ def placement(
         ConfigError: the image's facts don't suffice.
     """
     if drawing.place:
-        return drawing.place(info), []
+        text = f"frame: {settings.frame}: these places aren't pixels of the image"
+        idle = [Remark("annotation-setting-idle", text)] if settings.frame != "auto" else []
+        return drawing.place(info), idle
     scale = np.ones(2)
     if drawing.in_um:
         per_pixel = axis_mpp(info, mpp)
         if per_pixel is None:
             raise ConfigError("places are in µm: the image's mpp is needed: give it")
         scale = 1 / per_pixel
+    if settings.frame == "bounds" and info.bounds is None:
+        text = "frame: bounds: the image does not say what was scanned; (0, 0) is its own corner"
+        return (scale, np.zeros(2)), [Remark("frame-without-bounds", text)]
     frame = drawing.frame if settings.frame == "auto" else settings.frame
     if frame == "slide" or info.bounds is None or not any(info.bounds[:2]):
         return (scale, np.zeros(2)), []

@@ -14,7 +14,8 @@ def read(folder, *shapes, **more):
     Image.new("RGB", (400, 300)).save(folder / "field.png")
     content = {"shapes": list(shapes), "imagePath": "field.png"}
     content |= {"imageWidth": 400, "imageHeight": 300, **more}
-    settings = AnnotationSettings(point_size=10, mpp=0.25)
+    has_points = any(one["shape_type"] == "point" for one in shapes)
+    settings = AnnotationSettings(point_size=10 if has_points else None, mpp=0.25)
     return read_fields(write_json(folder / "field.json", content), [folder], None, settings)
 
 
