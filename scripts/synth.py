@@ -41,8 +41,8 @@ _WORST = (4, 2, 5, 1, 3)
 """Gravest class of the first slide, the second, ...: HSIL, LSIL, SCC, ASC-US, ASC-H."""
 
 
-_OF_DRAWN = frozenset({"cells_per_mm2", "abnormal", "kind"})
-"""Options of drawn cells that have defaults."""
+_OF_DRAWN = frozenset({"cells", "cells_per_mm2", "abnormal", "kind"})
+"""Options that --fields has no use for."""
 
 
 class SpecimenKind(StrEnum):
@@ -134,13 +134,11 @@ def synth(
     if fields is not None:
         if planes > 1:
             raise ConfigError("--planes is of drawn cells; --fields were photographed in one plane")
-        if cells is not None:
-            raise ConfigError("--cells is of drawn cells, not of --fields, which have their own")
         refuse_given(context, _OF_DRAWN, "of drawn cells, not of --fields, which have their own")
         layout = _check_layout(columns, wanted, fill)
         classes, sources = _mosaics(fields, images, slides, mpp, seed, layout)
     else:
-        _refuse_without_fields(images, columns, fill)
+        refuse_given(context, {"images", "columns", "fill"}, "of --fields, not of drawn cells")
         if cells is not None:
             refuse_given(context, {"cells_per_mm2"}, "says how many cells, and so does --cells")
             _check_range("--cells", cells, 0, 10_000_000)
@@ -295,16 +293,6 @@ def _check_layout(columns: int | None, size: tuple[int, int] | None, fill: bool)
     if fill and size is None:
         raise ConfigError("--fill needs --size WxH, the size to be filled")
     return Layout(columns, size, fill)
-
-
-def _refuse_without_fields(images: Path | None, columns: int | None, fill: bool) -> None:
-    for option, given in (
-        ("--images", images is not None),
-        ("--columns", columns is not None),
-        ("--fill", fill),
-    ):
-        if given:
-            raise ConfigError(f"{option} only makes sense with --fields COCO")
 
 
 def _check_range(option: str, value: float, low: float, high: float) -> None:
