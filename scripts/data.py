@@ -13,6 +13,7 @@ from rich.table import Table
 
 from configs import ConfigError
 from scripts.annotation_options import Reading, reads_annotations
+from scripts.given import refuse_given
 
 if TYPE_CHECKING:
     from data.fields.fieldset import FieldSet
@@ -65,6 +66,7 @@ def stats(
 @data.command()
 @reads_annotations(order=True)
 def split(
+    context: typer.Context,
     annotations: Annotations,
     images: Images,
     out: Annotated[Path, typer.Option(metavar="FILE.csv", help="The split that is written.")],
@@ -94,6 +96,8 @@ def split(
     from data.fields.splits import save_split, split_fields
     from scripts.telling import tell_doubts
 
+    if folds:
+        refuse_given(context, {"parts"}, "says which parts there are, and so does --folds")
     grouping = grouping_of(by)
     fields = with_group_doubts(_read(annotations, images, reading), grouping)
     shares = {f"fold{i}": 1 / folds for i in range(1, folds + 1)} if folds else _shares(parts)

@@ -46,6 +46,10 @@ def test_a_setting_of_another_detector_is_told(tmp_path):
             "--cells-per-mm2: says how many cells, and so does --cells",
         ),
         (
+            "data split a --images i --out s.csv --parts train=0.8,val=0.2 --folds 5",
+            "--parts: says which parts there are, and so does --folds",
+        ),
+        (
             "screen s --out o --mpp 0.25 --mpp-override 0.5",
             "--mpp is of slides that carry no scale",
         ),
