@@ -25,7 +25,8 @@ class WarmedUpEMA(WeightAveraging):
     """Exponential moving average of the weights, which is what is judged and kept.
 
     The decay rises to its value as (1 + n) / (10 + n) over updates n: with a constant one, random
-    starting weights would still weigh in after hundreds of steps.
+    starting weights would still weigh in after hundreds of steps. Buffers of whole numbers and of
+    flags (counts, places in a memory, which classes are rare) have no mean: the last ones hold.
 
     Args:
         decay: of the average, once warmed up.
@@ -33,8 +34,10 @@ class WarmedUpEMA(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+            if not current.is_floating_point():
+                return current
             share = 1 - min(decay, float((1 + updates) / (10 + updates)))
-            return averaged + share * (current - averaged)  # lerp would refuse step counts
+            return averaged + share * (current - averaged)
 
         super().__init__(use_buffers=True, avg_fn=average)
 

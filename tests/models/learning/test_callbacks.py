@@ -14,13 +14,17 @@ class OneWeight(LightningModule):
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.judged = []
+        self.register_buffer("flags", torch.tensor([True, False]), persistent=False)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.judged, self.buffers_judged = [], []
 
     def training_step(self, batch, _):
+        self.steps += 1
         return -self.weight.sum()
 
     def validation_step(self, batch, _):
         self.judged.append(float(self.weight))
+        self.buffers_judged.append((self.flags.tolist(), int(self.steps)))
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=1.0)
@@ -28,6 +32,7 @@ class OneWeight(LightningModule):
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_average_is_judged_while_it_is_learned_and_loaded_weights_after(tmp_path):
+    """Parts of other packages may hold flags and counts, as EQL does."""
     loader = DataLoader(TensorDataset(torch.zeros(4, 1)))
     one = DataLoader(TensorDataset(torch.zeros(1, 1)))
     module = OneWeight()
@@ -44,6 +49,7 @@ def test_the_average_is_judged_while_it_is_learned_and_loaded_weights_after(tmp_
     )
     trainer.fit(module, loader, one)
     assert 0 < module.judged[-1] < 4  # the average, not the last weight
+    assert module.buffers_judged[-1] == ([True, False], 4)  # of what has no average the last
     module.load_state_dict({"weight": torch.tensor([7.0])})  # as of the best epoch
     trainer.validate(module, one, verbose=False)
     assert module.judged[-1] == 7
