@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from configs import ConfigError, validate
 from data.evaluation import field_metrics, load_cells
+from losses.registry import LOSSES
 from models import load_detector
 from pipeline.batch.lock import hold
 from scripts.cli import build_app
@@ -54,6 +55,16 @@ def test_writes_the_model_the_metrics_and_the_resolved_configuration(values, tmp
     assert set(card.thresholds) == set(CLASSES)
     assert card.domain is None  # of two fields
     assert load_detector(tmp_path / "run" / "model").card == card
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_learns_with_a_moving_average_as_presets_have_it(loss, values, tmp_path):
+    values["model"] |= {"loss": {"name": loss}}
+    run(values, tmp_path / "run", epochs=1, steps=2, ema=0.9)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        assert float(next(csv.DictReader(file))["train/loss"]) > 0
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
 
 
 def test_the_card_names_the_run_its_data_and_its_parents(values, tmp_path):
