@@ -35,7 +35,7 @@ view-assets: $(STAMP)  ## build the reading room's page, by Node; the wheel carr
 
 test-browser: view-assets  ## the page's own checks, then the reading room as a person uses it, in Chromium
 	$(BIN)/python -m scripts.viewer_build --check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/browser
 
 SPATIALDATA := build/spatialdata
 test-spatialdata: $(STAMP)  ## open a SpatialData store by spatialdata, in an environment of its own (a gigabyte)

@@ -30,9 +30,40 @@ REPO = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=[card.name for card in list_models()])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(c.name, marks=pytest.mark.xdist_group(c.name)) for c in list_models()],
+)
 def detector(request):
     return load_detector(request.param)
+
+
+@pytest.fixture(scope="module")
+def judged(shared, detector):
+    """Figures of the model on the validation fields, as it runs by default."""
+    return judge(shared, detector)
+
+
+def judge(shared, detector, **options):
+    fields = read_coco(shared / "cric" / "val.json", shared / "cric" / "val")
+    return measure(TileDetector(detector, RuntimeSettings(device="cpu", **options), 0.01), fields)
+
+
+@pytest.fixture(scope="module")
+def mosaic(shared, tmp_path_factory):
+    """The validation fields as one slide, with its truth beside it."""
+    _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
+    source = NamedSource("mosaic.tif", lay_out(fields, None, 0, Layout()))
+    return write_slide(tmp_path_factory.mktemp("mosaic"), source, CLASSES, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Drawn smears, with their truth beside them."""
+    folder = tmp_path_factory.mktemp("drawn")
+    scenes = [Scene(seed, (4096, 4096), 0.25, "conventional", 150.0, 0.2, 4) for seed in (11, 12)]
+    sources = [NamedSource(f"{scene.seed}.tif", scene) for scene in scenes]
+    return [write_slide(folder, source, CLASSES, lambda _: None) for source in sources]
 
 
 def test_is_light_and_has_a_card(detector):
@@ -42,54 +73,41 @@ def test_is_light_and_has_a_card(detector):
     assert "CC BY 4.0" in json.dumps(detector.card.model_dump(mode="json"))
 
 
-def test_reaches_its_cards_figures_on_the_validation_fields(shared, detector):
-    fields = read_coco(shared / "cric" / "val.json", shared / "cric" / "val")
-    metrics = measure(TileDetector(detector, RuntimeSettings(device="cpu"), 0.01), fields)
+def test_reaches_its_cards_figures_on_the_validation_fields(judged, detector):
     for group in ("abnormal", "any"):
         expected = detector.card.metrics[f"ap50/{group}"]
-        assert metrics["pooled"][group]["ap50"] == pytest.approx(expected, abs=0.015)
-    assert metrics["map50"] == pytest.approx(detector.card.metrics["map50"], abs=0.02)
+        assert judged["pooled"][group]["ap50"] == pytest.approx(expected, abs=0.015)
+    assert judged["map50"] == pytest.approx(detector.card.metrics["map50"], abs=0.02)
 
 
-def test_the_default_precision_costs_at_most_half_a_point(shared, detector):
-    fields = read_coco(shared / "cric" / "val.json", shared / "cric" / "val")
-    exact, default = (
-        measure(
-            TileDetector(detector, RuntimeSettings(device="cpu", precision=precision), 0.01), fields
-        )["pooled"]["abnormal"]["ap50"]
-        for precision in ("fp32", "auto")
-    )
-    assert default >= exact - MOST_AP_COST
+def test_the_default_precision_costs_at_most_half_a_point(shared, judged, detector):
+    exact = judge(shared, detector, precision="fp32")
+    default, best = (figures["pooled"]["abnormal"]["ap50"] for figures in (judged, exact))
+    assert default >= best - MOST_AP_COST
 
 
-def test_moved_tile_grids_find_the_same_cells(shared, detector, tmp_path):
+def test_moved_tile_grids_find_the_same_cells(mosaic, detector):
     """At least 99% of the cells above threshold have a partner at IoU 0.5 on any other grid.
 
     The grids are moved by whole strides of the network: it is the seams that are tested here, not
     how a convolution of stride 32 likes to be shifted by less.
     """
-    _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
-    mosaic = lay_out(fields, None, 0, Layout())
-    path = write_slide(tmp_path, NamedSource("mosaic.tif", mosaic), CLASSES, lambda _: None)
     found = []
     for offset in ((0, 0), (320, 512)):
         settings = ScreenSettings.model_validate({"tiler": {"offset": offset}})
-        found.append(screen_slide(path, detector, settings).cells)
+        found.append(screen_slide(mosaic, detector, settings).cells)
     shares = [share_with_partner(a, b) for a, b in (found, found[::-1])]
     assert min(shares) >= 0.99, shares
 
 
-def test_curves_drawn_from_cells_csv_are_those_of_evaluate(shared, detector, tmp_path):
+def test_curves_drawn_from_cells_csv_are_those_of_evaluate(mosaic, detector, tmp_path):
     """Abnormal AP50 by ``score_abnormal`` of one table, whatever the cells are called there."""
-    _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
-    mosaic = lay_out(fields, None, 0, Layout())
-    path = write_slide(tmp_path, NamedSource("mosaic.tif", mosaic), CLASSES, lambda _: None)
-    truth_file = tmp_path / "mosaic.truth.json"
-    annotated = read_annotated(truth_file, tmp_path, detector.config.classes)
+    truth_file = mosaic.with_name("mosaic.truth.json")
+    annotated = read_annotated(truth_file, mosaic.parent, detector.config.classes)
     ready = TileDetector(detector, RuntimeSettings(device="cpu"), 0.01)
     pooled = measure(ready, cut_fields(annotated, detector.card.mpp))["pooled"]["abnormal"]
     settings = {"threshold": 0.03, "second_look": {"enabled": False}}  # as `ready` judges
-    report = screen_slide(path, detector, settings)
+    report = screen_slide(mosaic, detector, settings)
     write_reports(report, tmp_path)
     cells = cells_table.read_cells(tmp_path / "cells.csv", report.model.classes)
     abnormal = np.flatnonzero(detector.card.detector.is_abnormal)
@@ -106,20 +124,17 @@ def test_curves_drawn_from_cells_csv_are_those_of_evaluate(shared, detector, tmp
     assert found == pytest.approx(pooled["ap50"], abs=0.03)
 
 
-def test_a_lower_threshold_finds_no_fewer_abnormal_cells(shared, detector, tmp_path):
-    _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
-    mosaic = lay_out(fields, None, 0, Layout())
-    path = write_slide(tmp_path, NamedSource("mosaic.tif", mosaic), CLASSES, lambda _: None)
+def test_a_lower_threshold_finds_no_fewer_abnormal_cells(mosaic, detector):
     abnormal = np.array(detector.card.detector.is_abnormal)
     boxes = []
     for threshold in (None, 0.05):
-        cells = screen_slide(path, detector, ScreenSettings(threshold=threshold)).cells
+        cells = screen_slide(mosaic, detector, ScreenSettings(threshold=threshold)).cells
         boxes.append({tuple(box) for box in cells.boxes[abnormal[cells.labels]].tolist()})
     assert len(boxes[0]) > 200
     assert boxes[0] <= boxes[1]
 
 
-def test_histology_is_told_and_smears_are_not(shared, detector, tmp_path):
+def test_histology_is_told_and_smears_are_not(shared, mosaic, detector):
     """What the model has not seen is told before all else, and no category is suggested."""
     told = screen_slide(shared / "slides" / "CMU-1-Small-Region.svs", detector)
     assert told.warnings[0].code == "out-of-domain"
@@ -128,10 +143,7 @@ def test_histology_is_told_and_smears_are_not(shared, detector, tmp_path):
     assert structure.distance > 1.3 * structure.limit  # 1.7 times, and 1.4 by the light one
     assert (told.suggestion.category, told.suggestion.level) == (NO_CATEGORY, None)
     assert told.expectation is None
-    _, fields = read_fields(shared / "cric" / "val.json", shared / "cric" / "val")
-    mosaic = lay_out(fields, None, 0, Layout())
-    path = write_slide(tmp_path, NamedSource("mosaic.tif", mosaic), CLASSES, lambda _: None)
-    smear = screen_slide(path, detector)
+    smear = screen_slide(mosaic, detector)
     assert smear.domain.within is True
     assert all(one.distance < 0.6 * one.limit for one in smear.domain.aspects.values())
     assert "out-of-domain" not in {doubt.code for doubt in smear.warnings}
@@ -149,17 +161,15 @@ def share_with_partner(cells, others):
     return hits / max(len(cells), 1)
 
 
-def test_finds_four_of_five_drawn_abnormal_cells(detector, tmp_path):
+def test_finds_four_of_five_drawn_abnormal_cells(drawn, detector, tmp_path):
     abnormal = np.flatnonzero(detector.card.detector.is_abnormal)
     hits = cells = 0
-    for seed in (11, 12):
-        scene = Scene(seed, (4096, 4096), 0.25, "conventional", 150.0, 0.2, 4)
-        path = write_slide(tmp_path, NamedSource(f"{seed}.tif", scene), CLASSES, lambda _: None)
+    for path in drawn:
         report = screen_slide(path, detector)
-        folder = tmp_path / str(seed)
+        folder = tmp_path / path.stem
         folder.mkdir()
         write_reports(report, folder)
-        truth = read_truth(tmp_path / f"{seed}.truth.json", CLASSES)
+        truth = read_truth(path.with_suffix(".truth.json"), CLASSES)
         found = read_cells(folder / "cells.csv", report.model.classes)
         matched = matches(*pool([truth], [found], abnormal), 1, 0)
         hits, cells = hits + int(matched.hits.sum()), cells + matched.cells

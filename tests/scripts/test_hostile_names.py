@@ -21,6 +21,7 @@ from data.synth import draw_field
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("names"),  # screened once for all
     pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names"),
 ]
 
@@ -176,7 +177,6 @@ def test_what_is_made_of_reports_stays_where_it_is_asked_for(screened, tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
 
 
-@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_no_page_runs_what_a_name_says(screened):
     """The canary: a name's script or handler would change the title, or open a dialog."""

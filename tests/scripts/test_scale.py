@@ -52,6 +52,10 @@ def call(*arguments):
     return CliRunner().invoke(build_app("scale"), ["scale", *map(str, arguments)])
 
 
+TAUGHT = pytest.mark.xdist_group("taught")
+"""Of tests of the model that is taught: it takes a while, and is for all of them."""
+
+
 @pytest.fixture(scope="module")
 def taught(fields, tmp_path_factory):
     folder = tmp_path_factory.mktemp("taught")
@@ -63,6 +67,7 @@ def taught(fields, tmp_path_factory):
     return folder
 
 
+@TAUGHT
 @pytest.mark.slow
 def test_the_sidecar_knows_the_network_and_its_error(taught):
     card = read_card(taught)
@@ -72,6 +77,7 @@ def test_the_sidecar_knows_the_network_and_its_error(taught):
     assert card.scale.data == "12 fields, 12 slides or fields left out in turn"
 
 
+@TAUGHT
 @pytest.mark.slow
 @pytest.mark.parametrize("true", [0.2, 0.32])
 def test_it_tells_the_scale_of_pictures_that_it_never_saw(taught, tmp_path, true):
@@ -85,6 +91,7 @@ def test_it_tells_the_scale_of_pictures_that_it_never_saw(taught, tmp_path, true
     assert found.mpp == pytest.approx(true, rel=0.15)
 
 
+@TAUGHT
 @pytest.mark.slow
 def test_an_exported_model_keeps_it(taught, tmp_path):
     from models import load_detector
@@ -135,6 +142,7 @@ def test_what_is_no_number_and_not_estimate_is_a_wrong_call(tmp_path):
     assert "neither a number nor estimate" in result.output
 
 
+@TAUGHT
 @pytest.mark.slow
 def test_screening_by_an_estimate_names_it_everywhere(taught, tmp_path):
     (tmp_path / "slides").mkdir()

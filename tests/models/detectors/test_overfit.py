@@ -11,6 +11,7 @@ from data.evaluation import field_metrics
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages
 from models import build_detector
+from models.learning.learner import first_stages
 from pipeline.network.precision import computes_bf16
 from scripts.training.judge import to_cells
 
@@ -64,8 +65,14 @@ def test_overfits_four_real_fields(name, fields, shared):
 
 
 def learn(model, samples):
-    """One cycle of AdamW over batches of two fields, in bf16 where the CPU computes it."""
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    """One cycle of AdamW over batches of two fields, in bf16 where the CPU computes it.
+
+    What comes up to stride 4 stays as it is, as in the recipes: a step takes half the time.
+    """
+    for stage in first_stages(model.backbone.body, 4):
+        stage.requires_grad_(False)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, 2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, STEPS, pct_start=0.2)
     rng = np.random.default_rng(0)
     for _ in range(STEPS):
