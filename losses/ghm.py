@@ -51,12 +51,25 @@ def ghm_loss(
 
 
 class GHMLoss(ClassificationLoss):
-    """`ghm_loss` as a module for a detector's loss slot; same arguments."""
+    """`ghm_loss` as a module for a detector's loss slot, averaged over all pairs as in the paper.
+
+    The slot divides by the positives, of which a pair's weight knows nothing: among the hundreds of
+    pairs that a dense head has for each of them, the paper's mean over all would weigh hundreds of
+    times as much, and the boxes nothing. So a pair's loss is its share of that mean times the
+    positives.
+
+    Args:
+        bins: see `ghm_loss`.
+    """
 
     def __init__(self, bins: int = 10) -> None:
         super().__init__()
         self.bins = bins
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """See `ghm_loss`."""
-        return ghm_loss(logits, targets, self.bins)
+        """(..., C) loss of each pair; its sum over a batch, divided by positives, is a mean."""
+        positives = at_least_float32(targets).sum()
+        found, pairs = sum_over_ranks(
+            torch.stack([positives, positives.new_tensor(targets.numel())])
+        )
+        return found.clamp(min=1) / pairs * ghm_loss(logits, targets, self.bins)

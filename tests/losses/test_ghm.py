@@ -1,5 +1,7 @@
 """GHM-C against its formula written out."""
 
+from functools import partial
+
 import pytest
 import torch
 from loss_oracle import (
@@ -34,7 +36,7 @@ def slow_weights(logits, targets, bins):
 def test_agrees_with_the_formula_written_out(bins):
     logits, targets = random_pairs(0)
     weights = slow_weights(logits, targets, bins)
-    loss = GHMLoss(bins)
+    loss = partial(ghm_loss, bins=bins)
     for found, part in (
         (loss(logits, targets), cross_entropy),
         (gradient(loss, logits, targets), cross_entropy_gradient),  # the weight is a constant
@@ -43,6 +45,17 @@ def test_agrees_with_the_formula_written_out(bins):
             lambda i, c, part=part: part(float(logits[i, c]), float(targets[i, c])), logits
         )
         torch.testing.assert_close(found, weights * plain)
+
+
+def test_in_the_slot_it_is_the_mean_over_all_pairs():
+    """Not a sum for each positive: a dense head has hundreds of pairs for each."""
+    logits, targets = random_pairs(0)
+    in_slot = GHMLoss()(logits, targets).sum() / targets.sum()
+    torch.testing.assert_close(in_slot, ghm_loss(logits, targets, reduction="mean"))
+    background = torch.zeros_like(targets)  # the slot divides by one where there are none
+    torch.testing.assert_close(
+        GHMLoss()(logits, background).sum(), ghm_loss(logits, background, reduction="mean")
+    )
 
 
 def test_one_bin_is_cross_entropy():
