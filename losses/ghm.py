@@ -53,9 +53,9 @@ def ghm_loss(
 class GHMLoss(ClassificationLoss):
     """`ghm_loss` as a module for a detector's loss slot, averaged over all pairs as in the paper.
 
-    The slot divides by the positives, of which a pair's weight knows nothing: among the hundreds of
-    pairs that a dense head has for each of them, the paper's mean over all would weigh hundreds of
-    times as much, and the boxes nothing. So a pair's loss is its share of that mean times the
+    The slot divides by the positives, of which a pair's weight knows nothing. A dense head has
+    hundreds of pairs for each of them: so much more would the loss weigh beside the boxes' ones
+    than the paper's mean over all pairs. So a pair's loss here is its share of that mean times the
     positives.
 
     Args:
