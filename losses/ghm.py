@@ -72,4 +72,4 @@ class GHMLoss(ClassificationLoss):
         found, pairs = sum_over_ranks(
             torch.stack([positives, positives.new_tensor(targets.numel())])
         )
-        return found.clamp(min=1) / pairs * ghm_loss(logits, targets, self.bins)
+        return ghm_loss(logits, targets, self.bins) * (found.clamp(min=1) / pairs)
