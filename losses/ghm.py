@@ -72,4 +72,5 @@ class GHMLoss(ClassificationLoss):
         found, pairs = sum_over_ranks(
             torch.stack([positives, positives.new_tensor(targets.numel())])
         )
-        return ghm_loss(logits, targets, self.bins) * (found.clamp(min=1) / pairs)
+        share: Tensor = found.clamp(min=1) / pairs
+        return share * ghm_loss(logits, targets, self.bins)
