@@ -72,9 +72,10 @@ def placement(
         ConfigError: the image's facts don't suffice.
     """
     if drawing.place:
+        if settings.frame == "auto":
+            return drawing.place(info), []
         text = f"frame: {settings.frame}: these places aren't pixels of the image"
-        idle = [Remark("annotation-setting-idle", text)] if settings.frame != "auto" else []
-        return drawing.place(info), idle
+        return drawing.place(info), [Remark("annotation-setting-idle", text)]
     scale = np.ones(2)
     if drawing.in_um:
         per_pixel = axis_mpp(info, mpp)

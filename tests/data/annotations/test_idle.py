@@ -26,12 +26,12 @@ def told(path, images, code=IDLE, bounds=None, **settings):
     return [doubt.text for doubt in found.doubts if doubt.code == code]
 
 
-def write(folder, ring=RING, kind="Polygon"):
-    return write_json(folder / "a.geojson", [feature("HSIL", ring, kind)])
+def write(folder, coordinates=(RING,), kind="Polygon"):
+    return write_json(folder / "a.geojson", [feature("HSIL", coordinates, kind)])
 
 
 def test_default_settings_are_not_told(images, tmp_path):
-    assert told(write(tmp_path, [RING]), images) == []
+    assert told(write(tmp_path), images) == []
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_default_settings_are_not_told(images, tmp_path):
     ],
 )
 def test_what_nothing_is_of_is_told(name, value, why, images, tmp_path):
-    assert told(write(tmp_path, [RING]), images, **{name: value}) == [why]
+    assert told(write(tmp_path), images, **{name: value}) == [why]
 
 
 def test_what_something_is_of_is_not(images, tmp_path):
     assert told(write(tmp_path, [140, 155], "Point"), images, point_size=20) == []
     labels = tmp_path / "labels"
-    (labels / "a.txt").parent.mkdir()
+    labels.mkdir()
     (labels / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n", encoding="utf-8")
     assert told(labels, images, yolo="polygons", unlabelled="negative") == []
     crowd = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 50], "iscrowd": 1}
@@ -65,7 +65,7 @@ def test_what_something_is_of_is_not(images, tmp_path):
 
 
 def test_a_frame_without_bounds_is_told(images, tmp_path):
-    path, code = write(tmp_path, [RING]), "frame-without-bounds"
+    path, code = write(tmp_path), "frame-without-bounds"
     (text,) = told(path, images, code, frame="bounds")
     assert text == (
         "frame: bounds: the image does not say what was scanned; (0, 0) is its own corner "
