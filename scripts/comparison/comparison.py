@@ -247,7 +247,7 @@ def check_made(settings: ComparisonSettings, out: Path) -> None:
     for run in planned(settings, out):
         if not is_done(out, run):
             continue
-        if read_result(out, run)["settings"] != _digest(run_settings(settings, run)):
+        if read_result(out, run)["settings"] != digest(run_settings(settings, run)):
             raise ConfigError(_of_other_settings(out / run.folder))
 
 
@@ -299,14 +299,15 @@ def _train(settings: TrainSettings, folder: Path, console: Console) -> None:
     result = {
         "figures": card.metrics,
         "seconds": round(time.monotonic() - started, 1),
-        "settings": _digest(settings),
+        "settings": digest(settings),
     }
     part = folder / f"{RESULT}.part"
     part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     part.replace(folder / RESULT)
 
 
-def _digest(settings: TrainSettings) -> str:
+def digest(settings: TrainSettings) -> str:
+    """By which it is known whether two runs have the same settings."""
     # Without what is off, so that an option which later versions bring changes no run of before;
     # and of paths the last part alone, so that runs can go on where the files lie elsewhere.
     told = json.dumps(settings.model_dump(exclude_none=True), default=_place_apart)

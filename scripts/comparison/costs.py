@@ -6,6 +6,7 @@ import copy
 import platform
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from models import ModelSource, build_detector, with_class_counts
 from models.learning.learner import Targets, first_stages
 from models.learning.mean_teacher import WEAK
 from pipeline.network.runtimes import build_runtime
-from scripts.comparison.comparison import ComparisonSettings, Run, run_settings, table_runs
+from scripts.comparison.comparison import ComparisonSettings, Run, digest, run_settings, table_runs
 from scripts.slides import images_of
 from scripts.training.run import make_data, mean_teacher_of, read_fields, views_of
 from scripts.training.settings import TrainSettings
@@ -39,9 +40,11 @@ class Costs(StrictModel):
         told: on what.
         step: median seconds of a training step, forth, back and the optimiser's.
         field: median seconds of a validation field, network and decoding; where there is a model.
+        settings: whose costs they are; digests without the seed.
     """
 
     told: str
+    settings: dict[str, str]
     step: dict[str, float] = Field(default_factory=dict)
     field: dict[str, float] = Field(default_factory=dict)
 
@@ -58,7 +61,14 @@ def read_costs(out: Path) -> Costs | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not what --costs wrote; remove it") from error
+        raise ConfigError(
+            f"{path}: is not what --costs of this version wrote; remove it"
+        ) from error
+
+
+def settings_apart(settings: ComparisonSettings, run: Run) -> str:
+    """What costs of a run hold for: a digest of its settings, the same for every seed."""
+    return digest(run_settings(settings, replace(run, seed=0)))
 
 
 def measure_costs(settings: ComparisonSettings, out: Path) -> Costs:
@@ -86,6 +96,7 @@ def measure_costs(settings: ComparisonSettings, out: Path) -> Costs:
         "in fp32",
         step=_medians(steps),
         field=_medians(fields),
+        settings={name: settings_apart(settings, run) for name, run in runs.items()},
     )
     (out / FILE).write_text(costs.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return costs

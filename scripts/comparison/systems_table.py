@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs import ConfigError
 from scripts.comparison.comparison import ComparisonSettings, table_runs
-from scripts.comparison.costs import Costs, read_costs
+from scripts.comparison.costs import Costs, read_costs, settings_apart
 from scripts.comparison.judged import (
     MEAN,
     Judged,
@@ -126,12 +126,21 @@ def _costs(
         return "Costs were not measured; `--costs` does."
     assert settings.plain is not None
     table = [["detector", "loss", "system", "training, ms a step", "inference, ms a field"]]
+    others = {
+        row
+        for row, runs in rows.items()
+        if costs.settings.get("/".join(row)) not in (None, settings_apart(settings, runs[0].run))
+    }
     for row in rows:
         of_plain = (*row[:2], settings.plain)
         cells = list(_cost_cells(costs, "/".join(row), "/".join(of_plain)))
-        if any(cells):
+        if any(cells) and not {row, of_plain} & others:
             table.append([*row, *(cell or "–" for cell in cells)])
-    return f"Costs: {costs.told}\n\n" + markdown(table)
+    told = f"Costs: {costs.told}\n\n" + markdown(table)
+    if others:
+        named = ", ".join(f"{system} ({of}, {loss})" for of, loss, system in sorted(others))
+        told += f"\n\nMeasured with other settings, and left out: {named}; `--costs` does it anew."
+    return told
 
 
 def _cost_cells(costs: Costs, row: str, plain: str) -> Iterator[str]:

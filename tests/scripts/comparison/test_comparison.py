@@ -19,8 +19,8 @@ from scripts.comparison import comparison
 from scripts.comparison.comparison import (
     ComparisonSettings,
     Run,
-    _digest,
     check_made,
+    digest,
     planned,
     read_result,
     run_comparison,
@@ -29,7 +29,7 @@ from scripts.comparison.comparison import (
     tuning_runs,
 )
 from scripts.comparison.comparison_table import judge_all, write_table
-from scripts.comparison.costs import Costs, measure_costs, read_costs
+from scripts.comparison.costs import Costs, measure_costs, read_costs, settings_apart
 from scripts.comparison.judged import how_drawn, judge, schedule
 from scripts.comparison.records import keep_records, take_records
 from scripts.comparison.systems_table import BEGIN, END, write_page
@@ -67,7 +67,7 @@ def pretend(settings, out, run, score, found=None, truth=None):
     """A finished run whose detections are given."""
     folder = out / run.folder
     folder.mkdir(parents=True)
-    result = {"figures": {"score": score}, "settings": _digest(run_settings(settings, run))}
+    result = {"figures": {"score": score}, "settings": digest(run_settings(settings, run))}
     (folder / "result.json").write_text(json.dumps(result))
     rows = "step,class,positive,negative,ratio,share\n10,NILM,1,2,0.5,0.6\n10,HSIL,1,1,1,0.4\n"
     (folder / "gradients.csv").write_text(rows)
@@ -173,7 +173,7 @@ def test_processes_share_the_runs(plan, tmp_path, monkeypatch):
         if len(made) <= 2:
             together.wait()  # both are at work at the same time
         part = folder / "part"
-        part.write_text(json.dumps({"figures": {"score": 1.0}, "settings": _digest(wanted)}))
+        part.write_text(json.dumps({"figures": {"score": 1.0}, "settings": digest(wanted)}))
         part.replace(folder / "result.json")  # as the real one: whole or not at all
 
     monkeypatch.setattr(comparison, "_train", train)
@@ -228,9 +228,9 @@ def test_runs_go_on_where_the_files_lie_elsewhere(plan, tmp_path):
     train = plan["base"]["data"]["train"]
     moved = {key: str(Path("/elsewhere", Path(value).name)) for key, value in train.items()}
     plan["base"]["data"]["train"] = moved
-    assert _digest(run_settings(check(plan), run)) == read_result(tmp_path, run)["settings"]
+    assert digest(run_settings(check(plan), run)) == read_result(tmp_path, run)["settings"]
     plan["base"]["data"]["train"] = moved | {"annotations": "/elsewhere/others.json"}
-    assert _digest(run_settings(check(plan), run)) != read_result(tmp_path, run)["settings"]
+    assert digest(run_settings(check(plan), run)) != read_result(tmp_path, run)["settings"]
 
 
 def found_and_missed(settings, out):
@@ -396,7 +396,13 @@ def test_the_table_of_systems_tells_what_is_won_over_the_plain_one(systems, tmp_
         pretend(settings, tmp_path, Run("fcos", "ce", 3.0, seed, "plain"), 1, half, truth)
     pretend(settings, tmp_path, Run("fcos", "ce", 3.0, 1, "binary"), 1, good, truth)
     steps = {"fcos/ce/plain": 0.2, "fcos/ce/binary": 0.25}
-    costs = Costs(told="this machine", step=steps, field={"fcos/ce/plain": 0.05})
+    of = {f"fcos/ce/{name}": Run("fcos", "ce", 3.0, 1, name) for name in ("plain", "binary")}
+    costs = Costs(
+        told="this machine",
+        step=steps,
+        field={"fcos/ce/plain": 0.05},
+        settings={name: settings_apart(settings, run) for name, run in of.items()},
+    )
     (tmp_path / "costs.json").write_text(costs.model_dump_json())
     text = table_of(settings, tmp_path).read_text()
     rows = [line for line in text.splitlines() if line.startswith("| fcos | ce ")]
@@ -409,6 +415,12 @@ def test_the_table_of_systems_tells_what_is_won_over_the_plain_one(systems, tmp_
     assert "| fcos | ce | binary | 250.0 (+25.0%) | – |" in text
     with (tmp_path / "table.csv").open() as file:
         assert {row["system"] for row in csv.DictReader(file)} == {"plain", "binary"}
+    costs.settings["fcos/ce/binary"] = "of before"
+    (tmp_path / "costs.json").write_text(costs.model_dump_json())
+    text = table_of(settings, tmp_path).read_text()
+    assert "| fcos | ce | plain | 200.0 | 50.0 |" in text
+    assert "| fcos | ce | binary | 250.0" not in text
+    assert "Measured with other settings, and left out: binary (fcos, ce);" in text
 
 
 def test_costs_are_measured_of_every_system_and_kept(systems, tmp_path):
@@ -418,9 +430,10 @@ def test_costs_are_measured_of_every_system_and_kept(systems, tmp_path):
     assert all(seconds > 0 for seconds in measured.step.values())
     assert measured.field == {}  # of models that are not there
     assert "a step has 2 crops" in measured.told
+    assert set(measured.settings) == set(measured.step)
     assert read_costs(tmp_path) == measured
     (tmp_path / "costs.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"costs\.json: is not what --costs wrote"):
+    with pytest.raises(ConfigError, match=r"costs\.json: is not what --costs of this"):
         read_costs(tmp_path)
 
 
