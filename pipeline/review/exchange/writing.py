@@ -85,15 +85,19 @@ def to_coco(truths: Sequence[SlideTruth], folder: Path) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": listed}
 
 
-def write_qupath(truths: Iterable[SlideTruth], folder: Path) -> list[Path]:
+def write_qupath(truths: Sequence[SlideTruth], folder: Path) -> list[Path]:
     """Writes a GeoJSON a slide, called as the slide is; in QuPath's frame.
+
+    Where slides of several folders have the same name, all lie in folders called as theirs.
 
     Raises:
         OSError: one can't be written.
     """
     written = []
+    alone = {Path(truth.frame.name).name.casefold() for truth in truths}
     for truth in truths:
-        path = folder / f"{Path(truth.frame.name).name}.geojson"
+        name = Path(truth.frame.name)
+        path = folder / f"{name.name if len(alone) == len(truths) else name}.geojson"
         path.parent.mkdir(parents=True, exist_ok=True)
         classes = truth.frame.classes
         colors = dict(zip((c.name for c in classes), class_colors(classes), strict=True))

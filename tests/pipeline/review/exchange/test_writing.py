@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ from readingsmade import CLASSES, decision, frame_of, reading
 
 from data.annotations import AnnotationSettings, read_fields
 from pipeline.review.exchange.truth import gather
-from pipeline.review.exchange.writing import to_coco, write_coco, write_labels, write_qupath
+from pipeline.review.exchange.writing import (
+    common_folder,
+    to_coco,
+    write_coco,
+    write_labels,
+    write_qupath,
+)
 from pipeline.review.store import SlideDecision
 
 CELL, REJECTED, UNSURE, OPEN = (
@@ -99,6 +106,30 @@ def test_qupath_counts_from_the_corner_of_what_was_scanned(tmp_path):
     ring = json.loads(path.read_text())["features"][0]["geometry"]["coordinates"][0]
     assert ring[0] == [5.25, 3]
     assert ring[2] == [25, 23]
+
+
+def test_slides_of_one_name_have_a_file_each_and_are_told_apart(tmp_path):
+    truths = []
+    for place, label in (("day 1", "LSIL"), ("day 2", "HSIL")):
+        (tmp_path / "slides" / place).mkdir(parents=True)
+        picture = tmp_path / "slides" / place / "x.png"
+        Image.new("RGB", (1000, 800), "white").save(picture)
+        frame = replace(frame_of(picture), name=f"{place}/x.png")
+        cells = [decision(CELL, "agree", said=label)]
+        truths.append(gather(frame, reading(cells), np.array([CELL])))
+    paths = write_qupath(truths, tmp_path / "out")
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in paths] == [
+        "day 1/x.png.geojson",
+        "day 2/x.png.geojson",
+    ]
+    names = [c.name for c in CLASSES]
+    settings = AnnotationSettings(format="geojson", mpp=0.25)
+    fields = read_fields(tmp_path / "out", [common_folder(truths)], names, settings)
+    found = {
+        field.image.parent.name: [names[i] for i in field.labels[~field.crowd]]
+        for field in fields.fields
+    }
+    assert found == {"day 1": ["LSIL"], "day 2": ["HSIL"]}
 
 
 def test_a_box_keeps_to_the_slide(tmp_path):
