@@ -318,6 +318,19 @@ BATCHES: dict[str, Entry] = {
         "Run the same command again. cytolibra rescore FOLDER --dry-run tells of which settings "
         "each report is.",
     ),
+    "slides-of-before": Entry(
+        "In the folder are slides of earlier calls, screened or failed, that this call doesn't "
+        "name. Their reports stay. Summary, cytolibra status and cytolibra retry go by the last "
+        "call alone; cytolibra merge, rescore and calibrate take every report that is there.",
+        "To have all in one summary, name all slides in one call: what is done is not done again. "
+        "To keep calls apart, give each its own --out.",
+    ),
+    "outputs-left-out": Entry(
+        "Below the folder of a run's reports lie those of another run, in a folder with a record "
+        "of its own (run.json). They are left out.",
+        "Name that folder itself for its slides. Of a folder without a record, one that holds the "
+        "outputs of several runs, all slides are taken.",
+    ),
     "settings-unknown": Entry(
         "cytolibra rescore takes what it is not given from the record of the run that screened "
         "(run.json), and there is none that can be read. The defaults are used.",
@@ -702,6 +715,12 @@ REFUSALS: dict[str, Entry] = {
     "scratch-full": Entry(
         "A slide is larger than the scratch folder may become, or its disk is full.",
         "Set cloud.scratch_gb, or cloud.scratch to a folder on a larger disk.",
+    ),
+    "other-slide": Entry(
+        "A report of this name lies there, of a slide that lay elsewhere and had other content: "
+        "another one. It stays as it is.",
+        "Give another --out; or name the folder above both slides, so that their reports lie in "
+        "folders, too. If the older report is of no use, --overwrite replaces it.",
     ),
     "process-died": Entry(
         "The process that read or screened the slide died: a library crashed on it (segmentation "

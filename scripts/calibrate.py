@@ -100,6 +100,8 @@ def calibrate(
         if rule_out is not None:
             raise ConfigError("--rule-out needs abnormal slides: it goes with --labels alone")
         refuse_given(context, _OF_FIT, "of the rule that --labels are for, not of --negatives")
+        if positive is not None and labels is None:
+            raise ConfigError("--positive says which of the --labels count: give these, too")
         _measure_negatives(reports, labels, positive, model, out or Path("false_alarms.json"))
         return
     refuse_given(context, {"model"}, "of --negatives")
@@ -118,6 +120,7 @@ def _measure_negatives(
     from scripts.evaluation.negatives import named_figures, own_figures, read_negatives
     from scripts.evaluation.table import false_alarm_table
 
+    _tell_others(reports)
     known = named_figures(read_card(find_model(model)), reports) if model else own_figures(reports)
     alarms = read_negatives(reports, labels, positive, known)
     _write({out: alarms.model_dump_json(indent=2) + "\n"})
@@ -141,6 +144,7 @@ def _fit_rule(
     wanted = check_wish(*wish) if wish else None
     if not 0 < sensitivity <= 1:
         raise ConfigError(f"--sensitivity {sensitivity}: is a share above 0 and up to 1")
+    _tell_others(reports)
     slides = read_labelled(reports, labels, positive)
     meaning = f"{positive} and more severe" if positive else "any abnormal category"
     fitted = slides
@@ -155,6 +159,13 @@ def _fit_rule(
         typer.echo(note)
     Console().print(_table(rule))
     Console().print(f"{out}; its ROC curve: {picture}", soft_wrap=True)
+
+
+def _tell_others(reports: Path) -> None:
+    from pipeline.batch.places import find_places
+
+    for doubt in find_places(reports).doubts:
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 def _write(texts: Mapping[Path, str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from configs import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pipeline.batch.places import Places
     from pipeline.reports.report import SlideReport
 
 
@@ -80,6 +80,7 @@ def merge(
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
     """
+    from pipeline.batch.places import find_places
     from pipeline.reports.arrow_cells import import_extra
     from pipeline.reports.writers import make_whole
 
@@ -88,7 +89,8 @@ def merge(
         import_extra("duckdb", "duckdb", "--to duckdb")
     if to is Target.spatialdata:
         import_extra("zarr", "spatialdata", "--to spatialdata")
-    parts = find_parts(reports)
+    places = find_places(reports)
+    parts = find_parts(places)
     facts = _common(parts, mixed)
     _check_place(out, to)
     counts = Counter[str]()
@@ -105,37 +107,21 @@ def merge(
         raise ConfigError(f"--out {out}: can't be written: {error.strerror or error}") from error
     except UnicodeEncodeError as error:
         raise ConfigError(f"--out {out}: its name is no text; name another file") from error
-    for line in _missing(reports):
+    for line in (*map(str, places.doubts), *_missing(reports)):
         typer.echo(f"warning: {line}", err=True)
     typer.echo(f"{out}: {sum(counts.values())} cells of {len(parts)} slides")
 
 
-def find_parts(reports: Path) -> list[Part]:
-    """All results below a folder, by name.
-
-    Raises:
-        ConfigError: there is no such folder, or nothing in it, or it is one slide's.
-    """
+def find_parts(places: Places) -> list[Part]:
+    """The results that lie in a folder, by name."""
     from pipeline.batch.fingerprint import load_fingerprint
-    from pipeline.batch.output import has_result
     from pipeline.reports.report import encodable
-    from pipeline.reports.writers import PARTIAL
 
-    if not reports.is_dir():
-        raise ConfigError(f"{reports}: no such folder of reports")
-    if has_result(reports):
-        raise ConfigError(f"{reports}: is the report of one slide; name the folder above it")
     parts = []
-    for place, folders, files in os.walk(reports):
-        folders[:] = [name for name in folders if not name.startswith(PARTIAL)]
-        if "report.json" in files:
-            folders.clear()  # no result lies in another one
-            folder = Path(place)
-            known = load_fingerprint(folder)
-            name = encodable(folder.relative_to(reports))
-            parts.append(Part(name, folder, known.recipe[:12] if known else ""))
-    if not parts:
-        raise ConfigError(f"{reports}: has no reports of cytolibra screen")
+    for folder in places.results:
+        known = load_fingerprint(folder)
+        recipe = known.recipe[:12] if known else ""
+        parts.append(Part(encodable(places.name_of(folder)), folder, recipe))
     return sorted(parts, key=lambda part: part.name)
 
 

@@ -38,6 +38,7 @@ def objects(
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
     """
+    from pipeline.batch.places import find_places
     from pipeline.batch.rescore import find_results
     from pipeline.objects.writing import check_installed
 
@@ -46,7 +47,10 @@ def objects(
         raise ConfigError("name what to write: --dicom, --dicom-derived or --fhir")
     if kind:
         check_installed()
-    results = find_results(reports)
+    places = find_places(reports)
+    for doubt in places.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
+    results = find_results(places)
     written, failed, without = 0, 0, list[str]()
     for result in results:
         try:

@@ -180,6 +180,11 @@ def find_records(out: Path) -> list[Path]:
     return sorted([*out.glob("run.json"), *out.glob("run.shard-*.json")])
 
 
+def is_record(name: str) -> bool:
+    """Whether a file of that name is the record of a run, or of a shard."""
+    return name == "run.json" or (name.startswith("run.shard-") and name.endswith(".json"))
+
+
 def times_of(paths: Iterable[Path]) -> list[tuple[Path, int]]:
     """When files were written last; those that have just gone are left out."""
     found = []

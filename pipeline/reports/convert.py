@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from configs import ConfigError
 from pipeline.reports.report import SlideReport
-from pipeline.reports.writers import to_json, write_whole
+from pipeline.reports.writers import PARTIAL, to_json, write_whole
 
 
 def convert_reports(folder: Path) -> Iterator[Path]:
@@ -28,6 +28,8 @@ def convert_reports(folder: Path) -> Iterator[Path]:
         raise ConfigError(f"{folder}: no such folder")
     current = SlideReport.model_fields["schema_version"].default
     for path in sorted(folder.rglob("report.json")):
+        if any(part.startswith(PARTIAL) for part in path.relative_to(folder).parts):
+            continue  # it is being written
         try:
             values = json.loads(path.read_bytes())
             if isinstance(values, dict) and values.get("schema_version") == current:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from configs import ConfigError, Doubt
 from pipeline.batch.fingerprint import Fingerprint, load_fingerprint
 from pipeline.batch.journal import journals
+from pipeline.batch.places import look_below
 from pipeline.batch.run_record import (
     RunRecord,
     SlideRecord,
@@ -25,7 +25,6 @@ from pipeline.batch.run_record import (
 from pipeline.reports.report import SlideReport, encodable, why_unreadable
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import Status, SummaryRow
-from pipeline.reports.writers import PARTIAL
 from pipeline.review.guard import read_inside
 from pipeline.review.store import SlideKey
 from pipeline.slides.readers.base import show
@@ -112,7 +111,8 @@ class Results:
         """Looks what has changed; whether anything has."""
         with self._lock:
             changed = self._read_records()
-            found = dict(_places(self.folder))
+            places = look_below(self.folder)
+            found = {places.name_of(place): place for place in places.results}
             for name in self._known.keys() - found.keys():
                 del self._known[name]
                 changed = True
@@ -147,8 +147,9 @@ class Results:
             known, records = dict(self._known), self._records
         latest, recipe = latest_slides(records), _last_recipe(records)
         rows = [_row(name, one, latest, recipe) for name, one in known.items()]
+        reported = {encodable(name) for name in known}
         for name, record in latest.items():
-            if name not in known:
+            if name not in reported:
                 status: Status = "failed" if record.status == "failed" else "pending"
                 rows.append(SummaryRow(name, record.path, status, error=record.error or ""))
         not_read = {path: text for record in records for path, text in record.not_read.items()}
@@ -209,15 +210,6 @@ def _told(one: ReportFolder, recipe: str | None) -> ReportFolder:
         return one
     warnings = (*one.report.warnings, _OLD)
     return replace(one, report=one.report.model_copy(update={"warnings": warnings}))
-
-
-def _places(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Names and folders of all results; links to folders are not followed."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(PARTIAL))
-        if REPORT in files and Path(place) != folder:
-            folders.clear()  # no result lies in another one
-            yield Path(place).relative_to(folder).as_posix(), Path(place)
 
 
 def stamp_of(folder: Path) -> Stamp:

@@ -24,6 +24,8 @@ from data.evaluation.slide_metrics import (
     threshold_for,
 )
 from data.fields.splits import stratify
+from pipeline.batch.output import REPORT
+from pipeline.batch.places import find_places
 from pipeline.geometry import Detections
 from pipeline.reports.cells_table import read_cells
 from pipeline.reports.report import SlideReport, read_report
@@ -349,10 +351,8 @@ def find_reports(reports: Path) -> dict[str, Path]:
     Raises:
         ConfigError: there are none.
     """
-    found = sorted(reports.rglob("report.json")) if reports.is_dir() else []
-    if not found:
-        raise ConfigError(f"{reports}: there are no reports of cytolibra screen")
-    return {path.parent.relative_to(reports).as_posix(): path for path in found}
+    places = find_places(reports)
+    return {places.name_of(folder): folder / REPORT for folder in places.results}
 
 
 def _read_result(path: Path) -> tuple[SlideReport, Detections]:

@@ -185,9 +185,10 @@ def _severity(ratings: Ratings, folder: Path) -> tuple[str, ...]:
 def _classes(folder: Path) -> list[str]:
     """The model's classes, of the first report that can be read."""
     from pipeline.batch.output import load_report
+    from pipeline.batch.places import look_below
 
-    for path in sorted(folder.rglob("report.json")):
-        report = load_report(path.parent)
+    for place in look_below(folder).results:
+        report = load_report(place)
         if report:
             return [one.name for one in report.model.classes]
     return []

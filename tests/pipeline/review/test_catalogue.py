@@ -13,6 +13,7 @@ from reviewfolders import SIZE, cells_on, draw_slide, write_result
 from configs import ConfigError
 from pipeline.batch.journal import Journal
 from pipeline.batch.run_record import RunRecord, SlideRecord, save_record
+from pipeline.reports.report import encodable
 from pipeline.review.catalogue import Catalogue, NotThereError
 from pipeline.review.celltable import CellTable
 from pipeline.review.store import cell_key
@@ -181,6 +182,26 @@ def test_a_broken_result_stands_in_the_list_beside_a_good_one(room):
         places = {place.row.slide: place for place in catalogue.worklist.places}
         assert places["two.tif"].section == "failed"
         assert "schema version 9.9" in places["two.tif"].row.error
+
+
+def test_a_slide_whose_name_is_no_text_stands_in_the_list_once(room):
+    name = os.fsdecode(b"caf\xe9.tif")
+    slide = draw_slide(room / "slides/two.tif", 1)
+    write_result(room / "reports", name, slide)
+    told = SlideRecord(path=str(slide), status="complete")
+    record = RunRecord(
+        command=(),
+        shard=None,
+        started="2026-01-01T00:00:00.000+00:00",
+        software={},
+        model=MODEL,
+        settings={},
+        recipe="",
+        slides={encodable(name): told},
+    )
+    save_record(record, room / "reports")
+    with Catalogue(room / "reports") as catalogue:
+        assert len(catalogue.worklist.places) == 2
 
 
 def test_results_that_come_and_go_are_seen(room):

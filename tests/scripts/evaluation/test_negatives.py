@@ -1,6 +1,7 @@
 """False alarms on normal slides, as a lab would measure them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -56,6 +57,25 @@ def test_the_model_s_confusions_are_kept(normal):
     known = make_alarms(confused=0.25).model_copy(update={"sha256": ""})
     alarms = read_negatives(folder / "out", None, None, known)
     assert alarms.groups["HSIL"].confused == 0.25
+
+
+def test_what_is_being_written_and_other_runs_are_no_slides(normal):
+    folder, _ = normal
+    (folder / "out/run.json").write_text("{}")
+    shutil.copytree(folder / "out/0.svs", folder / "out/.partial-host-1-abc")
+    shutil.copytree(folder / "out/1.svs", folder / "out/other/1.svs")
+    (folder / "out/other/run.json").write_text("{}")
+    result = call(folder / "out", "--negatives", "--out", folder / "alarms.json")
+    assert load_negatives(folder / "alarms.json").data == "10 normal slides of out, 100.0 mm²"
+    assert "[outputs-left-out]" in result.output
+
+
+def test_positive_without_labels_is_refused(normal):
+    folder, _ = normal
+    out = folder / "alarms.json"
+    result = call(folder / "out", "--negatives", "--positive", "HSIL", "--out", out)
+    assert result.exit_code == 2
+    assert "--positive says which of the --labels count" in " ".join(result.output.split())
 
 
 def test_fewer_than_five_are_refused(tmp_path):
