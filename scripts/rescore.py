@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ from scripts.screening.options import CsvKind, Model, Negatives, Rule, Threshold
 from scripts.supervision import resumption
 
 if TYPE_CHECKING:
+    from pipeline.batch.discovery import SlideJob
+    from pipeline.batch.places import Places
     from pipeline.batch.plan import BatchPlan
     from pipeline.batch.rescore import Result
     from pipeline.batch.run_record import RunRecord
@@ -58,7 +61,8 @@ def rescore(
     Thresholds, slide rule, false alarms, adequacy and how tables are written can be others; what
     shapes what is found can't: screen again for that. Settings that are not given stay those of the
     run that screened; --set threshold=null goes back to the model's own thresholds. Pictures are
-    taken from the slides, where they still are.
+    taken from the slides, where they still are. Slides that failed when they were screened, or were
+    not reached, stay so in the new summary; cytolibra screen does them.
 
     Exit codes: 0 all reports are as they should be, 1 some could not be made, 2 the call is wrong,
     130 interrupted.
@@ -66,9 +70,14 @@ def rescore(
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
     """
-    from pipeline.batch.rescore import describe_state, find_results
+    from pipeline.batch.places import find_places
+    from pipeline.batch.rescore import describe_state, find_results, find_unscreened
+    from pipeline.reports.report import encodable
 
-    results = find_results(reports)
+    places = find_places(reports)
+    _check_place(places, out or reports)
+    results = find_results(places)
+    left = find_unscreened(reports, results)
     flags = {
         "threshold": threshold,
         "triage.rule": rule,
@@ -80,11 +89,37 @@ def rescore(
     plan = _plan(reports, out or reports, results, record, model, settings, overwrite)
     for line in describe_state(results):
         typer.echo(line)
+    taken = [*(result.job for result in results), *left.failed]
+    plan = replace(
+        plan,
+        doubts=(*plan.doubts, *places.doubts),
+        not_read=left.not_read,
+        only=frozenset(encodable(job.name) for job in taken),
+    )
     for doubt in plan.doubts:
         typer.echo(f"warning: {doubt}", err=True)
     if dry_run:
-        raise typer.Exit(_look_ahead(results, plan))
-    raise typer.Exit(_rescore_all(results, plan, settings.isolate))
+        raise typer.Exit(_look_ahead(taken, plan))
+    raise typer.Exit(_rescore_all([*taken, *left.waiting], plan, settings.isolate))
+
+
+def _check_place(places: Places, out: Path) -> None:
+    """Refuses a folder for the new reports in which they would be taken for others.
+
+    Raises:
+        ConfigError: it lies in that of the old ones, or is that of several runs.
+    """
+    here, there = places.reports.resolve(), out.resolve()
+    if here in there.parents:
+        raise ConfigError(
+            f"--out {out}: lies in {places.reports}, whose slides would be there twice; name a "
+            "folder beside it"
+        )
+    if here == there and places.several:
+        raise ConfigError(
+            f"{places.reports}: holds the outputs of several runs, whose summaries would not be "
+            "those of their reports any more; rescore each, or give --out"
+        )
 
 
 def _latest(reports: Path) -> RunRecord | None:
@@ -215,14 +250,14 @@ def _settings_unknown() -> Doubt:
     return Doubt(code="settings-unknown", text=text)
 
 
-def _rescore_all(results: Sequence[Result], plan: BatchPlan, isolate: str) -> int:
+def _rescore_all(jobs: Sequence[SlideJob], plan: BatchPlan, isolate: str) -> int:
     from pipeline.batch.batch import screen_batch
     from pipeline.batch.engines import LocalEngine
     from scripts.progress import show_progress
 
     if isolate != "never":
         resumption().allow()
-    jobs = [result.job for result in results]
+    jobs = sorted(jobs, key=lambda job: job.name)
     with show_progress(Console()) as progress:
         result = screen_batch(jobs, LocalEngine(_never, slots=2), plan, progress)
     tell_result(result, plan.out)
@@ -233,14 +268,13 @@ def _never(path: Path) -> SlideReport:
     raise AssertionError(f"{path}: nothing is screened here")
 
 
-def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
+def _look_ahead(jobs: Sequence[SlideJob], plan: BatchPlan) -> int:
     """What would become of each report, a line each; the exit code."""
     from pipeline.batch.fingerprint import hash_recipe
     from pipeline.batch.plan import why_not_rescored
 
     recipe, refused, due = hash_recipe(plan.settings, plan.model), 0, 0
-    for result in results:
-        job = result.job
+    for job in jobs:
         if not plan.overwrite and plan.known.is_current(job, recipe):
             verdict = "as it should be"
         elif job.problem:
@@ -251,6 +285,6 @@ def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
             verdict, due = "to be rescored", due + 1
             verdict += "; the slide is not there: no pictures" if job.gone else ""
         typer.echo(f"{job.name}: {verdict}")
-    idle = len(results) - due - refused
+    idle = len(jobs) - due - refused
     typer.echo(f"{due} to rescore, {idle} with nothing to do, {refused} that can't be")
     return 1 if refused else 0

@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from configs import ConfigError
 from models.card import ModelCard
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import Fingerprint, is_of_slide, load_fingerprint
-from pipeline.batch.output import has_result, load_report
+from pipeline.batch.output import load_report
+from pipeline.batch.places import Places
+from pipeline.batch.run_record import latest_slides, load_records
 from pipeline.cells.found import KeptSettings
 from pipeline.conclusion import Clock, conclude
 from pipeline.in_force import InForce, in_force, order_settings
@@ -25,11 +26,11 @@ from pipeline.network.grading import GraderInForce
 from pipeline.network.runtimes import RuntimeFacts
 from pipeline.reports.detections import DetectionsError, Finder, KeptFacts, load_facts, load_kept
 from pipeline.reports.report import SlideReport, encodable
-from pipeline.reports.writers import PARTIAL
 from pipeline.settings import MADE, ScreenSettings
 from pipeline.slides.mpp import GivenMpp
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import open_slide
+from pipeline.slides.unread import NotRead
 from pipeline.tiles.focal import plan_planes
 
 _log = logging.getLogger(__name__)
@@ -194,43 +195,72 @@ class Result:
     fingerprint: Fingerprint | None
 
 
-def find_results(reports: Path) -> list[Result]:
-    """All results below a folder, by name.
-
-    Raises:
-        ConfigError: there is no such folder, or nothing in it.
-    """
-    if not reports.is_dir():
-        raise ConfigError(f"{show(reports)}: no such folder of reports")
-    if has_result(reports):
-        raise ConfigError(f"{show(reports)}: is the report of one slide; name the folder above it")
-    found = list(_results(reports))
-    if not found:
-        raise ConfigError(f"{show(reports)}: has no reports of cytolibra screen")
-    return sorted(found, key=lambda result: result.job.name)
-
-
-def _results(reports: Path) -> Iterator[Result]:
-    for place, folders, files in os.walk(reports):
-        folders[:] = [name for name in folders if not name.startswith(PARTIAL)]
-        if "report.json" not in files:
-            continue
-        folders.clear()  # no result lies in another one
-        folder = Path(place)
+def find_results(places: Places) -> list[Result]:
+    """The results that lie in a folder, by name."""
+    found = []
+    for folder in places.results:
         report, known = load_report(folder), load_fingerprint(folder)
-        yield Result(_job(report, folder, folder.relative_to(reports), known), report, known)
+        found.append(Result(_job(report, folder, places.name_of(folder), known), report, known))
+    return found
 
 
 def _job(
-    report: SlideReport | None, folder: Path, name: Path, known: Fingerprint | None
+    report: SlideReport | None, folder: Path, name: str, known: Fingerprint | None
 ) -> SlideJob:
     if report is None:
         problem = f"{show(folder / 'report.json')}: can't be read; screen its slide again"
-        return SlideJob(folder, name.as_posix(), problem=problem, gone=True)
+        return SlideJob(folder, name, problem=problem, gone=True)
     path = Path(report.slide.path)
     others = tuple(path.parent / file.name for file in known.files[1:]) if known else ()
     gone = not all(os.path.lexists(one) for one in (path, *others))
-    return SlideJob(path, name.as_posix(), others, None, known.mpp if known else None, gone)
+    return SlideJob(path, name, others, None, known.mpp if known else None, gone)
+
+
+@dataclass(frozen=True)
+class Unscreened:
+    """What the last run left without a result: the summary of new reports tells of it, too.
+
+    Attributes:
+        failed: slides that failed, each with what was wrong.
+        waiting: slides that were not reached.
+        not_read: what looks like a slide and isn't read.
+    """
+
+    failed: tuple[SlideJob, ...] = ()
+    waiting: tuple[SlideJob, ...] = ()
+    not_read: tuple[NotRead, ...] = ()
+
+    @property
+    def jobs(self) -> tuple[SlideJob, ...]:
+        """The slides among it."""
+        return (*self.failed, *self.waiting)
+
+
+def find_unscreened(reports: Path, results: Sequence[Result]) -> Unscreened:
+    """What the records of the last run, of all its shards, tell of beside the results."""
+    records = load_records(reports)
+    last = max(records, key=lambda record: record.started, default=None)
+    if last is None:
+        return Unscreened()
+    alike = [record for record in records if record.recipe == last.recipe]
+    there = {encodable(result.job.name) for result in results}
+    failed, waiting = list[SlideJob](), list[SlideJob]()
+    for name, slide in sorted(latest_slides(alike).items()):
+        if name in there:
+            continue
+        problem = slide.error if slide.status == "failed" else None
+        job = SlideJob(Path(slide.path), name, problem=problem, gone=True)
+        (failed if problem else waiting).append(job)
+    not_read = {path: text for record in alike for path, text in record.not_read.items()}
+    return Unscreened(
+        tuple(failed),
+        tuple(waiting),
+        tuple(_not_read(path, *text.partition("; ")[::2]) for path, text in not_read.items()),
+    )
+
+
+def _not_read(where: str, kind: str, remedy: str) -> NotRead:
+    return NotRead(Path(where), kind, remedy, where if "://" in where else "")
 
 
 def describe_state(results: Sequence[Result]) -> list[str]:

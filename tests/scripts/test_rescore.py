@@ -161,6 +161,49 @@ def test_screen_itself_rescores_where_only_what_comes_after_changed(work, monkey
 
 
 @looking
+def test_what_was_not_screened_stays_told_in_the_new_summary(work):
+    folder, options = work
+    out = folder / "out"
+    (folder / "slides/6.tif").write_bytes(b"no slide")
+    (folder / "slides/5.czi").write_bytes(b"x")
+    (folder / "slides/4.lif").write_bytes(b"x")
+    assert call("screen", folder / "slides", "--out", out, *options).exit_code == 1
+    before = summary(out)
+    record = json.loads((out / "run.json").read_text())
+    record["slides"]["9.tif"] = {"path": str(folder / "slides/9.tif"), "status": "pending"}
+    (out / "run.json").write_text(json.dumps(record))  # of a run that was cut short
+    for place in (out, folder / "other", out):
+        told = call("rescore", out, "--threshold", "0.5", "--out", place)
+        assert told.exit_code == 1  # two could not be made
+        rows = summary(place)
+        assert list(rows) == ["5.czi", "6.tif", "7.tif", "8.tif", "9.tif", "4.lif"]
+        for name in ("5.czi", "6.tif", "4.lif"):
+            assert rows[name]["status"] == before[name]["status"] != "complete"
+            assert rows[name]["error"] == before[name]["error"]
+        assert rows["9.tif"]["status"] == "pending"
+        state = call("status", place).stdout
+        assert "5 slides: 2 done, 2 failed" in state
+
+
+@looking
+def test_new_reports_never_lie_among_the_old_ones(work):
+    folder, _ = work
+    out = folder / "out"
+    inside = call("rescore", out, "--out", out / "other")
+    assert inside.exit_code == 2
+    assert "whose slides would be there twice; name a folder beside it" in inside.stderr
+    assert not (out / "other").exists()
+    several = call("rescore", folder)
+    assert several.exit_code == 2
+    assert "holds the outputs of several runs" in several.stderr
+    shutil.copytree(out, out / "other")  # as a screen to there would leave it
+    told = call("rescore", out, "--threshold", "0.5")
+    assert "2 rescored" in told.stdout
+    assert "[outputs-left-out]" in told.stderr
+    assert kinds(out / "other") == {"7.tif": None, "8.tif": None}
+
+
+@looking
 def test_what_can_t_be_rescored_is_told_and_screened_by_screen(work):
     folder, options = work
     slides, out = folder / "slides", folder / "out"
