@@ -16,6 +16,7 @@ from pipeline.batch.fingerprint import (
     hash_content,
     hash_found,
     hash_recipe,
+    place_of,
     save_fingerprint,
     stamp_files,
 )
@@ -84,6 +85,7 @@ class Publisher:
             sha256=sha256,
             mpp=job.mpp,
             reader=known.reader if known and job.gone else name_packages(job.path),
+            place=known.place if known and job.gone else place_of(job),
         )
 
         def write(folder: Path) -> None:

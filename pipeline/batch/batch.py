@@ -30,7 +30,7 @@ from pathlib import Path
 from types import FrameType
 
 from configs import Doubt
-from configs.doubts import split_code
+from configs.doubts import split_code, with_code
 from pipeline.batch.attempts import (
     Attempt,
     Publisher,
@@ -41,10 +41,10 @@ from pipeline.batch.attempts import (
 from pipeline.batch.claims import Claims, Standing, at_work
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.engines import STAGGERED, Engine
-from pipeline.batch.fingerprint import load_fingerprint, stamp_files
+from pipeline.batch.fingerprint import is_other_slide, load_fingerprint, stamp_files
 from pipeline.batch.ledger import Ledger
 from pipeline.batch.lock import Holder, InUseError, hold, process_name
-from pipeline.batch.opening import open_record
+from pipeline.batch.opening import open_run
 from pipeline.batch.others import Others, by_all, by_whom
 from pipeline.batch.output import has_result, prepare_output, sweep
 from pipeline.batch.plan import BatchPlan, BatchResult, Listener, current_result, why_not_rescored
@@ -136,9 +136,10 @@ class _Batch:
         self._problem: str | None = None
         self._doubts: tuple[Doubt, ...] = ()
         self._rescoring = ThreadPoolExecutor(STAGGERED, thread_name_prefix="rescore")
-        record, self._suspects = open_record(jobs, self._jobs, plan)
-        self._ledger = Ledger(record, plan.out, claims)
-        self._telling = Telling(jobs, plan, self._ledger)
+        opening = open_run(jobs, self._jobs, plan)
+        self._suspects = opening.suspects
+        self._ledger = Ledger(opening.record, plan.out, claims)
+        self._telling = Telling(jobs, plan, self._ledger, opening.before)
 
     @property
     def _record(self) -> RunRecord:
@@ -354,6 +355,9 @@ class _Batch:
         """Starts a slide that is ours: to be screened, or rescored where that will do."""
         plan = self._plan
         known = has_result(plan.place_of(job)) and not job.problem
+        if known and plan.screens and not plan.overwrite and (other := self._other_slide(job)):
+            self._attempt(replace(job, problem=other))
+            return
         problem = why_not_rescored(job, plan) if known else ""
         if problem is None and plan.rescorer:
             self._rescore(job, plan.place_of(job), plan.rescorer)
@@ -361,6 +365,18 @@ class _Batch:
             self._attempt_instead(job, problem)
         else:
             self._attempt(job)
+
+    def _other_slide(self, job: SlideJob) -> str | None:
+        """That the result in a slide's place is another slide's; None where it isn't."""
+        folder = self._plan.place_of(job)
+        known = load_fingerprint(folder)
+        if known is None or not is_other_slide(job, known):
+            return None
+        text = (
+            f"{show(job.where)}: {show(folder)} is the report of another slide of this name, "
+            f"{show(Path(known.place))}; give another --out, or --overwrite to replace it"
+        )
+        return with_code(text, "other-slide")
 
     def _rescore(self, job: SlideJob, place: Path, rescorer: Rescorer) -> None:
         """Starts to make a report of what was found before."""

@@ -60,6 +60,7 @@ class Fingerprint(StrictModel):
         sha256: hash of the content of all files, in order.
         mpp: µm per level-0 pixel that a table gave for this slide.
         reader: packages that offer to read its ending, with their versions; empty for our own.
+        place: where the slide lay, in full; empty in older results.
     """
 
     recipe: str
@@ -68,6 +69,7 @@ class Fingerprint(StrictModel):
     sha256: str
     mpp: float | None = None
     reader: str = ""
+    place: str = ""
 
 
 def hash_recipe(settings: Mapping[str, JsonValue], model: ModelFacts) -> str:
@@ -174,6 +176,28 @@ def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
     with contextlib.suppress(OSError):  # only the next look would be faster
         save_fingerprint(known.model_copy(update={"files": files}), folder)
     return True
+
+
+def place_of(job: SlideJob) -> str:
+    """Where a slide lies, in full: its URL, or its path from the root."""
+    return encodable(job.where if job.remote else job.path.absolute())
+
+
+def is_other_slide(job: SlideJob, known: Fingerprint) -> bool:
+    """Whether a result is that of another slide of the same name.
+
+    One that lay elsewhere and had other content is. One whose content alone changed was scanned or
+    copied anew, and one that lies elsewhere alone was moved; of older results nobody can tell.
+    """
+    if not known.place or known.place == place_of(job):
+        return False
+    try:
+        files = stamp_files(job)
+        if _without_times(files) != _without_times(known.files):
+            return True
+        return not job.remote and files != known.files and hash_content(job) != known.sha256
+    except OSError:
+        return False
 
 
 def load_fingerprint(folder: Path) -> Fingerprint | None:

@@ -15,7 +15,7 @@ import logging
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import GenericAlias
@@ -140,6 +140,14 @@ class KnownResults:
         """The recipe of a result; None where there is no result, or that is not known."""
         known = self._find(name)
         return known.made.recipe if known else None
+
+    def besides(self, names: Collection[str]) -> list[str]:
+        """Results that are there and known, but for some, by their names."""
+        return [
+            name
+            for name, known in self._load().items()
+            if name not in names and _stamp(f"{self._out}/{name}") == known.stamp
+        ]
 
     def put(self, name: str, folder: Path, report: SlideReport, fingerprint: Fingerprint) -> None:
         """Takes what has just been written.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from configs.doubts import split_code
 from pipeline.batch.discovery import SlideJob
@@ -13,18 +14,28 @@ from pipeline.errors import PROCESS_DIED
 from pipeline.reports.report import encodable, software_versions
 
 
-def open_record(
-    jobs: Sequence[SlideJob], taken: Sequence[SlideJob], plan: BatchPlan
-) -> tuple[RunRecord, set[str]]:
-    """The record of a run that begins.
+@dataclass(frozen=True)
+class Opening:
+    """How a run begins.
+
+    Attributes:
+        record: of it.
+        suspects: slides that may end the process which screens them.
+        before: slides of earlier runs that are none of this one, sorted.
+    """
+
+    record: RunRecord
+    suspects: set[str]
+    before: tuple[str, ...]
+
+
+def open_run(jobs: Sequence[SlideJob], taken: Sequence[SlideJob], plan: BatchPlan) -> Opening:
+    """What is known of a run's slides as it begins.
 
     Args:
         jobs: all slides, of all shards.
         taken: those that this run takes.
         plan: what it is to do.
-
-    Returns:
-        The record, and slides that may end the process which screens them.
     """
     record = RunRecord(
         command=tuple(plan.command),
@@ -43,7 +54,16 @@ def open_record(
     records = load_records(plan.out)
     part = take_shard(jobs, plan.shard)
     record.slides.update(_fresh_records(part, taken, plan.resumed, record.recipe, records))
-    return record, _suspects(records)
+    return Opening(record, _suspects(records), _before(jobs, plan, records))
+
+
+def _before(
+    jobs: Sequence[SlideJob], plan: BatchPlan, records: Sequence[RunRecord]
+) -> tuple[str, ...]:
+    """Slides that records name, or of which results are known, and that are not among the jobs."""
+    own = {job.name for job in jobs}
+    named = latest_slides(records).keys() | map(encodable, plan.known.besides(own))
+    return tuple(sorted(named - {encodable(name) for name in own}))
 
 
 def _suspects(records: Sequence[RunRecord]) -> set[str]:

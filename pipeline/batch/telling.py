@@ -34,10 +34,18 @@ class Telling:
         jobs: all slides, of all shards.
         plan: of the batch.
         ledger: how it goes.
+        before: slides of earlier runs that are none of this one.
     """
 
-    def __init__(self, jobs: Sequence[SlideJob], plan: BatchPlan, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[SlideJob],
+        plan: BatchPlan,
+        ledger: Ledger,
+        before: Sequence[str] = (),
+    ) -> None:
         self._all_jobs, self._plan, self._ledger = jobs, plan, ledger
+        self._before = _tell_before(before)
         self._summarised, self._summary_took = time.monotonic(), 0.0
         self._old: list[SlideJob] | None = None
         """Slides whose results are of other settings; None before anybody has looked."""
@@ -62,7 +70,8 @@ class Telling:
             What is to be told of the batch.
         """
         old = self._tell_old(self._find_old())
-        doubts = (*old, *self._tell_lost(again), *self._summarise(old))
+        lost = self._tell_lost(again)
+        doubts = (*self._before, *old, *lost, *self._summarise(old))
         for doubt in doubts:
             _log.warning(str(doubt), extra={"code": doubt.code})
         return doubts
@@ -83,7 +92,7 @@ class Telling:
                 self._plan.out,
                 self._ledger.record.recipe,
                 format_in_force(self._plan.settings),
-                doubts=(*self._plan.doubts, *old),
+                doubts=(*self._plan.doubts, *self._before, *old),
                 not_read=self._plan.not_read,
                 reports=self._plan.reports,
                 known=self._plan.known,
@@ -142,6 +151,16 @@ class Telling:
             f"{_some(names)}; see run.log"
         )
         return (Doubt(code="screened-again", text=text),)
+
+
+def _tell_before(before: Sequence[str]) -> tuple[Doubt, ...]:
+    if not before:
+        return ()
+    text = (
+        f"{len(before)} slide(s) of earlier calls are here that this one doesn't name: "
+        f"{_some(before)}; the summary is of this call alone"
+    )
+    return (Doubt(code="slides-of-before", text=text),)
 
 
 def _some(names: Sequence[str]) -> str:

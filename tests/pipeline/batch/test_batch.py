@@ -231,6 +231,48 @@ def test_changed_content_makes_a_result_stale(slides: Path, out: Path) -> None:
     assert screened_again(slides, out) == ["c.tif"]
 
 
+def test_the_result_of_another_slide_of_the_same_name_stays(tmp_path: Path, out: Path) -> None:
+    for folder, content in (("one", b"one"), ("other", b"two"), ("moved", b"one")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.svs").write_bytes(content)
+    run(tmp_path / "one", out)
+    made = (out / "x.svs/report.json").read_bytes()
+
+    refused = run(tmp_path / "other", out, screener := Screener())
+    assert refused.exit_code == 1
+    assert screener.screened == []
+    assert (out / "x.svs/report.json").read_bytes() == made
+    error = refused.failed["x.svs"]
+    assert f"is the report of another slide of this name, {tmp_path / 'one/x.svs'}" in error
+    assert error.endswith("[other-slide]")
+    assert summary(out)["x.svs"]["error"] == error
+
+    assert run(tmp_path / "moved", out).reused == 1
+    (tmp_path / "one/x.svs").write_bytes(b"scanned anew")
+    assert run(tmp_path / "one", out).screened == 1
+    assert run(tmp_path / "other", out, overwrite=True).screened == 1
+    place = json.loads((out / "x.svs/fingerprint.json").read_text())["place"]
+    assert place == str(tmp_path / "other/x.svs")
+
+
+def test_slides_of_earlier_calls_are_told_where_a_call_leaves_them_out(
+    slides: Path, out: Path
+) -> None:
+    assert run(slides, out, Screener(c=SlideError("c is broken"))).doubts == ()
+    fewer = run(slides / "sub", out)
+    assert [doubt.code for doubt in fewer.doubts] == ["slides-of-before"]
+    assert "3 slide(s) of earlier calls" in str(fewer.doubts[0])
+    assert "a.svs, c.tif, sub/b.svs;" in str(fewer.doubts[0])
+    assert list(summary(out)) == ["b.svs"]
+    assert "[slides-of-before]" in (out / "run.log").read_text()
+    assert "this one doesn&#39;t name" in (out / "summary.html").read_text()
+    shutil.rmtree(out / "a.svs")  # of what is gone nothing is told
+    again = run(slides / "sub", out)
+    assert "1 slide(s) of earlier calls are here that this one doesn't name: sub/b.svs" in str(
+        again.doubts[0]
+    )
+
+
 def test_a_new_time_alone_does_not(slides: Path, out: Path) -> None:
     run(slides, out)
     os.utime(slides / "a.svs", ns=(0, 0))
