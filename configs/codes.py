@@ -407,6 +407,11 @@ TRAINING: dict[str, Entry] = {
         "is empty. The card names theirs and states none of its own.",
         "Read their terms, and state the licence of your weights in card.licence.",
     ),
+    "data-unstated": Entry(
+        "Runs of a comparison, or their records, are of a version that didn't keep on which data "
+        "they were made. They count; whether it was that of the others nobody can tell.",
+        "Make these runs anew if the annotations or images may have changed since.",
+    ),
     "setting-idle": Entry(
         "The settings of a training run change something that only another detector has, such as "
         "`model.anchors` with FCOS. It does nothing.",

@@ -41,7 +41,12 @@ def compare(
     Start it once for each core or GPU, with the same --out: the processes share the runs. A run
     that is done is not made again. Where the configuration has systems, the table is of these.
     """
-    from scripts.comparison.comparison import ComparisonSettings, check_made, run_comparison
+    from scripts.comparison.comparison import (
+        ComparisonSettings,
+        check_data,
+        check_made,
+        run_comparison,
+    )
     from scripts.comparison.comparison_table import judge_all, write_table
     from scripts.comparison.costs import measure_costs
     from scripts.comparison.records import keep_records, take_records
@@ -63,6 +68,8 @@ def compare(
         run_comparison(settings, out, console)
     if costs:
         measure_costs(settings, out)
+    for doubt in check_data(settings, out):
+        typer.echo(f"warning: {doubt}", err=True)
     judged = judge_all(settings, out)
     if records is not None:
         keep_records(judged, out, records)

@@ -16,8 +16,9 @@ from typing import Any
 from pydantic import Field, PositiveFloat, model_validator
 from rich.console import Console
 
-from configs import ConfigError, StrictModel, validate
+from configs import ConfigError, Doubt, StrictModel, validate
 from losses import LossConfig
+from models.card import ModelCard
 from pipeline.batch.lock import InUseError, hold
 from scripts.training.run import run_training
 from scripts.training.settings import TrainSettings
@@ -129,7 +130,8 @@ def run_comparison(settings: ComparisonSettings, out: Path, console: Console) ->
     """Makes the runs that are not yet there; several processes share them.
 
     Raises:
-        ConfigError: a run in ``out`` was made with other settings, or one can't be started.
+        ConfigError: a run in ``out`` was made with other settings or on other data, or one can't be
+            started.
     """
     _check_startable(settings)
     check_made(settings, out)
@@ -137,6 +139,8 @@ def run_comparison(settings: ComparisonSettings, out: Path, console: Console) ->
         made = next((run for run in waiting if _make(settings, run, out, console)), None)
         if made is None:
             time.sleep(2)  # other processes are at the rest
+        else:
+            check_data(settings, out)  # before more hours go into what can't be compared
 
 
 def planned(settings: ComparisonSettings, out: Path) -> list[Run]:
@@ -194,7 +198,7 @@ def is_done(out: Path, run: Run) -> bool:
 
 
 def read_result(out: Path, run: Run) -> dict[str, Any]:
-    """``figures`` on the validation fields, ``seconds``, ``settings`` of a run that is done.
+    """``figures`` on the validation fields, ``seconds``, ``settings``, ``data`` of a run.
 
     Raises:
         ConfigError: the file is damaged.
@@ -249,6 +253,44 @@ def check_made(settings: ComparisonSettings, out: Path) -> None:
             continue
         if read_result(out, run)["settings"] != digest(run_settings(settings, run)):
             raise ConfigError(_of_other_settings(out / run.folder))
+    check_data(settings, out)
+
+
+def check_data(settings: ComparisonSettings, out: Path) -> tuple[Doubt, ...]:
+    """Looks whether all runs that are done were made and judged on the same data.
+
+    What the same settings name may have changed: annotations that were corrected, files of the same
+    name elsewhere.
+
+    Returns:
+        That runs don't say on which data they were made, if some don't.
+
+    Raises:
+        ConfigError: they were made or judged on other data.
+    """
+    first: dict[str, tuple[Path, str]] = {}
+    silent = []
+    for run in planned(settings, out):
+        if not is_done(out, run):
+            continue
+        told = read_result(out, run).get("data")
+        if told is None:
+            silent.append(run)
+            continue
+        data = run_settings(settings, run).data
+        for part, content in told.items():
+            wanted = data.model_dump_json(include={part})
+            folder, known = first.setdefault(wanted, (run.folder, content))
+            if content != known:
+                raise ConfigError(
+                    f"{out / run.folder}: was made with other content of data.{part} than "
+                    f"{folder}: annotations or images have changed between; remove the runs of "
+                    "the one or the other"
+                )
+    if not silent:
+        return ()
+    text = f"{len(silent)} runs, {silent[0].folder} first, don't say on which data they were made"
+    return (Doubt(code="data-unstated", text=text),)
 
 
 def _of_other_settings(folder: Path) -> str:
@@ -300,10 +342,20 @@ def _train(settings: TrainSettings, folder: Path, console: Console) -> None:
         "figures": card.metrics,
         "seconds": round(time.monotonic() - started, 1),
         "settings": digest(settings),
+        "data": _content(card),
     }
     part = folder / f"{RESULT}.part"
     part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     part.replace(folder / RESULT)
+
+
+def _content(card: ModelCard) -> dict[str, str]:
+    """For ``train`` and ``val`` a digest of annotations and images, whatever they are called."""
+    parts: dict[str, list[str]] = {}
+    for source in card.training["sources"]:
+        sums = [source["annotations_sha256"], source["images_sha256"]]
+        parts.setdefault(source["part"], []).extend(sums)
+    return {part: _short("\n".join(sums)) for part, sums in parts.items()}
 
 
 def digest(settings: TrainSettings) -> str:
@@ -311,7 +363,11 @@ def digest(settings: TrainSettings) -> str:
     # Without what is off, so that an option which later versions bring changes no run of before;
     # and of paths the last part alone, so that runs can go on where the files lie elsewhere.
     told = json.dumps(settings.model_dump(exclude_none=True), default=_place_apart)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return _short(told)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _place_apart(value: object) -> str:

@@ -74,26 +74,38 @@ def settings_apart(settings: ComparisonSettings, run: Run) -> str:
 def measure_costs(settings: ComparisonSettings, out: Path) -> Costs:
     """Measures all systems of the table on this machine's CPU, and keeps it in ``costs.json``.
 
-    Training steps are of fresh detectors on one batch of crops, prepared before; inference is of
-    trained models by the runtime that a screening takes, in fp32.
+    Training steps are of fresh detectors on a batch of crops, prepared before; inference is of
+    trained models by the runtime that a screening takes, in fp32. Systems of the same scale, crops
+    and batch have the same batch and field.
 
     Raises:
-        ConfigError: the fields can't be read.
+        ConfigError: the fields can't be read, or a system learns from a teacher.
     """
     runs = {_called(run): run for run in table_runs(settings, out)}
-    batch, tile = _samples(settings, next(iter(runs.values())))
-    steps = {name: _step_of(run_settings(settings, run), batch) for name, run in runs.items()}
+    whole = {name: run_settings(settings, run) for name, run in runs.items()}
+    if taught := [name for name, of_run in whole.items() if of_run.distillation]:
+        raise ConfigError(
+            f"--costs: {taught[0]} learns from a teacher (distillation), whose steps are not "
+            "measured; leave it out of the runs"
+        )
+    samples = {_sizes(of_run): _samples(of_run) for of_run in reversed(whole.values())}
+    steps = {name: _step_of(of_run, samples[_sizes(of_run)][0]) for name, of_run in whole.items()}
     models = {
         _called(run): out / run.folder / "model"
         for run in table_runs(settings, out)
         if (out / run.folder / "model").is_dir()  # a record has none
     }
-    fields = {name: _inference_of(folder, tile) for name, folder in models.items()}
-    height, width = tile.shape[:2]
+    fields = {
+        name: _inference_of(folder, samples[_sizes(whole[name])][1])
+        for name, folder in models.items()
+    }
+    each = "; or ".join(
+        f"a step has {len(batch[0])} crops, a field {tile.shape[1]} x {tile.shape[0]} px"
+        for batch, tile in samples.values()
+    )
     costs = Costs(
         told=f"medians of {ROUNDS}, in turn, on {processor()}, {torch.get_num_threads()} threads "
-        f"of torch; a step has {len(batch[0])} crops, a field {width} x {height} px, by OpenVINO "
-        "in fp32",
+        f"of torch; {each}, by OpenVINO in fp32",
         step=_medians(steps),
         field=_medians(fields),
         settings={name: settings_apart(settings, run) for name, run in runs.items()},
@@ -116,11 +128,15 @@ def _called(run: Run) -> str:
     return f"{run.detector}/{run.loss}/{run.system}"
 
 
+def _sizes(of_run: TrainSettings) -> tuple[float, int, int]:
+    """By which systems' batches and fields differ in size: scale, side of a crop, crops a batch."""
+    return of_run.data.mpp, of_run.data.crops.size, of_run.loop.batch_size
+
+
 def _samples(
-    settings: ComparisonSettings, run: Run
+    of_run: TrainSettings,
 ) -> tuple[tuple[list[torch.Tensor], Targets], NDArray[np.uint8]]:
     """A batch of training crops, and a validation field's (H, W, 3) pixels."""
-    of_run = run_settings(settings, run)
     train, val = read_fields(of_run)
     data, loop = make_data(of_run, train, val), of_run.loop
     crops = data.crops(loop.batch_size, 0)

@@ -15,10 +15,11 @@ from configs import ConfigError, load_config, validate
 from data.evaluation import FieldCells, field_metrics, save_cells
 from models.learning.mean_teacher import MeanTeacher
 from scripts.cli import build_app
-from scripts.comparison import comparison
+from scripts.comparison import comparison, costs
 from scripts.comparison.comparison import (
     ComparisonSettings,
     Run,
+    check_data,
     check_made,
     digest,
     planned,
@@ -150,6 +151,9 @@ def test_makes_every_run_once_and_resumes(plan, tmp_path):
         assert {"config.yaml", "gradients.png", "validation.npz"} <= {
             path.name for path in folder.iterdir()
         }
+    told = [json.loads((folder / "result.json").read_text())["data"] for folder in folders]
+    assert all(one == told[0] and set(one) == {"train", "val"} for one in told)
+    assert check_data(settings, tmp_path) == ()
     times = [(folder / "result.json").stat().st_mtime_ns for folder in folders]
     interrupted = folders[0] / "result.json"
     interrupted.unlink()
@@ -199,6 +203,27 @@ def test_results_of_other_settings_are_refused(plan, tmp_path):
     with pytest.raises(ConfigError, match=r"weight1-seed0: was made with other settings"):
         check_made(check(plan), tmp_path)
     check_made(settings, tmp_path)
+
+
+def test_runs_made_or_judged_on_other_data_are_refused(plan, tmp_path):
+    plan["runs"] = [{"detectors": ["fcos"], "losses": ["ce"], "seeds": [0]}]
+    settings = check(plan)
+    runs = [Run("fcos", "ce", weight, 0) for weight in (1, 2)]
+    for run in runs:
+        pretend(settings, tmp_path, run, 0.5)
+    (doubt,) = check_data(settings, tmp_path)
+    assert "2 runs, fcos/ce/weight1-seed0 first, don't say on which data" in str(doubt)
+
+    def say(run, **data):
+        path = tmp_path / run.folder / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"data": data}))
+
+    for run in runs:
+        say(run, train="a", val="b")
+    assert check_data(settings, tmp_path) == ()
+    say(runs[1], train="a", val="changed")
+    with pytest.raises(ConfigError, match=r"weight2-seed0: .* content of data\.val than fcos"):
+        check_made(settings, tmp_path)
 
 
 def test_no_table_is_made_of_runs_with_other_settings(plan, tmp_path):
@@ -450,6 +475,29 @@ def test_a_step_with_a_mean_teacher_costs_its_unlabelled_crops(systems, tmp_path
     monkeypatch.setattr(MeanTeacher, "__call__", counted)
     assert set(measure_costs(check(systems), tmp_path).step) == {"fcos/ce/plain", "fcos/ce/taught"}
     assert set(taught) == {3}  # of a batch of two
+
+
+def test_costs_are_of_each_systems_own_crops_and_batch(systems, tmp_path, monkeypatch):
+    size = systems["base"]["data"]["crops"]["size"]
+    systems["systems"]["large"] = {
+        "data": {"crops": {"size": 2 * size}},
+        "loop": {"batch_size": 2 * systems["base"]["loop"]["batch_size"]},
+    }
+    systems["runs"][0]["systems"] = ["plain", "large"]
+    steps = []
+
+    def step(of_run, batch):
+        steps.append([tuple(image.shape[1:]) for image in batch[0]])
+        return lambda: None
+
+    monkeypatch.setattr(costs, "_step_of", step)
+    told = measure_costs(check(systems), tmp_path).told
+    assert steps == [[(size, size)] * 2, [(2 * size, 2 * size)] * 4]
+    assert "a step has 2 crops" in told
+    assert "a step has 4 crops" in told
+    systems["systems"]["large"] = {"distillation": {"teacher": "cric-fcos-light"}}
+    with pytest.raises(ConfigError, match=r"--costs: fcos/ce/large learns from a teacher"):
+        measure_costs(check(systems), tmp_path)
 
 
 def test_the_table_goes_into_its_place_on_a_page(tmp_path):
