@@ -16,8 +16,8 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -48,23 +48,45 @@ def prepare_output(out: Path, jobs: Iterable[SlideJob]) -> None:
     Raises:
         ConfigError: it can't be written, or what is no result stands in a result's place.
     """
+    make_output(out)
+    with refusing(out):
+        taken = next((out / job.name for job in jobs if not _is_free(out / job.name)), None)
+    if taken:
+        raise ConfigError(
+            f"{show(taken)}: is not a result of an earlier run; move it away or give another --out"
+        )
+
+
+def make_output(out: Path) -> None:
+    """Makes the output folder, sweeps it, and makes sure that it can be written.
+
+    Raises:
+        ConfigError: it can't.
+    """
     check_local(out)
-    try:
+    with refusing(out):
         out.mkdir(parents=True, exist_ok=True)
         probe = out / partial_name()
         probe.mkdir()
         probe.rmdir()
         sweep(out)
-        taken = next((out / job.name for job in jobs if not _is_free(out / job.name)), None)
+
+
+@contextmanager
+def refusing(out: Path) -> Iterator[None]:
+    """Turns what the system says of the output folder into an error for people.
+
+    Raises:
+        ConfigError: it can't be written.
+    """
+    try:
+        yield
     except (FileExistsError, NotADirectoryError) as error:
         problem = "a file, or a link to nothing, is in the way"
         raise ConfigError(f"--out {show(out)}: can't be written: {problem}") from error
     except OSError as error:
-        raise ConfigError(f"--out {show(out)}: can't be written: {error.strerror}") from error
-    if taken:
-        raise ConfigError(
-            f"{show(taken)}: is not a result of an earlier run; move it away or give another --out"
-        )
+        problem = error.strerror or str(error)
+        raise ConfigError(f"--out {show(out)}: can't be written: {problem}") from error
 
 
 def check_local(out: Path) -> None:
