@@ -34,7 +34,8 @@ SCALE_TOLERANCE = 0.005
 
 
 COARSE_TOLD, COARSE_REFUSED = 1.3, 2.0
-"""How many times coarser than the model a slide may be before that is told, and refused."""
+"""How many times coarser than the model, or than its tiles are to be, a slide may be before that is
+told, and refused."""
 
 
 class TilerSettings(StrictModel):
@@ -231,30 +232,35 @@ def plan_tiles(
     return TilePlan(grid, indices)
 
 
-def check_coarseness(slide_mpp: float, model_mpp: float, allowed: bool) -> Doubt | None:
-    """What is to be told where a slide must be enlarged for the model.
+def check_coarseness(
+    slide_mpp: float,
+    wanted_mpp: float,
+    allowed: bool,
+    *,
+    wanted: str = "the model looks at",
+    remedy: str = "take a model for this scale, or --set tiler.allow_coarse=true",
+) -> Doubt | None:
+    """What is to be told where a slide must be enlarged, for the model or as tiles for people.
 
     Args:
         slide_mpp: µm per level-0 pixel.
-        model_mpp: µm per pixel that the detector was trained at.
-        allowed: whether much too coarse ones are screened all the same.
+        wanted_mpp: µm per pixel that it is to be shown at: those of the detector's training.
+        allowed: whether much too coarse ones are taken all the same.
+        wanted: who wants that scale, behind "coarser than".
+        remedy: what to do about one that is refused.
 
     Raises:
         SlideError: it is much too coarse; names no file.
     """
-    times = slide_mpp / model_mpp
+    times = slide_mpp / wanted_mpp
     if times <= COARSE_TOLD * (1 + SCALE_TOLERANCE):
         return None
     text = (
-        f"at {slide_mpp:g} µm per pixel it is {times:.1f} times coarser than the model looks at "
-        f"({model_mpp:g} µm)"
+        f"at {slide_mpp:g} µm per pixel it is {times:.1f} times coarser than {wanted} "
+        f"({wanted_mpp:g} µm)"
     )
     if times > COARSE_REFUSED * (1 + SCALE_TOLERANCE) and not allowed:
-        raise SlideError(
-            f"{text}: cells can't be judged; take a model for this scale, or "
-            "--set tiler.allow_coarse=true",
-            "too-coarse",
-        )
+        raise SlideError(f"{text}: cells can't be judged; {remedy}", "too-coarse")
     return Doubt(code="mpp-coarse", text=f"{text}: it is enlarged, and details are missing")
 
 
