@@ -69,9 +69,11 @@ SLIDES: dict[str, Entry] = {
         "with --mpp-override. At a wrong one cells are missed and misjudged.",
     ),
     "mpp-coarse": Entry(
-        "The slide is coarser than the model by more than 1.3 times: it is enlarged, and details "
-        "that the model looks for are not in it. By more than 2 times it is refused.",
-        "Scan with a stronger objective, or take a model for this scale.",
+        "The slide is coarser than the model, or than the tiles of `cytolibra tile`, by more than "
+        "1.3 times: it is enlarged, and details that the model or a person looks for are not in "
+        "it. By more than 2 times it is refused.",
+        "Scan with a stronger objective, or take a model for this scale; for tiles a larger "
+        "--tile-mpp.",
     ),
     "second-look-coarse": Entry(
         "The slide is coarser by more than 1.3 times than what the model's second look was trained "
@@ -264,8 +266,9 @@ SLIDES: dict[str, Entry] = {
         "Copy the file again, or scan the slide again.",
     ),
     "nothing-screened": Entry(
-        "No cells were seen on the overview: nothing was screened.",
-        "Look at the slide. If it has cells, screen with --set foreground.enabled=false.",
+        "No cells were seen on the overview: nothing was screened, or no tile written.",
+        "Look at the slide. If it has cells, screen with --set foreground.enabled=false, or tile "
+        "with --all.",
     ),
     "slide-not-there": Entry(
         "The report was made anew by cytolibra rescore, and the slide was not where it was when it "
@@ -330,6 +333,11 @@ BATCHES: dict[str, Entry] = {
         "of its own (run.json). They are left out.",
         "Name that folder itself for its slides. Of a folder without a record, one that holds the "
         "outputs of several runs, all slides are taken.",
+    ),
+    "tiles-mixed": Entry(
+        "cytolibra tile writes beside tiles of other slides that an earlier call wrote at another "
+        "scale or of another size. They stay; the manifest tells the scale and size of each.",
+        "Nothing, if that is wanted. Else name another --out, or tile these slides anew, too.",
     ),
     "settings-unknown": Entry(
         "cytolibra rescore takes what it is not given from the record of the run that screened "
@@ -838,8 +846,10 @@ REFUSALS: dict[str, Entry] = {
         "Export it as SVS, DICOM, pyramidal TIFF or OME-TIFF.",
     ),
     "too-coarse": Entry(
-        "The slide is coarser than the model by more than 2 times.",
-        "Take a model for this scale; --set tiler.allow_coarse=true screens it all the same.",
+        "The slide is coarser than the model, or than the tiles of `cytolibra tile`, by more than "
+        "2 times.",
+        "Take a model for this scale; --set tiler.allow_coarse=true screens it all the same. For "
+        "tiles, give a larger --tile-mpp.",
     ),
 }
 """What is refused, by code."""
