@@ -344,10 +344,13 @@ def test_fail_fast_stops_at_the_first_failure(slides: Path, out: Path) -> None:
 def test_ctrl_c_keeps_what_is_finished(slides: Path, out: Path) -> None:
     result = run(slides, out, Screener(c=KeyboardInterrupt()))
     assert result.exit_code == 130
-    assert (result.screened, result.pending) == (1, 2)
-    assert statuses(out) == {"a.svs": "complete", "c.tif": "pending", "sub/b.svs": "pending"}
+    after = statuses(out)
+    last = after.pop("sub/b.svs")  # begun as the signal came: on a busy machine it may be done
+    assert after == {"a.svs": "complete", "c.tif": "pending"}
+    done = last == "complete"
+    assert (result.screened, result.pending) == ((2, 1) if done else (1, 2))
     assert record(out).status == "interrupted"
-    assert screened_again(slides, out) == ["c.tif", "b.svs"]
+    assert screened_again(slides, out) == (["c.tif"] if done else ["c.tif", "b.svs"])
 
 
 def test_ctrl_c_that_wakes_nobody_is_heeded(slides: Path, out: Path) -> None:
