@@ -13,7 +13,7 @@ from rich.console import Console
 
 from configs import ConfigError, Doubt
 from scripts.config import Files, Overrides
-from scripts.screening.call import check_extras, settings_given, tell_result
+from scripts.screening.call import check_extras, how_to_go_on, settings_given, tell_result
 from scripts.screening.doubts import doubts_of_dicom
 from scripts.screening.options import CsvKind, Model, Negatives, Rule, Threshold
 from scripts.supervision import resumption
@@ -260,7 +260,7 @@ def _rescore_all(jobs: Sequence[SlideJob], plan: BatchPlan, isolate: str) -> int
     jobs = sorted(jobs, key=lambda job: job.name)
     with show_progress(Console()) as progress:
         result = screen_batch(jobs, LocalEngine(_never, slots=2), plan, progress)
-    tell_result(result, plan.out)
+    tell_result(result, plan.out, how_to_go_on(plan.overwrite))
     return result.exit_code
 
 

@@ -12,7 +12,13 @@ import typer
 
 from configs import ConfigError
 from scripts.screen import screen
-from scripts.screening.call import ScreenCall, keep_metrics, screen_all, tell_result
+from scripts.screening.call import (
+    ScreenCall,
+    how_to_go_on,
+    keep_metrics,
+    screen_all,
+    tell_result,
+)
 from scripts.screening.options import EngineName, LogFormat
 from scripts.status import Folder
 from scripts.supervision import resumption
@@ -177,7 +183,8 @@ def _again(reports: Path, record: RunRecord, names: frozenset[str], options: dic
     )
     with keep_metrics(options["metrics"]) as measured:
         result = screen_all(call, measured)
-    tell_result(result, reports)
+    # What was not reached has failed no more, so that retry would pass it over.
+    tell_result(result, reports, how_to_go_on(call.overwrite, "that cytolibra screen"))
     taken = result.screened + result.reused + result.rescored + len(result.failed) + result.pending
     if taken < len(names):
         typer.echo(

@@ -10,7 +10,14 @@ import typer
 
 from configs import ConfigError, load_config
 from scripts.config import Files, Overrides
-from scripts.screening.call import ScreenCall, check_extras, keep_metrics, screen_all, tell_result
+from scripts.screening.call import (
+    ScreenCall,
+    check_extras,
+    how_to_go_on,
+    keep_metrics,
+    screen_all,
+    tell_result,
+)
 from scripts.screening.options import (
     CsvKind,
     Device,
@@ -158,7 +165,7 @@ def screen(
         raise typer.Exit(look_ahead(call))
     with keep_metrics(metrics) as measured:
         result = screen_all(call, measured)
-    tell_result(result, out)
+    tell_result(result, out, how_to_go_on(overwrite))
     raise typer.Exit(result.exit_code)
 
 

@@ -123,6 +123,8 @@ def _counts(state: BatchState) -> dict[str, int]:
 
 
 def _run_line(run: RunState) -> str:
+    from scripts.screening.call import how_to_go_on
+
     record = run.record
     if run.alive:
         named = [f"process {one.pid} on {_shown(one.host)}" for one in run.holders[:_NAMED]]
@@ -131,12 +133,15 @@ def _run_line(run: RunState) -> str:
         who = f" by {', '.join(named)}" if named else ""
         return f"{run.name}: goes on{who}, since {record.started}"
     ended = {
-        "running": "its process is gone; the same command goes on from there",
+        "running": "its process is gone",
         "complete": "came to its end",
         "stopped": "gave up early",
-        "interrupted": "was interrupted; the same command goes on from there",
+        "interrupted": "was interrupted",
     }[record.status]
-    return f"{run.name}: {ended}" + (f", at {record.ended}" if record.ended else "")
+    at = f", at {record.ended}" if record.ended else ""
+    cut_short = record.status in ("running", "interrupted")
+    onward = f"; {how_to_go_on('--overwrite' in record.command)}" if cut_short else ""
+    return f"{run.name}: {ended}{at}{onward}"
 
 
 def _by_whom(one: Running) -> str:

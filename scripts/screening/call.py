@@ -291,8 +291,30 @@ def keep_metrics(path: Path | None) -> Iterator[RunMetrics | None]:
         yield kept
 
 
-def tell_result(result: BatchResult, out: Path) -> None:
-    """Says how a batch went."""
+def how_to_go_on(overwrite: bool, command: str = "the same command") -> str:
+    """What is to be done where a batch was cut short, in words.
+
+    Args:
+        overwrite: whether it was to do slides whose results are there: nothing tells those that it
+            has done from others.
+        command: which one is to be called.
+    """
+    if not overwrite:
+        return f"{command} goes on from there"
+    return (
+        f"{command} does all slides again, for its --overwrite; without that it does those that "
+        "have no result of these settings, and leaves the others as they are, new or old"
+    )
+
+
+def tell_result(result: BatchResult, out: Path, onward: str) -> None:
+    """Says how a batch went.
+
+    Args:
+        result: it.
+        out: the output folder.
+        onward: what is to be done where it was cut short; see `how_to_go_on`.
+    """
     counts = {
         "screened": result.screened,
         "rescored": result.rescored,
@@ -310,7 +332,7 @@ def tell_result(result: BatchResult, out: Path) -> None:
     for doubt in result.doubts:
         typer.echo(f"warning: {doubt}", err=True)
     if result.interrupted:
-        typer.echo("interrupted: what is done stays; the same command goes on from there", err=True)
+        typer.echo(f"interrupted: what is done stays; {onward}", err=True)
     if result.strict and result.not_read:
         typer.echo("error: with --strict files that are not read are failures", err=True)
     if result.problem:

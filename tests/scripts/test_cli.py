@@ -174,11 +174,33 @@ def test_a_workbook_is_asked_for_without_screening_anything_again(
 def test_the_last_line_tells_how_many_slides_are_out_of_domain(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell_result(BatchResult(3, 0, {}, 0, interrupted=False, warned=2, outside=1), Path("out"))
+    result = BatchResult(3, 0, {}, 0, interrupted=False, warned=2, outside=1)
+    tell_result(result, Path("out"), "")
     line = capsys.readouterr().out
     assert line == "3 screened, 2 with warnings, 1 out of the model's domain; see " + str(
         Path("out/summary.html\n")
     )
+
+
+@pytest.mark.parametrize(
+    ("overwrites", "told"),
+    [
+        ((), "the same command goes on from there\n"),
+        (("--overwrite",), "the same command does all slides again, for its --overwrite; without "),
+    ],
+)
+def test_an_interruption_tells_truly_what_goes_on(
+    screen: Call, monkeypatch: pytest.MonkeyPatch, overwrites: tuple[str, ...], told: str
+) -> None:
+    assert screen().exit_code == 0
+    stopped = BatchResult(0, 0, {}, 1, interrupted=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.batch.batch.screen_batch", lambda *_: stopped)
+        cut = screen(*overwrites)
+    assert cut.exit_code == 130
+    assert f"interrupted: what is done stays; {told}" in cut.stderr
+    again = screen(*overwrites)
+    assert ("1 screened" if overwrites else "1 done before") in again.stdout
 
 
 def test_tables_for_excel_are_written_anew_and_told(screen: Call, tmp_path: Path) -> None:

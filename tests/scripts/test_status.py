@@ -1,12 +1,14 @@
 """``cytolibra status`` and ``cytolibra retry``."""
 
 import json
+import shutil
 
 import pytest
 from slidefiles import write_pyramid
 from typer.testing import CliRunner
 
 from data.synth import draw_field
+from pipeline.batch.engines import LocalEngine
 from scripts import status
 from scripts.cli import build_app
 
@@ -143,6 +145,36 @@ def test_watching_ends_with_the_run(batch, tmp_path, monkeypatch):
     assert "1 slides: 1 running\n" in told.stdout
     assert "a?[2J: running" in told.stdout  # no name steers a terminal
     assert "1 slides: 1 done\n" in told.stdout
+
+
+@pytest.mark.parametrize("ended", [{"status": "running", "ended": None}, {"status": "interrupted"}])
+def test_a_run_that_was_cut_short_is_told_how_to_go_on(batch, tmp_path, ended):
+    folder, _ = batch
+    record = json.loads((folder / "out/run.json").read_text()) | ended
+    for more, words in (
+        ([], "goes on from there\n"),
+        (["--overwrite"], "does all slides again, for its --overwrite; without "),
+    ):
+        command = [*record["command"], *more]
+        (tmp_path / "run.json").write_text(json.dumps(record | {"command": command}))
+        assert f"; the same command {words}" in call("status", tmp_path).stdout
+
+
+def test_a_retry_that_was_cut_short_leaves_the_rest_to_screen(batch, tmp_path, monkeypatch):
+    folder, _ = batch
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalEngine, "submit", stop)
+        cut = call("retry", "out")
+    assert cut.exit_code == 130
+    assert "interrupted: what is done stays; that cytolibra screen goes on from there" in cut.stderr
+    assert "none has failed" in call("retry", "out").stdout
+    assert "b.tif: screening" in call("screen", "slides", "--out", "out", *OPTIONS).stdout
 
 
 @pytest.mark.parametrize(
