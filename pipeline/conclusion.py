@@ -74,7 +74,7 @@ class Clock:
         return {**self.seconds, "total": time.perf_counter() - self.started}
 
 
-def check_strict(path: Path, doubts: Sequence[Doubt], strict: bool) -> None:
+def check_strict(where: Path | str, doubts: Sequence[Doubt], strict: bool) -> None:
     """Turns the warnings of a slide into its failure.
 
     Raises:
@@ -82,7 +82,7 @@ def check_strict(path: Path, doubts: Sequence[Doubt], strict: bool) -> None:
     """
     if strict and doubts:
         told = "; ".join(map(str, doubts))
-        raise SlideError(f"{show(path)}: not screened with --strict: {told}", "strict")
+        raise SlideError(f"{show(where)}: not screened with --strict: {told}", "strict")
 
 
 def conclude(

@@ -71,7 +71,7 @@ def rescore(
     qualified cytologist.
     """
     from pipeline.batch.places import find_places
-    from pipeline.batch.rescore import describe_state, find_results, find_unscreened
+    from pipeline.batch.rescore import Result, describe_state, find_results, find_unscreened
     from pipeline.reports.report import encodable
 
     places = find_places(reports)
@@ -99,7 +99,8 @@ def rescore(
     for doubt in plan.doubts:
         typer.echo(f"warning: {doubt}", err=True)
     if dry_run:
-        raise typer.Exit(_look_ahead(taken, plan))
+        without = (Result(job, None, None) for job in left.failed)
+        raise typer.Exit(_look_ahead([*results, *without], plan))
     raise typer.Exit(_rescore_all([*taken, *left.waiting], plan, settings.isolate))
 
 
@@ -268,23 +269,33 @@ def _never(path: Path) -> SlideReport:
     raise AssertionError(f"{path}: nothing is screened here")
 
 
-def _look_ahead(jobs: Sequence[SlideJob], plan: BatchPlan) -> int:
-    """What would become of each report, a line each; the exit code."""
-    from pipeline.batch.fingerprint import hash_recipe
-    from pipeline.batch.plan import why_not_rescored
+def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
+    """What would become of each report, a line each; the exit code.
 
+    Raises:
+        ConfigError: the new reports can't be written.
+    """
+    from pipeline.batch.fingerprint import hash_recipe
+    from pipeline.batch.output import check_output
+    from pipeline.batch.plan import current_result, why_not_rescored, why_refused
+
+    check_output(plan.out, [result.job for result in results])
     recipe, refused, due = hash_recipe(plan.settings, plan.model), 0, 0
-    for job in jobs:
-        if not plan.overwrite and plan.known.is_current(job, recipe):
+    for result in results:
+        job, report, known = result.job, result.report, result.fingerprint
+        alike = report is not None and known is not None and known.recipe == recipe
+        if not plan.overwrite and current_result(job, plan, recipe):
             verdict = "as it should be"
         elif job.problem:
             verdict, refused = f"can't be rescored: {job.problem}", refused + 1
         elif problem := why_not_rescored(job, plan):
             verdict, refused = f"can't be rescored: {problem}; screen it again", refused + 1
+        elif report and alike and (problem := why_refused(job, report.warnings, plan)):
+            verdict, refused = f"can't be rescored: {problem}", refused + 1
         else:
             verdict, due = "to be rescored", due + 1
             verdict += "; the slide is not there: no pictures" if job.gone else ""
         typer.echo(f"{job.name}: {verdict}")
-    idle = len(jobs) - due - refused
+    idle = len(results) - due - refused
     typer.echo(f"{due} to rescore, {idle} with nothing to do, {refused} that can't be")
     return 1 if refused else 0

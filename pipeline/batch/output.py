@@ -50,11 +50,7 @@ def prepare_output(out: Path, jobs: Iterable[SlideJob]) -> None:
     """
     make_output(out)
     with refusing(out):
-        taken = next((out / job.name for job in jobs if not _is_free(out / job.name)), None)
-    if taken:
-        raise ConfigError(
-            f"{show(taken)}: is not a result of an earlier run; move it away or give another --out"
-        )
+        _check_places(out, jobs)
 
 
 def make_output(out: Path) -> None:
@@ -72,6 +68,36 @@ def make_output(out: Path) -> None:
         sweep(out)
 
 
+def check_output(out: Path, jobs: Iterable[SlideJob]) -> None:
+    """`prepare_output` as far as it shows without writing: to tell what a run would do.
+
+    Raises:
+        ConfigError: as there.
+    """
+    check_local(out)
+    with refusing(out):
+        there = next((path for path in (out, *out.parents) if os.path.lexists(path)), None)
+        if there and not there.is_dir():
+            raise NotADirectoryError
+        if there and not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        _check_places(out, jobs)
+
+
+def _check_places(out: Path, jobs: Iterable[SlideJob]) -> None:
+    """Refuses to put results where something else is.
+
+    Raises:
+        ConfigError: there is.
+        OSError: that can't be seen.
+    """
+    taken = next((out / job.name for job in jobs if not _is_free(out / job.name)), None)
+    if taken:
+        raise ConfigError(
+            f"{show(taken)}: is not a result of an earlier run; move it away or give another --out"
+        )
+
+
 @contextmanager
 def refusing(out: Path) -> Iterator[None]:
     """Turns what the system says of the output folder into an error for people.
@@ -85,8 +111,12 @@ def refusing(out: Path) -> Iterator[None]:
         problem = "a file, or a link to nothing, is in the way"
         raise ConfigError(f"--out {show(out)}: can't be written: {problem}") from error
     except OSError as error:
+<<<<<<< HEAD
         problem = error.strerror or str(error)
         raise ConfigError(f"--out {show(out)}: can't be written: {problem}") from error
+=======
+        raise ConfigError(f"--out {show(out)}: can't be written: {error.strerror}") from error
+>>>>>>> c79c8b1 (A dry run looks at results and places as the run does)
 
 
 def check_local(out: Path) -> None:

@@ -19,8 +19,10 @@ from pipeline.batch.presence import Pace
 from pipeline.batch.rescore import Rescorer
 from pipeline.batch.run_log import LogFormat
 from pipeline.batch.run_record import Shard, SlideRecord
+from pipeline.conclusion import check_strict
+from pipeline.errors import SlideError
 from pipeline.reports.report import ModelFacts, encodable
-from pipeline.reports.slide_summary import SlideSummary
+from pipeline.reports.slide_summary import Note, SlideSummary
 from pipeline.reports.tables import ReportSettings
 from pipeline.slides.unread import NotRead
 
@@ -228,6 +230,30 @@ def why_not_rescored(job: SlideJob, plan: BatchPlan) -> str | None:
     if plan.rescorer is None or (plan.overwrite and plan.screens):
         return ""
     return plan.rescorer.why_not(job, plan.place_of(job))
+
+
+def why_refused(
+    job: SlideJob, warnings: Sequence[Doubt] | Sequence[Note], plan: BatchPlan
+) -> str | None:
+    """Why a slide whose result is by this recipe fails by `BatchPlan.strict`; None where not so.
+
+    Its report, made anew, has the same warnings again, but for that of a slide which was away. Of
+    what is screened anew nothing is foretold.
+
+    Args:
+        job: the slide.
+        warnings: of the report that is there.
+        plan: of the batch.
+    """
+    if plan.overwrite and plan.screens:
+        return None
+    stay = [one for one in warnings if job.gone or one.code != "slide-not-there"]
+    notes = [Doubt(code=one.code, text=one.text) for one in stay]
+    try:
+        check_strict(job.where, notes, plan.strict)
+    except SlideError as refusal:
+        return str(refusal)
+    return None
 
 
 def current_result(job: SlideJob, plan: BatchPlan, recipe: str) -> SlideSummary | None:

@@ -58,6 +58,7 @@ def look_ahead(call: ScreenCall) -> int:
     """
     from models import ModelSource
     from pipeline.batch.fingerprint import hash_found
+    from pipeline.batch.output import check_output
     from pipeline.batch.plan import BatchPlan
     from pipeline.batch.rescore import Rescorer
     from pipeline.cloud.store import Stores
@@ -69,6 +70,7 @@ def look_ahead(call: ScreenCall) -> int:
     settings = call.settings
     with Stores(settings.cloud) as stores:
         found = discover_slides(call, stores)
+    check_output(call.out, found.jobs)
     source = ModelSource.find(call.model)
     detector = TileDetector(
         source, settings.runtime, settings.threshold, settings.second_look, settings.kept
@@ -125,15 +127,16 @@ def _tell(
 
 
 def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: TileDetector) -> Plan:
-    """Opens a slide and lays its tiles out."""
+    """Looks for a slide's result as a run does; where none will do, lays its tiles out."""
     from pipeline.batch.fingerprint import hash_recipe
-    from pipeline.batch.plan import why_not_rescored
+    from pipeline.batch.plan import current_result, why_not_rescored, why_refused
 
-    if job.problem:
-        return Plan(job.name, f"refused: {job.problem}", refused=True)
     recipe = hash_recipe(plan.settings, plan.model)
-    if not plan.overwrite and plan.known.is_current(job, recipe):
+    if not plan.overwrite and current_result(job, plan, recipe):
         return Plan(job.name, "done before")
+    known = plan.known.current(job, recipe)
+    if problem := job.problem or why_refused(job, known.warnings if known else (), plan):
+        return Plan(job.name, f"refused: {problem}", refused=True)
     if why_not_rescored(job, plan) is None:
         return Plan(job.name, "to be rescored of what was found before")
     if job.remote:

@@ -69,6 +69,48 @@ def test_a_strict_batch_tells_what_it_would_refuse(slides, tmp_path):
     assert "[mpp-argument-unused]" in told
 
 
+def test_a_result_that_a_strict_batch_would_refuse_is_not_done(slides, tmp_path):
+    out, options = tmp_path / "out", ["--mpp", "0.3"]
+    (slides / "broken.svs").unlink()
+    assert "2 screened" in call(slides, out, *options).stdout  # of which a.tif has its own scale
+    before = sorted(path.stat().st_mtime_ns for path in out.rglob("*"))
+    ahead = call(slides, out, *options, "--strict", "--dry-run")
+    assert ahead.exit_code == 1
+    told = next(line for line in ahead.stdout.splitlines() if line.startswith("a.tif"))
+    assert "[mpp-argument-unused]" in told
+    assert sorted(path.stat().st_mtime_ns for path in out.rglob("*")) == before
+    lenient = call(slides, out, *options, "--dry-run")
+    assert "0 to screen (0.0 mm²), 2 with nothing to do, 0 refused" in lenient.stdout
+
+    run = call(slides, out, *options, "--strict")
+    assert run.exit_code == 1
+    assert told.partition("refused: ")[2] in run.stderr  # word for word
+    refused = len(json.loads((out / "run.json").read_text())["slides"])
+    refused -= run.stdout.count("(done before)")
+    assert f"{2 - refused} with nothing to do, {refused} refused" in ahead.stdout
+
+
+@pytest.mark.parametrize("place", ["out", "out/deeper/still", "link", "link/deeper"])
+def test_a_folder_that_cant_be_written_is_a_wrong_call_as_in_a_run(slides, tmp_path, place):
+    (tmp_path / "out").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    ahead, run = (call(slides, tmp_path / place, *words) for words in (["--dry-run"], []))
+    assert ahead.exit_code == run.exit_code == 2
+    assert "is in the way" in ahead.stderr
+    assert ahead.stderr == run.stderr
+
+
+def test_a_place_that_is_taken_is_a_wrong_call_as_in_a_run(slides, tmp_path):
+    notes = tmp_path / "out/a.tif/notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.touch()
+    ahead, run = (call(slides, tmp_path / "out", *words) for words in (["--dry-run"], []))
+    assert ahead.exit_code == run.exit_code == 2
+    assert "a.tif: is not a result of an earlier run" in ahead.stderr
+    assert ahead.stderr == run.stderr
+    assert notes.exists()
+
+
 def test_it_looks_from_here_alone(slides, tmp_path):
     result = call(slides, tmp_path / "out", "--dry-run", "--workers", "2")
     assert result.exit_code == 2
