@@ -139,12 +139,14 @@ def _settle(
 ) -> ScreenSettings:
     """What was given to the run that screened, with what is given now over it.
 
+    ``strict`` alone holds only where it is given now: what was refused then has no report here.
+
     Raises:
-        ConfigError: a setting is not allowed, or is one that shapes what is found.
+        ConfigError: a setting is not allowed, or is one that does nothing here.
     """
     from configs.layers import join, plain, read_layers
     from configs.loading import validate
-    from pipeline.settings import ASIDE, MADE, ScreenSettings
+    from pipeline.settings import ScreenSettings
 
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     layers = read_layers(config or [], [*overrides, *given])
@@ -152,17 +154,38 @@ def _settle(
     before = validate(record.given if record else {}, ScreenSettings, "the settings in run.json")
     values = _over(before.model_dump(mode="json"), changes)
     settings = validate(values, ScreenSettings, "settings")
-    for name in ScreenSettings.model_fields:
-        if name in {*MADE, *ASIDE} or name not in changes:
-            continue
-        if getattr(settings, name) != getattr(before, name):
-            raise ConfigError(
-                f"{name}: shapes what the network finds, which is not done again here; give it to "
-                "cytolibra screen"
-            )
+    _refuse_idle(before, settings, changes)
     settings.check_mpp()
     check_extras(settings)
-    return settings.model_copy(update={"reports": settings.reports.settled(), "strict": False})
+    strict = settings.strict and "strict" in changes
+    return settings.model_copy(update={"reports": settings.reports.settled(), "strict": strict})
+
+
+def _refuse_idle(
+    before: ScreenSettings, settings: ScreenSettings, changes: Mapping[str, Any]
+) -> None:
+    """Refuses what is given now, is other than before, and would do nothing.
+
+    Files are the same wherever they are named from: records have their whole paths.
+
+    Raises:
+        ConfigError: there is such a setting.
+    """
+    from pipeline.settings import MADE
+
+    had, has = (settings_given(one, "")[0] for one in (before, settings))
+    for name in has:
+        if name not in changes or name in {*MADE, *_AT_WORK} or has[name] == had[name]:
+            continue
+        what = "how slides are fetched, which is not done" if name == "cloud" else _FOUND
+        raise ConfigError(f"{name}: shapes {what} here; give it to cytolibra screen")
+
+
+_AT_WORK = frozenset({"strict", "isolate", "limits"})
+"""Settings beside those of what is made that hold here: which reports fail, and how slides are
+read for their pictures."""
+
+_FOUND = "what the network finds, which is not done again"
 
 
 def _over(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,6 +252,7 @@ def _plan(
         settings=force.settings,
         command=("cytolibra", *sys.argv[1:]),
         overwrite=overwrite,
+        strict=settings.strict,
         rescorer=rescorer,
         source=reports,
         screens=False,

@@ -264,6 +264,84 @@ def test_reports_of_before_another_model_and_what_shapes_are_refused(work, tmp_p
 
 
 @looking
+def test_what_would_do_nothing_is_refused_unless_it_is_as_it_was(work, monkeypatch):
+    folder, options = work
+    slides, out, ahead = folder / "slides", folder / "out", ["--dry-run", "--threshold", "0.5"]
+    (folder / "scales.csv").write_text("slide,mpp\n7.tif,0.5\n")
+    for key, why in {
+        "mpp_override=0.5": "mpp_override: shapes what the network finds",
+        f"mpp_table={folder / 'scales.csv'}": "mpp_table: shapes what the network finds",
+        "mpp_table=none.csv": "mpp_table: shapes what the network finds",
+        "cloud.ahead=7": "cloud: shapes how slides are fetched",
+    }.items():
+        refused = call("rescore", out, *ahead, "--set", key)
+        assert refused.exit_code == 2
+        assert why in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    for key in ("isolate=always", "limits.seconds=60"):  # say how a slide is read for its pictures
+        assert "2 to rescore" in call("rescore", out, *ahead, "--set", key).stdout
+
+    monkeypatch.chdir(folder)
+    whole = folder / "whole.yaml"
+    whole.write_text("mpp_table: scales.csv\ncloud: {ahead: 7, scratch: fetched}\nisolate: always")
+    screened = call("screen", slides, "--out", out, *options, "--config", whole)
+    assert "1 screened, 1 done before" in screened.stdout
+    (folder / "scales.csv").unlink()  # what it said is known of each slide
+    assert "2 to rescore" in call("rescore", out, *ahead, "--config", whole).stdout
+
+
+@looking
+def test_a_strict_rescore_refuses_reports_with_warnings(work):
+    folder, _ = work
+    out, strict = folder / "out", ["--set", "strict=true"]
+    warned = ["--set", "quality.least_sharp=0.9"]
+    told = call("rescore", out, *warned, *strict, "--out", folder / "other")
+    assert told.exit_code == 1
+    assert "2 failed" in told.stdout
+    assert told.stderr.count("[out-of-focus-areas] [strict]") == 2
+    assert not kinds(folder / "other")
+
+    assert "2 rescored" in call("rescore", out, *warned).stdout
+    for where in (out, folder / "other"):  # of the same settings, each would have them again
+        for more in ([], ["--overwrite"]):
+            ahead = call("rescore", out, *strict, "--out", where, "--dry-run", *more)
+            assert ahead.exit_code == 1
+            assert ahead.stdout.count("[out-of-focus-areas]") == 2
+            assert "0 to rescore, 0 with nothing to do, 2 that can't be" in ahead.stdout
+    assert call("rescore", out, *strict).exit_code == 1
+    assert "2 done before" in call("rescore", out).stdout  # strict no more: it isn't said
+
+
+@looking
+def test_a_warning_that_the_slide_was_away_is_no_reason_where_it_is_back(work):
+    folder, options = work
+    slides, out = folder / "slides", folder / "out"
+    strict = ["--set", "strict=true"]
+    call("screen", slides, "--out", out, "--overwrite", *options)  # so that it was found here
+    for name in ("7.tif", "8.tif"):
+        (slides / name).rename(folder / name)
+    assert "2 rescored" in call("rescore", out, "--threshold", "0.3").stdout
+    away = call("rescore", out, *strict, "--dry-run").stdout
+    assert away.count("[slide-not-there] [strict]") == 2
+    for name in ("7.tif", "8.tif"):
+        (folder / name).rename(slides / name)
+    assert "2 to rescore" in call("rescore", out, *strict, "--dry-run").stdout
+    assert "2 rescored" in call("rescore", out, *strict).stdout
+
+
+@looking
+def test_looking_ahead_finds_places_that_are_taken(work):
+    folder, _ = work
+    notes = folder / "other/7.tif/notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.touch()
+    for words in (["--dry-run"], []):
+        refused = call("rescore", folder / "out", "--out", folder / "other", *words)
+        assert refused.exit_code == 2
+        assert "7.tif: is not a result of an earlier run" in refused.stderr
+
+
+@looking
 def test_slides_that_are_gone_leave_pictures_out_and_changed_ones_are_not_shown(work):
     folder, _ = work
     slides, out = folder / "slides", folder / "out"
