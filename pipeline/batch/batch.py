@@ -30,7 +30,7 @@ from pathlib import Path
 from types import FrameType
 
 from configs import Doubt
-from configs.doubts import split_code, with_code
+from configs.doubts import split_code
 from pipeline.batch.attempts import (
     Attempt,
     Publisher,
@@ -41,13 +41,20 @@ from pipeline.batch.attempts import (
 from pipeline.batch.claims import Claims, Standing, at_work
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.engines import STAGGERED, Engine
-from pipeline.batch.fingerprint import is_other_slide, load_fingerprint, stamp_files
+from pipeline.batch.fingerprint import load_fingerprint, stamp_files
 from pipeline.batch.ledger import Ledger
 from pipeline.batch.lock import Holder, InUseError, hold, process_name
 from pipeline.batch.opening import open_run
 from pipeline.batch.others import Others, by_all, by_whom
 from pipeline.batch.output import has_result, prepare_output, sweep
-from pipeline.batch.plan import BatchPlan, BatchResult, Listener, current_result, why_not_rescored
+from pipeline.batch.plan import (
+    BatchPlan,
+    BatchResult,
+    Listener,
+    current_result,
+    why_not_rescored,
+    why_of_another,
+)
 from pipeline.batch.rescore import Rescorer
 from pipeline.batch.run_log import log_name, run_log
 from pipeline.batch.run_record import (
@@ -355,7 +362,7 @@ class _Batch:
         """Starts a slide that is ours: to be screened, or rescored where that will do."""
         plan = self._plan
         known = has_result(plan.place_of(job)) and not job.problem
-        if known and plan.screens and not plan.overwrite and (other := self._other_slide(job)):
+        if known and (other := why_of_another(job, plan)):
             self._attempt(replace(job, problem=other))
             return
         problem = why_not_rescored(job, plan) if known else ""
@@ -365,18 +372,6 @@ class _Batch:
             self._attempt_instead(job, problem)
         else:
             self._attempt(job)
-
-    def _other_slide(self, job: SlideJob) -> str | None:
-        """That the result in a slide's place is another slide's; None where it isn't."""
-        folder = self._plan.place_of(job)
-        known = load_fingerprint(folder)
-        if known is None or not is_other_slide(job, known):
-            return None
-        text = (
-            f"{show(job.where)}: {show(folder)} is the report of another slide of this name, "
-            f"{show(Path(known.place))}; give another --out, or --overwrite to replace it"
-        )
-        return with_code(text, "other-slide")
 
     def _rescore(self, job: SlideJob, place: Path, rescorer: Rescorer) -> None:
         """Starts to make a report of what was found before."""

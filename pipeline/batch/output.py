@@ -111,12 +111,8 @@ def refusing(out: Path) -> Iterator[None]:
         problem = "a file, or a link to nothing, is in the way"
         raise ConfigError(f"--out {show(out)}: can't be written: {problem}") from error
     except OSError as error:
-<<<<<<< HEAD
         problem = error.strerror or str(error)
         raise ConfigError(f"--out {show(out)}: can't be written: {problem}") from error
-=======
-        raise ConfigError(f"--out {show(out)}: can't be written: {error.strerror}") from error
->>>>>>> c79c8b1 (A dry run looks at results and places as the run does)
 
 
 def check_local(out: Path) -> None:

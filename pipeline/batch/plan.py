@@ -11,8 +11,9 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from configs import Doubt
+from configs.doubts import with_code
 from pipeline.batch.discovery import SlideJob
-from pipeline.batch.fingerprint import hash_recipe
+from pipeline.batch.fingerprint import hash_recipe, is_other_slide, load_fingerprint
 from pipeline.batch.known import KnownResults
 from pipeline.batch.lock import Terms
 from pipeline.batch.presence import Pace
@@ -24,6 +25,7 @@ from pipeline.errors import SlideError
 from pipeline.reports.report import ModelFacts, encodable
 from pipeline.reports.slide_summary import Note, SlideSummary
 from pipeline.reports.tables import ReportSettings
+from pipeline.slides.readers.base import show
 from pipeline.slides.unread import NotRead
 
 _UNREAD = KnownResults(Path())
@@ -230,6 +232,21 @@ def why_not_rescored(job: SlideJob, plan: BatchPlan) -> str | None:
     if plan.rescorer is None or (plan.overwrite and plan.screens):
         return ""
     return plan.rescorer.why_not(job, plan.place_of(job))
+
+
+def why_of_another(job: SlideJob, plan: BatchPlan) -> str | None:
+    """That the result in a slide's place is another slide's, and stays; None where it may go."""
+    if not plan.screens or plan.overwrite:
+        return None
+    folder = plan.place_of(job)
+    known = load_fingerprint(folder)
+    if known is None or not is_other_slide(job, known):
+        return None
+    text = (
+        f"{show(job.where)}: {show(folder)} is the report of another slide of this name, "
+        f"{show(Path(known.place))}; give another --out, or --overwrite to replace it"
+    )
+    return with_code(text, "other-slide")
 
 
 def why_refused(

@@ -129,13 +129,19 @@ def _tell(
 def _look(job: SlideJob, plan: BatchPlan, settings: ScreenSettings, detector: TileDetector) -> Plan:
     """Looks for a slide's result as a run does; where none will do, lays its tiles out."""
     from pipeline.batch.fingerprint import hash_recipe
-    from pipeline.batch.plan import current_result, why_not_rescored, why_refused
+    from pipeline.batch.plan import (
+        current_result,
+        why_not_rescored,
+        why_of_another,
+        why_refused,
+    )
 
     recipe = hash_recipe(plan.settings, plan.model)
     if not plan.overwrite and current_result(job, plan, recipe):
         return Plan(job.name, "done before")
     known = plan.known.current(job, recipe)
-    if problem := job.problem or why_refused(job, known.warnings if known else (), plan):
+    warnings = known.warnings if known else ()
+    if problem := job.problem or why_refused(job, warnings, plan) or why_of_another(job, plan):
         return Plan(job.name, f"refused: {problem}", refused=True)
     if why_not_rescored(job, plan) is None:
         return Plan(job.name, "to be rescored of what was found before")

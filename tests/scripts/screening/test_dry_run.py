@@ -111,6 +111,17 @@ def test_a_place_that_is_taken_is_a_wrong_call_as_in_a_run(slides, tmp_path):
     assert notes.exists()
 
 
+def test_the_report_of_another_slide_of_the_name_is_refused_as_in_a_run(slides, tmp_path):
+    out = tmp_path / "out"
+    assert call(slides / "a.tif", out).exit_code == 0
+    (tmp_path / "other").mkdir()
+    write_pyramid(tmp_path / "other/a.tif", np.full((600, 700, 3), 180, np.uint8), mpp=0.5)
+    told = call(tmp_path / "other", out, "--dry-run")
+    assert told.exit_code == 1
+    assert "is the report of another slide of this name" in " ".join(told.stdout.split())
+    assert call(tmp_path / "other", out, "--dry-run", "--overwrite").exit_code == 0
+
+
 def test_it_looks_from_here_alone(slides, tmp_path):
     result = call(slides, tmp_path / "out", "--dry-run", "--workers", "2")
     assert result.exit_code == 2
