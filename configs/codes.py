@@ -756,7 +756,7 @@ REFUSALS: dict[str, Entry] = {
         "same command, which share the slides, or one of each --shard of one count. The message "
         "says what the other one has otherwise.",
         "Wait until it has ended, start the very same command, name another --out, or part the "
-        "slides with --shard i/n.",
+        "slides with --shard i/n. Machines that differ need --precision in the command.",
     ),
     "mpp-missing": Entry(
         "Neither the slide nor the user says how many µm a pixel is wide. It is never guessed.",

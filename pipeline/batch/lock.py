@@ -87,7 +87,10 @@ class Terms(StrictModel):
     def differ(self, other: Terms) -> str:
         """What others have agreed in and we not, in words; empty where all is alike."""
         if self.recipe != other.recipe:
-            return "other settings or another model"
+            return (
+                "other settings or another model, or is the same command on a machine that chose "
+                "another precision (add --precision)"
+            )
         if self.slides != other.slides:
             return "other slides"
         names = sorted(

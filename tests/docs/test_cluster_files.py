@@ -191,6 +191,7 @@ def test_the_commands_of_nextflow_screen_the_slides(place):
         "${slides}": str(place / "slides"),
         "${out}": str(place / "reports"),
         "${parts}": "3",
+        "${params.precision}": "int8",
         "${task.cpus}": "1",
     }
     for part in (1, 2, 3):
@@ -221,7 +222,7 @@ def test_versions_in_the_files_are_this_one():
 
     ours = version("cytolibra")
     for name, pattern in (
-        ("ray-cluster.yaml", r"cytolibra\[ray\]==([\d.]+)"),
+        ("ray-cluster.yaml", r"cytolibra-([\d.]+)-py3-none-any[.]whl\[ray\]"),
         ("kubernetes-job.yaml", r"cytolibra:([\d.]+)$"),
     ):
         text = (FILES / name).read_text(encoding="utf-8")

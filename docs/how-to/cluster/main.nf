@@ -8,6 +8,7 @@ nextflow.enable.dsl = 2
 params.slides = 'slides'
 params.out = 'reports'
 params.parts = 4
+params.precision = 'int8'  // the same on all machines, whatever each would choose; bf16 for GPUs
 
 // Slides and reports are named by paths that every machine sees alike: tasks have folders of their
 // own, and copies of 100,000 slides in them are not wanted.
@@ -31,7 +32,7 @@ process SCREEN {
 
     script:
     """
-    cytolibra screen '${slides}' --out '${out}' --shard ${part}/${parts} --set runtime.threads=${task.cpus}
+    cytolibra screen '${slides}' --out '${out}' --shard ${part}/${parts} --precision ${params.precision} --set runtime.threads=${task.cpus}
     """
 }
 

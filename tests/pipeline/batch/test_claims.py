@@ -239,7 +239,7 @@ def test_who_was_taken_for_dead_by_a_run_of_other_settings_ends(join: Join) -> N
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"recipe": "q"}, "other settings or another model"),
+        ({"recipe": "q"}, r"other settings or another model, .* another precision \(add --pre.*"),
         ({"slides": "t"}, "other slides"),
         ({"options": {"--strict": True}}, r"other options \(--strict\)"),
         ({"options": {}}, r"other options \(--strict\)"),
