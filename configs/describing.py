@@ -69,7 +69,7 @@ def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
     text = {"type": "string", "minLength": 1}
     schema["properties"][EXTENDS] = {
         "anyOf": [text, {"type": "array", "items": text}],
-        "description": "Files and presets that this one stands on; what it says goes before them.",
+        "description": "Files and presets that this one stands on; what it says overrides them.",
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
 

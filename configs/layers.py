@@ -1,7 +1,7 @@
 """Settings in layers: presets and files, one over the other, and who said what.
 
-A file may stand on others, by ``extends: train/cric`` or a list of such; what it says goes before
-what they say, and of several files the later one goes before the earlier. Groups are joined key by
+A file may stand on others, by ``extends: train/cric`` or a list of such; what it says overrides
+what they say, and of several files the later one overrides the earlier. Groups are joined key by
 key; anything else, lists among them, is replaced as a whole. A group that chooses one of several
 kinds by its ``name``, such as a loss, is replaced as a whole where the name changes: the settings
 of one loss mean nothing to another.

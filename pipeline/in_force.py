@@ -91,7 +91,10 @@ def in_force(settings: ScreenSettings, detector: TileDetector | DetectorFacts) -
     if settings.triage.negatives:
         alarms = load_negatives(settings.triage.negatives)
         if problem := why_not(alarms, facts.threshold, facts.identity):
-            raise ConfigError(f"--negatives {settings.triage.negatives}: {problem}")
+            raise ConfigError(
+                f"--negatives {settings.triage.negatives}: {problem}; "
+                "--set triage.negatives=null leaves the file out"
+            )
     second = detector.second_look.grader.fallback if detector.second_look else None
     fallback = "; ".join(filter(None, (detector.runtime.fallback, second))) or None
     return InForce(facts, settings_in_force(settings, detector), fallback)

@@ -52,8 +52,8 @@ class ScreenSettings(StrictModel):
         planes: which focal planes of a slide that has several are read: the best-focused "one", the
             "best" of each tile, "all" of them, or one by its number, from 1, or "z=" and its µm.
         color: how its colours are taken.
-        foreground, tiler, runtime, stitcher, second_look, kept, domain, triage, adequacy, quality,
-            reports: the stations' own settings.
+        foreground, tiler, runtime, stitcher, second_look, kept: the stations' own settings.
+        domain, triage, adequacy, quality, reports: the stations' own settings.
         cloud: how slides that are named by URL are fetched.
         max_unread: largest share of the screened area that may be unreadable; a slide with more
             fails rather than pass for screened.

@@ -23,7 +23,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
             str,
             typer.Option(
                 help="The format to read: auto, coco, geojson (QuPath), asap, imagescope, ndpa, "
-                "labelme, via, cvat, voc, cric, csv or yolo."
+                "labelme, via, cvat, voc, cric, riva, sipakmed, csv, yolo or crops (cells cut out: "
+                "a table of image and class)."
             ),
         ],
         "auto",

@@ -29,8 +29,8 @@ Files = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Settings: a YAML file, or a preset such as train/cric; may be repeated, a later one "
-        "goes before an earlier one.",
+        help="Settings: a YAML file, or a preset of this command's (screen/default; train/cric; "
+        "compare/cric; …); may be repeated, a later one overrides an earlier one.",
     ),
 ]
 """The option of every command that takes settings."""
@@ -40,7 +40,8 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="One setting, such as tiler.overlap=128; above all files, below options of their own.",
+        help="One setting, such as tiler.overlap=128; overrides all files. Where a setting has an "
+        "option of its own, that overrides --set.",
     ),
 ]
 

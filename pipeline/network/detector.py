@@ -37,8 +37,9 @@ class RuntimeSettings(StrictModel):
     Attributes:
         name: "torch" or "openvino"; "auto" takes OpenVINO on a CPU, torch on a GPU.
         device: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU where there is one.
-        precision: of the convolutions; "auto" takes bf16 where the hardware computes it natively;
-            see `pipeline.network.precision.find_precision`. Boxes and scores are always float32.
+        precision: of the convolutions. "auto" takes, on a CPU, the fastest of those that model and
+            CPU allow, timed once a machine on a tile and kept in the cache folder; on a GPU bf16,
+            or fp16 where it has none. Boxes and scores are always float32.
         batch_size: tiles at once; None for 1 on a CPU, which gains nothing by more, and 4 on a GPU.
         threads: CPU threads of the network; None for one a core.
         readers: threads that read tiles ahead of the network; None for as many as keep it busy:

@@ -235,7 +235,8 @@ def why_not(
     if differ:
         return (
             "how many false alarms to expect is known for other thresholds than those in force "
-            f"({', '.join(differ)})"
+            f"({', '.join(differ)}); screen normal slides at these, and measure it with cytolibra "
+            "calibrate --negatives"
         )
     return None
 

@@ -74,10 +74,11 @@ class ReportSettings(StrictModel):
 
     Attributes:
         csv: dialect of cells.csv and summary.csv. "plain" is for programs: commas, decimal points,
-            UTF-8, with a byte order mark only where a name is not ASCII. Excel reads what the
-            system's region says: "excel-comma" has semicolons and decimal commas, "excel-point"
-            commas and decimal points, both a byte order mark. "excel" is one of these two, by the
-            decimal mark of this machine's locale.
+            UTF-8, with a byte order mark where a text is not ASCII: in cells.csv a class, in
+            summary.csv nearly always something. Excel reads what the system's region says:
+            "excel-comma" has semicolons and decimal commas, "excel-point" commas and decimal
+            points, both a byte order mark. "excel" is one of these two, by the decimal mark of this
+            machine's locale.
         xlsx: whether summary.xlsx is written, too. One that is there is kept up in any case.
         xlsx_score: abnormal cells with at least this score have a row in it, and whatever their
             score those that carry a suggestion.

@@ -48,8 +48,7 @@ class TilerSettings(StrictModel):
             see `for_cells`.
         offset: moves the grid right and down by so many model pixels; for tests of seams. By
             other than whole strides of the network (32) scores change a little everywhere.
-        allow_coarse: whether a slide is screened that is coarser than the model by more than
-            `COARSE_REFUSED` times.
+        allow_coarse: whether a slide is screened that is more than twice as coarse as the model.
     """
 
     size: int = Field(1536, ge=1, le=16_384)

@@ -2,11 +2,12 @@
 
 import inspect
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
 
-from data.annotations import AnnotationSettings
+from data.annotations import FORMATS, AnnotationSettings
 from scripts.annotation_options import OPTIONS, read_table
 from scripts.cli import build_app
 from scripts.convert import convert
@@ -25,6 +26,12 @@ def test_options_are_the_settings_with_their_defaults():
     for name, (_, default) in OPTIONS.items():
         if name != "classes":  # none is an empty table
             assert default == fields[name].default
+
+
+def test_the_help_names_all_formats():
+    (option,) = OPTIONS["format"][0].__metadata__
+    named = re.findall(r"\w+", option.help.partition(":")[2])
+    assert {"auto", *FORMATS} <= set(named)
 
 
 @pytest.mark.parametrize("command", [convert, evaluate, stats, split])

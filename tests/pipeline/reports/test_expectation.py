@@ -92,7 +92,8 @@ def test_figures_hold_for_their_model_and_thresholds_alone():
     assert why_not(alarms, MODEL.threshold, "any") is None
     assert "does not know" in why_not(None, MODEL.threshold, None)
     other = {**MODEL.threshold, "HSIL": 0.9}
-    assert "other thresholds than those in force (HSIL)" in why_not(alarms, other, None)
+    told = why_not(alarms, other, None)
+    assert "other thresholds than those in force (HSIL); screen normal slides at these" in told
     bound = alarms.model_copy(update={"sha256": "abc"})
     assert why_not(bound, MODEL.threshold, "abc") is None
     assert "another model" in why_not(bound, MODEL.threshold, "def")
