@@ -75,7 +75,7 @@ loss-table: $(STAMP)  ## train what is missing of the table of all losses, and w
 	$(BIN)/cytolibra compare --config compare/losses --out $(RUNS)-losses \
 	  --records benchmarks/records/losses $(WITH_EXTRA) $(ARGS)
 
-seed-systems: $(STAMP)  ## train what is missing of the table of the seed's systems, and write it
+seed-systems: $(STAMP)  ## train what is missing of the table of ideas from related work, and write it
 	$(BIN)/cytolibra compare --config compare/seed-systems --out $(RUNS)-systems \
 	  --records benchmarks/records/seed-systems $(WITH_EXTRA) \
 	  --set systems.fourier.data.augment.fourier.images=$(CRIC)/extra \

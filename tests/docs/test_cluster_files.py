@@ -221,9 +221,12 @@ def test_versions_in_the_files_are_this_one():
     from importlib.metadata import version
 
     ours = version("cytolibra")
-    for name, pattern in (
-        ("ray-cluster.yaml", r"cytolibra-([\d.]+)-py3-none-any[.]whl\[ray\]"),
-        ("kubernetes-job.yaml", r"cytolibra:([\d.]+)$"),
+    wheel = r"cytolibra-([\d.]+)-py3-none-any[.]whl"
+    for path, pattern in (
+        (FILES / "ray-cluster.yaml", wheel),
+        (FILES / "kubernetes-job.yaml", r"cytolibra:([\d.]+)$"),
+        (FILES.parent / "ray.md", wheel),
+        (FILES.parent.parent / "start" / "install.md", wheel),
     ):
-        text = (FILES / name).read_text(encoding="utf-8")
-        assert re.findall(pattern, text, re.M) == [ours], name
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(pattern, text, re.M)) == {ours}, path.name
