@@ -7,7 +7,7 @@ go with their outputs) and `DenseDetector.decode` (thresholds, boxes, NMS).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,10 @@ class DenseDetector(nn.Module):
     def decode_boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         """(N, 4) boxes in pixels from (N, D) raw regressions and their (N, 4) anchors."""
         raise NotImplementedError
+
+    def decoding_parameters(self) -> Iterator[nn.Parameter]:
+        """What `decode_boxes` has learned, and raw outputs don't depend on; by default nothing."""
+        return iter(())
 
     def _select(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int, int]

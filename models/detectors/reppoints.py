@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
@@ -170,6 +172,10 @@ class RepPoints(DenseDetector):
         """Boxes of (N, 18) points, in strides from their places."""
         boxes: Tensor = self.head.points_to_box(place_points(deltas, anchors))
         return boxes
+
+    def decoding_parameters(self) -> Iterator[nn.Parameter]:
+        """The two factors of ``moment``."""
+        return self.head.points_to_box.parameters()
 
     @torch.no_grad()
     def _match_guesses(

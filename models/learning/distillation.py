@@ -107,7 +107,11 @@ def unexplained(student: Tensor, teacher: Tensor, weights: Tensor | None = None)
 
 
 def start_from(student: DenseDetector, teacher: DenseDetector) -> int:
-    """Gives a student the teacher's weights wherever name and shape agree; returns how many."""
+    """Gives a student the teacher's weights wherever name and shape agree; returns how many.
+
+    What decodes boxes stays so: no lesson reaches it, and points or offsets that are the teacher's
+    are its boxes only by the same decoding.
+    """
     own = student.state_dict()
     shared = {
         name: value
@@ -115,6 +119,8 @@ def start_from(student: DenseDetector, teacher: DenseDetector) -> int:
         if name in own and own[name].shape == value.shape
     }
     student.load_state_dict(own | shared)
+    for parameter in student.decoding_parameters():
+        parameter.requires_grad_(False)
     return len(shared)
 
 

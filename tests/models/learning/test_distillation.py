@@ -145,6 +145,20 @@ def test_another_detector_is_refused(teacher, changes, named):
         check_pair(student_of(teacher, **changes), teacher, teacher.card.mpp)
 
 
+@pytest.mark.parametrize("name", ["atss", "fcos", "reppoints", "retinanet", "yolof"])
+def test_a_lesson_reaches_every_weight_that_is_to_learn(name, images):
+    # Several processes would wait for the gradients of others.
+    teacher, student = lively(name), lively(name, seed=1).train()
+    weights = dict(student.named_parameters())
+    learning = {name for name, weight in weights.items() if weight.requires_grad}
+    start_from(student, teacher)
+    torch.stack(list(Imitation(teacher, 0.0)(student, images, 0.0).values())).sum().backward()
+    reached = {name for name, weight in weights.items() if weight.grad is not None}
+    assert reached == {name for name, weight in weights.items() if weight.requires_grad}
+    factors = {"head.points_to_box.log_factors"} if name == "reppoints" else set()
+    assert learning - reached == factors
+
+
 def test_another_scale_is_refused(teacher):
     with pytest.raises(ConfigError, match=r"data\.mpp"):
         check_pair(student_of(teacher), teacher, 0.25)

@@ -23,6 +23,7 @@ from data.crops.augment import AugmentSettings
 from data.crops.dataset import CropDataset
 from data.crops.sampling import CropSettings
 from data.evaluation import load_cells
+from models import load_detector
 from models.card import read_card
 from models.learning.callbacks import UnreadableError
 from models.learning.learner import DetectionLearner, NotFiniteError
@@ -320,6 +321,22 @@ def test_two_processes_learn_from_a_teacher_first_the_stem_then_all(alike, tmp_p
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "two" / "metrics.csv").open()))
     assert [bool(row["train/cls_logits"]) for row in rows[:2]] == [False, True]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_a_teacher_whose_boxes_have_factors_of_their_own(alike, tmp_path):
+    alike["model"]["name"] = "reppoints"
+    run(alike, tmp_path / "teacher", steps=2)
+    alike["distillation"] = {"teacher": str(tmp_path / "teacher" / "model")}
+    alike["loop"] |= {"devices": 2, "steps": 3}
+    done = call(command(alike, tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    factors = [
+        load_detector(tmp_path / one / "model").head.points_to_box.log_factors
+        for one in ("teacher", "two")
+    ]
+    assert factors[0].any()
+    assert torch.equal(*factors)
 
 
 @pytest.mark.slow
