@@ -24,8 +24,8 @@ class DistillationSettings(StrictModel):
     """Whom to learn from.
 
     Attributes:
-        teacher: a model's name or folder; same detector, classes, pyramid and scale, and a
-            backbone with the same channels.
+        teacher: a model's name or folder; same detector, classes, pyramid and scale, a loss whose
+            logits mean the same, and a backbone with the same channels.
         stem_share: share of the run in which only the backbone's features of stride 8 are
             compared, and nothing above them is computed: a fast start where the networks differ
             below.
@@ -135,8 +135,11 @@ def check_pair(student: DenseDetector, teacher: DenseDetector, mpp: float) -> No
     settings = ("pyramid", "anchors", "atss", "reppoints", "yolof", "image_mean", "image_std")
     keys = ("name", "classes", *settings)
     differ = [f"model.{key}" for key in keys if getattr(one, key) != getattr(other, key)]
-    if one.loss.softmax != other.loss.softmax:
-        differ.append("model.loss (sigmoid or softmax)")
+    if one.classes == other.classes and not _read_alike(student, teacher):
+        differ.append(
+            "model.loss (the same logits are other scores; take the teacher's loss with all of its "
+            "settings, class_counts too where it has them)"
+        )
     if _head(student) != _head(teacher):
         differ.append("model.abnormal_head")
     if find_backbone(one.backbone).channels != find_backbone(other.backbone).channels:
@@ -148,6 +151,20 @@ def check_pair(student: DenseDetector, teacher: DenseDetector, mpp: float) -> No
             f"distillation.teacher: {teacher.card.name} is another detector than the one to teach; "
             f"they differ in {', '.join(differ)}"
         )
+
+
+def _read_alike(student: DenseDetector, teacher: DenseDetector) -> bool:
+    """Whether the losses make the same scores of the same logits, which are what is copied.
+
+    Asked of the losses themselves: BAGS's groups follow from counts, and losses of other packages
+    have ways of their own.
+    """
+    one, other = (detector.slot.loss for detector in (student, teacher))
+    channels = one.channels(student.slot.num_classes)
+    if channels != other.channels(teacher.slot.num_classes):
+        return False
+    logits = 4 * torch.randn(64, channels, generator=torch.Generator().manual_seed(0))
+    return torch.allclose(one.scores(logits), other.scores(logits), atol=1e-6)
 
 
 def _head(detector: DenseDetector) -> object:

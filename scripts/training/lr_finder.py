@@ -15,13 +15,20 @@ from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
 
 from configs import ConfigError
-from models import build_detector, with_class_counts
+from models import build_detector
 from models.learning.learner import DetectionLearner
 from scripts.telling import tell_doubts
 from scripts.training.failures import explained
 from scripts.training.judge import Judge
 from scripts.training.loop import make_trainer
-from scripts.training.run import groups_of, imitation_of, make_data, read_fields, views_of
+from scripts.training.run import (
+    groups_of,
+    imitation_of,
+    make_data,
+    read_fields,
+    views_of,
+    with_counts,
+)
 from scripts.training.settings import TrainSettings
 
 RANGE = (1e-5, 1.0)
@@ -43,7 +50,7 @@ def find_lr(settings: TrainSettings, out: Path, steps: int = 100) -> float:
     """
     train, val = read_fields(settings)
     tell_doubts(train, val)
-    model = with_class_counts(settings.model, train.class_counts())
+    model = with_counts(settings, train)
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(model)
     imitation = imitation_of(settings, detector)

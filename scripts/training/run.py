@@ -27,13 +27,14 @@ from data.fields.fieldset import FieldSet, of_source, widest_cell
 from data.fields.regions import downsample_of
 from data.fields.scarcity import with_class_doubts
 from models import (
+    DetectorConfig,
     ModelCard,
     build_detector,
     load_detector,
     save_detector,
     with_class_counts,
 )
-from models.card import DEFAULT_WIDEST_CELL, DomainFacts
+from models.card import DEFAULT_WIDEST_CELL, DomainFacts, find_model, read_card
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import Imitation, check_pair, start_from
@@ -130,7 +131,7 @@ def run_training(
     fields = read_run_fields(settings)
     train_fields, val_fields = fields.train, fields.val
     unlabelled = unlabelled_of(settings.mean_teacher, settings.data, settings.loop, fields, out)
-    model = with_class_counts(settings.model, train_fields.class_counts())
+    model = with_counts(settings, train_fields)
     settings = settings_on(settings.model_copy(update={"model": model}), train_fields)
     check_monitor(model, settings.loop.monitor)
     made = _Made.by(settings, out, fields)
@@ -190,6 +191,23 @@ def run_training(
     if imitation is None:
         draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
     return save_detector(detector, card, out / "model", dtype=torch.float16)
+
+
+def with_counts(settings: TrainSettings, train: FieldSet) -> DetectorConfig:
+    """The detector's settings with the training cells of each class, where they lack them.
+
+    A student's are its teacher's, if this has some: by them BAGS makes the groups in which the
+    teacher's logits have a meaning.
+
+    Raises:
+        CytoLibraError: there is no such teacher.
+    """
+    counts = train.class_counts()
+    if settings.distillation is not None:
+        taught = read_card(find_model(settings.distillation.teacher)).detector
+        if taught.classes == settings.model.classes:  # else `check_pair` tells
+            counts = list(getattr(taught.loss, "class_counts", None) or counts)
+    return with_class_counts(settings.model, counts)
 
 
 def imitation_of(settings: TrainSettings, detector: DenseDetector) -> Imitation | None:

@@ -7,6 +7,8 @@ import torch
 from lively import lively
 
 from configs import ConfigError
+from losses import ClassificationLoss
+from losses.elementwise import cross_entropy
 from models import build_detector, load_detector
 from models.config import AbnormalHeadSettings
 from models.learning.distillation import ELSEWHERE, Imitation, check_pair, start_from, unexplained
@@ -143,6 +145,51 @@ def test_a_mistake_where_the_teacher_sees_a_cell_costs_more(images, monkeypatch)
 def test_another_detector_is_refused(teacher, changes, named):
     with pytest.raises(ConfigError, match=named):
         check_pair(student_of(teacher, **changes), teacher, teacher.card.mpp)
+
+
+class TwoLogits(ClassificationLoss):
+    """A sigmoid of twice the logit; without a word on what its channels mean."""
+
+    def forward(self, logits, targets):
+        return cross_entropy(2 * logits, targets)
+
+    def scores(self, logits):
+        return (2 * logits).sigmoid()
+
+
+def bags(counts, **settings):
+    return {"name": "bags", "class_counts": counts} | settings
+
+
+@pytest.mark.parametrize(
+    ("taught", "own"),
+    [
+        (bags([2000, 50]), bags([50, 2000])),  # as many channels, other groups
+        (bags([2000, 50]), bags([2000, 3000])),
+        (bags([200, 50]), bags([200, 50], group_bounds=[500])),
+        (bags([2000, 50]), {"name": "seesaw"}),
+        ({"name": "seesaw"}, {"name": "eqlv2"}),
+        ({"name": "cross_entropy"}, {"name": f"{__name__}:TwoLogits"}),
+    ],
+    ids=str,
+)
+def test_a_loss_that_reads_the_logits_otherwise_is_refused(taught, own):
+    teacher = lively(loss=taught)
+    with pytest.raises(ConfigError, match=r"differ in model\.loss \(the same .*take the teacher's"):
+        check_pair(lively(loss=own), teacher, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("taught", "own"),
+    [
+        (bags([2000, 50]), bags([3000, 5], beta=2.0)),
+        ({"name": "cross_entropy"}, {"name": "eqlv2"}),
+        ({"name": f"{__name__}:TwoLogits"}, {"name": f"{__name__}:TwoLogits"}),
+    ],
+    ids=str,
+)
+def test_a_loss_that_only_learns_otherwise_is_not(taught, own):
+    check_pair(lively(loss=own), lively(loss=taught), 0.5)
 
 
 @pytest.mark.parametrize("name", ["atss", "fcos", "reppoints", "retinanet", "yolof"])

@@ -106,6 +106,25 @@ def test_tells_how_the_loss_pulled_each_class(values, tmp_path):
         assert picture.width > 300
 
 
+def test_a_student_groups_its_classes_as_its_teacher_does(values, tmp_path):
+    values["model"]["loss"] = {"name": "bags", "group_bounds": [2]}
+    taught = run(values, tmp_path / "teacher", epochs=1, steps=1)
+    assert taught.detector.loss.class_counts == (1, 2)
+    values["distillation"] = {"teacher": str(tmp_path / "teacher" / "model")}
+    one_more = {"annotations": str(tmp_path / "more.json"), "images": str(tmp_path / "images")}
+    content = json.loads(Path(values["data"]["train"]["annotations"]).read_text())
+    nilm = next(one for one in content["annotations"] if one["category_id"] == 1)
+    content["annotations"].append(nilm | {"id": 99, "bbox": [100, 100, 30, 30]})
+    (tmp_path / "more.json").write_text(json.dumps(content))
+    values["data"]["train"] = one_more
+    card = run(values, tmp_path / "student", epochs=1, steps=1)
+    assert card.training["cells"] == {"NILM": 2, "HSIL": 2}  # by which there would be one group
+    assert card.detector.loss.class_counts == (1, 2)
+    values["model"]["loss"]["class_counts"] = [2, 2]
+    with pytest.raises(ConfigError, match=r"differ in model\.loss .*take the teacher's loss"):
+        run(values, tmp_path / "another", epochs=1, steps=1)
+
+
 @pytest.mark.slow
 def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp_path):
     # A loss, a head and a teacher with states of their own are the harder case.
