@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from configs import ConfigError, load_yaml
+from configs import ConfigError, StrictModel, load_yaml, validate
 
 SOURCES = ("data.train", "data.val")
 """Keys of one source, or of a list of sources."""
@@ -33,28 +33,31 @@ MAY_CHANGE = (
 begin with, or patterns of it."""
 
 
-def changed_settings(path: Path, now: Mapping[str, Any]) -> str:
+MACHINES = ("device", "precision")
+"""Of ``loop``: what is checked against the machine, and a run may have begun on another one."""
+
+
+def changed_settings(path: Path, settings: StrictModel) -> str:
     """Compares settings with those that a run began with.
+
+    Options that its version did not have count with their defaults.
 
     Args:
         path: the run's ``config.yaml``.
-        now: the settings of now.
+        settings: those of now.
 
     Returns:
-        What differs, for people; empty where nothing does.
+        What differs, for people; empty where nothing does, or the file is gone.
 
     Raises:
-        ConfigError: it differs in what can't change in the middle of a run.
+        ConfigError: it differs in what can't change in the middle of a run; or the file is of no
+            settings that are known now.
     """
-    before = dict(flatten(load_yaml(path))) if path.is_file() else {}
-    after = dict(flatten(now))
-    differing = {
-        key: f"{key} = {value} (was {before[key]})"
-        for key, value in after.items()
-        if key in before and before[key] != value
-    }
-    differing |= {key: f"{key} is set (was null)" for key in _turned_on(before, after)}
-    differing |= {key: f"{key} = null (was set)" for key in _turned_on(after, before)}
+    if not path.is_file():
+        return ""
+    before = dict(flatten(_as_of_now(path, type(settings))))
+    after = dict(flatten(settings.model_dump(mode="json")))
+    differing = dict(_differences(before, after))
     fixed = [text for key, text in differing.items() if not _may_change(key)]
     if fixed:
         raise ConfigError(
@@ -64,10 +67,48 @@ def changed_settings(path: Path, now: Mapping[str, Any]) -> str:
     return ", ".join(differing.values())
 
 
-def _turned_on(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Groups of keys that one has, where the other has none in their place."""
-    off = [key for key, value in before.items() if value is None]
-    return [key for key in off if any(other.startswith(f"{key}.") for other in after)]
+def _as_of_now(path: Path, kind: type[StrictModel]) -> dict[str, Any]:
+    """What a run began with, as this version would have written it."""
+    values = load_yaml(path)
+    loop = values.get("loop")
+    of_machine = {}
+    if isinstance(loop, Mapping):
+        of_machine = {key: loop[key] for key in MACHINES if key in loop}
+        values["loop"] = {key: value for key, value in loop.items() if key not in MACHINES}
+    try:
+        written = validate(values, kind, str(path)).model_dump(mode="json")
+    except ConfigError as error:
+        raise ConfigError(
+            f"--resume: {error}; the run began with another version, or the file was changed: go "
+            "on with that version, or start another run"
+        ) from error
+    written["loop"] |= of_machine
+    return written
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keys that differ, and how, for people; of a group that one of both lacks its key alone."""
+    keys = dict.fromkeys((*after, *before))
+    missing = object()  # as no value is
+    differing = [key for key in keys if before.get(key, missing) != after.get(key, missing)]
+    for key in differing:
+        if any(key.startswith(f"{group}.") for group in differing):
+            continue
+        if key in before and key in after:
+            yield key, f"{key} = {after[key]} (was {before[key]})"
+        elif key in after:
+            group = after[key] is None and _has_group(before, key)
+            yield key, f"{key} = null (was set)" if group else f"{key} = {after[key]} (was not set)"
+        else:
+            group = before[key] is None and _has_group(after, key)
+            yield (
+                key,
+                f"{key} is set (was null)" if group else f"{key} is not set (was {before[key]})",
+            )
+
+
+def _has_group(values: Mapping[str, Any], key: str) -> bool:
+    return any(other.startswith(f"{key}.") for other in values)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -45,6 +45,7 @@ from models.learning.resuming import Tell, check_checkpoint
 from models.learning.steering import GradientSteering
 from models.learning.views import StainViews
 from pipeline.reports.report import software_versions
+from pipeline.reports.writers import write_whole
 from scripts.domain import measure_domain
 from scripts.slides import images_of
 from scripts.telling import tell_doubts
@@ -344,13 +345,13 @@ def begin(
 
 
 def write_settings(settings: StrictModel, out: Path) -> None:
-    """Writes all settings of a run to ``config.yaml``."""
+    """Writes all settings of a run to ``config.yaml``, whole: other processes may be reading it."""
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (out / "config.yaml").write_text(text, encoding="utf-8")
+    write_whole(out / "config.yaml", text)
 
 
 def _tell_changes(settings: StrictModel, out: Path, tell: Tell) -> None:
-    changes = changed_settings(out / "config.yaml", settings.model_dump(mode="json"))
+    changes = changed_settings(out / "config.yaml", settings)
     if changes:
         tell(f"goes on with other settings than it began with: {changes}")
 

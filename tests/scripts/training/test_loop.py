@@ -548,6 +548,12 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(values, tmp_path):
     run(values, tmp_path / "run", epochs=1)
     with pytest.raises(ConfigError, match=r"loop.epochs = 3 \(was 1\)"):
         run(values, tmp_path / "run", resume=True, epochs=3)
+    values["data"]["train"] |= {"classes": {"LSIL": "HSIL"}}
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(ConfigError, match=r"data\.train\.classes\.LSIL = HSIL \(was not set\)"):
+        run(values, tmp_path / "run", resume=True, epochs=1)
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+    values["data"]["train"].pop("classes")
     run(values, tmp_path / "run", resume=True, epochs=1, workers=1)
 
 

@@ -155,14 +155,14 @@ def test_a_run_goes_on_where_sources_moved_but_not_with_others(two, tmp_path):
     path.write_text(json.dumps(before))  # JSON is YAML
     assert settings_of(before).data == settings_of(two).data
     two["data"]["train"][1]["images"] = "elsewhere"
-    moved = settings_of(two).model_dump(mode="json")
+    moved = settings_of(two)
     assert "data.train.1.images = elsewhere (was" in changed_settings(path, moved)
     two["data"]["train"][1]["weight"] = 2
     with pytest.raises(ConfigError, match=r"data.train.1.weight = 2.0 \(was 1.0\)"):
-        changed_settings(path, settings_of(two).model_dump(mode="json"))
+        changed_settings(path, settings_of(two))
     two["data"]["train"].pop()
     with pytest.raises(ConfigError, match=r"data.train = 1 source \(was 2 sources\)"):
-        changed_settings(path, settings_of(two).model_dump(mode="json"))
+        changed_settings(path, settings_of(two))
 
 
 def test_balanced_batches_hold_each_source_alike_whatever_the_workers(two):
