@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from configs import ConfigError, StrictModel
 from configs.plugins import installed, is_path, load_part
-from data.crops.fourier import FourierSettings, FourierSwap, read_amplitudes
+from data.crops.fourier import Amplitudes, FourierSettings, FourierSwap, read_amplitudes
 from data.crops.stains import StainJitter, StainStep
 from data.crops.templates import StainTemplate, TemplateSettings
 
@@ -88,15 +88,21 @@ def build_augmentation(
     return A.Compose([*_adapting(settings, side), *steps], bbox_params=boxes, seed=seed)
 
 
-def notes_of(settings: AugmentSettings, side: int) -> tuple[str, ...]:
-    """What is to be told of the images that crops of this side are changed by.
+def amplitudes_of(settings: AugmentSettings, side: int) -> Amplitudes | None:
+    """What crops of this side take of ``fourier``'s images; None without it.
 
     Raises:
         ConfigError: see `read_amplitudes`.
     """
     if (fourier := settings.fourier) is None:
-        return ()
-    return read_amplitudes(fourier.images, fourier.beta[1], side).notes
+        return None
+    return read_amplitudes(fourier.images, fourier.beta[1], side)
+
+
+def notes_of(settings: AugmentSettings, side: int) -> tuple[str, ...]:
+    """What is to be told of these images; raises as `amplitudes_of`."""
+    amplitudes = amplitudes_of(settings, side)
+    return () if amplitudes is None else amplitudes.notes
 
 
 def _adapting(settings: AugmentSettings, side: int | None) -> Iterator[A.BasicTransform]:

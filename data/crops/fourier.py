@@ -64,11 +64,13 @@ class Amplitudes:
 
     Attributes:
         values: (N, 2 b + 1, b + 1, 3): rows from -b to b, columns from 0 to b.
+        images: from which they were taken.
         side: of the windows that they are of, in px.
         notes: what was left out and why: a line each, for people.
     """
 
     values: NDArray[np.float32]
+    images: tuple[Path, ...]
     side: int
     notes: tuple[str, ...]
 
@@ -124,7 +126,7 @@ def read_amplitudes(images: Path, beta: float, side: int) -> Amplitudes:
     if not images.is_dir():
         raise ConfigError(f"{KEY}: {images} is no folder")
     pictures, notes = _pictures_in(images)
-    reach, found = int(beta * side), []
+    reach, found, taken = int(beta * side), [], []
     small, bad = [], []
     for number, path in enumerate(pictures):
         try:
@@ -135,6 +137,7 @@ def read_amplitudes(images: Path, beta: float, side: int) -> Amplitudes:
         if min(pixels.shape[:2]) < side:
             small.append(path.name)
             continue
+        taken.append(path)
         found += [_lowest(window, reach) for window in _windows(pixels, side, number)]
     told = (
         (bad, "can't be read, left out"),
@@ -145,7 +148,7 @@ def read_amplitudes(images: Path, beta: float, side: int) -> Amplitudes:
         raise ConfigError(
             f"{KEY}: {images} has no image to take from{''.join(f'; {note}' for note in notes)}"
         )
-    return Amplitudes(np.stack(found), side, tuple(notes))
+    return Amplitudes(np.stack(found), tuple(taken), side, tuple(notes))
 
 
 def _pictures_in(folder: Path) -> tuple[list[Path], list[str]]:

@@ -234,10 +234,20 @@ def check_leaks(ours: FieldSet, judged: FieldSet, sides: tuple[str, str] = SIDES
                     f"{what} {name} is in {sides[0]} ({known[name].image}) and in {sides[1]} "
                     f"({field.image}); a figure on it would say nothing: split by {what}"
                 )
-    _check_contents(_images(ours), _images(judged), sides)
+    check_images(_images(ours), judged, sides)
 
 
-def _check_contents(ours: Iterable[Path], judged: Iterable[Path], sides: tuple[str, str]) -> None:
+def check_images(ours: Iterable[Path], judged: FieldSet, sides: tuple[str, str]) -> None:
+    """Makes sure that no image that is judged by is among some, by whatever name.
+
+    Args:
+        ours: files of images; nobody need have annotated them.
+        judged: what is judged by.
+        sides: what the two are called.
+
+    Raises:
+        ConfigError: an identical image is on both sides; names both.
+    """
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in ours:
         by_size[path.stat().st_size].append(path)
@@ -248,7 +258,7 @@ def _check_contents(ours: Iterable[Path], judged: Iterable[Path], sides: tuple[s
             hashes[path] = _hash(path)
         return hashes[path]
 
-    for path in judged:
+    for path in _images(judged):
         for other in by_size.get(path.stat().st_size, []):
             if path.resolve() == other.resolve():
                 raise ConfigError(f"{path}: is in {sides[0]} and in {sides[1]}; validate on others")

@@ -52,6 +52,7 @@ from scripts.training.left_out import (
 from scripts.training.loop import fit_best, make_trainer
 from scripts.training.run import begin, files_of, tell_machine
 from scripts.training.sources import DataSettings, read_sources
+from scripts.training.unlabelled import describe_unlabelled, fourier_images
 
 EVIDENCE = "second_look.npz"
 """In a run's folder: what detector and grader say of the validation fields."""
@@ -67,6 +68,7 @@ class GraderFields:
         val: fields to judge by.
         found: what the detector found on these.
         floor: least score of what is looked at again.
+        amplitudes: images whose amplitudes crops take.
     """
 
     train: FieldSet
@@ -74,6 +76,7 @@ class GraderFields:
     val: FieldSet
     found: Sequence[Candidates]
     floor: float
+    amplitudes: Sequence[Path] = ()
 
 
 def run_grader_training(
@@ -177,11 +180,13 @@ def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> Grader
 
     Raises:
         ConfigError: see `scripts.training.sources.read_sources`,
+            `scripts.training.unlabelled.fourier_images`,
             `scripts.training.left_out.assign_finders` and `data.crops.grades.gather_samples`.
     """
     data, classes = settings.data, card.detector.classes
     both = DataSettings(train=data.train, val=data.val, mpp=card.mpp)
     read = read_sources(both, classes)
+    amplitudes = fourier_images(data.augment, settings.grader.size, read)
     train = cut_fields(read.train, card.mpp)
     device = "cpu" if settings.loop.device == "cpu" else "auto"
     if settings.candidates:
@@ -195,7 +200,7 @@ def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> Grader
     samples = gather_samples(train, [Places(f.places.boxes, f.scores) for f in found], data.crops)
     judge = [Finder(settings.detector, range(len(read.val.fields)))]
     judged = find_on(judge, read.val, floor, device, LOWEST_SCORE)
-    return GraderFields(train, samples, read.val, judged, floor)
+    return GraderFields(train, samples, read.val, judged, floor, amplitudes)
 
 
 def _load_teacher(name: str, card: ModelCard, student: Grader) -> GradingNetwork:
@@ -268,13 +273,18 @@ def _make_facts(
                 "binary": True,
                 "taught": True,
             },
-            exclude={"grader": {"backbone_weights"}},
+            exclude={
+                "grader": {"backbone_weights"},
+                "data": {"augment": {"fourier": {"images"}}},
+            },
         ),
         "teachers": len(settings.teachers),
         "threshold_rule": THRESHOLD_RULE,
         "calibrated": "out of fold" if settings.calibration else "on the validation fields",
         "bias": dict(zip(names, judge.calibration.bias.round(4).tolist(), strict=True)),
     }
+    if fields.amplitudes:
+        training["unlabelled"] = describe_unlabelled(settings.data.augment, fields.amplitudes)
     return SecondLookFacts(
         name=told.name,
         backbone=grader.backbone,

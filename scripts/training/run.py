@@ -71,6 +71,7 @@ from scripts.training.sources import DataSettings, RunFields, read_sources
 from scripts.training.unlabelled import (
     Unlabelled,
     describe_unlabelled,
+    fourier_images,
     unlabelled_of,
 )
 
@@ -82,9 +83,12 @@ class _Made:
     name: str
     sources: tuple[SourceFacts, ...]
     parents: tuple[ParentFacts, ...]
+    unlabelled: dict[str, Any]
 
     @classmethod
-    def by(cls, settings: TrainSettings, out: Path, fields: RunFields) -> _Made:
+    def by(
+        cls, settings: TrainSettings, out: Path, fields: RunFields, unlabelled: Unlabelled | None
+    ) -> _Made:
         distillation = settings.distillation
         sources = (
             *_described("train", settings.data, fields.train),
@@ -92,7 +96,10 @@ class _Made:
         )
         teacher = distillation.teacher if distillation else None
         parents = describe_parents(settings.model.backbone_weights, teacher)
-        return cls(model_name(settings.card, out), sources, tuple(parents))
+        data = settings.data
+        amplitudes = fourier_images(data.augment, data.crops.size, fields, data.hold_out)
+        others = describe_unlabelled(data.augment, amplitudes, settings.mean_teacher, unlabelled)
+        return cls(model_name(settings.card, out), sources, tuple(parents), others)
 
 
 def _described(
@@ -135,7 +142,7 @@ def run_training(
     model = with_counts(settings, train_fields)
     settings = settings_on(settings.model_copy(update={"model": model}), train_fields)
     check_monitor(model, settings.loop.monitor)
-    made = _Made.by(settings, out, fields)
+    made = _Made.by(settings, out, fields, unlabelled)
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(settings.model)
     judge = Judge(detector.config)
@@ -181,7 +188,7 @@ def run_training(
         steer = None if steering is None else steering.factors_at
         with closing(make_data(settings, train_fields, val_fields, steer, unlabelled)) as data:
             fit_best(trainer, learner, data, out, checkpoint)
-        card = _make_card(settings, made, train_fields, judge, unlabelled)
+        card = _make_card(settings, made, train_fields, judge)
         if not trainer.is_global_zero:
             return card
         if fields.held_out is not None:
@@ -452,17 +459,9 @@ def _summary(settings: TrainSettings) -> str:
     return f"{model.name} on {model.backbone} at {settings.data.mpp:g} µm/px, trained{taught}"
 
 
-def _make_card(
-    settings: TrainSettings,
-    made: _Made,
-    train: FieldSet,
-    judge: Judge,
-    unlabelled: Unlabelled | None,
-) -> ModelCard:
-    card, teaching = settings.card, settings.mean_teacher
-    others: dict[str, Any] = {}
-    if teaching is not None and unlabelled is not None:
-        others["unlabelled"] = describe_unlabelled(teaching, unlabelled.fields)
+def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Judge) -> ModelCard:
+    card = settings.card
+    others = {"unlabelled": made.unlabelled} if made.unlabelled else {}
     return ModelCard(
         name=made.name,
         summary=card.summary or _summary(settings),

@@ -1,8 +1,11 @@
-"""Images without annotations from which a run learns by a mean teacher: settings, and reading."""
+"""Images without annotations from which a run learns: a mean teacher's, and Fourier's amplitudes.
+
+None may be judged by, and the card says what they were.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +14,13 @@ import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
 from configs import ConfigError, CytoLibraError
-from data.crops.augment import AugmentSettings
+from data.crops.augment import AugmentSettings, amplitudes_of
+from data.crops.fourier import KEY as FOURIER_KEY
 from data.crops.unlabelled import check_strong
 from data.fields.fieldset import Field as AnnotatedField
 from data.fields.fieldset import FieldSet
 from data.fields.images import FieldImages
-from data.fields.splits import check_leaks
+from data.fields.splits import check_images
 from models.learning.mean_teacher import TeachingSettings
 from pipeline.batch.discovery import discover
 from scripts.slides import images_of, slide_info
@@ -115,11 +119,44 @@ def unlabelled_of(
     if teaching is None:
         return None
     found = read_unlabelled(teaching, fields.train.classes, data.mpp, out, loop.max_unreadable)
-    check_leaks(found, fields.val, (KEY, "data.val"))
-    if fields.held_out is not None:
-        judged = f"the source {data.hold_out}, which is held out,"
-        check_leaks(found, fields.held_out, (KEY, judged))
+    _check_not_judged(KEY, _images_of(found), fields, data.hold_out)
     return Unlabelled(found, images_of(found, data.cache), teaching.crops, teaching.strong)
+
+
+def fourier_images(
+    augment: AugmentSettings, side: int, fields: RunFields, hold_out: str | None = None
+) -> tuple[Path, ...]:
+    """The images whose amplitudes crops take; none without ``fourier``.
+
+    Args:
+        augment: how crops are changed.
+        side: of the crops in px.
+        fields: of the run.
+        hold_out: the source that is held out.
+
+    Raises:
+        ConfigError: see `data.crops.fourier.read_amplitudes`; or one of them is judged by.
+    """
+    amplitudes = amplitudes_of(augment, side)
+    if amplitudes is None:
+        return ()
+    _check_not_judged(FOURIER_KEY, amplitudes.images, fields, hold_out)
+    return amplitudes.images
+
+
+def _check_not_judged(
+    key: str, images: Iterable[Path], fields: RunFields, hold_out: str | None
+) -> None:
+    """Makes sure that a run is not judged by images that it learns from without annotations.
+
+    Raises:
+        ConfigError: it is; names both images.
+    """
+    images = tuple(images)
+    check_images(images, fields.val, (key, "data.val"))
+    if fields.held_out is not None:
+        judged = f"the source {hold_out}, which is held out,"
+        check_images(images, fields.held_out, (key, judged))
 
 
 def read_unlabelled(
@@ -173,14 +210,40 @@ def read_unlabelled(
     return FieldSet(classes, tuple(fields), tuple(notes))
 
 
-def describe_unlabelled(settings: MeanTeacherSettings, fields: FieldSet) -> dict[str, Any]:
-    """What a card says of these images: the folders' names, how many, and by what to know them."""
-    images = sorted({field.image for field in fields.fields})
+def describe_unlabelled(
+    augment: AugmentSettings,
+    amplitudes: Iterable[Path],
+    teaching: MeanTeacherSettings | None = None,
+    unlabelled: Unlabelled | None = None,
+) -> dict[str, Any]:
+    """What a card says of images that a run learned from without annotations, by the setting.
+
+    Args:
+        augment: how crops are changed.
+        amplitudes: of `fourier_images`.
+        teaching: of a mean teacher.
+        unlabelled: what it taught on.
+    """
+    told = {}
+    if teaching is not None and unlabelled is not None:
+        told[KEY] = _describe(teaching.images, _images_of(unlabelled.fields))
+    if augment.fourier is not None:
+        told[FOURIER_KEY] = _describe([augment.fourier.images], amplitudes)
+    return told
+
+
+def _describe(folders: Iterable[Path], images: Iterable[Path]) -> dict[str, Any]:
+    """The folders' names, how many images of them, and by what to know these again."""
+    images = sorted(set(images))
     return {
-        "names": [path.resolve().name for path in settings.images],
+        "names": [path.resolve().name for path in folders],
         "images": len(images),
         "images_sha256": digest_of_images(images),
     }
+
+
+def _images_of(fields: FieldSet) -> Iterator[Path]:
+    return (field.image for field in fields.fields)
 
 
 def _found(root: Path, out: Path) -> Iterator[Path]:

@@ -95,6 +95,17 @@ def test_writes_the_detector_with_its_grader(settings, tmp_path, capsys):
     np.testing.assert_allclose(logits, evidence.logits[0] / look.temperature + bias, atol=0.01)
 
 
+def test_amplitudes_are_none_of_images_that_are_judged_by_and_on_the_card(settings, tmp_path):
+    data, epoch = settings["data"], settings["loop"] | {"epochs": 1, "steps": 1}
+    judged = data | {"augment": {"fourier": {"images": data["val"]["images"]}}}
+    with pytest.raises(ConfigError, match=r"is in data\.augment\.fourier\.images and in data\.val"):
+        run(settings, tmp_path / "run", data=judged)
+    others = data | {"augment": {"fourier": {"images": data["train"]["images"]}}}
+    told = run(settings, tmp_path / "run", data=others, loop=epoch).second_look.training
+    assert told["unlabelled"]["data.augment.fourier.images"]["images"] == 2
+    assert str(tmp_path) not in json.dumps(told)
+
+
 @pytest.mark.slow
 def test_is_calibrated_by_runs_out_of_fold(settings, tmp_path):
     own = run(settings, tmp_path / "fold").second_look

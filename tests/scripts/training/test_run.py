@@ -139,7 +139,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(values, tmp
     values["data"]["train"] = one_a_field(values["data"]["train"])
     values["data"]["augment"] = {
         "templates": {},
-        "fourier": {"images": values["data"]["val"]["images"]},
+        "fourier": {"images": str(tmp_path / "images")},
     }
     values |= {"views": {}, "group_dro": {}}
     values["loop"]["steps"] = 4  # what the first two measure steers the second epoch

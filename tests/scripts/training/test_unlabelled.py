@@ -12,6 +12,7 @@ from rich.console import Console
 from configs import ConfigError, validate
 from models.card import read_card
 from scripts.training.feeding import ShareSampler
+from scripts.training.provenance import digest_of_images
 from scripts.training.run import run_training
 from scripts.training.settings import TrainSettings
 from scripts.training.unlabelled import MeanTeacherSettings
@@ -58,8 +59,8 @@ def test_a_run_learns_from_both_and_tells_so(teaching, tmp_path):
     assert all(float(row[f"train/unlabelled_{part}"]) >= 0 for part in parts)
     assert float(row["train/unlabelled_classification"]) > 0
     told = read_card(tmp_path / "through" / "model").training
-    assert told["unlabelled"]["names"] == ["others"]
-    assert told["unlabelled"]["images"] == 2
+    of_teacher = told["unlabelled"]["mean_teacher.images"]
+    assert (of_teacher["names"], of_teacher["images"]) == (["others"], 2)
     assert told["settings"]["mean_teacher"]["crops"] == 1
     assert "images" not in told["settings"]["mean_teacher"]
     assert card.training["fields"] == 2  # annotated ones
@@ -136,3 +137,54 @@ def test_images_that_are_not_there_or_judged_by_are_refused(teaching, tmp_path):
     refused(teaching, tmp_path, r"mean_teacher\.images: .*others: no slide found")
     others["images"] = [str(folder / "none")]
     refused(teaching, tmp_path, r"mean_teacher\.images: .*none: no such file or folder")
+
+
+@pytest.fixture
+def adapting(values, tmp_path):
+    """A run whose crops take amplitudes of a folder, which may hold what else it learns from."""
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(values["data"]["train"]["images"], folder)
+    Image.new("RGB", (90, 20)).save(folder / "small.png")
+    (folder / "notes.txt").write_text("no image")
+    values["data"]["augment"] = {"fourier": {"images": str(folder), "probability": 1.0}}
+    values["loop"] |= {"epochs": 1, "steps": 1}
+    return values
+
+
+def test_the_card_tells_whose_amplitudes_crops_took(adapting, tmp_path):
+    training = run(adapting, tmp_path / "run")[0].training
+    taken = training["unlabelled"]["data.augment.fourier.images"]
+    assert (taken["names"], taken["images"]) == (["elsewhere"], 2)  # one is too small
+    images = [tmp_path / "elsewhere" / name for name in ("1.png", "2.png")]
+    assert taken["images_sha256"] == digest_of_images(images)
+    assert "images" not in training["settings"]["data"]["augment"]["fourier"]
+
+
+def test_images_that_are_judged_by_give_no_amplitudes(adapting, tmp_path):
+    fourier = adapting["data"]["augment"]["fourier"]
+    val = adapting["data"]["val"]
+    shutil.copy(Path(val["images"]) / "2.png", Path(fourier["images"]) / "copy.png")
+    message = r"2\.png of data\.val has the same content as .*copy\.png of data\.augment\.fourier"
+    refused(adapting, tmp_path, message)
+    (Path(fourier["images"]) / "copy.png").unlink()
+    fourier["images"] = val["images"]
+    message = r"1\.png: is in data\.augment\.fourier\.images and in data\.val; validate on others"
+    refused(adapting, tmp_path, message)
+
+
+@pytest.mark.parametrize("kind", ["fourier", "mean_teacher"])
+def test_images_that_are_held_out_are_not_learned_from(values, tmp_path, kind):
+    source, kept = values["data"]["train"], tmp_path / "kept"
+    kept.mkdir()
+    for image in Path(source["images"]).iterdir():
+        with Image.open(image) as picture:
+            picture.rotate(180).save(kept / image.name)
+    held_out = source | {"images": str(kept), "name": "far"}
+    values["data"] |= {"train": [source, held_out], "hold_out": "far"}
+    if kind == "fourier":
+        values["data"]["augment"] = {"fourier": {"images": str(kept)}}
+    else:
+        values["mean_teacher"] = {"images": str(kept), "mpp": 0.25}
+    refused(
+        values, tmp_path, rf"\.png: is in .*{kind}\.images and in the source far, which is held"
+    )
