@@ -139,7 +139,7 @@ def _fit_rule(
     out: Path,
 ) -> None:
     from scripts.evaluation.set_aside import check_wish, fit_with_rule_out
-    from scripts.evaluation.slide_level import fit_rule, read_labelled
+    from scripts.evaluation.slide_level import fit_rule, intervals_of, read_labelled
 
     wanted = check_wish(*wish) if wish else None
     if not 0 < sensitivity <= 1:
@@ -157,7 +157,7 @@ def _fit_rule(
     _write({out: rule.model_dump_json(indent=2) + "\n", picture: drawn})
     for note in slides.notes:
         typer.echo(note)
-    Console().print(_table(rule))
+    Console().print(_table(rule, intervals_of(fitted.groups)))
     Console().print(f"{out}; its ROC curve: {picture}", soft_wrap=True)
 
 
@@ -182,9 +182,9 @@ def _write(texts: Mapping[Path, str]) -> None:
             raise ConfigError(f"--out {path}: can't be written: {error.strerror}") from error
 
 
-def _table(rule: SlideRule) -> Table:
+def _table(rule: SlideRule, intervals: str) -> Table:
     title = f"{rule.slides} slides, {rule.positives} positive ({rule.positive})"
-    table = Table(title=title, caption="by cross-validation, with 95% intervals")
+    table = Table(title=title, caption=f"by cross-validation, with 95% intervals {intervals}")
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, share in {

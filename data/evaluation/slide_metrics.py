@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, expit, logit
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 
 Scores = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Groups = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,24 @@ class Estimate:
     high: float
 
 
-def auc_with_covariance(scores: Scores, positive: Flags) -> tuple[Scores, Scores]:
+def has_several(groups: Groups) -> bool:
+    """Whether some group, such as a patient, has several slides."""
+    return len(np.unique(groups)) < len(groups)
+
+
+def auc_with_covariance(
+    scores: Scores, positive: Flags, groups: Groups | None = None
+) -> tuple[Scores, Scores]:
     """Areas under the ROC curve of several scores of the same slides, and their covariance.
 
     DeLong, DeLong and Clarke-Pearson, Biometrics 1988; computed from ranks as by Sun and Xu, IEEE
-    Signal Processing Letters 2014.
+    Signal Processing Letters 2014. Where groups have several slides, Obuchowski's, Biometrics 1997,
+    which takes slides of one group for alike; of one slide each it is DeLong's.
 
     Args:
         scores: (K, N), higher for more suspicious.
         positive: (N,).
+        groups: (N,) whose slide each is; None: each of its own.
 
     Returns:
         (K,) areas and their (K, K) covariance.
@@ -48,9 +60,10 @@ def auc_with_covariance(scores: Scores, positive: Flags) -> tuple[Scores, Scores
     # V10 and V01: the share of the other side that each slide is ranked above.
     above_controls = (ranks[:, :m] - rankdata(cases, axis=1)) / n
     below_cases = 1 - (ranks[:, m:] - rankdata(controls, axis=1)) / m
-    return above_controls.mean(axis=1), _covariance(above_controls) / m + _covariance(
-        below_cases
-    ) / n
+    areas = above_controls.mean(axis=1)
+    if groups is not None and has_several(groups):
+        return areas, _clustered(above_controls, below_cases, positive, groups)
+    return areas, _covariance(above_controls) / m + _covariance(below_cases) / n
 
 
 def auc(scores: Scores, positive: Flags, level: float = 0.95) -> Estimate:
@@ -64,10 +77,17 @@ def auc(scores: Scores, positive: Flags, level: float = 0.95) -> Estimate:
 
 
 def auc_difference(
-    ours: Scores, theirs: Scores, positive: Flags, level: float = 0.95
+    ours: Scores,
+    theirs: Scores,
+    positive: Flags,
+    groups: Groups | None = None,
+    level: float = 0.95,
 ) -> tuple[Estimate, float]:
-    """How much larger our area is than theirs, on the same slides, and DeLong's p-value."""
-    areas, covariance = auc_with_covariance(np.stack([ours, theirs]), positive)
+    """How much larger our area is than theirs, on the same slides, and the p-value.
+
+    DeLong's, or with several slides of a group Obuchowski's; see `auc_with_covariance`.
+    """
+    areas, covariance = auc_with_covariance(np.stack([ours, theirs]), positive, groups)
     difference = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     if variance <= 1e-15:
@@ -78,9 +98,7 @@ def auc_difference(
     return Estimate(difference, difference - reach, difference + reach), p_value
 
 
-def auc_by_groups(
-    scores: Scores, positive: Flags, groups: NDArray[np.intp], level: float = 0.95
-) -> Estimate:
+def auc_by_groups(scores: Scores, positive: Flags, groups: Groups, level: float = 0.95) -> Estimate:
     """Area under the ROC curve, its interval by drawing groups, such as patients, anew."""
     rng = np.random.default_rng(0)
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
@@ -94,7 +112,7 @@ def auc_by_groups(
     return Estimate(value, float(low), float(high))
 
 
-def proportion(hits: int, total: int, level: float = 0.95) -> Estimate:
+def proportion(hits: float, total: float, level: float = 0.95) -> Estimate:
     """A share with Wilson's interval (JASA 1927); NaN of nothing."""
     if not total:
         return Estimate(math.nan, math.nan, math.nan)
@@ -110,7 +128,7 @@ def proportion(hits: int, total: int, level: float = 0.95) -> Estimate:
     )
 
 
-def exact_proportion(hits: int, total: int, level: float = 0.95) -> Estimate:
+def exact_proportion(hits: float, total: float, level: float = 0.95) -> Estimate:
     """A share with the exact interval (Clopper & Pearson, Biometrika 1934); NaN of nothing.
 
     Wider than Wilson's, and never too narrow: for shares near 0 of which a promise is made.
@@ -123,11 +141,97 @@ def exact_proportion(hits: int, total: int, level: float = 0.95) -> Estimate:
     return Estimate(hits / total, low, high)
 
 
+def proportion_by_groups(
+    hits: Flags,
+    groups: Groups,
+    level: float = 0.95,
+    interval: Callable[[float, float, float], Estimate] = proportion,
+) -> Estimate:
+    """A share of slides, with an interval that takes slides of one group for alike.
+
+    The interval is that of `effective_number` slides (as Korn and Graubard, Survey Methodology
+    1998, have it for the exact one); of one slide a group the plain one, to the last digit.
+    Drawing groups anew fails near 0 and 1: where those at hand have no miss, nor has any draw.
+
+    Args:
+        hits: (N,) whether each slide is one.
+        groups: (N,) whose slide each is.
+        level: of the interval.
+        interval: `proportion` or `exact_proportion`.
+    """
+    if not has_several(groups):
+        return interval(int(hits.sum()), len(hits), level)
+    share = float(hits.mean())
+    if not (size := effective_number(hits, groups, level)):
+        return Estimate(share, 0.0, 1.0)
+    return replace(interval(share * size, size, level), value=share)
+
+
+def effective_number(hits: Flags, groups: Groups, level: float = 0.95) -> float:
+    """So many independent slides would tell a share as well as these slides of fewer groups do.
+
+    Their number by the design effect, the variance of the share between groups over that of
+    independent slides (Rao and Scott, Biometrics 1992), which is taken for at least 1. A share of
+    0 or 1 has no variance: then slides of one group are taken for the same slide (Kish, Survey
+    Sampling 1965). And as few groups leave the variance itself unsure, their number is reduced by
+    the quantiles of Student's t.
+
+    Returns:
+        At most the number of slides; 0 of one group, which tells nothing of others.
+    """
+    _, of = np.unique(groups, return_inverse=True)
+    slides, found = np.bincount(of), np.bincount(of, weights=hits)
+    count, total = len(slides), int(slides.sum())
+    if count < 2:
+        return 0.0
+    share = float(hits.mean())
+    if share in (0.0, 1.0):
+        size = total**2 / float((slides**2).sum())
+    else:
+        between = float(((found - share * slides) ** 2).sum()) * count / (count - 1)
+        size = total / max(1.0, between / (total * share * (1 - share)))
+    tail = (1 + level) / 2
+    return size * float(norm.ppf(tail) / student.ppf(tail, count - 1)) ** 2
+
+
 def threshold_for(scores: Scores, positive: Flags, sensitivity: float) -> float:
     """The highest score at or above which at least this share of the positive slides lies."""
     cases = np.sort(scores[positive])
     needed = math.ceil(sensitivity * len(cases) - 1e-9)
     return float(cases[len(cases) - needed]) if needed else math.inf
+
+
+def _clustered(
+    above_controls: Scores, below_cases: Scores, positive: Flags, groups: Groups
+) -> Scores:
+    """(K, K) covariance of areas whose slides come in groups; see `auc_with_covariance`.
+
+    Args:
+        above_controls: (K, M) of each positive slide the share of the negative ones below it.
+        below_cases: (K, N) of each negative slide the share of the positive ones above it.
+        positive: (M + N,).
+        groups: (M + N,).
+    """
+    names, of = np.unique(groups, return_inverse=True)
+    cases = _by_group(above_controls, of[positive], len(names))
+    controls = _by_group(below_cases, of[~positive], len(names))
+    both = cases @ controls.T * _unbiased(of)
+    own = cases @ cases.T * _unbiased(of[positive]) + controls @ controls.T * _unbiased(
+        of[~positive]
+    )
+    return own + both + both.T
+
+
+def _by_group(values: Scores, of: Groups, count: int) -> Scores:
+    """(K, count) by how much each group's (K, N) values move their mean."""
+    apart = (values - values.mean(axis=1, keepdims=True)) / values.shape[1]
+    return np.stack([np.bincount(of, row, count).astype(np.float64) for row in apart])
+
+
+def _unbiased(of: Groups) -> float:
+    """What a variance of the groups that (N,) slides are of is multiplied by."""
+    count = len(np.unique(of))
+    return count / max(count - 1, 1)
 
 
 def _covariance(values: Scores) -> Scores:

@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from configs import ConfigError
-from data.evaluation.slide_metrics import Estimate, exact_proportion, proportion
+from data.evaluation.slide_metrics import Estimate, exact_proportion, proportion_by_groups
 from pipeline.reports.report import why_not_set_aside
 from pipeline.reports.rule_out import choose_threshold, decide, least_level, needed_patients
 from pipeline.reports.slide_rule import SlideRule
-from scripts.evaluation.slide_level import FEWEST, LabelledSlides, as_share, fit_rule
+from scripts.evaluation.slide_level import (
+    FEWEST,
+    LabelledSlides,
+    as_share,
+    fit_rule,
+    intervals_of,
+)
 
 
 class Wish(NamedTuple):
@@ -79,7 +85,8 @@ def judge_set_aside(slides: LabelledSlides, rule: SlideRule) -> dict[str, Any]:
     Returns:
         ``level``, ``bound`` and ``threshold`` of the rule; of ``normal`` slides the share that is
         set aside, of ``abnormal`` ones (missed), and of ``patients`` with an abnormal slide those
-        of whom one is: {value, low, high, count, of}, the latter two with exact intervals;
+        of whom one is: {value, low, high, count, of}, the latter two with exact intervals, the
+        former two by patient where these have several slides, as ``intervals`` says;
         ``undecided`` slides by reason, and the names of those that are ``missed``.
     """
     assert rule.rule_out is not None
@@ -98,9 +105,18 @@ def judge_set_aside(slides: LabelledSlides, rule: SlideRule) -> dict[str, Any]:
         "level": rule.rule_out.level,
         "bound": round(rule.rule_out.bound, 4),
         "threshold": min(rule.rule_out.threshold, rule.threshold),
-        "normal": _counted(int((aside & normal).sum()), int(normal.sum()), proportion),
-        "abnormal": _counted(int(missed.sum()), int(slides.positive.sum()), exact_proportion),
-        "patients": _counted(len(hit), len(ill), exact_proportion),
+        "normal": _counted(
+            proportion_by_groups(aside[normal], slides.groups[normal]),
+            int(aside[normal].sum()),
+            int(normal.sum()),
+        ),
+        "abnormal": _counted(
+            proportion_by_groups(aside[~normal], slides.groups[~normal], interval=exact_proportion),
+            int(missed.sum()),
+            int(slides.positive.sum()),
+        ),
+        "patients": _counted(exact_proportion(len(hit), len(ill)), len(hit), len(ill)),
+        "intervals": intervals_of(slides.groups),
         "undecided": dict(Counter(why for why in unsure if why)),
         "missed": [name for name, lost in zip(slides.names, missed, strict=True) if lost],
     }
@@ -110,7 +126,7 @@ def set_aside_table(figures: Mapping[str, Any]) -> Table:
     """`judge_set_aside` for a terminal."""
     title = f"set aside below {figures['threshold']:g} (promised: at most {figures['bound']:.1%} "
     title += "of abnormal patients)"
-    table = Table(title=title, caption="with 95% intervals")
+    table = Table(title=title, caption=f"with 95% intervals {figures['intervals']}")
     table.add_column("of")
     table.add_column("set aside", justify="right")
     table.add_column("share", justify="right")
@@ -157,6 +173,5 @@ def _scores_if_decided(slides: LabelledSlides, rule: SlideRule) -> NDArray[np.fl
     return np.where(unsure, np.inf, slides.scores(rule))
 
 
-def _counted(count: int, of: int, interval: Any) -> dict[str, Any]:
-    estimate: Estimate = interval(count, of)
+def _counted(estimate: Estimate, count: int, of: int) -> dict[str, Any]:
     return as_share(estimate).model_dump() | {"count": count, "of": of}

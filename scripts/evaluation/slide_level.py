@@ -20,7 +20,8 @@ from data.evaluation.slide_metrics import (
     auc,
     auc_by_groups,
     auc_difference,
-    proportion,
+    has_several,
+    proportion_by_groups,
     threshold_for,
 )
 from data.fields.splits import stratify
@@ -155,14 +156,22 @@ def judge(
 ) -> Judged:
     """Area under the curve, and the shares at a threshold, with 95% intervals.
 
-    The area's is DeLong's; by drawing patients anew, where some have several slides.
+    The area's is DeLong's, the shares' are Wilson's. Where some patients have several slides, the
+    area's is by drawing patients anew, a share's Wilson's of as many slides as tell it as well; see
+    `data.evaluation.slide_metrics.proportion_by_groups`.
+
+    Args:
+        scores: (N,), higher for more suspicious.
+        positive: (N,) the outcome.
+        threshold: score from which on a slide is called suspicious.
+        groups: (N,) whose slide each is.
     """
     called = scores >= threshold
-    several = len(np.unique(groups)) < len(groups)
+    several = has_several(groups)
     return Judged(
         auc=auc_by_groups(scores, positive, groups) if several else auc(scores, positive),
-        sensitivity=proportion(int(called[positive].sum()), int(positive.sum())),
-        specificity=proportion(int((~called[~positive]).sum()), int((~positive).sum())),
+        sensitivity=proportion_by_groups(called[positive], groups[positive]),
+        specificity=proportion_by_groups(~called[~positive], groups[~positive]),
     )
 
 
@@ -231,8 +240,9 @@ def judge_slides(slides: LabelledSlides, rule: SlideRule | None) -> dict[str, An
     Returns:
         ``score`` (by what), ``threshold``, ``slides``, ``positives``, ``patients``; ``auc``,
         ``sensitivity``, ``specificity``, each {value, low, high} with 95% intervals; with a rule
-        ``against_count``, how much larger its area is than the count's, and DeLong's p-value; and
-        ``by_slide``.
+        ``against_count``, how much larger its area is than the count's, and the p-value;
+        ``intervals``, whether they take slides of one patient for alike, "by patient", or there
+        are none, "by slide"; and ``by_slide``.
 
     Raises:
         ConfigError: all slides have one outcome, or the rule is of another model.
@@ -247,7 +257,7 @@ def judge_slides(slides: LabelledSlides, rule: SlideRule | None) -> dict[str, An
         rule.check(model.identity, model.threshold, model.classes)
         scores = slides.scores(rule)
         threshold = rule.threshold
-        difference, p_value = auc_difference(scores, counts, slides.positive)
+        difference, p_value = auc_difference(scores, counts, slides.positive, slides.groups)
         against = {"against_count": as_share(difference).model_dump() | {"p": round(p_value, 4)}}
     judged = judge(scores, slides.positive, threshold, slides.groups)
     return {
@@ -258,6 +268,7 @@ def judge_slides(slides: LabelledSlides, rule: SlideRule | None) -> dict[str, An
         "patients": len(np.unique(slides.groups)),
         **{name: as_share(estimate).model_dump() for name, estimate in vars(judged).items()},
         **against,
+        "intervals": intervals_of(slides.groups),
         "by_slide": [
             {"slide": name, "positive": bool(outcome), "score": round(float(score), 4)}
             for name, outcome, score in zip(slides.names, slides.positive, scores, strict=True)
@@ -265,10 +276,15 @@ def judge_slides(slides: LabelledSlides, rule: SlideRule | None) -> dict[str, An
     }
 
 
+def intervals_of(groups: NDArray[np.intp]) -> str:
+    """Whether intervals of (N,) slides heed whose they are, in the words of `judge_slides`."""
+    return "by patient" if has_several(groups) else "by slide"
+
+
 def slide_table(figures: Mapping[str, Any]) -> Table:
     """`judge_slides` for a terminal."""
     title = f"{figures['slides']} slides, {figures['positives']} positive, by {figures['score']}"
-    table = Table(title=title, caption="with 95% intervals")
+    table = Table(title=title, caption=f"with 95% intervals {figures['intervals']}")
     table.add_column("figure")
     table.add_column("value", justify="right")
     rows = {

@@ -11,6 +11,7 @@ from fakes import make_report, scored
 from typer.testing import CliRunner
 
 from configs import ConfigError
+from data.evaluation.slide_metrics import exact_proportion
 from pipeline.reports.slide_rule import GRADED, load_rule
 from scripts.cli import build_app
 from scripts.evaluation.labels import is_positive
@@ -99,6 +100,18 @@ def test_shares_at_a_threshold_by_hand():
         0.5,
         0.75,
     )
+
+
+def test_slides_of_one_patient_are_not_taken_for_several_patients():
+    rng = np.random.default_rng(1)
+    positive, patients = np.arange(40) < 20, np.arange(40)
+    scores = rng.normal(positive * 1.0, 1)
+    once = judge(scores, positive, 0.5, patients)
+    many = judge(*(np.repeat(one, 10) for one in (scores, positive)), 0.5, np.repeat(patients, 10))
+    for name in ("sensitivity", "specificity"):
+        one, ten = getattr(once, name), getattr(many, name)
+        assert ten.value == one.value
+        assert ten.high - ten.low >= one.high - one.low
 
 
 @pytest.mark.parametrize(
@@ -262,6 +275,8 @@ def test_whole_slides_are_evaluated_with_and_without_a_rule(screened):
         assert 0.5 < figures["auc"]["low"] <= figures["auc"]["value"] <= figures["auc"]["high"]
         assert len(figures["by_slide"]) == 40
         assert ("against_count" in figures) == bool(extra)
+        assert figures["intervals"] == "by patient"
+        assert "with 95% intervals by patient" in result.output
     assert figures["sensitivity"]["value"] >= 0.9
 
 
@@ -329,6 +344,9 @@ def test_those_set_aside_are_told_kept_and_judged(ill):
     assert figures["normal"]["of"] == 30
     assert figures["patients"]["of"] == 40
     assert figures["abnormal"]["low"] <= figures["abnormal"]["value"] <= figures["abnormal"]["high"]
+    assert figures["intervals"] == "by patient"
+    by_slide = exact_proportion(figures["abnormal"]["count"], figures["abnormal"]["of"])
+    assert figures["abnormal"]["high"] > by_slide.high
     assert len(figures["missed"]) == figures["abnormal"]["count"]
     assert "normal slides" in result.output
 

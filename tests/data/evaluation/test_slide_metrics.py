@@ -11,7 +11,10 @@ from data.evaluation.slide_metrics import (
     auc_by_groups,
     auc_difference,
     auc_with_covariance,
+    effective_number,
+    exact_proportion,
     proportion,
+    proportion_by_groups,
     threshold_for,
 )
 
@@ -81,6 +84,109 @@ def test_wilsons_interval(hits, total, low, high):
     """Values of Newcombe, Statistics in Medicine 1998, and of his formula by hand."""
     found = proportion(hits, total)
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+
+
+def slow_clustered_variance(values, positive, patients):
+    """Obuchowski 1997, section 2, patient by patient."""
+    cases, controls = values[positive], values[~positive]
+    m, n, area = len(cases), len(controls), slow_auc(values, positive)
+    names = sorted(set(patients))
+    x, y = np.zeros(len(names)), np.zeros(len(names))
+    for row, name in enumerate(names):
+        own = patients == name
+        x[row] = sum(np.mean((a > controls) + 0.5 * (a == controls)) - area
+                     for a in values[own & positive])  # fmt: skip
+        y[row] = sum(np.mean((cases > b) + 0.5 * (cases == b)) - area
+                     for b in values[own & ~positive])  # fmt: skip
+    with_cases, with_controls = len(set(patients[positive])), len(set(patients[~positive]))
+    s10 = with_cases / ((with_cases - 1) * m) * (x**2).sum()
+    s01 = with_controls / ((with_controls - 1) * n) * (y**2).sum()
+    s11 = len(names) / (len(names) - 1) * (x * y).sum()
+    return s10 / m + s01 / n + 2 * s11 / (m * n)
+
+
+PATIENTS = st.permutations([0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 6]).map(np.array)
+
+
+@given(scores, outcomes, PATIENTS)
+def test_the_variance_of_an_area_heeds_patients(values, positive, patients):
+    _, covariance = auc_with_covariance(values[None], positive, patients)
+    expected = slow_clustered_variance(values, positive, patients)
+    assert covariance[0, 0] == pytest.approx(expected, abs=1e-12)
+
+
+@given(scores, scores, outcomes)
+def test_with_one_slide_a_patient_a_difference_is_delongs(ours, theirs, positive):
+    of_each = np.arange(len(ours))[::-1]
+    assert auc_difference(ours, theirs, positive, of_each) == auc_difference(ours, theirs, positive)
+
+
+def test_the_same_slide_ten_times_makes_no_difference_of_areas_surer():
+    rng = np.random.default_rng(0)
+    positive = np.arange(40) < 20
+    ours, theirs = rng.normal(positive * 1.5), rng.normal(positive * 0.8)
+    once, p_once = auc_difference(ours, theirs, positive)
+    many, p_many = auc_difference(
+        *(np.repeat(one, 10) for one in (ours, theirs, positive, np.arange(40)))
+    )
+    assert many.value == pytest.approx(once.value)
+    assert many.high - many.low == pytest.approx(once.high - once.low, rel=0.02)
+    assert p_many == pytest.approx(p_once, rel=0.1)
+
+
+@pytest.mark.parametrize("interval", [proportion, exact_proportion])
+@given(arrays(bool, st.integers(1, 30)))
+def test_with_one_slide_a_patient_a_share_has_the_plain_interval(interval, hits):
+    of_each = np.arange(len(hits))[::-1]
+    expected = interval(int(hits.sum()), len(hits))
+    assert proportion_by_groups(hits, of_each, interval=interval) == expected
+
+
+@pytest.mark.parametrize("misses", [0, 1, 4, 20])
+@pytest.mark.parametrize("interval", [proportion, exact_proportion])
+def test_the_same_slide_ten_times_makes_no_share_surer(misses, interval):
+    hits, patients = np.arange(20) >= misses, np.arange(20)
+    once = interval(20 - misses, 20)
+    found = [
+        proportion_by_groups(np.repeat(hits, k), np.repeat(patients, k), interval=interval)
+        for k in (2, 10)
+    ]
+    assert found[0].value == found[1].value == once.value
+    assert (found[0].low, found[0].high) == pytest.approx((found[1].low, found[1].high))
+    width = once.high - once.low
+    assert width <= found[1].high - found[1].low < 1.15 * width
+
+
+def test_an_effective_number_by_hand():
+    """Four patients of two slides, all hits but one patient's: a design effect of 4 / 1.5."""
+    hits, patients = np.repeat([True, True, True, False], 2), np.repeat(np.arange(4), 2)
+    t_of_three = 3.182446
+    assert effective_number(hits, patients) == pytest.approx(3 * (1.959964 / t_of_three) ** 2)
+    assert effective_number(hits[:6], patients[:6]) == pytest.approx(
+        3 * (1.959964 / 4.302653) ** 2, rel=1e-5
+    )
+
+
+def test_one_patient_tells_nothing_of_others():
+    found = proportion_by_groups(np.array([True, False, True, True]), np.zeros(4, int))
+    assert (found.value, found.low, found.high) == (0.75, 0, 1)
+    assert np.isnan(proportion_by_groups(np.zeros(0, bool), np.zeros(0, int)).value)
+
+
+@pytest.mark.parametrize("share", [0.7, 0.9, 0.97])
+@pytest.mark.parametrize("alike", [False, True])
+def test_intervals_of_shares_cover_what_they_promise(share, alike):
+    """Thirty patients of ten slides, all alike or all independent; Wilson's by slides covers 0.5.
+
+    Of 200 rounds at least nine tenths: the interval of 30 independent slides isn't better.
+    """
+    rng, patients = np.random.default_rng(0), np.repeat(np.arange(30), 10)
+    covered = 0
+    for _ in range(200):
+        drawn = np.repeat(rng.random(30), 10) if alike else rng.random(300)
+        found = proportion_by_groups(drawn < share, patients)
+        covered += found.low <= share <= found.high
+    assert covered >= 180
 
 
 @given(scores, outcomes, st.floats(0.05, 1))
