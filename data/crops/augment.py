@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import albumentations as A
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from configs import ConfigError, StrictModel
@@ -18,6 +20,10 @@ from data.crops.templates import StainTemplate, TemplateSettings
 
 MIN_VISIBILITY = 0.4
 """A cell of which a crop shows less is no longer called a cell."""
+
+
+ROUNDING = 1e-4
+"""Of that share, which albumentations computes in single precision."""
 
 
 class AugmentSettings(StrictModel):
@@ -33,7 +39,8 @@ class AugmentSettings(StrictModel):
         noise: probability of sensor noise.
         steps: transforms of albumentations by name, with their arguments, in the place of all of
             the above: ``{name: GaussianBlur, blur_limit: [3, 5], p: 0.2}``. Ours: `StainJitter`;
-            of other packages by import path or entry point (`configs.plugins`).
+            of other packages by import path or entry point (`configs.plugins`). A cell of whose box
+            they leave less than 40% is no longer called a cell.
         templates: random templates of colour; None for none. Before all else, as fourier is.
         fourier: lowest frequencies of unlabelled images; None for none.
     """
@@ -66,13 +73,55 @@ class AugmentSettings(StrictModel):
         return steps
 
 
+class CellAugmentation(A.Compose):
+    """A pipeline that calls nothing a cell of which it leaves less than `MIN_VISIBILITY`.
+
+    Albumentations clips a box after every step that moved it, and keeps what is left, however
+    narrow; its own ``min_visibility`` asks of each step alone, and knows nothing of what the crop
+    had cut off before. Here the shares multiply, so that it is the cell's whole box that counts.
+    """
+
+    def __call__(
+        self, *, image: NDArray[np.uint8], bboxes: NDArray[np.floating], **data: Any
+    ) -> dict[str, Any]:
+        """Changes a crop.
+
+        Args:
+            image: (H, W, 3) RGB.
+            bboxes: (N, 4) xyxy in its pixels, with what lies beyond its border.
+            **data: ``labels`` (N,).
+
+        Returns:
+            ``image``, ``bboxes`` and ``labels`` of what still shows.
+        """
+        shown = share_within(bboxes, image.shape[:2])
+        changed: dict[str, Any] = super().__call__(image=image, bboxes=bboxes, shown=shown, **data)
+        del changed["shown"]
+        return changed
+
+    def check_data_post_transform(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Drops, after a step, the boxes that show too little; called by `A.Compose`."""
+        boxes = data["bboxes"]  # (N, 6): corners from 0 to 1, label, share that still shows
+        if len(boxes):
+            boxes[:, 5] *= share_within(boxes[:, :4], (1, 1))
+            data["bboxes"] = boxes[boxes[:, 5] >= MIN_VISIBILITY - ROUNDING]
+        return super().check_data_post_transform(data)
+
+
+def share_within(boxes: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """(N,) how much of each of (N, 4) boxes, by area, lies in an image of (height, width)."""
+    inside = boxes.clip(0, np.array([shape[1], shape[0]] * 2))
+    areas, left = (np.prod(some[:, 2:] - some[:, :2], axis=1) for some in (boxes, inside))
+    return left / np.maximum(areas, np.finfo(areas.dtype).tiny)
+
+
 OURS: Mapping[str, type[A.BasicTransform]] = {"StainJitter": StainJitter}
 """Transforms of this project, by the names that ``steps`` knows them by."""
 
 
 def build_augmentation(
     settings: AugmentSettings, seed: int | None = None, side: int | None = None
-) -> A.Compose:
+) -> CellAugmentation:
     """An albumentations pipeline over ``image``, ``bboxes`` (xyxy pixels) and ``labels``.
 
     Args:
@@ -84,8 +133,8 @@ def build_augmentation(
         ConfigError: statistics of templates or images of ``fourier`` are missing.
     """
     steps = _default_steps(settings) if settings.steps is None else map(build_step, settings.steps)
-    boxes = A.BboxParams("pascal_voc", label_fields=["labels"], clip=True)
-    return A.Compose([*_adapting(settings, side), *steps], bbox_params=boxes, seed=seed)
+    boxes = A.BboxParams("pascal_voc", label_fields=["labels", "shown"], clip=True)
+    return CellAugmentation([*_adapting(settings, side), *steps], bbox_params=boxes, seed=seed)
 
 
 def amplitudes_of(settings: AugmentSettings, side: int) -> Amplitudes | None:
