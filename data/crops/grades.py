@@ -17,7 +17,7 @@ from configs import ConfigError, StrictModel
 from data.boxes import box_iou
 from data.crops.augment import AugmentSettings
 from data.crops.drawing import DrawnDataset, Sample, unreadable_fields
-from data.fields.fieldset import Field, FieldSet
+from data.fields.fieldset import Field, FieldSet, weights_of_fields
 from data.fields.images import FieldImages, ImageError, Pixels
 from data.fields.rarity import class_weights
 from data.fields.regions import downsample_of
@@ -77,16 +77,24 @@ class GradeSamples:
         centers: (N, 2) x and y in pixels of the field.
         labels: (N,) indices into the classes; as many as there are classes for background.
         classes: how many classes there are.
+        weights: (N,) as how many places each counts when one is drawn, by the weight of its source;
+            None: all alike.
     """
 
     fields: NDArray[np.int64]
     centers: NDArray[np.float64]
     labels: NDArray[np.int64]
     classes: int
+    weights: NDArray[np.float64] | None = None
 
     def counts(self) -> list[int]:
         """Places of each class, background last."""
         return np.bincount(self.labels, minlength=self.classes + 1).tolist()
+
+    def weighed_counts(self) -> NDArray[np.float64]:
+        """(C + 1,) the same, each place as often as its weight says."""
+        counted = np.bincount(self.labels, self.weights, self.classes + 1)
+        return counted.astype(np.float64)
 
 
 def gather_samples(
@@ -115,11 +123,14 @@ def gather_samples(
     classes = len(fields.classes)
     centers: list[NDArray[np.floating]] = [*own, *other]
     indices = [*range(len(own)), *range(len(own))]
+    of_field = np.repeat(np.array(indices), [len(one) for one in centers])
+    weights = weights_of_fields(fields)
     return GradeSamples(
-        np.repeat(np.array(indices), [len(one) for one in centers]),
+        of_field,
         np.concatenate(centers).astype(np.float64),
         np.concatenate([*labels, np.full(sum(map(len, other)), classes)]).astype(np.int64),
         classes,
+        None if weights is None else weights[of_field],
     )
 
 
@@ -198,10 +209,11 @@ class GradeDataset(DrawnDataset):
         labels = range(samples.classes + 1)
         self._rows = [np.flatnonzero(samples.labels == label) for label in labels]
         self._shares = draw_shares(samples, settings)
+        self._row_shares = [_shares_within(samples, rows) for rows in self._rows]
 
     def _sample(self, rng: np.random.Generator) -> Sample:
         label = int(rng.choice(len(self._shares), p=self._shares))
-        row = int(self._rows[label][rng.integers(len(self._rows[label]))])
+        row = self._draw_row(label, rng)
         pixels = self._cut(row, label == self.samples.classes, rng)
         self._augment.set_random_seed(int(rng.integers(2**31)))
         nothing = np.zeros((0, 4)), np.zeros(0)
@@ -209,6 +221,11 @@ class GradeDataset(DrawnDataset):
         field = int(self.samples.fields[row])
         target = {"label": torch.tensor(label), "field": torch.tensor(field)}
         return to_tensor(changed), target
+
+    def _draw_row(self, label: int, rng: np.random.Generator) -> int:
+        rows, shares = self._rows[label], self._row_shares[label]
+        # Without weights as ever, so that a recipe goes on drawing what it drew.
+        return int(rows[rng.integers(len(rows))] if shares is None else rng.choice(rows, p=shares))
 
     def _cut(self, row: int, is_background: bool, rng: np.random.Generator) -> Pixels:
         """A place's crop, moved, turned and scaled by chance."""
@@ -238,12 +255,21 @@ def turn(image: Pixels, angle: float, size: int) -> Pixels:
 def draw_shares(samples: GradeSamples, settings: GradeSettings) -> NDArray[np.float64]:
     """(C + 1,) probability of drawing each class: its count to the power of 1 - ``class_power``.
 
-    Background has its own share, or none where there is no such place.
+    A place of a source of weight 2 counts as two. Background has its own share, or none where there
+    is no such place.
     """
-    by_class = [np.zeros((count, 0)) for count in samples.counts()[:-1]]
-    cells = class_weights(by_class, settings.class_power)
-    background = settings.background if samples.counts()[-1] else 0.0
+    counts = samples.weighed_counts()
+    cells = class_weights(counts[:-1], settings.class_power)
+    background = settings.background if counts[-1] else 0.0
     return np.append(cells * (1 - background), background)
+
+
+def _shares_within(samples: GradeSamples, rows: NDArray[np.integer]) -> NDArray[np.float64] | None:
+    """Probability of drawing each of (N,) places of one class; None: all alike."""
+    if samples.weights is None:
+        return None
+    weights = samples.weights[rows]
+    return weights / weights.sum() if len(rows) else weights
 
 
 class PlacesDataset(Dataset[Sample]):

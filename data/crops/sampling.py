@@ -143,7 +143,8 @@ class WindowSampler:
         self._settings = settings
         own = np.arange(len(fields.fields)) if members is None else members
         self._cells = [cells[np.isin(cells[:, 0], own)] for cells in cells_by_class(fields)]
-        self._class_weights = class_weights(self._cells, settings.class_power)
+        counts = np.array([len(cells) for cells in self._cells], np.float64)
+        self._class_weights = class_weights(counts, settings.class_power)
         self._around = settings.around_cells if self._class_weights.any() else 0.0
         self._open = own[_annotated([fields.fields[i] for i in own])]
         self._shares = None

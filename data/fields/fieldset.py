@@ -116,6 +116,12 @@ def of_source(fields: FieldSet, name: str) -> list[int]:
     return [i for i, one in enumerate(fields.fields) if one.source == name]
 
 
+def weights_of_fields(fields: FieldSet) -> NDArray[np.float64] | None:
+    """(fields,) weight of each field's source; None where all have the same."""
+    weights = np.array([fields.weights.get(one.source, 1.0) for one in fields.fields])
+    return weights if len(np.unique(weights)) > 1 else None
+
+
 def widest_cell(fields: FieldSet) -> float | None:
     """Longest side of a cell in µm, but for one in a thousand; of fields whose mpp is known.
 

@@ -54,8 +54,7 @@ def cells_by_class(fields: FieldSet) -> list[NDArray[np.float64]]:
     return [cells[labels == label] for label in range(len(fields.classes))]
 
 
-def class_weights(cells: list[NDArray[np.float64]], power: float) -> NDArray[np.float64]:
-    """Probability of drawing each class: its count to the power of 1 - ``power``."""
-    counts = np.array([len(of_class) for of_class in cells], np.float64)
-    weights = np.where(counts > 0, np.maximum(counts, 1) ** (1 - power), 0)
+def class_weights(counts: NDArray[np.floating], power: float) -> NDArray[np.float64]:
+    """Probability of drawing each class: its (C,) count to the power of 1 - ``power``."""
+    weights = np.where(counts > 0, np.where(counts > 0, counts, 1.0) ** (1 - power), 0)
     return weights / max(weights.sum(), 1e-12)

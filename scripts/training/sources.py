@@ -39,7 +39,8 @@ class FieldSource(AnnotationSettings):
         name: what it is called beside others, in ``hold_out``, figures and card; by default what
             the file or folder of its annotations is called, without the ending.
         weight: how much more often than others a source to learn from is drawn from; see
-            `CropSettings.source_power`.
+            `CropSettings.source_power`. For a grader each of its places counts as so many, in its
+            class and among classes.
         licence: of the images, for the card; by default what a COCO file states.
         attribution: whom the card names for them.
     """

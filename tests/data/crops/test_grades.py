@@ -1,5 +1,6 @@
 """Crops for a grader: which places, how they are drawn, and that they show the right thing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,52 @@ def test_classes_are_drawn_by_the_root_of_their_count_and_background_has_its_sha
     np.testing.assert_allclose(draw_shares(samples, GradeSettings()), [0.5625, 0.1875, 0.25])
     none = GradeSamples(np.zeros(100, int), np.zeros((100, 2)), labels[:100], 2)
     np.testing.assert_allclose(draw_shares(none, GradeSettings()), [0.75, 0.25, 0])
+
+
+def test_a_place_of_a_source_of_weight_three_counts_as_three(drawn):
+    fields = FieldSet(
+        CLASSES,
+        (replace(field(), source="a"), replace(field(labels=(1, 1)), source="b")),
+        weights={"a": 1.0, "b": 3.0},
+    )
+    found = [places((40, 50, 60, 70, 0.5))] * 2
+    weighed = gather_samples(fields, found, GradeSettings())
+    assert weighed.counts() == [1, 3, 2]
+    assert weighed.weighed_counts().tolist() == [1, 7, 4]
+    again = FieldSet(CLASSES, (fields.fields[0], *[fields.fields[1]] * 3))
+    repeated = gather_samples(again, found[:1] * 4, GradeSettings())
+    for power in (0.0, 0.5, 1.0):
+        settings = GradeSettings(class_power=power)
+        np.testing.assert_allclose(draw_shares(weighed, settings), draw_shares(repeated, settings))
+
+
+@pytest.mark.parametrize(("weight", "least", "most"), [(1 / 9, 0.06, 0.14), (9, 0.86, 0.94)])
+def test_a_source_is_drawn_as_often_as_its_weight_says(drawn, weight, least, most):
+    """Of two sources with the same cells and places."""
+    (own,), _, found = drawn[0].fields, *drawn[1:]
+    fields = tuple(replace(own, source=name) for name in "ab")
+    both = FieldSet(CLASSES, fields, weights={"a": 1.0, "b": weight})
+    crops = dataset((both, FieldImages(fields), found * 2), length=400)
+    of_b = np.array([int(crops[i][1]["field"]) for i in range(400)])
+    assert least < of_b.mean() < most
+
+
+def test_without_weights_crops_are_drawn_as_ever(drawn):
+    """Equal weights change nothing, so that a recipe goes on drawing what it drew."""
+    own, _, found = drawn
+    fields = tuple(replace(own.fields[0], source=name) for name in "ab")
+    sets = [FieldSet(CLASSES, fields, weights=w) for w in ({}, {"a": 2.0, "b": 2.0})]
+    plain, weighed = (dataset((one, FieldImages(fields), found * 2)) for one in sets)
+    assert plain.samples.weights is None
+    for index in range(20):
+        (pixels, target), (others, same) = plain[index], weighed[index]
+        assert (pixels == others).all()
+        assert target == same
+    rng = np.random.default_rng((0, 0, 5))
+    label = int(rng.choice(3, p=draw_shares(plain.samples, GradeSettings())))
+    rows = np.flatnonzero(plain.samples.labels == label)
+    field_of = int(plain.samples.fields[rows[rng.integers(len(rows))]])
+    assert (int(plain[5][1]["label"]), int(plain[5][1]["field"])) == (label, field_of)
 
 
 def test_turned_by_right_angles_pixels_stay_what_they_are():
