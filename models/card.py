@@ -211,7 +211,7 @@ class SecondLookFacts(StrictModel):
         accuracy: how well cells are found and named with them; likewise.
         sha256: of the weights' file.
         graphs: exported networks in the model's folder.
-        training, metrics, limits: as in the model's card.
+        training, metrics, limits, licence: as in the model's card.
     """
 
     name: str
@@ -232,6 +232,7 @@ class SecondLookFacts(StrictModel):
     training: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
     limits: str = ""
+    licence: str = ""
 
     @model_validator(mode="after")
     def _one_threshold_a_class(self) -> SecondLookFacts:

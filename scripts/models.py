@@ -36,7 +36,8 @@ def show(
     folder = find_model(model)
     card = read_card(folder)
     typer.echo(describe_card(card))
-    typer.echo("\n".join([f"  folder: {folder}", *_provenance(card.training, "  ")]))
+    made = [*_provenance(card.training, "  "), *_grader(card, "  ")]
+    typer.echo("\n".join([f"  folder: {folder}", *made]))
 
 
 def _list() -> None:
@@ -99,6 +100,18 @@ def _provenance(training: Mapping[str, Any], indent: str) -> Iterator[str]:
         yield from _terms(parent, inner)
         yield f"{inner}sha256: {parent['sha256']}"
         yield from _provenance(parent, inner)
+
+
+def _grader(card: ModelCard, indent: str) -> Iterator[str]:
+    """What the grader of the second look was made of, where there is one."""
+    if (look := card.second_look) is None:
+        return
+    told, inner = look.training, indent + "  "
+    yield f"{indent}grader: {look.name}"
+    if told.get("data"):
+        yield f"{inner}data: {told['data']}"
+    yield from _terms({"licence": look.licence, "attribution": told.get("attribution")}, inner)
+    yield from _provenance(told, inner)
 
 
 def _terms(facts: Mapping[str, Any], indent: str) -> Iterator[str]:

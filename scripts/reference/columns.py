@@ -216,10 +216,6 @@ KEYS = {
     "settings": "all settings in force",
     "recipe": "hash of model, settings and version by which results are used again",
     "slides": "by the name of the folder of results",
-    "card.name": "of the grader",
-    "card.data": "what it learned from, in a person's words",
-    "card.attribution": "whom to name",
-    "card.limits": "what it is not for",
 }
 """What keys mean of which their own code says nothing, by path."""
 

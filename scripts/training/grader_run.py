@@ -50,6 +50,15 @@ from scripts.training.left_out import (
     settle_floor,
 )
 from scripts.training.loop import fit_best, make_trainer
+from scripts.training.provenance import (
+    ParentFacts,
+    SourceFacts,
+    describe_parents,
+    describe_sources,
+    describe_teacher,
+    in_words,
+    provenance_doubts,
+)
 from scripts.training.run import begin, files_of, tell_machine
 from scripts.training.sources import DataSettings, read_sources
 from scripts.training.unlabelled import describe_unlabelled, fourier_images
@@ -68,6 +77,7 @@ class GraderFields:
         val: fields to judge by.
         found: what the detector found on these.
         floor: least score of what is looked at again.
+        sources: what the fields come from.
         amplitudes: images whose amplitudes crops take.
     """
 
@@ -76,6 +86,7 @@ class GraderFields:
     val: FieldSet
     found: Sequence[Candidates]
     floor: float
+    sources: tuple[SourceFacts, ...]
     amplitudes: Sequence[Path] = ()
 
 
@@ -109,6 +120,7 @@ def run_grader_training(
     config = source.card.detector
     grader = Grader(settings.grader, len(config.classes))
     teachers = [_load_teacher(name, source.card, grader) for name in settings.teachers]
+    parents = parents_of(settings)
     calibration = calibrate_by(settings.calibration, source.card)
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     fields = read_grader_fields(settings, source.card)
@@ -136,9 +148,12 @@ def run_grader_training(
         if trainer.is_global_zero:
             tell_machine(trainer, settings.loop.seed, tell)
             _tell_fields(settings, fields, tell)
+            told = settings.card
+            for doubt in provenance_doubts(told.name, told.licence, fields.sources, parents):
+                tell(f"warning: {doubt}")
         with closing(_make_data(settings, fields)) as data:
             fit_best(trainer, learner, data, out, checkpoint)
-    facts = _make_facts(settings, source.card, fields, judge)
+    facts = _make_facts(settings, source.card, fields, judge, parents)
     card = source.card.model_copy(update={"second_look": facts})
     if not trainer.is_global_zero:
         return card
@@ -200,7 +215,18 @@ def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> Grader
     samples = gather_samples(train, [Places(f.places.boxes, f.scores) for f in found], data.crops)
     judge = [Finder(settings.detector, range(len(read.val.fields)))]
     judged = find_on(judge, read.val, floor, device, LOWEST_SCORE)
-    return GraderFields(train, samples, read.val, judged, floor, amplitudes)
+    sources = (
+        *describe_sources("train", data.train, train),
+        *describe_sources("val", data.val, read.val),
+    )
+    return GraderFields(train, samples, read.val, judged, floor, sources, amplitudes)
+
+
+def parents_of(settings: GraderTrainSettings) -> list[ParentFacts]:
+    """The weights that a grader starts from, and the graders that it learns from."""
+    graders = [ModelSource.find(name).card.second_look for name in settings.teachers]
+    teachers = [describe_teacher(one) for one in graders if one is not None]
+    return [*teachers, *describe_parents(settings.grader.backbone_weights, None)]
 
 
 def _load_teacher(name: str, card: ModelCard, student: Grader) -> GradingNetwork:
@@ -252,14 +278,20 @@ def _tell_fields(settings: GraderTrainSettings, fields: GraderFields, tell: Tell
 
 
 def _make_facts(
-    settings: GraderTrainSettings, card: ModelCard, fields: GraderFields, judge: GraderJudge
+    settings: GraderTrainSettings,
+    card: ModelCard,
+    fields: GraderFields,
+    judge: GraderJudge,
+    parents: Sequence[ParentFacts],
 ) -> SecondLookFacts:
     """The grader's part of the card; its hash follows once it is written."""
     told, grader = settings.card, settings.grader
     names = (*fields.train.classes, "background")
     training: dict[str, Any] = {
-        "data": told.data,
+        "data": told.data or in_words(fields.sources),
         "attribution": told.attribution,
+        "sources": [one.model_dump(mode="json") for one in fields.sources],
+        "parents": [one.model_dump(mode="json") for one in parents],
         "places": dict(zip(names, fields.samples.counts(), strict=True)),
         "fields": len(fields.train.fields),
         "candidates": "out of fold" if settings.candidates else "of the detector itself",
@@ -301,6 +333,7 @@ def _make_facts(
         training=training,
         metrics={n: round(v, 4) for n, v in judge.metrics.items() if math.isfinite(v)},
         limits=told.limits,
+        licence=told.licence,
     )
 
 

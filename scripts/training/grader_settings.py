@@ -35,12 +35,21 @@ class GraderDataSettings(StrictModel):
 
 
 class GraderCardSettings(StrictModel):
-    """What the card says of the grader beside the figures."""
+    """What the card says of the grader beside the figures.
+
+    Attributes:
+        name: of the grader.
+        data: the data in a person's words; empty for names and counts of the sources.
+        attribution: whom to name.
+        limits: what the grader is not for.
+        licence: of its weights.
+    """
 
     name: str = "untitled"
     data: str = ""
     attribution: str = ""
     limits: str = ""
+    licence: str = ""
 
 
 class GraderTrainSettings(StrictModel):

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from configs import ConfigError, Doubt, StrictModel
 from data.annotations.files import find_files, load
 from data.annotations.formats import FORMATS
-from data.fields.fieldset import FieldSet
-from models.card import ModelCard, find_model, read_card, shipped_names
+from data.fields.fieldset import FieldSet, of_source
+from models.card import ModelCard, SecondLookFacts, find_model, read_card, shipped_names
 
 SAMPLED = 1 << 16
 """Bytes at the start, middle and end of an image by which it is known again."""
@@ -65,6 +66,11 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """What people call it; may be empty."""
+        ...
+
+    @property
+    def called(self) -> str:
+        """What fields that were read from it among others have as their source."""
         ...
 
     @property
@@ -132,6 +138,22 @@ def model_name(card: CardSettings, out: Path) -> str:
     return card.name or out.resolve().name or UNNAMED
 
 
+def describe_sources(
+    part: Literal["train", "val"], sources: Iterable[Source], fields: FieldSet
+) -> Iterator[SourceFacts]:
+    """What each source of a part holds; see `describe_source`.
+
+    Args:
+        part: what the fields are for.
+        sources: where they come from.
+        fields: what was read from all of these.
+    """
+    for source in sources:
+        rows = of_source(fields, source.called) or range(len(fields.fields))  # the only one
+        own = tuple(fields.fields[index] for index in rows)
+        yield describe_source(part, source, replace(fields, fields=own))
+
+
 def describe_source(part: Literal["train", "val"], source: Source, fields: FieldSet) -> SourceFacts:
     """What a source holds, told by its files.
 
@@ -178,7 +200,7 @@ def describe_parents(backbone_weights: str | None, teacher: str | None) -> list[
     """
     parents = []
     if teacher is not None:
-        parents.append(_teacher(read_card(find_model(teacher))))
+        parents.append(describe_teacher(read_card(find_model(teacher))))
     if backbone_weights is not None:
         parents.append(_backbone(Path(backbone_weights)))
     return parents
@@ -212,7 +234,8 @@ def in_words(sources: Iterable[SourceFacts]) -> str:
     )
 
 
-def _teacher(card: ModelCard) -> ParentFacts:
+def describe_teacher(card: ModelCard | SecondLookFacts) -> ParentFacts:
+    """A model, or its grader, that another one learns from."""
     told = card.training
     return ParentFacts(
         role="teacher",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from data.crops.augment import notes_of
 from data.crops.dataset import with_templates
 from data.crops.sampling import source_shares
 from data.evaluation import save_cells
-from data.fields.fieldset import FieldSet, of_source, widest_cell
+from data.fields.fieldset import FieldSet, widest_cell
 from data.fields.regions import downsample_of
 from data.fields.scarcity import with_class_doubts
 from models import (
@@ -60,14 +60,14 @@ from scripts.training.provenance import (
     ParentFacts,
     SourceFacts,
     describe_parents,
-    describe_source,
+    describe_sources,
     in_words,
     model_name,
     provenance_doubts,
 )
 from scripts.training.resumed import changed_settings, flatten
 from scripts.training.settings import TrainSettings
-from scripts.training.sources import DataSettings, RunFields, read_sources
+from scripts.training.sources import DataSettings, FieldSource, RunFields, read_sources
 from scripts.training.unlabelled import (
     Unlabelled,
     describe_unlabelled,
@@ -91,8 +91,8 @@ class _Made:
     ) -> _Made:
         distillation = settings.distillation
         sources = (
-            *_described("train", settings.data, fields.train),
-            *_described("val", settings.data, fields.val),
+            *describe_sources("train", _used(settings.data.train, settings.data), fields.train),
+            *describe_sources("val", _used(settings.data.val, settings.data), fields.val),
         )
         teacher = distillation.teacher if distillation else None
         parents = describe_parents(settings.model.backbone_weights, teacher)
@@ -102,16 +102,9 @@ class _Made:
         return cls(model_name(settings.card, out), sources, tuple(parents), others)
 
 
-def _described(
-    part: Literal["train", "val"], data: DataSettings, fields: FieldSet
-) -> Iterator[SourceFacts]:
-    """Each source of a part, but for what is held out."""
-    sources = data.train if part == "train" else data.val
-    for source in sources:
-        if source.called != data.hold_out:
-            rows = of_source(fields, source.called) or range(len(fields.fields))  # the only one
-            own = [fields.fields[index] for index in rows]
-            yield describe_source(part, source, replace(fields, fields=tuple(own)))
+def _used(sources: Sequence[FieldSource], data: DataSettings) -> list[FieldSource]:
+    """Sources of a part, but for what is held out."""
+    return [source for source in sources if source.called != data.hold_out]
 
 
 def run_training(

@@ -4,7 +4,8 @@ import json
 
 from typer.testing import CliRunner
 
-from models.card import MODELS_ENV
+from models import DEFAULT_MODEL
+from models.card import MODELS_ENV, find_model, read_card
 from scripts.cli import build_app
 
 SHIPPED = "cric-fcos-light"
@@ -52,6 +53,14 @@ def test_shows_sources_and_parents_with_theirs(tmp_path):
     assert "  teacher: old" in lines
     assert "    licence: not stated" in lines
     assert "    train: clinic, 3 images; NILM 5" in lines
+
+
+def test_shows_what_a_grader_was_made_of():
+    look = read_card(find_model(DEFAULT_MODEL)).second_look
+    lines = call("show", DEFAULT_MODEL).stdout.splitlines()
+    at = lines.index(f"  grader: {look.name}")
+    assert lines[at + 1] == f"    data: {look.training['data']}"
+    assert "    licence: not stated" in lines[at:]
 
 
 def test_shows_a_shipped_one_and_refuses_what_is_none():

@@ -1,5 +1,6 @@
 """A grader's training on a handful of crops: what is written, and what is refused."""
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -106,6 +107,29 @@ def test_amplitudes_are_none_of_images_that_are_judged_by_and_on_the_card(settin
     assert str(tmp_path) not in json.dumps(told)
 
 
+def test_the_card_names_the_sources_and_their_terms(settings, tmp_path):
+    data, told = settings["data"], io.StringIO()
+    terms = {"licence": "CC BY 4.0", "attribution": "the clinic", "name": "clinic"}
+    changed = {"data": data | {"train": data["train"] | terms}}
+    checked = validate(settings | changed, GraderTrainSettings, "test")
+    (tmp_path / "run").mkdir()
+    console = Console(file=told, width=200)
+    look = run_grader_training(checked, tmp_path / "run", None, console).second_look
+    train, val = look.training["sources"]
+    assert (train["part"], train["licence"], train["attribution"]) == (
+        "train",
+        "CC BY 4.0",
+        "the clinic",
+    )
+    assert (train["images"], train["cells"]) == (2, {"NILM": 1, "HSIL": 2})
+    assert (val["part"], val["licence"]) == ("val", "")
+    assert look.training["data"].startswith("train: clinic (2 images, 3 cells); val: ")
+    assert look.licence == ""
+    doubt = "card.licence is empty, and the model was made of clinic (CC BY 4.0)"
+    assert doubt in told.getvalue()
+    assert "[licence-unstated]" in told.getvalue()
+
+
 @pytest.mark.slow
 def test_is_calibrated_by_runs_out_of_fold(settings, tmp_path):
     own = run(settings, tmp_path / "fold").second_look
@@ -165,6 +189,10 @@ def test_a_student_learns_from_graders_of_the_same_classes(settings, tmp_path):
     teacher = str(tmp_path / "teacher" / "model")
     card = run(settings, tmp_path / "student", teachers=[teacher])
     assert card.second_look.training["teachers"] == 1
+    (parent,) = card.second_look.training["parents"]
+    assert (parent["role"], parent["name"]) == ("teacher", "tiny")
+    assert parent["sha256"] == read_card(Path(teacher)).second_look.sha256
+    assert [one["part"] for one in parent["sources"]] == ["train", "val"]
     with pytest.raises(ConfigError, match=r"teachers: .*detector has no grader"):
         run(settings, tmp_path / "a", teachers=[settings["detector"]])
     with pytest.raises(ConfigError, match=r"teachers: .* looks at other crops"):
