@@ -140,7 +140,7 @@ def run_comparison(settings: ComparisonSettings, out: Path, console: Console) ->
         if made is None:
             time.sleep(2)  # other processes are at the rest
         else:
-            check_data(settings, out)  # before more hours go into what can't be compared
+            check_made(settings, out)  # before more hours go into what can't be compared
 
 
 def planned(settings: ComparisonSettings, out: Path) -> list[Run]:
@@ -242,22 +242,8 @@ def _group_runs(settings: ComparisonSettings, group: RunGroup, out: Path) -> Ite
             yield Run(detector, loss, weight, seed, system)
 
 
-def check_made(settings: ComparisonSettings, out: Path) -> None:
-    """Looks whether all runs that are done were made with these settings: a table tells of one set.
-
-    Raises:
-        ConfigError: one was not, or its result is damaged.
-    """
-    for run in planned(settings, out):
-        if not is_done(out, run):
-            continue
-        if read_result(out, run)["settings"] != digest(run_settings(settings, run)):
-            raise ConfigError(_of_other_settings(out / run.folder))
-    check_data(settings, out)
-
-
-def check_data(settings: ComparisonSettings, out: Path) -> tuple[Doubt, ...]:
-    """Looks whether all runs that are done were made and judged on the same data.
+def check_made(settings: ComparisonSettings, out: Path) -> tuple[Doubt, ...]:
+    """Looks whether all runs that are done were made with these settings, and on the same data.
 
     What the same settings name may have changed: annotations that were corrected, files of the same
     name elsewhere.
@@ -266,21 +252,23 @@ def check_data(settings: ComparisonSettings, out: Path) -> tuple[Doubt, ...]:
         That runs don't say on which data they were made, if some don't.
 
     Raises:
-        ConfigError: they were made or judged on other data.
+        ConfigError: one was made with others, or was made or judged on other data than another, or
+            its result is damaged: a table tells of one set.
     """
     first: dict[str, tuple[Path, str]] = {}
     silent = []
     for run in planned(settings, out):
         if not is_done(out, run):
             continue
-        told = read_result(out, run).get("data")
-        if told is None:
+        result, wanted = read_result(out, run), run_settings(settings, run)
+        if result["settings"] != digest(wanted):
+            raise ConfigError(_of_other_settings(out / run.folder))
+        if (told := result.get("data")) is None:
             silent.append(run)
             continue
-        data = run_settings(settings, run).data
         for part, content in told.items():
-            wanted = data.model_dump_json(include={part})
-            folder, known = first.setdefault(wanted, (run.folder, content))
+            named = wanted.data.model_dump_json(include={part})
+            folder, known = first.setdefault(named, (run.folder, content))
             if content != known:
                 raise ConfigError(
                     f"{out / run.folder}: was made with other content of data.{part} than "

@@ -19,7 +19,6 @@ from scripts.comparison import comparison, costs
 from scripts.comparison.comparison import (
     ComparisonSettings,
     Run,
-    check_data,
     check_made,
     digest,
     planned,
@@ -153,7 +152,7 @@ def test_makes_every_run_once_and_resumes(plan, tmp_path):
         }
     told = [json.loads((folder / "result.json").read_text())["data"] for folder in folders]
     assert all(one == told[0] and set(one) == {"train", "val"} for one in told)
-    assert check_data(settings, tmp_path) == ()
+    assert check_made(settings, tmp_path) == ()
     times = [(folder / "result.json").stat().st_mtime_ns for folder in folders]
     interrupted = folders[0] / "result.json"
     interrupted.unlink()
@@ -211,7 +210,7 @@ def test_runs_made_or_judged_on_other_data_are_refused(plan, tmp_path):
     runs = [Run("fcos", "ce", weight, 0) for weight in (1, 2)]
     for run in runs:
         pretend(settings, tmp_path, run, 0.5)
-    (doubt,) = check_data(settings, tmp_path)
+    (doubt,) = check_made(settings, tmp_path)
     assert "2 runs, fcos/ce/weight1-seed0 first, don't say on which data" in str(doubt)
 
     def say(run, **data):
@@ -220,7 +219,7 @@ def test_runs_made_or_judged_on_other_data_are_refused(plan, tmp_path):
 
     for run in runs:
         say(run, train="a", val="b")
-    assert check_data(settings, tmp_path) == ()
+    assert check_made(settings, tmp_path) == ()
     say(runs[1], train="a", val="changed")
     with pytest.raises(ConfigError, match=r"weight2-seed0: .* content of data\.val than fcos"):
         check_made(settings, tmp_path)
