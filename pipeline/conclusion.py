@@ -34,6 +34,7 @@ from pipeline.reports.report import (
     judge_cells,
     most_suspicious_first,
 )
+from pipeline.reports.slide_summary import Note
 from pipeline.reports.triage import TriageSettings, carriers
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
@@ -74,7 +75,7 @@ class Clock:
         return {**self.seconds, "total": time.perf_counter() - self.started}
 
 
-def check_strict(where: Path | str, doubts: Sequence[Doubt], strict: bool) -> None:
+def check_strict(where: Path | str, doubts: Sequence[Doubt | Note], strict: bool) -> None:
     """Turns the warnings of a slide into its failure.
 
     Raises:

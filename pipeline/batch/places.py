@@ -15,7 +15,7 @@ from pathlib import Path
 
 from configs import ConfigError, Doubt
 from pipeline.batch.output import REPORT, has_result
-from pipeline.batch.run_record import is_record
+from pipeline.batch.run_record import find_records, is_record
 from pipeline.reports.writers import PARTIAL
 from pipeline.slides.readers.base import show
 
@@ -59,22 +59,30 @@ def find_places(reports: Path) -> Places:
     Raises:
         ConfigError: there is no such folder, or nothing in it, or it is one slide's.
     """
-    if not reports.is_dir():
-        raise ConfigError(f"{show(reports)}: no such folder of reports")
-    if has_result(reports):
-        raise ConfigError(f"{show(reports)}: is the report of one slide; name the folder above it")
+    check_folder(reports)
     places = look_below(reports)
     if not places.results:
         raise ConfigError(f"{show(reports)}: has no reports of cytolibra screen")
     return places
 
 
+def check_folder(reports: Path) -> None:
+    """Refuses what can't hold the results of a run.
+
+    Raises:
+        ConfigError: there is no such folder, or it is one slide's.
+    """
+    if not reports.is_dir():
+        raise ConfigError(f"{show(reports)}: no such folder of reports")
+    if has_result(reports):
+        raise ConfigError(f"{show(reports)}: is the report of one slide; name the folder above it")
+
+
 def look_below(folder: Path) -> Places:
     """The same of any folder, even one that is gone or has no results."""
     outputs: list[Path] = []
-    own = any(map(is_record, _names(folder)))
     results = tuple(sorted(_walk(folder, outputs)))
-    if own:
+    if find_records(folder):
         return Places(folder, results, tuple(sorted(outputs)), several=False)
     inner = {place for output in outputs for place in _walk(output, [], deep=True)}
     return Places(folder, tuple(sorted({*results, *inner})), (), several=bool(outputs))
@@ -91,10 +99,3 @@ def _walk(folder: Path, outputs: list[Path], *, deep: bool = False) -> Iterator[
         elif here != folder and not deep and any(map(is_record, files)):
             folders.clear()
             outputs.append(here)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

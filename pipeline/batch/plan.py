@@ -249,9 +249,7 @@ def why_of_another(job: SlideJob, plan: BatchPlan) -> str | None:
     return with_code(text, "other-slide")
 
 
-def why_refused(
-    job: SlideJob, warnings: Sequence[Doubt] | Sequence[Note], plan: BatchPlan
-) -> str | None:
+def why_refused(job: SlideJob, warnings: Sequence[Doubt | Note], plan: BatchPlan) -> str | None:
     """Why a slide whose result is by this recipe fails by `BatchPlan.strict`; None where not so.
 
     Its report, made anew, has the same warnings again, but for that of a slide which was away. Of
@@ -265,9 +263,8 @@ def why_refused(
     if plan.overwrite and plan.screens:
         return None
     stay = [one for one in warnings if job.gone or one.code != "slide-not-there"]
-    notes = [Doubt(code=one.code, text=one.text) for one in stay]
     try:
-        check_strict(job.where, notes, plan.strict)
+        check_strict(job.where, stay, plan.strict)
     except SlideError as refusal:
         return str(refusal)
     return None

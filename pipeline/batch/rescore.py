@@ -230,11 +230,6 @@ class Unscreened:
     waiting: tuple[SlideJob, ...] = ()
     not_read: tuple[NotRead, ...] = ()
 
-    @property
-    def jobs(self) -> tuple[SlideJob, ...]:
-        """The slides among it."""
-        return (*self.failed, *self.waiting)
-
 
 def find_unscreened(reports: Path, results: Sequence[Result]) -> Unscreened:
     """What the records of the last run, of all its shards, tell of beside the results."""

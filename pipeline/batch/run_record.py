@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,14 +176,17 @@ def schema_text() -> str:
     return json.dumps(stated, indent=2, ensure_ascii=False) + "\n"
 
 
+_RECORDS = ("run.json", "run.shard-*.json")
+
+
 def find_records(out: Path) -> list[Path]:
     """The files of the records of all runs and shards."""
-    return sorted([*out.glob("run.json"), *out.glob("run.shard-*.json")])
+    return sorted(path for pattern in _RECORDS for path in out.glob(pattern))
 
 
 def is_record(name: str) -> bool:
     """Whether a file of that name is the record of a run, or of a shard."""
-    return name == "run.json" or (name.startswith("run.shard-") and name.endswith(".json"))
+    return any(fnmatchcase(name, pattern) for pattern in _RECORDS)
 
 
 def times_of(paths: Iterable[Path]) -> list[tuple[Path, int]]:

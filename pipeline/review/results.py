@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from configs import ConfigError, Doubt
 from pipeline.batch.fingerprint import Fingerprint, load_fingerprint
 from pipeline.batch.journal import journals
-from pipeline.batch.places import look_below
+from pipeline.batch.places import check_folder, look_below
 from pipeline.batch.run_record import (
     RunRecord,
     SlideRecord,
@@ -93,12 +93,7 @@ class Results:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise ConfigError(f"{show(folder)}: no such folder of reports")
-        if (folder / REPORT).exists():
-            raise ConfigError(
-                f"{show(folder)}: is the report of one slide; name the folder above it"
-            )
+        check_folder(folder)
         self.folder = folder
         self._lock = threading.Lock()
         self._known: dict[str, ReportFolder | Broken] = {}
