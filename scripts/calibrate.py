@@ -12,6 +12,7 @@ from rich.table import Table
 
 from configs import ConfigError
 from scripts.given import refuse_given
+from scripts.telling import warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,8 +165,7 @@ def _fit_rule(
 def _tell_others(reports: Path) -> None:
     from pipeline.batch.places import find_places
 
-    for doubt in find_places(reports).doubts:
-        typer.echo(f"warning: {doubt}", err=True)
+    warn(find_places(reports).doubts)
 
 
 def _write(texts: Mapping[Path, str]) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from configs import ConfigError, load_config
 from scripts.config import Files, Overrides
+from scripts.telling import warn
 
 
 def compare(
@@ -41,12 +42,7 @@ def compare(
     Start it once for each core or GPU, with the same --out: the processes share the runs. A run
     that is done is not made again. Where the configuration has systems, the table is of these.
     """
-    from scripts.comparison.comparison import (
-        ComparisonSettings,
-        check_data,
-        check_made,
-        run_comparison,
-    )
+    from scripts.comparison.comparison import ComparisonSettings, check_made, run_comparison
     from scripts.comparison.comparison_table import judge_all, write_table
     from scripts.comparison.costs import measure_costs
     from scripts.comparison.records import keep_records, take_records
@@ -62,14 +58,11 @@ def compare(
         raise ConfigError(f"--out {out}: can't be made: {error.strerror}") from error
     if records is not None:
         take_records(records, out)
-    if only_table:
-        check_made(settings, out)
-    else:
+    if not only_table:
         run_comparison(settings, out, console)
+    warn(check_made(settings, out))
     if costs:
         measure_costs(settings, out)
-    for doubt in check_data(settings, out):
-        typer.echo(f"warning: {doubt}", err=True)
     judged = judge_all(settings, out)
     if records is not None:
         keep_records(judged, out, records)

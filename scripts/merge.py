@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from configs import ConfigError
+from scripts.telling import warn
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,8 +108,7 @@ def merge(
         raise ConfigError(f"--out {out}: can't be written: {error.strerror or error}") from error
     except UnicodeEncodeError as error:
         raise ConfigError(f"--out {out}: its name is no text; name another file") from error
-    for line in (*map(str, places.doubts), *_missing(reports)):
-        typer.echo(f"warning: {line}", err=True)
+    warn([*map(str, places.doubts), *_missing(reports)])
     typer.echo(f"{out}: {sum(counts.values())} cells of {len(parts)} slides")
 
 

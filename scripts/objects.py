@@ -11,6 +11,7 @@ import typer
 
 from configs import ConfigError, CytoLibraError
 from scripts.screening.options import Dicom, DicomDerived, Fhir, dicom_kind
+from scripts.telling import warn
 
 if TYPE_CHECKING:
     from pipeline.batch.rescore import Result
@@ -48,8 +49,7 @@ def objects(
     if kind:
         check_installed()
     places = find_places(reports)
-    for doubt in places.doubts:
-        typer.echo(f"warning: {doubt}", err=True)
+    warn(places.doubts)
     results = find_results(places)
     written, failed, without = 0, 0, list[str]()
     for result in results:

@@ -17,6 +17,7 @@ from scripts.screening.call import check_extras, how_to_go_on, settings_given, t
 from scripts.screening.doubts import doubts_of_dicom
 from scripts.screening.options import CsvKind, Model, Negatives, Rule, Threshold
 from scripts.supervision import resumption
+from scripts.telling import warn
 
 if TYPE_CHECKING:
     from pipeline.batch.discovery import SlideJob
@@ -96,8 +97,7 @@ def rescore(
         not_read=left.not_read,
         only=frozenset(encodable(job.name) for job in taken),
     )
-    for doubt in plan.doubts:
-        typer.echo(f"warning: {doubt}", err=True)
+    warn(plan.doubts)
     if dry_run:
         without = (Result(job, None, None) for job in left.failed)
         raise typer.Exit(_look_ahead([*results, *without], plan))

@@ -22,6 +22,7 @@ from scripts.screening.call import (
 from scripts.screening.options import EngineName, LogFormat
 from scripts.status import Folder
 from scripts.supervision import resumption
+from scripts.telling import warn
 
 if TYPE_CHECKING:
     from pipeline.batch.run_record import RunRecord
@@ -54,8 +55,7 @@ def retry(
     from pipeline.batch.state import read_state
 
     state = read_state(reports)
-    for doubt in state.doubts:
-        typer.echo(f"warning: {doubt}", err=True)
+    warn(state.doubts)
     chosen = _chosen_of_runs(state, only)
     if not chosen:
         typer.echo(f"{len(state.slides)} slides: none has failed")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scripts.telling import warn
+
 if TYPE_CHECKING:
     from pipeline.batch.state import BatchState, Running, RunState
 
@@ -58,8 +60,7 @@ def status(
         else:
             for line in _lines(state):
                 typer.echo(line)
-            for doubt in state.doubts:
-                typer.echo(f"warning: {doubt}", err=True)
+            warn(state.doubts)
         if not watch or not any(run.alive for run in state.runs):
             raise typer.Exit(1 if state.failed else 0)
         time.sleep(_EVERY_S)
@@ -73,8 +74,7 @@ def _summarise(reports: Path, *, quiet: bool) -> None:
 
     page, doubts = summarise_folder(reports)
     typer.echo(f"summary: {page}", err=quiet)
-    for doubt in doubts:
-        typer.echo(f"warning: {doubt}", err=True)
+    warn(doubts)
 
 
 def _lines(state: BatchState) -> Iterator[str]:

@@ -1,20 +1,28 @@
-"""Telling people what was odd about annotations: one way for all commands that read them."""
+"""Telling people what was odd: one way for all commands."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import typer
 
 from configs import ConfigError, CytoLibraError, Doubt
-from data.fields.fieldset import FieldSet
+
+if TYPE_CHECKING:
+    from data.fields.fieldset import FieldSet
+
+
+def warn(doubts: Iterable[Doubt | str]) -> None:
+    """Writes doubts to stderr, a line each: ``warning: TEXT [code]``."""
+    for doubt in doubts:
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 def tell_doubts(*sets: FieldSet) -> None:
-    """Writes each doubt about sets once to stderr, a line each: ``warning: TEXT [code]``."""
-    for doubt in doubts_of(*sets):
-        typer.echo(f"warning: {doubt}", err=True)
+    """The same of each doubt about sets, once."""
+    warn(doubts_of(*sets))
 
 
 def refuse_doubts(fields: FieldSet) -> None:

@@ -14,6 +14,7 @@ from rich.progress import track
 
 from configs import ConfigError, CytoLibraError, Doubt, validate
 from scripts.screening.options import check_scales
+from scripts.telling import warn
 
 if TYPE_CHECKING:
     from pipeline.batch.discovery import SlideJob
@@ -93,8 +94,7 @@ def tile(
     jobs = _named_by_text(found.jobs)
     earlier = prepare_tiles(out, [job.name for job in jobs])
     others = {name: earlier[name] for name in earlier.keys() - {job.name for job in jobs}}
-    for doubt in (*found.doubts, *_doubts_of_others(others, cut, out)):
-        typer.echo(f"warning: {doubt}", err=True)
+    warn([*found.doubts, *_doubts_of_others(others, cut, out)])
     write_manifest(out, others)
     try:
         done, failed = _tile_all(jobs, out, cut, earlier)

@@ -17,6 +17,7 @@ from rich.console import Console
 from configs import ConfigError, Doubt
 from scripts.screening.doubts import doubts_of_dicom, doubts_of_workers
 from scripts.screening.options import EngineName, LogFormat
+from scripts.telling import warn
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -175,8 +176,7 @@ def _screen_found(
             doubts += doubts_of_workers(in_force) if runner.slots == call.workers else []
         if in_force.fallback:
             doubts.append(Doubt(code="runtime-fallback", text=in_force.fallback))
-        for doubt in doubts:
-            typer.echo(f"warning: {doubt}", err=True)
+        warn(doubts)
         what = replace(ready(in_force), doubts=doubts)
         if staging:
             runner = StagingEngine(runner, staging, found.jobs, settings.cloud.ahead)
@@ -329,8 +329,7 @@ def tell_result(result: BatchResult, out: Path, onward: str) -> None:
     if result.outside:
         told.append(f"{result.outside} out of the model's domain")
     typer.echo(f"{', '.join(told) or 'no slides in this shard'}; see {out / 'summary.html'}")
-    for doubt in result.doubts:
-        typer.echo(f"warning: {doubt}", err=True)
+    warn(result.doubts)
     if result.interrupted:
         typer.echo(f"interrupted: what is done stays; {onward}", err=True)
     if result.strict and result.not_read:

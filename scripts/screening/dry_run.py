@@ -11,6 +11,7 @@ import typer
 
 from configs import CytoLibraError
 from pipeline.cloud.scratch import show_size
+from scripts.telling import warn
 
 if TYPE_CHECKING:
     from pipeline.batch.discovery import Discovery, SlideJob
@@ -76,8 +77,7 @@ def look_ahead(call: ScreenCall) -> int:
         source, settings.runtime, settings.threshold, settings.second_look, settings.kept
     )
     force = in_force(settings, detector)
-    for doubt in [*found.doubts, *doubts_of_dicom(found.jobs, settings)]:
-        typer.echo(f"warning: {doubt}", err=True)
+    warn([*found.doubts, *doubts_of_dicom(found.jobs, settings)])
     plan = BatchPlan(
         out=call.out,
         model=force.model,
