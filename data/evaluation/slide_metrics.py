@@ -101,12 +101,17 @@ def auc_difference(
 def auc_by_groups(scores: Scores, positive: Flags, groups: Groups, level: float = 0.95) -> Estimate:
     """Area under the ROC curve, its interval by drawing groups, such as patients, anew."""
     rng = np.random.default_rng(0)
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    areas = []
+    # A draw is how often each group was drawn: with the numbers of cases and of controls at each
+    # score, the area is a sum over scores.
+    _, of = np.unique(groups, return_inverse=True)
+    steps, step = np.unique(scores, return_inverse=True)
+    count, areas = int(of.max()) + 1, []
     for _ in range(1000):
-        rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        if 0 < positive[rows].sum() < len(rows):
-            areas.append(auc_with_covariance(scores[None, rows], positive[rows])[0][0])
+        times = np.bincount(rng.integers(count, size=count), minlength=count)[of]
+        cases = np.bincount(step[positive], times[positive], len(steps))
+        controls = np.bincount(step[~positive], times[~positive], len(steps))
+        if pairs := cases.sum() * controls.sum():
+            areas.append(cases @ (controls.cumsum() - controls / 2) / pairs)
     low, high = np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
     value = float(auc_with_covariance(scores[None], positive)[0][0])
     return Estimate(value, float(low), float(high))

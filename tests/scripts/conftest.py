@@ -1,8 +1,10 @@
-"""A training run of seconds."""
+"""A training run of seconds, and pages without pictures."""
 
 import pytest
 from PIL import Image
 from smallbackbone import SMALL
+
+from scripts.evaluation import plots
 
 CLASSES = ["NILM", "HSIL"]
 
@@ -32,3 +34,9 @@ def values(coco):
         "loop": {"epochs": 2, "steps": 2, "batch_size": 2, "workers": 0, "precision": "32-true"},
         "card": {"name": "tiny"},
     }
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """An evaluation's pictures stay empty: laying them out takes longer than all the rest."""
+    monkeypatch.setattr(plots, "to_svg", lambda _, label: f'<svg aria-label="{label}"></svg>')

@@ -60,6 +60,7 @@ def test_data_takes_classes_in_order_and_renamed(coco, tmp_path):
     assert list(facts["classes"]) == ["HSIL", "normal"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_evaluate_maps_names_and_warns_of_few_cells(coco, tmp_path):
     content = json.loads(coco[0].read_text())
     content["categories"][1]["name"] = "CIN2"

@@ -22,6 +22,8 @@ from scripts.cli import build_app
 from scripts.evaluate import measure
 from scripts.evaluation.finding import _detect
 
+pytestmark = pytest.mark.usefixtures("undrawn")  # `test_page` draws
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

@@ -115,11 +115,13 @@ def test_little_evidence_makes_a_page_too(tmp_path, truth, found):
     assert "False alarms" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_scale_it_says_so(tmp_path):
     page = page_of(make_evidence(*two_fields(), mpp=None, folder=tmp_path))
     assert "the scale of a field is unknown" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_slide_is_no_interval(tmp_path):
     evidence = make_evidence(*two_fields(), slide="one", folder=tmp_path)
     figures = compute_figures(evidence, draw(evidence.fields, "slide", 0.95, 20))
