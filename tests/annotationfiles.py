@@ -6,9 +6,13 @@ A cell is its class and its box: (name, x0, y0, x1, y1), in whole pixels.
 from __future__ import annotations
 
 import gzip
+import io
 import json
+from functools import cache
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
+
+from PIL import Image
 
 WIDTH, HEIGHT, MPP = 1200, 900, 0.25
 CELLS = [
@@ -24,6 +28,19 @@ NDPI = {
     "openslide.mpp-y": "0.25",
 }
 """What OpenSlide tells of a slide scanned by Hamamatsu."""
+
+
+def write_blank(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT), color="black") -> Path:
+    """An image of one colour, for tests that need its size; each kind is encoded once."""
+    path.write_bytes(_encoded(path.suffix, size, color))
+    return path
+
+
+@cache
+def _encoded(suffix, size, color):
+    stream = io.BytesIO()
+    Image.new("RGB", size, color).save(stream, Image.registered_extensions()[suffix])
+    return stream.getvalue()
 
 
 def corners(cell):

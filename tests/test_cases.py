@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ SMALL = 3000
 """Longest side in pixels of a slide that is compared whole with the picture it was made of."""
 
 
+@cache
 def recipe(name):
     return yaml.safe_load(RECIPES[name].read_text(encoding="utf-8"))
 

@@ -119,7 +119,9 @@ def network_to_openvino(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: Python values that are constants here
             # Not checked by a second trace, which would take a third of the time.
-            traced = torch.jit.trace(network, example, strict=False, check_trace=False)
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call, unused-ignore]
+                network, example, strict=False, check_trace=False
+            )
             model = openvino.convert_model(traced, example_input=example, input=[shape])
     except Exception as error:  # OpenVINO's frontends raise many types
         raise ExportError(

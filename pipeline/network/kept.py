@@ -53,6 +53,8 @@ def convert_once(model: ModelSource) -> Any:
     network = to_openvino(model.detector.cpu())
     if place:
         _keep(network, place)
+        # As the next start will read it: OpenVINO knows a network that it compiled by its details.
+        return _read(place) or network
     return network
 
 

@@ -1,8 +1,7 @@
 """Proposals of a class go by meaning: a wrong grade is worse than none."""
 
 import pytest
-from annotationfiles import HEIGHT, WIDTH, write_coco
-from PIL import Image
+from annotationfiles import write_blank, write_coco
 
 from configs import ConfigError
 from data.annotations import read_fields
@@ -62,7 +61,7 @@ def test_a_class_is_proposed_only_where_one_has_the_meaning():
     ],
 )
 def test_an_unknown_name_is_never_proposed_as_another_grade(tmp_path, drawn, classes, told):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    write_blank(tmp_path / "a.png")
     path = write_coco(tmp_path, "a.png", [(drawn, 10, 10, 40, 40)])
     with pytest.raises(ConfigError) as refused:
         read_fields(path, [tmp_path], classes)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from annotationfiles import write_blank
 from pycocotools import mask as oracle
 
 from configs import ConfigError
@@ -100,7 +100,7 @@ class TestOddFiles:
 
     @pytest.fixture
     def base(self, tmp_path):
-        Image.new("RGB", (200, 150)).save(tmp_path / "a.png")
+        write_blank(tmp_path / "a.png", (200, 150))
         return {
             "images": [{"id": 1, "file_name": "a.png", "width": 200, "height": 150}],
             "categories": [{"id": 1, "name": "HSIL"}],

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from annotationfiles import write_text
+from annotationfiles import write_blank, write_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 
 from configs import ConfigError
 from data.annotations import read_fields
@@ -16,7 +15,7 @@ BOX = '<box label="HSIL" xtl="10" ytl="20" xbr="50" ybr="60"/>'
 
 def read(folder, shapes, image='name="field.png" width="400" height="300"', labels=""):
     folder.mkdir(exist_ok=True)
-    Image.new("RGB", (400, 300)).save(folder / "field.png")
+    write_blank(folder / "field.png", (400, 300))
     text = (
         f"<annotations><meta><job><labels>{labels}</labels></job></meta>"
         f'<image id="3" {image}>{shapes}</image></annotations>'
@@ -73,7 +72,7 @@ def test_joints_of_skeletons_are_no_classes(tmp_path):
 
 
 def test_an_image_without_shapes_is_told(tmp_path):
-    Image.new("RGB", (400, 300)).save(tmp_path / "b.png")
+    write_blank(tmp_path / "b.png", (400, 300))
     more = f'{BOX}</image><image id="4" name="b.png" width="400" height="300">'
     found = read(tmp_path, more)
     assert [len(field.boxes) for field in found.fields] == [1, 0]

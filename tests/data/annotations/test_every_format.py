@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from annotationfiles import CELLS, HEIGHT, MPP, NDPI, WIDTH, WRITERS, write_text
+from annotationfiles import CELLS, HEIGHT, MPP, NDPI, WIDTH, WRITERS, write_blank, write_text
 from PIL import Image
 
 from configs import ConfigError
@@ -21,7 +21,7 @@ CLASSES = ("NILM", "ASC-US – fraglich", "HSIL")
 def images(tmp_path):
     folder = tmp_path / "Bilder und Schnitte" / "A 1"
     folder.mkdir(parents=True)
-    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / NAME)
+    write_blank(folder / NAME)
     return folder.parent
 
 

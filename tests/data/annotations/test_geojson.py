@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
-from annotationfiles import HEIGHT, WIDTH, closed, corners, feature, write_json, write_text
-from PIL import Image
+from annotationfiles import (
+    HEIGHT,
+    WIDTH,
+    closed,
+    corners,
+    feature,
+    write_blank,
+    write_json,
+    write_text,
+)
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, ImageInfo, read_fields
@@ -16,7 +24,7 @@ RING = closed(corners(CELL))
 
 @pytest.fixture
 def folder(tmp_path):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / NAME)
+    write_blank(tmp_path / NAME)
     return tmp_path
 
 

@@ -7,8 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from annotationfiles import shape, write_cvat, write_text, write_voc
-from PIL import Image
+from annotationfiles import shape, write_blank, write_cvat, write_text, write_voc
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, read_fields
@@ -135,7 +134,7 @@ def retouch(text, rng):
 @pytest.fixture
 def folder(tmp_path):
     for name in "ab":
-        Image.new("RGB", (1200, 900)).save(tmp_path / f"{name}.png")
+        write_blank(tmp_path / f"{name}.png", (1200, 900))
     return tmp_path
 
 

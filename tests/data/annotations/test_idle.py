@@ -1,8 +1,7 @@
 """Settings of one kind of annotations, given with others, are told: they change nothing there."""
 
 import pytest
-from annotationfiles import HEIGHT, MPP, WIDTH, feature, write_json
-from PIL import Image
+from annotationfiles import HEIGHT, MPP, WIDTH, feature, write_blank, write_json
 
 from data.annotations import AnnotationSettings, ImageInfo, read_fields
 
@@ -14,7 +13,7 @@ RING = [[100, 120], [180, 120], [180, 190], [100, 190], [100, 120]]
 def images(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
-    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.png")
+    write_blank(folder / "a.png")
     return folder
 
 

@@ -1,8 +1,7 @@
 """Labelme's shapes, and those that X-AnyLabeling adds."""
 
 import pytest
-from annotationfiles import shape, write_json
-from PIL import Image
+from annotationfiles import shape, write_blank, write_json
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, read_fields
@@ -11,7 +10,7 @@ SQUARE = [(10, 20), (50, 20), (50, 60), (10, 60)]
 
 
 def read(folder, *shapes, **more):
-    Image.new("RGB", (400, 300)).save(folder / "field.png")
+    write_blank(folder / "field.png", (400, 300))
     content = {"shapes": list(shapes), "imagePath": "field.png"}
     content |= {"imageWidth": 400, "imageHeight": 300, **more}
     has_points = any(one["shape_type"] == "point" for one in shapes)

@@ -8,8 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from annotationfiles import HEIGHT, NDPI, WIDTH, WRITERS, cric_image, write_text
-from PIL import Image
+from annotationfiles import HEIGHT, NDPI, WIDTH, WRITERS, cric_image, write_blank, write_text
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, ImageInfo, read_fields
@@ -105,7 +104,7 @@ CASES = {
 @pytest.mark.parametrize("format", CASES)
 def test_a_changed_file_is_read_or_refused_in_words(format, tmp_path):
     write, change = CASES[format]
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / NAME)
+    write_blank(tmp_path / NAME)
     path = write(tmp_path, NAME)
     whole, draw = path.read_bytes(), random.Random(format)
     refused = 0

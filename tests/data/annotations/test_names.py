@@ -9,6 +9,7 @@ from annotationfiles import (
     HEIGHT,
     WIDTH,
     shape,
+    write_blank,
     write_coco,
     write_json,
     write_labelme,
@@ -16,7 +17,6 @@ from annotationfiles import (
     write_voc,
     write_yolo,
 )
-from PIL import Image
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, read_fields
@@ -30,7 +30,7 @@ def put(root, *names):
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (WIDTH, HEIGHT)).save(path)
+        write_blank(path)
     return root
 
 

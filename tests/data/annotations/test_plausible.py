@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from annotationfiles import HEIGHT, WIDTH, write_coco, write_csv, write_json, write_voc
+from annotationfiles import HEIGHT, WIDTH, write_blank, write_coco, write_csv, write_json, write_voc
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from configs import ConfigError
 from data.annotations import read_fields
@@ -16,7 +15,7 @@ NAME = "a.png"
 
 @pytest.fixture
 def folder(tmp_path):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / NAME)
+    write_blank(tmp_path / NAME)
     return tmp_path
 
 

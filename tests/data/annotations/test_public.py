@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from annotationfiles import write_coco, write_text
-from PIL import Image
+from annotationfiles import write_blank, write_coco, write_text
 
 import configs
 from configs import ConfigError, validate
@@ -22,7 +21,7 @@ def images(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     for name in ("LSIL_45_3.png", "b.png"):
-        Image.new("RGB", (1200, 900), "white").save(folder / name)
+        write_blank(folder / name, (1200, 900), "white")
     return folder
 
 
@@ -73,14 +72,14 @@ def sipakmed(tmp_path):
     for name in ("im_Koilocytotic", "im_Parabasal"):
         folder = root / name / name
         (folder / "CROPPED").mkdir(parents=True)
-        Image.new("RGB", (400, 300), "white").save(folder / "001.bmp")
+        write_blank(folder / "001.bmp", (400, 300), "white")
         for cell in (1, 2):
             left = 100 * cell
             square = [(left, 50), (left + 60, 50), (left + 60, 110), (left, 110)]
             small = [(left + 20, 60), (left + 40, 60), (left + 40, 90)]
             write_text(folder / f"001_cyt0{cell}.dat", corners(*square))
             write_text(folder / f"001_nuc0{cell}.dat", corners(*small))
-        Image.new("RGB", (60, 60), "white").save(folder / "CROPPED" / "001_01.bmp")
+        write_blank(folder / "CROPPED" / "001_01.bmp", (60, 60), "white")
         write_text(folder / "CROPPED" / "001_01_cyt.dat", corners((0, 0), (60, 0), (60, 60)))
     return root
 

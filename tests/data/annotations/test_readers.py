@@ -17,6 +17,7 @@ from annotationfiles import (
     region,
     shape,
     view,
+    write_blank,
     write_cvat,
     write_json,
     write_labelme,
@@ -24,7 +25,6 @@ from annotationfiles import (
     write_voc,
     write_yolo,
 )
-from PIL import Image
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, ImageInfo, cric, read_fields
@@ -35,7 +35,7 @@ CELL = ("HSIL", 100, 120, 180, 190)
 
 @pytest.fixture
 def folder(tmp_path):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / NAME)
+    write_blank(tmp_path / NAME)
     return tmp_path
 
 
@@ -222,7 +222,7 @@ class TestLabelme:
         ]
 
     def test_an_image_of_another_size_is_told(self, folder):
-        Image.new("RGB", (600, 450)).save(folder / NAME)
+        write_blank(folder / NAME, (600, 450))
         path = write_labelme(folder, NAME)
         with pytest.raises(ConfigError, match="is 600x450 px, but was annotated as 1200x900"):
             read_fields(path, [folder])
@@ -324,7 +324,7 @@ class TestYolo:
         labels = folder / "labels"
         write_yolo(labels, NAME, [CELL])
         write_text(labels / "b.txt", "")
-        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "b.png")
+        write_blank(folder / "b.png")
         found = read(labels, folder)
         assert [len(field.boxes) for field in found.fields] == [1, 0]
 
@@ -348,7 +348,7 @@ class TestCsv:
         assert boxes(path, folder, point_size=20.5) == [[9.5, 19, 91.5, 101]]
 
     def test_images_are_told_apart(self, folder):
-        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "b.png")
+        write_blank(folder / "b.png")
         rows = "b.png,HSIL,1,2,30,40\na.png,HSIL,5,6,70,80\nb.png,HSIL,100,2,130,40"
         path = write_text(folder / "cells.csv", f"image,class,xmin,ymin,xmax,ymax\n{rows}")
         found = {field.image.name: len(field.boxes) for field in read(path, folder).fields}
@@ -383,7 +383,7 @@ class TestCoco:
 
 class TestCric:
     def test_marks_are_squares_in_the_frame_of_the_image(self, tmp_path):
-        Image.new("RGB", (688, 510)).save(tmp_path / "f0a1.png")
+        write_blank(tmp_path / "f0a1.png", (688, 510))
         cells = [("Negative for intraepithelial lesion", 400, 300), ("HSIL", 1370, 1015)]
         path = write_json(tmp_path / "classifications.json", [cric_image("f0a1.png", cells)])
         found = read_fields(path, [tmp_path])
@@ -398,7 +398,7 @@ class TestCric:
         assert field.nuclei[0].tolist() == [200, 150]
 
     def test_an_unknown_grade_is_told(self, tmp_path):
-        Image.new("RGB", (1376, 1020)).save(tmp_path / "a.png")
+        write_blank(tmp_path / "a.png", (1376, 1020))
         path = write_json(tmp_path / "c.json", [cric_image("a.png", [("AGC", 40, 30)])])
         with pytest.raises(ConfigError, match=r"AGC \(1\) are not among the classes NILM"):
             read_fields(path, [tmp_path], ["NILM"])

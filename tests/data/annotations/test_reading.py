@@ -11,6 +11,7 @@ from annotationfiles import (
     corners,
     cric_image,
     feature,
+    write_blank,
     write_coco,
     write_csv,
     write_json,
@@ -18,7 +19,6 @@ from annotationfiles import (
     write_text,
     write_voc,
 )
-from PIL import Image
 
 from configs import ConfigError, validate
 from data.annotations import AnnotationSettings, read_coco, read_fields
@@ -30,7 +30,7 @@ NAME = "a.png"
 
 @pytest.fixture
 def folder(tmp_path):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / NAME)
+    write_blank(tmp_path / NAME)
     return tmp_path
 
 
@@ -85,7 +85,7 @@ def test_one_file_may_serve_several_folders(folder):
 
 
 def test_files_of_several_formats_are_one_set(folder):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "b.png")
+    write_blank(folder / "b.png")
     write_voc(folder / "labels", NAME)
     write_labelme(folder / "labels" / "more", "b.png")
     found = read_fields([folder / "labels"], [folder])

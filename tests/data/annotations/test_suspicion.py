@@ -1,8 +1,7 @@
 """Boxes outside of their images: told, and refused where they are most."""
 
 import pytest
-from annotationfiles import HEIGHT, WIDTH, write_coco
-from PIL import Image
+from annotationfiles import HEIGHT, WIDTH, write_blank, write_coco
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, ImageInfo, read_fields
@@ -11,7 +10,7 @@ INSIDE = ("HSIL", 100, 120, 180, 190)
 
 
 def read(folder, name, inside, outside, info=None, **settings):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / name)
+    write_blank(folder / name)
     boxes = [("HSIL", 20 * i, 120, 20 * i + 80, 190) for i in range(inside)]
     boxes += [("HSIL", 1300, 20 * i, 1380, 20 * i + 90) for i in range(outside)]
     path = write_coco(folder / "labels", name, boxes)
@@ -57,7 +56,7 @@ def test_outside_of_what_was_scanned_is_outside_too(tmp_path):
 
 
 def test_what_is_to_be_ignored_does_not_count(tmp_path):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    write_blank(tmp_path / "a.png")
     away = [("ignore", 1300 + i, 0, 1380, 90) for i in range(5)]
     found = read_fields(write_coco(tmp_path, "a.png", [INSIDE, *away]), [tmp_path])
     assert found.doubts == ()

@@ -1,8 +1,7 @@
 """Tables: what columns mean by their names, and what can't be told is refused by its line."""
 
 import pytest
-from annotationfiles import HEIGHT, WIDTH, write_json, write_text
-from PIL import Image
+from annotationfiles import HEIGHT, WIDTH, write_blank, write_json, write_text
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, ImageInfo, read_fields
@@ -14,7 +13,7 @@ BOX = [100, 120, 180, 190]
 
 @pytest.fixture
 def folder(tmp_path):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / NAME)
+    write_blank(tmp_path / NAME)
     return tmp_path
 
 
@@ -247,7 +246,7 @@ class TestRows:
         assert codes(found) == ["encoding-assumed"]
 
     def test_an_image_without_cells_has_a_row_without_a_place(self, folder):
-        Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "b.png")
+        write_blank(folder / "b.png")
         found = read(folder, self.HEAD + "a.png;HSIL;10;20;50;60\nb.png;;;;;\n")
         assert {f.image.name: len(f.boxes) for f in found.fields} == {"a.png": 1, "b.png": 0}
         assert codes(found) == ["rows-without-cells"]

@@ -5,8 +5,7 @@ import io
 import json
 
 import pytest
-from annotationfiles import write_json, write_text
-from PIL import Image
+from annotationfiles import write_blank, write_json, write_text
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, read_fields
@@ -84,7 +83,7 @@ def writer(request):
 @pytest.fixture
 def folder(tmp_path):
     for name in "ab":
-        Image.new("RGB", (400, 300)).save(tmp_path / f"{name}.png")
+        write_blank(tmp_path / f"{name}.png", (400, 300))
     return tmp_path
 
 

@@ -1,8 +1,7 @@
 """Pascal VOC as its tools and converters leave it."""
 
 import pytest
-from annotationfiles import write_text
-from PIL import Image
+from annotationfiles import write_blank, write_text
 
 from configs import ConfigError
 from data.annotations import read_fields
@@ -13,7 +12,7 @@ BNDBOX = "<xmin>11</xmin><ymin>21</ymin><xmax>50</xmax><ymax>60</ymax>"
 
 @pytest.fixture
 def folder(tmp_path):
-    Image.new("RGB", (400, 300)).save(tmp_path / "field.png")
+    write_blank(tmp_path / "field.png", (400, 300))
     return tmp_path
 
 

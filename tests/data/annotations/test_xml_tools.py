@@ -2,8 +2,17 @@
 
 import numpy as np
 import pytest
-from annotationfiles import HEIGHT, NDPI, WIDTH, corners, nanometres, region, view, write_text
-from PIL import Image
+from annotationfiles import (
+    HEIGHT,
+    NDPI,
+    WIDTH,
+    corners,
+    nanometres,
+    region,
+    view,
+    write_blank,
+    write_text,
+)
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, ImageInfo, read_fields
@@ -15,7 +24,7 @@ INFO = ImageInfo(WIDTH, HEIGHT, 0.25, NDPI)
 
 @pytest.fixture
 def folder(tmp_path):
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / NAME)
+    write_blank(tmp_path / NAME)
     return tmp_path
 
 

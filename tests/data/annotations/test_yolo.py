@@ -1,8 +1,7 @@
 """YOLO's lines: what their numbers are, and what their classes are called."""
 
 import pytest
-from annotationfiles import write_text
-from PIL import Image
+from annotationfiles import write_blank, write_text
 
 from configs import ConfigError
 from data.annotations import AnnotationSettings, read_fields
@@ -14,7 +13,7 @@ BOX = [180, 135, 220, 165]
 @pytest.fixture
 def folder(tmp_path):
     for name in "ab":
-        Image.new("RGB", (400, 300)).save(tmp_path / f"{name}.png")
+        write_blank(tmp_path / f"{name}.png", (400, 300))
     write_text(tmp_path / "labels" / "classes.txt", "HSIL\nNILM\n")
     return tmp_path
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs import ConfigError
@@ -58,6 +58,7 @@ def test_every_cell_belongs_to_one_part_which_shows_it_whole(boxes):
     assert all(part.width <= 700 and part.height <= 700 for part in parts)
 
 
+@settings(max_examples=30)
 @given(cells)
 def test_a_detector_that_finds_all_in_every_part_is_never_wrong(boxes):
     """What a part shows of its neighbours' cells counts neither as hit nor as false alarm."""

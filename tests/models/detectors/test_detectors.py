@@ -106,7 +106,7 @@ def test_images_keep_their_scale():
 @pytest.mark.parametrize("name", DETECTORS)
 def test_no_cap_on_detections_of_a_class_unless_one_is_set(name):
     """Of each class its best: what one class has more of takes no room from another."""
-    image = [torch.rand(3, 256, 256)]
+    image = [torch.rand(3, 160, 160)]
     settings = {"score_threshold": 0.0, "nms_iou": 1.0}
     with torch.no_grad():
         unlimited = small(name, **settings).eval()(image)[0]

@@ -123,7 +123,7 @@ def test_the_order_of_tiles_changes_no_byte(seed):
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    size=st.integers(60, 300),
+    size=st.integers(90, 300),
     offset=st.tuples(st.integers(-500, 500), st.integers(-500, 500)),
     downsample=st.sampled_from([0.5, 1.0, 2.03]),
 )

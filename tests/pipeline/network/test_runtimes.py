@@ -36,6 +36,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "openvino"
 
 
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory):
+    """A detector whose network is traced and converted once, for tests of what comes after."""
+    return saved(tmp_path_factory.mktemp("models") / "lively")
+
+
 @pytest.fixture
 def without_openvino(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -89,20 +95,20 @@ def test_both_runtimes_find_the_same_cells(name):
         np.testing.assert_allclose(found.scores[order[1]], expected.scores[order[0]], atol=1e-3)
 
 
-def test_a_batch_gives_each_tile_what_it_gives_alone():
-    together = ready(lively(), "openvino")
+def test_a_batch_gives_each_tile_what_it_gives_alone(on_disk):
+    together = ready(on_disk, "openvino")
     tiles = [tile((96, 160)), tile((70, 101), seed=1)]
     for found, one in zip(together.detect(tiles), tiles, strict=True):
         np.testing.assert_array_equal(found.boxes, together.detect([one])[0].boxes)
 
 
-def test_a_network_of_fixed_shape_gives_what_one_for_any_shape_gives(monkeypatch):
+def test_a_network_of_fixed_shape_gives_what_one_for_any_shape_gives(monkeypatch, on_disk):
     tiles = [tile((96, 160)), tile((70, 101), seed=1), tile((96, 160), seed=2)]
-    fixed = openvino(lively())
+    fixed = openvino(on_disk)
     found = [fixed.run(one) for one in tiles]
     assert sorted(fixed._of_shape) == [(70, 101, 3), (96, 160, 3)]
     monkeypatch.setattr(openvino_runtime, "FIXED_SHAPES", 0)
-    any_shape = openvino(lively())
+    any_shape = openvino(on_disk)
     for one, values in zip(tiles, found, strict=True):
         for name, expected in any_shape.run(one).items():
             np.testing.assert_allclose(values[name], expected, atol=1e-4, rtol=1e-4)
@@ -127,8 +133,8 @@ def test_what_torch_cannot_compile_is_refused_in_one_line(monkeypatch):
         runtime.run([tile()])
 
 
-def test_auto_is_openvino_on_a_cpu():
-    runtime = build_runtime(lively(), "auto", "cpu", "auto")
+def test_auto_is_openvino_on_a_cpu(on_disk):
+    runtime = build_runtime(on_disk, "auto", "cpu", "auto")
     assert runtime.name == "openvino"
     assert runtime.fallback is None
 
@@ -170,13 +176,13 @@ def test_what_does_not_fit_is_refused(name, device, precision, message):
 
 
 @pytest.mark.parametrize("name", ["auto", "openvino", "torch"])
-def test_a_cpu_that_does_not_compute_bf16_refuses_it_at_once(name, monkeypatch):
+def test_a_cpu_that_does_not_compute_bf16_refuses_it_at_once(name, monkeypatch, on_disk):
     """By torch it took 263 s where fp32 took 6; OpenVINO quietly took fp32."""
     monkeypatch.setattr(precisions, "cpu_instructions", lambda: frozenset({"avx2", "avx512_vnni"}))
     message = r"precision bf16: .*none of amx_bf16, avx512_bf16\); use auto or fp32"
     with pytest.raises(ConfigError, match=message):
-        build_runtime(lively(), name, "cpu", "bf16")
-    assert build_runtime(lively(), name, "cpu", "auto").precision == "fp32"
+        build_runtime(on_disk, name, "cpu", "bf16")
+    assert build_runtime(on_disk, name, "cpu", "auto").precision == "fp32"
 
 
 def test_a_gpu_s_bf16_is_no_matter_of_the_cpu(monkeypatch):
@@ -224,9 +230,9 @@ def test_auto_takes_no_precision_that_costs_too_much(native, costs, runtime, exp
     assert find_precision("auto", "cpu") == ("bf16" if "avx512_bf16" in native else "fp32")
 
 
-def test_a_network_is_compiled_once_and_taken_from_the_cache(cache):
-    detector = lively()
-    first, again = (openvino(detector) for _ in range(2))
+def test_a_network_is_compiled_once_and_taken_from_the_cache(cache, on_disk):
+    """At the first start it is converted before, and read from what was kept at the next."""
+    first, again = (openvino(on_disk) for _ in range(2))
     assert len(list(cache.iterdir())) == 1
     taken = [r._any_shape.compiled.get_property("LOADED_FROM_CACHE") for r in (first, again)]
     assert taken == [False, True]
@@ -245,14 +251,13 @@ def test_the_cache_confuses_neither_weights_nor_precisions(cache):
             assert (error > 1e-3) == (precision == "bf16")
 
 
-def test_a_damaged_cache_is_made_anew(cache):
-    detector = lively()
-    expected = run(openvino(detector))
+def test_a_damaged_cache_is_made_anew(cache, on_disk):
+    expected = run(openvino(on_disk))
     blob = next(cache.iterdir())
     content = blob.read_bytes()
     blob.chmod(0o600)
     blob.write_bytes(content[: len(content) // 2])
-    torch.testing.assert_close(run(openvino(detector)), expected)
+    torch.testing.assert_close(run(openvino(on_disk)), expected)
 
 
 @pytest.mark.slow
@@ -275,15 +280,14 @@ def test_signals_come_through_when_networks_have_come_and_gone():
     assert (ended.returncode, ended.stdout) == (0, "heard\n")
 
 
-def test_threads_are_as_many_as_asked_for_and_not_pinned():
-    compiled = openvino(lively(), threads=1)._any_shape.compiled
+def test_threads_are_as_many_as_asked_for_and_not_pinned(on_disk):
+    compiled = openvino(on_disk, threads=1)._any_shape.compiled
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
 
 
-def test_lanes_share_the_threads_and_give_what_one_gives_alone():
-    detector = lively()
-    alone, together = openvino(detector, threads=2), openvino(detector, threads=2, lanes=2)
+def test_lanes_share_the_threads_and_give_what_one_gives_alone(on_disk):
+    alone, together = openvino(on_disk, threads=2), openvino(on_disk, threads=2, lanes=2)
     assert together._any_shape.compiled.get_property("NUM_STREAMS") == 2
     with work_ahead(lambda seed: run(together, seed), range(8), threads=2, ahead=2) as found:
         for seed, outputs in enumerate(found):
@@ -315,10 +319,10 @@ def test_two_first_inferences_at_once_do_not_wait_for_each_other():
         subprocess.run([sys.executable, "-c", script], env=env, check=True, timeout=60)
 
 
-def test_lanes_are_as_many_as_threads_up_to_a_bound_and_torch_has_one():
+def test_lanes_are_as_many_as_threads_up_to_a_bound_and_torch_has_one(on_disk):
     for threads, lanes in (1, 1), (2, 2), (16, MOST_LANES):
-        assert ready(lively(), "openvino", threads=threads).lanes == lanes
-    assert ready(lively(), "torch", threads=2).lanes == 1
+        assert ready(on_disk, "openvino", threads=threads).lanes == lanes
+    assert ready(on_disk, "torch", threads=2).lanes == 1
 
 
 def test_the_weights_that_run_are_named(tmp_path):
