@@ -1,7 +1,8 @@
 """The house rules: who imports whom, and that nobody else claims our package names."""
 
 import ast
-from collections.abc import Iterator
+import os
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -72,11 +73,15 @@ not named are commands: they stand above all rooms.
 """
 
 
-def modules(package: str) -> Iterator[tuple[str, ast.Module]]:
-    """Dotted names of a package's modules, and what they hold."""
+@cache
+def modules(package: str) -> dict[str, set[str]]:
+    """Dotted names of a package's modules, and what each imports."""
+    found = {}
     for path in sorted((REPO / package).rglob("*.py")):
         name = ".".join(path.relative_to(REPO).with_suffix("").parts)
-        yield name.removesuffix(".__init__"), ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found[name.removesuffix(".__init__")] = imports(tree)
+    return found
 
 
 def imports(tree: ast.Module) -> set[str]:
@@ -104,17 +109,17 @@ def room(name: str, floors: list[set[str]]) -> tuple[str, int] | None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_import_one_way(package):
-    for name, tree in modules(package):
-        ours = {other.split(".")[0] for other in imports(tree)} & set(PACKAGES) - {package}
+    for name, imported in modules(package).items():
+        ours = {other.split(".")[0] for other in imported} & set(PACKAGES) - {package}
         assert ours <= PACKAGES[package], name
 
 
 @pytest.mark.parametrize("package", FLOORS)
 def test_rooms_import_downwards(package):
     floors = FLOORS[package]
-    for name, tree in modules(package):
+    for name, imported in modules(package).items():
         own = room(name, floors)
-        for other in imports(tree):
+        for other in imported:
             place = room(other, floors) if other.startswith(f"{package}.") else None
             if own and place and own[0] != place[0]:
                 assert place[1] < own[1], f"{name} imports {other}"
@@ -122,7 +127,7 @@ def test_rooms_import_downwards(package):
 
 @pytest.mark.parametrize("package", ["models", "data", "pipeline"])
 def test_every_module_has_its_room(package):
-    for name, _ in modules(package):
+    for name in modules(package):
         assert name == package or room(name, FLOORS[package]), name
 
 
@@ -133,11 +138,13 @@ def test_no_other_distribution_claims_our_names():
 
 
 def test_no_path_or_host_of_one_machine_is_named():
-    for path in REPO.rglob("*"):
-        if path.suffix in {".py", ".md", ".yaml", ".cfg", ".toml"} and ".venv" not in path.parts:
-            text = path.read_text(encoding="utf-8")
-            for name in ("/" + "work/", "/" + "root/"):
-                assert name not in text, path
+    for folder, inside, names in os.walk(REPO):
+        inside[:] = {*inside} - {".git", ".venv", "node_modules"}
+        for path in map(Path(folder).joinpath, names):
+            if path.suffix in {".py", ".md", ".yaml", ".cfg", ".toml"}:
+                text = path.read_text(encoding="utf-8")
+                for name in ("/" + "work/", "/" + "root/"):
+                    assert name not in text, path
 
 
 def test_the_contracts_imports_work():

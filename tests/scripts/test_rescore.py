@@ -103,7 +103,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(worker, "TileDetector", refuse)
 
 
-@pytest.mark.parametrize("threshold", ["0.15", "0.55"])
+@pytest.mark.parametrize("threshold", ["0.15", pytest.param("0.55", marks=pytest.mark.slow)])
 def test_rescored_is_what_screening_gives_byte_for_byte(work, threshold, monkeypatch):
     folder, options = work
     slides, out = folder / "slides", folder / "out"

@@ -24,7 +24,11 @@ def dotted(seed, mpp=0.25, size=800):
     pixels = np.full((size, size, 3), (235, 230, 240), np.uint8)
     area = (size * mpp) ** 2
     for cx, cy in rng.uniform(0, size * mpp, (int(area / 300), 2)):
-        pixels[(x - cx) ** 2 + (y - cy) ** 2 < 3.0**2] = (90, 60, 140)
+        rows, columns = (
+            slice(max(int((c - 3) / mpp), 0), int((c + 3) / mpp) + 2) for c in (cy, cx)
+        )
+        disc = (x[rows, columns] - cx) ** 2 + (y[rows, columns] - cy) ** 2 < 3.0**2
+        pixels[rows, columns][disc] = (90, 60, 140)
     return pixels
 
 

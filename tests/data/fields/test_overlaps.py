@@ -44,7 +44,7 @@ def saved(folder, *pictures):
     fields = []
     for number, pixels in enumerate(pictures):
         path = folder / f"{number}.png"
-        Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(path, compress_level=1)
         fields.append(replace(field(path), width=pixels.shape[1], height=pixels.shape[0]))
     return FieldSet(("NILM",), tuple(fields))
 
