@@ -328,6 +328,12 @@ BATCHES: dict[str, Entry] = {
         "To have all in one summary, name all slides in one call: what is done is not done again. "
         "To keep calls apart, give each its own --out.",
     ),
+    "shard-behind": Entry(
+        "A slide's name says which part of --shard i/n it falls to. These fall to a part that had "
+        "listed its slides before they came, and has ended: nobody has screened them.",
+        "Run that part once more: what is done is not done again. Where slides keep coming, let "
+        "all processes be started with one and the same command, without --shard.",
+    ),
     "outputs-left-out": Entry(
         "Below the folder of a run's reports lie those of another run, in a folder with a record "
         "of its own (run.json). They are left out.",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs import Doubt, validate
+from configs import ConfigError, Doubt, validate
 from models import ModelSource
 from pipeline.conclusion import Clock, check_strict, conclude
 from pipeline.in_force import describe_model, what_finds
@@ -54,10 +54,16 @@ def screen_slide(
             much coarser than the model, too much of it can't be read, or it has warnings and
             ``settings.strict`` is set.
         StoppedError: ``stop`` was set.
-        ConfigError: a setting is not allowed, or does not fit this machine.
+        ConfigError: a setting is not allowed, or does not fit this machine; or limits are set, or
+            isolation of all slides, which batches alone have.
         ModelFileError: there is no such model.
     """
     path, settings = Path(path), _settings_of(settings)
+    if settings.isolates_all:
+        raise ConfigError(
+            "limits, and isolate = always: for batches, which give each slide a process; this call "
+            "screens the slide in its caller's: leave them out, or use cytolibra screen"
+        )
     if isinstance(detector, str):
         detector = ModelSource.find(detector)
     if not isinstance(detector, TileDetector):

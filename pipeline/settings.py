@@ -97,6 +97,10 @@ class ScreenSettings(StrictModel):
         """Whether every slide is screened by a process of its own."""
         return self.isolate == "always" or self.limits.are_set
 
+    def in_this_process(self) -> ScreenSettings:
+        """The same without what is asked of those who give each slide a process."""
+        return self.model_copy(update={"isolate": "auto", "limits": LimitSettings()})
+
     def check_mpp(self) -> None:
         """Refuses a scale that no microscope has.
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pipeline.reports.report import SlideReport
 
 
+_NAMED = 3
+"""Slides that are named where several are told of."""
+
+
 class Target(StrEnum):
     """Formats that are written."""
 
@@ -91,7 +95,8 @@ def merge(
     if to is Target.spatialdata:
         import_extra("zarr", "spatialdata", "--to spatialdata")
     places = find_places(reports)
-    parts = find_parts(places)
+    states = [_State.of(run) for run in places.runs]
+    parts = _still_standing(find_parts(places), states)
     facts = _common(parts, mixed)
     _check_place(out, to)
     counts = Counter[str]()
@@ -108,7 +113,7 @@ def merge(
         raise ConfigError(f"--out {out}: can't be written: {error.strerror or error}") from error
     except UnicodeEncodeError as error:
         raise ConfigError(f"--out {out}: its name is no text; name another file") from error
-    warn([*map(str, places.doubts), *_missing(reports)])
+    warn([*map(str, places.doubts), *_missing(states)])
     typer.echo(f"{out}: {sum(counts.values())} cells of {len(parts)} slides")
 
 
@@ -406,13 +411,76 @@ def _quoted(name: str) -> str:
     return f'"{doubled}"'
 
 
-def _missing(reports: Path) -> Iterator[str]:
-    """What the records of the batch name and is not in the file."""
-    from pipeline.batch.run_record import latest_slides, load_records
+@dataclass(frozen=True)
+class _State:
+    """What the records of a run's folder tell.
 
-    records = load_records(reports)
-    states = Counter(slide.status for slide in latest_slides(records).values())
-    if without := states.total() - states["complete"]:
+    Attributes:
+        run: the folder.
+        failed: folders of slides that failed when they were last screened, but for those whose
+            place has the report of another slide, which stands.
+        missing: slides of the batch that are neither complete nor failed.
+        not_read: files that look like slides.
+        parts: that parts have left no record; None where that isn't so.
+    """
+
+    run: Path
+    failed: frozenset[Path]
+    missing: int
+    not_read: frozenset[str]
+    parts: str | None
+
+    @staticmethod
+    def of(run: Path) -> _State:
+        from configs.doubts import split_code
+        from pipeline.batch.run_record import latest_slides, load_records, tell_missing_parts
+
+        records = load_records(run)
+        slides = latest_slides(records)
+        states = Counter(slide.status for slide in slides.values())
+        latest = max(records, key=lambda record: record.started, default=None)
+        alike = [record for record in records if latest and record.recipe == latest.recipe]
+        return _State(
+            run=run,
+            failed=frozenset(
+                run / name
+                for name, one in slides.items()
+                if one.status == "failed" and split_code(one.error or "")[1] != "other-slide"
+            ),
+            missing=states.total() - states["complete"] - states["failed"],
+            not_read=frozenset(path for record in records for path in record.not_read),
+            parts=tell_missing_parts(alike),
+        )
+
+
+def _still_standing(parts: Sequence[Part], states: Sequence[_State]) -> list[Part]:
+    """Without what failed since: a report that is still there is of the file as it was before.
+
+    Raises:
+        ConfigError: nothing is left.
+    """
+    from pipeline.reports.report import encodable
+
+    failed = frozenset[Path]().union(*(state.failed for state in states))
+    left = [part for part in parts if Path(encodable(part.folder)) not in failed]
+    if not left:
+        raise ConfigError("all slides that have reports here failed when they were last screened")
+    if gone := sorted({part.name for part in parts} - {part.name for part in left}):
+        more = f" and {len(gone) - _NAMED} more" if gone[_NAMED:] else ""
+        text = (
+            f"{len(gone)} slides have a report of before, and failed when they were last screened: "
+            f"{', '.join(gone[:_NAMED])}{more}; they are left out"
+        )
+        warn([text])
+    return left
+
+
+def _missing(states: Sequence[_State]) -> Iterator[str]:
+    """What the records of the batch name and is not in the file."""
+    if without := sum(state.missing + len(state.failed) for state in states):
         yield f"{without} slides of the batch are not complete; what they have not is not here"
-    if others := {path for record in records for path in record.not_read}:
+    if others := frozenset[str]().union(*(state.not_read for state in states)):
         yield f"{len(others)} files that look like slides were not read, and are not here"
+    for state in states:
+        if state.parts:
+            yield f"{state.run}: {state.parts}"

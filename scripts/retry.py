@@ -46,8 +46,8 @@ def retry(
     failures, each shard's are screened here, one shard after the other. Paths that were given
     relative to a folder are so now: call it in the same folder.
 
-    Exit codes: 0 nothing has failed, or all of it is done now, 1 some failed again, 2 the call is
-    wrong, 130 interrupted.
+    Exit codes: 0 nothing has failed, or all of it is done now, 1 some failed again, or none has and
+    some were not reached, 2 the call is wrong, 130 interrupted.
 
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
@@ -59,6 +59,10 @@ def retry(
     chosen = _chosen_of_runs(state, only)
     if not chosen:
         typer.echo(f"{len(state.slides)} slides: none has failed")
+        ended = not any(run.alive for run in state.runs)
+        if ended and (left := sum(one.status != "complete" for one in state.slides.values())):
+            warn([f"{left} slides were not reached: the run's own command screens them"])
+            raise typer.Exit(1)
         return
     due = [(record, names, _read_command(record)) for record, names in chosen]
     worst = 0

@@ -28,19 +28,8 @@ from configs.doubts import with_code
 from pipeline.batch.output import is_running
 from pipeline.batch.run_record import Shard, record_name
 from pipeline.reports.report import encodable
-from pipeline.reports.writers import HOST, to_json, write_whole
+from pipeline.reports.writers import HOST, MACHINE, to_json, write_whole
 from pipeline.slides.readers.base import show
-
-
-def _machine() -> str:
-    """This machine as nobody else can be it: machines may share a name, but not a start."""
-    with suppress(OSError):
-        return f"{HOST}.{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
-    return f"{HOST}.{uuid.getnode():x}"
-
-
-MACHINE = _machine()
-"""Whose process numbers a `Holder` has."""
 
 _SUFFIX = ".lock"
 _GATE = ".gate.lock"

@@ -54,10 +54,10 @@ def open_run(jobs: Sequence[SlideJob], taken: Sequence[SlideJob], plan: BatchPla
     records = load_records(plan.out)
     part = take_shard(jobs, plan.shard)
     record.slides.update(_fresh_records(part, taken, plan.resumed, record.recipe, records))
-    return Opening(record, _suspects(records), _before(jobs, plan, records))
+    return Opening(record, _suspects(records), slides_besides(jobs, plan, records))
 
 
-def _before(
+def slides_besides(
     jobs: Sequence[SlideJob], plan: BatchPlan, records: Sequence[RunRecord]
 ) -> tuple[str, ...]:
     """Slides that records name, or of which results are known, and that are not among the jobs."""

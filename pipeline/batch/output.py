@@ -27,7 +27,7 @@ from pipeline.batch.discovery import SlideJob
 from pipeline.batch.exchange import exchange
 from pipeline.cloud.urls import is_collapsed
 from pipeline.reports.report import SlideReport
-from pipeline.reports.writers import HOST, PARTIAL, partial_name
+from pipeline.reports.writers import MACHINE, PARTIAL, partial_name
 from pipeline.slides.readers.base import show
 
 REPORT = "report.json"
@@ -234,8 +234,8 @@ def _is_abandoned(path: Path) -> bool:
 
     Other shards may be writing just now, on this machine or another.
     """
-    host, _, rest = path.name.removeprefix(PARTIAL).rpartition("-")[0].rpartition("-")
-    if host == HOST and rest.isdecimal() and not is_running(int(rest)):
+    machine, _, rest = path.name.removeprefix(PARTIAL).rpartition("-")[0].rpartition("-")
+    if machine == MACHINE and rest.isdecimal() and not is_running(int(rest)):
         return True
     try:
         return time.time() - path.stat().st_mtime > _ABANDONED_S

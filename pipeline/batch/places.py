@@ -9,7 +9,7 @@ without a record, as one that holds the outputs of several, all results are take
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +29,14 @@ class Places:
         results: folders of results, by name.
         outputs: folders of other runs, not entered.
         several: whether it holds outputs of runs, and has no record itself.
+        runs: folders with the records of these results.
     """
 
     reports: Path
     results: tuple[Path, ...]
     outputs: tuple[Path, ...]
     several: bool
+    runs: tuple[Path, ...]
 
     def name_of(self, result: Path) -> str:
         """What a result is called: its folder as seen from above, with forward slashes."""
@@ -83,9 +85,17 @@ def look_below(folder: Path) -> Places:
     outputs: list[Path] = []
     results = tuple(sorted(_walk(folder, outputs)))
     if find_records(folder):
-        return Places(folder, results, tuple(sorted(outputs)), several=False)
+        return Places(folder, results, tuple(sorted(outputs)), several=False, runs=(folder,))
     inner = {place for output in outputs for place in _walk(output, [], deep=True)}
-    return Places(folder, tuple(sorted({*results, *inner})), (), several=bool(outputs))
+    taken = tuple(sorted({*results, *inner}))
+    runs = tuple(sorted({*outputs, *_with_records(folder, inner)}))
+    return Places(folder, taken, (), several=bool(outputs), runs=runs)
+
+
+def _with_records(top: Path, results: Iterable[Path]) -> Iterator[Path]:
+    """Folders of records between a folder and the results below it."""
+    above = {parent for place in results for parent in place.parents if top in parent.parents}
+    return (place for place in above if find_records(place))
 
 
 def _walk(folder: Path, outputs: list[Path], *, deep: bool = False) -> Iterator[Path]:

@@ -207,8 +207,8 @@ class Listener(Protocol):
 
 
 def take_shard(jobs: Sequence[SlideJob], shard: Shard | None) -> Sequence[SlideJob]:
-    """Every n-th slide, so that each shard gets its share of every folder."""
-    return jobs[shard.index - 1 :: shard.count] if shard else jobs
+    """The slides of a shard, of all for None."""
+    return [job for job in jobs if shard.takes(job.name)] if shard else jobs
 
 
 def is_done(jobs: Sequence[SlideJob], plan: BatchPlan) -> bool:

@@ -8,8 +8,9 @@ same file.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from configs import ConfigError, Doubt, StrictModel
 from pipeline.batch.journal import journals, load_journal
-from pipeline.reports.report import ModelFacts
+from pipeline.reports.report import ModelFacts, encodable
 from pipeline.reports.writers import make_whole
 
 SCHEMA = Path(__file__).parent / "schema" / "run.schema.json"
@@ -30,10 +31,19 @@ SCHEMA = Path(__file__).parent / "schema" / "run.schema.json"
 
 
 class Shard(StrictModel):
-    """One of several parts of a batch, counted from 1."""
+    """One of several parts of a batch, counted from 1.
+
+    A slide's name alone says which part it falls to: whatever else comes or goes between the
+    starts of two parts, no slide is of both, or of none.
+    """
 
     index: int
     count: int
+
+    def takes(self, name: str) -> bool:
+        """Whether the slide of this name is of this part."""
+        digest = hashlib.sha256(encodable(name).encode("utf-8")).digest()
+        return int.from_bytes(digest[:8]) % self.count == self.index - 1
 
     @staticmethod
     def parse(text: str) -> Shard:
@@ -176,6 +186,9 @@ def schema_text() -> str:
     return json.dumps(stated, indent=2, ensure_ascii=False) + "\n"
 
 
+_NAMED = 5
+"""Parts that are named where several are missing."""
+
 _RECORDS = ("run.json", "run.shard-*.json")
 
 
@@ -207,6 +220,28 @@ def latest_slides(records: Iterable[RunRecord]) -> dict[str, SlideRecord]:
             if known is None or age_of(slide) > age_of(known):
                 latest[name] = slide
     return latest
+
+
+def tell_missing_parts(records: Sequence[RunRecord]) -> str | None:
+    """That parts of a batch have left no record, so that nobody counts their slides; else None.
+
+    Args:
+        records: of runs by the same settings and model. By which number the batch was parted the
+            latest of them says; one of all slides, or of all parts of another number, is enough.
+    """
+    parts: dict[int, set[int]] = {}
+    for record in sorted(records, key=lambda one: one.started):
+        if record.shard is None:
+            return None
+        parts[record.shard.count] = parts.pop(record.shard.count, set()) | {record.shard.index}
+    if not parts or any(len(there) == count for count, there in parts.items()):
+        return None
+    count, there = parts.popitem()
+    missing = [str(index) for index in range(1, count + 1) if index not in there]
+    named = ", ".join(missing[:_NAMED]) + (
+        f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else ""
+    )
+    return f"part(s) {named} of {count} have left no record: their slides are not counted"
 
 
 def age_of(slide: SlideRecord) -> tuple[int, str]:

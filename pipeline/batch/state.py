@@ -32,6 +32,7 @@ from pipeline.batch.run_record import (
     find_records,
     latest_slides,
     record_name,
+    tell_missing_parts,
     times_of,
 )
 from pipeline.reports.summary import SummaryRow
@@ -176,6 +177,8 @@ def read_state(out: Path, now: datetime | None = None) -> BatchState:
         doubts.append(
             f"{others} record(s) of runs with other settings or another model count no more"
         )
+    if missing := tell_missing_parts([run.record for run in runs]):
+        doubts.append(missing)
     slides = latest_slides(run.record for run in runs)
     return BatchState(tuple(runs), slides, tuple(_failures(slides)), tuple(doubts))
 

@@ -10,8 +10,10 @@ from configs import Doubt
 from pipeline.batch.batch_summary import tell_progress, write_summary
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.ledger import Ledger
+from pipeline.batch.opening import slides_besides
 from pipeline.batch.output import has_result
-from pipeline.batch.plan import BatchPlan
+from pipeline.batch.plan import BatchPlan, take_shard
+from pipeline.batch.run_record import RunRecord, load_records
 from pipeline.reports.report import encodable
 from pipeline.reports.tables import format_in_force
 
@@ -71,6 +73,10 @@ class Telling:
         """
         old = self._tell_old(self._find_old())
         lost = self._tell_lost(again)
+        if self._ledger.record.shard:  # others may have told of theirs meanwhile
+            records = load_records(self._plan.out)
+            besides = slides_besides(self._all_jobs, self._plan, records)
+            self._before = (*_tell_before(besides), *self._tell_behind(records))
         doubts = (*self._before, *old, *lost, *self._summarise(old))
         for doubt in doubts:
             _log.warning(str(doubt), extra={"code": doubt.code})
@@ -139,6 +145,25 @@ class Telling:
             f"of files that have changed since: {_some(old)}; run the same command again"
         )
         return (Doubt(code="mixed-settings", text=text),)
+
+    def _tell_behind(self, records: Iterable[RunRecord]) -> tuple[Doubt, ...]:
+        """That slides fall to other shards, which had ended before these came."""
+        own, doubts = self._ledger.record, []
+        for record in records:
+            shard = record.shard
+            if shard is None or shard == own.shard or record.status == "running":
+                continue
+            if own.shard is None or (shard.count, record.recipe) != (own.shard.count, own.recipe):
+                continue
+            names = [encodable(job.name) for job in take_shard(self._all_jobs, shard)]
+            if left := [name for name in names if name not in record.slides]:
+                which = f"{shard.index}/{shard.count}"
+                text = (
+                    f"{len(left)} slide(s) came after --shard {which} had listed its own, and are "
+                    f"screened by none: {_some(left)}; run --shard {which} once more"
+                )
+                doubts.append(Doubt(code="shard-behind", text=text))
+        return tuple(doubts)
 
     def _tell_lost(self, again: Iterable[str]) -> tuple[Doubt, ...]:
         """That slides are complete whose process died at first."""

@@ -46,7 +46,19 @@ def _host() -> str:
 
 
 HOST = _host()
-"""Whose process numbers stand in partial names."""
+"""Whose process numbers stand in the journals of runs."""
+
+
+def _machine() -> str:
+    """This machine as nobody else can be it: machines may share a name, but not a start."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{HOST}.{boot.replace('-', '')}"
+    return f"{HOST}.{uuid.getnode():x}"
+
+
+MACHINE = _machine()
+"""Whose process numbers stand in partial names, and in a `pipeline.batch.lock.Holder`."""
 
 _LEVELS = ', "score_abnormal": %.4f, "score_low_grade": %.4f, "score_high_grade": %.4f'
 
@@ -56,6 +68,9 @@ _CELL_NAMESPACE = uuid.UUID("6c1f0d0e-3a57-5e0b-9f0c-2f1d8f6b7a41")
 
 def write_reports(report: SlideReport, folder: Path) -> None:
     """Writes every file of one slide into ``folder``, which exists.
+
+    But for the objects of ``reports.dicom`` and ``reports.fhir``, for which the slide is read once
+    more: cytolibra screen writes these, and cytolibra objects.
 
     Raises:
         OSError: a file can't be written; the folder is then not to be used.
@@ -106,7 +121,7 @@ def make_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 def partial_name() -> str:
     """A new name for something that is being written: hidden, and telling who writes it."""
-    return f"{PARTIAL}{HOST}-{os.getpid()}-{uuid.uuid4().hex}"
+    return f"{PARTIAL}{MACHINE}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def create(path: Path) -> TextIO:

@@ -94,3 +94,9 @@ def test_a_slide_is_screened_by_text_and_mappings(tmp_path):
         cytolibra.screen_slide(tmp_path / "a.png", "cric-fcos-light", {"tiler": {"sise": 3}})
     with pytest.raises(ModelFileError, match="no such model"):
         cytolibra.screen_slide(tmp_path / "a.png", "none")
+
+
+@pytest.mark.parametrize("settings", [{"limits": {"seconds": 60}}, {"isolate": "always"}])
+def test_what_batches_alone_can_do_is_refused_of_one_slide(settings):
+    with pytest.raises(ConfigError, match="for batches, which give each slide a process"):
+        cytolibra.screen_slide("slide.tif", "cric-fcos-light", settings)

@@ -171,6 +171,36 @@ def test_what_has_no_result_is_told(batch, tmp_path):
     assert "1 files that look like slides were not read" in result.stderr
 
 
+def fail(folder, name, error):
+    """Leaves the record of a run by which a slide has failed."""
+    record = RunRecord(
+        command=(),
+        shard=None,
+        started="",
+        software={},
+        model=MODEL,
+        settings={},
+        recipe="",
+        slides={name: SlideRecord(path=name, status="failed", error=error)},
+    )
+    save_record(record, folder)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_report_of_before_of_what_has_failed_since_is_left_out(batch, tmp_path, several):
+    fail(batch, "a/é.svs", "a/é.svs: ends at byte 7")
+    named = tmp_path if several else batch
+    result = call(named, "--out", tmp_path / "all.parquet")
+    assert "7 cells of 2 slides" in result.stdout
+    assert "1 slides have a report of before, and failed when they were last" in result.stderr
+    assert "1 slides of the batch are not complete" in result.stderr
+
+
+def test_the_report_of_another_slide_of_its_name_stands(batch, tmp_path):
+    fail(batch, "a/é.svs", "a/é.svs: is the report of another slide [other-slide]")
+    assert "37 cells of 3 slides" in call(batch, "--out", tmp_path / "all.parquet").stdout
+
+
 def cut(text):
     return text[: len(text) // 2].rpartition("\n")[0] + "\n"
 

@@ -106,6 +106,10 @@ def test_nothing_failed_is_told_and_other_commands_are_refused(batch, tmp_path):
     none = call("retry", tmp_path)
     assert (none.exit_code, none.stdout) == (0, "1 slides: none has failed\n")
     assert call("status", tmp_path).exit_code == 0
+    write(slides={"a.tif": {"path": "a.tif", "status": "pending"}})  # a retry that was cut short
+    left = call("retry", tmp_path)
+    assert left.exit_code == 1
+    assert "1 slides were not reached: the run's own command screens them" in left.stderr
     for command, words in (
         (["cytolibra", "rescore", "out"], "was cytolibra rescore"),
         ([], "tells of no cytolibra screen"),

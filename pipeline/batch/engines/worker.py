@@ -88,5 +88,5 @@ class Worker:
     def screen(self, path: Path) -> SlideReport:
         """Screens one slide."""
         told = partial(self._told, path) if self._told else None
-        settings = self._recipe.settings
+        settings = self._recipe.settings.in_this_process()
         return screen_slide(path, self._detector, settings, progress=told, stop=self._stop)

@@ -602,11 +602,32 @@ def test_strangers_files_are_never_replaced(slides: Path, out: Path) -> None:
         run(slides, out)
 
 
-def test_shards_part_the_slides() -> None:
-    jobs = [SlideJob(Path(str(i)), str(i)) for i in range(11)]
-    shards = [take_shard(jobs, Shard(index=i, count=3)) for i in (1, 2, 3)]
-    assert sorted(int(job.name) for shard in shards for job in shard) == list(range(11))
-    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+def test_shards_part_the_slides_whatever_else_comes() -> None:
+    jobs = [SlideJob(Path(str(i)), str(i)) for i in range(400)]
+    for index in (1, 2, 3):
+        shard = Shard(index=index, count=3)
+        before, after = (take_shard(jobs[some:], shard) for some in (7, 0))
+        assert [job for job in after if job in jobs[7:]] == before
+        assert 100 < len(after) < 170
+    parts = [job for i in (1, 2, 3) for job in take_shard(jobs, Shard(index=i, count=3))]
+    assert sorted(parts, key=lambda job: int(job.name)) == jobs
+
+
+def test_what_comes_after_its_shard_has_ended_is_told(slides: Path, out: Path) -> None:
+    """Of a.svs, c.tif and sub/b.svs the last alone falls to 2/2."""
+    assert run(slides, out, shard=Shard.parse("2/2")).doubts == ()
+    late = next(f"{i}.svs" for i in range(99) if Shard(index=2, count=2).takes(f"{i}.svs"))
+    (slides / late).write_bytes(b"late")
+    first = run(slides, out, shard=Shard.parse("1/2"))
+    (doubt,) = first.doubts
+    assert doubt.code == "shard-behind"
+    assert "1 slide(s) came after --shard 2/2 had listed its own" in doubt.text
+    assert f"{late}; run --shard 2/2 once more" in doubt.text
+    assert "once more" in (out / "summary.html").read_text()
+    assert statuses(out)[late] == "pending"
+    again = run(slides, out, second := Screener(), shard=Shard.parse("2/2"))
+    assert (second.screened, again.doubts) == ([late], ())
+    assert set(statuses(out).values()) == {"complete"}
 
 
 @pytest.mark.parametrize("text", ["", "2", "0/3", "4/3", "1/0", "a/b", "1/2/3", "-1/3", "1.0/2"])
@@ -617,7 +638,7 @@ def test_a_shard_that_is_none_is_a_wrong_call(text: str) -> None:
 
 def test_shards_share_an_output_folder_and_the_last_tells_all(slides: Path, out: Path) -> None:
     first = run(slides, out, Screener(a=SlideError("a.svs: no")), shard=Shard.parse("1/2"))
-    assert statuses(out) == {"a.svs": "failed", "c.tif": "pending", "sub/b.svs": "complete"}
+    assert statuses(out) == {"a.svs": "failed", "c.tif": "complete", "sub/b.svs": "pending"}
     second = run(slides, out, shard=Shard.parse("2/2"))
     assert statuses(out) == {"a.svs": "failed", "c.tif": "complete", "sub/b.svs": "complete"}
     assert (first.exit_code, second.exit_code) == (1, 0)
@@ -635,8 +656,8 @@ def test_half_written_results_of_dead_runs_are_swept_away(slides: Path, out: Pat
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
     )
     out.mkdir()
-    gone = out / f".partial-{writers.HOST}-{int(dead.stdout)}-abc"
-    living = out / f".partial-{writers.HOST}-{os.getpid()}-abc"
+    gone = out / f".partial-{writers.MACHINE}-{int(dead.stdout)}-abc"
+    living = out / f".partial-{writers.MACHINE}-{os.getpid()}-abc"
     elsewhere = out / f".partial-another_machine-{int(dead.stdout)}-abc"
     old = out / ".partial-another_machine-7-def"
     for folder in (gone, living, elsewhere, old):

@@ -158,6 +158,24 @@ def test_shards_count_together_and_other_settings_not(tmp_path: Path) -> None:
     )
 
 
+def test_parts_without_a_record_are_told(tmp_path: Path) -> None:
+    def leave(index: int, count: int = 8) -> None:
+        part = make_record(
+            {f"s{index}": slide("s", "complete", 30)}, shard=Shard(index=index, count=count)
+        )
+        save_record(part, tmp_path)
+
+    leave(3)
+    leave(1)
+    (doubt,) = read_state(tmp_path, NOW).doubts
+    assert doubt == (
+        "part(s) 2, 4, 5, 6, 7 and 1 more of 8 have left no record: their slides are not counted"
+    )
+    leave(1, 2)
+    leave(2, 2)  # all parts of another number
+    assert read_state(tmp_path, NOW).doubts == ()
+
+
 def test_failures_are_grouped_by_reason(tmp_path: Path) -> None:
     slides = {
         f"{n}": slide(f"{n}", "failed", 1, error=f"{n}: ends at byte {n}, not {n}00") for n in "12"
