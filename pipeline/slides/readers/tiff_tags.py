@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
@@ -249,13 +250,41 @@ def _ome_pixels(file: TiffFile, index: int) -> dict[str, str]:
 
 
 def _ome_image(file: TiffFile, index: int) -> ElementTree.Element | None:
-    """The OME-XML's Image element of a series."""
+    """The OME-XML's Image element of a series; None where it can't be told which is.
+
+    tifffile makes no series of an Image without data. None is dropped here of which it makes one,
+    so that if as many are left as there are series, they are the same.
+    """
     try:
         root = ElementTree.fromstring(file.ome_metadata or "")
     except ElementTree.ParseError:
         return None
     images = [image for image in root.findall("{*}Image") if image.find("{*}Pixels") is not None]
-    return images[index] if index < len(images) else None
+    images = [image for image in images if not _lacks_data(file, root.get("UUID"), image)]
+    return images[index] if len(images) == len(file.series) else None
+
+
+def _lacks_data(file: TiffFile, own: str | None, image: ElementTree.Element) -> bool:
+    """Whether all that an Image names is a file or a directory that isn't there.
+
+    Args:
+        file: whose OME-XML it is in.
+        own: the file's UUID, where the OME-XML states it.
+        image: of the OME-XML.
+    """
+    for data in image.findall("{*}Pixels/{*}TiffData"):
+        uuid = data.find("{*}UUID")
+        if uuid is not None and uuid.text != own:
+            name = uuid.get("FileName", "")
+            elsewhere = own is not None or name.lower() != file.filename.lower()
+            if elsewhere and not (Path(file.filehandle.dirname) / name).exists():
+                continue
+            if elsewhere:
+                return False
+        number = data.get("IFD", "0")
+        if not number.isdecimal() or int(number) < len(file.pages):
+            return False
+    return True
 
 
 def profile_of(page: TiffPage) -> bytes | None:

@@ -170,6 +170,35 @@ def test_significant_bits_of_a_camera(tmp_path):
     assert_shows(path, GREY, tolerance=1)
 
 
+OME = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
+<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="160"
+SizeY="100" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="1.5" PhysicalSizeY="1.5">
+<Channel ID="Channel:0:0" SamplesPerPixel="3"/>{first}</Pixels></Image>
+<Image ID="Image:1"><Pixels ID="Pixels:1" DimensionOrder="XYCZT" Type="uint8" SizeX="333"
+SizeY="217" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="0.25" PhysicalSizeY="0.25">
+<Channel ID="Channel:1:0" SamplesPerPixel="3"/><TiffData IFD="0" PlaneCount="1"/></Pixels></Image>
+</OME>"""
+
+
+@pytest.mark.parametrize(
+    ("first", "mpp"),
+    [
+        ('<TiffData IFD="0" PlaneCount="1"><UUID FileName="b.ome.tif">b</UUID></TiffData>', 0.25),
+        ('<TiffData IFD="7" PlaneCount="1"/>', 0.25),
+        ("<MetadataOnly/>", 0.25),
+        ('<TiffData IFD="0" PlaneCount="1"/>', None),  # of another size: tifffile passes over it
+    ],
+    ids=["file missing", "directory missing", "no data", "can't be told"],
+)
+def test_images_of_ome_without_data_lend_nothing_to_those_that_have_some(tmp_path, first, mpp):
+    path = tmp_path / "a.ome.tif"
+    description = OME.format(first=first)
+    tifffile.imwrite(path, IMAGE, photometric="rgb", description=description, metadata=None)
+    reader = TiffReader(path)
+    assert reader.header.levels[0].size == Size(333, 217)
+    assert reader.header.mpp == (None if mpp is None else (mpp, mpp))
+
+
 @pytest.mark.parametrize(("unit", "per"), [("INCH", 25400), ("CENTIMETER", 10000)])
 def test_units_of_resolution(tmp_path, unit, per):
     path = tmp_path / "a.tif"
