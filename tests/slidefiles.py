@@ -201,6 +201,15 @@ def break_tiles(path: Path, indices: Sequence[int] | None, level: int = 0, plane
     return path
 
 
+def spoil_tile(path: Path, page: tifffile.TiffPage, index: int) -> Path:
+    """Overwrites half of a JPEG tile with zeros: it is decoded to something without an error."""
+    half = page.databytecounts[index] // 2
+    with path.open("r+b") as stream:
+        stream.seek(page.dataoffsets[index] + half)
+        stream.write(bytes(half))
+    return path
+
+
 class ArrayReader(Reader):
     """A slide held in memory: each level is the last one halved."""
 

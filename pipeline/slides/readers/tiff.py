@@ -43,6 +43,7 @@ from pipeline.slides.readers.segments import (
     shrunk_jpegs,
 )
 from pipeline.slides.readers.tiff_file import open_file
+from pipeline.slides.readers.tile_jpegs import EOI, is_broken
 from pipeline.slides.readers.vendor import VendorReader
 
 SAMPLED_SEGMENTS, SAMPLED_PIXELS = 24, 2**16
@@ -328,10 +329,25 @@ class _TiffLevel:
     def _decode(self, segments: Segments, index: int) -> Samples | None:
         """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
         pixels, doubtful = segments.decode_warily(index)
-        if doubtful and self._judge and self._bits == 8:  # OpenSlide reads no more
-            _, place = self._segments[0].place(index)
-            self._judge.check(self.size, place)
+        if pixels is None or not doubtful:
+            return pixels
+        _, place = self._segments[0].place(index)
+        judge = self._judge if self._bits == 8 else None  # OpenSlide reads no more
+        judged = judge is not None and judge.check(self.size, place)
+        if not judged and (
+            is_broken(_as_jpeg(segments, index)) or self._ends_in_grey(segments, index, pixels)
+        ):
+            at = segments.page.dataoffsets[index]
+            raise ValueError(f"the tile at byte {at} is damaged; copy the slide again")
         return pixels
+
+    def _ends_in_grey(self, segments: Segments, index: int, pixels: Samples) -> bool:
+        """Whether the last of what it shows is the grey that stands for data that ended early."""
+        _, shown = segments.place(index)
+        side = max(1, 8 * segments.shape[0] // self._segments[0].shape[0])  # a block of JPEG
+        corner = pixels[: shown.height, : shown.width][-side:, -side:]
+        grey = 1 << (self._bits - 1)
+        return bool((corner == grey).all()) and pixels.size > corner.size
 
 
 class _Judge:
@@ -342,8 +358,11 @@ class _Judge:
         self._lock = threading.Lock()
         self._vendor: VendorReader | None = None
 
-    def check(self, size: Size, place: Rect) -> None:
+    def check(self, size: Size, place: Rect) -> bool:
         """Asks for pixels of the level of a size.
+
+        Returns:
+            Whether there is an opinion of it.
 
         Raises:
             ReadError: they are damaged.
@@ -352,16 +371,26 @@ class _Judge:
             try:
                 self._vendor = self._vendor or VendorReader(self._path)
             except UnsupportedError:
-                return
-        for level, facts in enumerate(self._vendor.header.levels):
-            if facts.size == size:
-                self._vendor.read(level, place)
+                return False
+        levels = [n for n, facts in enumerate(self._vendor.header.levels) if facts.size == size]
+        for level in levels:
+            self._vendor.read(level, place)
+        return bool(levels)
 
     def close(self) -> None:
         """Gives back the file."""
         with self._lock:
             if self._vendor:
                 self._vendor.close()
+
+
+def _as_jpeg(segments: Segments, index: int) -> bytes:
+    """A segment as a whole JPEG, with the tables or the head that it shares with others."""
+    data = segments.stored(index) or b""
+    if head := segments.keyframe.jpegheader:  # of NDPI, cut after restart markers
+        return head + data + (b"" if data.rstrip(b"\0").endswith(EOI) else EOI)
+    tables = segments.page.jpegtables
+    return data[:2] + tables[2:-2] + data[2:] if tables else data
 
 
 def open_plain(path: Path) -> Reader:

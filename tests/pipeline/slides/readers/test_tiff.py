@@ -12,6 +12,7 @@ from slidefiles import (
     break_tiles,
     halved,
     picture,
+    spoil_tile,
     write_flat,
     write_pyramid,
     write_sub_ifds,
@@ -441,6 +442,27 @@ def test_broken_tile_spoils_its_own_region_only(tmp_path, compression):
     with pytest.raises(ReadError, match=r"a\.tif: level 0: "):
         reader.read(0, Rect(60, 60, 10, 10))
     np.testing.assert_array_equal(reader.read(0, Rect(64, 0, 269, 217)), before)
+
+
+def test_damage_is_found_where_openslide_does_not_read(tmp_path):
+    path, image = tmp_path / "a.tif", picture(512, 256)
+    keys = {"photometric": "rgb", "tile": (64, 64), "compression": "jpeg"}
+    keys["compressionargs"] = {"level": 95, "outcolorspace": "RGB"}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(image, subifds=1, **keys)
+        writer.write(halved(image), subfiletype=1, **keys)
+    with tifffile.TiffFile(path) as file:
+        page = file.series[0].levels[1].pages[0].aspage()
+    fullest = int(np.argmax(page.databytecounts))  # by which a tile is tried at smaller sizes
+    row, column = divmod(7 - fullest, 4)
+    spoil_tile(path, page, 7 - fullest)
+    reader = TiffReader(path)
+    assert reader.shrinks(1) == (2, 4)
+    for shrink in (1, 2, 4):
+        side = 64 // shrink
+        with pytest.raises(ReadError, match=r"a\.tif: level 1: the tile at byte \d+ is damaged"):
+            reader.read(1, Rect(column * side, row * side, side, side), shrink)
+    assert reader.read(1, Rect(column * 64, (1 - row) * 64, 64, 64)).std() > 10
 
 
 @pytest.mark.parametrize("compression", ["lzw", None])

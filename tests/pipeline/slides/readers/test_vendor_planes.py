@@ -7,10 +7,10 @@ import openslide
 import pytest
 import tifffile
 from PIL import Image, ImageFilter
-from slidefiles import MPP, cut, encode_tile, halved, picture, write_aperio
+from slidefiles import MPP, cut, encode_tile, halved, picture, spoil_tile, write_aperio
 from vendorfiles import encode_jpeg, write_ndpi
 
-from pipeline.errors import SlideError
+from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.tiff_file import open_file
 from pipeline.slides.readers.vendor import VendorReader
@@ -77,6 +77,18 @@ class TestNdpi:
             small = slide.read_level(coarse, Rect(0, 0, 128, 96)).astype(int)
             assert np.abs(small - halved(SHARP, 2)).mean() < 5
 
+    def test_damage_is_found_between_restarts(self, tmp_path):
+        planes = {0: SHARP, 1000: BLURRED}
+        path = write_ndpi(tmp_path / "a.ndpi", planes, restart=16, lists=True)
+        with open_file(path) as file:
+            spoil_tile(path, file.pages[1].aspage(), 5)
+        with open_slide(path) as slide:
+            plane = slide.on_plane(1)
+            whole = plane.read_level(0, Rect(0, 16, 512, 368))
+            assert np.abs(whole.astype(int) - BLURRED[16:]).mean() < 3
+            with pytest.raises(ReadError, match=r"a\.ndpi: level 0: the tile at byte .* damaged"):
+                plane.read_level(0, WHOLE)
+
     def test_names_all_others(self, tmp_path):
         planes = dict.fromkeys(range(-5000, 5000, 1000), BLURRED) | {3000: SHARP}
         with open_slide(write_ndpi(tmp_path / "a.ndpi", planes, levels=1)) as slide:
@@ -119,7 +131,7 @@ class TestNdpi:
             assert "the one that the file puts first" in slide.doubts[0].text
 
     def test_lists_of_restarts_makeparts_of(self, tmp_path):
-        planes = {0: BLURRED, 1000: SHARP}
+        planes = {0: SHARP, 1000: BLURRED}
         path = write_ndpi(tmp_path / "a.ndpi", planes, restart=16, lists=True)
         with open_file(path) as file:
             assert (file.pages[1].tilewidth, file.pages[1].tilelength) == (128, 8)
@@ -141,6 +153,16 @@ class TestNdpi:
 
 
 class TestAperio:
+    def test_damage_is_found(self, tmp_path):
+        path = write_aperio_planes(tmp_path / "a.svs", {0: SHARP, 1: BLURRED})
+        with tifffile.TiffFile(path) as file:
+            spoil_tile(path, file.pages[2].aspage(), 9)
+        with open_slide(path) as slide:
+            plane = slide.on_plane(1)
+            assert plane.read_level(0, Rect(0, 0, 512, 64)).std() > 10
+            with pytest.raises(ReadError, match=r"a\.svs: level 0: the tile at byte .* damaged"):
+                plane.read_level(0, WHOLE)
+
     @pytest.mark.parametrize("sharp", [0, -2, 2.5])
     def test_sharpest_is_read(self, tmp_path, sharp):
         planes = {z: SHARP if z == sharp else BLURRED for z in (0, -2, 2.5)}
