@@ -840,8 +840,10 @@ REFUSALS: dict[str, Entry] = {
     ),
     "series-mixed": Entry(
         "The files of one DICOM series are of several specimens, pyramids or frames of reference, "
-        "or several of them are the finest level. Which is the slide can't be told.",
-        "Put the files of each slide into a series of its own, and in a folder of its own.",
+        "or several of them are the finest level, or two that differ are one instance by their "
+        "SOPInstanceUID. Which is the slide can't be told.",
+        "Put the files of each slide into a series of its own, and in a folder of its own; remove "
+        "the one of two instances that doesn't belong there.",
     ),
     "planes-unreadable": Entry(
         "The file holds several focal planes which can't be told apart or decoded.",

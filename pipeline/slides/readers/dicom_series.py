@@ -154,8 +154,25 @@ def _instances(path: Path) -> list[Instance]:
         )
     once: dict[str, Instance] = {}
     for instance in found:
-        once.setdefault(instance.uid or str(instance.path), instance)
+        before = once.setdefault(instance.uid or str(instance.path), instance)
+        if before is not instance and not _is_copy(instance, before):
+            names = f"{show(before.path.name)} and {show(instance.path.name)}"
+            raise SlideError(
+                f"{show(path)}: two different files of its series, {names}, are one instance "
+                f"(SOPInstanceUID {show(instance.uid)}), so one may be lost; remove the one that "
+                "doesn't belong there, or copy or export the series again",
+                "series-mixed",
+            )
     return list(once.values())
+
+
+def _is_copy(one: Instance, other: Instance) -> bool:
+    """Whether two files are the same, by what their headers say and how long they are."""
+    first, second = (
+        (file.size, file.tile, file.frames, file.part, str(file.depth), file.path.stat().st_size)
+        for file in (one, other)
+    )
+    return first == second
 
 
 def _beside(other: Path, path: Path) -> Head:

@@ -84,6 +84,23 @@ def test_a_copy_of_a_file_is_nothing_new(tmp_path):
     assert codes(reader) == []
 
 
+@pytest.mark.parametrize("other", ["level", "part", "longer"])
+def test_different_files_of_one_instance_are_refused(tmp_path, other):
+    series, same = generate_uid(), {"SOPInstanceUID": generate_uid()}
+    if other == "part":
+        write_parts(tmp_path, IMAGE, series, [7, 5], elements=same)
+    else:
+        write_level(tmp_path / "part1.dcm", IMAGE, series, elements=same)
+        image = HALF if other == "level" else IMAGE
+        path = write_level(tmp_path / "part2.dcm", image, series, elements=same)
+        path.write_bytes(path.read_bytes() + b"\0" * 2)
+    for name in ("part1.dcm", "part2.dcm"):
+        error = refusal(tmp_path / name)
+        assert error.code == "series-mixed"
+        assert "part1.dcm" in error.text
+        assert "part2.dcm" in error.text
+
+
 def test_labels_alone_are_no_slide(tmp_path):
     _, _, label = write_series(tmp_path, generate_uid())
     (tmp_path / "a.dcm").unlink()
