@@ -181,19 +181,24 @@ class DicomWebStore(Store):
     async def _search(
         self, place: str, fields: Sequence[str], where: Mapping[str, str]
     ) -> Sequence[Attributes]:
-        """All that an archive lists; by pages, as it may list only some at once."""
+        """All that an archive lists; by pages, as it may list only some at once.
+
+        It may list fewer than it is asked for, so only a page with nothing new is the last.
+        """
         fixed = [*where.items(), *(("includefield", field) for field in fields)]
         found: dict[str, Attributes] = {}
         key = _SERIES if place.endswith("/series") else _SOP_INSTANCE
-        for page in range(_MOST_PAGES):
-            asked = [*fixed, ("limit", str(_PAGE)), ("offset", str(page * _PAGE))]
+        count = 0
+        for _ in range(_MOST_PAGES):
+            asked = [*fixed, ("limit", str(_PAGE)), ("offset", str(count))]
             query = "&".join(f"{name}={quote(value)}" for name, value in asked)
             address = f"{_http(place)}?{query}"
             listed = await patiently(lambda at=address: self._page(at), self._settings)
             new = {_text(one, key): one for one in listed if _text(one, key) not in found}
-            found.update(new)
-            if len(listed) < _PAGE or not new:
+            if not new:
                 break
+            found.update(new)
+            count += len(listed)
         return tuple(found.values())
 
     async def _page(self, address: str) -> Sequence[Attributes]:

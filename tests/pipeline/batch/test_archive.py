@@ -153,6 +153,14 @@ def test_lists_that_come_by_pages_are_read_to_the_end(pacs, tmp_path, monkeypatc
     assert job.problem is None
 
 
+def test_an_archive_that_lists_fewer_at_once_than_it_is_asked_for_loses_no_slide(pacs, tmp_path):
+    pacs.page = 1
+    jobs = find([pacs.url_of(STUDY)], tmp_path)
+    assert [job.name for job in jobs] == [f"series-{SERIES}", f"series-{OTHER}"]
+    assert [len(job.files) for job in jobs] == [2, 2]
+    assert not any(job.problem for job in jobs)
+
+
 @pytest.mark.parametrize("lacking", ["gone", "unlisted"])
 def test_a_missing_instance_fails_its_slide_alone(pacs, tmp_path, lacking):
     getattr(pacs, lacking).add(uid_of(pacs, "a.dcm"))
