@@ -235,9 +235,9 @@ SLIDES: dict[str, Entry] = {
     ),
     "level-left-out": Entry(
         "A coarser level of a DICOM series is damaged, lacks a part or does not fit the finest one "
-        "(its shape, its scale, its place, its tiles or its focal planes). It is not read; finer "
-        "levels serve.",
-        "Nothing, if reading is fast enough. Else copy the series again, or export it anew.",
+        "(its shape, its scale, its place, its tiles or its focal planes), or one of a TIFF lacks "
+        "tiles that the finest one has. It is not read; finer levels serve.",
+        "Nothing, if reading is fast enough. Else copy the slide again, or export it anew.",
     ),
     "level-missing": Entry(
         "The finest level of a DICOM series that is there says that it was made of a finer one. "

@@ -32,6 +32,7 @@ from pipeline.slides.readers.base import (
 )
 from pipeline.slides.readers.colors import believe_markers, told
 from pipeline.slides.readers.contents import Contents, contents
+from pipeline.slides.readers.grids import Grid, shows_all
 from pipeline.slides.readers.pictures import Pages, Picture, Scene, full_pictures
 from pipeline.slides.readers.planes import Plane, best_plane
 from pipeline.slides.readers.segments import (
@@ -141,12 +142,14 @@ class TiffReader(Reader):
         # OpenSlide knows the first image only, and tells levels by their sizes.
         is_first = finest.pages[0] is not None and finest.pages[0].index == 0
         judge = self._judge if is_first or len(self._file.series) == 1 else None
+        levels, lacking = _whole(picture.levels)
         header = Header(
             format="ome-tiff" if self._file.is_ome else "tiff",
-            levels=levels_of(tuple(level.size for level in picture.levels)),
+            levels=levels_of(tuple(level.size for level in levels)),
             mpp=picture.mpp,
+            doubts=lacking,
         )
-        return TiffImage(self._path, picture.levels, header, stated, judge, self._lock)
+        return TiffImage(self._path, levels, header, stated, judge, self._lock)
 
 
 class TiffImage(Reader):
@@ -464,6 +467,44 @@ def _with_left_out(header: Header, found: Contents) -> Header:
         for picture, why in found.told
     )
     return replace(header, facts=(*header.facts, *facts), doubts=(*header.doubts, *doubts))
+
+
+def _whole(levels: Sequence[Pages]) -> tuple[list[Pages], tuple[Doubt, ...]]:
+    """Levels without coarser ones that lack tiles where the finest has some, which are told."""
+    kept, doubts = [levels[0]], []
+    for level in levels[1:]:
+        if _shows_all(level, levels[0]):
+            kept.append(level)
+            continue
+        size = f"{level.size.width} x {level.size.height} px"
+        text = f"its image of {size} is left out: it lacks tiles that the finest level has"
+        doubts.append(Doubt(code="level-left-out", text=text))
+    return kept, tuple(doubts)
+
+
+def _shows_all(level: Pages, finest: Pages) -> bool:
+    own = _grids(level)
+    if all(grid.stored.all() for grid in own):
+        return True
+    fine = _grids(finest)
+    return len(own) != len(fine) or all(map(shows_all, own, fine))
+
+
+def _grids(level: Pages) -> list[Grid]:
+    """Where a level has tiles or strips, one for each of its pages and sample planes.
+
+    None where its tables don't fit its size; whoever reads it says so.
+    """
+    width, height = segment_size(level.keyframe)
+    rows, columns = -(-level.size.height // height), -(-level.size.width // width)
+    grids = []
+    for page in level.pages:
+        stored = np.asarray(page.databytecounts if page is not None else ()) > 0
+        if len(stored) != level.keyframe.shaped[0] * rows * columns:
+            return []
+        for plane in stored.reshape(-1, rows, columns):
+            grids.append(Grid(plane, Size(width, height), level.size))
+    return grids
 
 
 def problem_of(series: Pages) -> str | None:

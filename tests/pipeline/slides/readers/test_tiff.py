@@ -10,6 +10,8 @@ import tifffile
 from slidefiles import (
     MPP,
     break_tiles,
+    cut,
+    encode_tile,
     halved,
     picture,
     spoil_tile,
@@ -432,6 +434,45 @@ def test_tile_that_was_never_scanned_is_white(tmp_path):
     shown = TiffReader(path).read(0, Rect(32, 0, 64, 64))
     assert (shown[:, :32] == 9).all()
     assert (shown[:, 32:] == 255).all()
+
+
+def write_sparse(path, image, empty, tiles=(64, 64, 64)):
+    """A pyramid that lacks tiles, by the level."""
+    with tifffile.TiffWriter(path) as writer:
+        for level, tile in enumerate(tiles):
+            shown = halved(image, level)
+            parts = (
+                b""
+                if number in empty.get(level, ())
+                else encode_tile(part, "adobe_deflate", "", {})
+                for number, part in enumerate(cut(shown, tile))
+            )
+            keys = {"shape": shown.shape, "dtype": np.uint8, "tile": (tile, tile)}
+            keys |= {"photometric": "rgb", "compression": "adobe_deflate", "metadata": None}
+            writer.write(parts, subfiletype=1 if level else 0, **keys)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("empty", "tiles", "kept"),
+    [
+        ({}, (64, 64, 64), [1024, 512, 256]),
+        ({0: (0, 1, 16, 17), 1: (0,)}, (64, 64, 64), [1024, 512, 256]),  # never scanned
+        ({0: (3,)}, (64, 64, 64), [1024, 512, 256]),
+        ({2: (5,)}, (64, 64, 64), [1024, 512]),
+        ({0: (0, 1, 16), 1: (0,)}, (64, 64, 64), [1024, 256]),
+        ({1: (9,)}, (256, 32, 64), [1024, 256]),  # under no middle of a tile of the finest
+    ],
+    ids=["whole", "sparse", "finest alone", "coarsest", "middle", "larger tiles"],
+)
+def test_a_level_that_lacks_tiles_of_the_finest_is_left_out_and_told(tmp_path, empty, tiles, kept):
+    reader = TiffReader(write_sparse(tmp_path / "a.tif", picture(1024, 1024), empty, tiles))
+    assert [level.size.width for level in reader.header.levels] == kept
+    told = [doubt for doubt in reader.header.doubts if doubt.code == "level-left-out"]
+    assert len(told) == 3 - len(kept) == len(reader.header.doubts)
+    if told:
+        gone = next(side for side in (512, 256) if side not in kept)
+        assert f"its image of {gone} x {gone} px is left out" in told[0].text
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "deflate", "zstd", "jpeg2000"])
