@@ -28,6 +28,7 @@ from pipeline.slides.readers.base import (
     show,
 )
 from pipeline.slides.readers.contents import NOT_AREAS, SMALL
+from pipeline.slides.readers.grids import Grid, shows_all
 from pipeline.slides.readers.ngff_levels import LIGHT, NgffLevel
 from pipeline.slides.readers.ngff_metadata import Dataset, Picture, is_rgb, pictures_of
 from pipeline.slides.readers.planes import Plane, best_plane
@@ -256,7 +257,7 @@ def _whole(levels: list[NgffLevel]) -> tuple[list[NgffLevel], list[str]]:
     """Levels without those that lack what the finest has; each is judged by the next coarser."""
     kept, lacking = [levels[0]], []
     for level in levels[1:]:
-        if _shows_all(level, levels[0]):
+        if shows_all(_grid(level), _grid(levels[0])):
             kept[-1].coarser = level
             kept.append(level)
         else:
@@ -267,21 +268,9 @@ def _whole(levels: list[NgffLevel]) -> tuple[list[NgffLevel], list[str]]:
     return kept, lacking
 
 
-def _shows_all(coarse: NgffLevel, fine: NgffLevel) -> bool:
-    """Whether a level has something wherever the finest has: else tissue might look blank."""
-    rows, columns = np.nonzero(fine.stored.any(axis=2))
-    own = np.asarray(coarse.stored.any(axis=2))
-    down = _middles(rows, fine.side.height, fine.size.height, coarse.size.height)
-    across = _middles(columns, fine.side.width, fine.size.width, coarse.size.width)
-    rows = (down // coarse.side.height).clip(0, own.shape[0] - 1)
-    columns = (across // coarse.side.width).clip(0, own.shape[1] - 1)
-    return bool(own[rows, columns].all())
-
-
-def _middles(numbers: NDArray[np.intp], side: int, whole: int, other: int) -> NDArray[np.int64]:
-    """Where the middles of chunks lie along an axis of another level."""
-    middles = (numbers * side + np.minimum((numbers + 1) * side, whole)) / 2
-    return (middles * (other / whole)).astype(np.int64)
+def _grid(level: NgffLevel) -> Grid:
+    """Where some of a level's chunks are."""
+    return Grid(np.asarray(level.stored.any(axis=2)), level.side, level.size)
 
 
 def _header(

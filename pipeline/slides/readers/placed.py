@@ -21,6 +21,7 @@ from data.pixels.jpeg import jpeg_head
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import Color, Header, Reader, plain, reason, show
+from pipeline.slides.readers.grids import Grid, shows_all
 from pipeline.slides.readers.segments import (
     SHARED,
     SHRINKS,
@@ -33,6 +34,10 @@ from pipeline.slides.readers.tile_jpegs import EOI, SOI, decode_jpeg, is_broken
 
 LONGEST_TILE = 8192
 """Sides of a tile above which an index is taken for damaged, in px."""
+
+
+MOST_PLACES = 2**26
+"""Of tiles on a level: a hundred times those of the largest glass."""
 
 
 @dataclass(frozen=True)
@@ -317,18 +322,26 @@ class PlacedReader(Reader):
 
 
 def is_whole(coarse: PlacedLevel, fine: PlacedLevel) -> bool:
-    """Whether a level shows something wherever a finer one does: else tissue might look blank."""
-    tiles, own = fine.tiles, coarse.tiles
-    if not len(own):
-        return False
-    across, down = int(own.width.max()), int(own.height.max())
-    columns = coarse.size.width // across + 1
-    middle_x = (tiles.x + tiles.width / 2) * (coarse.size.width / fine.size.width)
-    middle_y = (tiles.y + tiles.height / 2) * (coarse.size.height / fine.size.height)
-    x = middle_x.astype(np.int64).clip(0, coarse.size.width - 1)
-    y = middle_y.astype(np.int64).clip(0, coarse.size.height - 1)
-    there = own.y // down * columns + own.x // across
-    return bool(np.isin(y // down * columns + x // across, there).all())
+    """Whether a level shows something wherever a finer one does: else tissue might look blank.
+
+    Tiles of both have to lie in grids; see `grid_problem`.
+    """
+    if not len(coarse.tiles) or not len(fine.tiles):
+        return not len(fine.tiles)
+    own, finer = _grid(coarse), _grid(fine)
+    return own is not None and finer is not None and shows_all(own, finer)
+
+
+def _grid(level: PlacedLevel) -> Grid | None:
+    """Where a level has tiles; None where they are too small for their places to be counted."""
+    tiles, size = level.tiles, level.size
+    side = Size(int(tiles.width.max()), int(tiles.height.max()))
+    rows, columns = -(-size.height // side.height), -(-size.width // side.width)
+    if rows * columns > MOST_PLACES:
+        return None
+    stored = np.zeros((rows, columns), bool)
+    stored[tiles.y // side.height, tiles.x // side.width] = True
+    return Grid(stored, side, size)
 
 
 def grid_problem(tiles: Tiles, size: Size, side: tuple[int, int]) -> str | None:

@@ -225,6 +225,22 @@ def test_a_level_that_lacks_chunks_is_left_out(tmp_path):
         assert fact.value == "1: lacks chunks that the finest level has"
 
 
+def test_a_level_that_lacks_a_chunk_within_one_of_the_finest_is_left_out(tmp_path):
+    """Its own are smaller: none of the finest need have its middle there."""
+    path = write_ngff(tmp_path / "a.zarr", picture(1024, 1024), levels=2, chunk=512)
+    write_ngff(tmp_path / "b.zarr", picture(1024, 1024), levels=2, chunk=64)
+    shutil.rmtree(path / "1")
+    shutil.copytree(tmp_path / "b.zarr/1", path / "1")
+    with open_slide(path) as slide:
+        assert [level.size.width for level in slide.levels] == [1024, 512]
+    for channel in range(3):
+        (path / f"1/0.{channel}.0.0.0").unlink()
+    with open_slide(path) as slide:
+        assert [level.size.width for level in slide.levels] == [1024]
+        (fact,) = [fact for fact in slide.facts if fact.name == "level left out"]
+        assert fact.value == "1: lacks chunks that the finest level has"
+
+
 def test_a_level_that_is_no_copy_is_left_out(tmp_path):
     """By its scale, its place, its shape, its depth, or because it can't be read."""
     path = write_ngff(tmp_path / "a.zarr", IMAGE, levels=3)

@@ -3,6 +3,7 @@
 import io
 import struct
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,6 +184,16 @@ def test_a_level_is_whole_that_shows_all_that_a_finer_one_does(level, tmp_path):
     lacking = level(*data[:3], places=places[:3], size=Size(128, 128))
     assert is_whole(whole, fine)
     assert not is_whole(lacking, fine)
+
+
+def test_a_level_of_smaller_tiles_is_whole_where_none_lies_in_a_tile_of_the_finest(level):
+    places = [(x, y) for y in (0, 64, 128, 192) for x in (0, 64, 128, 192)]
+    one = level(coded(TILE), places=[(0, 0)], size=Size(256, 256))
+    large = tiles((0, 0))
+    one.tiles = replace(large, width=large.width * 4, height=large.height * 4)
+    data = [coded(TILE)] * len(places)
+    assert is_whole(level(*data, places=places, size=Size(256, 256)), one)
+    assert not is_whole(level(*data[1:], places=places[1:], size=Size(256, 256)), one)
 
 
 def test_a_file_that_is_gone_is_told_in_a_line(tmp_path):
