@@ -135,6 +135,10 @@ class ZipFiles(ZarrFiles):
             self._zip = zipfile.ZipFile(path)
         except OSError as error:
             raise SlideError(f"can't be read: {error.strerror}") from error
+        except NotImplementedError as error:
+            raise SlideError(
+                f"is a ZIP archive that can't be read ({error}); pack it anew"
+            ) from error
         except (zipfile.BadZipFile, ValueError, struct.error) as error:
             raise SlideError(f"is no whole ZIP archive ({error}); copy it again") from error
         self._infos = {info.filename: info for info in self._zip.infolist()}

@@ -1,10 +1,18 @@
 """Folders that are slides: what tells one from what it was, and keys that stay in it."""
 
 import os
+import zipfile
 
 import pytest
 
-from pipeline.slides.readers.zarr_files import FolderFiles, files_of, folder_state, is_safe
+from pipeline.errors import SlideError
+from pipeline.slides.readers.zarr_files import (
+    FolderFiles,
+    ZipFiles,
+    files_of,
+    folder_state,
+    is_safe,
+)
 
 
 def make(folder):
@@ -54,3 +62,15 @@ def test_a_link_to_a_folder_is_told_and_not_followed(tmp_path):
     (tmp_path / "0/1").symlink_to(tmp_path / "0")
     with pytest.raises(OSError, match="1 is a link to a folder"):
         list(FolderFiles(tmp_path).below("0", 4))
+
+
+def test_a_zip_of_a_version_that_is_not_known_is_refused_in_a_line(tmp_path):
+    path = tmp_path / "a.ozx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("zarr.json", "{}")
+    data = bytearray(path.read_bytes())
+    data[data.find(b"PK\x01\x02") + 6] = 64  # version needed, of the central directory
+    path.write_bytes(data)
+    with pytest.raises(SlideError, match=r"is a ZIP archive that can't be read .*6\.4") as caught:
+        ZipFiles(path)
+    assert len(caught.value.text.splitlines()) == 1
