@@ -117,10 +117,12 @@ class Reader(ABC):
 
     Attributes:
         library: what decodes the pixels.
+        files: that hold them, as far as it knows; the slide's own goes without saying.
     """
 
     library: str
     header: Header
+    files: tuple[Path, ...] = ()
 
     def shrinks(self, level: int) -> tuple[int, ...]:
         """By what whole factors a level can be had smaller for less work than resampling it."""

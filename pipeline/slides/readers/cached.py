@@ -7,9 +7,11 @@ the pixels that they would have got without.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,8 @@ class CachedReader(Reader):
 
     Args:
         reader: of the slide.
-        path: the slide's file; after a change of it its blocks are made anew.
+        path: the slide's file; after a change of it, or of one beside it that holds some of the
+            slide, its blocks are made anew.
         folder: for the blocks of all slides.
     """
 
@@ -99,15 +102,36 @@ class CachedReader(Reader):
 
 
 def _identity(path: Path, reader: Reader) -> str:
-    """What tells a slide's plane from all others, and from what its file was before a change."""
-    facts = path.stat()
-    state = f"{facts.st_size}|{facts.st_mtime_ns}"
-    if path.is_dir():
-        state = "|".join(map(str, folder_state(path)))
-    text = f"{path.resolve()}|{state}|{reader.library}|{DECODING}"
+    """What tells a slide's plane from all others, and from what its files were before a change."""
+    state = sorted(f"{file.resolve()}|{_state(file)}" for file in {path, *_beside(path, reader)})
+    sizes = [str(level.size) for level in reader.header.levels]
+    text = "|".join([str(path.resolve()), *state, *sizes, reader.library, str(DECODING)])
     if reader.header.plane is not None:
         text += f"|{reader.header.plane}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
+
+
+def _beside(path: Path, reader: Reader) -> Iterator[Path]:
+    """Files and folders beside a slide's own that hold its pixels."""
+    yield from reader.files
+    match path.suffix.lower():
+        case ".mrxs":
+            yield path.with_suffix("")
+        case ".vsi":
+            yield path.with_name(f"_{path.stem}_")
+        case ".vms" | ".vmu":
+            yield from path.parent.glob(f"{glob.escape(path.stem)}*")
+
+
+def _state(path: Path) -> str:
+    """What changes with the content of a file or a folder; empty for what isn't there."""
+    try:
+        if path.is_dir():
+            return "|".join(map(str, folder_state(path)))
+        facts = path.stat()
+    except OSError:  # whoever reads it says so
+        return ""
+    return f"{facts.st_size}|{facts.st_mtime_ns}"
 
 
 def _save(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -296,6 +296,7 @@ class PlacedReader(Reader):
 
     def __init__(self, files: JpegFiles, levels: Sequence[PlacedLevel], header: Header) -> None:
         self.header = header
+        self.files = files.paths
         self._files = files
         self._levels = tuple(levels)
 

@@ -46,6 +46,7 @@ class PlanesReader(Reader):
 
     Attributes:
         library: of the plane that is read.
+        files: likewise.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class PlanesReader(Reader):
         chosen = readers[header.plane]
         assert chosen is not None
         self.library = chosen.library
+        self.files = chosen.files
         self.header = header
         self._readers = readers
         self._chosen = chosen

@@ -5,7 +5,9 @@ import os
 
 import numpy as np
 import pytest
-from slidefiles import break_tiles, picture, write_pyramid
+from dicomfiles import write_level
+from pydicom.uid import generate_uid
+from slidefiles import MPP, ArrayReader, break_tiles, halved, picture, write_pyramid
 
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
@@ -108,6 +110,34 @@ def test_a_slide_that_changed_has_other_blocks(slide, tmp_path):
     changed = read(slide, tmp_path / "c")
     np.testing.assert_array_equal(changed, read(slide, None))
     assert not np.array_equal(changed, first)
+
+
+def test_a_slide_of_which_another_file_changed_has_other_blocks(tmp_path):
+    (tmp_path / "s").mkdir()
+    series, image = generate_uid(), picture(400, 300)
+    path = write_level(tmp_path / "s/a.dcm", halved(image), series, 2 * MPP)
+    region = Rect(0, 0, 200, 150)
+    read(path, tmp_path / "c", region)
+    for seed in (0, 1):  # a finer level comes, and is replaced
+        write_level(tmp_path / "s/b.dcm", picture(400, 300, seed=seed), series)
+        shown = read(path, tmp_path / "c", region)
+        np.testing.assert_array_equal(shown, picture(400, 300, seed=seed)[:150, :200])
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("a.mrxs", "a/Data0000.dat"), ("a.vsi", "_a_/stack1/frame_t.ets"), ("a.vms", "a-1.jpg")],
+)
+def test_parts_beside_a_slide_tell_it_from_what_it_was(tmp_path, name, part):
+    path, beside = tmp_path / name, tmp_path / part
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"index")
+    reader = ArrayReader(picture(64, 64), 1)
+    found = set()
+    for content in (b"one", b"other"):
+        beside.write_bytes(content)
+        found.add(cached._identity(path, reader))
+    assert len(found) == 2
 
 
 def test_a_full_disk_only_costs_time(slide, tmp_path, monkeypatch):
