@@ -10,6 +10,7 @@ from pathlib import Path
 from configs import ConfigError
 from pipeline.review.catalogue import Catalogue, ReportFolder
 from pipeline.review.exchange.truth import SlideFrame, SlideTruth, gather
+from pipeline.review.finding import FoundSlide
 from pipeline.review.store import Reader, Reading, ReviewStore, SlideKey
 
 CONSENSUS = "consensus"
@@ -19,6 +20,10 @@ NOT_SIGNED = "not signed off (--unsigned takes it all the same)"
 DIFFERS = "its readers differ, and nobody has adjudicated; name one by --reader"
 UNREAD = "nobody has decided anything"
 NO_REPORT = "its report is no longer there"
+CHANGED = (
+    "its file is no longer the slide that was screened (its content differs); screen it again, or "
+    "name the folder of the right one by --slides"
+)
 NOTHING_KNOWN = (
     "no region was read in full, and no cell agreed to, called, added or rejected: as an "
     "annotation it would say that all of it is background"
@@ -27,13 +32,16 @@ NOTHING_KNOWN = (
 
 @dataclass
 class Left:
-    """What was left out, and why.
+    """What was left out, and why; and what was taken unchecked.
 
     Attributes:
         slides: names by reason.
+        unchecked: names of those that were taken though nobody can say that the file is the slide
+            that was screened.
     """
 
     slides: dict[str, list[str]] = field(default_factory=dict)
+    unchecked: list[str] = field(default_factory=list)
 
     def out(self, reason: str, name: str) -> None:
         """Takes note of a slide that is left out."""
@@ -42,8 +50,17 @@ class Left:
     def lines(self) -> Iterator[str]:
         """A line for each reason."""
         for reason, names in self.slides.items():
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            yield f"left out: {', '.join(names[:3])}{more}: {reason}"
+            yield f"left out: {_some(names)}: {reason}"
+        if self.unchecked:
+            yield (
+                f"taken unchecked: {_some(self.unchecked)}: no fingerprint beside the report, so "
+                "nobody can say that the file is the slide that was screened"
+            )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
 
 
 @dataclass(frozen=True)
@@ -83,20 +100,27 @@ class Reviews:
                 yield result, reading
 
     def truths(self) -> Iterator[SlideTruth]:
-        """What is known of each slide.
+        """What is known of each slide; nothing where its file is another slide's by now.
 
         Raises:
             ConfigError: the cells of a report can't be read.
         """
         for result, reading in self.readings():
-            if reading.cells or reading.regions:
-                findings = self.catalogue.cells(result).cells.boxes
-                truth = gather(self._frame(result), reading, findings)
-                # An image without a region is read as annotated throughout.
-                if len(truth.regions):
-                    yield truth
-                else:
-                    self.left.out(NOTHING_KNOWN, result.name)
+            if not (reading.cells or reading.regions):
+                continue
+            found = self.catalogue.find_slide(result)
+            if found.code == "changed":  # its cells would lie on another specimen's picture
+                self.left.out(CHANGED, result.name)
+                continue
+            findings = self.catalogue.cells(result).cells.boxes
+            truth = gather(_frame(result, found), reading, findings)
+            # An image without a region is read as annotated throughout.
+            if not len(truth.regions):
+                self.left.out(NOTHING_KNOWN, result.name)
+                continue
+            if found.code == "unchecked":
+                self.left.unchecked.append(result.name)
+            yield truth
 
     def _why_none(self, key: SlideKey) -> str:
         """Why a slide has no consensus."""
@@ -104,18 +128,19 @@ class Reviews:
             return DIFFERS
         return NOT_SIGNED if self.store.readings(key) else UNREAD
 
-    def _frame(self, result: ReportFolder) -> SlideFrame:
-        slide = result.report.slide
-        found = self.catalogue.find_slide(result).path
-        bounds = slide.bounds or (0, 0, slide.width, slide.height)
-        return SlideFrame(
-            result.name,
-            (found or Path(slide.path)).absolute(),
-            (slide.width, slide.height),
-            slide.mpp,
-            (bounds[0], bounds[1]),
-            result.report.model.classes,
-        )
+
+def _frame(result: ReportFolder, found: FoundSlide) -> SlideFrame:
+    """The frame of a slide; one that is gone keeps the path of its report."""
+    slide = result.report.slide
+    bounds = slide.bounds or (0, 0, slide.width, slide.height)
+    return SlideFrame(
+        result.name,
+        (found.path or Path(slide.path)).absolute(),
+        (slide.width, slide.height),
+        slide.mpp,
+        (bounds[0], bounds[1]),
+        result.report.model.classes,
+    )
 
 
 def find_reader(store: ReviewStore, name: str) -> Reader | None:

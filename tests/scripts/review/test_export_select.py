@@ -71,6 +71,33 @@ def test_a_slide_of_which_nothing_is_known_is_left_out(reports, tmp_path, to, ve
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("to", ["coco", "qupath"])
+def test_a_slide_whose_file_is_another_by_now_is_left_out(reports, tmp_path, to):
+    decide(reports, "Ann", ["agree"])
+    slide = tmp_path / "slides" / "one.tif"
+    slide.unlink()
+    draw_slide(slide, seed=7)
+    out = ("--to", to, "--out", tmp_path / "a")
+    result = run("export", reports, *out)
+    assert result.exit_code == 2, result.output
+    told = " ".join(result.output.split())
+    assert "one.tif: its file is no longer the slide that was screened" in told
+    assert not (tmp_path / "a").exists()
+    # Where the right one is found elsewhere, it is that one.
+    draw_slide(tmp_path / "moved" / "one.tif")
+    result = run("export", reports, *out, "--slides", tmp_path / "moved")
+    assert result.exit_code == 0, result.output
+    assert f"{tmp_path / 'moved'}: the folder of its images" in result.output
+
+
+def test_a_slide_that_could_not_be_checked_is_taken_and_told(reports, tmp_path):
+    (reports / "one.tif" / "fingerprint.json").unlink()
+    decide(reports, "Ann", ["agree"])
+    result = run("export", reports, "--to", "coco", "--out", tmp_path / "a.json")
+    assert result.exit_code == 0, result.output
+    assert "taken unchecked: one.tif: no fingerprint beside the report" in result.output
+
+
 def test_a_reading_that_is_not_signed_off_is_taken_only_where_one_asks(reports, tmp_path):
     decide(reports, "Ann", ["agree"], sign=False)
     out = ("--to", "qupath", "--out", tmp_path / "q")
