@@ -17,7 +17,7 @@ CONSENSUS = "consensus"
 
 
 NOT_SIGNED = "not signed off (--unsigned takes it all the same)"
-DIFFERS = "its readers differ, and nobody has adjudicated; name one by --reader"
+DIFFERS = "its readers differ in what nobody has adjudicated; name one by --reader"
 UNREAD = "nobody has decided anything"
 NO_REPORT = "its report is no longer there"
 CHANGED = (

@@ -1,7 +1,8 @@
 """What holds of a slide, of all its readings.
 
 1. An adjudication that is signed off: what its reader decided, and beside it what the signed
-   readings agree on.
+   readings agree on. Nothing where a reading that was signed off after it differs from others in
+   what it did not decide: there it has to go on.
 2. Else, where readings are signed off, theirs: one alone holds as it is; of several what they agree
    on, and nothing while they differ. Readings that are not signed off don't count then.
 3. Else the only reading, as it is, not signed off; of several that are not, none holds.
@@ -44,22 +45,26 @@ def agree(readings: Sequence[Reading], adjudication: Reading | None = None) -> R
         readings: those in which anything stands, of round ``reading``, in the order of readers.
         adjudication: of the slide.
     """
+    if awaits(readings, adjudication):
+        return None
     signed = [reading for reading in readings if reading.signed]
     if adjudication and adjudication.signed and len(signed) > 1:
         return _overlaid(_common(signed), adjudication)
     if signed:
-        if len(signed) > 1 and find_differences(signed):
-            return None
         return _common(signed)
     return _common(readings) if len(readings) == 1 else None
 
 
 def awaits(readings: Sequence[Reading], adjudication: Reading | None) -> bool:
-    """Whether differences between signed readings are left that nobody has adjudicated."""
+    """Whether differences between signed readings are left that nobody has adjudicated.
+
+    Only an adjudication that is signed off decides any.
+    """
     signed = [reading for reading in readings if reading.signed]
-    if len(signed) < 2 or (adjudication and adjudication.signed):
+    if len(signed) < 2:
         return False
-    return bool(open_differences(find_differences(signed), None))
+    decides = adjudication if adjudication and adjudication.signed else None
+    return bool(open_differences(find_differences(signed), decides))
 
 
 def _common(readings: Sequence[Reading]) -> Reading:

@@ -6,7 +6,8 @@
   have seen what the other said.
 - Who has adjudicated a slide can't begin a reading of it.
 - An adjudication is begun when differences are open, by one reader, and is signed off when none is
-  left.
+  left. Where a reading that is signed off later differs in anything else, its reader takes the
+  signature back and goes on.
 """
 
 from __future__ import annotations

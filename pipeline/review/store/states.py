@@ -82,10 +82,10 @@ class SlideState:
     @property
     def state(self) -> State:
         """In one word."""
+        if self.differs:  # maybe from a reading that was signed off after an adjudication
+            return "differs"
         if self.adjudicated:
             return "adjudicated"
-        if self.differs:
-            return "differs"
         if self.begun:
             return "begun"
         return "signed" if self.signed else "unread"

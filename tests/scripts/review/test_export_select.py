@@ -114,7 +114,7 @@ def test_readers_who_differ_have_no_consensus_but_each_his_own(reports, tmp_path
     out = ("--to", "coco", "--out", tmp_path / "a.json")
     result = run("export", reports, *out)
     assert result.exit_code == 2
-    assert "its readers differ, and nobody has adjudicated" in result.output
+    assert "its readers differ in what nobody has adjudicated" in result.output
     assert "0 cells, 1 rejected" in run("export", reports, *out, "--reader", "Bert").output
     result = run("export", reports, *out, "--reader", "Eve")
     assert (result.exit_code, "who has: Ann, Bert" in result.output) == (2, True)

@@ -211,6 +211,50 @@ def test_undoing_the_last_word_of_a_signed_adjudication_opens_it_again(store, ha
     assert store.consensus(SLIDE) is None
 
 
+def test_a_reading_after_an_adjudication_opens_what_it_differs_in(store, hands):
+    anna, ben, chi = hands
+    for hand, verdict in ((anna, "agree"), (ben, "reject")):
+        hand.cell(1, verdict)
+        hand.cell(2)
+        hand.enter("slide", category="HSIL")
+        hand.sign()
+    chi.cell(1, round="adjudication")
+    chi.sign(round="adjudication")
+    dan = Hand(store, "Dan")
+    dan.cell(1, "unsure")  # decided before: the adjudicator's word holds
+    dan.cell(2, "reject")
+    dan.enter("slide", category="NILM")
+    assert (store.state(SLIDE).state, len(store.consensus(SLIDE).cells)) == ("adjudicated", 2)
+    dan.sign()
+    assert (store.state(SLIDE).state, store.consensus(SLIDE)) == ("differs", None)
+    chi.enter("sign", round="adjudication", signed=False)
+    chi.enter("slide", round="adjudication", category="HSIL")
+    with pytest.raises(ChangeError, match=f"1 of 3 differences are left to decide, cell {key(2)}"):
+        chi.sign(round="adjudication")
+    chi.cell(2, round="adjudication")
+    chi.sign(round="adjudication")
+    assert store.state(SLIDE).state == "adjudicated"
+    held = store.consensus(SLIDE)
+    assert held.decision.category == "HSIL"
+    assert {k: cell.call for k, cell in held.cells.items()} == {key(1): "HSIL", key(2): "HSIL"}
+
+
+def test_a_reading_after_an_adjudication_that_differs_in_nothing_else_changes_nothing(store, hands):
+    anna, ben, chi = hands
+    for hand, verdict in ((anna, "agree"), (ben, "reject")):
+        hand.cell(1, verdict)
+        hand.sign()
+    chi.cell(1, round="adjudication")
+    chi.sign(round="adjudication")
+    dan = Hand(store, "Dan")
+    dan.cell(1, "unsure")
+    dan.cell(3)
+    dan.sign()
+    assert store.state(SLIDE).state == "adjudicated"
+    calls = {k: cell.call for k, cell in store.consensus(SLIDE).cells.items()}
+    assert calls == {key(1): "HSIL", key(3): "HSIL"}
+
+
 def test_the_consensus_follows_its_rule(store, hands):
     anna, ben, _ = hands
     assert store.consensus(SLIDE) is None
