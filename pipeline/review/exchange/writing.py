@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from configs import ConfigError
 from data.annotations.classes import IGNORE, REGION
 from pipeline.cells.classes import Color, class_colors
 from pipeline.geometry import Boxes
@@ -24,6 +25,9 @@ from pipeline.review.exchange.truth import SlideFrame, SlideTruth
 from pipeline.review.store import SlideDecision
 
 _GREY = (128, 128, 128)
+_BEGINNING = b'{"type": "FeatureCollection", "frame": "bounds", "features": ['
+"""Of a GeoJSON that `write_qupath` wrote; nothing else that we know of writes this frame."""
+
 _NAMESPACE = uuid.UUID("8d9f2c1e-5f0b-4c55-9a57-2f6f8f1c7a10")
 
 
@@ -91,21 +95,22 @@ def write_qupath(truths: Sequence[SlideTruth], folder: Path) -> list[Path]:
     Where slides of several folders have the same name, all lie in folders called as theirs.
 
     Raises:
+        ConfigError: files of an earlier export lie there that this one would not write. Training
+            takes all of a folder. Nothing is written then.
         OSError: one can't be written.
     """
-    written = []
-    alone = {Path(truth.frame.name).name.casefold() for truth in truths}
-    for truth in truths:
-        name = Path(truth.frame.name)
-        path = folder / f"{name.name if len(alone) == len(truths) else name}.geojson"
+    names = [Path(truth.frame.name) for truth in truths]
+    alone = len({name.name.casefold() for name in names}) == len(names)
+    paths = [folder / f"{name.name if alone else name}.geojson" for name in names]
+    _refuse_others(folder, paths)
+    for truth, path in zip(truths, paths, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         classes = truth.frame.classes
         colors = dict(zip((c.name for c in classes), class_colors(classes), strict=True))
         features = [_feature(truth.frame, colors, *one) for one in _objects(truth)]
         collection = {"type": "FeatureCollection", "frame": "bounds", "features": features}
         write_whole(path, json.dumps(collection, ensure_ascii=False))
-        written.append(path)
-    return written
+    return paths
 
 
 def write_labels(decided: Iterable[tuple[str, SlideDecision]], path: Path) -> int:
@@ -125,6 +130,30 @@ def write_labels(decided: Iterable[tuple[str, SlideDecision]], path: Path) -> in
 
     make_whole(path, write)
     return len(rows)
+
+
+def _refuse_others(folder: Path, paths: Sequence[Path]) -> None:
+    """Refuses a folder with files of earlier exports that are not among those to be written.
+
+    They are not removed: they may be another export's, of a folder below.
+    """
+    others = sorted(path for path in {*folder.rglob("*.geojson")} - {*paths} if _is_ours(path))
+    if others:
+        first = others[0].relative_to(folder)
+        raise ConfigError(
+            f"{folder}: holds {len(others)} GeoJSON files of an earlier export that this one would "
+            f"not write, {first} first: training would take them, too; remove them, or name "
+            "another folder by --out"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether an export wrote a file; one that can't be read isn't taken for ours."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_BEGINNING)) == _BEGINNING
+    except OSError:
+        return False
 
 
 def _objects(truth: SlideTruth) -> Iterator[tuple[str, list[float]]]:

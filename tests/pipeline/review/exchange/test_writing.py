@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from readingsmade import CLASSES, decision, frame_of, reading
 
+from configs import ConfigError
 from data.annotations import AnnotationSettings, read_fields
 from pipeline.review.exchange.truth import gather
 from pipeline.review.exchange.writing import (
@@ -130,6 +131,24 @@ def test_slides_of_one_name_have_a_file_each_and_are_told_apart(tmp_path):
         for field in fields.fields
     }
     assert found == {"day 1": ["LSIL"], "day 2": ["HSIL"]}
+
+
+def test_a_folder_with_files_of_an_earlier_export_is_refused(truth, tmp_path):
+    out, frame = tmp_path / "out", truth.frame
+    first, second = (replace(truth, frame=replace(frame, name=f"day {n}/x.tif")) for n in "12")
+    write_qupath([first, replace(truth, frame=replace(frame, name="y.tif"))], out)
+    (out / "mine.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    (out / "folder.geojson").mkdir()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    # One slide was withdrawn, and as another has its name, that of the rest is no longer the same.
+    told = "holds 2 GeoJSON files of an earlier export that this one would not write, x.tif.geojson"
+    with pytest.raises(ConfigError, match=told):
+        write_qupath([first, second], out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    for name in ("x.tif.geojson", "y.tif.geojson"):
+        (out / name).unlink()
+    for _ in range(2):  # its own files are written anew
+        assert all(path.is_file() for path in write_qupath([first, second], out))
 
 
 def test_a_box_keeps_to_the_slide(tmp_path):
