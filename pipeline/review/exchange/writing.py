@@ -19,6 +19,7 @@ from configs import ConfigError
 from data.annotations.classes import IGNORE, REGION
 from pipeline.cells.classes import Color, class_colors
 from pipeline.geometry import Boxes
+from pipeline.reports.report import encodable
 from pipeline.reports.tables import PLAIN, write_csv
 from pipeline.reports.writers import make_whole, to_json, write_whole
 from pipeline.review.exchange.truth import SlideFrame, SlideTruth
@@ -121,7 +122,7 @@ def write_labels(decided: Iterable[tuple[str, SlideDecision]], path: Path) -> in
     Raises:
         OSError: it can't be written.
     """
-    rows = [(name, d.category) for name, d in decided if d.category]
+    rows = [(encodable(name), d.category) for name, d in decided if d.category]
 
     def write(partial: Path) -> None:
         with partial.open("w", encoding="utf-8", newline="") as stream:
@@ -180,7 +181,7 @@ def _feature(
     ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(_NAMESPACE, f"{frame.name} {name} {box}")),
+        "id": str(uuid.uuid5(_NAMESPACE, f"{encodable(frame.name)} {name} {box}")),
         "geometry": {"type": "Polygon", "coordinates": [ring]},
         "properties": {
             "objectType": "annotation",

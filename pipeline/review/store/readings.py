@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from pipeline.reports.report import encodable
+
 Box = tuple[float, float, float, float]
 """x_min, y_min, x_max, y_max in level-0 pixels, half-open."""
 
@@ -47,8 +49,8 @@ class SlideKey:
 
     @property
     def identity(self) -> str:
-        """What tells it from other slides."""
-        return f"sha256:{self.sha256}" if self.sha256 else f"name:{self.name}"
+        """What tells it from other slides; as text that UTF-8 can hold, whatever the name is."""
+        return f"sha256:{self.sha256}" if self.sha256 else f"name:{encodable(self.name)}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SlideKey) and self.identity == other.identity

@@ -7,6 +7,7 @@ import sqlite3
 from datetime import UTC, datetime
 from typing import cast
 
+from pipeline.reports.report import encodable
 from pipeline.review.store.changes import AnyChange
 from pipeline.review.store.folding import Entry, Fold, Kind
 from pipeline.review.store.readings import Reader, SlideKey
@@ -129,13 +130,16 @@ def find_reader(connection: sqlite3.Connection, name: str) -> Reader | None:
 
 
 def slide_row(connection: sqlite3.Connection, slide: SlideKey) -> int:
-    """A slide's row, made where it is new; within a transaction."""
+    """A slide's row, made where it is new; within a transaction.
+
+    A name whose bytes are no UTF-8 is kept with escapes, as reports have it.
+    """
     wanted = "SELECT id FROM slides WHERE identity = ?"
     found = connection.execute(wanted, (slide.identity,)).fetchone()
     if found is None:
         connection.execute(
             "INSERT INTO slides (identity, sha256, name) VALUES (?, ?, ?)",
-            (slide.identity, slide.sha256, slide.name),
+            (slide.identity, slide.sha256, encodable(slide.name)),
         )
         found = connection.execute(wanted, (slide.identity,)).fetchone()
     return int(found[0])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -149,6 +150,16 @@ def test_a_folder_with_files_of_an_earlier_export_is_refused(truth, tmp_path):
         (out / name).unlink()
     for _ in range(2):  # its own files are written anew
         assert all(path.is_file() for path in write_qupath([first, second], out))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
+def test_a_slide_whose_name_is_no_text_is_written_all_the_same(truth, tmp_path):
+    name = "\udcb2\udce2.tif"
+    write_qupath([replace(truth, frame=replace(truth.frame, name=name))], tmp_path / "out")
+    (written,) = (tmp_path / "out").iterdir()
+    assert json.loads(written.read_text(encoding="utf-8"))["features"]
+    assert write_labels([(name, SlideDecision(None, "HSIL"))], tmp_path / "labels.csv") == 1
+    assert "\\udcb2\\udce2.tif,HSIL" in (tmp_path / "labels.csv").read_text(encoding="utf-8")
 
 
 def test_a_box_keeps_to_the_slide(tmp_path):

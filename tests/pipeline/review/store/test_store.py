@@ -197,6 +197,20 @@ def test_slides_are_told_apart_by_content_and_by_name_only_without(store, anna):
     assert SlideKey("", "a") != SlideKey("", "b")
 
 
+@pytest.mark.parametrize("sha256", ["7" * 64, ""])
+def test_a_name_whose_bytes_are_no_text_is_kept_with_escapes(store, sha256):
+    slide = SlideKey(sha256, "day/\udcb2\udce2.svs")
+    hand = Hand(store, "Anna", slide)
+    hand.cell(1)
+    hand.sign()
+    assert hand.reading().decided == store.consensus(slide).decided == 1
+    assert store.state(slide).state == "signed"
+    (kept,) = store.slides()
+    assert (kept, kept.name) == (slide, "day/\\udcb2\\udce2.svs")
+    assert store.add_tasks([TaskField(slide, box(1), "unsure", 1.0)]) == 1
+    assert [task.slide for task in store.tasks()] == [slide]
+
+
 def test_names_are_the_same_in_upper_and_lower_case(store):
     anna = store.reader("Anna Groß")
     assert store.reader("ANNA GROSS") == store.reader(" anna  groß ") == anna
