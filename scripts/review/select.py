@@ -47,6 +47,7 @@ def select(
     with Catalogue(folder) as catalogue, ReviewStore.open(folder) as store:
         before = [] if replace else store.tasks()
         results = list(catalogue)
+        _refuse_mixed(results)
         found = [
             _squares(number, one, catalogue, store, field_um, before)
             for number, one in enumerate(results)
@@ -63,6 +64,21 @@ def select(
         typer.echo(json.dumps({"fields": [_plain(one, results) for one in chosen]}, indent=2))
     else:
         _print(chosen, results)
+
+
+def _refuse_mixed(results: Sequence[ReportFolder]) -> None:
+    """Refuses reports of models with different classes.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    for one in results[1:]:
+        if one.report.model.classes != results[0].report.model.classes:
+            raise ConfigError(
+                f"{results[0].folder} and {one.folder} are of models with different classes, whose "
+                "scores don't compare; screen all slides with one model, or select from a folder "
+                "of reports for each"
+            )
 
 
 def _squares(

@@ -134,6 +134,20 @@ def test_fields_become_tasks_which_are_not_proposed_twice(reports):
     assert len(set(boxes)) == len(boxes)
 
 
+def test_fields_of_models_with_different_classes_are_not_chosen_from(reports):
+    path = reports / "two.tif" / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["model"]["classes"].append(report["model"]["classes"][0] | {"name": "other"})
+    report["model"]["threshold"]["other"], report["counts"]["other"] = 0.5, 0
+    path.write_text(json.dumps(report), encoding="utf-8")
+    result = run("select", reports, "--fields", 4)
+    assert result.exit_code == 2, result.output
+    told = " ".join(result.output.split())
+    assert "are of models with different classes, whose scores don't compare" in told
+    with ReviewStore.open(reports) as store:
+        assert store.tasks() == []
+
+
 def test_a_folder_without_reviews_or_reports_is_refused_in_a_line(reports, tmp_path):
     result = run("export", reports, "--to", "coco", "--out", tmp_path / "a.json")
     assert (result.exit_code, "nothing was reviewed here" in result.output) == (2, True)
