@@ -109,17 +109,19 @@ function viewText(view: Difference["views"][number]): string {
   return view.call ?? t("nothing");
 }
 
-function take(desk: Desk, of: Difference, view: View): void {
+/** Decides as one reader did, at the place where he has the cell. */
+export function take(desk: Desk, of: Difference, view: View): void {
   const { verdict, label } = view;
+  const box = view.box ?? of.box;
   if (of.subject === "slide") return desk.ofSlide({ category: view.call });
   if (of.subject === "adequacy") return desk.ofSlide({ adequacy: view.call as Adequacy | null });
   const drawn = of.key.startsWith("a");
-  if (verdict === "agree") return desk.adjudicate(of.key, of.box, "agree", null);
+  if (verdict === "agree") return desk.adjudicate(of.key, box, "agree", null);
   if (verdict === "class" || verdict === "added") {
-    return desk.adjudicate(of.key, of.box, drawn ? "added" : "class", label);
+    return desk.adjudicate(of.key, box, drawn ? "added" : "class", label);
   }
-  if (verdict === null && drawn) return desk.adjudicate(of.key, of.box, "removed", null);
-  desk.adjudicate(of.key, of.box, verdict === "unsure" ? "unsure" : "reject", null);
+  if (verdict === null && drawn) return desk.adjudicate(of.key, box, "removed", null);
+  desk.adjudicate(of.key, box, verdict === "unsure" ? "unsure" : "reject", null);
 }
 
 function settledText(desk: Desk, of: Difference): string {
