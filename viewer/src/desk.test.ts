@@ -22,6 +22,7 @@ describe("take", () => {
     const verdicts = ["agree", "class", "added", "reject", "unsure"] as const;
     for (const verdict of verdicts) take(desk, of, view("B", verdict, second as Box));
     expect(adjudicate.mock.calls.map((call) => call[1])).toEqual(verdicts.map(() => second));
+    expect(adjudicate.mock.calls[0]?.[4]).toEqual(said);
     take(desk, of, view("C", null, null));
     expect(adjudicate.mock.lastCall?.[1]).toEqual(first);
   });

@@ -20,6 +20,7 @@ import type {
   Heat,
   Reading,
   Round,
+  Said,
   SlideDecision,
   Task,
   Verdict,
@@ -406,9 +407,18 @@ export class Desk {
     if (found.open) await this.openRound("adjudication");
   }
 
-  /** Settles a difference as one of the readers, or as another class, would have it. */
-  adjudicate(key: string, box: Box | null, verdict: Verdict, label: string | null): void {
-    const said = this.outbox.value?.reading.value.cells[key]?.said ?? undefined;
+  /** Settles a difference as one of the readers, or as another class, would have it.
+   *
+   * @param seen what the report said to the reader who is agreed with.
+   */
+  adjudicate(
+    key: string,
+    box: Box | null,
+    verdict: Verdict,
+    label: string | null,
+    seen: Said | null = null,
+  ): void {
+    const said = seen ?? undefined;
     this.push({ kind: "cell", key, verdict, label, said, box: box ?? undefined });
   }
 

@@ -116,7 +116,7 @@ export function take(desk: Desk, of: Difference, view: View): void {
   if (of.subject === "slide") return desk.ofSlide({ category: view.call });
   if (of.subject === "adequacy") return desk.ofSlide({ adequacy: view.call as Adequacy | null });
   const drawn = of.key.startsWith("a");
-  if (verdict === "agree") return desk.adjudicate(of.key, box, "agree", null);
+  if (verdict === "agree") return desk.adjudicate(of.key, box, "agree", null, view.said);
   if (verdict === "class" || verdict === "added") {
     return desk.adjudicate(of.key, box, drawn ? "added" : "class", label);
   }

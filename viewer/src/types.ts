@@ -219,6 +219,8 @@ export interface View {
   label: string | null;
   note: string;
   box: Box | null;
+  /** What the report said when that reader decided; null of what he drew. */
+  said: Said | null;
 }
 
 export interface Differences {

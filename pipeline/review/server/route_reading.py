@@ -17,11 +17,13 @@ from pipeline.review.server.room import Room
 from pipeline.review.server.shapes import decision_json, delta_json, reading_json
 from pipeline.review.store import (
     CellChange,
+    CellDecision,
     ChangeError,
     Difference,
     Reader,
     Reading,
     Round,
+    Said,
     SlideState,
     parse_change,
 )
@@ -131,26 +133,71 @@ def _apply(
 def _completed(room: Room, result: ReportFolder, before: Reading, wanted: CellChange) -> CellChange:
     """The change with what the report says of the cell, whatever the page believes it says.
 
+    A note or another box leaves what was said when the cell was decided: a report that was written
+    anew since doesn't change what the reader agreed to.
+
     Raises:
-        RefusedError: there is no such cell, or no such class.
+        RefusedError: there is no such cell, no such class, or the reader decides on a class that
+            the report no longer says.
     """
     names = [one.name for one in result.report.model.classes]
     if wanted.label is not None and wanted.label not in names:
         raise RefusedError(400, "change", f"label: expected one of {', '.join(names)}")
     if len(wanted.key) == _ADDED and wanted.key.startswith("a"):
         return wanted
-    table = room.catalogue.cells(result)
-    row = table.row(wanted.key)
-    if row is None:
-        if wanted.key in before.cells:  # of an earlier report; what was said then stays
-            return wanted
+    known = before.cells.get(wanted.key)
+    if known and known.said and _is_beside(wanted, known):
+        return _saying(wanted, known.said)
+    found = _said(room, result, before, wanted.key)
+    if not found:
         raise RefusedError(400, "change", "key: there is no such cell in the report")
-    said = {
-        "label": names[int(table.cells.labels[row])],
-        "score": min(1.0, max(0.0, round(float(table.cells.scores[row]), 4))),
-        "box": table.cells.boxes[row].tolist(),
-    }
-    values = wanted.model_dump(exclude_unset=True) | {"said": said}
+    label = wanted.said.label if wanted.said else found[0].label
+    for said in found:
+        if said.label == label:
+            return _saying(wanted, said)
+    raise RefusedError(
+        409,
+        "report-changed",
+        f"the report has changed: it calls this cell {found[0].label}, not {label}; load the slide "
+        "again, and decide again",
+    )
+
+
+def _is_beside(wanted: CellChange, known: CellDecision) -> bool:
+    """Whether a change is about a cell's note or box, and leaves what was decided."""
+    if wanted.note is None and wanted.box is None:
+        return False
+    return wanted.verdict == known.verdict and wanted.label in (None, known.label)
+
+
+def _said(room: Room, result: ReportFolder, before: Reading, key: str) -> list[Said]:
+    """What a reader can have been shown of a cell of the report, the report as it is first.
+
+    Of a cell that an earlier report had, what was said then; an adjudicator is shown what those
+    who signed have seen, too.
+    """
+    table = room.catalogue.cells(result)
+    row = table.row(key)
+    found = []
+    if row is not None:
+        left, top, right, bottom = table.cells.boxes[row].tolist()
+        found.append(
+            Said(
+                result.report.model.classes[int(table.cells.labels[row])].name,
+                min(1.0, max(0.0, round(float(table.cells.scores[row]), 4))),
+                (left, top, right, bottom),
+            )
+        )
+    readings = [before] if row is None else []
+    if before.round == "adjudication":
+        readings += [one for one in room.store.readings(result.key) if one.signed]
+    cells = [one.cells[key] for one in readings if key in one.cells]
+    return found + [cell.said for cell in cells if cell.said]
+
+
+def _saying(wanted: CellChange, said: Said) -> CellChange:
+    told = {"label": said.label, "score": said.score, "box": said.box}
+    values = wanted.model_dump(exclude_unset=True) | {"said": told}
     return cast(CellChange, parse_change(values))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import json
+import shutil
 import threading
 import uuid
 from dataclasses import replace
@@ -12,15 +13,17 @@ import numpy as np
 import pytest
 from fakes import CLASSES
 from PIL import Image
-from reviewfolders import SIZE, cells_on
+from reviewfolders import SIZE, cells_on, draw_slide, write_result
 from slidefiles import picture
 from starlette.requests import Request
-from viewbrowsers import Browser
+from viewbrowsers import HOST, TOKEN, Browser
 
 from pipeline.reports.report import most_suspicious_first
+from pipeline.review.catalogue import Catalogue
 from pipeline.review.server import route_pages
-from pipeline.review.server.room import MOST_WAITING, BusyError, Desk, GoneError
-from pipeline.review.store import SlideKey, TaskField
+from pipeline.review.server.room import MOST_WAITING, BusyError, Desk, GoneError, Room
+from pipeline.review.server.sessions import Sessions
+from pipeline.review.store import ReviewStore, SlideKey, TaskField
 
 
 def id_of(browser, name="one.tif"):
@@ -197,10 +200,108 @@ def test_decisions_are_kept_and_read_back(browser):
 def test_what_the_page_believes_that_the_report_says_does_not_count(browser):
     browser.sign_in("Ann")
     cell = browser.get(f"{browser.slide}/gallery?size=1").json()["cells"][0]
-    lie = {"label": "NILM", "score": 0.01, "box": [0, 0, 5, 5]}
+    lie = {"label": cell["label"], "score": 0.01, "box": [0, 0, 5, 5]}
     told = browser.change(0, kind="cell", key=cell["key"], verdict="agree", said=lie).json()
-    assert told["cells"][cell["key"]]["said"]["label"] == cell["label"]
+    assert told["cells"][cell["key"]]["said"]["score"] == cell["score"]
     assert told["cells"][cell["key"]]["said"]["box"] == cell["box"]
+
+
+@pytest.fixture
+def rescored(tmp_path):
+    """A room of one slide, and what writes its report anew, of other cells."""
+    slide, reports = draw_slide(tmp_path / "slides" / "one.tif"), tmp_path / "reports"
+    cells = write_result(reports, "one.tif", slide).cells
+    with Catalogue(reports) as catalogue, ReviewStore.open(reports) as store:
+        room = Room(
+            catalogue=catalogue, store=store, sessions=Sessions(TOKEN), hosts=frozenset({HOST})
+        )
+
+        def rescore(change):
+            shutil.rmtree(reports / "one.tif")
+            write_result(reports, "one.tif", slide, change(cells))
+            catalogue.refresh(0)
+
+        yield Browser(room), rescore
+        room.desk.close()
+
+
+def _other_class(number):
+    """The same cells, one of another class; most suspicious ones are others then."""
+
+    def change(cells):
+        labels = cells.labels.copy()
+        labels[number - 1] = (labels[number - 1] + 1) % len(CLASSES)
+        return replace(cells, labels=labels)
+
+    return change
+
+
+def _seen(cell):
+    return {"label": cell["label"], "score": cell["score"], "box": cell["box"]}
+
+
+def test_nobody_agrees_to_a_class_that_he_was_not_shown(rescored):
+    browser, rescore = rescored
+    browser.sign_in("Ann")
+    first, second = browser.get(f"{browser.slide}/gallery?size=2").json()["cells"]
+
+    def send(version, cell, **values):
+        return browser.change(version, kind="cell", key=cell["key"], said=_seen(cell), **values)
+
+    assert send(0, first, verdict="agree").status_code == 200
+    rescore(lambda cells: _other_class(second["number"])(_other_class(first["number"])(cells)))
+    refused = send(1, second, verdict="agree")
+    assert (refused.status_code, refused.json()["error"]) == (409, "report-changed")
+    assert "current" not in refused.json()
+    assert second["label"] in refused.json()["message"]
+    # A note and another box leave what was agreed to before.
+    for version, more in enumerate(({"note": "odd"}, {"box": [9, 9, 70, 70]}), 1):
+        told = send(version, first, verdict="agree", **more).json()["cells"][first["key"]]
+        assert (told["label"], told["said"]["label"]) == (first["label"], first["label"])
+    assert told["note"] == "odd"
+    # Who has seen the new report agrees to that, under a verdict that he gave before, too.
+    cells = browser.get(f"{browser.slide}/gallery?size=40").json()["cells"]
+    (now,) = [cell for cell in cells if cell["key"] == first["key"]]
+    assert now["label"] != first["label"]
+    assert send(3, now, verdict="agree").json()["cells"][now["key"]]["label"] == now["label"]
+
+
+def _differ(browser, cell):
+    """Two readers sign off who differ on a cell; a third looks."""
+    for name, verdict in (("Ann", "agree"), ("Bob", "reject")):
+        browser.sign_in(name)
+        said = _seen(cell)
+        done = browser.change(0, kind="cell", key=cell["key"], verdict=verdict, said=said)
+        assert done.status_code == 200, done.text
+        assert browser.change(1, kind="sign", signed=True).status_code == 200
+    browser.sign_in("Cem")
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_cell_that_the_report_no_longer_has_is_adjudicated(rescored, said):
+    browser, rescore = rescored
+    cell = browser.get(f"{browser.slide}/gallery?size=1").json()["cells"][0]
+    _differ(browser, cell)
+    gone = np.arange(40) != cell["number"] - 1
+    rescore(lambda cells: cells[gone])
+    assert browser.get(f"{browser.slide}/differences?adjudicate=1").json()["open"]
+    values = {"kind": "cell", "key": cell["key"], "verdict": "agree", "round": "adjudication"}
+    more = {"said": _seen(cell)} if said else {}
+    told = browser.change(0, **values, **more)
+    assert told.status_code == 200, told.text
+    assert told.json()["cells"][cell["key"]]["label"] == cell["label"]
+    assert browser.change(1, kind="sign", signed=True, round="adjudication").status_code == 200
+
+
+def test_an_adjudicator_agrees_to_what_the_reader_agreed_to(rescored):
+    browser, rescore = rescored
+    cell = browser.get(f"{browser.slide}/gallery?size=1").json()["cells"][0]
+    _differ(browser, cell)
+    rescore(_other_class(cell["number"]))
+    assert browser.get(f"{browser.slide}/differences?adjudicate=1").json()["open"]
+    values = {"kind": "cell", "key": cell["key"], "verdict": "agree", "round": "adjudication"}
+    told = browser.change(0, said=_seen(cell), **values).json()
+    assert told["cells"][cell["key"]]["label"] == cell["label"]
 
 
 def test_two_windows_do_not_overrule_each_other(browser):
