@@ -71,6 +71,30 @@ def test_two_windows_of_one_reader_meet(enter, room):
     assert verdicts(other)[:2] == ["agree", "reject"]
 
 
+def test_a_window_asks_who_reads_when_another_one_has_changed_it(enter, room, watch):
+    watch.away = True  # a refusal is expected
+    page = enter(room, "Ada")
+    open_slide(page, "slide-003")
+    with page.context.expect_page() as opened:
+        page.evaluate("url => void window.open(url)", f"{room.address}/#/")
+    other = opened.value
+    other.get_by_test_id("sign-out").click()
+    other.get_by_test_id("name-dialog").locator("input[name=name]").fill("Ben")
+    other.get_by_test_id("begin").click()
+    expect(other.get_by_test_id("reader")).to_have_text("Ben")
+    page.keyboard.press("x")
+    door = page.get_by_test_id("name-dialog")
+    expect(door).to_contain_text("Ben")
+    with room.ask("Ben") as client:
+        assert client.get(f"/api/slides/{_id(page)}/reading").json()["version"] == 0
+    # What waited goes out when its reader is back.
+    door.locator("input[name=name]").fill("Ada")
+    page.get_by_test_id("begin").click()
+    page.get_by_test_id("gallery-card").first.wait_for()
+    saved(page)
+    assert verdicts(page)[0] == "reject"
+
+
 def test_nothing_is_lost_when_the_server_is_killed_in_mid_review(enter, room, watch):
     page = enter(room)
     open_slide(page, "slide-003")

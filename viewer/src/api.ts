@@ -12,6 +12,11 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether a refusal says that another reads in this browser now, or nobody. */
+export function isOther(error: ApiError): boolean {
+  return error.code === "other-reader" || error.code === "reader";
+}
+
 /** The server can't be reached; what was sent may have arrived or not. */
 export class OfflineError extends Error {}
 

@@ -1,7 +1,17 @@
 import { useEffect, useState } from "preact/hooks";
 import { post, request, told } from "./api";
 import { SlidePage } from "./slide-page";
-import { announced, failure, list, loadList, loadSession, refused, route, session } from "./state";
+import {
+  announced,
+  asked,
+  failure,
+  list,
+  loadList,
+  loadSession,
+  refused,
+  route,
+  session,
+} from "./state";
 import { type Language, language, setLanguage, t } from "./strings";
 import { TasksPage } from "./tasks-page";
 import type { Session } from "./types";
@@ -113,6 +123,7 @@ function NameDialog({ who }: { who: Session }) {
     try {
       const given = who.mode === "users" ? { name, password } : { name };
       session.value = await post<Session>("/api/session", given);
+      asked.value = "";
     } catch (error) {
       setProblem(told(error));
     }
@@ -152,9 +163,9 @@ function NameDialog({ who }: { who: Session }) {
             />
           </label>
         )}
-        {problem && (
+        {(problem || asked.value) && (
           <p class="bad" role="alert">
-            {problem}
+            {problem || asked.value}
           </p>
         )}
         <div class="row">

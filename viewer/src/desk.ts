@@ -6,7 +6,7 @@ import { Attention } from "./attention";
 import { type Cells, decodeCells } from "./cells";
 import { centre, trim } from "./geometry";
 import { newId, Outbox, project } from "./outbox";
-import { announce, session } from "./state";
+import { announce, asksWho, session } from "./state";
 import { type StringKey, t } from "./strings";
 import type {
   Box,
@@ -142,7 +142,7 @@ export class Desk {
       this.cells.value = decodeCells(packed, width, height);
       if (key !== null) this.chooseKey(key);
     } catch (error) {
-      this.problem.value = told(error);
+      if (!asksWho(error)) this.problem.value = told(error);
     }
   }
 
@@ -155,8 +155,10 @@ export class Desk {
       trouble: ({ code, text, lost }) =>
         this.say(code === "stale" ? `${t("stale")} ${t("lost", { n: lost })}` : text),
       answered: (change, before, now) => this.answered(change, before, now),
+      other: asksWho,
     });
-    const reading = await request<Reading>(`/api/slides/${this.id}/reading?round=${round}`);
+    const query = `round=${round}&reader=${reader.id}`;
+    const reading = await request<Reading>(`/api/slides/${this.id}/reading?${query}`);
     outbox.start(reading);
     this.outbox.value = outbox;
     this.round.value = round;
@@ -401,10 +403,16 @@ export class Desk {
 
   /** @param adjudicate who has not read the slide looks: he can't read it blind any more. */
   async loadDifferences(adjudicate = false): Promise<void> {
-    const query = adjudicate ? "?adjudicate=1" : "";
-    const found = await request<Differences>(`/api/slides/${this.id}/differences${query}`);
-    this.differences.value = found;
-    if (found.open) await this.openRound("adjudication");
+    const reader = session.value?.reader;
+    const query = new URLSearchParams({ adjudicate: adjudicate ? "1" : "0" });
+    if (reader) query.set("reader", `${reader.id}`);
+    try {
+      const found = await request<Differences>(`/api/slides/${this.id}/differences?${query}`);
+      this.differences.value = found;
+      if (found.open) await this.openRound("adjudication");
+    } catch (error) {
+      if (!asksWho(error)) throw error;
+    }
   }
 
   /** Settles a difference as one of the readers, or as another class, would have it.

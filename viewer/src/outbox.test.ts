@@ -154,6 +154,25 @@ describe("Outbox", () => {
     }
   });
 
+  it("stops where another reads in this browser now, and keeps what waits", async () => {
+    const shelf = new Shelf();
+    const [others, readers]: [string[], unknown[]] = [[], []];
+    const told = { trouble: () => {}, other: (error: ApiError) => void others.push(error.code) };
+    const made = new Outbox("s1", "reading", 7, "reports", told, shelf, async (_, body) => {
+      readers.push((body as { reader: number }).reader);
+      throw new ApiError(401, "other-reader", "Ben reads now");
+    });
+    vi.useFakeTimers();
+    made.start(at(0));
+    made.push(agree("a"));
+    await vi.advanceTimersByTimeAsync(20_000);
+    vi.useRealTimers();
+    expect(readers).toEqual([7]);
+    expect(others).toEqual(["other-reader"]);
+    expect(made.pending.value).toHaveLength(1);
+    expect(shelf.kept.size).toBe(1);
+  });
+
   it("writes nothing over what another window wrote", async () => {
     const current = { ...at(12), cells: {} };
     const { made, told } = outbox(async () => {

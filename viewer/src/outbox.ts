@@ -6,7 +6,7 @@
  */
 
 import { signal } from "@preact/signals";
-import { ApiError, OfflineError, post } from "./api";
+import { ApiError, isOther, OfflineError, post } from "./api";
 import type { CellDecision, Change, Delta, Reading, Round } from "./types";
 
 export const EMPTY: Reading = {
@@ -136,6 +136,8 @@ export interface Trouble {
 export interface Told {
   trouble: (trouble: Trouble) => void;
   answered?: (change: Change, before: Reading, now: Reading) => void;
+  /** The server says that another reads here now, or nobody: nothing is sent till it is known who. */
+  other?: (error: ApiError) => void;
 }
 
 export class Outbox {
@@ -154,7 +156,7 @@ export class Outbox {
   constructor(
     private readonly slide: string,
     readonly round: Round,
-    reader: number,
+    private readonly reader: number,
     folder: string,
     private readonly told: Told,
     private readonly store: Store = localStorage,
@@ -190,7 +192,8 @@ export class Outbox {
     try {
       while (this.pending.value.length && !this.closed) {
         const change = this.pending.value[0] as Change;
-        const body = { ...change, version: this.version, round: this.round };
+        const { version, round, reader } = this;
+        const body = { ...change, version, round, reader };
         const answer = await this.send(`/api/slides/${this.slide}/changes?delta=1`, body);
         this.arrived(change, answer);
       }
@@ -215,6 +218,11 @@ export class Outbox {
   private failed(error: unknown): void {
     if (error instanceof OfflineError) return this.again("");
     if (!(error instanceof ApiError)) throw error;
+    if (isOther(error)) {
+      this.hindered.value = error.message;
+      this.told.other?.(error);
+      return;
+    }
     // Not in (any more), too busy, no room on the disk: what was decided is kept until it can go.
     if (error.status === 401 || error.status === 429 || error.status >= 500) {
       return this.again(error.message);

@@ -1,7 +1,7 @@
 /** What the page knows beyond one slide: who reads, where it is, what it last said. */
 
 import { signal } from "@preact/signals";
-import { ApiError, request, told } from "./api";
+import { ApiError, isOther, request, told } from "./api";
 import type { Session, SlideList } from "./types";
 
 export type Route =
@@ -14,6 +14,8 @@ export const list = signal<SlideList | null>(null);
 export const route = signal<Route>(parseRoute(location.hash));
 export const announced = signal("");
 export const failure = signal<string | null>(null);
+/** Why it is asked anew who reads. */
+export const asked = signal("");
 export const refused = signal(false);
 
 /** Says something to whoever can't see it, and shows it for a while to whoever can. */
@@ -56,6 +58,14 @@ export async function loadSession(): Promise<void> {
       failure.value = told(error);
     }
   }
+}
+
+/** Asks who reads, where a refusal says that the server believes it is another, or nobody. */
+export function asksWho(error: unknown): boolean {
+  if (!(error instanceof ApiError) || !isOther(error) || !session.value?.reader) return false;
+  session.value = { ...session.value, reader: null };
+  asked.value = error.message;
+  return true;
 }
 
 export async function loadList(): Promise<void> {

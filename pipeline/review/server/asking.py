@@ -24,15 +24,26 @@ def session_of(request: Request) -> Session | None:
     return cast("Session | None", request.state.session)
 
 
-def reader_of(request: Request) -> Reader:
+def reader_of(request: Request, shown: object = None) -> Reader:
     """Who reads there.
 
+    Args:
+        request: of his browser.
+        shown: id of the reader whom the page shows, where it says so: windows of one browser share
+            a session, and another one may have changed who reads.
+
     Raises:
-        RefusedError: nobody has given a name yet.
+        RefusedError: nobody has given a name yet, or the page shows another reader.
     """
     session = session_of(request)
     if session is None or session.reader is None:
         raise RefusedError(401, "reader", "say who reads first")
+    if shown is not None and shown != session.reader.id:
+        raise RefusedError(
+            401,
+            "other-reader",
+            f"another window of this browser reads as {session.reader.name} now; say who reads",
+        )
     return session.reader
 
 

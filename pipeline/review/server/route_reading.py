@@ -35,10 +35,13 @@ _ADDED = 33
 
 
 @router.get("/api/slides/{slide}/reading")
-async def reading(request: Request, slide: str, round: Round = "reading") -> Response:
+async def reading(
+    request: Request, slide: str, round: Round = "reading", reader: int | None = None
+) -> Response:
     """What the reader has said of a slide."""
-    result, reader, room = await slide_of(request, slide), reader_of(request), room_of(request)
-    found = await run_in_threadpool(room.store.reading, result.key, reader, round)
+    result, room = await slide_of(request, slide), room_of(request)
+    who = reader_of(request, reader)
+    found = await run_in_threadpool(room.store.reading, result.key, who, round)
     return answer_json(request, reading_json(found))
 
 
@@ -47,8 +50,9 @@ async def change(
     request: Request, slide: str, delta: Annotated[int, Query(ge=0, le=1)] = 0
 ) -> Response:
     """A reader says something; it is on the disk when this answers."""
-    result, reader, room = await slide_of(request, slide), reader_of(request), room_of(request)
+    result, room = await slide_of(request, slide), room_of(request)
     content = await body_of(request)
+    reader = reader_of(request, content.pop("reader", None))
     round = content.pop("round", "reading")
     if round not in ("reading", "adjudication"):
         raise RefusedError(400, "change", "round: expected reading or adjudication")
@@ -61,20 +65,24 @@ async def change(
 
 @router.get("/api/slides/{slide}/differences")
 async def differences(
-    request: Request, slide: str, adjudicate: Annotated[int, Query(ge=0, le=1)] = 0
+    request: Request,
+    slide: str,
+    adjudicate: Annotated[int, Query(ge=0, le=1)] = 0,
+    reader: int | None = None,
 ) -> Response:
     """On what readers differ; who looks without having read the slide can't read it any more."""
-    result, reader, room = await slide_of(request, slide), reader_of(request), room_of(request)
+    result, room = await slide_of(request, slide), room_of(request)
+    who = reader_of(request, reader)
 
     def work() -> dict[str, Any]:
         state = room.store.state(result.key)
-        reason = _why_closed(room, state, result, reader, bool(adjudicate))
+        reason = _why_closed(room, state, result, who, bool(adjudicate))
         if reason:
             return {"open": False, "reason": reason, "differences": []}
         found = room.store.differences(result.key)
         readers = sorted({v.reader.id for one in found for v in one.views})
         names = {number: _letter(place) for place, number in enumerate(readers)}
-        told = [_difference_json(one, names, reader) for one in found]
+        told = [_difference_json(one, names, who) for one in found]
         return {"open": True, "reason": "", "differences": told}
 
     return answer_json(request, await run_in_threadpool(work))

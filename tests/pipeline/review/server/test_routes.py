@@ -352,6 +352,25 @@ def test_who_has_not_said_his_name_decides_nothing(browser):
     assert browser.post("/api/session", json={"name": "  "}).json()["error"] == "name"
 
 
+def test_a_window_that_shows_another_reader_than_the_browsers_decides_nothing(browser):
+    browser.sign_in("Ann")
+    ann = browser.get("/api/session").json()["reader"]["id"]
+    assert browser.change(0, kind="slide", comment="mine", reader=ann).status_code == 200
+    browser.sign_in("Ben")  # in another window, which has the same cookie
+    ben = browser.get("/api/session").json()["reader"]["id"]
+    refused = [
+        browser.change(1, kind="slide", comment="hers", reader=ann),
+        *(
+            browser.get(f"{browser.slide}/{path}reader={ann}")
+            for path in ("reading?", "differences?adjudicate=1&")
+        ),
+    ]
+    for answer in refused:
+        assert (answer.status_code, answer.json()["error"]) == (401, "other-reader")
+        assert "Ben" in answer.json()["message"]
+    assert browser.get(f"{browser.slide}/reading?reader={ben}").json()["version"] == 0
+
+
 def read_by(room, name, label, version=0):
     """Somebody reads the first cell of the first slide, and signs it off."""
     browser = Browser(room)
