@@ -27,7 +27,13 @@ export function told(error: unknown): string {
 
 export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   const response = await send(path, init);
-  return (await response.json()) as T;
+  try {
+    return (await response.json()) as T;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    // The connection broke within the body: what was sent has arrived, its answer has not.
+    throw new OfflineError("the server's answer broke off");
+  }
 }
 
 export function post<T>(path: string, body: unknown): Promise<T> {

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { ApiError, OfflineError } from "./api";
+import { ApiError, OfflineError, post } from "./api";
 import { EMPTY, merge, newId, Outbox, project, type Trouble } from "./outbox";
 import type { Change, Reading } from "./types";
 
@@ -197,6 +197,14 @@ describe("Outbox", () => {
     await vi.waitFor(() => expect(made.reading.value.version).toBe(1));
     expect(told).toEqual(["no such class"]);
   });
+});
+
+it("takes an answer that broke off for one that did not come", async () => {
+  for (const broken of [new TypeError("network error"), new SyntaxError("JSON")]) {
+    vi.stubGlobal("fetch", async () => ({ ok: true, json: () => Promise.reject(broken) }));
+    await expect(post("/api/x", {})).rejects.toBeInstanceOf(OfflineError);
+  }
+  vi.unstubAllGlobals();
 });
 
 it("makes ids that are UUIDs of version 4, each its own", () => {
