@@ -75,15 +75,7 @@ export function Decision({ desk }: { desk: Desk }) {
               on={() => desk.decide("none", null, false)}
             />
           )}
-          <Verdict
-            id="note"
-            keys="n"
-            text={t("note")}
-            open={open}
-            on={() => {
-              desk.dialog.value = "note";
-            }}
-          />
+          <Verdict id="note" keys="n" text={t("note")} open={open} on={() => desk.openNote()} />
           <Verdict
             id="undo"
             keys="z"

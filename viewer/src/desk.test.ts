@@ -1,10 +1,12 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Desk } from "./desk";
-import type { Box, Difference, View } from "./types";
+import { EMPTY, type Outbox } from "./outbox";
+import type { Box, Change, Difference, GalleryCell, GalleryPage, View } from "./types";
 
 vi.stubGlobal("location", { hash: "" });
 vi.stubGlobal("window", { addEventListener: () => {} });
 const { take } = await import("./differences");
+const { Desk: OneDesk } = await import("./desk");
 
 describe("take", () => {
   it("decides at the place where that reader has the cell", () => {
@@ -25,5 +27,62 @@ describe("take", () => {
     expect(adjudicate.mock.calls[0]?.[4]).toEqual(said);
     take(desk, of, view("C", null, null));
     expect(adjudicate.mock.lastCall?.[1]).toEqual(first);
+  });
+});
+
+describe("Desk", () => {
+  const pageOf = (...keys: string[]) =>
+    ({
+      cells: keys.map((key, i) => ({ key, number: i + 1, label: "LSIL", score: 0.8, box: [] })),
+      pages: 2,
+    }) as unknown as GalleryPage;
+
+  function onTheLastOfItsPage() {
+    const desk = new OneDesk("s");
+    const sent: Change[] = [];
+    const push = (change: Change) => void sent.push(change);
+    const known = { reading: { value: EMPTY }, pending: { value: [] }, push };
+    desk.outbox.value = known as unknown as Outbox;
+    desk.gallery.value = pageOf("a", "b");
+    desk.choose(desk.shown[1] as GalleryCell);
+    let answer: (response: unknown) => void = () => {};
+    const response = new Promise((resolve) => {
+      answer = resolve;
+    });
+    vi.stubGlobal("fetch", () => response);
+    const arrive = async (ok = true) => {
+      answer({ ok, json: async () => pageOf("c", "d") });
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    };
+    const keys = () => sent.map((change) => "key" in change && change.key);
+    return { desk, keys, arrive };
+  }
+
+  it("takes no key for the cell that it has left while the next page is on its way", async () => {
+    const { desk, keys, arrive } = onTheLastOfItsPage();
+    desk.decide("agree");
+    desk.decide("reject");
+    desk.openNote();
+    void desk.step(1);
+    expect(keys()).toEqual(["b"]);
+    expect(desk.dialog.value).toBeNull();
+    await arrive();
+    expect(desk.chosen.value?.key).toBe("c");
+    desk.decide("reject");
+    expect(keys()).toEqual(["b", "c"]);
+  });
+
+  it("keeps what is chosen meanwhile, and the last cell where no page came", async () => {
+    const { desk, keys, arrive } = onTheLastOfItsPage();
+    desk.decide("agree");
+    desk.choose(desk.shown[0] as GalleryCell);
+    await arrive();
+    expect(desk.chosen.value?.key).toBe("a");
+    const other = onTheLastOfItsPage();
+    other.desk.decide("agree");
+    await other.arrive(false);
+    other.desk.decide("reject");
+    expect(other.keys()).toEqual(["b", "b"]);
+    expect(keys()).toEqual(["b"]);
   });
 });

@@ -80,6 +80,8 @@ export class Desk {
   /** Set by the view: moves it to a place. */
   fly: (box: Box) => void = () => {};
   private turned = 0;
+  /** The chosen cell while the page with the one after it is on its way: it is done with. */
+  private left: GalleryCell | null = null;
   private readonly stops: (() => void)[] = [];
 
   constructor(readonly id: string) {}
@@ -268,8 +270,14 @@ export class Desk {
     return this.reading.value?.cells[cell.key]?.box ?? cell.box;
   }
 
+  /** Whether the chosen cell is left for one that is on its way: keys are not about it any more. */
+  get isLeaving(): boolean {
+    return this.left !== null && this.chosen.value === this.left;
+  }
+
   /** The next or previous cell, on the next or previous page where this one ends. */
   async step(by: 1 | -1): Promise<void> {
+    if (this.isLeaving) return;
     const cells = this.shown;
     const place = cells.findIndex((cell) => cell.key === this.chosen.value?.key);
     const next = place + by;
@@ -279,7 +287,11 @@ export class Desk {
     }
     const page = this.page.value + by;
     if (page < 0 || page >= this.pages) return announce(t(page < 0 ? "atFirst" : "atLast"));
-    if (!(await this.turn(this.group.value, page))) return;
+    this.left = this.chosen.value;
+    const turned = await this.turn(this.group.value, page);
+    const stays = this.isLeaving; // else somebody has chosen another one meanwhile
+    this.left = null;
+    if (!turned || !stays) return;
     this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
     this.tellChosen();
   }
@@ -302,7 +314,7 @@ export class Desk {
 
   decide(verdict: Verdict, label: string | null = null, onward = true): void {
     const cell = this.chosen.value;
-    if (!cell || this.refuses()) return;
+    if (!cell || this.isLeaving || this.refuses()) return;
     const added = cell.number === null;
     const change: Bare =
       added && (verdict === "class" || verdict === "agree")
@@ -326,6 +338,10 @@ export class Desk {
     if (this.dialog.value === "class") return this.addDrawn(named.name);
     const same = named.name === this.chosen.value?.label && this.chosen.value.number !== null;
     this.decide(same ? "agree" : "class", same ? null : named.name);
+  }
+
+  openNote(): void {
+    if (this.canWrite && this.chosen.value && !this.isLeaving) this.dialog.value = "note";
   }
 
   note(text: string): void {

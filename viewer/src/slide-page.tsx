@@ -171,9 +171,8 @@ function onKey(event: KeyboardEvent, desk: Desk): void {
   else if (what.do === "class") desk.decideKey(what.key);
   else if (what.do === "undo") desk.undo();
   else if (what.do === "redo") desk.redo();
-  else if (what.do === "note") {
-    if (desk.canWrite && desk.chosen.value) desk.dialog.value = "note";
-  } else if (what.do === "help") desk.dialog.value = "help";
+  else if (what.do === "note") desk.openNote();
+  else if (what.do === "help") desk.dialog.value = "help";
   else if (what.do === "next-slide") toNext(desk);
   else if (what.do === "previous-slide") {
     const before = desk.detail.value?.previous;
