@@ -152,8 +152,8 @@ export class Desk {
     const reader = session.value?.reader;
     if (!reader) return; // who only looks has no reading
     this.outbox.value?.close();
-    const folder = session.value?.folder ?? "";
-    const outbox = new Outbox(this.id, round, reader.id, folder, {
+    const room = session.value?.store ?? "";
+    const outbox = new Outbox(this.id, round, reader.id, room, {
       trouble: ({ code, text, lost }) =>
         this.say(code === "stale" ? `${t("stale")} ${t("lost", { n: lost })}` : text),
       answered: (change, before, now) => this.answered(change, before, now),

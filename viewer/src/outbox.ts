@@ -152,17 +152,20 @@ export class Outbox {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private readonly place: string;
 
-  /** @param send posts a change; another one in tests. */
+  /**
+   * @param room tells what is decided in one folder from another's; see `Session.store`.
+   * @param send posts a change; another one in tests.
+   */
   constructor(
     private readonly slide: string,
     readonly round: Round,
     private readonly reader: number,
-    folder: string,
+    room: string,
     private readonly told: Told,
     private readonly store: Store = localStorage,
     private readonly send: (path: string, body: unknown) => Promise<Reading | Delta> = post,
   ) {
-    this.place = `cytolibra-unsent:${folder}:${reader}:${slide}:${round}`;
+    this.place = `cytolibra-unsent:${room}:${reader}:${slide}:${round}`;
     const kept = this.kept();
     this.pending.value = kept.pending;
     this.version = kept.version;

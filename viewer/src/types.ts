@@ -11,6 +11,8 @@ export interface Session {
   mode: "local" | "users";
   read_only: boolean;
   folder: string;
+  /** Tells the folder's decisions from those of another one of the same name. */
+  store: string;
   version: string;
   notice: string;
 }

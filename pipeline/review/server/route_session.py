@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from typing import Any
 
 from fastapi import APIRouter
@@ -120,6 +122,12 @@ def _reader(room: Room, name: str) -> Reader:
     return room.store.reader(name)
 
 
+def _store_id(room: Room) -> str:
+    """Tells the decisions of one folder from those of another one of the same name."""
+    place = os.fsencode(room.store.path.resolve())
+    return hashlib.sha256(place).hexdigest()[:16]
+
+
 def _session_json(request: Request, reader: Reader | None = None) -> dict[str, Any]:
     room = room_of(request)
     reader = reader or reader_or_none(request)
@@ -130,6 +138,7 @@ def _session_json(request: Request, reader: Reader | None = None) -> dict[str, A
         "mode": "local" if local else "users",
         "read_only": room.read_only,
         "folder": encodable(room.catalogue.folder.resolve().name) if local or reader else "",
+        "store": _store_id(room) if local or reader else "",
         "version": software_versions().get("cytolibra", ""),
         "notice": NOTICE,
         "doubts": list(room.store.doubts) if local or reader else [],

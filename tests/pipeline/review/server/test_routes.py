@@ -352,6 +352,17 @@ def test_who_has_not_said_his_name_decides_nothing(browser):
     assert browser.post("/api/session", json={"name": "  "}).json()["error"] == "name"
 
 
+def test_folders_of_one_name_are_told_apart(room, folder, tmp_path):
+    places = [tmp_path / "a" / "reports", tmp_path / "b" / "reports"]
+    told = []
+    for place in places:
+        place.mkdir(parents=True)
+        with ReviewStore.open(place) as store:
+            told.append(Browser(replace(room, store=store)).get("/api/session").json()["store"])
+    assert told[0] != told[1]
+    assert str(tmp_path) not in "".join(told)
+
+
 def test_a_window_that_shows_another_reader_than_the_browsers_decides_nothing(browser):
     browser.sign_in("Ann")
     ann = browser.get("/api/session").json()["reader"]["id"]
