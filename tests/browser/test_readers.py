@@ -95,6 +95,25 @@ def test_a_window_asks_who_reads_when_another_one_has_changed_it(enter, room, wa
     assert verdicts(page)[0] == "reject"
 
 
+def test_what_waits_is_sent_when_its_slide_was_left(enter, room, watch):
+    watch.away = True
+    page = enter(room)
+    open_slide(page, "slide-003")
+    left = _id(page)
+    page.route("**/changes?**", lambda route: route.abort())
+    page.keyboard.press("a")
+    page.keyboard.press("x")
+    expect(page.get_by_test_id("save-state")).to_have_attribute("data-state", "offline")
+    page.goto(f"{room.address}/#/")
+    open_slide(page, "slide-002")
+    expect(page.get_by_test_id("save-state")).to_contain_text("Not saved yet: 2")
+    page.unroute("**/changes?**")
+    saved(page)
+    with room.ask("Ada") as client:
+        cells = client.get(f"/api/slides/{left}/reading").json()["cells"].values()
+    assert [one["verdict"] for one in cells] == ["agree", "reject"]
+
+
 def test_nothing_is_lost_when_the_server_is_killed_in_mid_review(enter, room, watch):
     page = enter(room)
     open_slide(page, "slide-003")

@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { post, request, told } from "./api";
+import { mishap, resume } from "./outbox";
 import { SlidePage } from "./slide-page";
 import {
   announced,
@@ -25,6 +26,10 @@ export function App() {
   useEffect(() => {
     if (ready) void loadList();
   }, [ready, who?.reader?.id]);
+  // What an earlier page could not send goes first thing, of whatever slide.
+  useEffect(() => {
+    if (who?.reader && !who.read_only) resume(who.store, who.reader.id);
+  }, [who?.reader?.id]);
   if (refused.value) return <Message text={t("noAccess")} />;
   if (!who) return <Message text={failure.value ?? t("loading")} retry={failure.value !== null} />;
   if (!ready) return <NameDialog who={who} />;
@@ -40,6 +45,19 @@ export function App() {
           {t("error", { text: failure.value })}{" "}
           <button type="button" onClick={() => void loadList()}>
             {t("retry")}
+          </button>
+        </p>
+      )}
+      {mishap.value && (
+        <p class="banner bad" role="alert" data-testid="mishap">
+          {mishap.value}{" "}
+          <button
+            type="button"
+            onClick={() => {
+              mishap.value = null;
+            }}
+          >
+            {t("close")}
           </button>
         </p>
       )}

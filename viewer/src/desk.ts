@@ -5,7 +5,7 @@ import { ApiError, binary, request, told } from "./api";
 import { Attention } from "./attention";
 import { type Cells, decodeCells } from "./cells";
 import { centre, trim } from "./geometry";
-import { newId, Outbox, project } from "./outbox";
+import { newId, type Outbox, openOutbox, project, type Told } from "./outbox";
 import { announce, asksWho, session } from "./state";
 import { type StringKey, t } from "./strings";
 import type {
@@ -82,6 +82,9 @@ export class Desk {
   private turned = 0;
   /** The chosen cell while the page with the one after it is on its way: it is done with. */
   private left: GalleryCell | null = null;
+  private closed = false;
+  /** What the outbox tells; null once the slide is left. */
+  private view: Told | null = null;
   private readonly stops: (() => void)[] = [];
 
   constructor(readonly id: string) {}
@@ -150,24 +153,34 @@ export class Desk {
 
   async openRound(round: Round): Promise<void> {
     const reader = session.value?.reader;
-    if (!reader) return; // who only looks has no reading
-    this.outbox.value?.close();
+    if (!reader || this.closed) return; // who only looks has no reading
+    if (this.view) this.outbox.value?.close(this.view);
     const room = session.value?.store ?? "";
-    const outbox = new Outbox(this.id, round, reader.id, room, {
+    const view: Told = {
       trouble: ({ code, text, lost }) =>
         this.say(code === "stale" ? `${t("stale")} ${t("lost", { n: lost })}` : text),
       answered: (change, before, now) => this.answered(change, before, now),
       other: asksWho,
-    });
-    const query = `round=${round}&reader=${reader.id}`;
-    const reading = await request<Reading>(`/api/slides/${this.id}/reading?${query}`);
-    outbox.start(reading);
+    };
+    this.view = view;
+    const outbox = await openOutbox(this.id, round, reader.id, room, view);
+    try {
+      const query = `round=${round}&reader=${reader.id}`;
+      const reading = await request<Reading>(`/api/slides/${this.id}/reading?${query}`);
+      if (this.view !== view) return outbox.close(view); // left, or another round was opened since
+      outbox.start(reading);
+    } catch (error) {
+      outbox.close(view);
+      throw error;
+    }
     this.outbox.value = outbox;
     this.round.value = round;
   }
 
   close(): void {
-    this.outbox.value?.close();
+    this.closed = true;
+    if (this.view) this.outbox.value?.close(this.view);
+    this.view = null;
     for (const stop of this.stops) stop();
   }
 

@@ -1,10 +1,24 @@
 import { describe, expect, it, vi } from "vitest";
 import { ApiError, OfflineError, post } from "./api";
-import { EMPTY, merge, newId, Outbox, project, type Trouble } from "./outbox";
+import {
+  EMPTY,
+  merge,
+  mishap,
+  newId,
+  Outbox,
+  project,
+  type Told,
+  type Trouble,
+  waiting,
+} from "./outbox";
 import type { Change, Reading } from "./types";
 
 class Shelf {
   readonly kept = new Map<string, string>();
+  get length() {
+    return this.kept.size;
+  }
+  key = (index: number) => [...this.kept.keys()][index] ?? null;
   getItem = (key: string) => this.kept.get(key) ?? null;
   setItem = (key: string, value: string) => void this.kept.set(key, value);
   removeItem = (key: string) => void this.kept.delete(key);
@@ -171,6 +185,77 @@ describe("Outbox", () => {
     expect(others).toEqual(["other-reader"]);
     expect(made.pending.value).toHaveLength(1);
     expect(shelf.kept.size).toBe(1);
+  });
+
+  it("sends what waits when its slide is left, and counts it till then", async () => {
+    const before = waiting.value;
+    const sent: string[] = [];
+    const { made, told, shelf } = outbox(async (_, body) => {
+      sent.push((body as { key: string }).key);
+      if (sent.length === 3) throw new ApiError(400, "change", "no such class");
+      return at(sent.length);
+    });
+    made.start(EMPTY);
+    for (const key of ["a", "b", "c"]) made.push(agree(key));
+    made.close();
+    expect(waiting.value).toBe(before + 3);
+    await vi.waitFor(() => expect(made.pending.value).toEqual([]));
+    expect(sent).toEqual(["a", "b", "c"]);
+    expect([shelf.kept.size, waiting.value]).toEqual([0, before]);
+    expect(told).toEqual([]);
+    expect(mishap.value).toContain("no such class");
+  });
+
+  it("sends what is kept of a reader, and of no other, when he begins", async () => {
+    const shelf = new Shelf();
+    const never = () => new Promise<Reading>(() => {});
+    for (const [slide, reader, room] of [
+      ["s1", 7, "here"],
+      ["s2", 7, "here"],
+      ["s1", 8, "here"],
+      ["s1", 7, "there"],
+    ] as const) {
+      const said = { trouble: () => {} };
+      const one = new Outbox(slide, "reading", reader, room, said, shelf, never);
+      one.push(agree("a"));
+    }
+    vi.resetModules(); // another page
+    const fresh = await import("./outbox");
+    const sent: unknown[] = [];
+    fresh.resume("here", 7, shelf, async (path, body) => {
+      sent.push([path.split("/")[3], (body as { reader: number }).reader]);
+      return at(1);
+    });
+    await vi.waitFor(() => expect(shelf.kept.size).toBe(2));
+    expect(sent).toEqual([
+      ["s1", 7],
+      ["s2", 7],
+    ]);
+    expect(fresh.waiting.value).toBe(0);
+  });
+
+  it("is sent from the state that a view has read, once it is opened again", async () => {
+    let answer: (reading: Reading) => void = () => {};
+    const { made } = outbox(
+      () =>
+        new Promise((resolve) => {
+          answer = resolve;
+        }),
+    );
+    made.start(at(3));
+    made.push(agree("a"));
+    made.push(agree("b"));
+    made.close();
+    const view: Told = { trouble: () => {} };
+    const attached = made.attach(view);
+    answer(at(4));
+    await attached;
+    expect(made.pending.value).toHaveLength(1); // waits for what the server knows
+    made.start({ ...at(4), slide: { ...EMPTY.slide, comment: "mine" } });
+    made.close({ trouble: () => {} }); // a view that came before does not close it
+    answer({ ...made.reading.value, version: 5 });
+    await vi.waitFor(() => expect(made.pending.value).toEqual([]));
+    expect(made.reading.value).toMatchObject({ version: 5, slide: { comment: "mine" } });
   });
 
   it("writes nothing over what another window wrote", async () => {

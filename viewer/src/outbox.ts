@@ -5,8 +5,9 @@
  * sent by a window opened later, it does not write over what another has said in between.
  */
 
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { ApiError, isOther, OfflineError, post } from "./api";
+import { t } from "./strings";
 import type { CellDecision, Change, Delta, Reading, Round } from "./types";
 
 export const EMPTY: Reading = {
@@ -116,6 +117,8 @@ export function newId(): string {
 const RETRY_MS = [500, 1000, 2000, 5000];
 
 export interface Store {
+  readonly length: number;
+  key(index: number): string | null;
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
   removeItem(key: string): void;
@@ -140,20 +143,44 @@ export interface Told {
   other?: (error: ApiError) => void;
 }
 
+/** Outboxes that a view has open, or that still send what was decided on a slide that was left. */
+const live = signal<readonly Outbox[]>([]);
+
+/** How many changes wait, of all slides. */
+export const waiting = computed(() =>
+  live.value.reduce((count, one) => count + one.pending.value.length, 0),
+);
+
+/** Why they do; null where nothing hinders them. */
+export const hindrance = computed(
+  () => live.value.map((one) => one.hindered.value).find((why) => why !== null) ?? null,
+);
+
+/** What did not go through of a slide that was left already. */
+export const mishap = signal<string | null>(null);
+
+const PREFIX = "cytolibra-unsent";
+
 export class Outbox {
   readonly pending = signal<Change[]>([]);
   readonly reading = signal<Reading>(EMPTY);
   /** Why what waits is not with the server; null where nothing hinders it. */
   readonly hindered = signal<string | null>(null);
+  /** Where it is kept. */
+  readonly place: string;
   private version = 0;
   private sending = false;
-  private closed = false;
+  private running: Promise<void> | undefined;
+  /** Whether a view that has it open does not know yet what the server knows. */
+  private paused = false;
+  /** Whether another reads in this browser now. */
+  private stopped = false;
   private tries = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private readonly place: string;
 
   /**
    * @param room tells what is decided in one folder from another's; see `Session.store`.
+   * @param told the view that has it open; null where it only sends what was kept.
    * @param send posts a change; another one in tests.
    */
   constructor(
@@ -161,39 +188,66 @@ export class Outbox {
     readonly round: Round,
     private readonly reader: number,
     room: string,
-    private readonly told: Told,
+    private told: Told | null,
     private readonly store: Store = localStorage,
     private readonly send: (path: string, body: unknown) => Promise<Reading | Delta> = post,
   ) {
-    this.place = `cytolibra-unsent:${room}:${reader}:${slide}:${round}`;
+    this.place = `${PREFIX}:${room}:${reader}:${slide}:${round}`;
     const kept = this.kept();
     this.pending.value = kept.pending;
     this.version = kept.version;
+    this.settle();
+  }
+
+  /** A view opens it: nothing is sent till it has said by `start` what the server knows. */
+  async attach(told: Told): Promise<void> {
+    this.told = told;
+    this.paused = true;
+    this.stopped = false;
+    this.settle();
+    await this.running;
   }
 
   start(reading: Reading): void {
     this.reading.value = reading;
     if (!this.pending.value.length) this.version = reading.version;
+    this.paused = false;
     void this.flush();
   }
 
   push(change: Change): void {
     this.keep([...this.pending.value, change]);
+    this.settle();
     void this.flush();
   }
 
-  close(): void {
-    this.closed = true;
-    clearTimeout(this.timer);
+  /** The view leaves, unless another has opened it since: what waits is sent all the same. */
+  close(told: Told | null = this.told): void {
+    if (told !== this.told) return;
+    this.told = null;
+    this.paused = false;
+    this.settle();
+    void this.flush();
+  }
+
+  /** Its reader is back. */
+  resume(): void {
+    this.stopped = false;
+    void this.flush();
   }
 
   /** Sends what waits, one after the other. */
   async flush(): Promise<void> {
-    if (this.sending || this.closed) return;
+    if (this.sending || this.paused || this.stopped) return;
+    this.running = this.drain();
+    await this.running;
+  }
+
+  private async drain(): Promise<void> {
     this.sending = true;
     clearTimeout(this.timer);
     try {
-      while (this.pending.value.length && !this.closed) {
+      while (this.pending.value.length && !this.paused) {
         const change = this.pending.value[0] as Change;
         const { version, round, reader } = this;
         const body = { ...change, version, round, reader };
@@ -204,7 +258,21 @@ export class Outbox {
       this.failed(error);
     } finally {
       this.sending = false;
+      this.settle();
     }
+  }
+
+  /** Is among the live ones while there is a view, or something to send. */
+  private settle(): void {
+    const lives = this.told !== null || (this.pending.value.length > 0 && !this.stopped);
+    const others = live.peek().filter((one) => one !== this);
+    if (lives === others.length < live.peek().length) return;
+    live.value = lives ? [...others, this] : others;
+  }
+
+  private tell(trouble: Trouble): void {
+    if (this.told) this.told.trouble(trouble);
+    else mishap.value = t("lostElsewhere", { n: trouble.lost, text: trouble.text });
   }
 
   private arrived(change: Change, answer: Reading | Delta): void {
@@ -215,7 +283,7 @@ export class Outbox {
     this.tries = 0;
     this.reading.value = now;
     this.keep(this.pending.value.slice(1));
-    this.told.answered?.(change, before, now);
+    this.told?.answered?.(change, before, now);
   }
 
   private failed(error: unknown): void {
@@ -223,7 +291,8 @@ export class Outbox {
     if (!(error instanceof ApiError)) throw error;
     if (isOther(error)) {
       this.hindered.value = error.message;
-      this.told.other?.(error);
+      this.stopped = true;
+      this.told?.other?.(error);
       return;
     }
     // Not in (any more), too busy, no room on the disk: what was decided is kept until it can go.
@@ -236,10 +305,10 @@ export class Outbox {
       this.reading.value = error.current as Reading;
       this.version = this.reading.value.version;
       this.keep([]);
-      this.told.trouble({ code: error.code, text: error.message, lost: waiting.length });
+      this.tell({ code: error.code, text: error.message, lost: waiting.length });
     } else {
       this.keep(waiting.slice(1));
-      this.told.trouble({ code: error.code, text: error.message, lost: 1 });
+      this.tell({ code: error.code, text: error.message, lost: 1 });
       this.timer = setTimeout(() => void this.flush(), 0);
     }
     this.hindered.value = null;
@@ -270,5 +339,36 @@ export class Outbox {
       // Not what this page has written: nothing waits.
     }
     return { version: 0, pending: [] };
+  }
+}
+
+/** The outbox of a reading, for a view: the one that still sends where there is one. */
+export async function openOutbox(
+  slide: string,
+  round: Round,
+  reader: number,
+  room: string,
+  told: Told,
+): Promise<Outbox> {
+  const place = `${PREFIX}:${room}:${reader}:${slide}:${round}`;
+  const known = live.peek().find((one) => one.place === place);
+  const outbox = known ?? new Outbox(slide, round, reader, room, null);
+  await outbox.attach(told);
+  return outbox;
+}
+
+/** Sends all that is kept of a reader, of whatever slide; `store` and `send` as of an outbox. */
+export function resume(
+  room: string,
+  reader: number,
+  store: Store = localStorage,
+  send: (path: string, body: unknown) => Promise<Reading | Delta> = post,
+): void {
+  const mine = `${PREFIX}:${room}:${reader}:`;
+  const places = Array.from({ length: store.length }, (_, i) => store.key(i) ?? "");
+  for (const place of places.filter((one) => one.startsWith(mine))) {
+    const known = live.peek().find((one) => one.place === place);
+    const [slide, round] = place.slice(mine.length).split(":") as [string, Round];
+    (known ?? new Outbox(slide, round, reader, room, null, store, send)).resume();
   }
 }

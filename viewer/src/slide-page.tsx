@@ -5,6 +5,7 @@ import { Dialogs } from "./dialogs";
 import { DifferencesPanel } from "./differences";
 import { Gallery } from "./gallery";
 import { keyOf } from "./keys";
+import { hindrance, waiting } from "./outbox";
 import { SlideView } from "./slide-view";
 import { go, list, loadList, route, session } from "./state";
 import { t } from "./strings";
@@ -106,15 +107,15 @@ function SlideHead({ desk, detail }: { desk: Desk; detail: Detail }) {
   );
 }
 
+/** Whether all is with the server: what was decided on slides that were left, too. */
 function SaveState({ desk }: { desk: Desk }) {
-  const outbox = desk.outbox.value;
-  if (!outbox) return null;
-  const n = outbox.pending.value.length;
-  const state = n === 0 ? "saved" : outbox.hindered.value !== null ? "offline" : "sending";
+  if (!desk.outbox.value) return null;
+  const [n, why] = [waiting.value, hindrance.value];
+  const state = n === 0 ? "saved" : why !== null ? "offline" : "sending";
   return (
     <span class={`save ${state}`} data-testid="save-state" data-state={state} role="status">
       {n === 0 ? t("saved") : t("unsaved", { n })}
-      {state === "offline" && <small> {outbox.hindered.value || t("offline")}</small>}
+      {state === "offline" && <small> {why || t("offline")}</small>}
     </span>
   );
 }
