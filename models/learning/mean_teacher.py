@@ -16,10 +16,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import generalized_box_iou_loss
 
 from configs import ConfigError, StrictModel
+from losses.elementwise import at_least_float32
 from losses.ranks import mean_over_ranks
 from models.detectors.dense import DenseDetector, HeadOutputs
 from models.detectors.slot import LossSlot, positives_a_process
@@ -259,10 +260,16 @@ def agreement(scores: Tensor, wanted: Tensor, focus: float) -> Tensor:
         scores: p, of the student.
         wanted: q, of the teacher, which is held still; of the same shape.
         focus: the power.
+
+    Returns:
+        The loss, shaped as ``scores``; at least float32.
     """
+    scores, wanted = at_least_float32(scores), at_least_float32(wanted)
     clamped = scores.clamp(SURE, 1 - SURE)
     apart = (wanted - scores).abs() ** focus
-    return apart * binary_cross_entropy(clamped, wanted, reduction="none")
+    # Written out: CUDA refuses torch's own of probabilities wherever precision is mixed.
+    entropy = -(wanted * clamped.log() + (1 - wanted) * (-clamped).log1p())
+    return apart * entropy
 
 
 def divergence(logits: Tensor, wanted: Tensor) -> Tensor:

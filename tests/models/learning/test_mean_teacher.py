@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from lively import CLASSES, lively
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import generalized_box_iou
 
 from configs import ConfigError
@@ -216,3 +217,31 @@ def test_scores_that_are_no_probabilities_are_refused(monkeypatch):
     monkeypatch.setattr(slot.loss, "scores", lambda logits: logits.exp())
     with pytest.raises(ConfigError, match=r"mean_teacher: scores of model\.loss are no prob"):
         check_scores(slot)
+
+
+def refused_by_cuda():
+    """Makes torch answer an operator as CUDA's autocast does, in every precision."""
+    raises = torch.ops.aten.binary_cross_entropy.default.redispatch
+    key = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)
+
+    class Refusing(TorchDispatchMode):
+        def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+            if operator is torch.ops.aten.binary_cross_entropy.default:
+                raises(key, *args)
+            return operator(*args, **kwargs or {})
+
+    return Refusing()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_agreement_needs_nothing_that_mixed_precision_lacks_on_a_gpu(dtype):
+    scores = torch.tensor([0.25, 1.0, 0.0], dtype=dtype, requires_grad=True)
+    wanted = torch.tensor([0.75, 0.5, 0.5], dtype=dtype)
+    with refused_by_cuda(), torch.autocast("cpu", torch.bfloat16):
+        loss = agreement(scores, wanted, 1)
+    certain = 0.5 * -(0.5 * math.log(1e-6) + 0.5 * math.log(1 - 1e-6))
+    expected = 0.5 * -(0.75 * math.log(0.25) + 0.25 * math.log(0.75))
+    assert loss.dtype == torch.float32
+    assert loss.tolist() == pytest.approx([expected, certain, certain], rel=1e-2)
+    loss.sum().backward()
+    assert scores.grad.isfinite().all()
