@@ -238,13 +238,14 @@ def _export_grader(detector: DenseDetector, out: Path, crops: list[Any], int8: b
 def _measure_look_cost(folder: Path, fields: FieldSet) -> None:
     """Writes into the sidecar what int8 of both networks loses with the second look."""
     from models.card import read_card, save_card
+    from models.storage.graphs import LOOK_COST
 
     card = read_card(folder)
     look = card.second_look
     if look is None or not {"openvino-int8"} <= set(card.graphs) & set(look.graphs):
         return
     exact, found = (_figures(folder, name, fields, looks=True) for name in ("fp32", "int8"))
-    costs = {f"int8_cost/{name}": round(exact[name] - found[name], 4) for name in exact}
+    costs = {f"{LOOK_COST}{name}": round(exact[name] - found[name], 4) for name in exact}
     told = ", ".join(f"{name} {-cost:+.4f}" for name, cost in costs.items())
     typer.echo(f"with the second look, int8: {told}")
     save_card(card.with_grader(metrics=look.metrics | costs), folder)

@@ -22,7 +22,13 @@ from torchvision.models.detection.image_list import ImageList
 from configs import ConfigError
 from models.card import ModelCard, ModelFileError, save_card
 from models.detectors.dense import DenseDetector
-from models.storage.graphs import ExportError, copy_files, first_line, load_openvino
+from models.storage.graphs import (
+    ExportError,
+    copy_files,
+    first_line,
+    load_openvino,
+    without_int8_cost,
+)
 
 PIXELS = "pixels"
 """Name of a graph's input."""
@@ -204,8 +210,8 @@ def save_onnx(detector: DenseDetector, path: Path) -> None:
 def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     """Copies a loaded model's weights and sidecar, so that an export is a model of its own.
 
-    Without the graphs that it may have had, but for the one that tells the scale of slides, unless
-    it stays in its own folder; a grader comes along as it is.
+    Without the graphs that it may have had, but for the one that tells the scale of slides, and
+    without what int8 of them loses, unless it stays in its own folder; a grader comes along.
 
     Raises:
         ModelFileError: the detector was not loaded from a folder.
@@ -218,7 +224,7 @@ def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
         if folder.resolve() == detector.folder.resolve():
             return detector.card
         kept = {kind: facts for kind, facts in detector.card.graphs.items() if kind == "scale"}
-        card = detector.card.model_copy(update={"graphs": kept})
+        card = without_int8_cost(detector.card).model_copy(update={"graphs": kept})
         copy_files(detector.folder, card, folder)
         save_card(card, folder)
     except OSError as error:

@@ -45,6 +45,9 @@ GRADER_FILES: Mapping[GraderGraphKind, tuple[str, ...]] = {
 }
 """A grader's."""
 
+LOOK_COST = "int8_cost/"
+"""Begins the names of a grader's metrics that say what int8 of both networks loses."""
+
 
 class ExportError(ConfigError):
     """The network can't be had for another runtime here; the message is one line that says why."""
@@ -160,17 +163,40 @@ def hash_graph(folder: Path, kind: GraphKind, files: Files = FILES) -> str:
 
 
 def add_graph(card: ModelCard, folder: Path, kind: GraphKind, made_of: str = "") -> ModelCard:
-    """Names a graph that was written into a model's folder in its sidecar."""
+    """Names a graph that was written into a model's folder in its sidecar.
+
+    What an int8 graph loses is to be measured anew: the card's cost was another one's.
+    """
     facts = GraphFacts(sha256=hash_graph(folder, kind), calibration=made_of)
+    if kind == "openvino-int8":
+        card = without_int8_cost(card)
     card = card.model_copy(update={"graphs": {**card.graphs, kind: facts}})
     save_card(card, folder)
     return card
 
 
+def without_int8_cost(card: ModelCard) -> ModelCard:
+    """The card without what int8 was measured to lose: with another graph it holds no more."""
+    costs = {precision: cost for precision, cost in card.ap_cost.items() if precision != "int8"}
+    measured_on = card.ap_cost_data if costs else ""
+    return _without_int8_look_cost(
+        card.model_copy(update={"ap_cost": costs, "ap_cost_data": measured_on})
+    )
+
+
+def _without_int8_look_cost(card: ModelCard) -> ModelCard:
+    """The same of detector and grader together."""
+    if card.second_look is None:
+        return card
+    metrics = card.second_look.metrics.items()
+    kept = {name: value for name, value in metrics if not name.startswith(LOOK_COST)}
+    return card.with_grader(metrics=kept)
+
+
 def add_grader_graph(
     card: ModelCard, folder: Path, kind: GraderGraphKind, made_of: str = ""
 ) -> ModelCard:
-    """Names a grader's graph that was written into a model's folder in its sidecar.
+    """Names a grader's graph that was written into a model's folder in its sidecar; see `add_graph`.
 
     Raises:
         ModelFileError: the model has no grader.
@@ -179,6 +205,8 @@ def add_grader_graph(
     if look is None:
         raise ModelFileError(f"{card.name}: has no grader that this graph could be of")
     facts = GraphFacts(sha256=hash_graph(folder, kind, GRADER_FILES), calibration=made_of)
+    if kind == "openvino-int8":
+        card = _without_int8_look_cost(card)
     card = card.with_grader(graphs={**look.graphs, kind: facts})
     save_card(card, folder)
     return card

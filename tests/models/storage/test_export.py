@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from graders import give_grader
 from lively import lively, patchwork, run_torch, saved
 
 from configs import ConfigError
 from models import ModelFileError, load_detector
+from models.card import save_card
 from models.grader import Grader, GraderConfig, GradingNetwork
 from models.storage.export import (
     anchors_of,
@@ -24,6 +26,7 @@ from models.storage.export import (
 from models.storage.graphs import (
     FILES,
     ExportError,
+    add_grader_graph,
     add_graph,
     load_openvino,
     openvino_core,
@@ -156,6 +159,48 @@ def test_a_model_may_be_exported_into_its_own_folder_and_keeps_its_graphs(tmp_pa
     card = add_graph(copy_model(detector, tmp_path), tmp_path, "onnx")
     assert copy_model(load_detector(tmp_path), tmp_path) == card
     assert set(card.graphs) == {"onnx"}
+
+
+def measured(folder):
+    """A model with graphs in int8, of detector and grader, whose cost was measured."""
+    detector = saved(folder)
+    costs = {"bf16": {"map50": 0.01}, "int8": {"map50": 0.02}}
+    card = detector.card.model_copy(update={"ap_cost": costs, "ap_cost_data": "9 fields"})
+    metrics = {"ap50": 0.7, "int8_cost/map50": 0.03}
+    card = give_grader(card, folder, "openvino-int8")
+    write_graph(folder)
+    graphs = add_graph(card, folder, "openvino-int8").graphs
+    card = card.with_grader(metrics=metrics).model_copy(update={"graphs": graphs})
+    save_card(card, folder)
+    return load_detector(folder)
+
+
+def write_graph(folder):
+    for name in FILES["openvino-int8"]:
+        (folder / name).write_bytes(b"a graph")
+
+
+def test_a_copy_without_the_int8_graph_tells_no_cost_of_it(tmp_path):
+    detector = measured(tmp_path / "model")
+    assert copy_model(detector, detector.folder) == detector.card
+    card = copy_model(detector, tmp_path / "export")
+    assert card.ap_cost == {"bf16": {"map50": 0.01}}
+    assert card.ap_cost_data == "9 fields"
+    assert card.second_look.metrics == {"ap50": 0.7}
+    assert load_detector(tmp_path / "export").card == card
+
+
+def test_another_int8_graph_in_the_same_folder_drops_the_cost_of_the_one_before(tmp_path):
+    card = measured(tmp_path).card
+    card = card.model_copy(update={"ap_cost": {"int8": card.ap_cost["int8"]}})
+    write_graph(tmp_path)
+    assert add_graph(card, tmp_path, "openvino-int8") == load_detector(tmp_path).card
+    found = load_detector(tmp_path).card
+    assert (found.ap_cost, found.ap_cost_data) == ({}, "")
+    assert found.second_look.metrics == {"ap50": 0.7}
+    of_grader = add_grader_graph(card, tmp_path, "openvino-int8")
+    assert of_grader.second_look.metrics == {"ap50": 0.7}
+    assert of_grader.ap_cost == card.ap_cost
 
 
 def test_a_graph_that_is_not_the_sidecar_s_is_refused(tmp_path):
