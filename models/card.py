@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, TypeAdapter, ValidationError, model_validator
 
 from configs import CytoLibraError, StrictModel
 from models.config import DetectorConfig
@@ -390,9 +390,12 @@ class ModelCard(StrictModel):
 
 def save_card(card: ModelCard, folder: Path) -> None:
     """Writes a model's sidecar, whole or not at all."""
-    text = card.model_dump_json(indent=2, exclude_none=True)
+    values = card.model_dump(mode="json", exclude_none=True)
+    # With what is None: left out, it would read back as a default, such as focal loss's alpha.
+    values["detector"] = card.detector.model_dump(mode="json")
+    content = TypeAdapter(dict[str, Any]).dump_json(values, indent=2)
     unfinished = folder / f"{SIDECAR}.part"
-    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.write_bytes(content + b"\n")
     os.replace(unfinished, folder / SIDECAR)
 
 

@@ -196,7 +196,9 @@ def _without_int8_look_cost(card: ModelCard) -> ModelCard:
 def add_grader_graph(
     card: ModelCard, folder: Path, kind: GraderGraphKind, made_of: str = ""
 ) -> ModelCard:
-    """Names a grader's graph that was written into a model's folder in its sidecar; see `add_graph`.
+    """Names a grader's graph that was written into a model's folder in its sidecar.
+
+    What an int8 graph loses is to be measured anew, as in `add_graph`.
 
     Raises:
         ModelFileError: the model has no grader.

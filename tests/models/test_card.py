@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from models.card import ModelCard, ModelFileError, SecondLookFacts, read_card, save_card
 from models.config import DetectorConfig
@@ -19,6 +20,13 @@ GRADER = {
     "thresholds": dict.fromkeys(CLASSES, 0.2),
     "sha256": "00",
 }
+
+
+def models_in(annotation):
+    """The parts of a card that a field's type names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {one for argument in get_args(annotation) for one in models_in(argument)}
 
 
 def card_with(**changes) -> ModelCard:
@@ -37,6 +45,43 @@ def test_a_card_with_a_grader_reads_back_as_it_was(tmp_path: Path):
 
     assert read_card(tmp_path) == card
     assert read_card(tmp_path).second_look.rule.background == 0.2
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"name": "focal", "alpha": None},
+        {"name": "losses.baselines:FocalLoss", "alpha": None},
+    ],
+)
+def test_a_setting_of_none_reads_back_as_none(loss, tmp_path: Path):
+    detector = DetectorConfig(name="fcos", classes=CLASSES, loss=loss, max_detections=None)
+    card = card_with().model_copy(update={"detector": detector})
+    save_card(card, tmp_path)
+
+    assert read_card(tmp_path) == card
+    assert read_card(tmp_path).detector.loss.build(3).alpha is None
+
+
+def test_a_part_whose_none_is_no_default_is_written_whole():
+    """What `save_card` leaves out where it is None must have that as its default."""
+
+    def parts(kind):
+        yield kind
+        for name, field in kind.model_fields.items():
+            if (kind, name) != (ModelCard, "detector"):
+                for one in models_in(field.annotation):
+                    yield from parts(one)
+
+    fields = [
+        (f"{one.__name__}.{n}", f) for one in parts(ModelCard) for n, f in one.model_fields.items()
+    ]
+    nullable = {
+        name: field.default for name, field in fields if type(None) in get_args(field.annotation)
+    }
+
+    assert nullable
+    assert set(nullable.values()) == {None}
 
 
 def test_a_grader_of_other_classes_is_refused_in_one_line(tmp_path: Path):
