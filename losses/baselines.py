@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torchvision.ops import sigmoid_focal_loss
 
-from losses.elementwise import ClassificationLoss, at_least_float32, cross_entropy
+from losses.elementwise import ClassificationLoss, at_least_float32, cross_entropy, focused
 
 
 class CrossEntropyLoss(ClassificationLoss):
@@ -17,7 +16,7 @@ class CrossEntropyLoss(ClassificationLoss):
 
 
 class FocalLoss(ClassificationLoss):
-    """Focal loss (Lin et al., ICCV 2017), by torchvision.
+    """Focal loss (Lin et al., ICCV 2017).
 
     Args:
         alpha: weight of positives, 1 - alpha that of negatives; None for no weighting.
@@ -30,10 +29,8 @@ class FocalLoss(ClassificationLoss):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Returns the unreduced loss, shaped as ``logits``."""
-        loss: Tensor = sigmoid_focal_loss(
-            at_least_float32(logits),
-            at_least_float32(targets),
-            alpha=-1.0 if self.alpha is None else self.alpha,  # torchvision's "no alpha"
-            gamma=self.gamma,
-        )
-        return loss
+        logits, targets = at_least_float32(logits), at_least_float32(targets)
+        loss = focused(logits, targets, self.gamma) * cross_entropy(logits, targets)
+        if self.alpha is None:
+            return loss
+        return (self.alpha * targets + (1 - self.alpha) * (1 - targets)) * loss

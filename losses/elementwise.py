@@ -69,6 +69,15 @@ def hardness(logits: Tensor, targets: Tensor) -> Tensor:
     return torch.sigmoid(torch.where(targets > 0.5, -logits, logits))
 
 
+def focused(logits: Tensor, targets: Tensor, exponent: Tensor | float) -> Tensor:
+    """(1 - p_t)**exponent, by which focal losses weigh a pair; its gradient is finite everywhere.
+
+    An exponent below 1 has none at 0, to which (1 - p_t) falls at last: it stays above.
+    """
+    tiny = torch.finfo(logits.dtype).tiny
+    return hardness(logits, targets).clamp(min=tiny) ** exponent
+
+
 def is_foreground(targets: Tensor) -> Tensor:
     """(..., 1): whether the sample is of any class."""
     return (targets > 0.5).any(dim=-1, keepdim=True)

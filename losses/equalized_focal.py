@@ -9,6 +9,7 @@ from losses.elementwise import (
     Reduction,
     at_least_float32,
     cross_entropy,
+    focused,
     hardness,
     reduce_loss,
 )
@@ -51,7 +52,7 @@ def equalized_focal_loss(
     """
     logits, targets = at_least_float32(inputs), at_least_float32(targets)
     focus = _focus(ratio, gamma, scale)
-    weight = _side(targets, alpha) * focus / gamma * hardness(logits, targets) ** focus
+    weight = _side(targets, alpha) * focus / gamma * focused(logits, targets, focus)
     return reduce_loss(weight * cross_entropy(logits, targets), reduction)
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeInt, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    WithJsonSchema,
+    model_validator,
+)
 
 from configs import StrictModel
 from configs.plugins import check_name
@@ -91,7 +98,7 @@ class AnchorSettings(StrictModel):
 
     scale: float = Field(2.5, gt=0)
     octaves: int = Field(3, ge=1)
-    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    aspect_ratios: tuple[PositiveFloat, ...] = Field((0.5, 1.0, 2.0), min_length=1)
 
 
 class ATSSSettings(StrictModel):
@@ -122,7 +129,7 @@ class YOLOFSettings(StrictModel):
         max_shift: how far in px a box's centre may be from its anchor's.
     """
 
-    anchor_sides: tuple[float, ...] = Field((16, 32, 64, 128, 256), min_length=1)
+    anchor_sides: tuple[PositiveFloat, ...] = Field((16, 32, 64, 128, 256), min_length=1)
     dilations: tuple[Annotated[int, Field(ge=1)], ...] = (2, 4, 6, 8)
     matches: int = Field(4, ge=1)
     ignore_negatives_above: float = Field(0.7, ge=0, le=1)
@@ -407,7 +414,7 @@ class DetectorConfig(StrictModel):
     prior_probability: float = Field(0.01, gt=0, lt=1)
     normaliser: Literal["positives", "image_positives"] = "positives"
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
     score_threshold: float = Field(0.05, ge=0, lt=1)
     nms_iou: float = Field(0.6, gt=0, le=1)
     max_detections: int | None = Field(None, ge=1)

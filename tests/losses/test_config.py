@@ -38,6 +38,20 @@ def test_focal_without_alpha_weighs_both_sides_alike(pairs):
     torch.testing.assert_close(loss(logits, targets), loss(-logits, 1 - targets))
 
 
+@pytest.mark.parametrize("name", ["focal", "equalized_focal"])
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 1.0, 2.0])
+def test_the_gradient_of_a_focus_is_finite_where_a_pair_is_surely_right(name, gamma):
+    loss = build(name=name, gamma=gamma, **({"scale": 0} if name == "equalized_focal" else {}))
+    right = torch.tensor([-18.0, -60.0, -88.0, -104.0, -1000.0, -1e30]).unsqueeze(0)
+    for logits, targets in ((right, torch.zeros(1, 6)), (-right, torch.ones(1, 6))):
+        pairs = logits.clone().requires_grad_()
+        found = loss(pairs, targets)
+        found.sum().backward()
+        assert found.isfinite().all()
+        assert pairs.grad.isfinite().all()
+        assert pairs.grad.abs().max() < 1e-4
+
+
 @pytest.mark.parametrize(
     "settings",
     [
