@@ -49,6 +49,11 @@ class TrainSettings(StrictModel):
                 "nothing does; set contrast to 0",
             ),
             (
+                head is not None and head.consistency > 0,
+                "model.abnormal_head.consistency is one of the detector's own losses, and with "
+                "distillation there is none; set consistency to 0",
+            ),
+            (
                 self.model.history is not None,
                 "model.history learns from annotations, and with distillation nothing does; leave "
                 "history out",

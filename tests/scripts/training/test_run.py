@@ -387,6 +387,15 @@ def test_a_history_that_would_never_begin_is_refused(values):
     assert validate(values, TrainSettings, "test").model.history.classes == 0
 
 
+def test_a_consistency_that_a_teacher_takes_the_place_of_is_refused(values):
+    taught = {"distillation": {"teacher": "some"}}
+    values["model"]["abnormal_head"] = {"consistency": 0.5}
+    with pytest.raises(ConfigError, match=r"model\.abnormal_head\.consistency .*set consistency"):
+        validate(values | taught, TrainSettings, "test")
+    values["model"]["abnormal_head"] = {}
+    assert validate(values | taught, TrainSettings, "test").model.abnormal_head is not None
+
+
 def test_causes_without_annotations_are_refused(values):
     values["model"]["causal"] = {}
     with pytest.raises(ConfigError, match=r"model\.causal learns from annotations"):
