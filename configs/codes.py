@@ -426,6 +426,13 @@ TRAINING: dict[str, Entry] = {
         "they were made. They count; whether it was that of the others nobody can tell.",
         "Make these runs anew if the annotations or images may have changed since.",
     ),
+    "random-frozen": Entry(
+        "`optimiser.freeze` keeps the backbone's first stages from learning, and some of them have "
+        "no starting weights: without `backbone_weights`, or where the backbone has a stage that "
+        "no file has weights of. All that the network sees passes through random filters.",
+        "Set model.backbone_weights (of a grader grader.backbone_weights), or optimiser.freeze to "
+        "0.",
+    ),
     "setting-idle": Entry(
         "The settings of a training run change something that only another detector has, such as "
         "`model.anchors` with FCOS. It does nothing.",

@@ -49,6 +49,11 @@ class Stages:
     renamed: Renaming | None = None
     origin: str = ""
 
+    def is_own(self, stage: str) -> bool:
+        """Whether a child of the trunk has something that no weights file has."""
+        path = f"{stage}." if self.trunk is None else f"{self.trunk}.{stage}."
+        return self.own is not None and (path.startswith(self.own) or self.own.startswith(path))
+
 
 class DenseMobileNetV2(nn.Module):
     """MobileNetV2 with five dense convolutions up to stride 8, in the place of inverted residuals.
@@ -161,6 +166,7 @@ class PyramidBackbone(nn.Module):
 
     Attributes:
         out_channels: channels of every level.
+        random_stages: children of ``body`` that no starting weights were given to.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -171,12 +177,22 @@ class PyramidBackbone(nn.Module):
             load_weights(network, Path(config.backbone_weights), config.backbone, stages)
         trunk = network if stages.trunk is None else getattr(network, stages.trunk)
         self.body = IntermediateLayerGetter(trunk, {tap: tap for tap in stages.taps})
+        self.random_stages = [
+            name
+            for name in learning_stages(self.body)
+            if config.backbone_weights is None or stages.is_own(name)
+        ]
         self.pyramid = FeaturePyramid(stages.channels, config.pyramid)
         self.out_channels = config.pyramid.channels
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Features by level of (B, 3, H, W) normalised images; H, W divide by the top stride."""
         return self.pyramid(list(self.body(images).values()))
+
+
+def learning_stages(body: nn.Module) -> list[str]:
+    """Names of a backbone's stages that have weights, from below."""
+    return [name for name, stage in body.named_children() if any(True for _ in stage.parameters())]
 
 
 def load_weights(

@@ -119,6 +119,15 @@ def start_from(student: DenseDetector, teacher: DenseDetector) -> int:
         if name in own and own[name].shape == value.shape
     }
     student.load_state_dict(own | shared)
+    backbone = student.backbone
+    backbone.random_stages = [
+        stage
+        for stage in backbone.random_stages
+        if not all(
+            f"backbone.body.{stage}.{name}" in shared
+            for name in backbone.body.get_submodule(stage).state_dict()
+        )
+    ]
     for parameter in student.decoding_parameters():
         parameter.requires_grad_(False)
     return len(shared)

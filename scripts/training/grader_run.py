@@ -22,6 +22,7 @@ from data.fields.fieldset import FieldSet
 from data.fields.regions import cut_fields
 from models import ModelCard, ModelSource
 from models.card import SecondLookFacts, read_card, save_card
+from models.detectors.backbones import learning_stages
 from models.grader import Grader, GradingNetwork, load_grader, save_grader
 from models.learning.callbacks import UnreadableImages
 from models.learning.grading import GraderLearner, check_teacher
@@ -56,6 +57,7 @@ from scripts.training.provenance import (
     describe_parents,
     describe_sources,
     describe_teacher,
+    frozen_doubts,
     in_words,
     provenance_doubts,
 )
@@ -149,7 +151,12 @@ def run_grader_training(
             tell_machine(trainer, settings.loop.seed, tell)
             _tell_fields(settings, fields, tell)
             told = settings.card
-            for doubt in provenance_doubts(told.name, told.licence, fields.sources, parents):
+            doubts = provenance_doubts(told.name, told.licence, fields.sources, parents)
+            if checkpoint is None and settings.grader.backbone_weights is None:
+                stages, key = dict(grader.body.named_children()), "grader.backbone_weights"
+                random_stages = learning_stages(grader.body)
+                doubts += frozen_doubts(stages, settings.optimiser.freeze, random_stages, key)
+            for doubt in doubts:
                 tell(f"warning: {doubt}")
         with closing(_make_data(settings, fields)) as data:
             fit_best(trainer, learner, data, out, checkpoint)

@@ -10,7 +10,7 @@ nothing there, so that nobody's model carries our name, data or attribution; our
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -224,6 +224,28 @@ def provenance_doubts(
         text = f"card.licence is empty, and the model was made of {told}"
         doubts.append(Doubt(code="licence-unstated", text=text))
     return doubts
+
+
+def frozen_doubts(
+    stages: Iterable[str], freeze: int, random_stages: Collection[str], key: str | None
+) -> list[Doubt]:
+    """What of a backbone neither has starting weights nor ever learns.
+
+    Args:
+        stages: names of the backbone's, from below.
+        freeze: `OptimiserSettings.freeze`.
+        random_stages: names of those without starting weights.
+        key: of the setting that would give them some; None where none does.
+    """
+    random = [name for name in list(stages)[:freeze] if name in random_stages]
+    if not random:
+        return []
+    remedy = "set" if key is None else f"set {key}, or"
+    text = (
+        f"optimiser.freeze is {freeze}, and of the stages that it keeps from learning "
+        f"{', '.join(random)} have random weights; {remedy} optimiser.freeze to 0"
+    )
+    return [Doubt(code="random-frozen", text=text)]
 
 
 def in_words(sources: Iterable[SourceFacts]) -> str:

@@ -18,7 +18,7 @@ import yaml
 from lightning.pytorch import Callback, Trainer, seed_everything
 from rich.console import Console
 
-from configs import ConfigError, StrictModel
+from configs import ConfigError, Doubt, StrictModel
 from data.crops.augment import notes_of
 from data.crops.dataset import with_templates
 from data.crops.sampling import source_shares
@@ -35,6 +35,7 @@ from models import (
     with_class_counts,
 )
 from models.card import DEFAULT_WIDEST_CELL, DomainFacts, find_model, read_card
+from models.detectors.backbones import find_backbone
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
 from models.learning.distillation import Imitation, check_pair, start_from
@@ -61,6 +62,7 @@ from scripts.training.provenance import (
     SourceFacts,
     describe_parents,
     describe_sources,
+    frozen_doubts,
     in_words,
     model_name,
     provenance_doubts,
@@ -176,7 +178,10 @@ def run_training(
             for note in unlabelled.fields.notes if unlabelled else ():
                 tell(f"mean_teacher.images: {note}")
             licence = settings.card.licence
-            for doubt in provenance_doubts(made.name, licence, made.sources, made.parents):
+            doubts = provenance_doubts(made.name, licence, made.sources, made.parents)
+            if checkpoint is None:  # else its weights take the place of these
+                doubts += _frozen_doubts(settings, detector)
+            for doubt in doubts:
                 tell(f"warning: {doubt}")
         steer = None if steering is None else steering.factors_at
         with closing(make_data(settings, train_fields, val_fields, steer, unlabelled)) as data:
@@ -192,6 +197,17 @@ def run_training(
     if imitation is None:
         draw_balance({settings.model.loss.name: read_balance(balance.path)}, out / "gradients.png")
     return save_detector(detector, card, out / "model", dtype=torch.float16)
+
+
+def _frozen_doubts(settings: TrainSettings, detector: DenseDetector) -> list[Doubt]:
+    backbone, freeze = detector.backbone, settings.optimiser.freeze
+    stages = [name for name, _ in backbone.body.named_children()]
+    facts = find_backbone(settings.model.backbone)
+    would_do = settings.model.backbone_weights is None and not any(
+        facts.is_own(name) for name in stages[:freeze]
+    )
+    key = "model.backbone_weights" if would_do else None
+    return frozen_doubts(stages, freeze, backbone.random_stages, key)
 
 
 def with_counts(settings: TrainSettings, train: FieldSet) -> DetectorConfig:

@@ -128,6 +128,11 @@ def test_the_card_names_the_sources_and_their_terms(settings, tmp_path):
     doubt = "card.licence is empty, and the model was made of clinic (CC BY 4.0)"
     assert doubt in told.getvalue()
     assert "[licence-unstated]" in told.getvalue()
+    assert (
+        "0, 1, 2, 3 have random weights; set grader.backbone_weights, or optimiser.freeze to 0"
+        in (told.getvalue())
+    )
+    assert "[random-frozen]" in told.getvalue()
 
 
 @pytest.mark.slow

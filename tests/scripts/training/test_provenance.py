@@ -3,15 +3,20 @@
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torchvision.models as zoo
 from torchvision.models import MobileNet_V2_Weights
 
 import configs
 from configs import ConfigError, load_yaml
 from data.annotations import read_coco
+from models import build_detector
 from models.card import read_card
+from models.learning.distillation import start_from
+from models.learning.learner import OptimiserSettings
 from scripts.training import provenance
 from scripts.training.provenance import (
     CardSettings,
@@ -21,6 +26,7 @@ from scripts.training.provenance import (
     model_name,
     provenance_doubts,
 )
+from scripts.training.run import _frozen_doubts
 from scripts.training.sources import FieldSource
 
 TEACHER = "cric-fcos-mobilenet-v2"
@@ -105,6 +111,39 @@ def test_a_licence_that_nobody_states_and_a_name_of_ours_are_told(source, coco):
     doubts = provenance_doubts(TEACHER, "", [facts], [backbone])
     assert [doubt.code for doubt in doubts] == ["name-of-shipped", "licence-unstated"]
     assert "fields.json (CC BY 4.0)" in doubts[1].text
+
+
+def frozen(freeze, weights=None, backbone="mobilenet_v2", teacher=None):
+    """What is told of a run's frozen stages."""
+    model = {"name": "fcos", "classes": ["NILM", "HSIL"], "backbone": backbone}
+    made = build_detector(model | {"backbone_weights": weights})
+    if teacher is not None:
+        start_from(made, build_detector(model | {"backbone": teacher}))
+    settings = SimpleNamespace(model=made.config, optimiser=OptimiserSettings(freeze=freeze))
+    return [doubt.text for doubt in _frozen_doubts(settings, made)]
+
+
+def test_stages_that_stay_random_are_told(tmp_path):
+    kept = "optimiser.freeze is 2, and of the stages that it keeps from learning"
+    (text,) = frozen(2)
+    assert text == f"{kept} 0, 1 have random weights; set model.backbone_weights, or " + (
+        "optimiser.freeze to 0"
+    )
+    assert frozen(0) == []
+    (text,) = frozen(2, backbone="resnet18")
+    assert f"{kept} conv1, bn1 have" in text
+    file = tmp_path / "weights.pth"
+    torch.save(zoo.mobilenet_v2().state_dict(), file)
+    assert frozen(2, str(file)) == []
+    (text,) = frozen(2, str(file), "mobilenet_v2_dense")  # its own stem is in no file
+    assert text == f"{kept} 6 have random weights; set optimiser.freeze to 0"
+    assert frozen(2, None, "mobilenet_v2_dense")[0].endswith("weights; set optimiser.freeze to 0")
+
+
+def test_stages_that_are_a_teachers_are_not_random():
+    assert frozen(2, teacher="mobilenet_v2") == []
+    (text,) = frozen(2, backbone="mobilenet_v2_dense", teacher="mobilenet_v2")
+    assert "from learning 6 have" in text
 
 
 @pytest.mark.parametrize("path", sorted(Path(configs.__file__).parent.glob("train/*.yaml")))
