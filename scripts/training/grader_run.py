@@ -41,7 +41,7 @@ from scripts.training.grader_judge import (
     save_evidence,
 )
 from scripts.training.grader_settings import GraderTrainSettings
-from scripts.training.judge import THRESHOLD_RULE, check_monitor, thresholds_of
+from scripts.training.judge import THRESHOLD_RULE, check_judged, check_monitor, thresholds_of
 from scripts.training.left_out import (
     Finder,
     assign_finders,
@@ -126,6 +126,7 @@ def run_grader_training(
     calibration = calibrate_by(settings.calibration, source.card)
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     fields = read_grader_fields(settings, source.card)
+    check_judged(config, settings.loop.monitor, fields.val)
     evidence = make_evidence(fields.val, fields.found, settings.data.crops)
     judge = GraderJudge(config, evidence, settings.rule, calibration)
     files = files_of(fields.train)

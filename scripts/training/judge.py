@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ from data.evaluation import (
     matches,
     pool,
 )
+from data.fields.fieldset import FieldSet
 from models import DetectorConfig
 from models.learning.learner import Targets
 
@@ -117,3 +119,28 @@ def check_monitor(config: DetectorConfig, monitor: str, others: Sequence[str] = 
         names = [f"val/{name}" for name in (*Judge(config)([], []), *others)]
     if monitor not in names:
         raise ConfigError(f"loop.monitor = {monitor}: expected one of {', '.join(names)}")
+
+
+def check_judged(config: DetectorConfig, monitor: str, val: FieldSet) -> None:
+    """Makes sure that the validation fields have cells that define the figure.
+
+    Else it is no number in any epoch, and the first epoch would be the best.
+
+    Raises:
+        ConfigError: they don't.
+    """
+    present = np.flatnonzero(val.class_counts())
+    places = np.arange(len(present))[:, None] * 10.0 + [0, 0, 5, 5]
+    none = np.zeros(len(present), np.bool_)
+    seen = FieldCells(places, present, np.ones(len(present)), none)
+    with warnings.catch_warnings(action="ignore"):  # means of nothing
+        figures = field_metrics([seen], [seen], config.classes, config.is_abnormal)
+    value = figures.get(monitor.removeprefix("val/"))
+    if value is None or not math.isnan(value):
+        return
+    others = [f"val/{name}" for name, value in figures.items() if not math.isnan(value)]
+    remedy = f"; or take one of {', '.join(others)}" if others else ""
+    raise ConfigError(
+        f"loop.monitor = {monitor}: data.val has no cell that it could be judged by, so no epoch "
+        f"would be the best; give fields with such cells{remedy}"
+    )

@@ -52,7 +52,7 @@ from scripts.slides import images_of
 from scripts.telling import tell_doubts
 from scripts.training.failures import explained
 from scripts.training.feeding import FieldsData, Steer, whole_fields
-from scripts.training.judge import THRESHOLD_RULE, Judge, check_monitor
+from scripts.training.judge import THRESHOLD_RULE, Judge, check_judged, check_monitor
 from scripts.training.loggers import log_settings
 from scripts.training.loop import fit_best, make_trainer
 from scripts.training.outcome import facts_on, false_alarms_of, judge_fields, source_facts
@@ -137,6 +137,7 @@ def run_training(
     model = with_counts(settings, train_fields)
     settings = settings_on(settings.model_copy(update={"model": model}), train_fields)
     check_monitor(model, settings.loop.monitor)
+    check_judged(model, settings.loop.monitor, val_fields)
     made = _Made.by(settings, out, fields, unlabelled)
     seed_everything(settings.loop.seed, verbose=False)
     detector = build_detector(settings.model)

@@ -107,6 +107,11 @@ def test_amplitudes_are_none_of_images_that_are_judged_by_and_on_the_card(settin
     assert str(tmp_path) not in json.dumps(told)
 
 
+def test_a_figure_that_no_cell_defines_is_refused(settings, crowded, tmp_path):
+    with pytest.raises(ConfigError, match=r"val/ap50/NILM: data\.val has no cell "):
+        run(settings, tmp_path / "run", loop=settings["loop"] | {"monitor": "val/ap50/NILM"})
+
+
 def test_the_card_names_the_sources_and_their_terms(settings, tmp_path):
     data, told = settings["data"], io.StringIO()
     terms = {"licence": "CC BY 4.0", "attribution": "the clinic", "name": "clinic"}

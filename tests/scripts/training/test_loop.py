@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,12 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from configs import ConfigError, validate
+from data.annotations import read_coco
 from data.crops.augment import AugmentSettings
 from data.crops.dataset import CropDataset
 from data.crops.sampling import CropSettings
 from data.evaluation import load_cells
-from models import load_detector
+from models import DetectorConfig, load_detector
 from models.card import read_card
 from models.learning.callbacks import UnreadableError
 from models.learning.learner import DetectionLearner, NotFiniteError
@@ -32,6 +34,7 @@ from scripts.slides import images_of
 from scripts.training import loggers, loop
 from scripts.training.failures import OutOfMemoryError
 from scripts.training.feeding import CropLoader, ShareSampler
+from scripts.training.judge import check_judged
 from scripts.training.loop import LoopSettings, settled_precision
 from scripts.training.run import read_fields, run_training
 from scripts.training.settings import TrainSettings
@@ -568,6 +571,35 @@ def test_a_figure_that_is_none_is_refused_before_the_first_epoch(values, tmp_pat
     with pytest.raises(ConfigError, match=r"loop.monitor = val/f1: expected one of .*val/score"):
         run(values, tmp_path / "run", monitor="val/f1")
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_figure_that_no_cell_defines_is_refused_before_the_first_epoch(values, crowded, tmp_path):
+    message = (
+        r"loop\.monitor = val/ap50/NILM: data\.val has no cell .*; give fields with such cells; or "
+        r"take one of val/ap50/HSIL, .*val/score$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        run(values, tmp_path / "run", monitor="val/ap50/NILM")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("monitor", ["val/score", "val/map50", "val/recall50/abnormal"])
+def test_what_is_no_number_on_fields_without_a_cell_is_no_monitor(monitor, coco):
+    val = read_coco(*coco)
+    config = DetectorConfig(name="fcos", classes=val.classes)
+    check_judged(config, monitor, val)
+    check_judged(config, "val/grades/right", without_cells(val))  # a grader's own figures
+    with pytest.raises(ConfigError, match=r"data\.val has no cell .* with such cells$"):
+        check_judged(config, monitor, without_cells(val))
+
+
+def without_cells(fields):
+    none = np.zeros(0, np.int64)
+    empty = [
+        replace(one, boxes=np.zeros((0, 4)), labels=none, crowd=none.astype(bool))
+        for one in fields.fields
+    ]
+    return replace(fields, fields=tuple(empty))
 
 
 def test_more_devices_than_there_are_is_one_line(values, tmp_path):
