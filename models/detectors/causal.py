@@ -86,6 +86,7 @@ class CausalAutoencoder(TrainingOnly):
 
     Attributes:
         parameter: (code + C, code + C) a `GAIN`-th of the edges; see `edges`.
+        loss_scale: what the loss is multiplied by on the way back; not 1 in half precision.
     """
 
     off_diagonal: Tensor
@@ -93,6 +94,7 @@ class CausalAutoencoder(TrainingOnly):
     def __init__(self, settings: CausalSettings, num_classes: int, channels: int) -> None:
         super().__init__()
         self.settings, self.num_classes = settings, num_classes
+        self.loss_scale = 1.0
         code, hidden, nodes = settings.code, settings.hidden, settings.code + num_classes
         self.encode = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, code))
         self.decode = nn.Sequential(nn.Linear(code, hidden), nn.ReLU(), nn.Linear(hidden, channels))
@@ -107,7 +109,9 @@ class CausalAutoencoder(TrainingOnly):
         edges = GAIN * self.parameter * self.off_diagonal
         if edges.requires_grad:
             # Else their price, which only rises, would have the common clip hold all else back.
-            edges.register_hook(_at_most_one)  # type: ignore[no-untyped-call]
+            edges.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: _at_most_one(gradient, self.loss_scale)
+            )
         return edges
 
     def forward(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -177,6 +181,6 @@ def _cells_and_scale(features: Tensor) -> tuple[Tensor, Tensor]:
     return cells.to(features), (sums[1] / cells).clamp(min=1e-6).to(features)
 
 
-def _at_most_one(gradient: Tensor) -> Tensor:
-    """The gradient, shortened to a length of 1 where it is longer."""
-    return gradient / torch.linalg.vector_norm(gradient).clamp(min=1)
+def _at_most_one(gradient: Tensor, scale: float = 1.0) -> Tensor:
+    """The gradient of a loss times ``scale``, shortened where that of the loss is longer than 1."""
+    return gradient / (torch.linalg.vector_norm(gradient) / scale).clamp(min=1)

@@ -107,6 +107,7 @@ class GradientWatch(Callback):
     def __init__(self, slot: LossSlot, *shape: int) -> None:
         self.slot = slot
         self._sums = torch.zeros(shape)
+        self._trainer: Trainer | None = None
 
     @abstractmethod
     def sums_of(self, gradient: Tensor, targets: Tensor) -> Tensor:
@@ -114,18 +115,28 @@ class GradientWatch(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins to watch the slot."""
+        self._trainer = trainer
         self._sums = self._sums.to(pl_module.device)
         self.slot.watchers.append(self._add)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Watches no longer."""
+        self._trainer = None
         self.slot.watchers.remove(self._add)
 
     def _mean_sums(self) -> Tensor:
         return mean_over_ranks(self._sums).float().cpu()
 
     def _add(self, gradient: Tensor, targets: Tensor) -> None:
-        self._sums += self.sums_of(gradient, targets).float().nan_to_num(nan=0.0, posinf=0.0)
+        scale = 1.0 if self._trainer is None else loss_scale(self._trainer)
+        true = gradient.float() / scale
+        self._sums += self.sums_of(true, targets).float().nan_to_num(nan=0.0, posinf=0.0)
+
+
+def loss_scale(trainer: Trainer) -> float:
+    """What the loss, and with it each gradient of the way back, is multiplied by: 1 but in fp16."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return 1.0 if scaler is None else float(scaler.get_scale())
 
 
 class GradientBalance(GradientWatch):

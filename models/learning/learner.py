@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from configs import CytoLibraError, StrictModel
 from losses.ranks import mean_over_ranks, of_all_ranks
 from models.detectors.dense import DenseDetector
+from models.learning.callbacks import loss_scale
 from models.learning.distillation import Imitation
 from models.learning.group_dro import GroupDRO
 from models.learning.mean_teacher import MeanTeacher, take_apart
@@ -268,6 +269,12 @@ class DetectionLearner(Learner):
         if self.mean_teacher is not None:
             losses = losses | self.mean_teacher(self.detector, *unlabelled, progress)
         return self.tell_losses(losses, *batch)
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Tells the autoencoder of cells, which shortens a gradient, by what that is scaled."""
+        causal = self.detector.slot.causal
+        if causal is not None:
+            causal.loss_scale = loss_scale(self.trainer)
 
     def _own_losses(
         self, images: Sequence[Tensor], targets: Targets, progress: float

@@ -101,7 +101,7 @@ class GradientSteering(GradientWatch):
         """Takes the gradient of an interval into the shares, and makes factors of them."""
         total = sums[self.drawn].sum()
         if total > 0:  # of steps that all overflowed there is nothing to learn
-            # Shares, not sums: the loss falls, and half precision scales it.
+            # Shares, not sums: the loss falls.
             now = np.where(self.drawn, sums, 0) / total
             before = np.array(self._shares) if self._shares else now
             self._shares = (self.momentum * before + (1 - self.momentum) * now).tolist()

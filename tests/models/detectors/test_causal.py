@@ -139,6 +139,20 @@ def test_a_batch_without_cells_learns_of_the_graph_alone():
     assert not any(gradient.any() for gradient in gradients.values())
 
 
+@pytest.mark.parametrize("graph", [1e-3, 1e6])
+def test_a_scaled_loss_gives_the_edges_the_scaled_gradient(graph):
+    features, labels = torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
+    found = []
+    for scale in (1.0, 65536.0):
+        module = autoencoder(graph=graph, sparsity=1.0)
+        set_edges(module, torch.full((4, 4), 0.1).tolist())
+        module.loss_scale = scale
+        (scale * sum(module(features, labels).values())).backward()
+        found.append(module.parameter.grad / scale)
+    assert found[0].any()
+    torch.testing.assert_close(*found)
+
+
 def test_the_edges_gradient_is_at_most_one_long():
     assert _at_most_one(torch.tensor([3.0, 4.0])).tolist() == pytest.approx([0.6, 0.8])
     assert _at_most_one(torch.tensor([0.3, 0.4])).tolist() == pytest.approx([0.3, 0.4])
