@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torchvision.ops import sigmoid_focal_loss
 
 from losses.elementwise import ClassificationLoss, at_least_float32, cross_entropy, focused
 
@@ -16,7 +17,7 @@ class CrossEntropyLoss(ClassificationLoss):
 
 
 class FocalLoss(ClassificationLoss):
-    """Focal loss (Lin et al., ICCV 2017).
+    """Focal loss (Lin et al., ICCV 2017), by torchvision, but for a gamma between 0 and 1.
 
     Args:
         alpha: weight of positives, 1 - alpha that of negatives; None for no weighting.
@@ -30,7 +31,11 @@ class FocalLoss(ClassificationLoss):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Returns the unreduced loss, shaped as ``logits``."""
         logits, targets = at_least_float32(logits), at_least_float32(targets)
-        loss = focused(logits, targets, self.gamma) * cross_entropy(logits, targets)
-        if self.alpha is None:
-            return loss
-        return (self.alpha * targets + (1 - self.alpha) * (1 - targets)) * loss
+        if 0 < self.gamma < 1:  # torchvision's has no gradient where p_t rounds to 1
+            plain = focused(logits, targets, self.gamma) * cross_entropy(logits, targets)
+            if self.alpha is None:
+                return plain
+            return (self.alpha * targets + (1 - self.alpha) * (1 - targets)) * plain
+        alpha = -1.0 if self.alpha is None else self.alpha  # torchvision's "no alpha"
+        loss: Tensor = sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=self.gamma)
+        return loss
