@@ -76,6 +76,7 @@ def test_what_cannot_be_written_to_can_be_resampled(image):
     assert resample(image, (SIDE, SIDE), (0, 0, 1040, 1040)).shape == (SIDE, SIDE, 3)
 
 
+@pytest.mark.slow
 def test_a_screen_without_torch_loads_it_for_large_tiles_only_and_gives_it_one_thread():
     script = (
         "import sys\n"

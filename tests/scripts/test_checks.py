@@ -87,6 +87,7 @@ def test_little_scratch_space_is_told(monkeypatch):
     assert check.mend == "free space there, or set TMPDIR to a folder with more"
 
 
+@pytest.mark.slow
 def test_the_shipped_model_finds_the_drawn_cells():
     check = checks.check_model()
     assert check.ok, check.found

@@ -411,6 +411,7 @@ def without_torch(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_doctor_tells_all_where_torch_is_missing() -> None:
     result = without_torch("doctor")
     assert (result.returncode, result.stderr) == (0, "")

@@ -134,6 +134,7 @@ def test_weights_alone_are_converted_and_torch_says_the_same(tmp_path, crops):
         on_openvino(tmp_path, facts)
 
 
+@pytest.mark.slow
 def test_a_model_with_a_grader_screens_without_torch(tmp_path):
     detector = saved(tmp_path / "detector")
     folder = tmp_path / "model"
