@@ -159,7 +159,15 @@ export const hindrance = computed(
 /** What did not go through of a slide that was left already. */
 export const mishap = signal<string | null>(null);
 
-const PREFIX = "cytolibra-unsent";
+/** Where what a reader of a folder has decided is kept; behind it come the slide and the round. */
+function placeOf(room: string, reader: number): string {
+  return `cytolibra-unsent:${room}:${reader}:`;
+}
+
+/** The live outbox of a place, if there is one. */
+function liveAt(place: string): Outbox | undefined {
+  return live.peek().find((one) => one.place === place);
+}
 
 export class Outbox {
   readonly pending = signal<Change[]>([]);
@@ -192,7 +200,7 @@ export class Outbox {
     private readonly store: Store = localStorage,
     private readonly send: (path: string, body: unknown) => Promise<Reading | Delta> = post,
   ) {
-    this.place = `${PREFIX}:${room}:${reader}:${slide}:${round}`;
+    this.place = `${placeOf(room, reader)}${slide}:${round}`;
     const kept = this.kept();
     this.pending.value = kept.pending;
     this.version = kept.version;
@@ -350,8 +358,7 @@ export async function openOutbox(
   room: string,
   told: Told,
 ): Promise<Outbox> {
-  const place = `${PREFIX}:${room}:${reader}:${slide}:${round}`;
-  const known = live.peek().find((one) => one.place === place);
+  const known = liveAt(`${placeOf(room, reader)}${slide}:${round}`);
   const outbox = known ?? new Outbox(slide, round, reader, room, null);
   await outbox.attach(told);
   return outbox;
@@ -364,11 +371,10 @@ export function resume(
   store: Store = localStorage,
   send: (path: string, body: unknown) => Promise<Reading | Delta> = post,
 ): void {
-  const mine = `${PREFIX}:${room}:${reader}:`;
+  const mine = placeOf(room, reader);
   const places = Array.from({ length: store.length }, (_, i) => store.key(i) ?? "");
   for (const place of places.filter((one) => one.startsWith(mine))) {
-    const known = live.peek().find((one) => one.place === place);
     const [slide, round] = place.slice(mine.length).split(":") as [string, Round];
-    (known ?? new Outbox(slide, round, reader, room, null, store, send)).resume();
+    (liveAt(place) ?? new Outbox(slide, round, reader, room, null, store, send)).resume();
   }
 }
