@@ -5,7 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from losses.elementwise import ClassificationLoss, at_least_float32, cross_entropy, focused
+from losses.elementwise import (
+    ClassificationLoss,
+    at_least_float32,
+    cross_entropy,
+    focused,
+    side_weight,
+)
 
 
 class CrossEntropyLoss(ClassificationLoss):
@@ -33,9 +39,7 @@ class FocalLoss(ClassificationLoss):
         logits, targets = at_least_float32(logits), at_least_float32(targets)
         if 0 < self.gamma < 1:  # torchvision's has no gradient where p_t rounds to 1
             plain = focused(logits, targets, self.gamma) * cross_entropy(logits, targets)
-            if self.alpha is None:
-                return plain
-            return (self.alpha * targets + (1 - self.alpha) * (1 - targets)) * plain
+            return plain if self.alpha is None else side_weight(targets, self.alpha) * plain
         alpha = -1.0 if self.alpha is None else self.alpha  # torchvision's "no alpha"
         loss: Tensor = sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=self.gamma)
         return loss

@@ -78,6 +78,11 @@ def focused(logits: Tensor, targets: Tensor, exponent: Tensor | float) -> Tensor
     return hardness(logits, targets).clamp(min=tiny) ** exponent
 
 
+def side_weight(targets: Tensor, alpha: float) -> Tensor:
+    """By which focal losses weigh positives, alpha, and negatives, 1 - alpha."""
+    return alpha * targets + (1 - alpha) * (1 - targets)
+
+
 def is_foreground(targets: Tensor) -> Tensor:
     """(..., 1): whether the sample is of any class."""
     return (targets > 0.5).any(dim=-1, keepdim=True)

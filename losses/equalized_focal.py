@@ -12,6 +12,7 @@ from losses.elementwise import (
     focused,
     hardness,
     reduce_loss,
+    side_weight,
 )
 from losses.gradient_ratio import GradientRatio
 
@@ -52,7 +53,7 @@ def equalized_focal_loss(
     """
     logits, targets = at_least_float32(inputs), at_least_float32(targets)
     focus = _focus(ratio, gamma, scale)
-    weight = _side(targets, alpha) * focus / gamma * focused(logits, targets, focus)
+    weight = side_weight(targets, alpha) * focus / gamma * focused(logits, targets, focus)
     return reduce_loss(weight * cross_entropy(logits, targets), reduction)
 
 
@@ -90,13 +91,9 @@ def equalized_focal_gradient(
         (1 - p_t + \gamma_c p_t \, \mathrm{BCE})
     """
     focus, hard = _focus(ratio, gamma, scale), hardness(logits, targets)
-    weight = _side(targets, alpha) * focus / gamma * hard**focus
+    weight = side_weight(targets, alpha) * focus / gamma * hard**focus
     return weight * (hard + focus * (1 - hard) * cross_entropy(logits, targets))
 
 
 def _focus(ratio: Tensor, gamma: float, scale: float) -> Tensor:
     return gamma + scale * (1 - ratio.clamp(0, 1))
-
-
-def _side(targets: Tensor, alpha: float) -> Tensor:
-    return alpha * targets + (1 - alpha) * (1 - targets)

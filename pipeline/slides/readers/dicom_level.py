@@ -23,6 +23,7 @@ from pipeline.slides.readers.dicom_places import Places, find_frames, find_place
 from pipeline.slides.readers.dicom_series import Picture, brightfield
 from pipeline.slides.readers.placed import JpegFiles, PlacedLevel, Tiles
 from pipeline.slides.readers.segments import Samples
+from pipeline.slides.readers.tile_jpegs import ends_in_grey
 
 _DEPTH_DIGITS = 3
 """Of a focal plane's place in µm: what differs less is one plane."""
@@ -191,10 +192,7 @@ class FrameLevel(PlacedLevel):
         """Whether the last of what it shows is the grey that stands for data that ended early."""
         place = self.tiles.place(index)
         shown = place.intersection(Rect(0, 0, self.size.width, self.size.height)) or place
-        corner = pixels[
-            max(0, shown.height - 8) : shown.height, max(0, shown.width - 8) : shown.width
-        ]
-        return bool((corner == 128).all()) and pixels.size > corner.size
+        return ends_in_grey(pixels, shown)
 
 
 def _places(found: Sequence[Places], seen: NDArray[np.bool_]) -> Places:

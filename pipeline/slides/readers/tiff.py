@@ -44,7 +44,7 @@ from pipeline.slides.readers.segments import (
     shrunk_jpegs,
 )
 from pipeline.slides.readers.tiff_file import open_file
-from pipeline.slides.readers.tile_jpegs import EOI, is_broken
+from pipeline.slides.readers.tile_jpegs import EOI, ends_in_grey, is_broken
 from pipeline.slides.readers.vendor import VendorReader
 
 SAMPLED_SEGMENTS, SAMPLED_PIXELS = 24, 2**16
@@ -348,9 +348,7 @@ class _TiffLevel:
         """Whether the last of what it shows is the grey that stands for data that ended early."""
         _, shown = segments.place(index)
         side = max(1, 8 * segments.shape[0] // self._segments[0].shape[0])  # a block of JPEG
-        corner = pixels[: shown.height, : shown.width][-side:, -side:]
-        grey = 1 << (self._bits - 1)
-        return bool((corner == grey).all()) and pixels.size > corner.size
+        return ends_in_grey(pixels, shown, side, grey=1 << (self._bits - 1))
 
 
 class _Judge:
@@ -493,7 +491,7 @@ def _shows_all(level: Pages, finest: Pages) -> bool:
 def _grids(level: Pages) -> list[Grid]:
     """Where a level has tiles or strips, one for each of its pages and sample planes.
 
-    None where its tables don't fit its size; whoever reads it says so.
+    Empty where its tables don't fit its size; whoever reads it says so.
     """
     width, height = segment_size(level.keyframe)
     rows, columns = -(-level.size.height // height), -(-level.size.width // width)

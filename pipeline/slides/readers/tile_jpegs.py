@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.pixels.samples import as_rgb
-from pipeline.slides.readers.segments import SHRINK_FLAGS
+from pipeline.geometry import Rect
+from pipeline.slides.readers.segments import SHRINK_FLAGS, Samples
 
 SOI, EOI = b"\xff\xd8\xff", b"\xff\xd9"
 """What a JPEG begins and ends with."""
@@ -31,6 +32,19 @@ def decode_jpeg(data: bytes, shrink: int = 1) -> NDArray[np.uint8]:
     if shrunk is None:
         raise ValueError("can't be decoded")
     return np.asarray(shrunk)
+
+
+def ends_in_grey(pixels: Samples, shown: Rect, side: int = 8, grey: int = 128) -> bool:
+    """Whether the last of a tile is the grey that stands for data that ended early.
+
+    Args:
+        pixels: (height, width, ...) of the tile.
+        shown: how much of it lies within the picture.
+        side: of a block of JPEG, in px.
+        grey: the middle of what a sample may be.
+    """
+    corner = pixels[: shown.height, : shown.width][-side:, -side:]
+    return bool((corner == grey).all()) and pixels.size > corner.size
 
 
 def is_broken(data: bytes) -> bool:
