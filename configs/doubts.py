@@ -7,6 +7,7 @@ Whatever is ambiguous, contradictory, partial or implausible is settled by a rul
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pydantic import field_validator
 
@@ -51,6 +52,12 @@ def split_code(text: str) -> tuple[str, str]:
     if found and (found[1] in WARNINGS or found[1] in REFUSALS):
         return text[: found.start()], found[1]
     return text, ""
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names in one line, of many the first."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def page() -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from configs import ConfigError
+from configs.doubts import listed, split_code
 from scripts.telling import warn
 
 if TYPE_CHECKING:
@@ -432,14 +433,16 @@ class _State:
 
     @staticmethod
     def of(run: Path) -> _State:
-        from configs.doubts import split_code
-        from pipeline.batch.run_record import latest_slides, load_records, tell_missing_parts
+        from pipeline.batch.run_record import (
+            latest_slides,
+            load_records,
+            of_last_run,
+            tell_missing_parts,
+        )
 
         records = load_records(run)
         slides = latest_slides(records)
         states = Counter(slide.status for slide in slides.values())
-        latest = max(records, key=lambda record: record.started, default=None)
-        alike = [record for record in records if latest and record.recipe == latest.recipe]
         return _State(
             run=run,
             failed=frozenset(
@@ -449,7 +452,7 @@ class _State:
             ),
             missing=states.total() - states["complete"] - states["failed"],
             not_read=frozenset(path for record in records for path in record.not_read),
-            parts=tell_missing_parts(alike),
+            parts=tell_missing_parts(of_last_run(records)),
         )
 
 
@@ -466,10 +469,9 @@ def _still_standing(parts: Sequence[Part], states: Sequence[_State]) -> list[Par
     if not left:
         raise ConfigError("all slides that have reports here failed when they were last screened")
     if gone := sorted({part.name for part in parts} - {part.name for part in left}):
-        more = f" and {len(gone) - _NAMED} more" if gone[_NAMED:] else ""
         text = (
             f"{len(gone)} slides have a report of before, and failed when they were last screened: "
-            f"{', '.join(gone[:_NAMED])}{more}; they are left out"
+            f"{listed(gone, _NAMED)}; they are left out"
         )
         warn([text])
     return left

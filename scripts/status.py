@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from configs.doubts import listed
 from scripts.telling import warn
 
 if TYPE_CHECKING:
@@ -90,11 +91,9 @@ def _lines(state: BatchState) -> Iterator[str]:
         yield f"{_per_hour(state.rate)} slides an hour{left}"
     for failure in state.failures:
         reason = failure.reason
-        named = ", ".join(_shown(name) for name in failure.slides[:_NAMED])
-        more = len(failure.slides) - _NAMED
+        named = listed([_shown(name) for name in failure.slides], _NAMED)
         code = f" [{reason.code}]" if reason.code else ""
-        others = f" and {more} more" if more > 0 else ""
-        yield f"failed, {reason.slides}: {_shown(reason.text)}{code} ({named}{others})"
+        yield f"failed, {reason.slides}: {_shown(reason.text)}{code} ({named})"
 
 
 def _counts(state: BatchState) -> dict[str, int]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from configs import ConfigError, StrictModel
+from configs.doubts import listed
 from data.crops.stains import Pixels
 from data.pixels.plain import PictureError, is_picture, read_picture
 
@@ -143,7 +144,7 @@ def read_amplitudes(images: Path, beta: float, side: int) -> Amplitudes:
         (bad, "can't be read, left out"),
         (small, f"smaller than a crop of {side} px, left out"),
     )
-    notes += [f"{KEY}: {len(names)} {why}: {_some(names)}" for names, why in told if names]
+    notes += [f"{KEY}: {len(names)} {why}: {listed(names, 3)}" for names, why in told if names]
     if not found:
         raise ConfigError(
             f"{KEY}: {images} has no image to take from{''.join(f'; {note}' for note in notes)}"
@@ -182,7 +183,3 @@ def _lowest(window: Pixels, reach: int) -> NDArray[np.float32]:
     spectrum = np.fft.rfft2(window.astype(np.float32), axes=(0, 1))
     lowest = spectrum[np.arange(-reach, reach + 1), : reach + 1]
     return np.abs(lowest).astype(np.float32)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -17,7 +17,7 @@ from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import Fingerprint, is_of_slide, load_fingerprint
 from pipeline.batch.output import load_report
 from pipeline.batch.places import Places
-from pipeline.batch.run_record import latest_slides, load_records
+from pipeline.batch.run_record import latest_slides, load_records, of_last_run
 from pipeline.cells.found import KeptSettings
 from pipeline.conclusion import Clock, conclude
 from pipeline.in_force import InForce, in_force, order_settings
@@ -233,11 +233,7 @@ class Unscreened:
 
 def find_unscreened(reports: Path, results: Sequence[Result]) -> Unscreened:
     """What the records of the last run, of all its shards, tell of beside the results."""
-    records = load_records(reports)
-    last = max(records, key=lambda record: record.started, default=None)
-    if last is None:
-        return Unscreened()
-    alike = [record for record in records if record.recipe == last.recipe]
+    alike = of_last_run(load_records(reports))
     there = {encodable(result.job.name) for result in results}
     failed, waiting = list[SlideJob](), list[SlideJob]()
     for name, slide in sorted(latest_slides(alike).items()):

@@ -22,6 +22,7 @@ from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from configs import ConfigError, Doubt, StrictModel
+from configs.doubts import listed
 from pipeline.batch.journal import journals, load_journal
 from pipeline.reports.report import ModelFacts, encodable
 from pipeline.reports.writers import make_whole
@@ -222,6 +223,12 @@ def latest_slides(records: Iterable[RunRecord]) -> dict[str, SlideRecord]:
     return latest
 
 
+def of_last_run(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records by the settings and model of the run that began last, of all its shards."""
+    last = max(records, key=lambda record: record.started, default=None)
+    return [record for record in records if last and record.recipe == last.recipe]
+
+
 def tell_missing_parts(records: Sequence[RunRecord]) -> str | None:
     """That parts of a batch have left no record, so that nobody counts their slides; else None.
 
@@ -238,9 +245,7 @@ def tell_missing_parts(records: Sequence[RunRecord]) -> str | None:
         return None
     count, there = parts.popitem()
     missing = [str(index) for index in range(1, count + 1) if index not in there]
-    named = ", ".join(missing[:_NAMED]) + (
-        f" and {len(missing) - _NAMED} more" if missing[_NAMED:] else ""
-    )
+    named = listed(missing, _NAMED)
     return f"part(s) {named} of {count} have left no record: their slides are not counted"
 
 

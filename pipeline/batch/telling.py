@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterable, Sequence
 
 from configs import Doubt
+from configs.doubts import listed
 from pipeline.batch.batch_summary import tell_progress, write_summary
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.ledger import Ledger
 from pipeline.batch.opening import slides_besides
 from pipeline.batch.output import has_result
 from pipeline.batch.plan import BatchPlan, take_shard
-from pipeline.batch.run_record import RunRecord, load_records
+from pipeline.batch.run_record import RunRecord, Shard, load_records
 from pipeline.reports.report import encodable
 from pipeline.reports.tables import format_in_force
 
@@ -73,10 +74,10 @@ class Telling:
         """
         old = self._tell_old(self._find_old())
         lost = self._tell_lost(again)
-        if self._ledger.record.shard:  # others may have told of theirs meanwhile
+        if shard := self._ledger.record.shard:  # others may have told of theirs meanwhile
             records = load_records(self._plan.out)
             besides = slides_besides(self._all_jobs, self._plan, records)
-            self._before = (*_tell_before(besides), *self._tell_behind(records))
+            self._before = (*_tell_before(besides), *self._tell_behind(shard, records))
         doubts = (*self._before, *old, *lost, *self._summarise(old))
         for doubt in doubts:
             _log.warning(str(doubt), extra={"code": doubt.code})
@@ -142,25 +143,25 @@ class Telling:
             return ()
         text = (
             f"mixed: {len(old)} of {len(self._all_jobs)} slides have reports of other settings, or "
-            f"of files that have changed since: {_some(old)}; run the same command again"
+            f"of files that have changed since: {listed(old, _NAMED)}; run the same command again"
         )
         return (Doubt(code="mixed-settings", text=text),)
 
-    def _tell_behind(self, records: Iterable[RunRecord]) -> tuple[Doubt, ...]:
+    def _tell_behind(self, own: Shard, records: Iterable[RunRecord]) -> tuple[Doubt, ...]:
         """That slides fall to other shards, which had ended before these came."""
-        own, doubts = self._ledger.record, []
+        recipe, doubts = self._ledger.record.recipe, []
         for record in records:
             shard = record.shard
-            if shard is None or shard == own.shard or record.status == "running":
+            if shard is None or shard.count != own.count or shard == own:
                 continue
-            if own.shard is None or (shard.count, record.recipe) != (own.shard.count, own.recipe):
+            if record.recipe != recipe or record.status == "running":
                 continue
             names = [encodable(job.name) for job in take_shard(self._all_jobs, shard)]
             if left := [name for name in names if name not in record.slides]:
                 which = f"{shard.index}/{shard.count}"
                 text = (
                     f"{len(left)} slide(s) came after --shard {which} had listed its own, and are "
-                    f"screened by none: {_some(left)}; run --shard {which} once more"
+                    f"screened by none: {listed(left, _NAMED)}; run --shard {which} once more"
                 )
                 doubts.append(Doubt(code="shard-behind", text=text))
         return tuple(doubts)
@@ -173,7 +174,7 @@ class Telling:
             return ()
         text = (
             f"the process of {len(names)} slide(s) died, and they were screened again: "
-            f"{_some(names)}; see run.log"
+            f"{listed(names, _NAMED)}; see run.log"
         )
         return (Doubt(code="screened-again", text=text),)
 
@@ -183,12 +184,6 @@ def _tell_before(before: Sequence[str]) -> tuple[Doubt, ...]:
         return ()
     text = (
         f"{len(before)} slide(s) of earlier calls are here that this one doesn't name: "
-        f"{_some(before)}; the summary is of this call alone"
+        f"{listed(before, _NAMED)}; the summary is of this call alone"
     )
     return (Doubt(code="slides-of-before", text=text),)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if names[_NAMED:] else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import Doubt
+from configs.doubts import listed
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.plugins import ReaderPlugin
 from pipeline.slides.readers.base import WHITE, Header, Reader, levels_of, reason, show
 from pipeline.slides.readers.focus import sharpest
-from pipeline.slides.readers.planes import listed, numbered, with_plane
+from pipeline.slides.readers.planes import numbered, with_plane
 from pipeline.slides.readers.tiff_file import MAGIC, find_disorder, find_truncation
 from pipeline.slides.readers.tile_bytes import TileBytes, read_ets, read_tiff
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from configs.doubts import listed
 from pipeline.slides.readers.base import DICOM_MARK_END, says_dicom, show
 from pipeline.slides.readers.tiff_file import MAGIC
 from pipeline.slides.scanners import extra_of
@@ -138,9 +139,8 @@ def tell(files: Sequence[NotRead], most: int = 5) -> str:
         by_kind.setdefault((file.kind, file.remedy), []).append(file.where)
     kinds = []
     for (kind, remedy), places in by_kind.items():
-        names = ", ".join(show(place) for place in places[:most])
-        more = f" and {len(places) - most} more" if len(places) > most else ""
-        kinds.append(f"{names}{more} ({kind}; {remedy})")
+        names = listed([show(place) for place in places], most)
+        kinds.append(f"{names} ({kind}; {remedy})")
     count = len(files)
     what = (
         "1 file looks like a slide and is"

@@ -17,9 +17,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 
 from configs import Doubt
+from configs.doubts import listed
 from pipeline.errors import SlideError
 from pipeline.slides.readers.base import NO_PLANE, Fact, FocalPlane, show
-from pipeline.slides.readers.planes import DOUBT, FACT, listed
+from pipeline.slides.readers.planes import DOUBT, FACT
 from pipeline.slides.slide import Slide
 
 How = Literal["one", "best", "all"]

@@ -152,8 +152,8 @@ def test_different_models_are_always_refused(batch, tmp_path):
     assert "are of models with different weights" in text
 
 
-def test_what_has_no_result_is_told(batch, tmp_path):
-    slides = {"a/é.svs": "complete", "x.svs": "failed", "y.svs": "running"}
+def leave_record(folder, *slides, **more):
+    """Leaves the record of a run of slides."""
     record = RunRecord(
         command=(),
         shard=None,
@@ -162,33 +162,25 @@ def test_what_has_no_result_is_told(batch, tmp_path):
         model=MODEL,
         settings={},
         recipe="",
-        slides={name: SlideRecord(path=name, status=state) for name, state in slides.items()},
-        not_read={"z.kfb": "KFBIO"},
+        slides={slide.path: slide for slide in slides},
+        **more,
     )
-    save_record(record, batch)
+    save_record(record, folder)
+
+
+def test_what_has_no_result_is_told(batch, tmp_path):
+    states = {"a/é.svs": "complete", "x.svs": "failed", "y.svs": "running"}
+    slides = [SlideRecord(path=name, status=state) for name, state in states.items()]
+    leave_record(batch, *slides, not_read={"z.kfb": "KFBIO"})
     result = call(batch, "--out", tmp_path / "all.parquet")
     assert "2 slides of the batch are not complete" in result.stderr
     assert "1 files that look like slides were not read" in result.stderr
 
 
-def fail(folder, name, error):
-    """Leaves the record of a run by which a slide has failed."""
-    record = RunRecord(
-        command=(),
-        shard=None,
-        started="",
-        software={},
-        model=MODEL,
-        settings={},
-        recipe="",
-        slides={name: SlideRecord(path=name, status="failed", error=error)},
-    )
-    save_record(record, folder)
-
-
 @pytest.mark.parametrize("several", [False, True])
 def test_the_report_of_before_of_what_has_failed_since_is_left_out(batch, tmp_path, several):
-    fail(batch, "a/é.svs", "a/é.svs: ends at byte 7")
+    error = "a/é.svs: ends at byte 7"
+    leave_record(batch, SlideRecord(path="a/é.svs", status="failed", error=error))
     named = tmp_path if several else batch
     result = call(named, "--out", tmp_path / "all.parquet")
     assert "7 cells of 2 slides" in result.stdout
@@ -197,7 +189,8 @@ def test_the_report_of_before_of_what_has_failed_since_is_left_out(batch, tmp_pa
 
 
 def test_the_report_of_another_slide_of_its_name_stands(batch, tmp_path):
-    fail(batch, "a/é.svs", "a/é.svs: is the report of another slide [other-slide]")
+    error = "a/é.svs: is the report of another slide [other-slide]"
+    leave_record(batch, SlideRecord(path="a/é.svs", status="failed", error=error))
     assert "37 cells of 3 slides" in call(batch, "--out", tmp_path / "all.parquet").stdout
 
 

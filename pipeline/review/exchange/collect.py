@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs import ConfigError
+from configs.doubts import listed
 from pipeline.review.catalogue import Catalogue, ReportFolder
 from pipeline.review.exchange.truth import SlideFrame, SlideTruth, gather
 from pipeline.review.finding import FoundSlide
@@ -50,17 +51,12 @@ class Left:
     def lines(self) -> Iterator[str]:
         """A line for each reason."""
         for reason, names in self.slides.items():
-            yield f"left out: {_some(names)}: {reason}"
+            yield f"left out: {listed(names, 3)}: {reason}"
         if self.unchecked:
             yield (
-                f"taken unchecked: {_some(self.unchecked)}: no fingerprint beside the report, so "
-                "nobody can say that the file is the slide that was screened"
+                f"taken unchecked: {listed(self.unchecked, 3)}: no fingerprint beside the report, "
+                "so nobody can say that the file is the slide that was screened"
             )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more}"
 
 
 @dataclass(frozen=True)

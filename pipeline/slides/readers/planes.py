@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import Doubt
+from configs.doubts import listed
 from pipeline.geometry import Rect
 from pipeline.slides.readers.base import Fact, FocalPlane, Header, Reader
 from pipeline.slides.readers.focus import sharpest
@@ -213,12 +214,6 @@ def numbered(count: int, readable: int) -> list[FocalPlane]:
         readable: index of the only one whose pixels can be had.
     """
     return [FocalPlane(f"plane {n + 1}", readable=n == readable) for n in range(count)]
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Names in one line, of many the first."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _of_one_size(planes: Sequence[Plane]) -> list[Plane]:
