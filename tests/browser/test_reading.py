@@ -5,6 +5,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 from playwright.sync_api import expect
@@ -108,13 +109,15 @@ def test_each_decision_goes_with_the_time_it_took(enter, room):
     page = enter(room)
     open_slide(page, "slide-003")
     page.wait_for_timeout(1200)
+    start = time.monotonic()
     page.keyboard.press("a")
     page.keyboard.press("x")
     saved(page)
+    elapsed = time.monotonic() - start
     with sqlite3.connect(room.reports / "reviews.sqlite") as database:
         seconds = [row[0] for row in database.execute("select seconds from entries order by id")]
-    assert 1.2 <= seconds[0] <= 10
-    assert 0 <= seconds[1] < 1.2
+    assert seconds[0] >= 1.2
+    assert 0 <= seconds[1] <= elapsed
 
 
 def test_a_cell_is_drawn_by_mouse_and_moved_by_keys(enter, room):
