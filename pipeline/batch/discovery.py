@@ -23,8 +23,8 @@ from pipeline.cloud.store import Stores
 from pipeline.cloud.urls import Url, is_collapsed
 from pipeline.slides.mpp_table import MppTable
 from pipeline.slides.readers.base import show
+from pipeline.slides.readers.companions import companions, data_folder, named_parts
 from pipeline.slides.readers.ngff_metadata import is_picture_folder
-from pipeline.slides.readers.tmap import tiles_beside
 from pipeline.slides.readers.zarr_files import METADATA
 from pipeline.slides.slide import FOLDER_SUFFIXES, IMAGE_SUFFIXES, SLIDE_SUFFIXES
 from pipeline.slides.unread import NO_PICTURE, NotRead, recognise, tell, unread_ending
@@ -238,7 +238,7 @@ class _Search:
         series = self._dicom_beside(path).series.get(path) if seen else None
         if series:
             return self._job_of(series, series.name)
-        return SlideJob(path, path.name, self._companions(path))
+        return SlideJob(path, path.name, companions(path, self._tree))
 
     def _dicom_beside(self, path: Path) -> DicomFiles:
         """The DICOM files of a file's folder, looked at once however many of them are named."""
@@ -299,7 +299,7 @@ class _Search:
             return True
 
     def _slides(self, files: Sequence[Path], root: Path) -> Iterator[SlideJob]:
-        parts = {part for path in files for part in self._parts(path)}
+        parts = {part for path in files for part in named_parts(path, self._tree)}
         dicom = self._tree.sort_dicom(path for path in files if _may_be_dicom(path))
         for path in files:
             if path in parts or path in dicom.indices:
@@ -308,7 +308,7 @@ class _Search:
                 if path == series.files[0]:
                     yield self._job_of(series, _name(path.with_name(series.name), root))
             elif _suffix(path) in self._suffixes or self._is_named_image(path):
-                yield SlideJob(path, _name(path, root), self._companions(path))
+                yield SlideJob(path, _name(path, root), companions(path, self._tree))
             elif _suffix(path) in IMAGE_SUFFIXES:
                 self.images_left_out += 1
             elif not_read := recognise(path, SLIDE_SUFFIXES, self._tree.open):
@@ -318,29 +318,6 @@ class _Search:
         """Whether a plain image is a slide because the table gives its scale."""
         known = self._table and _suffix(path) in IMAGE_SUFFIXES
         return bool(known and self._table and self._table.find(path) is not None)
-
-    def _companions(self, path: Path) -> tuple[Path, ...]:
-        """The other files that hold parts of a slide."""
-        if _suffix(path) == ".mrxs":
-            return tuple(self._tree.below(path.with_suffix("")))
-        if _suffix(path) == ".vsi":
-            return tuple(self._tree.below(path.with_name(f"_{path.stem}_")))
-        if _suffix(path) == ".tmap":
-            return tuple(tiles_beside(path, self._tree.exists))
-        return self._parts(path)
-
-    def _parts(self, path: Path) -> tuple[Path, ...]:
-        """The files beside a VMS or VMU file that it names: images, and a map."""
-        if _suffix(path) not in (".vms", ".vmu"):
-            return ()
-        try:
-            with self._tree.open(path) as file:
-                lines = file.read().decode(errors="replace").splitlines()
-        except OSError:
-            return ()
-        values = {line.partition("=")[2].strip() for line in lines}
-        beside = [path.with_name(value) for value in values if value and Path(value).name == value]
-        return tuple(sorted(p for p in beside if self._tree.exists(p) and p != path))
 
     def _job_of(self, series: Series, name: str) -> SlideJob:
         first, *others = series.files
@@ -352,9 +329,8 @@ class _Search:
     def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """Files and folders that are not hidden, without the data folders of slides."""
         files, folders = self._tree.entries(folder)
-        mrxs = {path.stem for path in files if _suffix(path) == ".mrxs"}
-        vsi = {f"_{path.stem}_" for path in files if _suffix(path) == ".vsi"}
-        return files, [p for p in folders if p.name not in mrxs | vsi]
+        data = {data_folder(path) for path in files}
+        return files, [p for p in folders if p not in data]
 
 
 def _may_be_dicom(path: Path) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from pipeline.batch.series import DicomFiles, Series, sort_dicom
+from pipeline.slides.readers.companions import Files, LocalFiles
 
 
-class Tree(Protocol):
+class Tree(Files, Protocol):
     """Files and folders in which slides are looked for. Paths name them, whatever they lie on."""
 
     def entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
@@ -23,21 +24,8 @@ class Tree(Protocol):
             OSError: it can't be read.
         """
 
-    def below(self, folder: Path) -> list[Path]:
-        """All files below a folder."""
-
     def place(self, path: Path) -> str:
         """What tells a file or folder from others, however it is named or linked."""
-
-    def open(self, path: Path) -> BinaryIO:
-        """Opens a file.
-
-        Raises:
-            OSError: it can't be read.
-        """
-
-    def exists(self, path: Path) -> bool:
-        """Whether it is a file."""
 
     def sort_dicom(self, files: Iterable[Path]) -> DicomFiles:
         """See `pipeline.batch.series.sort_dicom`."""
@@ -56,7 +44,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
-class Disk:
+class Disk(LocalFiles):
     """What the operating system sees."""
 
     def entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
@@ -71,21 +59,9 @@ class Disk:
         files = [Path(e.path) for e in ordered if _is_file(e) or not os.path.exists(e.path)]
         return files, [Path(e.path) for e in ordered if _is_folder(e)]
 
-    def below(self, folder: Path) -> list[Path]:
-        """See `Tree`."""
-        return sorted(path for path in folder.rglob("*") if path.is_file())
-
     def place(self, path: Path) -> str:
         """See `Tree`."""
         return os.path.realpath(path)
-
-    def open(self, path: Path) -> BinaryIO:
-        """See `Tree`."""
-        return path.open("rb")
-
-    def exists(self, path: Path) -> bool:
-        """See `Tree`."""
-        return path.is_file()
 
     def sort_dicom(self, files: Iterable[Path]) -> DicomFiles:
         """See `Tree`."""

@@ -7,11 +7,9 @@ the pixels that they would have got without.
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from data.arrays import BROKEN
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect
 from pipeline.slides.readers.base import Reader
+from pipeline.slides.readers.companions import LocalFiles, companions
 from pipeline.slides.readers.zarr_files import folder_state
 
 BLOCK = 512
@@ -103,24 +102,13 @@ class CachedReader(Reader):
 
 def _identity(path: Path, reader: Reader) -> str:
     """What tells a slide's plane from all others, and from what its files were before a change."""
-    state = sorted(f"{file.resolve()}|{_state(file)}" for file in {path, *_beside(path, reader)})
+    files = {path, *reader.files, *companions(path, LocalFiles())}
+    state = sorted(f"{file.resolve()}|{_state(file)}" for file in files)
     sizes = [str(level.size) for level in reader.header.levels]
     text = "|".join([str(path.resolve()), *state, *sizes, reader.library, str(DECODING)])
     if reader.header.plane is not None:
         text += f"|{reader.header.plane}"
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
-
-
-def _beside(path: Path, reader: Reader) -> Iterator[Path]:
-    """Files and folders beside a slide's own that hold its pixels."""
-    yield from reader.files
-    match path.suffix.lower():
-        case ".mrxs":
-            yield path.with_suffix("")
-        case ".vsi":
-            yield path.with_name(f"_{path.stem}_")
-        case ".vms" | ".vmu":
-            yield from path.parent.glob(f"{glob.escape(path.stem)}*")
 
 
 def _state(path: Path) -> str:

@@ -126,12 +126,17 @@ def test_a_slide_of_which_another_file_changed_has_other_blocks(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [("a.mrxs", "a/Data0000.dat"), ("a.vsi", "_a_/stack1/frame_t.ets"), ("a.vms", "a-1.jpg")],
+    [
+        ("a.mrxs", "a/Data0000.dat"),
+        ("a.vsi", "_a_/stack1/frame_t.ets"),
+        ("a.vms", "image 1.jpg"),
+        ("a.tmap", "a.DT1"),
+    ],
 )
 def test_parts_beside_a_slide_tell_it_from_what_it_was(tmp_path, name, part):
     path, beside = tmp_path / name, tmp_path / part
     beside.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"index")
+    path.write_bytes(b"ImageFile=image 1.jpg\n")
     reader = ArrayReader(picture(64, 64), 1)
     found = set()
     for content in (b"one", b"other"):
