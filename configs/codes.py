@@ -435,7 +435,8 @@ TRAINING: dict[str, Entry] = {
     ),
     "setting-idle": Entry(
         "The settings of a training run change something that only another detector has, such as "
-        "`model.anchors` with FCOS. It does nothing.",
+        "`model.anchors` with FCOS, or the weight of a loss that there is none of with a teacher "
+        "(`model.abnormal_head.weight` with `distillation`). It does nothing.",
         "Leave it out, or set model.name to the detector that it is of.",
     ),
     "name-of-shipped": Entry(

@@ -18,7 +18,7 @@ from configs.layers import read_layers
 from scripts.config import Files, Overrides
 
 if TYPE_CHECKING:
-    from models import DetectorConfig
+    from scripts.training.settings import TrainSettings
 
 
 def train(
@@ -49,7 +49,7 @@ def train(
 
     settings = load_config(config, TrainSettings, set_ or [])
     console = get_console()  # the progress bar's, so that lines go above it
-    _tell_idle(settings.model)
+    _tell_idle(settings)
     if find_lr:
         from scripts.training import lr_finder
 
@@ -73,11 +73,21 @@ def train(
         _tell_figures(console, held_out["metrics"])
 
 
-def _tell_idle(model: DetectorConfig) -> None:
+def _tell_idle(settings: TrainSettings) -> None:
     """Tells of settings that do nothing. A comparison's base may have those of all detectors."""
-    if (idle := model.idle()) and _is_first():
+    if not _is_first():
+        return
+    model, texts = settings.model, []
+    if idle := model.idle():
         names = ", ".join(f"model.{name}" for name in idle)
-        text = f"{names}: of another detector; with {model.name} it does nothing"
+        texts.append(f"{names}: of another detector; with {model.name} it does nothing")
+    head = model.abnormal_head
+    if settings.distillation is not None and head is not None and head.weight != 1:
+        texts.append(
+            "model.abnormal_head.weight: of the head's own loss, which there is none of with "
+            "distillation; it does nothing"
+        )
+    for text in texts:
         typer.echo(f"warning: {Doubt(code='setting-idle', text=text)}", err=True)
 
 

@@ -19,6 +19,20 @@ def test_a_setting_of_another_detector_is_told(tmp_path):
     assert "setting-idle" not in retina.stderr
 
 
+def test_the_weight_of_a_loss_that_there_is_none_of_is_told(tmp_path):
+    words = ["train", "--config", "train/cric", "--out", str(tmp_path / "run")]
+    head = "model.abnormal_head.weight="
+    taught = "distillation.teacher=there-is-none"
+
+    def told(*sets):
+        both = [word for one in sets for word in ("--set", one)]
+        return "setting-idle" in CliRunner().invoke(build_app("train"), [*words, *both]).stderr
+
+    assert told(head + "2", taught)
+    assert not told(head + "1", taught)
+    assert not told(head + "2")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
