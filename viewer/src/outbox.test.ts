@@ -10,6 +10,7 @@ import {
   type Told,
   type Trouble,
   waiting,
+  withoutFirst,
 } from "./outbox";
 import type { Change, Reading } from "./types";
 
@@ -32,6 +33,8 @@ const agree = (key: string): Change => ({
   id: newId(),
   seconds: 2,
 });
+
+const step = (kind: "undo" | "redo"): Change => ({ kind, id: newId(), seconds: 0 });
 
 const at = (version: number): Reading => ({ ...EMPTY, version });
 
@@ -58,7 +61,6 @@ describe("project", () => {
   });
 
   it("undoes and does again what has not been sent, and leaves the rest to the server", () => {
-    const step = (kind: "undo" | "redo"): Change => ({ kind, id: newId(), seconds: 0 });
     const [one, two] = [agree("a"), { ...agree("a"), verdict: "reject" } as Change];
     const verdict = (...pending: Change[]) => project(at(3), pending).cells.a?.verdict;
     expect(verdict(one, two, step("undo"))).toBe("agree");
@@ -281,6 +283,41 @@ describe("Outbox", () => {
     made.push(agree("b"));
     await vi.waitFor(() => expect(made.reading.value.version).toBe(1));
     expect(told).toEqual(["no such class"]);
+  });
+
+  it("drops with what is refused the undo of it, which would take back something else", async () => {
+    const sent: Change[] = [];
+    const { made, told } = outbox(async (_, body) => {
+      sent.push(body as Change);
+      if ((body as { key: string }).key === "a") throw new ApiError(400, "change", "no such class");
+      return at(sent.length);
+    });
+    made.push(agree("a"));
+    made.push(step("undo"));
+    made.push(agree("b"));
+    made.start(EMPTY);
+    await vi.waitFor(() => expect(made.pending.value).toEqual([]));
+    expect(sent.map(({ kind }) => kind)).toEqual(["cell", "cell"]);
+    expect(told).toEqual(["no such class"]);
+  });
+});
+
+describe("withoutFirst", () => {
+  it("keeps what is about other changes", () => {
+    const [a, b, undo, redo, more] = [
+      agree("a"),
+      agree("b"),
+      step("undo"),
+      step("redo"),
+      step("undo"),
+    ];
+    expect(withoutFirst([a])).toEqual([]);
+    expect(withoutFirst([a, undo, redo, more])).toEqual([]);
+    expect(withoutFirst([a, b, undo, redo])).toEqual([b, undo, redo]);
+    expect(withoutFirst([a, b, undo, more])).toEqual([b, undo]);
+    expect(withoutFirst([a, undo, more])).toEqual([more]);
+    expect(withoutFirst([undo, redo, b])).toEqual([b]);
+    expect(withoutFirst([redo, undo, b])).toEqual([b]);
   });
 });
 

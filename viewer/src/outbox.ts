@@ -49,6 +49,27 @@ export function project(reading: Reading, pending: readonly Change[]): Reading {
   };
 }
 
+/** What still waits when the first change was refused: the rest, but for what takes back the refused
+ * one or brings it back. Else the server would take back what stood before it. */
+export function withoutFirst(pending: readonly Change[]): Change[] {
+  const [refused, ...rest] = pending;
+  // What an undo or a redo would be about; undefined: something that the server has.
+  const done: (Change | undefined)[] = [];
+  let undone: (Change | undefined)[] = [];
+  (refused?.kind === "undo" ? undone : done).push(refused);
+  return rest.filter((change) => {
+    if (change.kind !== "undo" && change.kind !== "redo") {
+      done.push(change);
+      undone = [];
+      return true;
+    }
+    const [from, to] = change.kind === "undo" ? [done, undone] : [undone, done];
+    const about = from.pop();
+    to.push(about);
+    return about === undefined || about !== refused;
+  });
+}
+
 function changed(reading: Reading, change: Change): Reading {
   if (change.kind === "cell") {
     const decision = decided(reading.cells[change.key], change);
@@ -315,7 +336,7 @@ export class Outbox {
       this.keep([]);
       this.tell({ code: error.code, text: error.message, lost: waiting.length });
     } else {
-      this.keep(waiting.slice(1));
+      this.keep(withoutFirst(waiting));
       this.tell({ code: error.code, text: error.message, lost: 1 });
       this.timer = setTimeout(() => void this.flush(), 0);
     }
