@@ -513,8 +513,10 @@ def judge_cells(
     numbers = np.bincount(cells.labels, minlength=len(model.classes)).tolist()
     counts = dict(zip((c.name for c in model.classes), numbers, strict=True))
     strange = why_no_smear(warnings)
-    no_smear = f"it is no picture that the model knows: {strange}" if strange else None
-    unknown = no_smear or why_not(alarms, model.threshold, model.identity)
+    unseen = f"it is no picture that the model knows: {strange}" if strange else None
+    if not specimen.screened_mm2:
+        unseen = "nothing was screened"
+    unknown = unseen or why_not(alarms, model.threshold, model.identity)
     expectation = (
         expect_cells(counts, model.classes, alarms, specimen.screened_mm2)
         if alarms and not unknown
@@ -528,7 +530,7 @@ def judge_cells(
         specimen,
         is_abnormal=is_beyond_chance(expectation),
         accuracy=accuracy,
-        unknown=no_smear,
+        unknown=unseen,
         settings=adequacy,
     )
     unsure = _why_unsure(warnings, specimen.screened_mm2, specimen.unread_mm2, assessed, domain)
@@ -538,7 +540,7 @@ def judge_cells(
         expectation or unknown or "",
         triage,
         unsure=unsure,
-        unknown=no_smear is not None,
+        unknown=unseen is not None,
     )
     return Judgement(counts, expectation, accuracy, suggestion, assessed)
 

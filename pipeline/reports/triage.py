@@ -74,8 +74,8 @@ class Suggestion(StrictModel):
     )
     suspicious: bool | None = Field(
         default=None,
-        description="whether the score reaches that rule's threshold; null without a rule, and "
-        "of a picture that the model does not know",
+        description="whether the score reaches that rule's threshold; null without a rule, of a "
+        "picture that the model does not know, and where nothing was screened",
     )
     set_aside: bool | None = Field(
         default=None,
@@ -139,7 +139,8 @@ def suggest_by_cells(
         expectation: found against expected, or why that says nothing here.
         settings: None for the defaults.
         unsure: why the slide must not be set aside; see `pipeline.reports.rule_out.why_unsure`.
-        unknown: whether the model does not know such pictures: then a score says nothing.
+        unknown: whether nothing was screened, or the model does not know such pictures: then a
+            score says nothing.
 
     Raises:
         ConfigError: the rule's file can't be read, or does not fit the cells.

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from fakes import make_alarms
+from fakes import MODEL, make_alarms
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from configs import ConfigError
 from pipeline.cells.classes import CellClass
 from pipeline.geometry import Detections
+from pipeline.reports.adequacy import Specimen
 from pipeline.reports.expectation import expect_cells
+from pipeline.reports.report import judge_cells
 from pipeline.reports.slide_rule import (
     GRADED,
     SlideRule,
@@ -226,3 +228,15 @@ def test_of_a_picture_that_the_model_does_not_know_a_score_says_nothing(tmp_path
         cells((1, 0.1)), CLASSES, "no picture", ruling_out(tmp_path), unsure="odd", unknown=True
     )
     assert (strange.suspicious, strange.level, strange.category) == (None, None, NO_CATEGORY)
+
+
+def test_of_a_slide_of_which_nothing_was_screened_a_score_says_nothing(tmp_path):
+    model = MODEL.model_copy(update={"classes": CLASSES})
+    settings = ruling_out(tmp_path)
+    suspicious = {}
+    for screened in (0.0, 30.0):
+        seen = Specimen(100.0, screened, 0.0, 0.25)
+        judged = judge_cells(Detections.empty(), model, seen, triage=settings)
+        suspicious[screened] = judged.suggestion.suspicious
+    assert suspicious == {0.0: None, 30.0: False}
+    assert judged.adequacy.reason != "not assessed: nothing was screened"
