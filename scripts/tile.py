@@ -251,12 +251,16 @@ def _save_tiles(job: SlideJob, slide: Slide, plan: TilePlan, folder: Path) -> It
     from pipeline.slides.readers.base import show
     from pipeline.tiles.tilereader import read_tile
 
+    settings = plan.grid.settings
+    stride = (settings.size - settings.overlap) * plan.grid.downsample
+    places = 0 if stride >= 1 else 3  # else two tiles would have one name
     for index in track(plan.indices.tolist(), escape(show(job.name))):
         tile = read_tile(slide, plan.grid, index)
         if len(tile.unread):
             continue
         x, y = plan.grid.origin(index)
-        name = f"{round(x)}_{round(y)}.png"
+        left, top = (f"{round(value, places) + 0.0:.{places}f}" for value in (x, y))  # no -0
+        name = f"{left}_{top}.png"
         Image.fromarray(tile.pixels).save(folder / name)
         yield TileImage(name=name, x=round(x, 3), y=round(y, 3))
 

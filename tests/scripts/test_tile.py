@@ -46,6 +46,16 @@ def test_tiles_show_what_the_manifest_says(tmp_path):
     assert 2 <= len(rows(tmp_path / "few")) < 24
 
 
+def test_tiles_less_than_a_pixel_apart_have_a_file_each(tmp_path):
+    image = blob_slide((40, 40), [(20, 20)], [1], side=20)
+    write_pyramid(tmp_path / "a.tif", image, levels=1, mpp=0.25, compression="deflate")
+    out = tmp_path / "tiles"
+    sizes = ["--size", 64, "--overlap", 63, "--tile-mpp", 0.13]
+    assert run(tmp_path / "a.tif", "--out", out, *sizes, "--all").exit_code == 0
+    manifest = rows(out)
+    assert len({row["image"] for row in manifest}) == len(manifest) == len([*out.rglob("*.png")])
+
+
 def test_a_broken_slide_is_named_and_the_others_are_tiled(tmp_path):
     image = blob_slide((300, 300), [(100, 100)], [1])
     slides = tmp_path / "slides"
