@@ -251,8 +251,7 @@ def _save_tiles(job: SlideJob, slide: Slide, plan: TilePlan, folder: Path) -> It
     from pipeline.slides.readers.base import show
     from pipeline.tiles.tilereader import read_tile
 
-    settings = plan.grid.settings
-    stride = (settings.size - settings.overlap) * plan.grid.downsample
+    stride = plan.grid.settings.stride * plan.grid.downsample
     places = 0 if stride >= 1 else 3  # else two tiles would have one name
     for index in track(plan.indices.tolist(), escape(show(job.name))):
         tile = read_tile(slide, plan.grid, index)
