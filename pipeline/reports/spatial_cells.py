@@ -36,6 +36,8 @@ CHUNK = 1 << 16
 """Rows of a chunk, which are in memory at once."""
 
 _LONGEST_NAME = 120
+"""Bytes of a name, so that it is that of a file everywhere, with a number behind it, too."""
+
 _BOX = np.dtype(
     [("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("points", "<u4"), ("at", "<f8", (5, 2))]
 )
@@ -68,7 +70,8 @@ def region_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     found = []
     for name in names:
-        start = re.sub(r"[^\w.-]", "_", name)[:_LONGEST_NAME].lstrip("_.") or "slide"
+        cut = re.sub(r"[^\w.-]", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore")
+        start = cut.lstrip("_.") or "slide"
         region, number = start, 1
         while {region.lower(), f"{region}_px".lower()} & taken:
             number += 1

@@ -160,6 +160,17 @@ def test_names_are_those_that_spatialdata_takes():
     ]  # fmt: skip
 
 
+def test_long_names_of_any_script_are_those_of_files(tmp_path):
+    names = ["検" * 80, "検" * 81, "x" + "検" * 80, "é" * 119]
+    regions = region_names(names)
+    assert regions == ["検" * 40, "検" * 40 + "-2", "x" + "検" * 39, "é" * 60]
+    write(tmp_path / "r", names[0], 4)
+    call(tmp_path / "r", "--to", "spatialdata", "--out", tmp_path / "x.zarr")
+    root = zarr.open_group(tmp_path / "x.zarr", mode="r")
+    assert column(root["tables/slides/obs"], "slide") == [names[0]]
+    assert (tmp_path / "x.zarr/shapes" / regions[0]).is_dir()
+
+
 def test_a_batch_without_cells_has_its_slides(tmp_path):
     write(tmp_path / "r", "a.svs", 0)
     call(tmp_path / "r", "--to", "spatialdata", "--out", tmp_path / "x.zarr")
