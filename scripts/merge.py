@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from configs import ConfigError
-from configs.doubts import listed, split_code
+from configs import ConfigError, Doubt
+from configs.doubts import listed
 from scripts.telling import warn
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pipeline.batch.last_run import LastRun, Verdict
     from pipeline.batch.places import Places
     from pipeline.reports.report import SlideReport
 
@@ -78,14 +79,17 @@ def merge(
     They are written slide by slide; memory does not grow with the number of slides.
 
     Columns are those of cells.csv behind slide, the name of its results, and recipe, which is the
-    same for slides of the same settings and model. Slides of different settings are refused without
-    --mixed, those of different models or classes always: their scores don't compare.
+    same for slides of the same settings and model. Slides of different settings, or of others than
+    the last run's, are refused without --mixed, those of different models or classes always: their
+    scores don't compare. Slides that failed when last screened are left out, and so are those that
+    have changed since and that the last run has not come to.
 
     Exit codes: 0 written, 2 the call is wrong or a report is damaged, 130 interrupted.
 
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
     """
+    from pipeline.batch.last_run import LastRun
     from pipeline.batch.places import find_places
     from pipeline.reports.arrow_cells import import_extra
     from pipeline.reports.writers import make_whole
@@ -96,8 +100,8 @@ def merge(
     if to is Target.spatialdata:
         import_extra("zarr", "spatialdata", "--to spatialdata")
     places = find_places(reports)
-    states = [_State.of(run) for run in places.runs]
-    parts = _still_standing(find_parts(places), states)
+    runs = [LastRun.of(run) for run in places.runs]
+    parts = _still_standing(find_parts(places), runs, mixed)
     facts = _common(parts, mixed)
     _check_place(out, to)
     counts = Counter[str]()
@@ -114,7 +118,7 @@ def merge(
         raise ConfigError(f"--out {out}: can't be written: {error.strerror or error}") from error
     except UnicodeEncodeError as error:
         raise ConfigError(f"--out {out}: its name is no text; name another file") from error
-    warn([*map(str, places.doubts), *_missing(states)])
+    warn([*map(str, places.doubts), *_missing(parts, runs)])
     typer.echo(f"{out}: {sum(counts.values())} cells of {len(parts)} slides")
 
 
@@ -412,77 +416,77 @@ def _quoted(name: str) -> str:
     return f'"{doubled}"'
 
 
-@dataclass(frozen=True)
-class _State:
-    """What the records of a run's folder tell.
-
-    Attributes:
-        run: the folder.
-        failed: folders of slides that failed when they were last screened, but for those whose
-            place has the report of another slide, which stands.
-        missing: slides of the batch that are neither complete nor failed.
-        not_read: files that look like slides.
-        parts: that parts have left no record; None where that isn't so.
-    """
-
-    run: Path
-    failed: frozenset[Path]
-    missing: int
-    not_read: frozenset[str]
-    parts: str | None
-
-    @staticmethod
-    def of(run: Path) -> _State:
-        from pipeline.batch.run_record import (
-            latest_slides,
-            load_records,
-            of_last_run,
-            tell_missing_parts,
-        )
-
-        records = load_records(run)
-        slides = latest_slides(records)
-        states = Counter(slide.status for slide in slides.values())
-        return _State(
-            run=run,
-            failed=frozenset(
-                run / name
-                for name, one in slides.items()
-                if one.status == "failed" and split_code(one.error or "")[1] != "other-slide"
-            ),
-            missing=states.total() - states["complete"] - states["failed"],
-            not_read=frozenset(path for record in records for path in record.not_read),
-            parts=tell_missing_parts(of_last_run(records)),
-        )
-
-
-def _still_standing(parts: Sequence[Part], states: Sequence[_State]) -> list[Part]:
-    """Without what failed since: a report that is still there is of the file as it was before.
+def _still_standing(parts: Sequence[Part], runs: Sequence[LastRun], mixed: bool) -> list[Part]:
+    """Without those that failed or changed since: their reports are of files as they were before.
 
     Raises:
-        ConfigError: nothing is left.
+        ConfigError: nothing is left; or some are of other settings than the last run, and nobody
+            asked for that.
     """
-    from pipeline.reports.report import encodable
+    from pipeline.batch.last_run import verdict_of
 
-    failed = frozenset[Path]().union(*(state.failed for state in states))
-    left = [part for part in parts if Path(encodable(part.folder)) not in failed]
+    found: dict[Verdict, list[Part]] = {}
+    for part in parts:
+        found.setdefault(verdict_of(part.folder, runs), []).append(part)
+    failed, changed, old = (found.get(kind, []) for kind in _AGAINST)
+    gone = {part.name for part in (*failed, *changed)}
+    left = [part for part in parts if part.name not in gone]
     if not left:
-        raise ConfigError("all slides that have reports here failed when they were last screened")
-    if gone := sorted({part.name for part in parts} - {part.name for part in left}):
+        raise ConfigError(
+            "all slides that have reports here failed when they were last screened, or have "
+            "changed since; screen them again"
+        )
+    if old and not mixed:
+        run = next(run for run in runs if run.verdict(old[0].folder) == "outdated")
+        raise ConfigError(_refuse_old(old, len(parts), run))
+    if failed:
         text = (
-            f"{len(gone)} slides have a report of before, and failed when they were last screened: "
-            f"{listed(gone, _NAMED)}; they are left out"
+            f"{len(failed)} slides have a report of before, and failed when they were last "
+            f"screened: {_named(failed)}; they are left out"
         )
         warn([text])
+    if changed:
+        text = (
+            f"{len(changed)} slides have changed since their report was made, and the last run has "
+            f"no other of them: {_named(changed)}; they are left out"
+        )
+        warn([text])
+    if old:
+        text = f"{len(old)} slides have reports of other settings than the last run: {_named(old)}"
+        warn([Doubt(code="mixed-settings", text=text)])
     return left
 
 
-def _missing(states: Sequence[_State]) -> Iterator[str]:
+_AGAINST: tuple[Verdict, ...] = ("failed", "changed", "outdated")
+
+
+def _refuse_old(old: Sequence[Part], slides: int, run: LastRun) -> str:
+    """That reports are of other settings than the last run, and what to do."""
+    if run.rescores:
+        which = "a cytolibra rescore that made none of them"
+        remedy = "rescore them by those of before, given anew, or screen them by the new ones"
+    else:
+        which, remedy = "which has not come to them", "run its command again, to its end"
+    return (
+        f"{len(old)} of {slides} slides have reports of other settings than the last run, {which}: "
+        f"{old[0].folder} first; {remedy}; or merge them with --mixed"
+    )
+
+
+def _named(parts: Sequence[Part]) -> str:
+    return listed([part.name for part in parts], _NAMED)
+
+
+def _missing(parts: Sequence[Part], runs: Sequence[LastRun]) -> Iterator[str]:
     """What the records of the batch name and is not in the file."""
-    if without := sum(state.missing + len(state.failed) for state in states):
-        yield f"{without} slides of the batch are not complete; what they have not is not here"
-    if others := frozenset[str]().union(*(state.not_read for state in states)):
+    from pipeline.reports.report import encodable
+
+    there = {Path(encodable(part.folder)) for part in parts}
+    without = (Path(encodable(run.folder)) / name for run in runs for name in run.incomplete)
+    if count := sum(place not in there for place in without):
+        yield f"{count} slides of the batch are not complete; what they have not is not here"
+    if others := frozenset[str]().union(*(run.not_read for run in runs)):
         yield f"{len(others)} files that look like slides were not read, and are not here"
-    for state in states:
-        if state.parts:
-            yield f"{state.run}: {state.parts}"
+    for run in runs:
+        if run.parts:
+            yield f"{run.folder}: {run.parts}"

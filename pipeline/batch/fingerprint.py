@@ -159,8 +159,14 @@ def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
         return False
     if job.gone:
         return True
-    if known.reader != name_packages(job.path):
-        return False
+    return known.reader == name_packages(job.path) and has_same_files(job, folder, known)
+
+
+def has_same_files(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
+    """Whether a slide, which is there, holds what it held when the result in ``folder`` was made.
+
+    See `is_of_slide`, which asks by whom it is read, and at which scale, as well.
+    """
     if job.remote:
         return job.remote.is_versioned and stamp_files(job) == known.files
     try:

@@ -137,6 +137,11 @@ class RunRecord(StrictModel):
     not_read: dict[str, str] = Field(default_factory=dict)
     slides: dict[str, SlideRecord]
 
+    @property
+    def rescores(self) -> bool:
+        """Whether it is one of ``cytolibra rescore``, which screens nothing."""
+        return self.command[1:2] == ("rescore",)
+
 
 _RECORD = TypeAdapter(RunRecord)
 

@@ -152,18 +152,17 @@ def test_different_models_are_always_refused(batch, tmp_path):
     assert "are of models with different weights" in text
 
 
-def leave_record(folder, *slides, **more):
+def leave_record(folder, *slides, recipe="", command=(), **more):
     """Leaves the record of a run of slides."""
     record = RunRecord(
-        command=(),
+        command=command,
         shard=None,
         started="",
         software={},
         model=MODEL,
         settings={},
-        recipe="",
-        slides={slide.path: slide for slide in slides},
-        **more,
+        recipe=recipe,
+        **{"slides": {slide.path: slide for slide in slides}} | more,
     )
     save_record(record, folder)
 
@@ -192,6 +191,46 @@ def test_the_report_of_another_slide_of_its_name_stands(batch, tmp_path):
     error = "a/é.svs: is the report of another slide [other-slide]"
     leave_record(batch, SlideRecord(path="a/é.svs", status="failed", error=error))
     assert "37 cells of 3 slides" in call(batch, "--out", tmp_path / "all.parquet").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "told"),
+    [
+        ("screen", "pending", "which has not come to them: {}; run its command again, to its end"),
+        ("rescore", "failed", "a cytolibra rescore that made none of them: {}; rescore them by "),
+    ],
+)
+def test_reports_of_other_settings_than_the_last_run_are_refused_or_told(
+    batch, tmp_path, command, status, told
+):
+    slides = [SlideRecord(path=name, status=status) for name in ("a/é.svs", "b.svs", "c.svs")]
+    words = ("cytolibra", command, "x")
+    leave_record(batch, *slides, recipe="b" * 64, command=words)
+    text = refused(batch, "--out", tmp_path / "all.parquet")
+    assert "3 of 3 slides have reports of other settings than the last run" in text
+    assert told.format(f"{batch / 'a/é.svs'} first") in text
+    assert text.endswith("or merge them with --mixed\n")
+    result = call(batch, "--out", tmp_path / "all.parquet", "--mixed")
+    assert "37 cells of 3 slides" in result.stdout
+    assert result.stderr == (
+        "warning: 3 slides have reports of other settings than the last run: a/é.svs, b.svs, c.svs "
+        "[mixed-settings]\n"
+    )
+
+
+def test_what_has_changed_and_was_not_reached_is_left_out_and_what_has_not_stands(batch, tmp_path):
+    (tmp_path / "b.svs").touch()  # not the file of the fingerprint, which is of none
+    slides = {
+        path.name: SlideRecord(path=str(path), status="pending")
+        for path in (tmp_path / "b.svs", tmp_path / "c.svs")
+    }
+    leave_record(batch, recipe="a" * 64, slides=slides)
+    result = call(batch, "--out", tmp_path / "all.parquet")
+    assert "30 cells of 2 slides" in result.stdout
+    changed, missing = result.stderr.splitlines()
+    assert "1 slides have changed since their report was made" in changed
+    assert changed.endswith(": b.svs; they are left out")
+    assert "1 slides of the batch are not complete" in missing
 
 
 def cut(text):
