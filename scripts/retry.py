@@ -135,10 +135,11 @@ def _read_command(record: RunRecord) -> dict[str, Any]:
 
     name = record_name(record.shard, ".json")
     words = list(record.command)
-    if words[1:2] == ["rescore"]:
+    if record.rescores:
         raise ConfigError(
             f"{name}: its last run was cytolibra rescore, which screens nothing; what failed there "
-            "is screened by cytolibra screen"
+            "has no report by its settings: rescore it by those of before, given anew, or screen "
+            "it again by cytolibra screen"
         )
     if words[1:2] != ["screen"] or record.model_given is None:
         raise ConfigError(f"{name}: tells of no cytolibra screen that could be called again")
