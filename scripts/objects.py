@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from configs import ConfigError, CytoLibraError
+from configs import ConfigError, CytoLibraError, Doubt
+from configs.doubts import listed
 from scripts.screening.options import Dicom, DicomDerived, Fhir, dicom_kind
 from scripts.telling import warn
 
 if TYPE_CHECKING:
+    from pipeline.batch.last_run import Verdict
     from pipeline.batch.rescore import Result
     from pipeline.objects.source import Header
     from pipeline.objects.writing import Dicom as Kind
@@ -32,16 +34,19 @@ def objects(
     """Writes DICOM and FHIR objects of results that are there, for archives and labs.
 
     They lie beside the reports. Nothing is screened and no report changes. Slides whose result is
-    damaged, or whose DICOM header is needed and can't be had, are told, and the others are done.
+    damaged, which failed when last screened or have changed since, or whose DICOM header is needed
+    and can't be had, are told, and the others are done.
 
     Exit codes: 0 all are written, 1 some could not be, 2 the call is wrong, 130 interrupted.
 
     Research use only. Not a medical device; not for diagnosis. Findings require review by a
     qualified cytologist.
     """
+    from pipeline.batch.last_run import LastRun, verdict_of
     from pipeline.batch.places import find_places
     from pipeline.batch.rescore import find_results
     from pipeline.objects.writing import check_installed
+    from pipeline.reports.report import encodable
 
     kind = dicom_kind(dicom, dicom_derived)
     if not kind and not fhir:
@@ -50,16 +55,22 @@ def objects(
         check_installed()
     places = find_places(reports)
     warn(places.doubts)
+    runs = [LastRun.of(run) for run in places.runs]
     results = find_results(places)
-    written, failed, without = 0, 0, list[str]()
+    written, failed, without, old = 0, 0, list[str](), list[str]()
     for result in results:
+        folder = reports / result.job.name
         try:
-            names = write_of(reports / result.job.name, result, kind, fhir)
+            verdict = verdict_of(folder, runs)
+            _check_slide(folder, result, verdict)
+            names = write_of(folder, result, kind, fhir)
         except CytoLibraError as error:
             failed += 1
             typer.echo(f"error: {error}", err=True)
             continue
         written += len(names)
+        if verdict == "outdated":
+            old.append(encodable(result.job.name))
         if kind and not any(name.endswith(".dcm") for name in names):
             without.append(result.job.name)
     if without:
@@ -68,8 +79,38 @@ def objects(
             "theirs; --dicom-derived gives them UIDs of their own [no-dicom-identity]",
             err=True,
         )
+    if old:
+        text = f"{len(old)} slides have reports of other settings than the last run: {listed(old)}"
+        warn([Doubt(code="mixed-settings", text=text)])
     typer.echo(f"{reports}: {written} objects of {len(results) - failed} slides")
     raise typer.Exit(1 if failed else 0)
+
+
+def _check_slide(folder: Path, result: Result, verdict: Verdict) -> None:
+    """Refuses a report that is no longer one of the slide in its place.
+
+    Args:
+        folder: of the result.
+        result: that lies there.
+        verdict: of the records of the last run.
+
+    Raises:
+        ConfigError: it is.
+    """
+    from pipeline.batch.fingerprint import has_same_files
+    from pipeline.slides.readers.base import show
+
+    job, known = result.job, result.fingerprint
+    if verdict == "failed":
+        raise ConfigError(
+            f"{show(folder)}: has a report of before, and its slide failed when it was last "
+            "screened; screen it again"
+        )
+    same = known is None or job.gone or has_same_files(job, folder, known)
+    if verdict == "changed" or not same:
+        raise ConfigError(
+            f"{show(job.path)}: is another file than when it was screened; screen it again"
+        )
 
 
 def write_of(folder: Path, result: Result, kind: Kind | None, fhir: bool) -> list[str]:
@@ -134,16 +175,15 @@ def _whole(folder: Path, result: Result, kind: Kind) -> SlideReport:
             f"{show(path)}: is damaged: it has {len(cells)} cells, and report.json beside it "
             f"counts {sum(report.counts.values())}; screen its slide again"
         )
-    return report.with_cells(cells, _header(folder, result))
+    return report.with_cells(cells, _header(result))
 
 
-def _header(folder: Path, result: Result) -> Header | None:
+def _header(result: Result) -> Header | None:
     """What a DICOM slide's header says; None of another slide.
 
     Raises:
-        CytoLibraError: the slide is not there, or not the one that was screened.
+        CytoLibraError: the slide is not there, or its header is not as it must be.
     """
-    from pipeline.batch.fingerprint import is_of_slide
     from pipeline.geometry import Size
     from pipeline.objects.source import is_dicom, read_source
     from pipeline.slides.readers.base import show
@@ -158,8 +198,4 @@ def _header(folder: Path, result: Result) -> Header | None:
         return None
     if not is_dicom(job.path):
         return None
-    if result.fingerprint and not is_of_slide(job, folder, result.fingerprint):
-        raise ConfigError(
-            f"{show(job.path)}: is another file than when it was screened; screen it again"
-        )
     return read_source(job.path, Size(report.slide.width, report.slide.height))

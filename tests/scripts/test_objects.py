@@ -7,12 +7,13 @@ import numpy as np
 import pydicom
 import pytest
 from dicomseries import write_image
-from fakes import CLASSES, make_cells, make_older_report, make_report, scored
+from fakes import CLASSES, MODEL, make_cells, make_older_report, make_report, scored
 from slidefiles import write_pyramid
 from typer.testing import CliRunner
 
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import Fingerprint, hash_content, save_fingerprint, stamp_files
+from pipeline.batch.run_record import RunRecord, SlideRecord, save_record
 from pipeline.reports.tables import ReportSettings
 from pipeline.reports.writers import write_reports
 from pipeline.settings import ScreenSettings
@@ -116,6 +117,46 @@ def test_a_slide_that_changed_or_is_gone_is_told_and_the_others_are_done(reports
     slide.unlink()
     result = call(reports, "--dicom-derived")
     assert f"error: {slide}: is not there, and DICOM objects need its header" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["--fhir", "--dicom-derived"])
+def test_a_slide_in_whose_place_is_another_has_no_objects_of_any_kind(reports, kind):
+    slide = reports.parent / "slides" / "s.svs"
+    slide.write_bytes(b"another")
+    result = call(reports, kind)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"error: {slide}: is another file than when it was screened; screen it again\n"
+    )
+    assert objects_of(reports / "s.svs") == []
+    assert objects_of(reports / "d.dcm")
+
+
+def test_the_records_say_which_reports_have_objects(reports):
+    slides = reports.parent / "slides"
+    states = {"d.dcm": "failed", "s.svs": "pending", "gone.svs": "complete"}
+    record = RunRecord(
+        command=("cytolibra", "screen", "slides"),
+        shard=None,
+        started="",
+        software={},
+        model=MODEL,
+        settings={},
+        recipe="b",
+        slides={name: SlideRecord(str(slides / name), state) for name, state in states.items()},
+    )
+    save_record(record, reports)
+    result = call(reports, "--fhir")
+    assert result.exit_code == 1
+    error, warning = result.stderr.splitlines()
+    assert error == (
+        f"error: {reports / 'd.dcm'}: has a report of before, and its slide failed when it was "
+        "last screened; screen it again"
+    )
+    assert warning == (
+        "warning: 1 slides have reports of other settings than the last run: s.svs [mixed-settings]"
+    )
+    assert result.stdout == f"{reports}: 2 objects of 2 slides\n"
 
 
 @pytest.mark.parametrize(
