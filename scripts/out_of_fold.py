@@ -18,7 +18,7 @@ from rich.console import Console
 
 from configs import ConfigError, load_config
 from data.evaluation import FieldCells, fit_calibration, load_cells
-from data.fields.fieldset import Field, FieldSet
+from data.fields.fieldset import FieldSet, check_apart
 from models.card import ModelCard, read_card
 from scripts.evaluation.cards import check_card_writable, update_card
 from scripts.evaluation.evidence import areas_of
@@ -49,20 +49,16 @@ def _measure(options: argparse.Namespace) -> None:
     card = read_card(options.model)
     looks = _are_graders(options.runs, card)
     wanted = card.second_look.thresholds if looks and card.second_look else card.thresholds
-    truth: list[FieldCells] = []
-    found: list[FieldCells] = []
-    fields: list[Field] = []
-    for run in options.runs:
-        left_out, detections, cells = _of_grader(run, card) if looks else _of_run(run)
-        if areas_of(left_out.fields) is None:
+    parts = [_of_grader(run, card) if looks else _of_run(run) for run in options.runs]
+    left_out = [part[0] for part in parts]
+    check_apart(left_out, [str(run) for run in options.runs])
+    for run, fields in zip(options.runs, left_out, strict=True):
+        if areas_of(fields.fields) is None:
             raise ConfigError(f"{run}: {NO_SCALE}")
-        truth += cells
-        found += detections
-        fields += left_out.fields
     alarms = describe_found(
-        FieldSet(card.detector.classes, tuple(fields)),
-        truth,
-        found,
+        FieldSet(card.detector.classes, tuple(f for fields in left_out for f in fields.fields)),
+        [cells for _, _, truth in parts for cells in truth],
+        [cells for _, found, _ in parts for cells in found],
         card.detector,
         data=options.data,
         thresholds=wanted,

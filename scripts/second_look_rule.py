@@ -40,7 +40,7 @@ from data.evaluation import (
     pooled_classes,
 )
 from data.evaluation.bootstrap import resampled_ap
-from data.fields.fieldset import FieldSet
+from data.fields.fieldset import FieldSet, check_apart
 from models.card import CombinationRule, FalseAlarms, ModelCard, read_card
 from models.config import DetectorConfig
 from pipeline.cells.second_look import LEAST, combine
@@ -218,11 +218,7 @@ def check_folds(folds: Sequence[Fold], runs: Sequence[str], card: ModelCard | No
     """
     if len(folds) < 2:
         raise ConfigError("a rule is chosen for each run by the others: name two runs or more")
-    seen: dict[str, str] = {}
-    for fold, run in zip(folds, runs, strict=True):
-        for name in dict.fromkeys(field.group("field") for field in fold.fields.fields):
-            if seen.setdefault(name, run) != run:
-                raise ConfigError(f"{run} and {seen[name]} both left {name} out; it counts once")
+    check_apart([fold.fields for fold in folds], runs)
     wanted = card or folds[0].card
     for fold, run in zip(folds, runs, strict=True):
         if fold.card.detector.classes != wanted.detector.classes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -109,6 +109,32 @@ def merge_sets(sets: Mapping[str, FieldSet], weights: Mapping[str, float]) -> Fi
         tuple(dict.fromkeys(doubt for one in sets.values() for doubt in one.doubts)),
         dict(weights),
     )
+
+
+def check_apart(parts: Sequence[FieldSet], runs: Sequence[str]) -> None:
+    """Makes sure that what several runs left out can be counted together.
+
+    A run is told by its place, not by its name: one that is named twice counts twice, too.
+
+    Args:
+        parts: what each run left out.
+        runs: their names, for people.
+
+    Raises:
+        ConfigError: an image, or a slide under whatever name of its file, is in two parts.
+    """
+    owner: dict[Path | str, int] = {}
+    for place, part in enumerate(parts):
+        images = dict.fromkeys(field.image for field in part.fields)
+        left_out: dict[Path | str, str] = {image.resolve(): str(image) for image in images}
+        left_out |= {f.slide: f"slide {f.slide}" for f in part.fields if f.slide}
+        for known, told in left_out.items():
+            first = owner.setdefault(known, place)
+            if first != place:
+                raise ConfigError(
+                    f"{runs[first]} and {runs[place]} both left {told} out, whose cells would "
+                    "count twice: name one of these runs"
+                )
 
 
 def of_source(fields: FieldSet, name: str) -> list[int]:

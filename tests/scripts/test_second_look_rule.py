@@ -154,8 +154,9 @@ def test_folds_that_do_not_go_together_are_refused(tmp_path):
     one, other = fold(tmp_path, 0), fold(tmp_path, 1)
     with pytest.raises(ConfigError, match="name two runs or more"):
         check_folds([one], ["a"], None)
-    with pytest.raises(ConfigError, match=r"both left .* out; it counts once"):
-        check_folds([one, one], ["a", "b"], None)
+    for runs in (["a", "b"], ["a", "a"]):
+        with pytest.raises(ConfigError, match=rf"{' and '.join(runs)} both left .*0-0\.png out"):
+            check_folds([one, one], runs, None)
     detector = DetectorConfig(name="fcos", classes=("NILM", "SCC"))
     card = CARD.model_copy(update={"detector": detector, "name": "mine"})
     with pytest.raises(ConfigError, match=r"a is of the classes NILM, LSIL, HSIL, mine of"):

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.fields.fieldset import Field, FieldSet, widest_cell
+from configs import ConfigError
+from data.fields.fieldset import Field, FieldSet, check_apart, widest_cell
 
 
 def field(boxes, crowd=(), **facts):
@@ -38,3 +39,22 @@ def test_a_field_belongs_to_the_next_smaller_thing_that_is_known():
 
 def test_a_set_without_fields_has_no_cells():
     assert FieldSet(("A", "B"), ()).class_counts() == [0, 0]
+
+
+def test_what_runs_left_out_counts_once(tmp_path):
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    one.touch()
+    other.symlink_to(one)
+
+    def part(**facts):
+        return FieldSet(("cell",), (field([], **facts), field([], **facts, origin=(9, 9))))
+
+    alone = part(image=one)
+    check_apart([alone, part(image=tmp_path / "third.png")], ["a", "b"])
+    for runs in (["a", "b"], ["a", "a"]):  # by whatever name
+        for again in (alone, part(image=other)):
+            with pytest.raises(ConfigError, match=rf"{' and '.join(runs)} both left .*png out"):
+                check_apart([alone, again], runs)
+    same = [part(image=image, slide="s") for image in (one, tmp_path / "copy.png")]
+    with pytest.raises(ConfigError, match="a and b both left slide s out"):
+        check_apart(same, ["a", "b"])
