@@ -410,6 +410,20 @@ TRAINING: dict[str, Entry] = {
         "them the threshold of all abnormal ones.",
         "Give more fields with such cells, or judge it merged with others.",
     ),
+    "false-alarms-unknown": Entry(
+        "The annotated fields can't tell how many false alarms the model raises a mm²: there are "
+        "too few of them, or the scale of one is unknown. The figures go without, and so do "
+        "thresholds that are written: those of the old ones hold no more. A report by them can't "
+        "tell what is more than chance.",
+        "Give five fields or more, with their scale (--mpp), or measure it on normal slides: "
+        "cytolibra calibrate --negatives.",
+    ),
+    "counting-unknown": Entry(
+        "The annotated fields can't tell how many cells there are for each that the model reports: "
+        "there are too few of them, no cell is marked, or none is reported. The model's card goes "
+        "without, and reports estimate no number of squamous cells.",
+        "Measure it on five fields or more with marked cells: evaluate --write-accuracy.",
+    ),
     "group-unknown": Entry(
         "Of some fields, or of slides with a label, nobody says the patient (or slide) by which "
         "they are to be kept together. Each counts as one of its own, so that parts of a split may "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
 from scripts.annotation_options import Reading, reads_annotations
 from scripts.given import refuse_but, refuse_given
 
@@ -74,7 +74,8 @@ def evaluate(
         typer.Option(
             "--write-false-alarms",
             help="Write the false alarms a mm² into the model's model.json, by which a report "
-            "tells what is more than chance. With new thresholds they are written anew anyway.",
+            "tells what is more than chance. With new thresholds they are written anew anyway, or "
+            "taken out where the fields can't tell them.",
         ),
     ] = False,
     write_accuracy: Annotated[
@@ -165,7 +166,7 @@ def evaluate(
     from scripts.evaluation.second_look import find_mode
     from scripts.evaluation.thresholds import read_targets
     from scripts.evaluation.wishes import Measured, Wishes
-    from scripts.telling import tell_doubts
+    from scripts.telling import warn
 
     options = {"device": device, "name": runtime, "precision": precision}
     settings = validate(options, RuntimeSettings, "options")
@@ -192,7 +193,7 @@ def evaluate(
     figures |= {"operating": chosen.figures} if chosen else {}
     write_outputs(name_outputs(out), found.best, images, figures)
     _tell(figures, fields.notes, name_outputs(out).page)
-    tell_doubts(fields)
+    warn(Doubt.model_validate(one) for one in figures["warnings"])
     if problem:
         raise problem
     measured = Measured(found, mode, draws, figures, data.name)
@@ -201,17 +202,22 @@ def evaluate(
 
 def _figures(found: Found, mode: str, draws: Draws, data: Path) -> dict[str, Any]:
     """All figures of the fields, but for thresholds and what the model is compared with."""
-    from scripts.evaluation.false_alarms import by_chance, false_alarm_figures
+    from scripts.evaluation.false_alarms import by_chance, false_alarm_figures, unknown_chance
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.second_look import look_figures
+    from scripts.telling import doubts_of
 
     evidence = found.best
     figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **found.ran}}
-    figures["warnings"] = [doubt.model_dump() for doubt in evidence.fields.doubts]
+    doubts = doubts_of(evidence.fields)
     if found.look and mode == "both":
         figures["second_look"] = look_figures(found.look, found.alone, draws)
-    alarms, _ = by_chance(evidence, data.name)
-    return figures | ({"false_alarms": false_alarm_figures(alarms)} if alarms else {})
+    alarms, unknown = by_chance(evidence, data.name)
+    if alarms:
+        figures["false_alarms"] = false_alarm_figures(alarms)
+    if unknown:
+        doubts.append(unknown_chance("no false alarms a mm² are told", unknown))
+    return figures | {"warnings": [doubt.model_dump() for doubt in doubts]}
 
 
 def _read_learned(

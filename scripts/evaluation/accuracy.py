@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from configs import Doubt
 from data.evaluation.counting import fit_counting
 from models.card import Accuracy, CountFacts, Figure, LevelFigures
 from scripts.evaluation.evidence import Draws, Evidence
@@ -20,7 +21,7 @@ def measure_accuracy(
     figures: Figures,
     data: str,
     thresholds: dict[str, float] | None = None,
-) -> Accuracy:
+) -> tuple[Accuracy, list[Doubt]]:
     """Average precision, recall and precision by level and class, and what counts are worth.
 
     Args:
@@ -30,6 +31,9 @@ def measure_accuracy(
             what ran the network.
         data: what the fields are called.
         thresholds: others than the evidence's.
+
+    Returns:
+        These, and a doubt where the fields can't tell what counts are worth.
     """
     names = list(evidence.classes)
     if thresholds:
@@ -43,14 +47,16 @@ def measure_accuracy(
     ran = figures.get("settings", {})
     by = ", ".join(str(ran[name]) for name in ("runtime", "precision") if ran.get(name))
     values = [round(float(value), 4) for value in evidence.thresholds]
-    return Accuracy(
+    counting, doubts = _counting(evidence)
+    accuracy = Accuracy(
         groups=groups,
-        counting=_counting(evidence),
+        counting=counting,
         level=draws.level,
         data=f"{data}: {len(evidence.truth)} fields, {groups['any'].cells} cells"
         + (f"; by {by}" if by else ""),
         thresholds=dict(zip(names, values, strict=True)),
     )
+    return accuracy, doubts
 
 
 def _level(entry: dict[str, Any]) -> LevelFigures:
@@ -67,14 +73,15 @@ def _figure(entry: dict[str, Any], name: str) -> Figure:
     return Figure(value=entry[name], low=low, high=high)
 
 
-def _counting(evidence: Evidence) -> CountFacts | None:
-    """Of cells of any class; None where the fields are too few, or empty."""
+def _counting(evidence: Evidence) -> tuple[CountFacts | None, list[Doubt]]:
+    """Of cells of any class; None, and a doubt, where the fields are too few, or empty."""
     parts = evidence.reported_pooled["any"]
     columns = [[p.cells, len(p.hits), int(p.hits.sum())] for p in parts]
     cells, reported, hits = np.array(columns, np.int64).reshape(-1, 3).T
     try:
         counting = fit_counting(cells, reported, hits, slides_of(evidence.fields))
-    except ValueError:
-        return None
+    except ValueError as error:
+        text = f"how many cells there are for each reported is not known: {error}"
+        return None, [Doubt(code="counting-unknown", text=text)]
     rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(counting).items()}
-    return CountFacts(**rounded)
+    return CountFacts(**rounded), []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
 from data.evaluation import FEW_UNITS, FieldCells, count_mistakes, expect
 from data.fields.fieldset import FieldSet
 from models.card import FalseAlarms
@@ -102,7 +102,8 @@ def describe_fields(
     """What is reported by chance, from annotated fields.
 
     Chance is what a normal slide holds: where there are enough fields without an abnormal cell,
-    these alone count. Around marked abnormal cells lie some that nobody marked.
+    these alone count. Around marked abnormal cells lie some that nobody marked. Fields that are
+    ignored wholly have no area to count on, and are left out.
 
     Args:
         truth: the cells of each field.
@@ -119,12 +120,15 @@ def describe_fields(
     flags = np.array(config.is_abnormal)
     classes = name_classes(config.classes, config.is_abnormal)
     mistakes = count_mistakes(truth, reported, config.is_abnormal)
+    judged = mm2 > 0  # of a field that is ignored wholly nothing can be a false alarm
     normal = np.array([not flags[cells.labels[~cells.crowd]].any() for cells in truth], bool)
-    if normal.sum() >= FEW_UNITS:
-        kind, used = "fields without an abnormal cell", normal
+    if (normal & judged).sum() >= FEW_UNITS:
+        kind, used = "fields without an abnormal cell", normal & judged
     else:
-        kind, used = "fields, most with abnormal cells", np.ones(len(truth), bool)
+        kind, used = "fields, most with abnormal cells", judged
     told = f"{data}: {used.sum()} {kind}, {mm2[used].sum():.2f} mm²"
+    if without := int((~judged).sum()):
+        told += f", without {without} that {'is' if without == 1 else 'are'} ignored wholly"
     try:
         return describe_mistakes(
             mistakes, mm2, classes, data=told, thresholds=thresholds, slides=slides, normal=used
@@ -136,11 +140,17 @@ def describe_fields(
 def by_chance(
     evidence: Evidence, data: str, thresholds: dict[str, float] | None = None
 ) -> tuple[FalseAlarms | None, ConfigError | None]:
-    """As `measure_false_alarms`, or why these fields can't tell."""
+    """As `measure_false_alarms`, or why these fields can't tell; see `unknown_chance`."""
     try:
         return measure_false_alarms(evidence, data, thresholds), None
     except ConfigError as error:
         return None, error
+
+
+def unknown_chance(told: str, why: ConfigError) -> Doubt:
+    """What to tell where fields can't tell false alarms: what goes without them, and why."""
+    text = f"{told}: {str(why).removeprefix('false alarms: ')}"
+    return Doubt(code="false-alarms-unknown", text=text)
 
 
 def false_alarm_figures(alarms: FalseAlarms) -> dict[str, Any]:

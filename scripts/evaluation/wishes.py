@@ -10,11 +10,13 @@ import typer
 
 from scripts.evaluation.accuracy import measure_accuracy
 from scripts.evaluation.cards import check_card_writable, update_card
-from scripts.evaluation.false_alarms import by_chance
+from scripts.evaluation.false_alarms import by_chance, unknown_chance
 from scripts.evaluation.figures import compute_figures
 from scripts.evaluation.thresholds import check_writable, save_thresholds
+from scripts.telling import warn
 
 if TYPE_CHECKING:
+    from configs import Doubt
     from models import DenseDetector
     from models.card import Accuracy, DomainFacts, FalseAlarms
     from scripts.evaluation.evidence import Draws
@@ -108,6 +110,7 @@ def _write_card(loaded: DenseDetector, measured: Measured, wishes: Wishes) -> No
     assert folder is not None
     sides = [(found.alone, False)] if measured.mode != "on" else []
     sides += [(found.look.evidence, True)] if found.look else []
+    doubts: list[Doubt] = []
     for evidence, looks in sides:
         new: dict[str, FalseAlarms | Accuracy] = {}
         if wishes.false_alarms:
@@ -119,11 +122,13 @@ def _write_card(loaded: DenseDetector, measured: Measured, wishes: Wishes) -> No
         if wishes.accuracy:
             known = figures if evidence is found.best else compute_figures(evidence, draws)
             told = known | {"settings": figures["settings"]}
-            new["accuracy"] = measure_accuracy(evidence, draws, told, measured.data)
+            new["accuracy"], unsure = measure_accuracy(evidence, draws, told, measured.data)
+            doubts += unsure
         card = update_card(card, folder, looks, **new)
     loaded.card = card  # thresholds that are written after it keep them
     told_names = " and ".join(name.replace("_", " ") for name in new)
     typer.echo(f"Written, {told_names}: {folder}")
+    warn(dict.fromkeys(doubts))
 
 
 def _write_domain(loaded: DenseDetector, domain: DomainFacts) -> None:
@@ -140,10 +145,16 @@ def _write_thresholds(
     """Writes new thresholds, and what holds with them, where it is asked for."""
     found, data = measured.found, measured.data
     thresholds = dict(chosen.thresholds)
-    alarms, _ = by_chance(found.best, data, thresholds)
-    accuracy = measure_accuracy(found.best, measured.draws, measured.figures, data, thresholds)
+    alarms, unknown = by_chance(found.best, data, thresholds)
+    accuracy, doubts = measure_accuracy(
+        found.best, measured.draws, measured.figures, data, thresholds
+    )
+    if unknown:
+        told = "with the new thresholds the model knows no false alarms"
+        doubts.append(unknown_chance(told, unknown))
     looks = found.look is not None
     for folder in save_thresholds(
         loaded, chosen, alarms, accuracy, wishes.thresholds, wishes.copy, looks
     ):
         typer.echo(f"Thresholds written: {folder}")
+    warn(doubts)

@@ -89,6 +89,25 @@ def test_too_few_fields_say_nothing_of_false_alarms(model, coco, tmp_path):
     assert (model / "model.json").read_bytes() == before
 
 
+def test_why_thresholds_go_without_false_alarms_is_told(model, known, tmp_path):
+    """Those of the old thresholds hold no more."""
+    wanted = ["--at-sensitivity", "abnormal=0.5", "--save-model", tmp_path / "copy"]
+    output = call(model, known, "--out", tmp_path, *wanted)
+    why = "2 fields or slides say nothing about their spread"
+    told = json.loads((tmp_path / "metrics.json").read_text())["warnings"][-1]
+    assert told == {
+        "code": "false-alarms-unknown",
+        "text": f"no false alarms a mm² are told: {why}",
+    }
+    assert told["text"] in (tmp_path / "report.html").read_text()
+    assert f"warning: {told['text']} [false-alarms-unknown]\n" in output
+    told = "warning: with the new thresholds the model knows no false alarms: "
+    assert f"{told}{why} [false-alarms-unknown]\n" in output
+    assert "2 fields say nothing about how counts vary [counting-unknown]\n" in output
+    card = load_detector(tmp_path / "copy").card
+    assert (card.false_alarms, card.accuracy.counting) == (None, None)
+
+
 def test_tells_what_was_ignored(model, crowded, tmp_path):
     output = call(model, crowded, "--out", tmp_path)
     warnings = json.loads((tmp_path / "metrics.json").read_text())["warnings"]

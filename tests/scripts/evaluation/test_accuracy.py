@@ -16,7 +16,7 @@ LEFT, RIGHT = [0, 0, 20, 20], [100, 50, 120, 70]
 def accuracy_of(evidence, **changes):
     draws = draw(evidence.fields, "field", 0.95, rounds=50)
     figures = compute_figures(evidence, draws)
-    return measure_accuracy(evidence, draws, figures, "set.json", **changes)
+    return measure_accuracy(evidence, draws, figures, "set.json", **changes)[0]
 
 
 def test_each_level_and_class_has_its_figures():
@@ -50,6 +50,24 @@ def test_cells_there_are_for_each_reported():
     assert (counting.ratio, counting.cells, counting.reported) == (1.0, 12, 12)
     half = [cells((LEFT, 0, 0.9))] * 6
     assert accuracy_of(make_evidence(truth, half)).counting.ratio == 2.0
+
+
+def test_why_counts_are_worth_nothing_is_told():
+    def told(truth, found):
+        made = make_evidence(truth, found)
+        draws = draw(made.fields, "field", 0.95, rounds=50)
+        figures = compute_figures(made, draws)
+        return [str(doubt) for doubt in measure_accuracy(made, draws, figures, "set.json")[1]]
+
+    few = "how many cells there are for each reported is not known: "
+    assert told(*two_fields()) == [
+        f"{few}2 fields say nothing about how counts vary [counting-unknown]"
+    ]
+    truth = [cells((LEFT, 0))] * 6
+    assert told(truth, [cells()] * 6) == [
+        f"{few}no cell is marked, or none is reported [counting-unknown]"
+    ]
+    assert told(truth, truth) == []
 
 
 def test_it_survives_a_card(tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cellcases import cells
+from cellcases import cells, crowd
 from evidence import make_evidence
 
 from configs import ConfigError
@@ -54,6 +54,18 @@ def test_what_is_missing_is_named():
     unknown = make_evidence([cells((LEFT, 0))] * 6, [cells((RIGHT, 2, 0.9))] * 6, mpp=None)
     with pytest.raises(ConfigError, match="need the scale"):
         measure_false_alarms(unknown, "set.json")
+
+
+def test_a_field_that_is_ignored_wholly_is_left_out():
+    all_of_it = crowd([0, 0, 200, 100])
+    normal, found = [cells((LEFT, 0))] * 6, [cells((RIGHT, 2, 0.9))] * 6
+    alarms = measure_false_alarms(make_evidence([*normal, all_of_it], [*found, cells()]), "a.json")
+    assert alarms.data == (
+        f"a.json: 6 fields without an abnormal cell, {6 * FIELD_MM2:.2f} mm², without 1 that is "
+        "ignored wholly"
+    )
+    alone = measure_false_alarms(make_evidence(normal, found), "a.json")
+    assert alarms.groups == alone.groups
 
 
 def test_they_are_written_into_a_card_but_not_a_shipped_one(tmp_path):
