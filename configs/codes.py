@@ -418,6 +418,14 @@ TRAINING: dict[str, Entry] = {
         "Give five fields or more, with their scale (--mpp), or measure it on normal slides: "
         "cytolibra calibrate --negatives.",
     ),
+    "confusion-unknown": Entry(
+        "Normal slides can't show how often a model takes one grade for another. Its own card is "
+        "to say it, and doesn't: nobody knows which model it was, or its figures are of other "
+        "weights or thresholds, or missing. The file has false alarms alone. On a slide with many "
+        "cells of one grade the few that are called another one are more than these explain.",
+        "Name the model with --model; screen at its thresholds; or measure its figures: evaluate "
+        "--write-false-alarms.",
+    ),
     "counting-unknown": Entry(
         "The annotated fields can't tell how many cells there are for each that the model reports: "
         "there are too few of them, no cell is marked, or none is reported. The model's card goes "

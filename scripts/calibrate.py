@@ -118,15 +118,16 @@ def _measure_negatives(
 ) -> None:
     from models.card import find_model, read_card
     from scripts.evaluation.false_alarms import false_alarm_figures
-    from scripts.evaluation.negatives import named_figures, own_figures, read_negatives
+    from scripts.evaluation.negatives import known_figures, read_negatives
     from scripts.evaluation.table import false_alarm_table
 
     _tell_others(reports)
-    known = named_figures(read_card(find_model(model)), reports) if model else own_figures(reports)
+    known, doubts = known_figures(reports, read_card(find_model(model)) if model else None)
     alarms = read_negatives(reports, labels, positive, known)
     _write({out: alarms.model_dump_json(indent=2) + "\n"})
     Console().print(false_alarm_table(false_alarm_figures(alarms)))
     Console().print(f"{alarms.data}: {out}", soft_wrap=True)
+    warn(doubts)
 
 
 def _fit_rule(

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
 from data.evaluation import FEW_UNITS, expect, fit_rate
 from models.card import FalseAlarms, ModelCard, list_models
-from pipeline.reports.expectation import describe_negatives, why_not
+from pipeline.reports.expectation import describe_negatives, other_thresholds
 from pipeline.reports.report import ModelFacts, SlideReport, read_report
 from scripts.evaluation.labels import read_labels
 from scripts.evaluation.slide_level import check_one_model, find_reports
@@ -30,7 +30,8 @@ def read_negatives(
         reports: what ``cytolibra screen`` wrote of them.
         labels: CSV of slide and label; every slide must be known to be negative then.
         positive_from: the least severe category that counts as positive; None: any but normal.
-        known: the model's own figures, for how it confuses grades.
+        known: the model's own figures at the slides' thresholds, for how it confuses grades; see
+            `known_figures`.
 
     Raises:
         ConfigError: there are too few slides, they were screened with different models or
@@ -52,32 +53,45 @@ def read_negatives(
     _check_areas(list(found), mm2)
     _check_domain(found)
     _check_outliers(list(found), np.array([report.abnormal_cells for report in made]), mm2)
-    usable = known if known and not why_not(known, model.threshold, model.identity) else None
     return describe_negatives(
         counts,
         mm2,
         model.classes,
-        known=usable,
+        known=known,
         data=f"{len(made)} normal slides of {reports.name or reports}, {mm2.sum():.1f} mm²",
         thresholds=model.threshold,
         sha256=model.identity or "",
     )
 
 
-def own_figures(reports: Path) -> FalseAlarms | None:
-    """The figures of the shipped model that screened slides; None where it was another one."""
+def known_figures(reports: Path, card: ModelCard | None) -> tuple[FalseAlarms | None, list[Doubt]]:
+    """The figures of the model that screened slides; or a doubt that tells why there are none.
+
+    Args:
+        reports: of the slides.
+        card: of the model that is said to have screened them; None to look among those shipped.
+    """
     model = read_report(next(iter(find_reports(reports).values()))).model
-    cards = (card for card in list_models() if card.name == model.name)
-    for card in cards:
-        weights = {card.sha256, *(graph.sha256 for graph in card.graphs.values())}
-        if model.sha256 in weights:
-            return figures_of(card, model)
-    return None
+    shipped = [one for one in list_models() if one.name == model.name and _has_run(one, model)]
+    own = card or next(iter(shipped), None)
+    known = figures_of(own, model) if own else None
+    if own is None:
+        why = f"{model.name} is no shipped model; name it with --model"
+    elif not _has_run(own, model):
+        why = f"{own.name} of --model has other weights than what screened them"
+    elif known is None:
+        why = f"{own.name} has no such figures; cytolibra evaluate --write-false-alarms adds them"
+    elif differ := other_thresholds(known.thresholds, model.threshold):
+        why = f"{own.name} has such figures for other thresholds only ({', '.join(differ)})"
+    else:
+        return known, []
+    text = f"how often the model takes one grade for another is not known, and left out: {why}"
+    return None, [Doubt(code="confusion-unknown", text=text)]
 
 
-def named_figures(card: ModelCard, reports: Path) -> FalseAlarms | None:
-    """The figures of a model that is said to have screened slides."""
-    return figures_of(card, read_report(next(iter(find_reports(reports).values()))).model)
+def _has_run(card: ModelCard, model: ModelFacts) -> bool:
+    """Whether a card is of the weights by which a report was made."""
+    return model.sha256 in {card.sha256, *(graph.sha256 for graph in card.graphs.values())}
 
 
 def figures_of(card: ModelCard, model: ModelFacts) -> FalseAlarms | None:

@@ -5,10 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+from evidence import make_evidence
 from fakes import MODEL, make_alarms, make_report
 from typer.testing import CliRunner
 
 from configs import ConfigError
+from models.card import FalseAlarms, save_card
 from pipeline.reports.expectation import load_negatives
 from scripts.cli import build_app
 from scripts.evaluation.negatives import read_negatives
@@ -57,6 +59,40 @@ def test_the_model_s_confusions_are_kept(normal):
     known = make_alarms(confused=0.25).model_copy(update={"sha256": ""})
     alarms = read_negatives(folder / "out", None, None, known)
     assert alarms.groups["HSIL"].confused == 0.25
+
+
+def test_why_confusions_are_not_known_is_told(normal, tmp_path):
+    """Left out, they count as 0: a slide full of one grade would have another one, too."""
+    folder, _ = normal
+    card = make_evidence([], []).card.model_copy(update={"name": "mine"})
+    alarms = make_alarms(confused=0.25)
+    changes = {
+        "fake is no shipped model; name it with --model": None,
+        "mine of --model has other weights than what screened them": {"sha256": "1" * 64},
+        "mine has no such figures": {"sha256": MODEL.sha256},
+        "for other thresholds only (HSIL)": {
+            "sha256": MODEL.sha256,
+            "false_alarms": alarms.model_copy(
+                update={"thresholds": alarms.thresholds | {"HSIL": 0.9}}
+            ),
+        },
+    }
+    for why, change in changes.items():
+        named = []
+        if change:
+            save_card(card.model_copy(update=change), tmp_path)
+            named = ["--model", tmp_path]
+        out = folder / "alarms.json"
+        result = call(folder / "out", "--negatives", "--out", out, *named)
+        assert "warning: how often the model takes one grade for another is not" in result.output
+        assert why in result.output
+        assert "[confusion-unknown]" in result.output
+        assert FalseAlarms.model_validate_json(out.read_text()).groups["HSIL"].confused == 0
+    save_card(card.model_copy(update=change | {"false_alarms": alarms}), tmp_path)
+    result = call(folder / "out", "--negatives", "--out", out, *named)
+    assert result.exit_code == 0, result.output
+    assert "confusion-unknown" not in result.output
+    assert FalseAlarms.model_validate_json(out.read_text()).groups["HSIL"].confused == 0.25
 
 
 def test_what_is_being_written_and_other_runs_are_no_slides(normal):
