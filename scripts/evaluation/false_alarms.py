@@ -55,9 +55,8 @@ def measure_false_alarms(
 
 
 def slides_of(fields: FieldSet) -> list[str]:
-    """Which slide each field is of; empty where that isn't known of all."""
-    slides = [field.slide for field in fields.fields]
-    return slides if all(slides) else []
+    """Which slide each field is of; where nobody says that, its image."""
+    return [field.group("slide") for field in fields.fields]
 
 
 def describe_found(

@@ -1,5 +1,7 @@
 """False alarms from annotated fields, into figures and the model's card."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cellcases import cells, crowd
@@ -66,6 +68,17 @@ def test_a_field_that_is_ignored_wholly_is_left_out():
     )
     alone = measure_false_alarms(make_evidence(normal, found), "a.json")
     assert alarms.groups == alone.groups
+
+
+def test_one_field_of_no_slide_leaves_the_others_with_theirs():
+    """Else each field would pass for a slide, and their mean rate for far better known."""
+    made = evidence(6, 0)
+    fields = [
+        replace(one, slide="s" if index else "") for index, one in enumerate(made.fields.fields)
+    ]
+    partly = replace(made, fields=replace(made.fields, fields=tuple(fields)))
+    assert measure_false_alarms(partly, "set.json").groups["HSIL"].slides == 2
+    assert measure_false_alarms(made, "set.json").groups["HSIL"].slides == 6  # an image each
 
 
 def test_they_are_written_into_a_card_but_not_a_shipped_one(tmp_path):
