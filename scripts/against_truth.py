@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from configs import ConfigError
 from data.evaluation import FieldCells, Matches, matches, pool
+from pipeline.batch.output import REPORT
 from pipeline.cells.classes import CellClass
 from pipeline.reports import cells_table
-from pipeline.reports.report import SlideReport
+from pipeline.reports.report import read_report
+from scripts.telling import run_for_people
 
 
 def main() -> None:
@@ -24,20 +28,29 @@ def main() -> None:
     parser.add_argument("slides", type=Path, help="folder that `cytolibra synth` wrote")
     parser.add_argument("reports", type=Path, help="folder that `cytolibra screen` wrote")
     options = parser.parse_args()
-    Console().print(compare(options.slides, options.reports))
+    run_for_people(lambda: Console().print(compare(options.slides, options.reports)))
 
 
 def compare(slides: Path, reports: Path) -> Table:
-    """Recall and precision at the thresholds, of abnormal and of all cells, a row a slide."""
+    """Recall and precision at the thresholds, of abnormal and of all cells, a row a slide.
+
+    Raises:
+        ConfigError: there is no truth, a slide of it has no report, or a file is not what it should
+            be.
+    """
+    truth_files = sorted(slides.glob("*.truth.json"))
+    if not truth_files:
+        raise ConfigError(f"{slides}: has no NAME.truth.json, as `cytolibra synth` writes them")
     table = Table(title="cells found, matched at IoU 0.5")
     table.add_column("slide")
     for heading in ("abnormal cells", "recall", "precision", "all cells", "recall", "precision"):
         table.add_column(heading, justify="right")
-    for truth_file in sorted(slides.glob("*.truth.json")):
+    for truth_file in truth_files:
         name = truth_file.name.removesuffix(".truth.json")
-        folder = next(reports.glob(f"{name}.*"))
-        report = (folder / "report.json").read_text("utf-8")
-        classes = SlideReport.model_validate_json(report).model.classes
+        folder = next(reports.glob(f"{glob.escape(name)}.*"), None)
+        if folder is None:
+            raise ConfigError(f"{reports}: has no report of {name}; screen it, too")
+        classes = read_report(folder / REPORT).model.classes
         names = [cell_class.name for cell_class in classes]
         abnormal = np.flatnonzero([cell_class.abnormal for cell_class in classes])
         truth = read_truth(truth_file, names)
@@ -50,8 +63,14 @@ def compare(slides: Path, reports: Path) -> Table:
 
 
 def read_truth(path: Path, names: Sequence[str]) -> FieldCells:
-    """The cells of a slide's truth in COCO form; labels index ``names``."""
+    """The cells of a slide's truth in COCO form; labels index ``names``.
+
+    Raises:
+        ConfigError: it has a class that is none of these.
+    """
     content = json.loads(path.read_text(encoding="utf-8"))
+    if others := [c["name"] for c in content["categories"] if c["name"] not in names]:
+        raise ConfigError(f"{path}: has {', '.join(others)}; the model tells {', '.join(names)}")
     categories = {c["id"]: names.index(c["name"]) for c in content["categories"]}
     boxes = np.array([a["bbox"] for a in content["annotations"]], float).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
