@@ -118,6 +118,12 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
         for name, (report, _) in zip(names, read, strict=True)
         if report.domain and report.domain.within is False
     ]
+    ungraded = [
+        name
+        for name, (_, cells) in zip(names, read, strict=True)
+        if len(cells) and cells.class_scores is None
+    ]
+    some_graded = any(cells.class_scores is not None for _, cells in read if len(cells))
     unlabelled = sorted(set(found) - set(told.outcomes))
     notes = [f"{labels}: {doubt}" for doubt in told.doubts]
     notes += [
@@ -126,6 +132,10 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
             ("with a label have no report", told.missing),
             ("have no label", unlabelled),
             ("are out of the model's domain", strange),
+            (
+                "lack the scores of all classes, so that those of others don't count either",
+                ungraded if some_graded else [],
+            ),
         )
         if rest
     ]

@@ -136,7 +136,7 @@ def _write_domain(loaded: DenseDetector, domain: DomainFacts) -> None:
     assert loaded.card is not None
     assert loaded.folder is not None
     loaded.card = update_card(loaded.card, loaded.folder, domain=domain)
-    typer.echo(f"Looks of its cells written: {loaded.folder}")
+    typer.echo(f"Looks of its cells written, by {domain.fields} fields: {loaded.folder}")
 
 
 def _write_thresholds(

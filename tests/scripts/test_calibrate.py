@@ -14,6 +14,7 @@ from configs import ConfigError
 from data.evaluation.slide_metrics import exact_proportion
 from pipeline.reports.slide_rule import GRADED, load_rule
 from scripts.cli import build_app
+from scripts.evaluation import slide_level
 from scripts.evaluation.labels import is_positive
 from scripts.evaluation.set_aside import Wish, fit_with_rule_out
 from scripts.evaluation.slide_level import fit_rule, judge, read_labelled
@@ -176,6 +177,22 @@ def test_graded_scores_are_features_where_all_slides_have_them(ill):
     assert values[:, -2] == pytest.approx(0.8 * values[:, best], abs=1e-6)
     rule, _ = fit_rule(graded, 0.9, "any")
     assert rule.features == names
+
+
+def test_slides_that_take_the_graded_scores_from_all_are_told(ill, monkeypatch):
+    def read(path, classes):
+        cells = read_cells(path, classes)
+        graded = scored(cells, np.zeros((len(cells), len(classes)), np.float32))
+        return cells if path.parent.name == "3.svs" else graded
+
+    read_cells = slide_level.read_cells
+    monkeypatch.setattr(slide_level, "read_cells", read)
+    notes = read_labelled(ill / "out", ill / "labels.csv", None).notes
+    told = "1 slides lack the scores of all classes, so that those of others don't count either"
+    assert f"{told}: 3.svs" in notes
+    monkeypatch.undo()
+    notes = read_labelled(ill / "out", ill / "labels.csv", None).notes
+    assert not any("scores of all classes" in note for note in notes)  # none has them
 
 
 def test_slides_out_of_the_domain_are_told(screened):
