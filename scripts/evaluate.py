@@ -226,7 +226,7 @@ def _read_learned(
     images: Path | None,
     settings: AnnotationSettings,
 ) -> FieldSet | None:
-    """The fields that the model learned from, where they are asked for.
+    """The fields that the model learned from, where they are asked for; tells what is odd there.
 
     Raises:
         ConfigError: one of the two is missing, or they can't be read.
@@ -236,8 +236,13 @@ def _read_learned(
     if annotations is None or images is None:
         return None
     from scripts.slides import read_annotated
+    from scripts.telling import tell_doubts
 
-    return read_annotated(annotations, images, loaded.config.classes, settings)
+    learned = read_annotated(annotations, images, loaded.config.classes, settings)
+    for note in learned.notes:
+        typer.echo(f"--write-domain: {note}")
+    tell_doubts(learned)
+    return learned
 
 
 def _measure_domain(learned: FieldSet, evidence: Evidence) -> DomainFacts:

@@ -151,7 +151,14 @@ def _run(options: argparse.Namespace) -> None:
             f"out of fold on {len(fields.fields)} fields of {len(folds)} runs "
             f"({options.data}); figures by the rule that the other folds chose"
         )
+        look = card.second_look
         _write(card, options.write, choice.rule, thresholds, alarms, figures, told)
+        if look and look.accuracy:
+            print(
+                "note: its accuracy, measured with the rule before, is taken out; cytolibra "
+                "evaluate --write-accuracy measures it anew",
+                file=sys.stderr,
+            )
         console.print(f"Rule, thresholds and figures written: {options.write}", soft_wrap=True)
 
 

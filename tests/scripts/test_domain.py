@@ -1,6 +1,7 @@
 """A model's domain from annotated fields, as training and evaluation measure it."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from configs import ConfigError
+from data.annotations import AnnotationSettings
 from models.card import DEFAULT_MODEL
 from pipeline.cells.domain import DomainSettings, check_domain, judge_looks
 from pipeline.cells.looks import LOOKS, SIDE, measure_looks
 from pipeline.geometry import Detections
 from scripts.cli import build_app
 from scripts.domain import measure_domain
+from scripts.evaluate import _read_learned
 from scripts.slides import read_annotated
 
 CELLS = 6
@@ -68,6 +71,20 @@ def test_an_image_that_cannot_be_read_is_passed_over(tmp_path):
     train, val = write_fields(tmp_path / "train", 30, 0), write_fields(tmp_path / "val", 1, 1)
     (tmp_path / "train" / "3.png").write_bytes(b"no picture")
     assert measure_domain(train, val, middles(val), "drawn").fields == 29
+
+
+def test_what_is_odd_about_the_fields_learned_from_is_told(tmp_path, capsys):
+    write_fields(tmp_path / "train", 1, 0)
+    table = tmp_path / "train" / "fields.json"
+    content = json.loads(table.read_text())
+    content["annotations"][0]["bbox"] = [-500, 0, 20, 20]
+    table.write_text(json.dumps(content))
+    model = SimpleNamespace(config=SimpleNamespace(classes=("NILM",)))
+    learned = _read_learned(model, table, tmp_path / "train", AnnotationSettings())
+    told = capsys.readouterr()
+    assert learned.doubts
+    assert all(f"warning: {doubt}\n" in told.err for doubt in learned.doubts)
+    assert all(f"--write-domain: {note}\n" in told.out for note in learned.notes)
 
 
 def test_the_check_may_be_turned_off(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fakes import make_accuracy
 from graders import grader_facts
 
 from configs import ConfigError
@@ -196,7 +197,10 @@ def call(monkeypatch, *arguments):
     module.main()
 
 
-def test_rule_thresholds_and_figures_go_into_the_card(tmp_path, model, small_grid, monkeypatch):
+def test_rule_thresholds_and_figures_go_into_the_card(
+    tmp_path, model, small_grid, monkeypatch, capsys
+):
+    save_card(read_card(model).with_grader(accuracy=make_accuracy()), model)
     folds = {tmp_path / name: fold(tmp_path, n) for n, name in enumerate("abc")}
     monkeypatch.setattr(module, "read_fold", folds.__getitem__)
     call(monkeypatch, *folds, "--write", model, "--out", tmp_path / "rule.json", "--data", "drawn")
@@ -208,6 +212,8 @@ def test_rule_thresholds_and_figures_go_into_the_card(tmp_path, model, small_gri
     assert look.false_alarms.thresholds == look.thresholds
     figures = json.loads((tmp_path / "rule.json").read_text())
     assert figures["thresholds"] == look.thresholds
+    assert look.accuracy is None  # held for another rule
+    assert "note: its accuracy, measured with the rule before" in capsys.readouterr().err
     # The thresholds let through what is right: no look of these would call it otherwise.
     assert all(0 < value < 1 for value in look.thresholds.values())
 
