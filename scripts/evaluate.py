@@ -268,6 +268,7 @@ def _judge_slides(
     figures = judge_slides(slides, known)
     aside = judge_set_aside(slides, known) if known and known.rule_out else None
     figures |= {"rule_out": aside} if aside else {}
+    figures["notes"] = list(slides.notes)
     place = name_outputs(out).metrics
     write_text(place, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     for note in slides.notes:

@@ -195,6 +195,15 @@ def test_slides_that_take_the_graded_scores_from_all_are_told(ill, monkeypatch):
     assert not any("scores of all classes" in note for note in notes)  # none has them
 
 
+def test_what_an_evaluation_left_out_stands_with_its_figures(screened):
+    lines = (screened / "labels.csv").read_text().splitlines()
+    (screened / "labels.csv").write_text("\n".join([*lines, "gone.svs,HSIL,x"]) + "\n")
+    places = ["--screened", screened / "out", "--labels", screened / "labels.csv"]
+    assert evaluate(*places, "--out", screened).exit_code == 0
+    notes = json.loads((screened / "metrics.json").read_text())["notes"]
+    assert "1 slides with a label have no report: gone.svs" in notes
+
+
 def test_slides_out_of_the_domain_are_told(screened):
     path = screened / "out" / "Fälle 0" / "0.svs" / "report.json"
     report = json.loads(path.read_text())
