@@ -46,7 +46,11 @@ def rescore(
     csv: CsvKind = None,
     model: Model = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write reports anew that are as they should be.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Write reports anew that are as they should be, and over those of other slides.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool,
@@ -301,7 +305,7 @@ def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
     """
     from pipeline.batch.fingerprint import hash_recipe
     from pipeline.batch.output import check_output
-    from pipeline.batch.plan import current_result, why_not_rescored, why_refused
+    from pipeline.batch.plan import current_result, why_not_rescored, why_of_another, why_refused
 
     check_output(plan.out, [result.job for result in results])
     recipe, refused, due = hash_recipe(plan.settings, plan.model), 0, 0
@@ -312,6 +316,8 @@ def _look_ahead(results: Sequence[Result], plan: BatchPlan) -> int:
             verdict = "as it should be"
         elif job.problem:
             verdict, refused = f"can't be rescored: {job.problem}", refused + 1
+        elif problem := why_of_another(job, plan):
+            verdict, refused = f"can't be rescored: {problem}", refused + 1
         elif problem := why_not_rescored(job, plan):
             verdict, refused = f"can't be rescored: {problem}; screen it again", refused + 1
         elif report and alike and (problem := why_refused(job, report.warnings, plan)):

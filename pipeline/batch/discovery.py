@@ -49,6 +49,8 @@ class SlideJob:
         mpp: µm per level-0 pixel that a table gives for this slide.
         gone: whether its files are no longer there, of a slide that was screened before.
         remote: where it is fetched from; None for one that lies here.
+        sha256: of the content that all its files had when it was screened; empty where that isn't
+            known.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class SlideJob:
     mpp: float | None = None
     gone: bool = False
     remote: RemoteSlide | None = None
+    sha256: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -153,12 +153,12 @@ def is_of_slide(job: SlideJob, folder: Path, known: Fingerprint) -> bool:
     size and time of every file are as they were, so is the content; where only a time differs, as
     after copying, the content is read and compared. A slide that would have to be fetched is known
     by what its store tells, its ETag and the like; where that tells nothing it is another one. Of a
-    slide that is gone nothing speaks against it.
+    slide that is gone only another content, as far as it was known, speaks against it.
     """
     if known.mpp != job.mpp:
         return False
     if job.gone:
-        return True
+        return job.sha256 in ("", known.sha256)
     return known.reader == name_packages(job.path) and has_same_files(job, folder, known)
 
 
@@ -204,6 +204,12 @@ def is_other_slide(job: SlideJob, known: Fingerprint) -> bool:
         return not job.remote and files != known.files and hash_content(job) != known.sha256
     except OSError:
         return False
+
+
+def are_of_two_slides(one: Fingerprint, other: Fingerprint) -> bool:
+    """`is_other_slide` of two results, wherever their slides are now."""
+    places = one.place, other.place
+    return all(places) and one.place != other.place and one.sha256 != other.sha256
 
 
 def load_fingerprint(folder: Path) -> Fingerprint | None:

@@ -228,7 +228,7 @@ class KnownResults:
 def _is_as_it_was(job: SlideJob, known: _Result) -> bool:
     """Whether sizes and times of a slide's files, and who reads it, are the same."""
     if job.gone:
-        return True
+        return not job.sha256  # else its fingerprint is asked
     if job.remote and not job.remote.is_versioned:
         return False
     if known.made.reader != name_packages(job.path):

@@ -13,7 +13,12 @@ from pydantic import JsonValue
 from configs import Doubt
 from configs.doubts import with_code
 from pipeline.batch.discovery import SlideJob
-from pipeline.batch.fingerprint import hash_recipe, is_other_slide, load_fingerprint
+from pipeline.batch.fingerprint import (
+    are_of_two_slides,
+    hash_recipe,
+    is_other_slide,
+    load_fingerprint,
+)
 from pipeline.batch.known import KnownResults
 from pipeline.batch.lock import Terms
 from pipeline.batch.presence import Pace
@@ -235,16 +240,24 @@ def why_not_rescored(job: SlideJob, plan: BatchPlan) -> str | None:
 
 
 def why_of_another(job: SlideJob, plan: BatchPlan) -> str | None:
-    """That the result in a slide's place is another slide's, and stays; None where it may go."""
-    if not plan.screens or plan.overwrite:
+    """That the result in a slide's place is another slide's, and stays; None where it may go.
+
+    Of what is not screened the result that it is made of says which slide it is.
+    """
+    folder = plan.out / job.name
+    known = None if plan.overwrite else load_fingerprint(folder)
+    if known is None:
         return None
-    folder = plan.place_of(job)
-    known = load_fingerprint(folder)
-    if known is None or not is_other_slide(job, known):
+    if plan.screens:
+        other = is_other_slide(job, known)
+    else:
+        source = load_fingerprint(plan.place_of(job))
+        other = source is not None and are_of_two_slides(source, known)
+    if not other:
         return None
     text = (
         f"{show(job.where)}: {show(folder)} is the report of another slide of this name, "
-        f"{show(Path(known.place))}; give another --out, or --overwrite to replace it"
+        f"{show(known.place)}; give another --out, or --overwrite to replace it"
     )
     return with_code(text, "other-slide")
 

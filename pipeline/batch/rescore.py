@@ -213,7 +213,8 @@ def _job(
     path = Path(report.slide.path)
     others = tuple(path.parent / file.name for file in known.files[1:]) if known else ()
     gone = not all(os.path.lexists(one) for one in (path, *others))
-    return SlideJob(path, name, others, None, known.mpp if known else None, gone)
+    job = SlideJob(path, name, others, gone=gone)
+    return replace(job, mpp=known.mpp, sha256=known.sha256) if known else job
 
 
 @dataclass(frozen=True)

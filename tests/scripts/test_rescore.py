@@ -206,6 +206,35 @@ def test_new_reports_never_lie_among_the_old_ones(work):
 
 
 @looking
+@pytest.mark.parametrize("gone", [False, True])
+def test_reports_of_other_slides_of_these_names_stay(work, gone):
+    folder, _ = work
+    out, other = folder / "out", folder / "other"
+    shutil.copytree(out, other)
+    file = other / "7.tif/fingerprint.json"
+    values = json.loads(file.read_text())
+    values |= {"place": "/b/7.tif", "sha256": "0" * 64}  # as of a batch with names like these
+    values["files"][0]["size"] += 1
+    file.write_text(json.dumps(values))
+    if gone:
+        (folder / "slides").rename(folder / "away")
+    told = "another slide of this name, /b/7.tif; give another --out, or --overwrite"
+    for more, left in ([], "1 done before"), (["--threshold", "0.5"], "1 rescored"):
+        ahead = call("rescore", out, "--out", other, "--dry-run", *more)
+        assert ahead.exit_code == 1
+        assert f"7.tif: can't be rescored: {folder}" in ahead.stdout
+        assert told in ahead.stdout
+        refused = call("rescore", out, "--out", other, *more)
+        assert refused.exit_code == 1
+        assert f"{left}, 1 failed" in refused.stdout
+        assert summary(other)["7.tif"]["error"].endswith("[other-slide]")
+        assert kinds(other)["7.tif"] is None
+    anew = call("rescore", out, "--out", other, "--threshold", "0.5", "--overwrite")
+    assert "2 rescored" in anew.stdout
+    assert json.loads(file.read_text())["place"].endswith("slides/7.tif")
+
+
+@looking
 def test_what_can_t_be_rescored_is_told_and_screened_by_screen(work):
     folder, options = work
     slides, out = folder / "slides", folder / "out"
