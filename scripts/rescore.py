@@ -109,21 +109,23 @@ def rescore(
 
 
 def _check_place(places: Places, out: Path) -> None:
-    """Refuses a folder for the new reports in which they would be taken for others.
+    """Refuses a folder of several runs, and one for new reports that would be taken for others.
 
     Raises:
-        ConfigError: it lies in that of the old ones, or is that of several runs.
+        ConfigError: there is no one run that says of which settings and slides the old reports are;
+            or the new ones would lie among them.
     """
-    here, there = places.reports.resolve(), out.resolve()
-    if here in there.parents:
+    from pipeline.slides.readers.base import show
+
+    if places.several:
         raise ConfigError(
-            f"--out {out}: lies in {places.reports}, whose slides would be there twice; name a "
-            "folder beside it"
+            f"{show(places.reports)}: holds the outputs of runs, each with settings, slides and a "
+            f"summary of its own; rescore each by itself, {show(places.runs[0])} first"
         )
-    if here == there and places.several:
+    if places.reports.resolve() in out.resolve().parents:
         raise ConfigError(
-            f"{places.reports}: holds the outputs of several runs, whose summaries would not be "
-            "those of their reports any more; rescore each, or give --out"
+            f"--out {show(out)}: lies in {show(places.reports)}, whose slides would be there "
+            "twice; name a folder beside it"
         )
 
 

@@ -195,9 +195,13 @@ def test_new_reports_never_lie_among_the_old_ones(work):
     assert inside.exit_code == 2
     assert "whose slides would be there twice; name a folder beside it" in inside.stderr
     assert not (out / "other").exists()
-    several = call("rescore", folder)
-    assert several.exit_code == 2
-    assert "holds the outputs of several runs" in several.stderr
+    for words in ([], ["--out", folder / "new"], ["--dry-run"]):  # whose failures would be lost
+        several = call("rescore", folder, *words)
+        assert several.exit_code == 2
+        assert several.stderr.count("\n") == 1
+        assert "holds the outputs of runs, each with settings, slides" in several.stderr
+        assert f"rescore each by itself, {out} first" in several.stderr
+        assert not (folder / "new").exists()
     shutil.copytree(out, out / "other")  # as a screen to there would leave it
     told = call("rescore", out, "--threshold", "0.5")
     assert "2 rescored" in told.stdout
