@@ -110,7 +110,7 @@ def conclude(
             and the slide's header lacks what they need.
         ConfigError: the slide rule can't be read, or a class that is to be counted is unknown.
     """
-    found, path = kept.found, Path(kept.slide.path)
+    found = kept.found
     model = describe_model(detector, found.looked)
     with clock("naming"):
         named, left = name_found(found, limits_of(detector), kept.stitcher)
@@ -132,7 +132,7 @@ def conclude(
         settings.quality,
     )
     doubts += warn_of_quality(quality, areas, {doubt.code for doubt in doubts})
-    check_strict(path, doubts, settings.strict)
+    check_strict(kept.slide.path, doubts, settings.strict)
     judgement = judge_cells(
         cells,
         model,
@@ -145,7 +145,7 @@ def conclude(
         domain=domain,
     )
     doubts = [*doubts, *warn_of(judgement.adequacy)]
-    check_strict(path, doubts, settings.strict)
+    check_strict(kept.slide.path, doubts, settings.strict)
     pictures = Pictures()
     if slide:
         with clock("pictures"):
@@ -189,7 +189,7 @@ def source_of(slide: Slide | None, kept: Kept | None, settings: ScreenSettings) 
         return find_source(slide.path, slide.size)
     if kept and kept.slide.format == "dicom":
         raise SlideError(
-            f"{show(Path(kept.slide.path))}: is not there, and reports.dicom needs its header; "
+            f"{show(kept.slide.path)}: is not there, and reports.dicom needs its header; "
             "bring it back, or leave reports.dicom"
         )
     return None

@@ -17,6 +17,7 @@ from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import Fingerprint, is_of_slide, load_fingerprint
 from pipeline.batch.output import load_report
 from pipeline.batch.places import Places
+from pipeline.batch.remote import RemoteSlide
 from pipeline.batch.run_record import latest_slides, load_records, of_last_run
 from pipeline.cells.found import KeptSettings
 from pipeline.conclusion import Clock, conclude
@@ -210,11 +211,19 @@ def _job(
     if report is None:
         problem = f"{show(folder / 'report.json')}: can't be read; screen its slide again"
         return SlideJob(folder, name, problem=problem, gone=True)
-    path = Path(report.slide.path)
+    path, remote = _split_place(report.slide.path)
     others = tuple(path.parent / file.name for file in known.files[1:]) if known else ()
-    gone = not all(os.path.lexists(one) for one in (path, *others))
-    job = SlideJob(path, name, others, gone=gone)
+    gone = remote is not None or not all(os.path.lexists(one) for one in (path, *others))
+    job = SlideJob(path, name, others, gone=gone, remote=remote)
     return replace(job, mpp=known.mpp, sha256=known.sha256) if known else job
+
+
+def _split_place(where: str) -> tuple[Path, RemoteSlide | None]:
+    """The path of a slide that a report or record names, and its URL alone where it was fetched.
+
+    It is not fetched again; it stays known by its URL, which a path would not keep.
+    """
+    return Path(where), RemoteSlide(where) if "://" in where else None
 
 
 @dataclass(frozen=True)
@@ -241,7 +250,8 @@ def find_unscreened(reports: Path, results: Sequence[Result]) -> Unscreened:
         if name in there:
             continue
         problem = slide.error if slide.status == "failed" else None
-        job = SlideJob(Path(slide.path), name, problem=problem, gone=True)
+        path, remote = _split_place(slide.path)
+        job = SlideJob(path, name, problem=problem, gone=True, remote=remote)
         (failed if problem else waiting).append(job)
     not_read = {path: text for record in alike for path, text in record.not_read.items()}
     return Unscreened(
@@ -252,7 +262,8 @@ def find_unscreened(reports: Path, results: Sequence[Result]) -> Unscreened:
 
 
 def _not_read(where: str, kind: str, remedy: str) -> NotRead:
-    return NotRead(Path(where), kind, remedy, where if "://" in where else "")
+    path, remote = _split_place(where)
+    return NotRead(path, kind, remedy, remote.shown if remote else "")
 
 
 def describe_state(results: Sequence[Result]) -> list[str]:

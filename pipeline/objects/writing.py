@@ -104,8 +104,7 @@ def write_dicom(report: SlideReport, folder: Path, sha256: str, kind: Dicom) -> 
         raise
     except Exception as error:  # highdicom and pydicom promise no type
         raise SlideError(
-            f"{show(Path(report.slide.path))}: can't be written as DICOM: {reason(error)}; leave "
-            "--dicom"
+            f"{show(report.slide.path)}: can't be written as DICOM: {reason(error)}; leave --dicom"
         ) from error
     return written
 

@@ -62,7 +62,7 @@ class SlideFinder:
 
     def find(self, result: ReportFolder) -> FoundSlide:
         """Where the slide of a result is; looks at the disk each time."""
-        named, known = Path(result.report.slide.path), result.fingerprint
+        known = result.fingerprint
         changed: Path | None = None
         for path in self._candidates(result):
             if not _is_slide(path):
@@ -81,7 +81,7 @@ class SlideFinder:
             )
         where = f" and below {show(self._folder)}" if self._folder else ""
         todo = "" if self._folder else "; name the folder that it is in now with --slides"
-        text = f"{show(named)}: the slide is not there{where}{todo}"
+        text = f"{show(result.report.slide.path)}: the slide is not there{where}{todo}"
         return FoundSlide(None, "gone", text)
 
     def _candidates(self, result: ReportFolder) -> Iterator[Path]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from data.synth import draw_field
 from pipeline.batch import batch
 from pipeline.batch.engines import worker
-from pipeline.reports.detections import FILE
+from pipeline.reports.detections import FILE, load_kept, save_kept
 from scripts.cli import build_app
 
 MODELS = {"alone": "cric-fcos-light", "looking": "cric-fcos-mobilenet-v2"}
@@ -185,6 +186,36 @@ def test_what_was_not_screened_stays_told_in_the_new_summary(work):
         assert rows["9.tif"]["status"] == "pending"
         state = call("status", place).stdout
         assert "5 slides: 2 done, 2 failed" in state
+
+
+@looking
+def test_slides_that_were_fetched_keep_their_urls(work):
+    folder, _ = work
+    out, other, url = folder / "out", folder / "other", "s3://bucket/a"
+    report = out / "7.tif/report.json"
+    report.write_text(report.read_text().replace(str(folder / "slides"), url))
+    kept = load_kept(out / "7.tif")
+    slide = kept.slide.model_copy(update={"path": f"{url}/7.tif"})
+    save_kept(replace(kept, slide=slide), out / "7.tif")
+    record = json.loads((out / "run.json").read_text())
+    record["not_read"] = {f"{url}/4.lif": "Leica LIF; export it"}
+    for name in ("5.tif", "6.tif"):
+        error = f"{url}/{name}: was refused"
+        record["slides"][name] = {"path": f"{url}/{name}", "status": "failed", "error": error}
+    (out / "run.json").write_text(json.dumps(record))
+
+    assert call("rescore", out, "--threshold", "0.5", "--out", other).exit_code == 1
+    rows = summary(other)
+    for name in ("4.lif", "5.tif", "6.tif", "7.tif"):
+        assert rows[name]["path"] == f"{url}/{name}"
+    assert rows["8.tif"]["path"] == str(folder / "slides/8.tif")
+    assert json.loads((other / "7.tif/report.json").read_text())["slide"]["path"] == f"{url}/7.tif"
+    again = json.loads((other / "run.json").read_text())
+    assert again["slides"]["7.tif"]["path"] == f"{url}/7.tif"
+    assert "failed, 2: was refused (5.tif, 6.tif)" in call("status", other).stdout
+    strict = call("rescore", out, "--threshold", "0.4", "--out", other, "--set", "strict=true")
+    assert f"{url}/7.tif: not screened with --strict: the slide was not there" in strict.stderr
+    assert "s3:/bucket" not in (other / "run.log").read_text()
 
 
 @looking

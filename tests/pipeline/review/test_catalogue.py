@@ -41,6 +41,16 @@ def test_a_slide_is_found_by_its_path_and_its_cells_by_their_keys(room):
         assert table.row("nan_nan_nan_nan") is None
 
 
+def test_a_slide_that_was_fetched_is_told_by_its_url(room):
+    file, path = room / "reports/one.tif/report.json", room / "slides/one.tif"
+    file.write_text(file.read_text().replace(str(path), "s3://bucket/one.tif"))
+    with Catalogue(room / "reports") as catalogue:
+        (result,) = catalogue
+        found = catalogue.find_slide(result)
+        assert found.code == "gone"
+        assert found.reason.startswith("s3://bucket/one.tif: the slide is not there")
+
+
 def test_keys_by_tenths_are_those_of_the_store():
     sides = np.array([[0.05, 0.25, 0.35, 0.45], [1234.15, 7.05, 99999.95, -0.04]])
     cells = cells_on(2)
