@@ -68,7 +68,7 @@ def calibrate(
         typer.Option(metavar="CATEGORY", help="Least severe category that counts as positive."),
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the folds, and of who is held out.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds, and of who is held out.")] = 0,
     rule_out: Annotated[
         float | None,
         typer.Option(

@@ -48,7 +48,7 @@ def scale(
         typer.Option(metavar="ANNOTATIONS", help="Of other fields, to measure the error on."),
     ] = None,
     per_field: Annotated[int, typer.Option(min=2, help="Places that are drawn of a field.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
 ) -> None:
     """Teaches a model to tell how large a slide's cells are shown: its µm per pixel.
 

@@ -151,6 +151,12 @@ def test_labels_that_do_not_fit_are_told_in_one_line(screened, rows, message):
     assert not (screened / "r.json").exists()
 
 
+def test_a_seed_below_zero_is_refused(screened):
+    result = call(screened / "out", "--labels", screened / "labels.csv", "--seed", -1)
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+
+
 def test_reports_of_two_models_are_not_mixed(screened):
     write_slide(screened / "out" / "Fälle 0" / "99.svs", [], threshold=0.4)
     with (screened / "labels.csv").open("a") as file:

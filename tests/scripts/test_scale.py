@@ -113,6 +113,13 @@ def test_a_name_of_a_shipped_model_is_not_written_to(fields):
     assert "no such folder" in result.output
 
 
+def test_a_seed_below_zero_is_refused(fields):
+    data = ["--data", fields / "fields.json", "--images", fields]
+    result = call("--model", "cric-fcos-light", *data, "--seed", -1)
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+
+
 def test_fields_of_unknown_scale_teach_nothing(fields, tmp_path):
     content = json.loads((fields / "fields.json").read_text())
     del content["images"][3]["mpp"]
