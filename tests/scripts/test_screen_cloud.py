@@ -78,6 +78,9 @@ def test_slides_elsewhere_give_the_cells_of_slides_here(bucket, slides, tmp_path
     # Others thresholds: made of what was found, with pictures of the slide, fetched for that.
     other = call(f"{bucket.url}/x", "--out", tmp_path / "there", *MODEL, "--threshold", "0.9")
     assert "2 rescored" in other.stdout
+    # Without fetching anything: known by their URLs as before.
+    assert call(tmp_path / "there", "--out", tmp_path / "new", name="rescore").exit_code == 0
+    assert f"{bucket.url}/x/c.tif" in (tmp_path / "new/summary.csv").read_text()
     report = json.loads((tmp_path / "there/c.tif/report.json").read_text())
     assert report["slide"]["path"] == f"{bucket.url}/x/c.tif"
     assert "slide-not-there" not in [doubt["code"] for doubt in report["warnings"]]
