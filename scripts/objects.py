@@ -109,7 +109,7 @@ def _check_slide(folder: Path, result: Result, verdict: Verdict) -> None:
     same = known is None or job.gone or has_same_files(job, folder, known)
     if verdict == "changed" or not same:
         raise ConfigError(
-            f"{show(job.path)}: is another file than when it was screened; screen it again"
+            f"{show(job.where)}: is another file than when it was screened; screen it again"
         )
 
 
@@ -193,7 +193,7 @@ def _header(result: Result) -> Header | None:
     if job.gone:
         if report.slide.format == "dicom":
             raise ConfigError(
-                f"{show(job.path)}: is not there, and DICOM objects need its header: bring it back"
+                f"{show(job.where)}: is not there, and DICOM objects need its header: bring it back"
             )
         return None
     if not is_dicom(job.path):
