@@ -67,10 +67,15 @@ def auc_with_covariance(
 
 
 def auc(scores: Scores, positive: Flags, level: float = 0.95) -> Estimate:
-    """Area under the ROC curve with DeLong's interval on the logit scale, which stays in 0..1."""
+    """Area under the ROC curve with DeLong's interval on the logit scale, which stays in 0..1.
+
+    Where all pairs are in order, or none is, it is `_without_width`'s.
+    """
     areas, covariance = auc_with_covariance(scores[None], positive)
     area, error = float(areas[0]), math.sqrt(max(float(covariance[0, 0]), 0.0))
-    if area in (0.0, 1.0) or not error:
+    if area in (0.0, 1.0):
+        return _without_width(area, positive, np.arange(len(positive)), level)
+    if not error:  # all scores are one
         return Estimate(area, area, area)
     reach = norm.ppf((1 + level) / 2) * error / (area * (1 - area))
     return Estimate(area, float(expit(logit(area) - reach)), float(expit(logit(area) + reach)))
@@ -99,7 +104,13 @@ def auc_difference(
 
 
 def auc_by_groups(scores: Scores, positive: Flags, groups: Groups, level: float = 0.95) -> Estimate:
-    """Area under the ROC curve, its interval by drawing groups, such as patients, anew."""
+    """Area under the ROC curve, its interval by drawing groups, such as patients, anew.
+
+    Where all pairs are in order, or none is, it is `_without_width`'s.
+    """
+    value = float(auc_with_covariance(scores[None], positive)[0][0])
+    if value in (0.0, 1.0):
+        return _without_width(value, positive, groups, level)
     rng = np.random.default_rng(0)
     # A draw is how often each group was drawn: with the numbers of cases and of controls at each
     # score, the area is a sum over scores.
@@ -113,8 +124,19 @@ def auc_by_groups(scores: Scores, positive: Flags, groups: Groups, level: float 
         if pairs := cases.sum() * controls.sum():
             areas.append(cases @ (controls.cumsum() - controls / 2) / pairs)
     low, high = np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
-    value = float(auc_with_covariance(scores[None], positive)[0][0])
     return Estimate(value, float(low), float(high))
+
+
+def _without_width(area: float, positive: Flags, groups: Groups, level: float) -> Estimate:
+    """The interval of an area of 0 or 1, whose variance is 0 however few slides there are.
+
+    The area is the chance that a case is ranked above a control. Cases and controls that are paired
+    off, each group in one pair, are as many independent trials of it, which all came out alike: the
+    interval is the exact one of these, which says too little rather than too much.
+    """
+    cases, controls = set(groups[positive].tolist()), set(groups[~positive].tolist())
+    pairs = max(1, min(len(cases), len(controls), len(cases | controls) // 2))
+    return exact_proportion(area * pairs, pairs, level)
 
 
 def proportion(hits: float, total: float, level: float = 0.95) -> Estimate:

@@ -49,9 +49,32 @@ def test_an_area_by_hand():
     assert 0 < found.low < 0.75 < found.high < 1
 
 
-def test_a_perfect_score_has_no_width():
-    found = auc(np.array([2.0, 3, 0, 1]), np.array([True, True, False, False]))
-    assert (found.value, found.low, found.high) == (1, 1, 1)
+def test_an_interval_of_a_perfect_score_goes_by_how_many_slides_there_are():
+    """Ten pairs in order are what an area of 0.69 shows once in forty times."""
+    positive = np.arange(30) < 10
+    for scores, area in ((positive.astype(float), 1), (-positive.astype(float), 0)):
+        found = auc(scores, positive)
+        assert found.value == area
+        reach = max(found.value - found.low, found.high - found.value)
+        assert (1 - reach) ** 10 == pytest.approx(0.025)
+
+
+def test_an_interval_of_a_perfect_score_goes_by_patients():
+    positive = np.arange(60) < 30
+    scores = positive.astype(float)
+    few = auc_by_groups(scores, positive, np.arange(60) // 10)
+    assert few.low == pytest.approx(0.025 ** (1 / 3))
+    both = auc_by_groups(scores, positive, np.arange(60) % 4)  # each has cases and controls
+    assert both.low == pytest.approx(0.025 ** (1 / 2))
+    assert few.high == both.high == 1
+
+
+def test_intervals_of_a_perfect_score_hold_what_others_show():
+    """Of an area of 0.8 few samples are perfect; those that are don't deny it too often."""
+    rng = np.random.default_rng(0)
+    positive = np.arange(8) < 4
+    found = [auc(rng.normal(size=8) + 1.19 * positive, positive) for _ in range(400)]
+    assert np.mean([one.low <= 0.8 <= one.high for one in found]) >= 0.95
 
 
 @given(scores, scores, outcomes)
