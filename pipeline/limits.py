@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
+from contextlib import suppress
 
 from pydantic import Field
 
@@ -11,7 +12,7 @@ from configs import ConfigError, StrictModel
 
 GB = 10**9
 
-_COUNTED = ("RssAnon:", "RssShmem:", "VmSwap:")
+_COUNTED = (b"RssAnon:", b"RssShmem:", b"VmSwap:")
 """Of ``/proc/PID/status``: memory that the system can't take back at will. A file that is mapped
 is none, nor is address space without anything in it, of which OpenVINO takes much."""
 
@@ -47,23 +48,29 @@ class LimitSettings(StrictModel):
 
 
 def memory_of(pid: int) -> int:
-    """Bytes that a process and its descendants have in memory and swap; 0 where it is gone."""
+    """Bytes that a process and its descendants have in memory and swap; 0 where it is gone.
+
+    Any of them may end at any moment, and what is gone has nothing.
+    """
     total, left = 0, [pid]
     while left:
-        folder = Path("/proc", str(left.pop()))
+        folder = f"/proc/{left.pop()}"
         total += _own(folder)
-        for children in folder.glob("task/*/children"):
-            left += map(int, _read(children).split())
+        with suppress(OSError):
+            for thread in os.listdir(f"{folder}/task"):
+                left += map(int, _read(f"{folder}/task/{thread}/children").split())
     return total
 
 
-def _own(folder: Path) -> int:
-    lines = (line.split() for line in _read(folder / "status").splitlines())
+def _own(folder: str) -> int:
+    lines = (line.split() for line in _read(f"{folder}/status").splitlines())
     return 1024 * sum(int(words[1]) for words in lines if words and words[0] in _COUNTED)
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> bytes:
+    """As bytes: the system cuts a process's name wherever a letter may be."""
     try:
-        return path.read_text()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError:  # it has just ended
-        return ""
+        return b""

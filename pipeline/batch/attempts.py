@@ -24,7 +24,7 @@ from pipeline.batch.output import publish
 from pipeline.batch.plan import BatchPlan
 from pipeline.errors import SlideError, WorkerLostError, is_disk_full, kind_and_text
 from pipeline.objects.writing import write_objects
-from pipeline.reports.report import SlideReport
+from pipeline.reports.report import SlideReport, encodable
 from pipeline.reports.writers import write_reports
 from pipeline.slides.containers import name_packages
 from pipeline.slides.readers.base import show
@@ -71,10 +71,15 @@ class Publisher:
 
         Raises:
             TakenOverError: another process has the slide now.
-            SlideError: the slide was changed meanwhile.
+            SlideError: the slide was changed meanwhile, or the report is another's.
             OSError: it can't be written.
         """
         job, files, known = attempt.job, attempt.files, attempt.known
+        if report.slide.path != encodable(job.where):
+            raise SlideError(
+                f"{show(job.where)}: the report that came for it is that of "
+                f"{show(report.slide.path)}, and is not kept; screen it again"
+            )
         sha256 = known.sha256 if known else hash_content(job)
         if not job.gone and stamp_files(job) != files:
             raise SlideError(f"{show(job.where)}: was changed while it was screened; try again")

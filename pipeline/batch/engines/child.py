@@ -1,8 +1,9 @@
 """The process that screens slides one by one; `pipeline.batch.engines.supervised` is outside.
 
-It gets pickles on its standard input: first who is to make its worker, then for each slide what
-that is asked with, its path mostly, or None for what is in force. It answers by pickles on what was
-its standard output; whatever libraries print goes to standard error. It ends with its input.
+It gets pickles on its standard input: first who is to make its worker, then for each slide a number
+and what that is asked with, its path mostly, or None for what is in force. It answers by pickles on
+what was its standard output, each with the number of its question; whatever libraries print goes to
+standard error. It ends with its input.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import faulthandler
 import os
 import pickle
 import traceback
-from typing import BinaryIO
 
 from pipeline.children import end_with_parent
 
@@ -24,20 +24,26 @@ def main() -> None:
     with open(os.devnull, "rb") as nothing:  # for a library that reads its standard input
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
+    number = 0
+
+    def send(kind: str, content: object) -> None:
+        answers.write(pickle.dumps((number, kind, content), pickle.HIGHEST_PROTOCOL))
+        answers.flush()
+
     maker = pickle.load(questions)
-    worker = maker.worker(lambda *news: _send(answers, "tiles", news))
+    worker = maker.worker(lambda *news: send("tiles", news))
     while True:
         try:
-            asked = pickle.load(questions)
+            number, asked = pickle.load(questions)
         except EOFError:
             return
-        _send(answers, "begun", None)  # from here on it's the slide's fault
+        send("begun", None)  # from here on it's the slide's fault
         try:
             answer = worker.describe() if asked is None else worker.screen(asked)
         except BaseException as error:
-            _send(answers, "failed", portable(error))
+            send("failed", portable(error))
         else:
-            _send(answers, "done", answer)
+            send("done", answer)
 
 
 def portable(error: BaseException) -> Exception:
@@ -51,11 +57,6 @@ def portable(error: BaseException) -> Exception:
     if type(copy) is type(error) and isinstance(copy, Exception):
         return copy
     return RuntimeError("".join(traceback.format_exception_only(error)).split("\n")[0])
-
-
-def _send(answers: BinaryIO, kind: str, content: object) -> None:
-    answers.write(pickle.dumps((kind, content), pickle.HIGHEST_PROTOCOL))
-    answers.flush()
 
 
 if __name__ == "__main__":

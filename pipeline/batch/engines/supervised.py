@@ -113,6 +113,10 @@ class Seat:
                     raise StoppedError(f"{show(path)}: stopped") from None
                 if error.is_of_slide:
                     raise error.explain(path) from None
+            except BaseException:
+                if self._child and self._child.owes:
+                    self._leave(now=True)
+                raise
         raise SlideError(f"{show(path)}: the process that is to screen it ends again and again")
 
     def close(self, now: bool = False) -> None:
@@ -172,6 +176,8 @@ class Child:
     Attributes:
         slides: how many it was asked to screen.
         in_force: what is in force there, once it was asked.
+        owes: whether it was asked something and nobody has heard its answer: it must not be asked
+            again then.
 
     Raises:
         SlideError: no process can be started.
@@ -180,10 +186,12 @@ class Child:
     def __init__(self, maker: Maker, told: Told | None) -> None:
         self.slides = 0
         self.in_force: InForce | None = None
+        self.owes = False
+        self._asked = 0
         self._told = told
         self._busy = threading.Lock()
         self._ending = threading.Lock()
-        self._inbox: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[int, str, Any] | None] = queue.SimpleQueue()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         try:
             self._process = start_module(_CHILD, self._errors, leads=True)
@@ -219,7 +227,9 @@ class Child:
             Exception: as raised there.
         """
         with self._busy:
-            self._send(question)
+            self._asked += 1
+            self.owes = True
+            self._send((self._asked, question))
             since = looked = time.monotonic()
             begun = False
             while True:
@@ -227,8 +237,11 @@ class Child:
                     heard = self._inbox.get(timeout=PERIOD_S)
                     if heard is None:
                         raise self._death(begun)
-                    kind, content = heard
+                    number, kind, content = heard
+                    if number != self._asked:
+                        continue  # to an earlier question
                     begun = True
+                    self.owes = kind not in ("failed", "done")
                     if kind == "failed":
                         raise content
                     if kind == "done":
@@ -357,7 +370,7 @@ class _OverMemoryError(_EndedError):
         return kind(f"{show(path or Path())}: {text}", "over-limit")
 
 
-def _hear(out: IO[bytes], inbox: queue.SimpleQueue[tuple[str, Any] | None]) -> None:
+def _hear(out: IO[bytes], inbox: queue.SimpleQueue[tuple[int, str, Any] | None]) -> None:
     """Takes what a process answers until it has ended, or answers nonsense."""
     with out, suppress(Exception):
         while True:

@@ -20,6 +20,7 @@ from pipeline import limits
 from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine, ProcessEngine
+from pipeline.batch.engines.supervised import Child, Seat
 from pipeline.batch.plan import BatchPlan, BatchResult
 from pipeline.batch.run_record import load_records
 from pipeline.errors import SlideError, WorkerLostError
@@ -217,6 +218,63 @@ def test_errors_arrive_as_they_are_or_in_words(tmp_path: Path) -> None:
     assert engine.submit(tmp_path / "good.png").result(60).slide.width == 4000
     engine.close()
     assert not [t for t in threading.enumerate() if t.name.startswith(("supervise", "hear"))]
+
+
+def test_an_answer_that_nobody_has_heard_is_no_later_slide_s(tmp_path: Path) -> None:
+    heard = []
+
+    def told(path: Path, *_: int) -> None:
+        heard.append(path.stem)
+        if path.stem == "good-a":
+            raise ValueError("on this side")
+
+    seat = Seat(Makes(), LimitSettings(), told)
+    with pytest.raises(ValueError, match="on this side"):
+        seat.screen(tmp_path / "good-a.png")
+    reports = [seat.screen(tmp_path / f"good-{name}.png") for name in "bc"]
+    seat.close()
+    assert [Path(report.slide.path).stem for report in reports] == ["good-b", "good-c"]
+    assert heard == ["good-a", "good-b", "good-c"]
+
+
+def test_an_answer_to_an_earlier_question_is_passed_over(tmp_path: Path) -> None:
+    child = Child(Makes(), None)
+    child.ask(None, LimitSettings())
+    child._send((1, tmp_path / "good-a.png"))
+    assert child.screen(tmp_path / "good-b.png", LimitSettings()).slide.path.endswith("good-b.png")
+    child.end()
+
+
+def test_a_report_of_another_slide_is_not_kept(tmp_path: Path) -> None:
+    engine = LocalEngine(lambda path: make_report(tmp_path / "slides/a.png"))
+    result = screen(["a.png", "b.png"], tmp_path, engine)
+    assert list(result.failed) == ["b.png"]
+    assert "the report that came for it is that of" in result.failed["b.png"]
+    assert not (tmp_path / "out/b.png/report.json").exists()
+
+
+@linux
+def test_memory_is_told_though_processes_end_meanwhile_or_have_odd_names(tmp_path: Path) -> None:
+    odd = tmp_path / "врвчитатель"  # which the system cuts amid a letter
+    odd.symlink_to("/bin/sleep")
+    with subprocess.Popen([odd, "60"]) as process:
+        try:
+            stop = threading.Event()
+
+            def come_and_go() -> None:
+                while not stop.is_set():
+                    subprocess.run(["/bin/true"], check=True)
+
+            others = threading.Thread(target=come_and_go)
+            others.start()
+            try:
+                assert all(memory_of(os.getpid()) > 1e6 for _ in range(500))
+                assert memory_of(process.pid) > 1e4
+            finally:
+                stop.set()
+                others.join()
+        finally:
+            process.kill()
 
 
 def test_whoever_is_in_a_hurry_ends_what_is_in_work(tmp_path: Path) -> None:
