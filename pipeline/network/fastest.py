@@ -34,6 +34,9 @@ ROUNDS = 4
 MARGIN = 1.05
 """So many times as fast has a precision to be, to be taken before one that comes earlier."""
 
+PATIENCE_S = 120.0
+"""How long another process may take to time them."""
+
 Run = Callable[[np.ndarray], object]
 """Takes (1, H, W, 3) uint8 pixels through a network."""
 
@@ -49,22 +52,31 @@ def find_fastest(
 ) -> Precision:
     """The fastest of some precisions: by what is kept, else by a tile in each, which takes seconds.
 
-    Where nothing can be kept it is the first one, always: a choice that a busy moment could turn
-    would have slides screened again.
+    Where nothing can be kept, or locked, it is the first one, always: a choice that a busy moment
+    could turn would have slides screened again.
 
     Args:
         card: of the model.
         among: what may be taken, in order of preference.
         prepare: makes a network ready.
     """
+    if (known := known_fastest(card, among)) is not None:
+        return known
     place = _place_of(card)
-    if len(among) == 1 or place is None:
-        return among[0]
-    with FileLock(place.with_suffix(".lock")):  # several processes start at once, and must agree
+    assert place is not None
+    # Several processes, perhaps several people's, start at once and must agree.
+    lock = FileLock(place.with_suffix(".lock"), mode=0o666, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=PATIENCE_S)
+    except (OSError, NotImplementedError):  # no locks there, or none for us; or nobody lets go
+        return known_fastest(card, among) or among[0]
+    try:
         timed = _read(place)
         if timed is None or not set(among) <= set(timed):
             timed = _time({precision: prepare(precision) for precision in among})
             write_kept(place, Timed(seconds=timed).model_dump_json())
+    finally:
+        lock.release()
     return choose(timed, among)
 
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -60,12 +61,13 @@ def convert_once(model: ModelSource) -> Any:
 
 def write_kept(place: Path, text: str) -> None:
     """Keeps a text in a file, whole or not at all; a full disk keeps nothing."""
+    # Not by `tempfile`, whose files nobody else may read: the folder may be that of several people.
+    unfinished = place.with_name(f"unfinished-{uuid.uuid4().hex}")
     with suppress(OSError):
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=place.parent, delete=False
-        ) as unfinished:
-            unfinished.write(text)
-        os.replace(unfinished.name, place)
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, place)
+    with suppress(OSError):
+        unfinished.unlink(missing_ok=True)
 
 
 def _place_of(model: ModelSource) -> Path | None:

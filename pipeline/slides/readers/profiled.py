@@ -132,7 +132,10 @@ class ProfiledReader(Reader):
         """See `Reader.of_plane`."""
         if index == self.header.plane:
             return self
-        return ProfiledReader(self._reader.of_plane(index), self._profile)
+        other = ProfiledReader(self._reader.of_plane(index), self._profile)
+        # What was found out of the profile holds for all planes.
+        other.header = replace(self.header, levels=other.header.levels, plane=index)
+        return other
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import tifffile
 from dicomfiles import jpegs_2000, write_dicom
-from PIL import Image
+from PIL import Image, ImageFilter
 from profiles import SRGB, WIDE, grey_profile, in_srgb, rgb_profile
-from slidefiles import picture, write_aperio, write_flat
+from slidefiles import picture, resolution_tags, write_aperio, write_flat
 
 from pipeline.errors import SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.readers.profiled import Profile, ProfileError
+from pipeline.slides.readers.profiled import Profile, ProfileError, by_profile
+from pipeline.slides.readers.tiff import TiffReader
 from pipeline.slides.slide import open_slide
 
 IMAGE = picture(300, 200)
@@ -43,6 +44,10 @@ WRITERS = {"png": write_png, "tif": write_tiff, "svs": write_svs, "dcm": write_d
 
 LOSSY = {"png": 0, "tif": 0, "svs": 0, "dcm": 12}
 """Of 255, by which what is stored differs from what was drawn."""
+
+
+def gaussian(image):
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(3)))
 
 
 def facts_of(slide):
@@ -102,6 +107,21 @@ def test_every_level_has_it(tmp_path):
         assert len(slide.levels) == 3
         shown = slide.read_level(2, Rect(0, 0, 75, 50))
         assert np.abs(shown - in_srgb(IMAGE[::4, ::4])).max() <= LEVELS
+
+
+def test_every_focal_plane_has_it_and_says_so(tmp_path):
+    path, pages = tmp_path / "a.tif", (IMAGE, gaussian(IMAGE))
+    with tifffile.TiffWriter(path) as writer:
+        for page in pages:
+            keys = {"photometric": "rgb", "tile": (64, 64), "iccprofile": rgb_profile()}
+            writer.write(page, metadata=None, **keys, **resolution_tags(0.25))
+    reader = by_profile(TiffReader(path))
+    assert (reader.header.plane, len(reader.header.planes)) == (0, 2)
+    other = reader.of_plane(1)
+    assert other.header.facts == reader.header.facts
+    assert "applied (color.icc)" in other.header.facts[-1].value
+    assert other.header.plane == 1
+    assert np.abs(other.read(0, ALL) - in_srgb(pages[1])).max() <= LEVELS
 
 
 def test_a_cache_keeps_what_is_stored(tmp_path):
