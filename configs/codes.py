@@ -68,6 +68,12 @@ SLIDES: dict[str, Entry] = {
         "Find out the true scale, by a stage micrometer or the scanner's software, and give it "
         "with --mpp-override. At a wrong one cells are missed and misjudged.",
     ),
+    "scale-unchecked": Entry(
+        "The slide's µm per pixel was not held against its cells, as the model's network for that "
+        "can't be run on this machine. A wrong scale goes unnoticed.",
+        "Mend what the warning names (mostly OpenVINO), or leave the check out: --set "
+        "scale.check=false.",
+    ),
     "mpp-coarse": Entry(
         "The slide is coarser than the model, or than the tiles of `cytolibra tile`, by more than "
         "1.3 times: it is enlarged, and details that the model or a person looks for are not in "
@@ -800,7 +806,8 @@ REFUSALS: dict[str, Entry] = {
     ),
     "mpp-not-estimated": Entry(
         "--mpp estimate was given, and the slide's cells don't tell its scale: there are too few, "
-        "most of what was looked at is unlike what the model has learned from, or two scales fit.",
+        "most of what was looked at is unlike what the model has learned from, two scales fit, or "
+        "the slide doesn't look like a smear.",
         "Give it with --mpp, or one a slide with --mpp-table.",
     ),
     "mpp-oblong": Entry(

@@ -12,7 +12,7 @@ from pipeline.errors import SlideError
 from pipeline.in_force import settle_tiler
 from pipeline.network.detector import TileDetector
 from pipeline.network.looking import SecondLook
-from pipeline.network.scale import check_scale, settle_estimate
+from pipeline.network.scale import check_estimate, check_scale, settle_estimate
 from pipeline.settings import ScreenSettings
 from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide
@@ -105,6 +105,7 @@ def plan_slide(
         foreground = find_foreground(slide, settings.foreground)
         samples = take_samples(slide, foreground)
         implausible = find_implausible(slide, foreground, samples)
+        check_estimate(slide, implausible)
         doubts += implausible
         check_strict(slide.path, doubts, settings.strict)
         tiler = settle_tiler(settings, card)

@@ -79,7 +79,8 @@ class TileDetector:
         readers: threads that keep it busy with tiles.
         lanes: batches that it takes at once, each from a thread of its own: the runtime's.
         turn: held by whoever screens the tiles of a slide.
-        scale: what tells a slide's scale by its cells; None where the model has nothing for it.
+        scale: what tells a slide's scale by its cells, or why it can't be run here; None where the
+            model has nothing for it.
 
     Raises:
         ModelFileError: the detector has no card, so that nobody knows its mpp; or the model's
@@ -88,7 +89,7 @@ class TileDetector:
     """
 
     second_look: SecondLook | None = None
-    scale: ScaleReader | None = None
+    scale: ScaleReader | str | None = None
     kept: float | None = None
 
     def __init__(

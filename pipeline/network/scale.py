@@ -15,7 +15,7 @@ of drawn slides, of blank ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from pipeline.geometry import Size
 from pipeline.network.openvino_runtime import compile_openvino
 from pipeline.slides.mpp import ESTIMATE, PROVISIONAL, SANE_MPP, Scale
 from pipeline.slides.readers.base import Fact, show
-from pipeline.slides.slide import Slide
+from pipeline.slides.slide import Slide, check_size
 from pipeline.tiles.foreground import Foreground, ForegroundSettings, find_foreground
 from pipeline.tiles.places import covering, fullest
 
@@ -55,7 +55,7 @@ MOST_LOOKS = 6
 
 STARTS = (PROVISIONAL, 0.5)
 """µm per pixel from which the scale of a slide is looked for that states none: those of 40x and 20x
-objectives on most scanners. Both have to lead to the same."""
+objectives on most scanners. Where both lead to a scale it has to be the same."""
 
 TOLD_FROM = 2.58
 """Standard errors by which estimate and slide differ at least before that is told: of slides whose
@@ -142,8 +142,10 @@ class ScaleReader:
         return np.array(found, np.float64).reshape(-1, 2)
 
 
-def find_reader(model: ModelSource, threads: int | None = None) -> ScaleReader | None:
-    """What tells the scale of slides for a model; None without OpenVINO, or a network for it.
+def find_reader(model: ModelSource, threads: int | None = None) -> ScaleReader | str | None:
+    """What tells the scale of slides for a model; None where the model has no network for it.
+
+    Where it has one that can't be run here, as without OpenVINO, it is the reason for that.
 
     Raises:
         ModelFileError: the model's graph is missing, or not what the sidecar says.
@@ -152,8 +154,8 @@ def find_reader(model: ModelSource, threads: int | None = None) -> ScaleReader |
         return None
     try:
         return ScaleReader(model, threads)
-    except ExportError:
-        return None
+    except ExportError as error:
+        return str(error)
 
 
 def carries_scale(card: ModelCard) -> bool:
@@ -163,13 +165,19 @@ def carries_scale(card: ModelCard) -> bool:
 
 def settle_estimate(
     slide: Slide,
-    reader: ScaleReader | None,
+    reader: ScaleReader | str | None,
     settings: ScaleSettings,
     foreground: ForegroundSettings,
 ) -> None:
     """Gives a slide that states no scale the one by its cells, where the user wants that.
 
-    Others stay as they are.
+    Others stay as they are. Whether it looks like a smear at that scale is `check_estimate`'s.
+
+    Args:
+        slide: an open slide.
+        reader: see `find_reader`.
+        settings: at how many places it is looked at.
+        foreground: how its cells are seen on the overview.
 
     Raises:
         SlideError: it can't be estimated.
@@ -178,11 +186,7 @@ def settle_estimate(
         return
     found = _estimate_anew(slide, reader, settings, foreground)
     if isinstance(found, str):
-        raise SlideError(
-            f"{show(slide.path)}: carries no µm per pixel, and it can't be estimated: {found}; "
-            "give it with --mpp",
-            "mpp-not-estimated",
-        )
+        raise _not_estimated(slide, found)
     text = (
         f"its scale is estimated from its cells: {found} (one standard error, {found.places} "
         "places); lengths are as uncertain, areas twice as much"
@@ -192,14 +196,46 @@ def settle_estimate(
     absurd = tuple(doubt for doubt in slide.doubts if doubt.code == "mpp-absurd")
     doubt = Doubt(code="mpp-estimated", text=text)
     slide.settle(Scale(float(f"{found.mpp:.3g}"), ESTIMATE, (fact, *stated), (*absurd, doubt)))
+    try:
+        check_size(slide)
+    except SlideError as error:
+        raise _not_estimated(slide, f"at {found} it {error.text}") from error
+
+
+def check_estimate(slide: Slide, implausible: Sequence[Doubt]) -> None:
+    """Takes an estimated scale back where the slide doesn't look like a smear at it.
+
+    Args:
+        slide: an open slide.
+        implausible: what of it doesn't; see `pipeline.tiles.plausible.find_implausible`.
+
+    Raises:
+        SlideError: it doesn't, and its scale is an estimate.
+    """
+    if implausible and slide.mpp_source == ESTIMATE:
+        raise _not_estimated(slide, f"cells don't tell it in such a picture: {implausible[0].text}")
+
+
+def _not_estimated(slide: Slide, why: str) -> SlideError:
+    return SlideError(
+        f"{show(slide.path)}: carries no µm per pixel, and it can't be estimated: {why}; give it "
+        "with --mpp",
+        "mpp-not-estimated",
+    )
 
 
 def check_scale(
-    slide: Slide, foreground: Foreground, reader: ScaleReader | None, settings: ScaleSettings
+    slide: Slide, foreground: Foreground, reader: ScaleReader | str | None, settings: ScaleSettings
 ) -> list[Doubt]:
     """What is to be told where a slide's cells contradict its scale; nothing where they don't."""
     if reader is None or not settings.check or slide.mpp_source == ESTIMATE:
         return []
+    if isinstance(reader, str):
+        text = (
+            "its µm per pixel was not held against its cells: the model's network for that can't "
+            f"be run here: {reader}; --set scale.check=false leaves the check out"
+        )
+        return [Doubt(code="scale-unchecked", text=text)]
     found = estimate_scale(slide, foreground, reader, slide.mpp, settings.places)
     if found is None or not found.contradicts(slide.mpp):
         return []
@@ -244,11 +280,16 @@ def estimate_scale(
 
 
 def _estimate_anew(
-    slide: Slide, reader: ScaleReader | None, settings: ScaleSettings, wanted: ForegroundSettings
+    slide: Slide,
+    reader: ScaleReader | str | None,
+    settings: ScaleSettings,
+    wanted: ForegroundSettings,
 ) -> ScaleEstimate | str:
     """The scale of a slide of which nothing is known, or why there is none."""
     if reader is None:
         return "the model has no network for it (cytolibra scale makes one)"
+    if isinstance(reader, str):
+        return f"the model's network for it can't be run here: {reader}"
     foreground = find_foreground(slide, wanted)
     if not foreground.mask.any():
         return "no cells were seen on its overview"

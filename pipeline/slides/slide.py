@@ -313,14 +313,14 @@ def open_slide(
     try:
         reader = by_profile(reader) if icc else with_profile_told(reader)
         slide = Slide(path, reader, settle_mpp(reader.header.mpp, given, reader.header.mpp_denied))
-        _check_size(slide)
+        check_size(slide)
         return slide
     except SlideError as error:
         reader.close()
         raise SlideError(f"{show(path)}: {error.text}", error.code) from error
 
 
-def _check_size(slide: Slide) -> None:
+def check_size(slide: Slide) -> None:
     """Refuses what no glass can be, before memory is taken for an overview of it.
 
     Raises:

@@ -6,16 +6,23 @@ import numpy as np
 import pytest
 from slidefiles import write_image
 
+from configs import Doubt
+from models import ModelSource
 from models.card import ScaleFacts
+from models.storage.graphs import ExportError
 from pipeline.errors import SlideError
+from pipeline.network import scale
 from pipeline.network.scale import (
     ScaleEstimate,
     ScaleSettings,
+    check_estimate,
     check_scale,
     estimate_scale,
+    find_reader,
     settle_estimate,
 )
-from pipeline.slides.mpp import GivenMpp
+from pipeline.slides import slide as slide_module
+from pipeline.slides.mpp import GivenMpp, settle_mpp
 from pipeline.slides.slide import open_slide
 from pipeline.tiles.foreground import Foreground, ForegroundSettings
 
@@ -145,6 +152,43 @@ def test_nothing_is_told_without_a_network_or_unasked(tmp_path):
         assert check_scale(slide, FULL, None, ScaleSettings()) == []
 
 
+def test_a_network_that_can_not_be_run_here_is_told(tmp_path):
+    path = striped(tmp_path / "a.png", 0.25)
+    (doubt,) = check(path, GivenMpp(0.5), "OpenVINO is missing")
+    assert doubt.code == "scale-unchecked"
+    assert "OpenVINO is missing" in doubt.text
+    assert check(path, GivenMpp(0.5), "OpenVINO is missing", check=False) == []
+
+
+def test_why_the_network_can_not_be_run_is_kept(monkeypatch):
+    def refuse(*_):
+        raise ExportError("this CPU is too old")
+
+    monkeypatch.setattr(scale, "compile_openvino", refuse)
+    assert find_reader(ModelSource.find("cric-fcos-light")) == "this CPU is too old"
+
+
+@pytest.mark.parametrize("code", [None, "too-dark"])
+def test_a_picture_that_is_no_smear_has_no_estimate(tmp_path, code):
+    implausible = [Doubt(code=code, text="does not look like it")] if code else []
+    with open_slide(striped(tmp_path / "a.png", 0.4), GivenMpp("estimate")) as slide:
+        settle_estimate(slide, Ruler(), ScaleSettings(), ANYWHERE)
+        if implausible:
+            with pytest.raises(SlideError, match="such a picture: does not look like it; give it"):
+                check_estimate(slide, implausible)
+            slide.settle(settle_mpp(None, GivenMpp(0.4)))  # one that is given stands
+        check_estimate(slide, implausible)
+
+
+def test_a_slide_larger_than_glass_by_its_estimate_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(slide_module, "MAX_SIDE_MM", 0.3)
+    with (
+        open_slide(striped(tmp_path / "a.png", 0.4), GivenMpp("estimate")) as slide,
+        pytest.raises(SlideError, match=r"at 0\.4.* it claims .* which no glass slide has"),
+    ):
+        settle_estimate(slide, Ruler(), ScaleSettings(), ANYWHERE)
+
+
 def test_the_error_decides_what_contradicts():
     estimate = ScaleEstimate(0.25, 0.1, 9)
     assert not estimate.contradicts(0.25 * math.exp(0.257))
@@ -176,6 +220,7 @@ def test_a_slide_that_states_its_scale_keeps_it(tmp_path):
     ("pixels", "reader", "why"),
     [
         ("stripes", None, "no network for it"),
+        ("stripes", "no OpenVINO", "can't be run here: no OpenVINO"),
         ("noise", Ruler(), "too few places"),
     ],
 )
@@ -208,8 +253,6 @@ def test_two_scales_that_fit_alike_are_refused(tmp_path):
 
 
 def test_an_absurd_scale_in_the_file_stays_told(tmp_path):
-    from pipeline.slides.mpp import settle_mpp
-
     path = striped(tmp_path / "a.png", 0.4)
     with open_slide(path, 0.25) as slide:
         slide.settle(settle_mpp((1e-3, 1e-3), GivenMpp("estimate")))
