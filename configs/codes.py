@@ -230,8 +230,8 @@ SLIDES: dict[str, Entry] = {
         "Weigh what is found against that; --planes best looks at each place once.",
     ),
     "plane-unread": Entry(
-        "Parts of some focal planes could not be read. The others were taken there; what could be "
-        "read in none is in area.unread.",
+        "Parts of some focal planes could not be read. Others were taken there as far as they can "
+        "be read; what could be read in none is in area.unread.",
         "Copy the file again, or scan the slide again.",
     ),
     "bounds-beyond": Entry(

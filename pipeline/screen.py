@@ -117,7 +117,10 @@ def _doubts_of_planes(slide: Slide, screened: Screened) -> list[Doubt]:
     if not missed:
         return []
     each = "; ".join(f"{slide.planes[n].name}: {mm2:.3g} mm²" for n, mm2 in missed.items())
-    text = f"parts of focal planes could not be read, and the others were taken there: {each}"
+    text = (
+        "parts of focal planes could not be read, and others were taken there as far as they can "
+        f"be: {each}"
+    )
     return [Doubt(code="plane-unread", text=text)]
 
 

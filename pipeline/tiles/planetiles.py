@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -81,7 +81,11 @@ class PlaneTiles:
         return [Job(index, (plane,)) for plane in self._plan.planes for index in tiles]
 
     def read(self, job: Job) -> ReadTile:
-        """The tile in its plane; where it can't be read in the sharpest, in the next that can."""
+        """The tile in its plane; where it can't be read in the sharpest, in the next that can.
+
+        Where each plane has something that can't be read, it is the one with the least of that,
+        with what is missing taken of others.
+        """
         if len(job.planes) == 1:
             plane = job.planes[0]
             return replace(self._read(job.index, plane), plane=plane)
@@ -99,10 +103,14 @@ class PlaneTiles:
             if not len(tile.unread):
                 break
         assert best is not None
+        if len(best.unread):
+            others = [plane for plane in order if plane != best.plane]
+            best = replace(self._read(job.index, best.plane, others), plane=best.plane)
         return replace(best, missed=tuple(missed), focusing=spent)
 
-    def _read(self, index: int, plane: int | None) -> ReadTile:
-        return read_tile(self._slide.on_plane(plane), self._grid, index, self._squares)
+    def _read(self, index: int, plane: int | None, spare: Sequence[int] = ()) -> ReadTile:
+        slide, *others = map(self._slide.on_plane, (plane, *spare))
+        return read_tile(slide, self._grid, index, self._squares, others)
 
     def _sharpest_first(self, job: Job) -> list[int]:
         """The planes of a tile by their sharpness; those that can't be looked at are the last.

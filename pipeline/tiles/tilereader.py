@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -46,7 +47,11 @@ class ReadTile:
 
 
 def read_tile(
-    slide: Slide, grid: TileGrid, index: int, squares: FocusSquares | None = None
+    slide: Slide,
+    grid: TileGrid,
+    index: int,
+    squares: FocusSquares | None = None,
+    spare: Sequence[Slide] = (),
 ) -> ReadTile:
     """Reads a tile at the model's mpp, around whatever in it can't be read.
 
@@ -55,11 +60,14 @@ def read_tile(
         grid: of its tiles.
         index: of the tile.
         squares: whose sharpness is measured; None for none.
+        spare: the slide in other focal planes: what can't be read is taken of the first of these
+            in which it can.
     """
     start = time.perf_counter()
     x, y = grid.origin(index)
     size = grid.settings.size
-    parts = list(_read_parts(slide, (x, y), Rect(0, 0, size, size), grid.downsample))
+    whole_tile = Rect(0, 0, size, size)
+    parts = list(_read_parts((slide, *spare), (x, y), whole_tile, grid.downsample))
     whole = parts[0][1] if len(parts) == 1 else None
     pixels = plain(Size(size, size), slide.background) if whole is None else whole
     unread = []
@@ -80,18 +88,23 @@ def read_tile(
 
 
 def _read_parts(
-    slide: Slide, origin: tuple[float, float], part: Rect, downsample: float
+    slides: Sequence[Slide], origin: tuple[float, float], part: Rect, downsample: float
 ) -> Iterator[tuple[Rect, NDArray[np.uint8] | None]]:
-    """A part of a tile as one piece, or in quarters where that fails; None where all fails."""
+    """A part of a tile as one piece, or in quarters where that fails; None where all fails.
+
+    The smallest ones are taken of the first slide that has them, all others of the first alone.
+    """
     x, y = origin[0] + part.x * downsample, origin[1] + part.y * downsample
-    try:
-        yield part, slide.read_region(x, y, Size(part.width, part.height), downsample)
-    except ReadError:
-        if min(part.width, part.height) < 2 * SMALLEST_READ:
-            yield part, None
-        else:
-            for quarter in _quarters(part):
-                yield from _read_parts(slide, origin, quarter, downsample)
+    divides = min(part.width, part.height) >= 2 * SMALLEST_READ
+    for slide in slides[:1] if divides else slides:
+        with suppress(ReadError):
+            yield part, slide.read_region(x, y, Size(part.width, part.height), downsample)
+            return
+    if not divides:
+        yield part, None
+        return
+    for quarter in _quarters(part):
+        yield from _read_parts(slides, origin, quarter, downsample)
 
 
 def _quarters(rect: Rect) -> Iterator[Rect]:

@@ -97,6 +97,28 @@ def test_where_the_sharpest_is_damaged_the_next_is_read(tmp_path):
     assert read[0].missed == () or list(unread.by_plane()) == [1]
 
 
+def test_where_each_plane_is_damaged_somewhere_they_mend_one_another(tmp_path):
+    whole = write_planes(tmp_path / "whole.ome.tif", [SOFT, SHARP, SOFT])
+    path = write_planes(tmp_path / "a.ome.tif", [SOFT, SHARP, SOFT])
+    damage_plane(path, 1, tiles=[0])  # in the top left quarter of the first tile
+    for plane in (0, 2):
+        damage_plane(path, plane, tiles=[7 * 16 + 7])  # in its bottom right one
+    damage_plane(path, 2, tiles=[7])
+    with open_slide(path) as slide, open_slide(whole) as intact:
+        reader, tiles, plan = reading(slide, "best")
+        job, other = reader.jobs(tiles.indices)[0], reading(intact, "best")[0]
+        read = reader.read(job)
+        sharp, soft = (other._read(job.index, plane).pixels for plane in (1, 0))
+        unread = UnreadAreas(plan)
+        unread.add(read)
+    assert read.plane == 0  # none can be compared as a whole: the first with the least damage
+    np.testing.assert_array_equal(read.pixels[128:, 128:], sharp[128:, 128:])
+    np.testing.assert_array_equal(read.pixels[:128], soft[:128])
+    np.testing.assert_array_equal(read.pixels[:, :128], soft[:, :128])
+    assert not len(unread.nowhere())
+    assert list(unread.by_plane()) == [0, 1, 2]
+
+
 def test_unread_is_what_no_plane_shows(tmp_path):
     path = write_planes(tmp_path / "a.ome.tif", IMAGES)
     for plane in range(3):
