@@ -134,8 +134,7 @@ def what_finds(
         values["second_look"]["facts"] = _short_hash(facts)
     if detector.kept is not None:  # lower where a threshold is
         values["kept"]["floor"] = round(detector.kept, 6)
-    graph = detector.card.graphs.get(GRAPH) if settings.scale.check else None
-    values["scale"]["network"] = graph.sha256[:12] if graph else None
+    values["scale"]["network"] = _version_of_scale(settings, detector)
     values["tiler"]["overlap"] = settle_tiler(settings, detector.card).overlap
     return values
 
@@ -154,6 +153,18 @@ def what_is_made(
         values["domain"]["facts"] = version_of(detector.card.domain)
     values["reports"] = settings.reports.of_slides()
     return values
+
+
+def _version_of_scale(
+    settings: ScreenSettings, detector: TileDetector | DetectorFacts
+) -> str | None:
+    """A short hash of the network that is asked for scales; None where none is, or none can be."""
+    if not (settings.scale.check or settings.mpp == ESTIMATE):
+        return None
+    if isinstance(detector, TileDetector) and isinstance(detector.scale, str | None):
+        return None  # it can't be run here
+    graph = detector.card.graphs.get(GRAPH)
+    return graph.sha256[:12] if graph else None
 
 
 def _version_of_naming(detector: TileDetector | DetectorFacts) -> str:

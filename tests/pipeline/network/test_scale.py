@@ -4,13 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from blobs import BlobDetector
 from slidefiles import write_image
 
 from configs import Doubt
 from models import ModelSource
-from models.card import ScaleFacts
+from models.card import GraphFacts, ScaleFacts
 from models.storage.graphs import ExportError
 from pipeline.errors import SlideError
+from pipeline.in_force import settings_in_force
 from pipeline.network import scale
 from pipeline.network.scale import (
     ScaleEstimate,
@@ -21,6 +23,7 @@ from pipeline.network.scale import (
     find_reader,
     settle_estimate,
 )
+from pipeline.settings import ScreenSettings
 from pipeline.slides import slide as slide_module
 from pipeline.slides.mpp import GivenMpp, settle_mpp
 from pipeline.slides.slide import open_slide
@@ -166,6 +169,25 @@ def test_why_the_network_can_not_be_run_is_kept(monkeypatch):
 
     monkeypatch.setattr(scale, "compile_openvino", refuse)
     assert find_reader(ModelSource.find("cric-fcos-light")) == "this CPU is too old"
+
+
+@pytest.mark.parametrize(
+    ("scale", "changes", "asked"),
+    [
+        (Ruler(), {}, True),
+        (Ruler(), {"scale": {"check": False}}, False),
+        (Ruler(), {"scale": {"check": False}, "mpp": "estimate"}, True),
+        ("this CPU is too old", {}, False),
+        ("this CPU is too old", {"mpp": "estimate"}, False),
+    ],
+)
+def test_results_name_the_network_that_was_asked(scale, changes, asked):
+    detector = BlobDetector()
+    graphs = {"scale": GraphFacts(sha256="5" * 64)}
+    detector.card = detector.card.model_copy(update={"graphs": graphs})
+    detector.scale = scale
+    force = settings_in_force(ScreenSettings.model_validate(changes), detector)
+    assert force["scale"]["network"] == ("5" * 12 if asked else None)
 
 
 @pytest.mark.parametrize("code", [None, "too-dark"])
