@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import box_iou
+from pipeline.geometry import within_any
 from pipeline.review.catalogue import Catalogue, ReportFolder
-from pipeline.review.exchange.truth import within_any
 from pipeline.review.store import Reader, Reading, ReviewStore, cell_key, parse_change
 
 SAME = 0.5

@@ -146,3 +146,10 @@ class Detections:
             np.concatenate(grades) if len(grades) == len(parts) else None,
             np.concatenate(planes) if len(planes) == len(parts) else None,
         )
+
+
+def within_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:
+    """(N,) whether the middle of a box lies in one of the areas."""
+    middles = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    inside = (middles >= areas[None, :, :2]) & (middles < areas[None, :, 2:])
+    return np.asarray(np.any(np.all(inside, axis=2), axis=1))

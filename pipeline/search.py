@@ -173,7 +173,7 @@ class _Search:
         """Takes up what there is of a tile."""
         look = self._planned.look
         owned = look.thin_out(cells, self._ahead.of_tile) if look else cells
-        self._stitcher.add(tile.index, owned, tile.plane)
+        self._stitcher.add(tile.index, owned, tile.plane, tile.patches)
         self._unread.add(tile)
         self._clock.add("read", tile.seconds)
         if self._sharpness is not None:

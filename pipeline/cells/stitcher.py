@@ -5,12 +5,14 @@ Which of several names in one place is a cell's is settled after that; see `cell
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from pydantic import Field
 
 from configs import StrictModel
 from pipeline.cells.nms import greedy_nms
-from pipeline.geometry import Detections, Rect
+from pipeline.geometry import Boxes, Detections, Rect, within_any
 from pipeline.tiles.tiler import TileGrid
 
 
@@ -47,17 +49,27 @@ class Stitcher:
         self._settings = settings
         self._owned: dict[tuple[int, int], Detections] = {}
 
-    def add(self, index: int, detections: Detections, plane: int | None = None) -> None:
+    def add(
+        self,
+        index: int,
+        detections: Detections,
+        plane: int | None = None,
+        patches: Iterable[tuple[int, Boxes]] = (),
+    ) -> None:
         """Takes the detections of one tile; a tile that comes again replaces itself.
 
         Args:
             index: the tile's index in the grid.
             detections: finite boxes in model pixels from the tile's top left corner.
             plane: the focal plane that they were found in; None for a slide that has one.
+            patches: (N, 4) level-0 boxes, in which they were found in which other planes.
         """
         downsample = self._grid.downsample
         boxes = np.tile(self._grid.origin(index), 2) + detections.boxes * downsample
         placed = detections.placed(boxes).on_plane(plane)
+        if placed.planes is not None:
+            for other, parts in patches:
+                placed.planes[within_any(boxes, parts)] = other
         slack = self._settings.slack * downsample
         key = index, -1 if plane is None else plane
         self._owned[key] = placed[self._grid.near_core(index, placed.centers, slack)]

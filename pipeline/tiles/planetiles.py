@@ -109,7 +109,7 @@ class PlaneTiles:
         return replace(best, missed=tuple(missed), focusing=spent)
 
     def _read(self, index: int, plane: int | None, spare: Sequence[int] = ()) -> ReadTile:
-        slide, *others = map(self._slide.on_plane, (plane, *spare))
+        slide, others = self._slide.on_plane(plane), {n: self._slide.on_plane(n) for n in spare}
         return read_tile(slide, self._grid, index, self._squares, others)
 
     def _sharpest_first(self, job: Job) -> list[int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -32,6 +33,7 @@ class ReadTile:
         seconds: how long it took to read.
         plane: the focal plane; None for a slide that has one.
         missed: what could not be read in which other planes, where the sharpest is looked for.
+        patches: (N, 4) level-0 boxes of the tile that are of other planes, for each of these.
         focusing: how long it took to find that, in seconds.
         sharpness: of the squares that it owns; none where that is not wanted.
     """
@@ -42,6 +44,7 @@ class ReadTile:
     seconds: float
     plane: int | None = None
     missed: tuple[tuple[int, Boxes], ...] = ()
+    patches: tuple[tuple[int, Boxes], ...] = ()
     focusing: float = 0.0
     sharpness: Sharpness = field(default_factory=Sharpness)
 
@@ -51,7 +54,7 @@ def read_tile(
     grid: TileGrid,
     index: int,
     squares: FocusSquares | None = None,
-    spare: Sequence[Slide] = (),
+    spare: Mapping[int, Slide] | None = None,
 ) -> ReadTile:
     """Reads a tile at the model's mpp, around whatever in it can't be read.
 
@@ -61,25 +64,29 @@ def read_tile(
         index: of the tile.
         squares: whose sharpness is measured; None for none.
         spare: the slide in other focal planes: what can't be read is taken of the first of these
-            in which it can.
+            in which it can; None for none.
     """
     start = time.perf_counter()
-    x, y = grid.origin(index)
+    origin = grid.origin(index)
     size = grid.settings.size
     whole_tile = Rect(0, 0, size, size)
-    parts = list(_read_parts((slide, *spare), (x, y), whole_tile, grid.downsample))
+    slides = ((None, slide), *(spare or {}).items())
+    parts = list(_read_parts(slides, origin, whole_tile, grid.downsample))
     whole = parts[0][1] if len(parts) == 1 else None
     pixels = plain(Size(size, size), slide.background) if whole is None else whole
-    unread = []
-    for part, content in parts:
+    unread, patches = list[Rect](), defaultdict[int, list[Rect]](list)
+    for part, content, plane in parts:
         if content is None:
-            unread.append([part.x, part.y, part.right, part.bottom])
+            unread.append(part)
         elif whole is None:
             pixels[part.y : part.bottom, part.x : part.right] = content
+        if plane is not None:
+            patches[plane].append(part)
     pixels = np.require(pixels, requirements=["C", "W"])  # torch wants its tensors writable
-    boxes = np.array(unread, np.float64).reshape(-1, 4) * grid.downsample + (x, y, x, y)
+    boxes = _boxes(unread, origin, grid.downsample)
     owned = _clip(boxes, grid.cores([index])[0])
-    tile = ReadTile(index, pixels, owned, time.perf_counter() - start)
+    patched = tuple((n, _boxes(at, origin, grid.downsample)) for n, at in patches.items())
+    tile = ReadTile(index, pixels, owned, time.perf_counter() - start, patches=patched)
     if squares is None:
         return tile
     start = time.perf_counter()
@@ -88,20 +95,25 @@ def read_tile(
 
 
 def _read_parts(
-    slides: Sequence[Slide], origin: tuple[float, float], part: Rect, downsample: float
-) -> Iterator[tuple[Rect, NDArray[np.uint8] | None]]:
+    slides: Sequence[tuple[int | None, Slide]],
+    origin: tuple[float, float],
+    part: Rect,
+    downsample: float,
+) -> Iterator[tuple[Rect, NDArray[np.uint8] | None, int | None]]:
     """A part of a tile as one piece, or in quarters where that fails; None where all fails.
 
     The smallest ones are taken of the first slide that has them, all others of the first alone.
+    Each comes with the plane that its slide is given with.
     """
     x, y = origin[0] + part.x * downsample, origin[1] + part.y * downsample
     divides = min(part.width, part.height) >= 2 * SMALLEST_READ
-    for slide in slides[:1] if divides else slides:
+    for plane, slide in slides[:1] if divides else slides:
         with suppress(ReadError):
-            yield part, slide.read_region(x, y, Size(part.width, part.height), downsample)
+            size = Size(part.width, part.height)
+            yield part, slide.read_region(x, y, size, downsample), plane
             return
     if not divides:
-        yield part, None
+        yield part, None, None
         return
     for quarter in _quarters(part):
         yield from _read_parts(slides, origin, quarter, downsample)
@@ -112,6 +124,13 @@ def _quarters(rect: Rect) -> Iterator[Rect]:
     for y, height in ((rect.y, half_height), (rect.y + half_height, rect.height - half_height)):
         for x, width in ((rect.x, half_width), (rect.x + half_width, rect.width - half_width)):
             yield Rect(x, y, width, height)
+
+
+def _boxes(parts: Sequence[Rect], origin: tuple[float, float], downsample: float) -> Boxes:
+    """(N, 4) parts of a tile in level-0 pixels."""
+    corners = [[part.x, part.y, part.right, part.bottom] for part in parts]
+    boxes = np.array(corners, np.float64).reshape(-1, 4)
+    return np.asarray(boxes * downsample + np.tile(origin, 2))
 
 
 def _clip(boxes: Boxes, core: Boxes) -> Boxes:

@@ -227,6 +227,18 @@ def test_a_damaged_plane_is_told_and_the_others_go_on(stack):
     assert report.area.unread_mm2 == 0
 
 
+def test_a_cell_that_its_tiles_plane_does_not_show_is_of_another(tmp_path):
+    """Each plane of the only tile lacks a quarter, the sharper one that with the first cell."""
+    places, labels = [(60, 60), (400, 60)], [1, 1]
+    sharp, soft = (noisy(blob_slide((512, 512), places, labels), n) for n in (12, 2))
+    path = write_planes(tmp_path / "a.ome.tif", [sharp, soft], mpp=0.25)
+    damage_plane(damage_plane(path, 0, tiles=[0, 1]), 1, tiles=[40])
+    report = screen_slide(path, BlobDetector(), settings(planes="best", max_unread=0))
+    assert found(report) == [(60, 60, 1, 1), (400, 60, 1, 0)]
+    assert len(report.pictures.crops) == 2
+    assert not report.area.unread
+
+
 def test_where_no_plane_can_be_read_the_slide_is_unread(stack):
     damage_plane(damage_plane(stack, 0), 1)
     with pytest.raises(SlideError, match="can't be read, more than max_unread"):

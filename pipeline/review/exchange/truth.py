@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from data.fields.regions import touching
 from pipeline.cells.classes import CellClass
-from pipeline.geometry import Boxes
+from pipeline.geometry import Boxes, within_any
 from pipeline.review.store import CellDecision, Reading
 
 UNSURE = "unsure: ignored"
@@ -111,13 +111,6 @@ def gather(frame: SlideFrame, reading: Reading, findings: Boxes) -> SlideTruth:
         np.concatenate([unsure, open_[in_full | beside]]),
         {what: count for what, count in told.items() if count},
     )
-
-
-def within_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:
-    """(N,) whether the middle of a box lies in one of the areas."""
-    middles = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
-    inside = (middles >= areas[None, :, :2]) & (middles < areas[None, :, 2:])
-    return np.asarray(np.any(np.all(inside, axis=2), axis=1))
 
 
 def touches_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:

@@ -115,6 +115,9 @@ def test_where_each_plane_is_damaged_somewhere_they_mend_one_another(tmp_path):
     np.testing.assert_array_equal(read.pixels[128:, 128:], sharp[128:, 128:])
     np.testing.assert_array_equal(read.pixels[:128], soft[:128])
     np.testing.assert_array_equal(read.pixels[:, :128], soft[:, :128])
+    assert [(plane, boxes.tolist()) for plane, boxes in read.patches] == [
+        (1, [[256, 256, 512, 512]])
+    ]
     assert not len(unread.nowhere())
     assert list(unread.by_plane()) == [0, 1, 2]
 
