@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from data.annotations.classes import IGNORE
 from data.annotations.coco_shapes import mask_size, shape_of
 from data.annotations.drawing import Drawing, Remark, draw
 from data.annotations.files import Content
@@ -237,20 +238,23 @@ def to_coco(fields: FieldSet, name_of: Callable[[Path], str]) -> dict[str, Any]:
     """Fields as the content of a COCO file.
 
     A crowd is written once for each category, as evaluations by COCO's rules ignore it only for
-    its own.
+    its own. Where there is no class at all, it is of one that `read` takes for none: `IGNORE`.
 
     Args:
         fields: what to write.
         name_of: gives the ``file_name`` of an image.
     """
+    names = fields.classes
+    if not names and any(field.crowd.any() for field in fields.fields):
+        names = (IGNORE,)
     annotations: list[dict[str, Any]] = []
     for image_id, field in enumerate(fields.fields, 1):
-        for annotation in _annotations(field, len(fields.classes)):
+        for annotation in _annotations(field, len(names)):
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **annotation})
     return {
         "images": [_image(i, f, name_of(f.image)) for i, f in enumerate(fields.fields, 1)],
         "annotations": annotations,
-        "categories": [{"id": i, "name": name} for i, name in enumerate(fields.classes, 1)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names, 1)],
     }
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from slidefiles import write_pyramid
 from typer.testing import CliRunner
 
-from data.annotations import read_coco
+from data.annotations import read_coco, read_fields
 from scripts.cli import build_app
 
 NAME = "Präparat 7 (α).png"
@@ -73,6 +73,27 @@ def test_a_slide_gives_its_size_and_scale(tmp_path):
     expected = {"id": 1, "file_name": "a b.tif", "width": 900, "height": 700, "mpp": 0.5}
     assert content["images"] == [expected]
     assert content["annotations"][0]["bbox"] == [180, 280, 40, 40]
+
+
+@pytest.mark.parametrize(("name", "areas"), [("Region*", 4), ("Ignore*", 1)])
+def test_areas_without_a_class_beside_them_are_written(name, areas, images, tmp_path):
+    path = tmp_path / f"{NAME}.geojson"
+    write_json(path, [feature(name, [closed(corners((name, 20, 20, 60, 50)))])])
+    out = tmp_path / "out.json"
+    result = call(path, "--images", images, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert f"0 cells on 1 images, {areas} ignored areas" in result.stdout
+    first = read_fields(path, [images])
+    for classes in (None, ["HSIL"]):
+        found = read_coco(out, images, classes)
+        assert found.classes == tuple(classes or ())
+        assert found.fields[0].crowd.all()
+        assert found.fields[0].boxes.tolist() == first.fields[0].boxes.tolist()
+    (images / "b.png").write_bytes((images / NAME).read_bytes())
+    beside = write_coco(tmp_path / "labels", "b.png")
+    both = read_fields([out, beside], [images])
+    assert set(both.classes) == {cell[0] for cell in CELLS}
+    assert [int(one.crowd.sum()) for one in both.fields] == [areas, 0]
 
 
 def test_a_slide_without_scale_is_taken_all_the_same(tmp_path):
