@@ -207,18 +207,31 @@ def mark(name: str, x: float, y: float) -> Shape:
 
 
 def outline(name: str, *rings: ArrayLike, crowd: bool = False) -> Shape:
-    """A closed outline (K, 2), then its holes or further parts; of one or two corners: a box."""
+    """A closed outline (K, 2), or one or two corners of a box, then its holes or further parts."""
     arrays = tuple(np.array(ring, np.float64).reshape(-1, 2) for ring in rings if len(ring))  # type: ignore[arg-type]
-    if arrays and len(arrays[0]) < 3:
-        return box(name, [arrays[0].min(0), arrays[0].max(0)], crowd)
-    return Shape(name, arrays, crowd)
+    if not arrays or len(arrays[0]) > 2:
+        return Shape(name, arrays, crowd)
+    whole, *parts = arrays
+    if parts:
+        return Shape(name, (rectangle(whole), *parts), crowd)
+    return box(name, [whole.min(0), whole.max(0)], crowd)
+
+
+def rectangle(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The four corners (4, 2) of the box around points (K, 2)."""
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
 def ellipse(name: str, center: ArrayLike, radii: ArrayLike, degrees: float = 0.0) -> Shape:
     """An ellipse, turned clockwise about its centre."""
+    return outline(name, turn(ellipse_corners(radii), degrees) + np.asarray(center))
+
+
+def ellipse_corners(radii: ArrayLike) -> NDArray[np.float64]:
+    """Corners (K, 2) of an ellipse about the origin."""
     angles = np.linspace(0, 2 * np.pi, CORNERS_OF_AN_ELLIPSE, endpoint=False)
-    corners = np.column_stack([np.cos(angles), np.sin(angles)]) * np.asarray(radii)
-    return outline(name, turn(corners, degrees) + np.asarray(center))
+    return np.column_stack([np.cos(angles), np.sin(angles)]) * np.asarray(radii)
 
 
 def turn(corners: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:

@@ -1,10 +1,11 @@
 """Aperio ImageScope's XML: layers (``Annotation``) of regions in level-0 pixels.
 
 The class is a region's ``Text`` where it has one, else its layer's ``Name`` or description.
-``Type`` is 0 for outlines, 1 for rectangles, 2 for ellipses, whose two vertices are corners of the
-box around them; 3 and above are arrows, rulers and the like. A region with ``NegativeROA="1"`` is a
-hole of the regions of its layer that it lies in; elsewhere it is cut out of the analysis: to be
-ignored. HALO writes the same with ``Type="Polygon"``, and ``V`` for vertices.
+``Type`` is 0 for outlines, 1 for rectangles, 2 for ellipses; where there are two vertices, they are
+corners of the box around it. 3 and above are arrows, rulers and the like. A region with
+``NegativeROA="1"`` is a hole of the regions of its layer that it lies in; elsewhere it is cut out
+of the analysis: to be ignored. HALO writes the same with ``Type="Polygon"``, and ``V`` for
+vertices.
 
 ``MicronsPerPixel`` is what ImageScope knew of the slide, 1 where it knew nothing: the slide's own
 scale goes before it.
@@ -21,7 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.annotations.classes import UNCLASSIFIED
-from data.annotations.drawing import Drawing, Remark, Shape, draw, nothing, outline
+from data.annotations.drawing import (
+    Drawing,
+    Remark,
+    Shape,
+    draw,
+    ellipse_corners,
+    nothing,
+    outline,
+    rectangle,
+)
 from data.annotations.files import Content, own_name
 from data.tables import number, numbers
 
@@ -31,6 +41,7 @@ UNKNOWN_MPP = 1.0
 """What ImageScope writes for images whose scale it doesn't know."""
 
 _OUTLINES = {"0", "1", "2", "polygon", "rectangle", "ellipse"}
+_ELLIPSES = {"2", "ellipse"}
 _KINDS = {"3": "arrows", "4": "rulers"}
 
 
@@ -98,7 +109,7 @@ def _region(region: Element, layer: Element, place: int) -> _Region:
         name=text or of_layer or UNCLASSIFIED,
         has_text=bool(text and of_layer and text != of_layer),
         kind=kind,
-        corners=_corners(region) if kind in _OUTLINES else np.zeros((0, 2)),
+        corners=_corners(region, kind) if kind in _OUTLINES else np.zeros((0, 2)),
         negative=(region.get("NegativeROA") or "0").strip().lower() in ("1", "true"),
     )
 
@@ -110,13 +121,16 @@ def _name_of(layer: Element) -> str:
     return name or ("" if described is None else (described.get("Value") or "").strip())
 
 
-def _corners(region: Element) -> NDArray[np.float64]:
+def _corners(region: Element, kind: str) -> NDArray[np.float64]:
     vertices = [*region.iterfind("Vertices/Vertex"), *region.iterfind("Vertices/V")]
     texts = [vertex.attrib[axis].strip() for vertex in vertices for axis in ("X", "Y")]
     try:
-        return np.array(numbers(texts), np.float64).reshape(-1, 2)
+        corners = np.array(numbers(texts), np.float64).reshape(-1, 2)
     except ValueError as error:
         raise ValueError(f"region {region.get('Id', '')}: {error}") from error
+    if len(corners) == 2 and kind in _ELLIPSES:
+        return ellipse_corners((corners[1] - corners[0]) / 2) + corners.mean(0)
+    return rectangle(corners) if len(corners) == 2 else corners
 
 
 def _mpp(text: str) -> float | None:
@@ -146,11 +160,7 @@ def _with_holes(regions: Sequence[_Region]) -> Iterator[Shape]:
         if not len(region.corners):
             yield nothing(region.name, _KINDS.get(region.kind, f"regions of type {region.kind}"))
         else:
-            rings = (
-                (region.corners, *holes.get(number_, []))
-                if len(region.corners) > 2
-                else (region.corners,)
-            )
+            rings = (region.corners, *holes.get(number_, []))
             yield outline(region.name, *rings, crowd=region.negative)
 
 

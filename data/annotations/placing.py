@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from configs import ConfigError
 from data.annotations.areas import covering, outside
 from data.annotations.classes import IGNORE, REGION
-from data.annotations.drawing import Drawing, Outline, Remark
+from data.annotations.drawing import Drawing, Outline, Remark, rectangle
 from data.annotations.images import ImageInfo
 from data.annotations.scaling import placement, settle_mpp
 from data.annotations.settings import AnnotationSettings
@@ -62,9 +62,7 @@ class Placed:
 
     def outline(self, index: int) -> Outline:
         """The outline of a shape, or its box as one."""
-        left, top, right, bottom = self.boxes[index]
-        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-        return self.outlines.get(index, (corners,))
+        return self.outlines.get(index, (rectangle(self.boxes[index].reshape(2, 2)),))
 
 
 def place(drawing: Drawing, info: ImageInfo, settings: AnnotationSettings) -> Placed:

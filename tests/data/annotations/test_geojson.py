@@ -77,6 +77,11 @@ class TestPositions:
         found = read(folder, many, point, mpp=0.5, point_size=20)
         assert boxes(found) == [[100, 120, 280, 190], [280, 380, 320, 420]]
 
+    def test_a_part_of_two_corners_goes_before_the_others(self, folder):
+        parts = [[[[100, 120], [105, 125]]], [[[x, y] for x, y in shifted(100)]]]
+        found = read(folder, feature("HSIL", parts, "MultiPolygon"))
+        assert boxes(found) == [[100, 120, 280, 190]]
+
     @pytest.mark.parametrize(
         "coordinates",
         [

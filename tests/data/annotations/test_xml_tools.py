@@ -85,6 +85,30 @@ class TestImagescope:
         assert field.boxes.tolist() == [[100, 120, 180, 190], [200, 200, 300, 300]]
         assert field.crowd.tolist() == [False, True]
 
+    @pytest.mark.parametrize(
+        ("kind", "hole"),
+        [("1", "0"), ("1", "1"), ("1", "2"), ("Rectangle", "Ellipse"), ("2", "1"), ("0", "1")],
+    )
+    def test_a_negative_region_takes_its_part_out_whatever_both_are_drawn_as(
+        self, folder, kind, hole
+    ):
+        """Rectangles and ellipses may be two corners of their box."""
+        two = [(0, 0), (WIDTH, HEIGHT)]
+        whole = region(("", 0, 0, WIDTH, HEIGHT), kind, points=None if kind == "0" else two)
+        inner = region(None, hole, negative="1", points=[(300, 300), (200, 200)])
+        field = self.read(folder, whole + inner, name="Region").fields[0]
+        middle, corner = np.array([250, 250]), np.array([1, 1])
+        inside = (field.boxes[:, :2] <= middle) & (middle <= field.boxes[:, 2:])
+        assert inside.all(1).any()
+        inside = (field.boxes[:, :2] <= corner) & (corner <= field.boxes[:, 2:])
+        assert inside.all(1).any() == (kind == "2")
+        assert field.crowd.all()
+
+    @pytest.mark.parametrize("kind", ["1", "2", "rectangle", "ellipse"])
+    def test_two_corners_are_the_box_of_a_cell(self, folder, kind):
+        found = self.read(folder, region(None, kind, points=[(180, 120), (100, 190)]))
+        assert found.fields[0].boxes.tolist() == [[100, 120, 180, 190]]
+
     def test_arrows_and_rulers_are_told_by_kind(self, folder):
         drawn = [region(None, type_=kind, points=[(0, 0), (90, 90)]) for kind in "3349"]
         found = self.read(folder, region(CELL) + "".join(drawn))
