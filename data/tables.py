@@ -6,9 +6,11 @@ import codecs
 import csv
 import io
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from configs import ConfigError, Doubt
 
@@ -34,6 +36,10 @@ _HEADER = 1 << 16  # characters within which the header ends
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+
+
+Record: TypeAlias = tuple[int, Mapping[str, str]]
+"""A row's line, and its cells by the names of their columns."""
 
 
 class Text(str):
@@ -62,13 +68,58 @@ class Sheet:
     lines: tuple[int, ...]
     doubts: tuple[Doubt, ...] = ()
 
-    def records(self) -> list[tuple[int, Mapping[str, str]]]:
-        """Each row's line, and its cells by the names of their columns in lower case."""
-        names = [name.strip().lower() for name in self.header]
+    def records(self) -> list[Record]:
+        """Each row's line, and its cells by the names of their columns in lower case.
+
+        Raises:
+            ValueError: a column is there several times, and says different things.
+        """
+        self.check_repeated(range(len(self.header)))
+        names = self._names()
         return [
             (line, dict(zip(names, (*row, *[""] * (len(names) - len(row))), strict=True)))
             for line, row in zip(self.lines, self.rows, strict=True)
         ]
+
+    def check_repeated(self, columns: Iterable[int]) -> None:
+        """Refuses columns of one name, capitals aside, that say different things.
+
+        Args:
+            columns: their places, from 0; those without a name are passed over.
+
+        Raises:
+            ValueError: names line and column.
+        """
+        names = self._names()
+        places: dict[str, list[int]] = defaultdict(list)
+        for column in sorted(columns):
+            if names[column]:
+                places[names[column]].append(column)
+        for name, (first, *others) in places.items():
+            for line, row in zip(self.lines, self.rows, strict=True) if others else ():
+                said = dict.fromkeys(row[i] if i < len(row) else "" for i in (first, *others))
+                if len(said) > 1:
+                    told = " and ".join(map(repr, said))
+                    raise ValueError(
+                        f"line {line}: has the column {name} twice, with {told}; "
+                        "take one of them out"
+                    )
+
+    def _names(self) -> list[str]:
+        return [name.strip().lower() for name in self.header]
+
+
+def read_records(path: Path) -> tuple[Sheet, list[Record]]:
+    """Reads a table from disk, and its rows by the names of their columns.
+
+    Raises:
+        ConfigError: as `read_sheet`, and `Sheet.records`.
+    """
+    sheet = read_sheet(path)
+    try:
+        return sheet, sheet.records()
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def read_sheet(path: Path) -> Sheet:

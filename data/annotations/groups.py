@@ -12,7 +12,7 @@ from configs import ConfigError
 from data.annotations.names import plain_path
 from data.fields.fieldset import Field
 from data.paths import Parts, longest_end, path_parts
-from data.tables import read_sheet
+from data.tables import read_records
 
 Row: TypeAlias = Mapping[str, str]
 Rows: TypeAlias = Mapping[Parts, Sequence[Row]]
@@ -34,7 +34,7 @@ def with_groups(fields: Sequence[Field], table: Path) -> tuple[Field, ...]:
             several things of it, or names by one row several images.
     """
     try:
-        rows = [row for _, row in read_sheet(table).records()]
+        rows = [row for _, row in read_records(table)[1]]
     except ConfigError as error:
         raise ConfigError(f"groups: {error}") from error
     if not rows or "image" not in rows[0] or not {"slide", "patient"} & set(rows[0]):

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from data.annotations.columns import understand
+from data.annotations.columns import OTHERS, understand
 from data.annotations.drawing import Remark
 from data.tables import Sheet, decimal_mark, number
 
@@ -32,6 +32,7 @@ class Rows:
     def __init__(self, sheet: Sheet) -> None:
         self.sheet = sheet
         self.columns = understand(sheet.header)
+        sheet.check_repeated(c.number for c in self.columns.known if c.meaning in OTHERS)
 
     def __len__(self) -> int:
         return len(self.sheet.rows)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from configs import ConfigError, Doubt
 from configs.layers import PRESETS
 from data.fields.fieldset import Field, FieldSet, Grouping
-from data.tables import read_sheet
+from data.tables import read_records
 
 PUBLISHED = PRESETS / "splits"
 """Splits of public sets, by name: whose figures are of one part can be compared."""
@@ -299,7 +299,7 @@ def _counts(fields: FieldSet, members: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _read_split(path: Path) -> dict[str, str]:
-    rows = read_sheet(path).records()
+    _, rows = read_records(path)
     if not rows or not {"part", "image"} <= set(rows[0][1]):
         raise ConfigError(f"{path}: a split has the columns part and image")
     part_of: dict[str, str] = {}

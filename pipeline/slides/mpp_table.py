@@ -10,7 +10,7 @@ from pathlib import Path
 
 from configs import ConfigError
 from data.paths import Parts, longest_end, path_parts
-from data.tables import number, read_sheet
+from data.tables import number, read_records
 from pipeline.slides.mpp import SANE_MPP, is_sane
 from pipeline.slides.readers.base import show
 
@@ -92,15 +92,15 @@ def _load(path: Path, stamp: int) -> MppTable:
 
 def _read_rows(path: Path) -> Iterator[tuple[int, tuple[str, str]]]:
     """The line and the two values of each row."""
-    sheet = read_sheet(path)
+    sheet, records = read_records(path)
     names = [name.lower() for name in sheet.header]
-    missing = [name for name in COLUMNS if names.count(name) != 1]
+    missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise ConfigError(
             f"{show(path)}: needs one column {' and one '.join(missing)}; it has "
             f"{', '.join(sheet.header)}"
         )
-    for line, record in sheet.records():
+    for line, record in records:
         yield line, (record["slide"], record["mpp"])
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from configs import ConfigError, Doubt
-from data.tables import Sheet, read_sheet
+from data.tables import Record, Sheet, read_records
 from pipeline.cells.classes import find_category
 
 _POSITIVE = {"1", "true", "positive", "abnormal", "yes"}
@@ -57,8 +57,8 @@ def read_labels(names: Iterable[str], labels: Path, positive_from: str | None) -
             by_name[normalize("NFC", alias)].add(name)
     outcomes: dict[str, Outcome] = {}
     missing = []
-    sheet = _read_sheet(labels)
-    for line, row in sheet.records():
+    sheet, records = _read_records(labels)
+    for line, row in records:
         matches = by_name.get(normalize("NFC", row["slide"]), set())
         if len(matches) > 1:
             raise ConfigError(f"{labels}: {row['slide']} may be {' or '.join(sorted(matches))}")
@@ -109,15 +109,12 @@ def is_positive(label: str, positive_from: str | None) -> bool:
     return category.severity >= (least.severity if least else 1)
 
 
-def _read_sheet(labels: Path) -> Sheet:
+def _read_records(labels: Path) -> tuple[Sheet, list[Record]]:
     try:
-        sheet = read_sheet(labels)
+        sheet, records = read_records(labels)
     except ConfigError as error:
         raise ConfigError(f"--labels {error}") from error
     names = [name.lower() for name in sheet.header]
     if not sheet.rows or not {"slide", "label"} <= set(names):
         raise ConfigError(f"--labels {labels}: needs the columns slide and label")
-    for column in ("slide", "label", "patient"):
-        if names.count(column) > 1:
-            raise ConfigError(f"--labels {labels}: has the column {column} twice")
-    return sheet
+    return sheet, records

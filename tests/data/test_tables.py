@@ -3,7 +3,7 @@
 import pytest
 
 from configs import ConfigError
-from data.tables import decimal_mark, decode, number, numbers, parse_sheet, read_sheet
+from data.tables import decimal_mark, decode, number, numbers, parse_sheet, read_records, read_sheet
 
 TEXT = "Bild;Größe\na.png;10,5\n"
 
@@ -83,6 +83,20 @@ def test_rows_know_their_lines():
 
 def test_a_short_row_has_empty_cells():
     assert parse_sheet("A,b\n1\n").records() == [(2, {"a": "1", "b": ""})]
+
+
+def test_a_column_twice_is_one_where_both_say_the_same():
+    sheet = parse_sheet("Slide,,slide,\na,x,a,y\nb\n")
+    with pytest.raises(ValueError, match=r"line 3: has the column slide twice, with 'b' and ''; "):
+        sheet.records()
+    assert parse_sheet("Slide,,slide,\na,x,a,y\n").records()[0][1]["slide"] == "a"
+
+
+def test_a_column_that_says_two_things_is_refused_with_its_file(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("image,slide,slide\na.png,A,B\n")
+    with pytest.raises(ConfigError, match=r"t\.csv: line 2: has the column slide twice"):
+        read_records(path)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,12 @@ class TestColumns:
         assert codes(found) == ["columns-several"]
         assert "from the column classification, not from name" in found.doubts[0].text
 
+    def test_one_name_twice_is_refused_where_they_differ(self, folder):
+        rows = "image,x_min,y_min,x_max,y_max,class,Class\na.png,100,120,180,190,HSIL,HSIL\n"
+        assert read(folder, rows).classes == ("HSIL",)
+        with pytest.raises(ConfigError, match=r"line 3: has the column class twice, with 'LSIL' "):
+            read(folder, rows + "a.png,300,320,380,390,LSIL,NILM\n")
+
     def test_two_columns_of_one_place_must_agree(self, folder):
         text = "image,class,left,xmin,top,right,bottom\na.png,HSIL,{},100,120,180,190\n"
         assert boxes(read(folder, text.format(100))) == [BOX]
