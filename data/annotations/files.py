@@ -37,15 +37,15 @@ def find_files(arguments: Sequence[Path], suffixes: Iterable[str]) -> list[tuple
     """The files that are meant by files, folders and globs.
 
     Args:
-        arguments: of a folder all files with one of the suffixes are meant, at any depth; hidden
-            ones are not.
+        arguments: of a folder all files below it with one of the suffixes are meant; see
+            `files_below`.
         suffixes: in lower case, with the dot.
 
     Returns:
         Each file once, in a stable order, and whether it was named itself.
 
     Raises:
-        ConfigError: an argument means no file.
+        ConfigError: an argument means no file, or a folder can't be read.
     """
     found: dict[Path, bool] = {}
     wanted = tuple(suffixes)
@@ -62,14 +62,35 @@ def _meant_by(argument: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     if argument.is_file():
         yield argument
     elif argument.is_dir():
-        for folder, folders, names in os.walk(argument):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if name.lower().endswith(suffixes) and not name.startswith("."):
-                    yield Path(folder, name)
+        yield from (p for p in files_below(argument) if p.name.lower().endswith(suffixes))
     elif glob.has_magic(str(argument)):
         for path in sorted(glob.glob(str(argument), recursive=True)):
             yield from _meant_by(Path(path), suffixes)
+
+
+def files_below(top: Path) -> Iterator[Path]:
+    """All files below a folder, at any depth, but for hidden ones and those in hidden folders.
+
+    Links to folders are followed, after all that lies there itself; each folder is entered once,
+    however it is linked.
+
+    Raises:
+        ConfigError: a folder can't be read.
+    """
+    entered: set[str] = set()
+    waiting = [os.fspath(top)]
+    for start in waiting:
+        for folder, folders, names in os.walk(start, onerror=_refuse_unread):
+            place = os.path.realpath(folder)
+            folders[:] = sorted(n for n in folders if n[0] != "." and place not in entered)
+            waiting += filter(os.path.islink, (os.path.join(folder, name) for name in folders))
+            if place not in entered:
+                yield from (Path(folder, name) for name in sorted(names) if name[0] != ".")
+            entered.add(place)
+
+
+def _refuse_unread(error: OSError) -> None:
+    raise ConfigError(f"{error.filename}: the folder can't be read: {error.strerror}") from error
 
 
 def _problem(argument: Path) -> str:

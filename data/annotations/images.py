@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from configs import ConfigError, Doubt
+from data.annotations.files import files_below
 from data.annotations.names import HERE, PLAIN_SUFFIXES, Match, NameIndex, is_below, plain_path
 from data.pixels.orientation import UPRIGHT
 from data.pixels.plain import PictureError, is_picture, picture_head, read_picture
@@ -92,7 +93,7 @@ class ImageFolder:
     """Images in folders, found by the names that annotation files have for them.
 
     Args:
-        roots: folders, searched recursively, and image files.
+        roots: folders, of which all files below are meant (see `files_below`), and image files.
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
@@ -170,7 +171,7 @@ class ImageFolder:
     @cached_property
     def _roots_of(self) -> dict[Path, Path]:
         """The root that each image lies below, by the image."""
-        pairs = [(path, root) for root in self._roots for path in _walk(root)]
+        pairs = [(path, root) for root in self._roots for path in _below(root)]
         if len(self._roots) == 1:
             return dict(pairs)
         found: dict[str, tuple[Path, Path]] = {}  # roots may overlap, each written in its own way
@@ -183,15 +184,8 @@ class ImageFolder:
         return sorted(path for path in self._roots_of if path.suffix.lower() not in _NO_IMAGES)
 
 
-def _walk(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return [root]
-    return [
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        for name in names
-        if not name.startswith(".")
-    ]
+def _below(root: Path) -> Iterable[Path]:
+    return files_below(root) if root.is_dir() else [root]
 
 
 def _listed(paths: Iterable[Path]) -> str:

@@ -1,12 +1,15 @@
 """Which files are meant, and that a hostile or damaged one does no harm."""
 
 import gzip
+import os
+from pathlib import Path
 
 import pytest
 from annotationfiles import write_text
 
 from configs import ConfigError
-from data.annotations.files import find_files, load, own_name
+from data.annotations.files import files_below, find_files, load, own_name
+from data.annotations.images import ImageFolder
 
 BOMB = """<?xml version="1.0"?>
 <!DOCTYPE a [<!ENTITY b "{}">{}]>
@@ -75,6 +78,46 @@ def test_files_folders_and_globs(tmp_path):
     assert found("c.png", "c.png") == [("c.png", True)]
     assert found("b.json", "") == [("b.json", True), ("a.json", False), ("d/e.JSON", False)]
     assert found("**/*.JSON") == [("d/e.JSON", False)]
+
+
+def test_links_to_folders_are_followed_and_each_folder_entered_once(tmp_path):
+    for name in ("set/b/1.json", "set/.h/2.json", "elsewhere/3.json", "elsewhere/d/4.json"):
+        write_text(tmp_path / name, "{}")
+    for link, target in {
+        "set/a": "set/b",
+        "set/all": "set",
+        "set/c": "elsewhere",
+        "set/e": "elsewhere/d",
+        "elsewhere/up": "set",
+        "top": "set",
+    }.items():
+        (tmp_path / link).symlink_to(tmp_path / target)
+    expected = ["b/1.json", "c/3.json", "c/d/4.json"]
+    for top in (tmp_path / "set", tmp_path / "top"):
+        assert sorted(path.relative_to(top).as_posix() for path in files_below(top)) == expected
+    found = find_files([tmp_path / "set"], [".json"])
+    assert found == [(tmp_path / "set" / name, False) for name in expected]
+    assert ImageFolder([tmp_path / "set"]).find("4.json") is None  # no image
+    (tmp_path / "elsewhere" / "x.png").touch()
+    assert ImageFolder([tmp_path / "set"]).find("x") == tmp_path / "set" / "c" / "x.png"
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    write_text(tmp_path / "a.json", "{}")
+    write_text(tmp_path / "shut" / "b.json", "{}")
+    scandir = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "shut":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    told = "shut: the folder can't be read: Permission denied"
+    with pytest.raises(ConfigError, match=told):
+        find_files([tmp_path], [".json"])
+    with pytest.raises(ConfigError, match=told):
+        ImageFolder([tmp_path]).find("x.png")
 
 
 @pytest.mark.parametrize(
