@@ -116,7 +116,8 @@ def stratify(
         rng: settles ties.
 
     Returns:
-        (groups,) indices of parts; none is empty where there are enough groups.
+        (groups,) indices of parts; none is empty where there are enough groups: the last ones go to
+        parts that have none yet.
     """
     part_of = np.full(len(counts), -1)
     wanted = shares[:, None] * counts.sum(axis=0)
@@ -129,7 +130,10 @@ def stratify(
         amount = counts[:, kind] if np.isfinite(kinds[kind]) else np.zeros(len(counts), np.int64)
         group = max(np.flatnonzero(left), key=lambda g: (amount[g], noise[g]))
         wish = wanted[:, kind] if amount[group] else groups_wanted
-        part = max(range(len(shares)), key=lambda p: (wish[p], groups_wanted[p], -p))
+        empty = sorted(set(range(len(shares))) - set(part_of.tolist()))
+        few = np.count_nonzero(left) <= len(empty)
+        open_to: Sequence[int] = empty if few else range(len(shares))
+        part = max(open_to, key=lambda p: (wish[p], groups_wanted[p], -p))
         part_of[group] = part
         wanted[part] -= counts[group]
         groups_wanted[part] -= 1

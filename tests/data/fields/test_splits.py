@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotatedfields import field
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from configs import ConfigError
@@ -56,6 +56,19 @@ def test_large_groups_of_the_rarest_kind_go_first():
     parts = stratify(counts, np.array([0.5, 0.5]), np.random.default_rng(0))
     sums = [counts[parts == part, 0].sum() for part in (0, 1)]
     assert sorted(sums) == [3, 5]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=2, max_size=12),
+    st.lists(st.integers(1, 20), min_size=2, max_size=4),
+    st.integers(0, 3),
+)
+@example([(1, 1)] * 5, [9, 1], 0)
+@example([(1, 1)] * 4, [8, 1, 1], 0)
+def test_no_part_is_empty_where_there_are_enough_groups(counts, shares, seed):
+    share = np.array(shares) / sum(shares)
+    found = stratify(np.array(counts), share, np.random.default_rng(seed))
+    assert len(set(found.tolist())) == min(len(shares), len(counts))
 
 
 def test_the_same_seed_gives_the_same_split(tmp_path):
