@@ -555,8 +555,9 @@ ANNOTATIONS: dict[str, Entry] = {
         "Put classes.txt or the set's YAML file beside the labels, or up to two folders above.",
     ),
     "classes-unused": Entry(
-        "The table of classes renames names by which nothing is called in these annotations; what "
-        "it leaves out keeps its name. One may be a slip for the other.",
+        "The table of classes renames names by which nothing is called in these annotations; one "
+        "may be a slip for a name that is there. Of a public set's table, called by its name, "
+        "nothing is told.",
         "Compare the names, capitals and blanks included, or take the entry out.",
     ),
     "classes-alike": Entry(

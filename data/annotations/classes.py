@@ -58,7 +58,7 @@ class ClassTable:
 
     def unused(self, names: Iterable[str]) -> list[str]:
         """Names in the table by which nothing is called."""
-        return sorted(set(self.renamed) - set(names)) if self.classes is None else []
+        return sorted(set(self.renamed) - set(names))
 
     def _known(self, name: str) -> str | None:
         if name in (IGNORE, REGION, DROP):

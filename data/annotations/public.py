@@ -59,6 +59,14 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 """By the set's name: what its names stand for."""
 
 
+def names_of_public(table: Mapping[str, str]) -> set[str]:
+    """Names in a table that a public one has brought there, as all of it is there.
+
+    A set, or a part of it, need not have all of them.
+    """
+    return {name for one in TABLES.values() if one.items() <= table.items() for name in one}
+
+
 def class_table(value: Any) -> Any:
     """A table by its name; whatever else a setting says, as it is.
 

@@ -23,6 +23,7 @@ from data.annotations.locating import Located, locate, unlabelled
 from data.annotations.log import Log
 from data.annotations.placing import Placed, ignored_areas, place
 from data.annotations.plausible import Plausibility, repeated
+from data.annotations.public import names_of_public
 from data.annotations.settings import AnnotationSettings
 from data.annotations.suspicion import Outside, check_outside, find_outside
 from data.fields.fieldset import Field, FieldSet
@@ -89,7 +90,8 @@ def read_fields(
     settler.dropped[_MISSING] = missing
     log.classes_alike(all_classes)
     log.settings_idle(idle_settings(sources, settings))
-    log.table_unused(table.unused([*declared, *_names(sources)]))
+    called = {*declared, *_names(sources), *names_of_public(renamed)}
+    log.table_unused(table.unused(called))
     kept = table.kept([*declared, *names])
     notes = tuple(_notes(sources, settler.dropped, others, kept))
     return FieldSet(all_classes, fields, notes, tuple(log.doubts()))

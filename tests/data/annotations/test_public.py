@@ -46,6 +46,22 @@ def test_a_box_of_riva_lies_about_its_middle(tmp_path, images):
     assert not [doubt for doubt in fields.doubts if doubt.code == "corner-assumed"]
 
 
+def test_names_that_are_not_there_are_told_of_ones_own_table_only(tmp_path, images):
+    row = "b.png,600,450,100,100,LSIL,1\n"
+    path = write_text(tmp_path / "train.csv", RIVA + row)
+    own = {"LSlL": "ignore", "LSIL": "LSIL"}
+    for table, told in (("riva", ""), (own, "LSlL"), (dict(TABLES["riva"]) | own, "LSlL")):
+        for classes in (BETHESDA, None):
+            settings = validate({"classes": table}, AnnotationSettings, "s")
+            found = [
+                d
+                for d in read_fields(path, [images], classes, settings).doubts
+                if d.code == "classes-unused"
+            ]
+            assert [told in doubt.text for doubt in found] == [True] * bool(told)
+            assert not found or "ASCUS" not in found[0].text
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
