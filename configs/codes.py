@@ -666,6 +666,11 @@ ANNOTATIONS: dict[str, Entry] = {
         "The runs of a CVAT mask don't fill its frame. The frame is taken as the box.",
         "Look at these cells; export the task again.",
     ),
+    "nuclei-outside": Entry(
+        "The nuclei of some cells lie outside of the cells' boxes. The middles of these boxes are "
+        "taken; where it were more than half of the nuclei, they would be refused.",
+        "Look at these cells; check that boxes and nuclei are in one frame and at one scale.",
+    ),
     "outline-closed": Entry(
         "Outlines were drawn open, with their ends close to each other (up to a quarter of their "
         "length). They are taken as closed; others are lines, and left out.",
@@ -734,6 +739,12 @@ REFUSALS: dict[str, Entry] = {
         "More than half of the boxes of an image (of three or more), or of all, lie outside of it "
         "or of what was scanned. They are of another image, at another scale or in another frame.",
         "Give the right image. For slides with bounds, try the setting `frame`.",
+    ),
+    "nuclei-elsewhere": Entry(
+        "More than half of the nuclei of an image (of three or more), or of all, lie outside of "
+        "the boxes of their cells. They are at another scale or in another frame than the boxes.",
+        "Give both in the same pixels, or take the nuclei out: the boxes' middles then stand for "
+        "them.",
     ),
     "geographic-crs": Entry(
         "A GeoJSON file states a coordinate reference system: degrees or metres on the Earth.",

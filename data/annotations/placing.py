@@ -45,6 +45,11 @@ class Placed:
         """The parts of boxes that lie on the image."""
         return boxes.clip(0, np.tile(self.size, 2))
 
+    @property
+    def middles(self) -> NDArray[np.float64]:
+        """(N, 2) middles of the boxes."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+
     def are_beyond(self) -> NDArray[np.bool_]:
         """Which boxes lie wholly outside of the image."""
         beyond = (self.boxes[:, 2:] <= 0) | (self.boxes[:, :2] >= self.size)

@@ -25,7 +25,13 @@ from data.annotations.placing import Placed, ignored_areas, place
 from data.annotations.plausible import Plausibility, repeated
 from data.annotations.public import names_of_public
 from data.annotations.settings import AnnotationSettings
-from data.annotations.suspicion import Outside, check_outside, find_outside
+from data.annotations.suspicion import (
+    Outside,
+    check_nuclei,
+    check_outside,
+    find_outside,
+    nuclei_outside,
+)
 from data.fields.fieldset import Field, FieldSet
 
 _THIN = "boxes at most 1 px wide or high"
@@ -85,6 +91,7 @@ def read_fields(
     fields = tuple(settler.settle(one) for one in located)
     settler.plausibility.check()
     check_outside(settler.outside, log)
+    check_nuclei(settler.nuclei, log)
     if settings.groups:
         fields = with_groups(fields, settings.groups)
     settler.dropped[_MISSING] = missing
@@ -123,6 +130,7 @@ class _Settler:
     dropped: Counter[str] = field(default_factory=Counter)
     plausibility: Plausibility = field(default_factory=Plausibility)
     outside: list[Outside] = field(default_factory=list)
+    nuclei: list[Outside] = field(default_factory=list)
 
     def settle(self, one: Located) -> Field:
         drawing = one.drawing
@@ -146,6 +154,10 @@ class _Settler:
         drawn = ~np.isin(targets, [IGNORE, REGION, DROP])
         self.outside.append(find_outside(one.path, drawing, placed, drawn, info, self.settings))
         cells = self._kept(placed, targets)
+        astray = nuclei_outside(placed) & cells
+        self.nuclei.append(Outside(one.path, drawing.image, int(astray.sum()), int(cells.sum())))
+        nuclei = np.where(astray[:, None], placed.middles, placed.nuclei)
+        placed = replace(placed, nuclei=nuclei)
         twice, several = repeated(placed.boxes[cells], targets[cells])
         self.log.add("cells-twice", _TWICE, one.path, twice)
         self.log.add("cells-of-two-classes", _SEVERAL, one.path, several)

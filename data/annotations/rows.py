@@ -15,7 +15,7 @@ from data.annotations.drawing import Remark
 from data.tables import Sheet, decimal_mark, number
 
 _DEFUSED = re.compile(r"^'(?=[=+\-@])")  # text that a spreadsheet is kept from running
-_SIZES = ("mpp", "image_width", "image_height", "width", "height")
+_NUMBERS = ("mpp", "image_width", "image_height", "width", "height", "nucleus_x", "nucleus_y")
 
 
 class Rows:
@@ -117,7 +117,7 @@ class Rows:
     @cached_property
     def mark(self) -> str:
         """Whether numbers have a decimal point or comma; one for all of the file."""
-        meanings = {*self.columns.places, *_SIZES} - {"bbox"}
+        meanings = {*self.columns.places, *_NUMBERS} - {"bbox"}
         columns = [column.number for column in self.columns.known if column.meaning in meanings]
         found = [[row[c] for c in columns if c < len(row)] for row in self.sheet.rows]
         try:

@@ -1,4 +1,4 @@
-"""Whether annotations are of these images at all: told, or refused where most lie elsewhere."""
+"""Whether boxes lie on their images, and nuclei in them: told, or refused where most don't."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ MOST_OUTSIDE = 0.5
 FEWEST = 3
 """Boxes of one image from which on it is refused by itself; fewer count for the set only."""
 
+_ROUNDED = 1.0
+"""Pixels by which a nucleus may lie off its box: both may be rounded."""
+
 
 @dataclass(frozen=True)
 class Outside:
-    """Boxes of cells that lie outside of their image, or of what was scanned of it.
+    """Boxes of cells that lie outside of their image, or nuclei outside of their boxes.
 
     Attributes:
         path: the annotation file.
@@ -43,7 +46,7 @@ class Outside:
 
     @property
     def is_too_many(self) -> bool:
-        """Whether these can hardly be annotations of this image."""
+        """Whether these can hardly be right."""
         return self.count > MOST_OUTSIDE * self.of
 
 
@@ -77,19 +80,46 @@ def check_outside(found: list[Outside], log: Log) -> None:
     Raises:
         ConfigError: more than `MOST_OUTSIDE` of one image, or of all.
     """
-    several = [one for one in found if one.is_too_many and one.of >= FEWEST]
-    whole = Outside(Path(), "", sum(one.count for one in found), sum(one.of for one in found))
-    if several or whole.is_too_many:
-        raise _refusal((several or [one for one in found if one.count])[0])
-    text = f"of {whole.of} boxes lie outside of their image, or of what was scanned of it"
+    if one := _to_refuse(found):
+        text = (
+            f"{one.path}: {one.image}: {one.count} of {one.of} boxes lie outside of the image, or "
+            f"of what was scanned{one.hint}; are they of another image, at another scale, or in "
+            "another frame?"
+        )
+        raise ConfigError(with_code(text, "boxes-elsewhere"))
+    whole = sum(one.of for one in found)
+    text = f"of {whole} boxes lie outside of their image, or of what was scanned of it"
     for one in found:
         log.add("boxes-outside", text, one.path, one.count)
 
 
-def _refusal(one: Outside) -> ConfigError:
-    text = (
-        f"{one.path}: {one.image}: {one.count} of {one.of} boxes lie outside of the image, or of "
-        f"what was scanned{one.hint}; are they of another image, at another scale, or in another "
-        "frame?"
-    )
-    return ConfigError(with_code(text, "boxes-elsewhere"))
+def nuclei_outside(placed: Placed) -> NDArray[np.bool_]:
+    """(N,) nuclei outside of the boxes of their cells, by more than rounding does."""
+    low, high = placed.boxes[:, :2] - _ROUNDED, placed.boxes[:, 2:] + _ROUNDED
+    return np.asarray(((placed.nuclei < low) | (placed.nuclei > high)).any(axis=1))
+
+
+def check_nuclei(found: list[Outside], log: Log) -> None:
+    """Takes note of nuclei outside of the boxes of their cells.
+
+    Raises:
+        ConfigError: more than `MOST_OUTSIDE` of one image, or of all.
+    """
+    if one := _to_refuse(found):
+        text = (
+            f"{one.path}: {one.image}: {one.count} of {one.of} nuclei lie outside of the boxes of "
+            "their cells; are they at another scale, or in another frame?"
+        )
+        raise ConfigError(with_code(text, "nuclei-elsewhere"))
+    text = "nuclei lie outside of the boxes of their cells, whose middles are taken"
+    for one in found:
+        log.add("nuclei-outside", text, one.path, one.count)
+
+
+def _to_refuse(found: list[Outside]) -> Outside | None:
+    """The image to name where too many of one, or of all, are outside; None where they aren't."""
+    several = [one for one in found if one.is_too_many and one.of >= FEWEST]
+    whole = Outside(Path(), "", sum(one.count for one in found), sum(one.of for one in found))
+    if several or whole.is_too_many:
+        return (several or [one for one in found if one.count])[0]
+    return None

@@ -228,6 +228,7 @@ def _shapes(rows: Rows, places: _Places) -> list[Shape | None]:
     if rows.columns.is_qupath:
         kinds, rois = rows.texts("object_type"), rows.texts("roi")
     missing = places.are_missing.tolist()
+    nuclei = _nuclei(rows)
     found: list[Shape | None] = []
     for row, name in enumerate(rows.texts("class")):
         name = name or UNCLASSIFIED
@@ -238,7 +239,23 @@ def _shapes(rows: Rows, places: _Places) -> list[Shape | None]:
         elif rows.columns.kind == "point":
             found.append(mark(name, *places.values[row]))
         else:
-            found.append(box(name, places.boxes[row]))
+            stated = None if np.isnan(nuclei[row]).any() else nuclei[row]
+            found.append(box(name, places.boxes[row], nucleus=stated))
+    return found
+
+
+def _nuclei(rows: Rows) -> NDArray[np.float64]:
+    """(N, 2) x and y of the nuclei; NaN where a row says nothing of them.
+
+    Raises:
+        ValueError: a row has one of both only; names it.
+    """
+    found = np.array([rows.numbers("nucleus_x"), rows.numbers("nucleus_y")]).T
+    half = np.isnan(found[:, 0]) != np.isnan(found[:, 1])
+    if half.any():
+        row = int(half.argmax())
+        meaning = "nucleus_x" if np.isnan(found[row, 0]) else "nucleus_y"
+        raise ValueError(f"{rows.line(row)}: {rows.name(meaning)} is missing")
     return found
 
 

@@ -1,5 +1,7 @@
 """Boxes outside of their images: told, and refused where they are most."""
 
+import json
+
 import pytest
 from annotationfiles import HEIGHT, WIDTH, write_blank, write_coco
 
@@ -53,6 +55,26 @@ def test_outside_of_what_was_scanned_is_outside_too(tmp_path):
     with pytest.raises(ConfigError, match=r"3 of 3 .*; with frame=bounds it would be 0;"):
         read(tmp_path, "a.png", 3, 0, info)
     assert read(tmp_path, "a.png", 3, 0, info, frame="bounds").class_counts() == [3]
+
+
+def test_nuclei_outside_of_their_boxes_are_not_believed(tmp_path):
+    """Of four cells; one that is off by rounding only is."""
+
+    def read_nuclei(*nuclei):
+        write_blank(tmp_path / "a.png")
+        cells = [("HSIL", 100 * i, 120, 100 * i + 80, 190) for i in range(4)]
+        path = write_coco(tmp_path / "labels", "a.png", cells)
+        content = json.loads(path.read_text())
+        for one, nucleus in zip(content["annotations"], nuclei, strict=False):
+            one["nucleus"] = nucleus
+        path.write_text(json.dumps(content))
+        return read_fields(path, [tmp_path])
+
+    found = read_nuclei([250, 250], [99.5, 150])
+    assert found.fields[0].nuclei.tolist() == [[40, 155], [99.5, 150], [240, 155], [340, 155]]
+    assert [doubt.code for doubt in found.doubts] == ["nuclei-outside"]
+    with pytest.raises(ConfigError, match=r"a\.png: 3 of 4 nuclei .*\[nuclei-elsewhere\]"):
+        read_nuclei([5, 5], [6, 6], [7, 7])
 
 
 def test_what_is_to_be_ignored_does_not_count(tmp_path):

@@ -147,6 +147,17 @@ class TestColumns:
         with pytest.raises(ConfigError, match=r"line 3: has the column class twice, with 'LSIL' "):
             read(folder, rows + "a.png,300,320,380,390,LSIL,NILM\n")
 
+    @pytest.mark.parametrize("header", ["left,top,right,bottom", "x_center,y_center,radius"])
+    def test_nuclei_beside_boxes_are_kept(self, folder, header):
+        one, other = ("100,120,180,190", "300,320,380,390")
+        if "radius" in header:
+            one, other = ("140,155,40", "340,355,40")
+        text = f"image,class,{header},nucleus_x,nucleus_y\na.png,HSIL,{one},110.5,150\n"
+        found = read(folder, f"{text}a.png,HSIL,{other},,\n")
+        assert found.fields[0].nuclei.tolist() == [[110.5, 150], [340, 355]]
+        with pytest.raises(ConfigError, match="line 3: nucleus_y is missing"):
+            read(folder, f"{text}a.png,HSIL,{other},340,\n")
+
     def test_two_columns_of_one_place_must_agree(self, folder):
         text = "image,class,left,xmin,top,right,bottom\na.png,HSIL,{},100,120,180,190\n"
         assert boxes(read(folder, text.format(100))) == [BOX]
