@@ -36,9 +36,9 @@ def stats(
     annotations: Annotations,
     images: Images,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where pictures and page go.")],
-    tile: Annotated[float, typer.Option(help="Side of a tile in µm.")] = 160.0,
-    samples: Annotated[int, typer.Option(help="Random tiles on the sheet.")] = 24,
-    seed: Annotated[int, typer.Option(help="Which tiles are drawn.")] = 0,
+    tile: Annotated[float, typer.Option(min=1, help="Side of a tile in µm.")] = 160.0,
+    samples: Annotated[int, typer.Option(min=0, help="Random tiles on the sheet.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Which tiles are drawn.")] = 0,
     *,
     reading: Reading,
 ) -> None:
@@ -80,7 +80,7 @@ def split(
         int | None,
         typer.Option(min=2, help="Instead of parts: so many equal ones, fold1, fold2, …"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Settles ties.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Settles ties.")] = 0,
     overlaps: Annotated[
         bool,
         typer.Option(
@@ -170,14 +170,14 @@ def _facts(fields: FieldSet, described: list[ClassStatistics]) -> dict[str, obje
 
 
 def _table(fields: FieldSet, described: list[ClassStatistics]) -> Table:
-    total = max(1, sum(one.cells for one in described))
+    total = sum(one.cells for one in described)
     table = Table(title=f"{total} cells on {len(fields.fields)} images")
     table.add_column("class")
     for heading in ("cells", "share", "images", "side in µm (5%, median, 95%)", "clipped"):
         table.add_column(heading, justify="right")
     for one in described:
         sides = " ".join(f"{side:g}" for side in one.side_percentiles())
-        share = f"{one.cells / total:.1%}"
+        share = f"{one.cells / max(1, total):.1%}"
         row = (str(one.cells), share, str(one.fields), sides or "–", str(one.clipped))
         table.add_row(one.name, *row)
     return table

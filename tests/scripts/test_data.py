@@ -65,6 +65,34 @@ def test_wrong_calls_get_one_line(coco, tmp_path, options, message):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("stats", "--tile", 0),
+        ("stats", "--tile", -5),
+        ("stats", "--samples", -1),
+        ("stats", "--seed", -1),
+        ("split", "--seed", -1),
+    ],
+)
+def test_numbers_that_make_no_sense_are_wrong_calls(coco, tmp_path, command, option, value):
+    result = call(command, coco[0], "--images", coco[1], "--out", tmp_path / "o", option, value)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.output
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_set_without_cells_has_none(coco, tmp_path):
+    content = json.loads(coco[0].read_text())
+    for one in content["annotations"]:
+        one["iscrowd"] = 1
+    coco[0].write_text(json.dumps(content))
+    result = call("stats", coco[0], "--images", coco[1], "--out", tmp_path / "o", "--samples", 1)
+    assert result.exit_code == 0, result.output
+    assert "0 cells on 2 images" in result.output
+    assert "<h1>0 cells on 2 images" in (tmp_path / "o" / "stats.html").read_text()
+
+
 def test_a_table_tells_whose_the_images_are(coco, tmp_path):
     groups = tmp_path / "groups.csv"
     groups.write_text("image,patient\n1.png,Müller\n2.png,Meier\n", encoding="utf-8")
