@@ -43,6 +43,17 @@ class ModelFileError(CytoLibraError):
     exit_code = 2
 
 
+class NoNumbersError(ModelFileError):
+    """A network's outputs are NaN, which is below every threshold: nothing would be found."""
+
+    def __init__(
+        self,
+        text: str = "the network gives no numbers (NaN): its weights are damaged, or too large for "
+        "the precision it runs in; take --precision fp32, or another model",
+    ) -> None:
+        super().__init__(text)
+
+
 class GraphFacts(StrictModel):
     """An exported network.
 

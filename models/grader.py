@@ -17,12 +17,13 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveFloat
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from configs import StrictModel
 from models.card import GRADER, SIDECAR, ModelFileError, SecondLookFacts, read_file
 from models.detectors.backbones import BACKBONES, load_weights
+from models.detectors.weights import check_weights, pack_weights
 
 GraderBackbone = Literal["mobilenet_v2", "mobilenet_v3_large", "resnet18", "resnet50"]
 
@@ -121,13 +122,11 @@ def save_grader(grader: Grader, folder: Path, dtype: torch.dtype = torch.float32
 
     Returns:
         The file's SHA-256, for the card.
+
+    Raises:
+        ModelFileError: a weight is no number, or none in ``dtype``; nothing is written.
     """
-    learned = dict(grader.named_parameters())
-    state = {
-        name: (tensor.to(dtype) if name in learned else tensor).contiguous()
-        for name, tensor in grader.state_dict().items()
-    }
-    content = save(state, metadata={"format": "pt"})
+    content = pack_weights(grader, grader.state_dict(), folder / GRADER, dtype)
     (folder / GRADER).write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
@@ -141,7 +140,7 @@ def load_grader(folder: Path, facts: SecondLookFacts) -> Grader:
 
     Raises:
         ModelFileError: the file is missing, is not the one that the card names, or holds another
-            network.
+            network, or no numbers.
     """
     content = read_file(folder / GRADER)
     if hashlib.sha256(content).hexdigest() != facts.sha256:
@@ -169,6 +168,7 @@ def load_grader(folder: Path, facts: SecondLookFacts) -> Grader:
         raise ModelFileError(
             f"{folder / GRADER}: does not fit the grader in {SIDECAR}: {reason}"
         ) from error
+    check_weights(grader, folder / GRADER)
     return grader.to(memory_format=torch.channels_last).eval()
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.card import NoNumbersError
 from pipeline.cells.found import Found
 from pipeline.cells.naming import detection_floors
 from pipeline.cells.stitcher import Stitcher
@@ -167,6 +168,8 @@ class _Search:
                 f"{show(self._slide.path)}: out of memory on {detector.device}; turn down "
                 f"runtime.batch_size ({detector.batch_size}) or tiler.size ({self._tiler.size})"
             ) from error
+        except NoNumbersError as error:
+            raise SlideError(f"{show(self._slide.path)}: {error}") from error
         return Detected(tiles, cells, time.perf_counter() - start)
 
     def _take(self, tile: ReadTile, cells: Detections) -> None:

@@ -18,7 +18,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from models.card import ModelCard
+from models.card import ModelCard, NoNumbersError
 from models.config import DetectorConfig
 from models.detectors.backbones import PyramidBackbone
 from models.detectors.places import ranks_in_class
@@ -155,7 +155,11 @@ class DenseDetector(nn.Module):
     def decode(
         self, outputs: HeadOutputs, anchors: list[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
-        """From raw outputs to detections, clipped to each image's (height, width)."""
+        """From raw outputs to detections, clipped to each image's (height, width).
+
+        Raises:
+            NoNumbersError: scores are NaN, or the boxes of what is found.
+        """
         return [
             self._select(
                 self.scores({name: value[i] for name, value in outputs.items()}),
@@ -192,9 +196,13 @@ class DenseDetector(nn.Module):
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, size: tuple[int, int]
     ) -> dict[str, Tensor]:
         thresholds = self._thresholds or (self.config.score_threshold,)
+        if scores.max().isnan():  # NaN if one is
+            raise NoNumbersError
         place, label = torch.nonzero(scores >= scores.new_tensor(thresholds), as_tuple=True)
         kept = scores[place, label]
         boxes = clip_boxes_to_image(self.decode_boxes(deltas[place], anchors[place]), size)
+        if boxes.isnan().any():
+            raise NoNumbersError
         order = batched_nms(boxes, kept, label, self.config.nms_iou)
         if (limit := self.config.max_detections) is not None:
             # Of each class: else a lower threshold of one would crowd out another's.

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from configs import CytoLibraError, StrictModel
 from losses.ranks import mean_over_ranks, of_all_ranks
+from models.card import NoNumbersError
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import loss_scale
 from models.learning.distillation import Imitation
@@ -62,7 +63,7 @@ class OptimiserSettings(StrictModel):
 
 
 class NotFiniteError(CytoLibraError):
-    """The loss of a step is no number."""
+    """The loss of a step, or what is found on a validation field, is no number."""
 
 
 class Learner(LightningModule):
@@ -284,12 +285,23 @@ class DetectionLearner(Learner):
         return self.views(self.detector, images, targets, progress)
 
     def validation_step(self, batch: tuple[Sequence[Tensor], Targets], _: int) -> None:
-        """Collects truth and detections."""
+        """Collects truth and detections.
+
+        Raises:
+            NotFiniteError: the network gives no numbers.
+        """
         images, targets = batch
         if any("unreadable" in target for target in targets):
             return
         self._truth += [_on_cpu(target) for target in targets]
-        self._found += [_on_cpu(found) for found in self.detector(images)]
+        try:
+            self._found += [_on_cpu(found) for found in self.detector(images)]
+        except NoNumbersError as error:
+            raise NotFiniteError(
+                f"the network gives no numbers for a validation field after step "
+                f"{self.trainer.global_step}; turn down optimiser.lr ({self.lr:g}), or compute in "
+                "32-true; --resume goes on from the last checkpoint"
+            ) from error
 
     def on_validation_epoch_end(self) -> None:
         """Judges all validation fields together, those of all processes."""

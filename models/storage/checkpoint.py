@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from models.card import (
     DEFAULT_MODEL,
@@ -28,6 +28,7 @@ from models.card import (
 from models.detectors.build import build_detector
 from models.detectors.dense import DenseDetector
 from models.detectors.training_only import lasting_state
+from models.detectors.weights import check_weights, pack_weights
 
 
 def save_detector(
@@ -47,15 +48,12 @@ def save_detector(
 
     Returns:
         The card as written.
+
+    Raises:
+        ModelFileError: a weight is no number, or none in ``dtype``; nothing is written.
     """
+    content = pack_weights(detector, lasting_state(detector), folder / WEIGHTS, dtype)
     folder.mkdir(parents=True, exist_ok=True)
-    # Buffers stay as they are: a loss's sums over training overflow half precision.
-    weights = dict(detector.named_parameters())
-    state = {
-        name: (tensor.to(dtype) if name in weights else tensor).contiguous()
-        for name, tensor in lasting_state(detector).items()
-    }
-    content = save(state, metadata={"format": "pt"})
     (folder / WEIGHTS).write_bytes(content)
     of_other_weights: dict[str, object] = {"graphs": {}, "ap_cost": {}, "ap_cost_data": ""}
     sha256 = hashlib.sha256(content).hexdigest()
@@ -76,7 +74,7 @@ def load_detector(name_or_path: str | Path = DEFAULT_MODEL) -> DenseDetector:
 
     Raises:
         ModelFileError: no such model, a file is missing or truncated, or the weights are not those
-            that the card names.
+            that the card names, or no numbers.
     """
     folder = find_model(name_or_path)
     card = read_card(folder)
@@ -95,6 +93,7 @@ def load_detector(name_or_path: str | Path = DEFAULT_MODEL) -> DenseDetector:
         raise ModelFileError(
             f"{folder / WEIGHTS}: does not fit the detector in {SIDECAR}: {reason}"
         ) from error
+    check_weights(detector, folder / WEIGHTS)
     detector.card = card
     detector.folder = folder
     detector = detector.to(memory_format=torch.channels_last)

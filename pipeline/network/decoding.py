@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import ModelSource
+from models.card import NoNumbersError
 from models.config import DetectorConfig
 from pipeline.cells.nms import greedy_nms
 from pipeline.geometry import Boxes, Detections
@@ -69,9 +70,15 @@ def decode(
 
     Returns:
         Boxes clipped to the tile, by falling score, with the scores of all classes.
+
+    Raises:
+        NoNumbersError: scores are NaN, or the boxes of what is found.
     """
     logits = outputs["cls_logits"][0]
     centerness = outputs.get("bbox_ctrness")
+    for values in (logits, centerness):
+        if values is not None and np.isnan(values.max()):  # NaN if one is, and fast
+            raise NoNumbersError
     # A score is at most the root of the class's probability where centerness goes in, too.
     place, label, likely = _possible(
         config, logits, thresholds if centerness is None else thresholds**2
@@ -81,6 +88,8 @@ def decode(
     place, label, scores = place[kept], label[kept], scores[kept]
     deltas = outputs["bbox_regression"][0, place].astype(np.float64)
     boxes = _boxes(config, deltas, _anchors(config, place, size))
+    if np.isnan(boxes).any():
+        raise NoNumbersError
     boxes = np.clip(boxes, 0, [size[1], size[0], size[1], size[0]])
     order = np.argsort(-scores, kind="stable")
     found = Detections(boxes, scores.astype(np.float32), label.astype(np.int64))[order]

@@ -157,6 +157,7 @@ class TileDetector:
 
         Raises:
             MemoryError: the batch is too large for the device.
+            NoNumbersError: what the network says is NaN.
         """
         return self.runtime.detect(tiles)
 

@@ -46,6 +46,7 @@ class Runtime(Protocol):
 
         Raises:
             MemoryError: the batch is too large for the device.
+            NoNumbersError: what the network says is NaN.
         """
 
 

@@ -65,6 +65,19 @@ def test_what_is_saved_is_loaded(tmp_path):
     np.testing.assert_allclose(before, after, atol=0.01)  # half precision on disk
 
 
+def test_weights_that_are_no_numbers_are_neither_written_nor_loaded(tmp_path, monkeypatch):
+    grader = tiny()
+    torch.nn.init.constant_(grader.head.weight, 1e6)
+    with pytest.raises(ModelFileError, match=r"not written: head\.weight .* in float16"):
+        save_grader(grader, tmp_path, torch.float16)
+    assert not (tmp_path / GRADER).exists()
+    monkeypatch.setattr("models.detectors.weights._not_finite", lambda _: None)
+    facts = grader_facts(CLASSES, sha256=save_grader(grader, tmp_path, torch.float16))
+    monkeypatch.undo()
+    with pytest.raises(ModelFileError, match=r"head\.weight is not all numbers"):
+        load_grader(tmp_path, facts)
+
+
 def test_files_that_are_not_the_cards_are_refused(tmp_path):
     sha256 = save_grader(tiny(), tmp_path)
     facts = grader_facts(CLASSES, sha256=sha256)

@@ -14,7 +14,7 @@ from smallbackbone import SMALL
 from configs import ConfigError
 from data.synth import draw_field
 from models import ModelCard, ModelFileError, build_detector
-from models.card import FalseAlarms, RateFacts
+from models.card import FalseAlarms, NoNumbersError, RateFacts
 from pipeline.errors import SlideError
 from pipeline.in_force import in_force
 from pipeline.network.detector import RuntimeSettings, TileDetector
@@ -110,6 +110,15 @@ def test_want_of_memory_says_what_to_turn_down(slide, monkeypatch):
 
     monkeypatch.setattr(BlobDetector, "detect", want_memory)
     with pytest.raises(SlideError, match=r"tif: out of memory on cpu; .*batch_size \(2\).*\(256\)"):
+        screen_slide(slide, BlobDetector(), settings())
+
+
+def test_a_network_that_gives_no_numbers_fails_the_slide_in_one_line(slide, monkeypatch):
+    def no_numbers(self, tiles):
+        raise NoNumbersError
+
+    monkeypatch.setattr(BlobDetector, "detect", no_numbers)
+    with pytest.raises(SlideError, match=r"tif: the network gives no numbers .*--precision fp32"):
         screen_slide(slide, BlobDetector(), settings())
 
 

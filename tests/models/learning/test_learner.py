@@ -1,4 +1,6 @@
-"""Learning rates: who learns how fast, and when."""
+"""Learning rates: who learns how fast, and when; and what ends a run."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ from lively import lively
 from models import build_detector
 from models.learning.learner import (
     DetectionLearner,
+    NotFiniteError,
     OptimiserSettings,
     build_schedule,
     in_turn,
@@ -100,3 +103,12 @@ def test_every_weight_that_learns_gets_a_gradient(name, levels):
     torch.stack(list(losses.values())).sum().backward()
     lacking = [n for n, p in detector.named_parameters() if p.requires_grad and p.grad is None]
     assert lacking == []
+
+
+def test_a_network_that_gives_no_numbers_for_a_validation_field_ends_the_run():
+    detector = lively()
+    torch.nn.init.constant_(detector.head.classification_head.cls_logits.bias, float("nan"))
+    learner = DetectionLearner(detector, OptimiserSettings(lr=0.25), lambda *_: {}, 1)
+    learner._trainer = SimpleNamespace(global_step=7)
+    with pytest.raises(NotFiniteError, match=r"after step 7; turn down optimiser\.lr \(0\.25\)"):
+        learner.validation_step(([torch.rand(3, 64, 64)], [{}]), 0)

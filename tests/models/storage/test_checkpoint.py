@@ -111,6 +111,26 @@ def test_the_loss_comes_back_with_its_state_and_counts(name, dtype, tmp_path):
     torch.testing.assert_close(dict(loaded.slot.loss.named_buffers()), dict(loss.named_buffers()))
 
 
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_weights_that_are_no_numbers_on_disk_are_not_written(detector, folder, tmp_path, value):
+    card = load_detector(folder).card
+    name, weight = next(iter(detector.head.named_parameters()))
+    torch.nn.init.constant_(weight, value)  # the second one overflows float16
+    with pytest.raises(ModelFileError, match=rf"not written: head\.{name} is not all numbers"):
+        save_detector(detector, card, tmp_path / "half", dtype=torch.float16)
+    assert not (tmp_path / "half").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_loaded(detector, folder, tmp_path, monkeypatch):
+    card = load_detector(folder).card
+    detector.backbone.body.get_submodule("0.1").running_var.fill_(float("inf"))
+    monkeypatch.setattr("models.detectors.weights._not_finite", lambda _: None)
+    save_detector(detector, card, tmp_path / "broken")  # as versions before wrote it
+    monkeypatch.undo()
+    with pytest.raises(ModelFileError, match=r"safetensors: backbone\S+running_var is not all"):
+        load_detector(tmp_path / "broken")
+
+
 def test_the_sidecar_is_readable_and_names_what_matters(folder):
     sidecar = json.loads((folder / "model.json").read_text())
     assert sidecar["detector"]["classes"] == list(CLASSES)

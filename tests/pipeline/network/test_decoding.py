@@ -10,6 +10,7 @@ import pytest
 from lively import CLASSES, lively, patchwork, run_torch, saved
 
 from models import DetectorConfig, ModelSource
+from models.card import NoNumbersError
 from pipeline.network import torch_runtime
 from pipeline.network.abnormal import may_reach, with_abnormal
 from pipeline.network.decoding import find_decoder
@@ -73,6 +74,36 @@ def test_a_threshold_of_nothing_keeps_all_and_a_tile_without_cells_is_empty():
     assert len(find_decoder(model, [0.0, 0.0])(outputs, (96, 160))) == outputs["cls_logits"].size
     nothing = find_decoder(model, [0.9999, 0.9999])(outputs, (96, 160))
     assert (nothing.boxes.shape, nothing.scores.shape) == ((0, 4), (0,))
+
+
+@pytest.mark.parametrize("name", ["cls_logits", "bbox_ctrness", "bbox_regression"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"loss": {"name": "seesaw"}}, {"abnormal_head": {}}], ids=str
+)
+def test_what_is_no_number_is_refused_not_taken_for_nothing_found(name, settings):
+    detector = lively("fcos", **settings)
+    outputs = outputs_of(detector, (96, 160))
+    decode = find_decoder(ModelSource.of(detector), THRESHOLDS)
+    assert len(decode(outputs, (96, 160)))
+    for broken in (np.s_[:], np.s_[0, 7:9]) if name != "bbox_regression" else (np.s_[:],):
+        values = outputs[name].copy()
+        values[broken] = np.nan
+        with pytest.raises(NoNumbersError, match=r"gives no numbers .*--precision fp32"):
+            decode(outputs | {name: values}, (96, 160))
+        detector.use_thresholds(THRESHOLDS)
+        with pytest.raises(NoNumbersError, match="gives no numbers"):
+            torch_runtime.decode_by_detector(detector, outputs | {name: values}, (96, 160))
+
+
+def test_a_masked_class_is_a_number():
+    detector = lively("fcos")
+    outputs = outputs_of(detector, (96, 160))
+    outputs["cls_logits"][..., 0] = -np.inf
+    for decode in (
+        find_decoder(ModelSource.of(detector), THRESHOLDS),
+        lambda *given: torch_runtime.decode_by_detector(detector, *given),
+    ):
+        assert set(decode(outputs, (96, 160)).labels) == {1}
 
 
 @pytest.mark.parametrize("pooled", ["max", "noisy_or"])
