@@ -57,18 +57,20 @@ def export(
 ) -> None:
     """Writes a model's networks for OpenVINO or ONNX, and what reduced precision costs.
 
-    DIR is a model of its own: `cytolibra screen --model DIR` takes it. A graph takes (1, H, W, 3)
+    DIR is a model of its own: `cytolibra screen --model DIR` takes it. Networks of the same model
+    that it holds stay; another model there is refused. A graph takes (1, H, W, 3)
     uint8 RGB at the model's mpp and gives raw outputs; decoding and NMS stay outside. With --data
     the average precision that bf16 and int8 lose is written into the sidecar, and "auto" heeds it.
     The grader of a second look is exported beside its detector; int8 learns its ranges from crops
     of what that finds on the calibration tiles.
     """
     from models import load_detector
-    from models.storage.export import copy_model, save_onnx
+    from models.storage.export import check_folder, copy_model, save_onnx
     from models.storage.graphs import add_graph
 
     _check_options(context, to, int8, calibration, data, images)
     detector = load_detector(model)
+    check_folder(detector, out)  # before all the work
     fields = _read_fields(data, images, detector)
     if to == Target.onnx:
         card = copy_model(detector, out)

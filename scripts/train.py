@@ -156,12 +156,21 @@ def _is_first() -> bool:
 
 
 def _find_checkpoint(out: Path, resume: bool) -> Path | None:
-    """The checkpoint to go on from, or None for a fresh start."""
+    """The checkpoint to go on from, or None for a fresh start, which overwrites nothing."""
+    from models.card import SIDECAR
+
     checkpoint = out / "checkpoints" / "last.ckpt"
+    has_model = (out / "model" / SIDECAR).is_file()
     if resume and not checkpoint.is_file():
-        raise ConfigError(f"--resume: {checkpoint} is not there; start without --resume")
+        todo = "name another folder" if has_model else "start without --resume"
+        raise ConfigError(f"--resume: {checkpoint} is not there; {todo}")
     if not resume and checkpoint.is_file():
         raise ConfigError(f"--out {out}: holds a run already; add --resume, or name another folder")
+    if not resume and has_model:
+        raise ConfigError(
+            f"--out {out}: holds a model already, in {out / 'model'}, which the run would "
+            "overwrite; name another folder"
+        )
     return checkpoint if resume else None
 
 

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from configs import ConfigError
-from models.card import ModelCard, ModelFileError, save_card
+from models.card import SIDECAR, ModelCard, ModelFileError, read_card, save_card
 from models.detectors.dense import DenseDetector
 from models.storage.graphs import (
+    LOOK_COST,
     ExportError,
     copy_files,
     first_line,
@@ -211,18 +212,20 @@ def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     """Copies a loaded model's weights and sidecar, so that an export is a model of its own.
 
     Without the graphs that it may have had, but for the one that tells the scale of slides, and
-    without what int8 of them loses, unless it stays in its own folder; a grader comes along.
+    without what int8 of them loses, unless it stays in its own folder or lies in this one already;
+    a grader comes along.
 
     Raises:
         ModelFileError: the detector was not loaded from a folder.
-        ConfigError: the folder can't be written.
+        ConfigError: the folder can't be written, or holds another model.
     """
-    if detector.card is None or detector.folder is None:
-        raise ModelFileError("only a model that was loaded from its folder can be exported")
+    card = check_folder(detector, folder)
+    if card is not None:
+        return card
+    assert detector.card is not None
+    assert detector.folder is not None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if folder.resolve() == detector.folder.resolve():
-            return detector.card
         kept = {kind: facts for kind, facts in detector.card.graphs.items() if kind == "scale"}
         card = without_int8_cost(detector.card).model_copy(update={"graphs": kept})
         copy_files(detector.folder, card, folder)
@@ -230,6 +233,42 @@ def copy_model(detector: DenseDetector, folder: Path) -> ModelCard:
     except OSError as error:
         raise ConfigError(f"--out {folder}: can't be written: {error.strerror}") from error
     return card
+
+
+def check_folder(detector: DenseDetector, folder: Path) -> ModelCard | None:
+    """The card of a model that lies where a loaded one is to be exported to; None where none does.
+
+    It has graphs and costs of its own, and is the same model else.
+
+    Raises:
+        ModelFileError: the detector was not loaded from a folder, or the card there is damaged.
+        ConfigError: it is another model's, which would be lost.
+    """
+    if detector.card is None or detector.folder is None:
+        raise ModelFileError("only a model that was loaded from its folder can be exported")
+    if folder.resolve() == detector.folder.resolve():
+        return detector.card
+    if not (folder / SIDECAR).is_file():
+        return None
+    card = read_card(folder)
+    here, wanted = _without_exports(card), _without_exports(detector.card)
+    if other := [key for key in wanted if here[key] != wanted[key]]:
+        raise ConfigError(
+            f"--out {folder}: holds another model, {card.name}, which would be overwritten "
+            f"(its {SIDECAR} differs in {', '.join(other)}); name another folder"
+        )
+    return card
+
+
+def _without_exports(card: ModelCard) -> dict[str, Any]:
+    """What a card says of the model itself, not of networks that were exported of it."""
+    values = card.model_dump(mode="json", exclude={"ap_cost", "ap_cost_data"})
+    values["graphs"] = values["graphs"].get("scale")
+    if look := values["second_look"]:
+        del look["graphs"]
+        metrics = look["metrics"].items()
+        look["metrics"] = {n: value for n, value in metrics if not n.startswith(LOOK_COST)}
+    return values
 
 
 def _prepare(detector: DenseDetector) -> tuple[PixelNetwork, Tensor, list[str]]:

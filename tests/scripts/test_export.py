@@ -65,6 +65,18 @@ def test_openvino_in_fp32_screens_with_its_own_graph(model, coco, tmp_path, monk
     assert sum(sum(one.values()) for one in counts[0]) > 0
 
 
+def test_another_model_where_one_is_exported_to_is_refused_before_all_work(
+    model, tmp_path, monkeypatch
+):
+    saved(tmp_path / "runs" / "mine", seed=1)
+    before = (tmp_path / "runs" / "mine" / "model.safetensors").read_bytes()
+    monkeypatch.setattr("models.storage.export.to_openvino", lambda _: pytest.fail("worked"))
+    result = export(model, tmp_path / "runs" / "mine")
+    assert result.exit_code == 2
+    assert "holds another model, lively, which would be overwritten" in result.stderr
+    assert (tmp_path / "runs" / "mine" / "model.safetensors").read_bytes() == before
+
+
 @pytest.mark.slow
 def test_int8_is_calibrated_measured_and_screens(model, coco, tmp_path):
     pytest.importorskip("nncf", reason="int8 needs cytolibra[export]")

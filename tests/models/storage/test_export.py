@@ -161,6 +161,35 @@ def test_a_model_may_be_exported_into_its_own_folder_and_keeps_its_graphs(tmp_pa
     assert set(card.graphs) == {"onnx"}
 
 
+def test_what_lies_where_a_model_is_exported_to_keeps_its_graphs_or_is_refused(tmp_path):
+    detector = saved(tmp_path / "model")
+    out = tmp_path / "export"
+    card = copy_model(detector, out)
+    (out / "model.onnx").write_bytes(b"a graph")
+    costs = {"ap_cost": {"bf16": {"map50": 0.01}}, "ap_cost_data": "9 fields"}
+    card = add_graph(card.model_copy(update=costs), out, "onnx")
+    assert copy_model(detector, out) == card == load_detector(out).card
+
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    tuned = detector.card.model_copy(update={"thresholds": {"NILM": 0.5, "HSIL": 0.5}})
+    graded = give_grader(detector.card, tmp_path / "model", "openvino")
+    for other, told in [
+        (saved(tmp_path / "other", seed=1), "sha256"),
+        (with_card(detector, tuned), "thresholds"),
+        (with_card(detector, graded), "second_look"),
+    ]:
+        message = rf"holds another model, lively, .*differs in {told}\); name another folder"
+        with pytest.raises(ConfigError, match=message):
+            copy_model(other, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def with_card(detector, card):
+    """The same weights, loaded from the same folder with another card."""
+    save_card(card, detector.folder)
+    return load_detector(detector.folder)
+
+
 def measured(folder):
     """A model with graphs in int8, of detector and grader, whose cost was measured."""
     detector = saved(folder)
