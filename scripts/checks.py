@@ -67,13 +67,19 @@ def check_out(out: Path) -> Iterator[Check]:
 
     A folder that is not there yet is not made: the one that it would be made in is tried.
     """
-    folder = out.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
+    try:
+        wanted = folder = out.absolute()
+        while not _is_there(folder):
+            folder = folder.parent
+        is_folder = folder.is_dir()
+    except OSError as error:  # one above may not be searched, a name is too long, a mount is gone
+        mend = "name another folder, or give this user the right to open those above it"
+        yield Check("folder", f"{out}: {_why(error)}", mend)
+        return
+    if not is_folder:
         yield Check("folder", f"{folder} is a file", "name a folder, or one that can be made")
         return
-    yield Check("folder", str(folder) if folder == out.absolute() else f"{folder}, {out} is new")
+    yield Check("folder", str(folder) if folder == wanted else f"{folder}, {out} is new")
     try:
         place = Path(tempfile.mkdtemp(prefix=".doctor-", dir=folder))
     except OSError as error:
@@ -93,6 +99,15 @@ def check_out(out: Path) -> Iterator[Check]:
                 yield Check(name, _why(error), mend)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _is_there(path: Path) -> bool:
+    """As `Path.exists`, which of some Pythons takes any error for a no."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def check_scratch() -> Check:
@@ -118,6 +133,7 @@ def check_model() -> Check:
     from data.synth.writer import Pixels, write_pyramid
     from models.card import DEFAULT_MODEL
     from pipeline import screen_slide
+    from pipeline.errors import kind_and_text
 
     mend = "install cytolibra again; if it stays so, try --device cpu, and report it"
     size = (_SIDE, _SIDE)
@@ -134,6 +150,8 @@ def check_model() -> Check:
             found = screen_slide(path, DEFAULT_MODEL).cells.boxes
     except (CytoLibraError, OSError) as error:
         return Check("self-test", _why(error), mend)
+    except Exception as error:  # of OpenVINO, torch or a driver: what is broken here is the answer
+        return Check("self-test", kind_and_text(error), mend)
     seconds = time.perf_counter() - began
     covered = box_iou(boxes, found) >= LEAST_IOU
     hits, right = int(covered.any(1).sum()), int(covered.any(0).sum())
@@ -181,7 +199,10 @@ def _lock(place: Path) -> str:
     path = str(place / "lock")
     with FileLock(path, fallback_to_soft=False):
         call = [sys.executable, "-c", _TRY_LOCK, path]
-        status = subprocess.run(call, check=False, capture_output=True, timeout=60).returncode
+        try:
+            status = subprocess.run(call, check=False, capture_output=True, timeout=60).returncode
+        except subprocess.TimeoutExpired:
+            raise OSError("another process that asks for the lock hangs") from None
     if status != _LOCK_TAKEN:
         raise OSError("another process is not kept out")
     return "keeps another process out"

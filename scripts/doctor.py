@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from configs import CytoLibraError
 from scripts.checks import Check, check_model, check_out, check_scratch
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def doctor(
 
     Ends with 1 where something is broken; each such line says what to do.
     """
+    _check_here()
     sections: dict[str, Callable[[], Iterator[Fact]]] = {
         "software": _software,
         "readers": _readers,
@@ -56,8 +58,9 @@ def doctor(
         "free disk": _disks,
         "models": _models,
     }
-    facts = {title: list(section()) for title, section in sections.items()}
-    tried = {"checks": [check_scratch(), *([] if quick else [check_model()])]}
+    broken: list[Check] = []
+    facts = {title: list(_sought(title, of, broken)) for title, of in sections.items()}
+    tried = {"checks": [check_scratch(), *([] if quick else [check_model()]), *broken]}
     if out is not None:
         tried["reports' folder"] = list(check_out(out))
     sound = all(check.ok for checks in tried.values() for check in checks)
@@ -69,6 +72,29 @@ def doctor(
         _tell(facts | {title: [_line(c) for c in of] for title, of in tried.items()})
     if not sound:
         raise typer.Exit(1)
+
+
+def _check_here() -> None:
+    """Makes sure that there is a working folder: without one, loading torch ends the process."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise CytoLibraError(
+            f"the working folder can't be used ({error.strerror}): it was deleted or unmounted; "
+            "change into another (cd) and call again"
+        ) from error
+
+
+def _sought(
+    title: str, section: Callable[[], Iterator[Fact]], broken: list[Check]
+) -> Iterator[Fact]:
+    """The facts of a section, as far as they come: a driver may fail at any of them."""
+    from pipeline.errors import kind_and_text
+
+    try:
+        yield from section()
+    except Exception as error:
+        broken.append(Check(title, kind_and_text(error), "mend or install anew what this is of"))
 
 
 def _tell(sections: Mapping[str, Iterable[Fact]]) -> None:
@@ -192,8 +218,12 @@ def _precision(card: ModelCard, device: str) -> str:
 
 
 def _disks() -> Iterator[Fact]:
-    for name, folder in ("here", Path.cwd()), ("temporary", Path(tempfile.gettempdir())):
-        yield name, f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB ({folder})"
+    for name, find in ("here", os.getcwd), ("temporary", tempfile.gettempdir):
+        try:
+            folder = find()
+            yield name, f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB ({folder})"
+        except OSError as error:  # a mount that is gone, a disk that takes no file
+            yield name, f"unknown: {error.strerror}"
 
 
 def _models() -> Iterator[Fact]:

@@ -1,6 +1,8 @@
 """What ``cytolibra doctor`` tries out: a folder for reports, scratch space, the shipped model."""
 
 import json
+import os
+import subprocess
 import time
 from types import SimpleNamespace
 
@@ -45,6 +47,55 @@ def test_a_file_is_no_folder(tmp_path):
     (only,) = told["checks"]["reports' folder"]
     assert (code, told["ok"], only["ok"]) == (1, False, False)
     assert only["mend"] == "name a folder, or one that can be made"
+
+
+def test_a_folder_that_cannot_be_looked_at_says_why(tmp_path, monkeypatch):
+    code, told = doctor("--quick", "--out", tmp_path / ("x" * 300))
+    (only,) = told["checks"]["reports' folder"]
+    assert (code, only["ok"]) == (1, False)
+    assert only["found"].endswith("File name too long")
+    assert only["mend"].startswith("name another folder")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checks.Path, "stat", refuse)
+        found = out_checks(tmp_path)["folder"].found
+    assert found == f"{tmp_path}: Permission denied"
+
+
+def test_a_lock_that_hangs_is_told_and_the_rest_is_tried(tmp_path, monkeypatch):
+    def hang(call, **_):
+        raise subprocess.TimeoutExpired(call, 60)
+
+    monkeypatch.setattr(checks.subprocess, "run", hang)
+    found = out_checks(tmp_path)
+    assert found["lock"].found == "another process that asks for the lock hangs"
+    assert {name for name, check in found.items() if not check.ok} == {"lock"}
+    assert list(found)[-1] == "clock"
+
+
+def test_no_folder_for_temporary_files_is_a_check_not_the_end(monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(checks.tempfile, "gettempdir", none)
+    code, told = doctor("--quick")
+    (only,) = told["checks"]["checks"]
+    assert (code, only["ok"]) == (1, False)
+    assert only["found"].startswith("No usable temporary directory")
+    assert told["facts"]["free disk"]["temporary"] == f"unknown: {only['found']}"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps folders that are worked in")
+def test_a_working_folder_that_is_gone_is_told(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = CliRunner().invoke(build_app("doctor"), ["doctor", "--quick"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the working folder can't be used")
 
 
 def test_no_right_to_write_says_what_to_do(tmp_path, monkeypatch):
@@ -104,6 +155,31 @@ def test_a_model_that_finds_nothing_or_all_is_broken(monkeypatch, boxes):
     assert check["found"].startswith("0 of 55 drawn cells found")
     assert f"{len(boxes)} of {len(boxes)} finds are none" in check["found"]
     assert check["mend"].startswith("install cytolibra again")
+
+
+def test_a_runtime_that_breaks_is_told(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("Exception from src/inference/src/core.cpp:\nno such device")
+
+    monkeypatch.setattr("pipeline.screen_slide", broken)
+    code, told = doctor()
+    check = told["checks"]["checks"][1]
+    assert (code, check["name"], check["ok"]) == (1, "self-test", False)
+    assert check["found"] == (
+        "RuntimeError: Exception from src/inference/src/core.cpp: no such device"
+    )
+
+
+def test_a_driver_that_breaks_is_told_beside_all_else(monkeypatch):
+    def broken(_):
+        raise RuntimeError("CUDA driver error: unknown error")
+
+    monkeypatch.setattr("pipeline.network.devices.find_device", broken)
+    code, told = doctor("--quick")
+    check = told["checks"]["checks"][-1]
+    assert (code, check["name"], check["ok"]) == (1, "devices", False)
+    assert check["found"] == "RuntimeError: CUDA driver error: unknown error"
+    assert told["facts"]["models"]
 
 
 def test_what_is_broken_says_in_its_line_what_to_do(monkeypatch):
