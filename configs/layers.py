@@ -142,7 +142,9 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
         try:
             node[at] = yaml.load(text, Loader=_Loader)
         except (yaml.YAMLError, RecursionError) as error:
-            raise ConfigError(f"--set {override}: the value is not valid YAML") from error
+            problem = getattr(error, "problem", None)
+            reason = f": {problem}" if problem else ""
+            raise ConfigError(f"--set {override}: the value is not valid YAML{reason}") from error
         if _holds_itself(node[at], (), set()):
             raise ConfigError(f"--set {override}: the value holds itself, by an alias")
     return result
@@ -150,13 +152,26 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
 
 def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
     """A part of a dotted key as what finds its value: of a list a number, from 0 on."""
-    if isinstance(node, dict):
-        return part
-    if part.isdecimal() and int(part) < len(node):
-        return int(part)
+    return part if isinstance(node, dict) else _number_of(part, node, f"--set {override}")
+
+
+def _number_of(part: Any, entries: Sequence[Any], where: str) -> int:
+    """A key, which YAML may have read as a number, as that of one of a list's entries.
+
+    Raises:
+        ConfigError: it is none; begins with ``where``.
+    """
+    text = str(part)
+    if text.isdecimal() and len(text) < _MOST_DIGITS and int(text) < len(entries):
+        return int(text)
+    if not entries:
+        raise ConfigError(
+            f"{where}: {part} stands where a list is empty; say the list as a whole, in brackets"
+        )
     raise ConfigError(
-        f"--set {override}: {part} stands where a list has {len(node)} entries; number the one "
-        f"that is meant, 0 to {len(node) - 1}"
+        f"{where}: {part} stands where a list has {len(entries)} "
+        f"{'entry' if len(entries) == 1 else 'entries'}; number the one that is meant, "
+        f"{'0' if len(entries) == 1 else f'0 to {len(entries) - 1}'}"
     )
 
 
@@ -179,6 +194,9 @@ def find(source: str | Path, beside: Path | None = None) -> Path:
     raise ConfigError(f"{source}: no such file or preset; presets: {told}")
 
 
+_MOST_DIGITS = 10
+"""Of an entry's number: Python reads no integer of any length."""
+
 _DEEPEST = 100
 """Values within each other; YAML's reader goes on until Python's stack is full."""
 
@@ -186,7 +204,8 @@ _DEEPEST = 100
 class _Loader(yaml.SafeLoader):
     """Refuses what is nested without end, and a key that stands twice in one mapping.
 
-    YAML's own loader drops the first of two.
+    YAML's own loader drops the first of two. What looks like a date or a number, and is none, is
+    an error of YAML here: there it is one of whatever type Python raises.
     """
 
     _depth = 0
@@ -199,6 +218,15 @@ class _Loader(yaml.SafeLoader):
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{str(node.value)[:40]!r} is no {kind}; in quotes it is a text"
+            mark = node.start_mark
+            raise yaml.constructor.ConstructorError(None, None, problem, mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -281,19 +309,15 @@ def _join_entries(key: str, below: Said, value: Tree) -> Said:
     entries = copy.deepcopy(below.value)
     by = ""
     for number, said in value.items():
-        if not number.isdecimal() or int(number) >= len(entries):
-            raise ConfigError(
-                f"{key}.{number}: {number} stands where a list has {len(entries)} entries; number "
-                f"the one that is meant, 0 to {len(entries) - 1}"
-            )
-        entry = entries[int(number)]
+        at = _number_of(number, entries, f"{key}.{number}")
+        entry = entries[at]
         if isinstance(entry, dict) and isinstance(said, dict):
             entry = plain(_join(_said(entry, below.by), said, None))
         else:
             entry = plain(said)
-        entries[int(number)] = entry
-        by = by or next(_names(said))
-    return Said(entries, f"{below.by}, {by}")
+        entries[at] = entry
+        by = by or next(_names(said), "")  # an empty group says nothing
+    return Said(entries, f"{below.by}, {by}" if by else below.by)
 
 
 def _names(tree: Any) -> Iterator[str]:

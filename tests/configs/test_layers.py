@@ -112,6 +112,64 @@ def test_what_can_not_be_is_told(write, text, message):
         load_config(write("wrong.yaml", text), Settings)
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("2026-02-30", "'2026-02-30' is no timestamp; in quotes it is a text"),
+        ('!!int ""', "'' is no int"),
+        ("!!bool maybe", "'maybe' is no bool"),
+        pytest.param("9" * 5000, "'9999", id="too long"),
+    ],
+)
+def test_what_only_looks_like_a_date_or_a_number_is_told(write, value, told):
+    with pytest.raises(
+        ConfigError, match=r"--set optimiser\.name=.* is no [a-z]+; in quotes it is"
+    ):
+        load_config(None, Settings, [f"optimiser.name={value}"])
+    path = write("a.yaml", f"optimiser:\n  name: {value}")
+    with pytest.raises(ConfigError, match=r"a\.yaml: not valid YAML: ") as caught:
+        load_config(path, Settings)
+    assert told in str(caught.value)
+    assert "line 2" in str(caught.value)
+
+
+def test_one_entry_of_a_list_is_changed_by_its_number_as_yaml_or_the_call_writes_it(write):
+    low = write("a.yaml", "levels: [3, 4, 5]")
+    high = write("b.yaml", "levels: {1: 6}")
+    assert load_config([low, high], Settings, ["levels.2=7"]).levels == (3, 6, 7)
+    assert load_config([low, write("c.yaml", "levels: {'1': 6}")], Settings).levels == (3, 6, 5)
+    tree = join(read_layers([low, high]), Settings)
+    assert tree["levels"] == Said([3, 6, 5], f"{low}, {high}")
+
+
+@pytest.mark.parametrize("override", ["groups.0={}", "groups={}"])
+def test_an_empty_group_over_an_entry_of_a_list_says_nothing(write, override):
+    low = write("a.yaml", "groups: [{a: 1}]")
+    tree = join(read_layers(low, [override]), Settings)
+    assert tree["groups"] == Said([{"a": 1}], low)
+
+
+@pytest.mark.parametrize("key", ["1", "-1", "yes", "1.0", "a"])
+def test_a_number_that_no_entry_has_is_told_with_those_that_there_are(write, key):
+    low, high = write("a.yaml", "levels: [3]"), write("b.yaml", f"levels: {{{key}: 4}}")
+    with pytest.raises(ConfigError, match=r"a list has 1 entry; number the one that is meant, 0$"):
+        load_config([low, high], Settings)
+
+
+def test_a_number_of_any_length_is_told():
+    overrides = ["levels=[3]", f"levels.{'9' * 5000}=4"]
+    with pytest.raises(ConfigError, match=r"a list has 1 entry; number the one that is meant, 0$"):
+        load_config(None, Settings, overrides)
+
+
+def test_of_an_empty_list_no_entry_is_asked_for(write):
+    told = "levels.0.* stands where a list is empty; say the list as a whole, in brackets"
+    with pytest.raises(ConfigError, match=told):
+        load_config(write("a.yaml", "levels: []"), Settings, ["levels.0=3"])
+    with pytest.raises(ConfigError, match=told):
+        load_config(None, Settings, ["levels=[]", "levels.0=3"])
+
+
 def test_a_value_that_holds_itself_is_refused():
     with pytest.raises(ConfigError, match="the value holds itself"):
         load_config(None, Settings, ["levels=&a [*a]"])

@@ -157,6 +157,8 @@ class TestNames:
         ("yaml", "message"),
         [
             ("names: [HSIL", "not valid YAML"),
+            ("names: [HSIL]\nmade: 2026-02-30", "not valid YAML"),
+            ("names: [HSIL]\nmade: !!bool maybe", "not valid YAML"),
             ("names: HSIL", "names is 'HSIL', neither a list nor a mapping"),
             ("names: [HSIL, [SCC]]", r"a name among names is \['SCC'\], not text"),
         ],
