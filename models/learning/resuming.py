@@ -81,7 +81,8 @@ class LastCheckpoint(Checkpoint):
     """Keeps ``last.ckpt``: after every so many steps, after each validation, and at the end.
 
     The file is there whole or not at all, whenever the process is killed. Beside what Lightning
-    keeps it holds the states of all random generators, of every process.
+    keeps it holds the states of all random generators, of every process, and what the run is made
+    of: ``content``, digests by setting.
 
     Ctrl-C and SIGTERM end the run once the step is done, for half a step can't be gone on with; the
     last step of an epoch waits for its validation. A second Ctrl-C ends it at once.
@@ -94,6 +95,7 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, path: Path, every: int, tell: Tell) -> None:
         self.path, self.every, self.tell = path, every, tell
+        self.content: dict[str, str] = {}
         self._asked = False
         self._speaks = True
         self._handlers: dict[int, Any] = {}
@@ -138,8 +140,8 @@ class LastCheckpoint(Checkpoint):
         self._give_back_signals()
 
     def state_dict(self) -> dict[str, Any]:
-        """The random states of all processes, by rank."""
-        return {"random": of_all_ranks(random_states())}
+        """The random states of all processes, by rank, and what the run is made of."""
+        return {"random": of_all_ranks(random_states()), "content": self.content}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes this process's random states; none where another number of processes goes on."""
@@ -176,8 +178,11 @@ class LastCheckpoint(Checkpoint):
             os.replace(unfinished, self.path)
 
 
-def check_checkpoint(path: Path) -> None:
+def check_checkpoint(path: Path) -> dict[str, str]:
     """Makes sure that a run can be gone on with, before it is: nothing is unpickled but tensors.
+
+    Returns:
+        What the run is made of, as `LastCheckpoint` kept it; empty where its version kept nothing.
 
     Raises:
         ConfigError: the file can't be read, is damaged, or holds something else.
@@ -191,6 +196,10 @@ def check_checkpoint(path: Path) -> None:
     parts = ("state_dict", "optimizer_states", "loops", "callbacks")
     if not isinstance(content, dict) or any(part not in content for part in parts):
         raise _no_checkpoint(path)
+    callbacks = content["callbacks"]
+    last = callbacks.get(LastCheckpoint.__name__) if isinstance(callbacks, dict) else None
+    kept = last.get("content") if isinstance(last, dict) else None
+    return kept if isinstance(kept, dict) else {}
 
 
 def _no_checkpoint(path: Path) -> ConfigError:

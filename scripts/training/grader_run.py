@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import seed_everything
@@ -57,6 +57,7 @@ from scripts.training.provenance import (
     describe_parents,
     describe_sources,
     describe_teacher,
+    digests_of,
     frozen_doubts,
     in_words,
     provenance_doubts,
@@ -67,6 +68,12 @@ from scripts.training.unlabelled import describe_unlabelled, fourier_images
 
 EVIDENCE = "second_look.npz"
 """In a run's folder: what detector and grader say of the validation fields."""
+
+PARENTS: dict[Literal["teacher", "backbone"], str] = {
+    "teacher": "teachers",
+    "backbone": "grader.backbone_weights",
+}
+"""Settings that name the weights of a grader's parents, by their role."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class GraderFields:
         floor: least score of what is looked at again.
         sources: what the fields come from.
         amplitudes: images whose amplitudes crops take.
+        finders: sha256 of the candidates' models that found the places.
     """
 
     train: FieldSet
@@ -90,6 +98,7 @@ class GraderFields:
     floor: float
     sources: tuple[SourceFacts, ...]
     amplitudes: Sequence[Path] = ()
+    finders: Sequence[str] = ()
 
 
 def run_grader_training(
@@ -147,7 +156,8 @@ def run_grader_training(
             settings.loop, out, [watcher], settings.card.name, tell
         )
         console.quiet |= not trainer.is_global_zero
-        begin(settings, out, checkpoint, trainer, tell)
+        content = _content(settings, source.card, fields, parents)
+        begin(settings, out, checkpoint, trainer, tell, content)
         if trainer.is_global_zero:
             tell_machine(trainer, settings.loop.seed, tell)
             _tell_fields(settings, fields, tell)
@@ -227,7 +237,9 @@ def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> Grader
         *describe_sources("train", data.train, train),
         *describe_sources("val", data.val, read.val),
     )
-    return GraderFields(train, samples, read.val, judged, floor, sources, amplitudes)
+    runs = finders if settings.candidates else ()
+    sums = [ModelSource.find(one.model).card.sha256 for one in runs]
+    return GraderFields(train, samples, read.val, judged, floor, sources, amplitudes, sums)
 
 
 def parents_of(settings: GraderTrainSettings) -> list[ParentFacts]:
@@ -235,6 +247,27 @@ def parents_of(settings: GraderTrainSettings) -> list[ParentFacts]:
     graders = [ModelSource.find(name).card.second_look for name in settings.teachers]
     teachers = [describe_teacher(one) for one in graders if one is not None]
     return [*teachers, *describe_parents(settings.grader.backbone_weights, None)]
+
+
+def _content(
+    settings: GraderTrainSettings,
+    card: ModelCard,
+    fields: GraderFields,
+    parents: Sequence[ParentFacts],
+) -> dict[str, str]:
+    """By which data and weights are known again, by setting."""
+    told = describe_unlabelled(settings.data.augment, fields.amplitudes)
+    images = {key: one["images_sha256"] for key, one in told.items()}
+    calibrating = [read_card(run / "model").second_look for run in settings.calibration]
+    return (
+        digests_of(fields.sources, parents, PARENTS)
+        | images
+        | {
+            "detector": card.sha256,
+            "candidates": " ".join(fields.finders),
+            "calibration": " ".join(look.sha256 for look in calibrating if look is not None),
+        }
+    )
 
 
 def _load_teacher(name: str, card: ModelCard, student: Grader) -> GradingNetwork:

@@ -10,7 +10,7 @@ nothing there, so that nobody's model carries our name, data or attribution; our
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -181,6 +181,27 @@ def describe_source(part: Literal["train", "val"], source: Source, fields: Field
         )
     except OSError as error:
         raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def digests_of(
+    sources: Iterable[SourceFacts],
+    parents: Iterable[ParentFacts],
+    keys: Mapping[Literal["teacher", "backbone"], str],
+) -> dict[str, str]:
+    """By which data and weights are known again wherever they lie, by the setting that names them.
+
+    Args:
+        sources: of a run, but for what is held out.
+        parents: of it.
+        keys: the settings of each role; a role without a parent has an empty digest.
+    """
+    sums: dict[str, list[str]] = {key: [] for key in keys.values()}
+    for source in sources:
+        sums.setdefault(f"data.{source.part}.annotations", []).append(source.annotations_sha256)
+        sums.setdefault(f"data.{source.part}.images", []).append(source.images_sha256)
+    for parent in parents:
+        sums[keys[parent.role]].append(parent.sha256)
+    return {key: " ".join(each) for key, each in sums.items()}
 
 
 def digest_of_images(images: Iterable[Path]) -> str:

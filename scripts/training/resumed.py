@@ -1,4 +1,4 @@
-"""Whether a run can be gone on with under the settings of now."""
+"""Whether a run can be gone on with under the settings of now, and with the data of now."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAY_CHANGE = (
     "model.backbone_weights",
 )
 """What a run may go on with otherwise: where files lie, and on what it is computed. Keys, what they
-begin with, or patterns of it."""
+begin with, or patterns of it. What lies there has to be the same: see `check_content`."""
 
 
 MACHINES = ("device", "precision")
@@ -65,6 +65,25 @@ def changed_settings(path: Path, settings: StrictModel) -> str:
             "start another run"
         )
     return ", ".join(differing.values())
+
+
+def check_content(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Makes sure that data and weights are those that a run began with, wherever they lie.
+
+    Args:
+        before: digests by setting, as the checkpoint has them. What its version did not keep
+            counts as the same.
+        now: those of now.
+
+    Raises:
+        ConfigError: some have other content.
+    """
+    differing = [key for key, content in before.items() if now.get(key, "") != content]
+    if differing:
+        raise ConfigError(
+            f"--resume: the run began with other content of {', '.join(differing)}: figures and "
+            "card would be of both; give it what it began with, or start another run"
+        )
 
 
 def _as_of_now(path: Path, kind: type[StrictModel]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ from models.learning.distillation import Imitation, check_pair, start_from
 from models.learning.group_dro import GroupDRO
 from models.learning.learner import DetectionLearner
 from models.learning.mean_teacher import MeanTeacher, check_scores
-from models.learning.resuming import Tell, check_checkpoint
+from models.learning.resuming import LastCheckpoint, Tell, check_checkpoint
 from models.learning.steering import GradientSteering
 from models.learning.views import StainViews
 from pipeline.reports.report import software_versions
@@ -62,12 +62,13 @@ from scripts.training.provenance import (
     SourceFacts,
     describe_parents,
     describe_sources,
+    digests_of,
     frozen_doubts,
     in_words,
     model_name,
     provenance_doubts,
 )
-from scripts.training.resumed import changed_settings, flatten
+from scripts.training.resumed import changed_settings, check_content, flatten
 from scripts.training.settings import TrainSettings
 from scripts.training.sources import DataSettings, FieldSource, RunFields, read_sources
 from scripts.training.unlabelled import (
@@ -76,6 +77,12 @@ from scripts.training.unlabelled import (
     fourier_images,
     unlabelled_of,
 )
+
+PARENTS: dict[Literal["teacher", "backbone"], str] = {
+    "teacher": "distillation.teacher",
+    "backbone": "model.backbone_weights",
+}
+"""Settings that name the weights of a run's parents, by their role."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,12 @@ class _Made:
         amplitudes = fourier_images(data.augment, data.crops.size, fields, data.hold_out)
         others = describe_unlabelled(data.augment, amplitudes, settings.mean_teacher, unlabelled)
         return cls(model_name(settings.card, out), sources, tuple(parents), others)
+
+    @property
+    def content(self) -> dict[str, str]:
+        """By which data and weights are known again, by setting."""
+        images = {key: told["images_sha256"] for key, told in self.unlabelled.items()}
+        return digests_of(self.sources, self.parents, PARENTS) | images
 
 
 def _used(sources: Sequence[FieldSource], data: DataSettings) -> list[FieldSource]:
@@ -173,7 +186,7 @@ def run_training(
             settings.loop, out, watchers, made.name, tell, learner.in_parts
         )
         console.quiet |= not trainer.is_global_zero  # of several processes the first one speaks
-        begin(settings, out, checkpoint, trainer, tell)
+        begin(settings, out, checkpoint, trainer, tell, made.content)
         if trainer.is_global_zero:
             _tell_start(settings, fields, trainer, tell)
             for note in unlabelled.fields.notes if unlabelled else ():
@@ -346,16 +359,38 @@ def read_run_fields(settings: TrainSettings) -> RunFields:
 
 
 def begin(
-    settings: StrictModel, out: Path, checkpoint: Path | None, trainer: Trainer, tell: Tell
+    settings: StrictModel,
+    out: Path,
+    checkpoint: Path | None,
+    trainer: Trainer,
+    tell: Tell,
+    content: dict[str, str],
 ) -> None:
     """Tells with which other settings a run goes on, writes them to ``config.yaml``, logs them.
 
+    Args:
+        settings: of the run.
+        out: its folder.
+        checkpoint: to go on with.
+        trainer: its checkpoints will keep the content.
+        tell: says a line to people.
+        content: digests of data and weights by setting.
+
     Raises:
-        ConfigError: see `changed_settings`; or the checkpoint is none.
+        ConfigError: see `changed_settings` and `check_content`; or the checkpoint is none.
     """
     if checkpoint is not None:
-        check_checkpoint(checkpoint)
+        before = check_checkpoint(checkpoint)
         _tell_changes(settings, out, tell)
+        check_content(before, content)
+        if not before:
+            tell(
+                "the checkpoint is of a version that did not keep on which data and weights the "
+                "run began: whether these are the same is not checked"
+            )
+    for one in trainer.checkpoint_callbacks:
+        if isinstance(one, LastCheckpoint):
+            one.content = content
     if trainer.is_global_zero:
         write_settings(settings, out)
         log_settings(trainer.loggers, dict(flatten(settings.model_dump(mode="json"))))

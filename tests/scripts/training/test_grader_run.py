@@ -193,6 +193,14 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_ran_through(
     assert one == other
 
 
+def test_a_run_goes_on_with_the_detector_that_it_began_with(settings, tmp_path):
+    short = {"loop": settings["loop"] | {"epochs": 1, "steps": 1}}
+    run(settings, tmp_path / "run", **short)
+    saved(tmp_path / "detector", seed=1, pyramid={"channels": 32, "levels": [3]})
+    with pytest.raises(ConfigError, match="began with other content of detector: "):
+        run(settings, tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt", **short)
+
+
 @pytest.mark.slow
 def test_a_student_learns_from_graders_of_the_same_classes(settings, tmp_path):
     run(settings, tmp_path / "teacher")

@@ -1,6 +1,7 @@
 """The loop around a training: killed and resumed, in several processes, and with bad luck."""
 
 import csv
+import io
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from checkout import PYTHONPATH
+from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -558,6 +560,52 @@ def test_a_run_goes_on_with_the_settings_that_it_began_with(values, tmp_path):
     assert (tmp_path / "run" / "config.yaml").read_text() == before
     values["data"]["train"].pop("classes")
     run(values, tmp_path / "run", resume=True, epochs=1, workers=1)
+
+
+def test_a_run_goes_on_with_the_data_that_it_began_with_wherever_it_lies(values, tmp_path):
+    run(values, tmp_path / "run", epochs=1)
+    annotations = Path(values["data"]["val"]["annotations"])
+    before, config = annotations.read_text(), tmp_path / "run" / "config.yaml"
+    content = json.loads(before)
+    content["annotations"].pop()
+    annotations.write_text(json.dumps(content))
+    told = config.read_text()
+    message = r"other content of data\.train\.annotations, data\.val\.annotations: "
+    with pytest.raises(ConfigError, match=message):
+        run(values, tmp_path / "run", resume=True, epochs=1)
+    assert config.read_text() == told
+    annotations.unlink()
+    for part in ("train", "val"):
+        source = values["data"][part]
+        source["annotations"] = str(tmp_path / "elsewhere.json")
+        source["images"] = shutil.move(source["images"], tmp_path / f"{part}-elsewhere")
+    (tmp_path / "elsewhere.json").write_text(before)
+    run(values, tmp_path / "run", resume=True, epochs=1)
+    (image, *_) = sorted((tmp_path / "val-elsewhere").iterdir())
+    with Image.open(image) as picture:
+        picture.load()
+        picture.save(image, compress_level=0)
+    with pytest.raises(ConfigError, match=r"other content of data\.val\.images: "):
+        run(values, tmp_path / "run", resume=True, epochs=1)
+
+
+def test_a_checkpoint_that_does_not_know_its_data_goes_on_and_says_so(values, tmp_path):
+    run(values, tmp_path / "run", epochs=1)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    older = torch.load(last, weights_only=False)
+    assert set(older["callbacks"]["LastCheckpoint"].pop("content")) == {
+        "data.train.annotations",
+        "data.train.images",
+        "data.val.annotations",
+        "data.val.images",
+        "distillation.teacher",
+        "model.backbone_weights",
+    }
+    torch.save(older, last)
+    said = Console(file=io.StringIO())
+    settings = validate(values | {"loop": values["loop"] | {"epochs": 1}}, TrainSettings, "test")
+    run_training(settings, tmp_path / "run", last, said)
+    assert "whether these are the same is not checked" in said.file.getvalue()
 
 
 def test_a_run_that_was_moved_goes_on_with_its_best_epoch(values, tmp_path):

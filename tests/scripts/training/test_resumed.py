@@ -6,7 +6,7 @@ import yaml
 
 from configs import ConfigError, validate
 from losses import ClassificationLoss
-from scripts.training.resumed import changed_settings
+from scripts.training.resumed import changed_settings, check_content
 from scripts.training.settings import TrainSettings
 
 TEACHING = {"mean_teacher": {"images": "a"}}
@@ -129,3 +129,13 @@ def test_what_no_version_of_now_has_written_is_one_line(began, values):
 
 def test_a_run_whose_settings_are_gone_is_compared_with_none(tmp_path, values):
     assert changed_settings(tmp_path / "config.yaml", settings_of(values)) == ""
+
+
+def test_other_weights_are_told_by_their_settings_and_what_was_not_kept_is_not_compared():
+    before = {"detector": "a", "teachers": "b c", "grader.backbone_weights": ""}
+    check_content(before, before | {"kept.by.later.versions": "d"})
+    check_content({}, before)
+    with pytest.raises(ConfigError, match="of detector, grader\\.backbone_weights: "):
+        check_content(before, before | {"detector": "e", "grader.backbone_weights": "f"})
+    with pytest.raises(ConfigError, match="other content of teachers: "):
+        check_content(before, {"detector": "a"})
