@@ -11,9 +11,9 @@ import functools
 import inspect
 import operator
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     ConfigDict,
@@ -396,9 +396,19 @@ _CLASSES = (
 )
 _TYPED = {get_args(one.model_fields["name"].annotation)[0]: one for one in _CLASSES}
 
+
+def any_loss(change: Callable[[type[LossSettings]], type[LossSettings]]) -> Any:
+    """The settings of any loss, as a type for settings.
+
+    Args:
+        change: gives for the class of a loss's settings the one that is taken.
+    """
+    kinds = [Annotated[change(one), Tag(name)] for name, one in _TYPED.items()]
+    kinds.append(Annotated[change(NamedLossSettings), Tag(_NAMED)])
+    return Annotated[functools.reduce(operator.or_, kinds), Discriminator(_which)]
+
+
 if TYPE_CHECKING:
     LossConfig = LossSettings
 else:
-    _KINDS = [Annotated[one, Tag(name)] for name, one in _TYPED.items()]
-    _KINDS.append(Annotated[NamedLossSettings, Tag(_NAMED)])
-    LossConfig = Annotated[functools.reduce(operator.or_, _KINDS), Discriminator(_which)]
+    LossConfig = any_loss(lambda kind: kind)

@@ -17,9 +17,9 @@ from pydantic import Field, PositiveFloat, model_validator
 from rich.console import Console
 
 from configs import ConfigError, Doubt, StrictModel, validate
-from losses import LossConfig
 from models.card import ModelCard
 from pipeline.batch.lock import InUseError, hold
+from scripts.comparison.compared_loss import ComparedLossConfig
 from scripts.training.run import run_training
 from scripts.training.settings import TrainSettings
 
@@ -81,7 +81,7 @@ class ComparisonSettings(StrictModel):
 
     base: TrainSettings
     detectors: dict[str, dict[str, Any]]
-    losses: dict[str, LossConfig]
+    losses: dict[str, ComparedLossConfig]
     baseline: str
     systems: dict[str, dict[str, Any]] = Field(default_factory=dict)
     plain: str | None = None
@@ -166,7 +166,7 @@ def tuning_runs(settings: ComparisonSettings, losses: Sequence[str]) -> Iterator
 
 def says_weight(settings: ComparisonSettings, loss: str) -> bool:
     """Whether the settings of a loss say its weight, so that no grid is asked."""
-    return "weight" in settings.losses[loss].model_fields_set
+    return settings.losses[loss].weight is not None
 
 
 def table_runs(settings: ComparisonSettings, out: Path) -> Iterator[Run]:
@@ -178,10 +178,11 @@ def table_runs(settings: ComparisonSettings, out: Path) -> Iterator[Run]:
 def tuned_weight(settings: ComparisonSettings, out: Path, loss: str) -> float | None:
     """The weight with the best score in the grid; None before all of it is there.
 
-    Without a grid, or where the loss says it itself, the one that stands in the settings.
+    Where the loss says it itself, the one that stands in the settings; 1 without a grid.
     """
-    if settings.tuning is None or says_weight(settings, loss):
-        return settings.losses[loss].weight
+    said = settings.losses[loss].weight
+    if said is not None or settings.tuning is None:
+        return 1.0 if said is None else said
     scores = {
         run.weight: read_result(out, run)["figures"]["score"]
         for run in tuning_runs(settings, [loss])

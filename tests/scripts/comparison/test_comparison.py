@@ -12,6 +12,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from configs import ConfigError, load_config, validate
+from configs.describing import listing
+from configs.layers import join, read_layers
+from configs.loading import resolve
 from data.evaluation import FieldCells, field_metrics, save_cells
 from models.learning.mean_teacher import MeanTeacher
 from scripts.cli import build_app
@@ -123,6 +126,33 @@ def test_a_loss_that_says_its_weight_keeps_it_and_asks_no_grid(plan, tmp_path):
         pretend(settings, tmp_path, Run("fcos", "libra", weight, 0), score)
     told = "the best of 1, 2 for fcos with seed 0, but as configured for ce: ce 3, libra 2."
     assert told in schedule(settings, tmp_path)
+
+
+def test_the_default_weight_of_a_loss_asks_no_grid_where_it_is_said(plan, tmp_path):
+    plan["losses"] |= {"ce": {"name": "cross_entropy", "weight": 1}}
+    plan["losses"]["libra"]["weight"] = None
+    settings = check(plan)
+    assert {run.loss for run in tuning_runs(settings, ["ce", "libra"])} == {"libra"}
+    assert tuned_weight(settings, tmp_path, "ce") == 1
+    settings = check(plan | {"tuning": None})
+    assert tuned_weight(settings, tmp_path, "libra") == 1
+    with pytest.raises(ConfigError, match=r"losses\.ce\..*weight = 0"):
+        check(plan | {"losses": plan["losses"] | {"ce": {"name": "cross_entropy", "weight": 0}}})
+
+
+@pytest.mark.parametrize("preset", ["cric", "losses", "seed-systems"])
+def test_a_printed_configuration_plans_the_same_runs(preset, tmp_path):
+    layers = read_layers([f"compare/{preset}"])
+    first = resolve(layers, ComparisonSettings)
+    path = tmp_path / "printed.yaml"
+    path.write_text(listing(first, join(layers, ComparisonSettings)))
+    again = load_config([path], ComparisonSettings)
+    assert again == first
+    runs = planned(first, tmp_path)
+    assert runs
+    assert planned(again, tmp_path) == runs
+    for run in runs[:5]:
+        assert run_settings(again, run) == run_settings(first, run)
 
 
 def test_a_run_differs_from_the_recipe_in_detector_loss_weight_and_seed_alone(plan):
