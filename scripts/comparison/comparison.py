@@ -7,13 +7,14 @@ import json
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 from rich.console import Console
 
 from configs import ConfigError, Doubt, StrictModel, validate
@@ -60,6 +61,16 @@ class TuningSettings(StrictModel):
     detector: str
     weights: tuple[PositiveFloat, ...] = Field(min_length=1)
     seed: int = 0
+
+    @field_validator("weights")
+    @classmethod
+    def _are_apart(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        name, count = Counter(f"{weight:g}" for weight in weights).most_common(1)[0]
+        if count > 1:
+            raise ValueError(
+                f"{count} of them are {name}, as folders have them to six digits; leave one"
+            )
+        return weights
 
 
 class ComparisonSettings(StrictModel):

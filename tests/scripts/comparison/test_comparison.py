@@ -155,6 +155,13 @@ def test_a_printed_configuration_plans_the_same_runs(preset, tmp_path):
         assert run_settings(again, run) == run_settings(first, run)
 
 
+@pytest.mark.parametrize("weights", [[1, 2, 2], [1, 1.0], [1, 2.0000001, 2]])
+def test_a_grid_tries_no_weight_twice(plan, weights):
+    plan["tuning"]["weights"] = weights
+    with pytest.raises(ConfigError, match=r"tuning\.weights.*: .*2 of them are [12], as folders"):
+        check(plan)
+
+
 def test_a_run_differs_from_the_recipe_in_detector_loss_weight_and_seed_alone(plan):
     settings = check(plan)
     made = run_settings(settings, Run("atss", "libra", 2.0, 7))
