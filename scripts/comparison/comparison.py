@@ -78,11 +78,11 @@ class ComparisonSettings(StrictModel):
 
     Attributes:
         base: the recipe; its detector and loss are replaced.
-        detectors: for each name of a detector, what differs from ``base.model``.
+        detectors: for each name of a detector, what differs from ``base.model``, but for its loss.
         losses: the losses, by the names that the table gives them.
         baseline: the loss that the others are measured against.
-        systems: for each name of a system, what differs from ``base``; with `plain`, a table of
-            systems is written.
+        systems: for each name of a system, what differs from ``base``, but for detector, loss and
+            seed; with `plain`, a table of systems is written.
         plain: the system that the others are measured against.
         tuning: how each loss gets its weight; None: as it stands in ``losses``.
         runs: what to train, in this order.
@@ -117,6 +117,21 @@ class ComparisonSettings(StrictModel):
         _check_known(losses, self.losses, "losses")
         groups = {**self.merged, **self.averaged}.values()
         _check_known({c for group in groups for c in group}, self.base.model.classes, "classes")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_what_they_are_called(self) -> ComparisonSettings:
+        for what, changes, keys in (
+            ("detectors", self.detectors, ("name", "loss")),
+            ("systems", self.systems, ("model.name", "model.loss", "loop.seed")),
+        ):
+            for name, change in changes.items():
+                said = [key for key in keys if _says(change, key)]
+                if said:
+                    raise ValueError(
+                        f"{what}.{name}: changes {', '.join(said)}, by which rows are called; "
+                        "leave that to the detectors, losses and seeds of runs"
+                    )
         return self
 
 
@@ -232,10 +247,9 @@ def run_settings(settings: ComparisonSettings, run: Run) -> TrainSettings:
     Raises:
         ConfigError: the detector's changes or the loss don't fit.
     """
-    values = settings.base.model_dump()
     loss = settings.losses[run.loss].model_dump() | {"weight": run.weight}
-    model = _merged(values["model"], settings.detectors[run.detector])
-    values["model"] = model | {"name": run.detector, "loss": loss}
+    values = _merged(settings.base.model_dump(), {"model": settings.detectors[run.detector]})
+    values["model"] |= {"name": run.detector, "loss": loss}
     values["loop"]["seed"] = run.seed
     called = f"{run.detector} with {run.loss}"
     if run.system:
@@ -385,6 +399,15 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
             change = _merged(inner, change)
         result[key] = change
     return result
+
+
+def _says(changes: Any, key: str) -> bool:
+    """Whether changes have a dotted key."""
+    for part in key.split("."):
+        if not isinstance(changes, Mapping) or part not in changes:
+            return False
+        changes = changes[part]
+    return True
 
 
 def _check_known(names: set[str], known: Any, what: str) -> None:

@@ -358,6 +358,23 @@ def test_unknown_names_are_refused(plan, change, message):
         check(plan | change)
 
 
+@pytest.mark.parametrize(
+    ("part", "changes", "key"),
+    [
+        ("systems", {"loop": {"seed": 3, "steps": 4}}, r"loop\.seed"),
+        ("systems", {"model": {"name": "atss"}}, r"model\.name"),
+        ("systems", {"model": {"loss": {"weight": 2.0}}}, r"model\.loss"),
+        ("detectors", {"name": "atss", "loss": {"name": "focal"}}, "name, loss"),
+    ],
+)
+def test_what_rows_are_called_by_is_changed_by_no_system_and_no_detector(plan, part, changes, key):
+    others = {"plain": {}, "fcos": {}, "atss": {}, "mine": changes}
+    match = rf"{part}\.mine: changes {key}, by which rows are called; leave that to the detectors"
+    with pytest.raises(ConfigError, match=match):
+        check(plan | {part: others, "plain": "plain" if part == "systems" else None})
+    check(plan | {"systems": {"mine": {"loop": {"steps": 4}, "model": None}}, "plain": "mine"})
+
+
 def test_a_wrong_change_of_a_detector_is_told_before_anything_is_trained(plan, tmp_path):
     plan["detectors"]["atss"] = {"pyramid": {"chanels": 3}}
     with pytest.raises(ConfigError, match="did you mean channels"):
