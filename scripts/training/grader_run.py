@@ -171,7 +171,7 @@ def run_grader_training(
                 tell(f"warning: {doubt}")
         with closing(_make_data(settings, fields)) as data:
             fit_best(trainer, learner, data, out, checkpoint)
-    facts = _make_facts(settings, source.card, fields, judge, parents)
+    facts = _make_facts(settings, source.card, fields, judge, parents, len(watcher.found))
     card = source.card.model_copy(update={"second_look": facts})
     if not trainer.is_global_zero:
         return card
@@ -324,6 +324,7 @@ def _make_facts(
     fields: GraderFields,
     judge: GraderJudge,
     parents: Sequence[ParentFacts],
+    unreadable: int,
 ) -> SecondLookFacts:
     """The grader's part of the card; its hash follows once it is written."""
     told, grader = settings.card, settings.grader
@@ -356,6 +357,8 @@ def _make_facts(
         "calibrated": "out of fold" if settings.calibration else "on the validation fields",
         "bias": dict(zip(names, judge.calibration.bias.round(4).tolist(), strict=True)),
     }
+    if unreadable:
+        training["unreadable"] = unreadable
     if fields.amplitudes:
         training["unlabelled"] = describe_unlabelled(settings.data.augment, fields.amplitudes)
     return SecondLookFacts(

@@ -82,11 +82,18 @@ def source_facts(judge: Judge, fields: FieldSet) -> dict[str, Any]:
 
 
 def facts_on(judge: Judge, fields: FieldSet, members: Sequence[int]) -> dict[str, Any]:
-    """Fields, cells of each class, and what figures are defined there."""
-    own = FieldSet(fields.classes, tuple(fields.fields[index] for index in members))
-    figures = judge.figures_on(members)
+    """Fields, cells of each class, and what figures are defined there.
+
+    Counted is what was judged; of fields that could not be read, where there are some, how many.
+    """
+    read = set(judge.fields)
+    judged = [index for index in members if index in read]
+    own = FieldSet(fields.classes, tuple(fields.fields[index] for index in judged))
+    figures = judge.figures_on(judged)
+    unreadable = len(members) - len(judged)
     return {
         "fields": len(own.fields),
+        **({"unreadable": unreadable} if unreadable else {}),
         "cells": dict(zip(own.classes, own.class_counts(), strict=True)),
         "metrics": {n: round(v, 4) for n, v in figures.items() if math.isfinite(v)},
     }

@@ -173,7 +173,8 @@ def run_training(
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     limit = settings.loop.max_unreadable
     balance = GradientBalance(out / "gradients.csv", detector.slot, detector.config.classes)
-    watchers: list[Callback] = [UnreadableImages(files, files_of(val_fields), limit, tell)]
+    unreadable = UnreadableImages(files, files_of(val_fields), limit, tell)
+    watchers: list[Callback] = [unreadable]
     if imitation is None:  # else no class is pulled by a loss of its own
         watchers.append(balance)
     if teacher is not None:
@@ -200,7 +201,7 @@ def run_training(
         steer = None if steering is None else steering.factors_at
         with closing(make_data(settings, train_fields, val_fields, steer, unlabelled)) as data:
             fit_best(trainer, learner, data, out, checkpoint)
-        card = _make_card(settings, made, train_fields, judge)
+        card = _make_card(settings, made, train_fields, judge, len(unreadable.found))
         if not trainer.is_global_zero:
             return card
         if fields.held_out is not None:
@@ -504,9 +505,13 @@ def _summary(settings: TrainSettings) -> str:
     return f"{model.name} on {model.backbone} at {settings.data.mpp:g} µm/px, trained{taught}"
 
 
-def _make_card(settings: TrainSettings, made: _Made, train: FieldSet, judge: Judge) -> ModelCard:
+def _make_card(
+    settings: TrainSettings, made: _Made, train: FieldSet, judge: Judge, unreadable: int
+) -> ModelCard:
+    """The card; images that could not be read count as fields and cells, and are told beside."""
     card = settings.card
-    others = {"unlabelled": made.unlabelled} if made.unlabelled else {}
+    others: dict[str, Any] = {"unlabelled": made.unlabelled} if made.unlabelled else {}
+    others |= {"unreadable": unreadable} if unreadable else {}
     return ModelCard(
         name=made.name,
         summary=card.summary or _summary(settings),

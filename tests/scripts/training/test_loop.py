@@ -493,6 +493,7 @@ def test_an_unreadable_image_is_passed_over_and_told(values, tmp_path, workers):
     assert f"2 images could not be read: {path}, {broken_field}" in said
     truth, _ = load_cells(tmp_path / "run" / "validation.npz")
     assert len(truth) == 1
+    assert read_card(tmp_path / "run" / "model").training["unreadable"] == 2
 
 
 def say(values, out, **loop):

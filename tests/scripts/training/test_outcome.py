@@ -13,7 +13,7 @@ from data.evaluation import FieldCells, load_cells
 from data.fields.fieldset import FieldSet, of_source
 from models import load_detector
 from scripts.training.judge import Judge
-from scripts.training.outcome import ALARM_DATA, false_alarms_of, source_facts
+from scripts.training.outcome import ALARM_DATA, facts_on, false_alarms_of, source_facts
 from scripts.training.run import read_run_fields, run_training
 from scripts.training.settings import TrainSettings
 
@@ -76,8 +76,18 @@ def test_figures_of_sources_are_of_their_own_fields(settings):
     assert {name: one["metrics"]["ap50/HSIL"] for name, one in facts.items()} == {"a": 1, "b": 0}
     assert facts["a"]["cells"] == {"NILM": 1, "HSIL": 1}
     assert "ap50/NILM" not in facts["a"]["metrics"]  # not defined: judged are the cells above
+    assert "unreadable" not in facts["a"]
     assert source_facts(judge, FieldSet(fields.classes, tuple(two[:1]))) == {}
     assert of_source(fields, "b") == [1]
+
+
+def test_figures_of_a_source_count_the_fields_that_were_judged(settings):
+    fields = read_run_fields(settings).train  # of one NILM and HSIL, and of one HSIL
+    cell = cells((60, 60, 100, 100, 1, 1.0))
+    facts = facts_on(judged(settings, [1], [cell], [cell]), fields, [0, 1])
+    assert (facts["fields"], facts["unreadable"]) == (1, 1)
+    assert facts["cells"] == {"NILM": 0, "HSIL": 1}
+    assert facts["metrics"]["ap50/HSIL"] == 1
 
 
 @pytest.fixture
