@@ -5,13 +5,16 @@
 #   CRIC=…/cric RESNET50=resnet50-11ad3fa6.pth OUT=runs/gpu benchmarks/gpu.sh
 #
 # STEPS=2 EPOCHS=1 SEEDS=0 FOLDS=2 DEVICE=cpu tries all of it in minutes on a CPU, for its words, not
-# for its figures. What is done is not done again: start it anew after an interruption.
+# for its figures, in runs/gpu-trial. What is done is not done again: start it anew after an
+# interruption; what lies there and was made with other settings ends it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CRIC=${CRIC:?the folder of train.json, val.json, train/ and val/}
 RESNET50=${RESNET50:-}  # without a file the backbone begins with random weights
-OUT=${OUT:-runs/gpu}
+default=runs/gpu
+[ -z "${STEPS:-}${EPOCHS:-}" ] || default=runs/gpu-trial
+OUT=${OUT:-$default}
 SEEDS=${SEEDS:-0 1 2}
 FOLDS=${FOLDS:-5}
 DEVICE=${DEVICE:-gpu}
@@ -27,9 +30,28 @@ weights=()
 [ -z "$RESNET50" ] || weights=(--set "model.backbone_weights=$RESNET50")
 mkdir -p "$OUT"
 
+made_with() {  # what is made, the file beside that says with what, with what now; false: make it
+  local made=$1 file=$2; shift 2
+  local now; now=$(printf '%s\n' "$@")
+  if [ -e "$file" ] && [ "$(cat "$file")" != "$now" ]; then
+    echo "$file: what lies beside it was made with other settings than those of now;" \
+      "remove both, or name another OUT" >&2
+    exit 2
+  fi
+  if [ -e "$made" ] && [ ! -e "$file" ]; then
+    echo "$made: nothing says what it was made with; remove it, or name another OUT" >&2
+    exit 2
+  fi
+  mkdir -p "$(dirname "$file")"
+  echo "$now" > "$file"
+  [ -e "$made" ]
+}
+
 train() {  # preset, folder, further options
   local preset=$1 folder=$2; shift 2
-  [ ! -f "$folder/model/model.json" ] || { echo "$folder: is there"; return; }
+  if made_with "$folder/model/model.json" "$folder/made_with.txt" "$preset" "${shorter[@]}" "$@"; then
+    echo "$folder: is there"; return
+  fi
   local resume=()
   [ ! -f "$folder/checkpoints/last.ckpt" ] || resume=(--resume)
   "$PYTHON" benchmarks/gpu_busy.py "$PYTHON" -m scripts train --config "$preset" --out "$folder" \
@@ -47,7 +69,7 @@ for seed in $SEEDS; do
 done
 
 # What the detector finds on fields that it has not learned from: the grader's background.
-[ -f "$OUT/folds.csv" ] || "$PYTHON" -m scripts data split "$CRIC/train.json" --images "$CRIC/train" \
+made_with "$OUT/folds.csv" "$OUT/folds.txt" "$CRIC" "$FOLDS" || "$PYTHON" -m scripts data split "$CRIC/train.json" --images "$CRIC/train" \
   --by slide --folds "$FOLDS" --out "$OUT/folds.csv"
 source_of() { echo "{name: fold$1, annotations: $CRIC/train.json, images: $CRIC/train, split: $OUT/folds.csv, part: fold$1}"; }
 candidates=""

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import simulate_cluster
 from clustersim import WAYS, Rates, simulate
 
 from configs import load_config
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.sh"
 
 
 def test_the_benchmark_of_the_stitcher_runs() -> None:
@@ -203,3 +206,41 @@ def test_the_simulation_prints_tables_and_draws(
 def test_the_page_of_a_million_slides_has_all_rates_of_the_simulation() -> None:
     page = (Path(__file__).parents[1] / "docs/concepts/million.md").read_text(encoding="utf-8")
     assert "\n".join(simulate_cluster.table_of_inputs(Rates())) in page
+
+
+def test_models_of_a_trial_are_not_taken_for_real_ones(tmp_path: Path) -> None:
+    python = tmp_path / "python"  # makes what is asked for, and nothing in it
+    python.write_text(
+        """#!/usr/bin/env bash
+        while [ $# -gt 1 ]; do
+          [ "$1" != --out ] || out=$2
+          [ "$1" != train ] || made=model/model.json
+          shift
+        done
+        case "${out:-}" in
+          *.csv) touch "$out";;
+          ?*) [ -n "${made:-}" ] || exit 0
+            mkdir -p "$out/model" && touch "$out/$made" && echo "made $out";;
+        esac
+        """
+    )
+    python.chmod(0o755)
+
+    def call(**changes: str) -> subprocess.CompletedProcess[str]:
+        own = {"CRIC": "cric", "PYTHON": str(python), "OUT": str(tmp_path / "out"), "SEEDS": "0"}
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return subprocess.run(
+            ["bash", SCRIPT], env=kept | own | changes, capture_output=True, text=True, check=False
+        )
+
+    trial = call(STEPS="2", FOLDS="2")
+    assert trial.returncode == 0, trial.stderr
+    assert trial.stdout.count("made ") == 4
+    again = call(STEPS="2", FOLDS="2")
+    assert (again.returncode, again.stdout.count(": is there")) == (0, 4)
+    real = call(FOLDS="2")
+    assert real.returncode == 2
+    assert "detector-0/made_with.txt: what lies beside it was made with other" in real.stderr
+    assert "folds.txt: what lies" in call(STEPS="2", FOLDS="3").stderr
+    (tmp_path / "out" / "detector-0" / "made_with.txt").unlink()
+    assert "model.json: nothing says what it was made with" in call(STEPS="2", FOLDS="2").stderr
