@@ -102,9 +102,12 @@ class AreasReader(Reader):
         if index == self.header.plane or not all(p.readable for p in self.header.planes):
             return super().of_plane(index)
         readers = [reader.of_plane(index) for reader in self._readers]
-        return AreasReader(
+        other = AreasReader(
             [replace(a, reader=r) for a, r in zip(self._areas, readers, strict=True)]
         )
+        # What else was told of the file, such as which of its images are left out, holds there too.
+        other.header = replace(self.header, levels=other.header.levels, plane=index)
+        return other
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""

@@ -79,12 +79,12 @@ def by_profile(reader: Reader) -> Reader:
         data = reader.profile()
         if data is None:
             text = "has no colour profile to apply (color.icc): its colours are taken as stored"
-            return _with(reader, doubt=Doubt(code="icc-missing", text=text))
+            return _told(reader, doubt=Doubt(code="icc-missing", text=text))
         profile = Profile(data)
     except (ReadError, ProfileError) as error:
         text = f"its colour profile can't be applied: {error}; its colours are taken as stored"
-        return _with(reader, doubt=Doubt(code="icc-unusable", text=text))
-    return _with(ProfiledReader(reader, profile), fact=f"{profile.name}, applied (color.icc)")
+        return _told(reader, doubt=Doubt(code="icc-unusable", text=text))
+    return _told(reader, profile, fact=f"{profile.name}, applied (color.icc)")
 
 
 def with_profile_told(reader: Reader) -> Reader:
@@ -94,31 +94,33 @@ def with_profile_told(reader: Reader) -> Reader:
         name = Profile(data).name if data is not None else None
     except (ReadError, ProfileError):
         name = "one that can't be read"
-    return reader if name is None else _with(reader, fact=f"{name}, not applied (color.icc)")
+    return reader if name is None else _told(reader, fact=f"{name}, not applied (color.icc)")
 
 
-def _with(reader: Reader, fact: str | None = None, doubt: Doubt | None = None) -> Reader:
+def _told(
+    reader: Reader, profile: Profile | None = None, fact: str = "", doubt: Doubt | None = None
+) -> Reader:
     facts = (Fact(name="colour profile", value=fact, source="file"),) if fact else ()
-    header = reader.header
-    reader.header = replace(
-        header,
-        facts=(*header.facts, *facts),
-        doubts=(*header.doubts, *((doubt,) if doubt else ())),
+    told = ProfiledReader(reader, profile)
+    told.header = replace(
+        reader.header,
+        facts=(*reader.header.facts, *facts),
+        doubts=(*reader.header.doubts, *((doubt,) if doubt else ())),
     )
-    return reader
+    return told
 
 
 class ProfiledReader(Reader):
-    """A reader whose pixels another one's are by the slide's colour profile.
+    """A reader whose pixels are another one's by the slide's colour profile, on any focal plane.
 
     What was never scanned keeps the header's background: nobody photographed it.
 
     Args:
         reader: gives the pixels as they are stored.
-        profile: of these.
+        profile: of these; None where they stay so.
     """
 
-    def __init__(self, reader: Reader, profile: Profile) -> None:
+    def __init__(self, reader: Reader, profile: Profile | None) -> None:
         self.library = reader.library
         self.header = reader.header
         self._reader = reader
@@ -139,7 +141,8 @@ class ProfiledReader(Reader):
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
-        return self._profile.apply(self._reader.read(level, region, shrink))
+        pixels = self._reader.read(level, region, shrink)
+        return self._profile.apply(pixels) if self._profile else pixels
 
     def close(self) -> None:
         """See `Reader.close`."""

@@ -151,6 +151,14 @@ class TestAreas:
         np.testing.assert_array_equal(second.read(0, WHOLE), pages[2])
         np.testing.assert_array_equal(second.read(0, Rect(1024, 0, 512, 384)), pages[3])
 
+    def test_every_plane_says_which_images_are_left_out(self, tmp_path):
+        other, small = picture(512, 384, seed=2), picture(128, 96)
+        pages = SHARP, other, blurred(SHARP, 3), blurred(other, 4), small
+        first = TiffReader(self.write(tmp_path / "a.tif", *pages))
+        second = first.of_plane(1)
+        assert "128 x 96 px: far smaller" in [fact.value for fact in second.header.facts]
+        assert second.header.plane == 1
+
     def test_each_in_a_plane_of_its_own(self, tmp_path):
         other = picture(512, 384, seed=2)
         pages = SHARP, blurred(other, 4), blurred(SHARP, 3), other

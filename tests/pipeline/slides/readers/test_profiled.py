@@ -109,12 +109,18 @@ def test_every_level_has_it(tmp_path):
         assert np.abs(shown - in_srgb(IMAGE[::4, ::4])).max() <= LEVELS
 
 
-def test_every_focal_plane_has_it_and_says_so(tmp_path):
-    path, pages = tmp_path / "a.tif", (IMAGE, gaussian(IMAGE))
+def write_two_planes(path, profile):
+    pages = IMAGE, gaussian(IMAGE)
     with tifffile.TiffWriter(path) as writer:
         for page in pages:
-            keys = {"photometric": "rgb", "tile": (64, 64), "iccprofile": rgb_profile()}
+            keys = {"photometric": "rgb", "tile": (64, 64), "iccprofile": profile}
             writer.write(page, metadata=None, **keys, **resolution_tags(0.25))
+    return pages
+
+
+def test_every_focal_plane_has_it_and_says_so(tmp_path):
+    path = tmp_path / "a.tif"
+    pages = write_two_planes(path, rgb_profile())
     reader = by_profile(TiffReader(path))
     assert (reader.header.plane, len(reader.header.planes)) == (0, 2)
     other = reader.of_plane(1)
@@ -122,6 +128,26 @@ def test_every_focal_plane_has_it_and_says_so(tmp_path):
     assert "applied (color.icc)" in other.header.facts[-1].value
     assert other.header.plane == 1
     assert np.abs(other.read(0, ALL) - in_srgb(pages[1])).max() <= LEVELS
+
+
+@pytest.mark.parametrize(
+    ("profile", "icc", "facts", "codes"),
+    [
+        (rgb_profile(name="A"), False, ["A, not applied (color.icc)"], []),
+        (b"no profile" * 20, False, ["one that can't be read, not applied (color.icc)"], []),
+        (b"no profile" * 20, True, [], ["icc-unusable"]),
+        (None, True, [], ["icc-missing"]),
+    ],
+    ids=["not-applied", "damaged", "unusable", "missing"],
+)
+def test_every_focal_plane_says_why_it_has_it_not(tmp_path, profile, icc, facts, codes):
+    path = tmp_path / "a.tif"
+    pages = write_two_planes(path, profile)
+    with open_slide(path, icc=icc) as slide:
+        for index, page in enumerate(pages):
+            seen = slide.on_plane(index)
+            assert (facts_of(seen), codes_of(seen)) == (facts, codes)
+            np.testing.assert_array_equal(seen.read_level(0, ALL), page)
 
 
 def test_a_cache_keeps_what_is_stored(tmp_path):
