@@ -73,6 +73,7 @@ class Worker:
     """
 
     def __init__(self, plugin: str, path: Path) -> None:
+        self._interrupted = False
         try:
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
             self._process = start_module("pipeline.slides.worker", self._errors)
@@ -124,6 +125,8 @@ class Worker:
         self, asked: dict[str, Any], limit: float, pixels: NDArray[np.uint8] | None = None
     ) -> dict[str, Any]:
         """One question and its answer; the pixels that come with it go into an array."""
+        if self._interrupted:
+            raise PluginError("was interrupted amid a region; open the slide again")
         late = threading.Event()
 
         def kill() -> None:
@@ -137,6 +140,10 @@ class Worker:
             answer = self._exchange(asked, pixels)
         except (ValueError, RecursionError) as error:
             raise PluginError(_NONSENSE) from error
+        except BaseException:  # Ctrl-C: whoever asks next would get the answer to this question
+            self._interrupted = True
+            self._process.kill()
+            raise
         finally:
             timer.cancel()
         if answer is None and late.is_set():

@@ -257,6 +257,22 @@ def test_threads_have_a_process_each(site, slide, monkeypatch):
     assert [process.returncode for process in processes] == [0, 0]
 
 
+def test_after_an_interruption_no_region_gets_the_pixels_of_another(site, slide, monkeypatch):
+    class Interrupted:
+        def readline(self):
+            raise KeyboardInterrupt
+
+    install(site, "raw-slides", READING, {"raw": "Raw"})
+    reader = open_offered(slide)
+    with monkeypatch.context() as patch:
+        patch.setattr(reader._all[0]._process, "stdout", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            reader.read(0, SOME)
+    with pytest.raises(SlideError, match="was interrupted amid a region; open the slide again"):
+        reader.read(0, Rect(200, 50, 64, 32))
+    reader.close()
+
+
 def test_a_reader_that_says_something_else_the_second_time_is_refused(site, slide, monkeypatch):
     text = header("background=(os.getpid() % 251, 0, 0)")
     install(site, "odd-slides", text + "\n", {"raw": "Odd"})
