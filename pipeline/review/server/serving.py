@@ -233,7 +233,8 @@ def _held(settings: ViewSettings) -> Iterator[list[str]]:
         yield []
         return
     folder = settings.reports
-    lock = FileLock(folder / LOCK, timeout=0)
+    # Whoever may write in the folder may serve it, after another person's server was killed, too.
+    lock = FileLock(folder / LOCK, timeout=0, mode=0o666, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:

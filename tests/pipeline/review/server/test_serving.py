@@ -1,7 +1,9 @@
 """A server as a process: its address, its folder, its end, and what it refuses to start with."""
 
+import errno
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -265,10 +267,18 @@ def test_a_folder_that_can_not_be_written_is_shown_read_only(reports, monkeypatc
     assert not (reports / FILE).exists()
 
 
-def test_a_file_system_without_locks_is_told(reports, monkeypatch):
-    def unknown(self):
-        raise NotImplementedError
+@pytest.mark.skipif(os.name != "posix", reason="others may write by other rules")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_told(reports, monkeypatch, number):
+    def unknown(*_):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(serving.FileLock, "acquire", unknown)
+    monkeypatch.setattr("fcntl.flock", unknown)
     with open_room(ViewSettings(reports)) as (_, _, told):
         assert any("has no locks" in line for line in told)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="others may write by other rules")
+def test_what_a_killed_server_leaves_keeps_nobody_out(reports):
+    with open_room(ViewSettings(reports)):
+        assert (reports / LOCK).stat().st_mode & 0o666 == 0o666
