@@ -78,6 +78,14 @@ def test_where_nothing_can_be_kept_the_choice_never_turns(card, tmp_path, monkey
     assert prepared == []
 
 
+def test_a_disk_that_is_full_all_of_a_sudden_is_none_either(card, tmp_path, monkeypatch):
+    places = iter([tmp_path, None])
+    monkeypatch.setattr(fastest, "cache_folder", lambda _: next(places))
+    prepare, prepared = pace(fp32=0.02, int8=0.001)
+    assert find_fastest(card, ["fp32", "int8"], prepare) == "fp32"
+    assert prepared == []
+
+
 @pytest.mark.parametrize("problem", [OSError(errno.ENOLCK, "No locks available"), Timeout("a")])
 def test_without_a_lock_the_choice_never_turns(card, monkeypatch, problem):
     prepare, prepared = pace(fp32=0.02, int8=0.001)
