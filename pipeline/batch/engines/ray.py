@@ -234,6 +234,7 @@ class RayEngine:
             if hand.is_idle and self._tasks:
                 hand.task = self._tasks.popleft()
                 hand.task.begun = time.monotonic()
+                hand.tiles = None  # what is still to come is of the slide before
                 hand.asked = hand.actor.screen.remote(str(hand.task.path))
 
     def _hear(self) -> None:

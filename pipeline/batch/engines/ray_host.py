@@ -66,11 +66,12 @@ def host_class() -> type:
 
             from pipeline.batch.engines.child import portable
 
-            self._done = (0, 0)
             try:
                 return self._worker.screen(Path(path))
             except Exception as error:
                 raise portable(error) from None
+            finally:
+                self._done = (0, 0)  # before the next slide is handed out
 
         def tiles(self) -> tuple[int, int]:
             """How many tiles of the slide in work are done, of how many."""

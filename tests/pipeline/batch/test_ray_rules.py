@@ -3,6 +3,7 @@
 import socket
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from fakeray import FakeRay, RayError
@@ -11,6 +12,7 @@ from fakes import MODEL, make_report
 from configs import ConfigError
 from pipeline.batch.engines import RayEngine, Recipe, ray, ray_cluster
 from pipeline.batch.engines.ray_cluster import plan_room
+from pipeline.batch.engines.ray_host import host_class
 from pipeline.errors import EngineError, SlideError, WorkerLostError
 from pipeline.in_force import InForce
 from pipeline.network.detector import RuntimeSettings
@@ -206,6 +208,38 @@ def test_tiles_are_told_while_a_slide_is_screened(start):
     engine, _ = start({"a": 2}, answer, told=lambda *news: told.append(news))
     assert engine.submit("a.tif").result(60)
     assert told[:2] == [("a.tif", 1, 7), ("a.tif", 2, 7)]
+
+
+def test_tiles_of_a_slide_are_never_told_of_the_next(start):
+    told, asked, begun = [], [], []
+
+    def answer(node, method, *arguments):
+        if method == "tiles":
+            asked.append(True)
+            return (9, 9) if begun else None
+        if method == "screen" and arguments[0] == "a.tif" and not asked:
+            return None
+        begun.extend(arguments[:1] if arguments == ("b.tif",) else ())
+        return well(node, method, *arguments)
+
+    engine, _ = start({"a": 1}, answer, workers=1, told=lambda *news: told.append(news))
+    slides = [engine.submit(name) for name in ("a.tif", "b.tif")]
+    assert all(slide.result(60) for slide in slides)
+    assert asked
+    assert told == []
+
+
+def test_between_slides_no_tiles_are_told():
+    host = host_class()("1", b"", "", [])
+
+    def screen(path):
+        host._tell(path, 7, 9)
+        assert host.tiles() == (7, 9)
+        return make_report(path)
+
+    host._worker = SimpleNamespace(screen=screen)
+    host.screen("a.tif")
+    assert host.tiles() == (0, 0)
 
 
 def test_a_slide_that_takes_too_long_fails_and_its_worker_is_ended(start):
