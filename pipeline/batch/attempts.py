@@ -75,7 +75,8 @@ class Publisher:
             OSError: it can't be written.
         """
         job, files, known = attempt.job, attempt.files, attempt.known
-        if report.slide.path != encodable(job.where):
+        # Of a slide that is gone nothing is read, and what was kept says where it once lay.
+        if not job.gone and report.slide.path != encodable(job.where):
             raise SlideError(
                 f"{show(job.where)}: the report that came for it is that of "
                 f"{show(report.slide.path)}, and is not kept; screen it again"
