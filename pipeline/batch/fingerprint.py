@@ -13,12 +13,14 @@ import json
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
 from configs import StrictModel
 from pipeline.batch.discovery import SlideJob
+from pipeline.batch.remote import RemoteSlide
 from pipeline.reports.detections import Finder
 from pipeline.reports.report import ModelFacts, encodable
 from pipeline.reports.writers import to_json, write_whole
@@ -204,6 +206,24 @@ def is_other_slide(job: SlideJob, known: Fingerprint) -> bool:
         return not job.remote and files != known.files and hash_content(job) != known.sha256
     except OSError:
         return False
+
+
+def slide_of(where: str, name: str, known: Fingerprint | None) -> SlideJob:
+    """The slide of a result, with the files that it had when it was screened.
+
+    One that was fetched is not fetched again: it counts as gone, and stays known by its URL, which
+    a path would not keep.
+
+    Args:
+        where: path or URL, as a report or a record has it.
+        name: of the result.
+        known: what the result was made of; None where that is not known.
+    """
+    path, remote = Path(where), RemoteSlide(where) if "://" in where else None
+    others = tuple(path.parent / file.name for file in known.files[1:]) if known else ()
+    gone = remote is not None or not all(os.path.lexists(one) for one in (path, *others))
+    job = SlideJob(path, name, others, gone=gone, remote=remote)
+    return replace(job, mpp=known.mpp, sha256=known.sha256) if known else job
 
 
 def are_of_two_slides(one: Fingerprint, other: Fingerprint) -> bool:

@@ -7,15 +7,13 @@ run, which has not come to that slide, or could make no other report of it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from configs.doubts import split_code
-from pipeline.batch.discovery import SlideJob
-from pipeline.batch.fingerprint import Fingerprint, has_same_files, load_fingerprint
+from pipeline.batch.fingerprint import has_same_files, load_fingerprint, slide_of
 from pipeline.batch.run_record import (
     SlideRecord,
     latest_slides,
@@ -98,7 +96,7 @@ class LastRun:
         known = load_fingerprint(result)
         if known is None:
             return "outdated"
-        job = _slide(Path(self.undone[name].path), name, known)
+        job = slide_of(self.undone[name].path, name, known)
         if not job.gone and not has_same_files(job, result, known):
             return "changed"
         reader = known.reader if job.gone else name_packages(job.path)
@@ -114,10 +112,3 @@ def verdict_of(result: Path, runs: Sequence[LastRun]) -> Verdict:
 def _of_other(slide: SlideRecord) -> bool:
     """Whether it failed as the report in its place is another slide's."""
     return split_code(slide.error or "")[1] == "other-slide"
-
-
-def _slide(path: Path, name: str, known: Fingerprint) -> SlideJob:
-    """A slide where the run found it, with the files that it had when it was screened."""
-    others = tuple(path.parent / file.name for file in known.files[1:])
-    gone = not all(os.path.lexists(one) for one in (path, *others))
-    return SlideJob(path, name, others, mpp=known.mpp, gone=gone)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +13,9 @@ import numpy as np
 
 from models.card import ModelCard
 from pipeline.batch.discovery import SlideJob
-from pipeline.batch.fingerprint import Fingerprint, is_of_slide, load_fingerprint
+from pipeline.batch.fingerprint import Fingerprint, is_of_slide, load_fingerprint, slide_of
 from pipeline.batch.output import load_report
 from pipeline.batch.places import Places
-from pipeline.batch.remote import RemoteSlide
 from pipeline.batch.run_record import latest_slides, load_records, of_last_run
 from pipeline.cells.found import KeptSettings
 from pipeline.conclusion import Clock, conclude
@@ -211,19 +209,7 @@ def _job(
     if report is None:
         problem = f"{show(folder / 'report.json')}: can't be read; screen its slide again"
         return SlideJob(folder, name, problem=problem, gone=True)
-    path, remote = _split_place(report.slide.path)
-    others = tuple(path.parent / file.name for file in known.files[1:]) if known else ()
-    gone = remote is not None or not all(os.path.lexists(one) for one in (path, *others))
-    job = SlideJob(path, name, others, gone=gone, remote=remote)
-    return replace(job, mpp=known.mpp, sha256=known.sha256) if known else job
-
-
-def _split_place(where: str) -> tuple[Path, RemoteSlide | None]:
-    """The path of a slide that a report or record names, and its URL alone where it was fetched.
-
-    It is not fetched again; it stays known by its URL, which a path would not keep.
-    """
-    return Path(where), RemoteSlide(where) if "://" in where else None
+    return slide_of(report.slide.path, name, known)
 
 
 @dataclass(frozen=True)
@@ -250,8 +236,7 @@ def find_unscreened(reports: Path, results: Sequence[Result]) -> Unscreened:
         if name in there:
             continue
         problem = slide.error if slide.status == "failed" else None
-        path, remote = _split_place(slide.path)
-        job = SlideJob(path, name, problem=problem, gone=True, remote=remote)
+        job = replace(slide_of(slide.path, name, None), problem=problem, gone=True)
         (failed if problem else waiting).append(job)
     not_read = {path: text for record in alike for path, text in record.not_read.items()}
     return Unscreened(
@@ -262,8 +247,7 @@ def find_unscreened(reports: Path, results: Sequence[Result]) -> Unscreened:
 
 
 def _not_read(where: str, kind: str, remedy: str) -> NotRead:
-    path, remote = _split_place(where)
-    return NotRead(path, kind, remedy, remote.shown if remote else "")
+    return NotRead(Path(where), kind, remedy, where if "://" in where else "")
 
 
 def describe_state(results: Sequence[Result]) -> list[str]:
