@@ -31,7 +31,7 @@ FLOORS = {
     ],
     "data": [
         {"arrays"},
-        {"boxes", "tables", "paths", "thinning", "resample", "pixels", "evaluation"},
+        {"boxes", "tables", "paths", "folders", "thinning", "resample", "pixels", "evaluation"},
         {"fields"},
         {"annotations"},
         {"synth"},

@@ -6,7 +6,6 @@ import glob
 import gzip
 import io
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from configs import ConfigError
+from data.folders import files_below
 from data.tables import decode, encoding_of
 
 Content: TypeAlias = Any
@@ -66,31 +66,6 @@ def _meant_by(argument: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     elif glob.has_magic(str(argument)):
         for path in sorted(glob.glob(str(argument), recursive=True)):
             yield from _meant_by(Path(path), suffixes)
-
-
-def files_below(top: Path) -> Iterator[Path]:
-    """All files below a folder, at any depth, but for hidden ones and those in hidden folders.
-
-    Links to folders are followed, after all that lies there itself; each folder is entered once,
-    however it is linked.
-
-    Raises:
-        ConfigError: a folder can't be read.
-    """
-    entered: set[str] = set()
-    waiting = [os.fspath(top)]
-    for start in waiting:
-        for folder, folders, names in os.walk(start, onerror=_refuse_unread):
-            place = os.path.realpath(folder)
-            folders[:] = sorted(n for n in folders if n[0] != "." and place not in entered)
-            waiting += filter(os.path.islink, (os.path.join(folder, name) for name in folders))
-            if place not in entered:
-                yield from (Path(folder, name) for name in sorted(names) if name[0] != ".")
-            entered.add(place)
-
-
-def _refuse_unread(error: OSError) -> None:
-    raise ConfigError(f"{error.filename}: the folder can't be read: {error.strerror}") from error
 
 
 def _problem(argument: Path) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from configs import ConfigError, Doubt
-from data.annotations.files import files_below
 from data.annotations.names import HERE, PLAIN_SUFFIXES, Match, NameIndex, is_below, plain_path
+from data.folders import files_below
 from data.pixels.orientation import UPRIGHT
 from data.pixels.plain import PictureError, is_picture, picture_head, read_picture
 

@@ -23,6 +23,7 @@ from pydantic import Field, field_validator
 from configs import ConfigError, StrictModel
 from configs.doubts import listed
 from data.crops.stains import Pixels
+from data.folders import files_below
 from data.pixels.plain import PictureError, is_picture, read_picture
 
 KEY = "data.augment.fourier.images"
@@ -117,7 +118,7 @@ def read_amplitudes(images: Path, beta: float, side: int) -> Amplitudes:
     """Reads a folder's images once, and keeps what crops may take of them.
 
     Args:
-        images: the folder; what lies below it counts, too.
+        images: the folder; what lies below it counts, too: see `files_below`.
         beta: the highest frequency, in cycles a pixel.
         side: of the crops in px; smaller images are left out.
 
@@ -155,8 +156,7 @@ def read_amplitudes(images: Path, beta: float, side: int) -> Amplitudes:
 def _pictures_in(folder: Path) -> tuple[list[Path], list[str]]:
     """The images to take, and what is to be told of others."""
     try:
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        files = [path for path in files if not path.name.startswith(".")]
+        files = sorted(files_below(folder))
         pictures = [path for path in files if is_picture(path)]
     except OSError as error:
         raise ConfigError(f"{KEY}: {folder} can't be read: {error.strerror}") from error

@@ -11,7 +11,7 @@ import ssl
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -254,8 +254,11 @@ def _held(settings: ViewSettings) -> Iterator[list[str]]:
         yield []
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
+        # While it is held: after that it may be another server's already. An open file can't be
+        # removed on Windows, where the lock's release does it.
+        with suppress(OSError):
+            (folder / LOCK).unlink()
         lock.release()
-        (folder / LOCK).unlink(missing_ok=True)
 
 
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC}

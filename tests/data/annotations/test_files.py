@@ -8,8 +8,9 @@ import pytest
 from annotationfiles import write_text
 
 from configs import ConfigError
-from data.annotations.files import files_below, find_files, load, own_name
+from data.annotations.files import find_files, load, own_name
 from data.annotations.images import ImageFolder
+from data.folders import files_below
 
 BOMB = """<?xml version="1.0"?>
 <!DOCTYPE a [<!ENTITY b "{}">{}]>

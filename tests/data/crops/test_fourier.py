@@ -73,6 +73,14 @@ def test_what_serves_nothing_is_left_out_and_told(folder):
     assert len(np.unique(found.values[:4, 0, 0, 0])) > 1  # of a larger image several windows
 
 
+def test_folders_that_are_links_are_looked_into(folder, tmp_path):
+    read_amplitudes.cache_clear()
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "linked").symlink_to(folder)
+    assert read_amplitudes(others, 0.1, SIDE).images == (others / "linked/one.png",)
+
+
 def test_no_image_at_all_is_refused_in_one_line(tmp_path, folder):
     read_amplitudes.cache_clear()
     empty, small = tmp_path / "empty", tmp_path / "small"
