@@ -4,6 +4,9 @@ Plays N rounds below DIR, and prints a line of JSON for each: what went wrong in
 slides were begun, taken over and done twice. Processes are forked from this one, which has loaded
 all that they need; in every second round each says to be of a machine of its own, so that others
 can only go by its silence. In every third round the six find what two have left that were killed.
+
+Nobody waits for the silence of one that has no slide in hand: what it has left when it was killed
+last of all is swept by whoever is started later, as another one is then.
 """
 
 from __future__ import annotations
@@ -87,6 +90,11 @@ def fork(work: Callable[[], int]) -> int:
     return pid
 
 
+def hidden(out: Path) -> list[str]:
+    """What only a run at work has in a folder."""
+    return sorted({path.name for path in out.glob(".*")} - {".results.jsonl"})
+
+
 def contents(out: Path) -> dict[str, bytes]:
     """The bytes of all results, by path below the folder, without how long things took."""
     times = re.compile(rb'"timing": \{[^}]*\}')
@@ -132,6 +140,11 @@ def play(
         codes[victim] = os.waitstatus_to_exitcode(os.waitpid(pids[victim], 0)[1])
     for k in set(range(PROCESSES)) - set(killed):
         codes[k] = os.waitstatus_to_exitcode(os.waitpid(pids[k], 0)[1])
+    swept_later = apart and bool(hidden(out))
+    if swept_later:
+        time.sleep(PACE.stale_s)
+        again = fork(lambda: run(slides, out, notes / "again", apart))
+        codes[PROCESSES] = os.waitstatus_to_exitcode(os.waitpid(again, 0)[1])
 
     begun = Counter(
         name for path in notes.iterdir() for name in path.read_text(encoding="utf-8").split()
@@ -156,11 +169,12 @@ def play(
             if not 0 <= a - begun[n] <= takeovers[n] + EARLIER * bool(earlier)
         },
         "status": record.status if record.status != "complete" else "",
-        "left": sorted({path.name for path in out.glob(".*")} - {".results.jsonl"}),
+        "left": hidden(out),
     }
     summary = {
         "round": number,
         "wrong": {what: value for what, value in wrong.items() if value},
+        "swept later": swept_later,
         "killed": sum(code == -signal.SIGKILL for code in codes.values()),
         "begun": begun.total(),
         "taken over": len(taken),
