@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from configs.doubts import split_code
 from pipeline.batch.fingerprint import has_same_files, load_fingerprint, slide_of
 from pipeline.batch.run_record import (
     SlideRecord,
@@ -64,12 +63,14 @@ class LastRun:
         failed = frozenset(
             name
             for name, one in screened.items()
-            if one.status == "failed" and latest[name].status != "complete" and not _of_other(one)
+            if one.status == "failed"
+            and latest[name].status != "complete"
+            and not one.finds_another
         )
         undone = {
             name: one
             for name, one in own.items()
-            if one.status != "complete" and name not in failed and not _of_other(one)
+            if one.status != "complete" and name not in failed and not one.finds_another
         }
         return LastRun(
             folder=folder,
@@ -107,8 +108,3 @@ def verdict_of(result: Path, runs: Sequence[LastRun]) -> Verdict:
     """What the last runs in several folders say of a result: it stands where none denies it."""
     told = (run.verdict(result) for run in runs)
     return next((verdict for verdict in told if verdict != "stands"), "stands")
-
-
-def _of_other(slide: SlideRecord) -> bool:
-    """Whether it failed as the report in its place is another slide's."""
-    return split_code(slide.error or "")[1] == "other-slide"

@@ -22,7 +22,7 @@ from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from configs import ConfigError, Doubt, StrictModel
-from configs.doubts import listed
+from configs.doubts import listed, split_code
 from pipeline.batch.journal import journals, load_journal
 from pipeline.reports.report import ModelFacts, encodable
 from pipeline.reports.writers import make_whole
@@ -85,6 +85,11 @@ class SlideRecord:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     ended: str | None = None
+
+    @property
+    def finds_another(self) -> bool:
+        """Whether it failed as the report in its place is another slide's, which stays."""
+        return split_code(self.error or "")[1] == "other-slide"
 
     def changed(self, **changes: Any) -> SlideRecord:
         """The same with other values."""

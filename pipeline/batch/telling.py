@@ -127,6 +127,8 @@ class Telling:
     def _find_old(self) -> list[str]:
         """Names of slides, of all shards, whose results here are of other settings.
 
+        Results of other slides, which stay in their place, are none: each is told of its slide.
+
         Runs of other settings are kept out, so that the first look at all slides finds the last of
         them: later ones go by what it found.
         """
@@ -136,7 +138,9 @@ class Telling:
             for job in (self._all_jobs if self._old is None else self._old)
             if not known.is_current(job, recipe) and has_result(out / job.name)
         ]
-        return [encodable(job.name) for job in self._old]
+        slides = self._ledger.record.slides
+        names = [encodable(job.name) for job in self._old]
+        return [name for name in names if name not in slides or not slides[name].finds_another]
 
     def _tell_old(self, old: Sequence[str]) -> tuple[Doubt, ...]:
         if not old:

@@ -263,6 +263,7 @@ def test_reports_of_other_slides_of_these_names_stay(work, gone):
         assert refused.exit_code == 1
         assert f"{left}, 1 failed" in refused.stdout
         assert summary(other)["7.tif"]["error"].endswith("[other-slide]")
+        assert "mixed-settings" not in refused.output  # running it again would mend nothing
         assert kinds(other)["7.tif"] is None
     anew = call("rescore", out, "--out", other, "--threshold", "0.5", "--overwrite")
     assert "2 rescored" in anew.stdout
