@@ -197,6 +197,9 @@ def find(source: str | Path, beside: Path | None = None) -> Path:
 _MOST_DIGITS = 10
 """Of an entry's number: Python reads no integer of any length."""
 
+OF_VALUES = (ValueError, LookupError, AttributeError, ArithmeticError)
+"""What YAML's reader raises, none of its own errors, for a date or a number that is none."""
+
 _DEEPEST = 100
 """Values within each other; YAML's reader goes on until Python's stack is full."""
 
@@ -222,7 +225,7 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        except OF_VALUES as error:
             kind = node.tag.rpartition(":")[2]
             problem = f"{str(node.value)[:40]!r} is no {kind}; in quotes it is a text"
             mark = node.start_mark

@@ -38,7 +38,7 @@ FLOORS = {
         {"crops"},
     ],
     "pipeline": [
-        {"errors", "geometry", "flow", "memory", "children", "limits"},
+        {"errors", "geometry", "flow", "memory", "children", "limits", "locks"},
         {"slides.readers"},
         {"cloud"},
         {"slides"},

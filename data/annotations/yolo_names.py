@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from configs import ConfigError
+from configs.layers import OF_VALUES
 from data.annotations.drawing import Remark
 from data.annotations.values import as_text, shown
 
@@ -75,15 +76,11 @@ def _listed(path: Path) -> ClassNames:
     return ClassNames({i: line.strip() for i, line in enumerate(lines) if line.strip()})
 
 
-_OF_VALUES = (ValueError, LookupError, AttributeError, ArithmeticError)
-"""What YAML's reader raises, none of its own errors, for a date or a number that is none."""
-
-
 def _from_yaml(path: Path) -> ClassNames | None:
     """Ultralytics' ``names``, a list or a mapping; None where it is another YAML file."""
     try:
         content = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError, RecursionError, *_OF_VALUES) as error:
+    except (OSError, yaml.YAMLError, RecursionError, *OF_VALUES) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     given = content.get("names") if isinstance(content, dict) else None
     if not given:

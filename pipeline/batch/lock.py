@@ -20,13 +20,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import Field, JsonValue, ValidationError
 
 from configs import ConfigError, Doubt, StrictModel
 from configs.doubts import with_code
 from pipeline.batch.output import is_running
 from pipeline.batch.run_record import Shard, record_name
+from pipeline.locks import file_lock
 from pipeline.reports.report import encodable
 from pipeline.reports.writers import HOST, MACHINE, to_json, write_whole
 from pipeline.slides.readers.base import show
@@ -237,8 +238,7 @@ def _locked(path: Path, seconds: float = 0) -> Iterator[None]:
         Timeout: somebody else holds it.
         OSError: it can't be made.
     """
-    # Whoever may write in the folder may lock: who made the file may be another person.
-    lock = FileLock(path, mode=0o666, fallback_to_soft=False)
+    lock = file_lock(path)
     while True:
         try:
             lock.acquire(timeout=seconds)

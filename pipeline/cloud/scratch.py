@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from configs import ConfigError
 from pipeline.cloud.settings import CloudSettings
+from pipeline.locks import file_lock
 from pipeline.slides.readers.base import show
 
 DEFAULT = ".fetched"
@@ -139,7 +140,7 @@ class Scratch:
                 self._root.mkdir(parents=True, exist_ok=True)
                 with _gate(self._root):
                     _sweep(self._root)
-                    self._lock = FileLock(_lock_of(self.folder), mode=0o666, fallback_to_soft=False)
+                    self._lock = file_lock(_lock_of(self.folder))
                     with _without_locks():
                         self._lock.acquire(timeout=0)
                     self.folder.mkdir()
@@ -190,7 +191,7 @@ def _without_locks() -> Iterator[None]:
 @contextmanager
 def _gate(root: Path) -> Iterator[None]:
     """Lets one run at a time make its folder, or sweep."""
-    lock = FileLock(root / _GATE, mode=0o666, fallback_to_soft=False)
+    lock = file_lock(root / _GATE)
     with _without_locks():
         lock.acquire(timeout=60)
     try:
@@ -205,7 +206,7 @@ def _sweep(root: Path) -> None:
         if not _OWN.fullmatch(path.name):
             continue
         folder = path.with_suffix("")
-        lock = FileLock(_lock_of(folder), mode=0o666, fallback_to_soft=False)
+        lock = file_lock(_lock_of(folder))
         try:
             lock.acquire(timeout=0)
         except (Timeout, OSError, NotImplementedError):

@@ -16,11 +16,11 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from pydantic import ValidationError
 
 from configs import StrictModel
 from models.card import ModelCard
+from pipeline.locks import file_lock
 from pipeline.network.devices import cpu_instructions
 from pipeline.network.kept import cache_folder, write_kept
 from pipeline.network.precision import Precision
@@ -66,7 +66,7 @@ def find_fastest(
     if place is None:  # there was room a moment ago
         return among[0]
     # Several processes, perhaps several people's, start at once and must agree.
-    lock = FileLock(place.with_suffix(".lock"), mode=0o666, fallback_to_soft=False)
+    lock = file_lock(place.with_suffix(".lock"))
     try:
         lock.acquire(timeout=PATIENCE_S)
     except (OSError, NotImplementedError):  # no locks there, or none for us; or nobody lets go

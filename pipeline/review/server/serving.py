@@ -17,10 +17,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import ValidationError
 
 from configs import ConfigError, StrictModel
+from pipeline.locks import file_lock
 from pipeline.reports.writers import to_json, write_whole
 from pipeline.review.catalogue import Catalogue
 from pipeline.review.server.app import create_app
@@ -233,10 +234,9 @@ def _held(settings: ViewSettings) -> Iterator[list[str]]:
         yield []
         return
     folder = settings.reports
-    # Whoever may write in the folder may serve it, after another person's server was killed, too.
-    lock = FileLock(folder / LOCK, timeout=0, mode=0o666, fallback_to_soft=False)
+    lock = file_lock(folder / LOCK)
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
         raise ConfigError(_busy(folder)) from None
     except PermissionError as error:

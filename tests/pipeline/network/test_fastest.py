@@ -94,11 +94,11 @@ def test_without_a_lock_the_choice_never_turns(card, monkeypatch, problem):
         raise problem
 
     with monkeypatch.context() as patch:
-        patch.setattr(fastest.FileLock, "acquire", refuse)
+        patch.setattr("filelock.FileLock.acquire", refuse)
         assert find_fastest(card, ["fp32", "int8"], prepare) == "fp32"
     assert prepared == []
     assert find_fastest(card, ["fp32", "int8"], prepare) == "int8"
-    monkeypatch.setattr(fastest.FileLock, "acquire", refuse)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
     assert find_fastest(card, ["fp32", "int8"], prepare) == "int8"  # which needs no lock
 
 

@@ -253,10 +253,10 @@ def _set_version(path, version):
 
 
 def test_a_folder_that_can_not_be_written_is_shown_read_only(reports, monkeypatch):
-    def refused(self):
+    def refused(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(serving.FileLock, "acquire", refused)
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
     with (
         pytest.raises(ConfigError, match=r"can't be written to .*--read-only"),
         open_room(ViewSettings(reports)),
