@@ -1,15 +1,17 @@
 """Settings in layers: presets and files, one over the other, and who said what.
 
 A file may stand on others, by ``extends: train/cric`` or a list of such; what it says overrides
-what they say, and of several files the later one overrides the earlier. Groups are joined key by
-key; anything else, lists among them, is replaced as a whole. A group that chooses one of several
-kinds by its ``name``, such as a loss, is replaced as a whole where the name changes: the settings
-of one loss mean nothing to another.
+what they say, and of several files the later one overrides the earlier. What several files stand on
+counts once, below them all: the second one's would undo what the first one changes. Groups are
+joined key by key; anything else, lists among them, is replaced as a whole. A group that chooses
+one of several kinds by its ``name``, such as a loss or a step of augmentation, is replaced as a
+whole where the name changes: the settings of one loss mean nothing to another.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,12 +68,14 @@ def read_layers(
         overrides: ``dotted.key=value``, above all files.
 
     Raises:
-        ConfigError: a file is missing, not YAML, or extends itself; or an override is wrong.
+        ConfigError: a file is missing, not YAML, or extends itself, or what an earlier one that
+            it extends stands on already; or an override is wrong.
     """
     given: Sequence[str | Path] = (
         () if source is None else [source] if isinstance(source, str | Path) else source
     )
-    layers = [layer for one in given for layer in _read(one, None, ())]
+    read: set[Path] = set()
+    layers = [layer for one in given for layer in _read(one, None, (), read)]
     values = apply_overrides({}, overrides)
     return [*layers, Layer(OVERRIDES, values)] if values else layers
 
@@ -200,6 +204,9 @@ _MOST_DIGITS = 10
 OF_VALUES = (ValueError, LookupError, AttributeError, ArithmeticError)
 """What YAML's reader raises, none of its own errors, for a date or a number that is none."""
 
+_OTHERWISE_READ = re.compile(r"[-+]?0[0-9_]*[0-9]|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+"""Octal numbers and those of base 60: YAML 1.1 has 010 be 8, and 1:30 be 90."""
+
 _DEEPEST = 100
 """Values within each other; YAML's reader goes on until Python's stack is full."""
 
@@ -208,7 +215,8 @@ class _Loader(yaml.SafeLoader):
     """Refuses what is nested without end, and a key that stands twice in one mapping.
 
     YAML's own loader drops the first of two. What looks like a date or a number, and is none, is
-    an error of YAML here: there it is one of whatever type Python raises.
+    an error of YAML here: there it is one of whatever type Python raises. So is a number that
+    people and YAML 1.1 read as two different ones.
     """
 
     _depth = 0
@@ -224,7 +232,11 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
+            if isinstance(value, int | float) and _OTHERWISE_READ.fullmatch(node.value):
+                problem = f"{node.value} would be read as {value}; write that, or quote a text"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+            return value
         except OF_VALUES as error:
             kind = node.tag.rpartition(":")[2]
             problem = f"{str(node.value)[:40]!r} is no {kind}; in quotes it is a text"
@@ -257,19 +269,31 @@ def _holds_itself(value: Any, above: tuple[int, ...], seen: set[int]) -> bool:
     return any(_holds_itself(one, (*above, id(value)), seen) for one in inner)
 
 
-def _read(source: str | Path, beside: Path | None, above: tuple[Path, ...]) -> Iterator[Layer]:
-    """A file's layers: first those that it extends, then its own."""
+def _read(
+    source: str | Path, beside: Path | None, above: tuple[Path, ...], read: set[Path]
+) -> Iterator[Layer]:
+    """A file's layers: first those that it extends and nobody has ``read``, then its own."""
     path = find(source, beside)
-    if path.resolve() in above:
+    own = path.resolve()
+    if own in above:
         raise ConfigError(f"{path}: extends itself, by way of {above[-1]}")
+    if above and own in read:
+        return
+    read.add(own)
     values = load_yaml(path)
     extended = values.pop(EXTENDS, [])
     bases = [extended] if isinstance(extended, str) else extended
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{path}: {EXTENDS}: expected a file or preset, or a list of them")
+    before = set(read)
     for base in bases:
         try:
-            yield from _read(base, path.parent, (*above, path.resolve()))
+            if find(base, path.parent).resolve() in read - before:
+                raise ConfigError(
+                    f"{path}: {EXTENDS}: {base} lies below what stands before it in the list, so "
+                    "it can't override that, too; put it first, or leave it out"
+                )
+            yield from _read(base, path.parent, (*above, own), read)
         except ConfigError as error:
             if str(error).startswith(f"{base}: no such"):
                 raise ConfigError(f"{path}: {EXTENDS}: {error}") from error
@@ -296,7 +320,7 @@ def _join(low: Tree, high: Tree, kind: Any) -> Tree:
         below = result.get(key)
         inner = _inside(kind, key)
         if isinstance(below, Said) and isinstance(below.value, list) and isinstance(value, dict):
-            value = _join_entries(key, below, value)
+            value = _join_entries(key, below, value, inner)
         elif (
             isinstance(below, dict)
             and isinstance(value, dict)
@@ -307,7 +331,7 @@ def _join(low: Tree, high: Tree, kind: Any) -> Tree:
     return result
 
 
-def _join_entries(key: str, below: Said, value: Tree) -> Said:
+def _join_entries(key: str, below: Said, value: Tree, kind: Any) -> Said:
     """A list with some of its entries changed, each named by its number, from 0 on."""
     entries = copy.deepcopy(below.value)
     by = ""
@@ -315,7 +339,9 @@ def _join_entries(key: str, below: Said, value: Tree) -> Said:
         at = _number_of(number, entries, f"{key}.{number}")
         entry = entries[at]
         if isinstance(entry, dict) and isinstance(said, dict):
-            entry = plain(_join(_said(entry, below.by), said, None))
+            low = _said(entry, below.by)
+            another = _holds_free_groups(kind) and _names_another(low, said, "name")
+            entry = plain(said if another else _join(low, said, None))
         else:
             entry = plain(said)
         entries[at] = entry
@@ -335,9 +361,16 @@ def _names(tree: Any) -> Iterator[str]:
 def _chooses_another(below: Tree, value: Tree, kind: Any) -> bool:
     """Whether a group takes another of several kinds than the layers below it."""
     key = _chosen_by(kind)
-    return (
-        key is not None and key in value and key in below and plain(value)[key] != plain(below)[key]
-    )
+    return key is not None and _names_another(below, value, key)
+
+
+def _names_another(below: Tree, value: Tree, key: str) -> bool:
+    return key in value and key in below and plain(value)[key] != plain(below)[key]
+
+
+def _holds_free_groups(kind: Any) -> bool:
+    """Whether a list's entries are groups whose keys hang on the kind that ``name`` chooses."""
+    return any(_is_mapping(one) and typing.get_args(one)[1] is Any for one in _types_in(kind))
 
 
 def _inside(kind: Any, key: str) -> Any:

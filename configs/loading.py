@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from configs.errors import ConfigError
 from configs.layers import OVERRIDES, Layer, join, plain, read_layers
@@ -17,9 +17,52 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
-    """Base of every settings model: unknown keys are errors, numbers finite, instances frozen."""
+    """Base of every settings model: unknown keys are errors, numbers finite, instances frozen.
+
+    A truth value is no number: pydantic has True be 1, and YAML 1.1 has yes and on be true, so
+    that ``mpp: yes`` would be a scale of 1 µm a pixel.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        wrong = [
+            InitErrorDetails(type=_NO_NUMBER, loc=(name,), input=value)
+            for name, value in values.items()
+            if _holds_truth(value)
+            and (field := cls.model_fields.get(name)) is not None
+            and not _takes_truth(field.annotation)
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return values
+
+
+_NO_NUMBER = PydanticCustomError(
+    "truth_value", "is true or false (as yes, no, on and off are in YAML), which it can't be"
+)
+
+
+def _holds_truth(value: Any) -> bool:
+    """Whether a value is True or False, or a list or mapping that has one."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return isinstance(value, bool) or (
+        isinstance(value, list | tuple) and any(map(_holds_truth, value))
+    )
+
+
+def _takes_truth(annotation: Any) -> bool:
+    """Whether True and False may stand in what a type describes; a model looks for itself."""
+    if annotation in (Any, bool, object) or isinstance(annotation, bool):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return True
+    return any(map(_takes_truth, get_args(annotation)))
 
 
 def load_config(

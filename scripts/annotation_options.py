@@ -173,7 +173,13 @@ def read_table(entries: Sequence[str]) -> dict[str, str]:
         if separator:
             table[old.strip()] = new.strip()
         elif entry.endswith((".yaml", ".yml")):
-            table |= {str(old): new for old, new in load_yaml(entry).items()}
+            read = load_yaml(entry)
+            if any(isinstance(old, bool) for old in read):
+                raise ConfigError(
+                    f"--classes {entry}: yes, no, on, off, true and false are no texts in YAML; "
+                    "put a class of such a name in quotes"
+                )
+            table |= {str(old): new for old, new in read.items()}
         else:
             raise ConfigError(f"--classes {entry}: expected OLD=NEW, or a .yaml file of OLD: NEW")
     return table

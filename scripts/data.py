@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -143,9 +144,16 @@ def _compare(fields: FieldSet) -> tuple[FieldSet, list[tuple[int, int]]]:
 def _shares(text: str) -> dict[str, float]:
     try:
         pairs = [entry.split("=") for entry in text.split(",")]
-        return {name.strip(): float(share) for name, share in pairs}
+        shares = [(name.strip(), float(share)) for name, share in pairs]
     except ValueError as error:
         raise ConfigError(f"--parts {text}: expected NAME=SHARE,…, as train=0.8,val=0.2") from error
+    names = [name for name, _ in shares]
+    if not all(names):
+        raise ConfigError(f"--parts {text}: a part without a name; expected NAME=SHARE,…")
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ConfigError(f"--parts {text}: {', '.join(twice)} stands twice; each part once")
+    return dict(shares)
 
 
 def _facts(fields: FieldSet, described: list[ClassStatistics]) -> dict[str, object]:

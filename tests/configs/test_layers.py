@@ -1,6 +1,6 @@
 """Settings in layers: what goes before what, and who said it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
@@ -33,6 +33,7 @@ class Settings(StrictModel):
     optimiser: Optimiser = Optimiser()
     levels: tuple[int, ...] = (3,)
     teacher: Optimiser | None = None
+    steps: tuple[dict[str, Any], ...] = ()
 
 
 @pytest.fixture
@@ -64,6 +65,22 @@ def test_a_file_stands_on_others_beside_it_or_presets(write):
     assert (found.optimiser, found.levels) == (Optimiser(name="sgd", lr=2), (6,))
 
 
+def test_what_two_files_stand_on_undoes_nothing_of_either(write):
+    write("base.yaml", "optimiser: {name: sgd, lr: 1}\nlevels: [3]")
+    one = write("one.yaml", "extends: base.yaml\noptimiser: {lr: 2}")
+    other = write("other.yaml", "extends: base.yaml\nlevels: [5]")
+    both = write("both.yaml", "extends: [one.yaml, other.yaml]")
+    for given in ([one, other], both):
+        found = load_config(given, Settings)
+        assert (found.optimiser.lr, found.levels) == (2, (5,))
+    # What is named itself goes where it stands.
+    assert load_config([one, write("base.yaml", "optimiser: {lr: 7}")], Settings).optimiser.lr == 7
+    # In one list the two would say that each overrides the other.
+    wrong = write("wrong.yaml", "extends: [one.yaml, base.yaml]")
+    with pytest.raises(ConfigError, match=r"wrong.yaml: extends: base.yaml lies below .* put it"):
+        load_config(wrong, Settings)
+
+
 def test_another_kind_takes_nothing_of_the_one_before(write):
     low = write("a.yaml", "loss: {name: other, gamma: 7}\nlosses: {x: {name: other, gamma: 7}}")
     assert load_config(low, Settings, ["loss.gamma=8"]).loss == Other(name="other", gamma=8)
@@ -72,6 +89,13 @@ def test_another_kind_takes_nothing_of_the_one_before(write):
     either_way = ["loss.gamma=1", "loss.name=focal"]
     for overrides in (either_way, either_way[::-1]):
         assert load_config(low, Settings, overrides).loss == Focal(name="focal", gamma=1)
+
+
+@pytest.mark.parametrize("override", ["steps.0.name=flip", "steps.0={name: flip}"])
+def test_another_kind_of_step_takes_nothing_either(write, override):
+    path = write("a.yaml", "steps: [{name: blur, p: 0.9}, {name: noise}]")
+    assert load_config(path, Settings, [override]).steps == ({"name": "flip"}, {"name": "noise"})
+    assert load_config(path, Settings, ["steps.0.p=1"]).steps[0] == {"name": "blur", "p": 1}
 
 
 def test_a_group_may_be_taken_away(write):
@@ -131,6 +155,18 @@ def test_what_only_looks_like_a_date_or_a_number_is_told(write, value, told):
         load_config(path, Settings)
     assert told in str(caught.value)
     assert "line 2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [("010", 8), ("-017", -15), ("1:30", 90), ("1:30.5", 90.5)]
+)
+def test_a_number_that_yaml_reads_as_another_one_is_told(write, value, read):
+    with pytest.raises(ConfigError, match=rf"{value} would be read as {read}; write that"):
+        load_config(None, Settings, [f"optimiser.lr={value}"])
+    with pytest.raises(ConfigError, match=f"would be read as {read}"):
+        load_config(write("a.yaml", f"levels: [{value}]"), Settings)
+    for harmless in ("0", "0.5", "0x1F", "-0", "1_000", f"'{value}'"):
+        load_config(None, Settings, [f"steps=[{{name: {harmless}}}]"])
 
 
 def test_one_entry_of_a_list_is_changed_by_its_number_as_yaml_or_the_call_writes_it(write):

@@ -2,12 +2,13 @@
 
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import Field
 
 import configs
-from configs import ConfigError, StrictModel, apply_overrides, load_config
+from configs import ConfigError, StrictModel, apply_overrides, load_config, load_yaml
 from pipeline.settings import ScreenSettings
 from scripts.comparison.comparison import ComparisonSettings, Run, run_settings
 from scripts.training.grader_settings import GraderTrainSettings
@@ -106,5 +107,36 @@ def test_an_empty_file_gives_the_defaults(tmp_path):
     assert load_config(path, Outer) == Outer()
 
 
-def test_the_screening_preset_states_the_defaults():
+def test_the_screening_preset_states_all_defaults():
     assert load_config("screen/default", ScreenSettings) == ScreenSettings()
+    assert _keys(load_yaml("screen/default")) == _keys(ScreenSettings().model_dump())
+
+
+def _keys(values, above=""):
+    """Dotted keys of all that is no group."""
+    inner = ((f"{above}{key}", value) for key, value in values.items())
+    return {
+        one
+        for key, value in inner
+        for one in (_keys(value, f"{key}.") if isinstance(value, dict) else (key,))
+    }
+
+
+class Numbers(StrictModel):
+    mpp: float | None = None
+    offset: tuple[int, int] = (0, 0)
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    choice: Literal[False, "some"] = False
+    switches: dict[str, bool] = Field(default_factory=dict)
+
+
+@pytest.mark.parametrize("text", ["mpp: yes", "offset: [on, 0]", "thresholds: {HSIL: no}"])
+def test_a_truth_value_is_no_number(tmp_path, text):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(
+        ConfigError, match=rf"wrong.yaml: {text.partition(':')[0]} = .*true or false"
+    ):
+        load_config(path, Numbers)
+    found = load_config(None, Numbers, ["choice=no", "switches={a: yes}"])
+    assert (found.choice, found.switches) == (False, {"a": True})

@@ -7,6 +7,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from configs import ConfigError
 from data.annotations import FORMATS, AnnotationSettings
 from scripts.annotation_options import OPTIONS, read_table
 from scripts.cli import build_app
@@ -46,6 +47,15 @@ def test_a_table_is_read_in_order(tmp_path):
     table.write_text("a: x\nb: y\n1: z\n")
     found = read_table([str(table), "b = w", "c=d=e"])
     assert found == {"a": "x", "b": "w", "1": "z", "c=d": "e"}
+
+
+def test_a_class_that_yaml_takes_for_a_truth_value_is_told(tmp_path):
+    table = tmp_path / "classes.yaml"
+    table.write_text("NO: NILM")
+    with pytest.raises(ConfigError, match=r"classes.yaml: yes, no, .* in quotes"):
+        read_table([str(table)])
+    table.write_text("'NO': NILM")
+    assert read_table([str(table)]) == {"NO": "NILM"}
 
 
 def test_data_takes_classes_in_order_and_renamed(coco, tmp_path):

@@ -55,6 +55,8 @@ def test_a_split_serves_a_configuration(coco, values, tmp_path):
         (["--by", "hospital"], "--by hospital: expected field, slide, patient"),
         (["--parts", "train"], "expected NAME=SHARE"),
         (["--parts", "train=1.5"], "sum to 1"),
+        (["--parts", "train=0.5,val=0.25,val=0.5"], "val stands twice"),
+        (["--parts", "=0.5,val=0.5"], "a part without a name"),
         (["--groups", "none.csv"], "groups: none.csv: can't be read"),
     ],
 )
