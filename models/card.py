@@ -9,9 +9,17 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PositiveFloat,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from configs import CytoLibraError, StrictModel
 from models.config import DetectorConfig
@@ -29,6 +37,9 @@ DEFAULT_MODEL = "cric-fcos-mobilenet-v2"
 GraphKind = Literal["openvino", "openvino-int8", "onnx", "scale"]
 """Networks that may lie beside a model's sidecar: its own for other runtimes, see `storage.export`,
 and one that tells a slide's scale, see `learning.scale`."""
+
+Threshold = Annotated[float, Field(gt=0, le=1)]
+"""A score from which on a cell counts. One of 59 (percent) would find nothing, without a word."""
 
 GraderGraphKind = Literal["openvino", "openvino-int8"]
 """The same of a grader."""
@@ -111,7 +122,7 @@ class FalseAlarms(StrictModel):
     groups: dict[str, RateFacts]
     unit: Literal["field", "slide"]
     data: str
-    thresholds: dict[str, float]
+    thresholds: dict[str, Threshold]
     sha256: str = ""
 
 
@@ -176,7 +187,73 @@ class Accuracy(StrictModel):
     counting: CountFacts | None = None
     level: float
     data: str
-    thresholds: dict[str, float]
+    thresholds: dict[str, Threshold]
+
+
+class SourceFacts(StrictModel):
+    """Annotated fields that a model learned from, or was chosen by.
+
+    Attributes:
+        part: what they were for.
+        name: what people call them: the settings' name, else that of the annotations.
+        images: how many.
+        cells: of each class.
+        licence: the settings', else what the annotation file states of its images.
+        attribution: whom to name.
+        annotations_sha256: of the annotation files, one after the other, by name.
+        images_sha256: of each image's size and of some bytes at its start, middle and end, one
+            after the other by name: enough to know them again, and slides stay where they are.
+    """
+
+    part: Literal["train", "val"]
+    name: str
+    images: int
+    cells: dict[str, int]
+    licence: str = ""
+    attribution: str = ""
+    annotations_sha256: str
+    images_sha256: str
+
+
+class ParentFacts(StrictModel):
+    """Weights that a model started from or learned from, with what is known of them.
+
+    Attributes:
+        role: what they were for.
+        name: a model's name, torchvision's name of weights that are its, else that of the file.
+        sha256: of the weights' file.
+        licence: of the weights, where it is known.
+        attribution: whom to name.
+        data: what they were trained on, in a person's words.
+        sources: what they were trained on.
+        parents: theirs.
+    """
+
+    role: Literal["teacher", "backbone"]
+    name: str
+    sha256: str
+    licence: str = ""
+    attribution: str = ""
+    data: str = ""
+    sources: tuple[SourceFacts, ...] = ()
+    parents: tuple[ParentFacts, ...] = ()
+
+
+class _Origin(BaseModel):
+    """What of a card's ``training`` others build on; the rest is for people."""
+
+    sources: tuple[SourceFacts, ...] = ()
+    parents: tuple[ParentFacts, ...] = ()
+
+
+def _check_origin(training: dict[str, Any]) -> dict[str, Any]:
+    _Origin.model_validate(training)
+    return training
+
+
+Training = Annotated[dict[str, Any], AfterValidator(_check_origin)]
+"""What a model was made of, see `ModelCard`; ``sources`` are `SourceFacts`, ``parents``
+`ParentFacts`."""
 
 
 class CombinationRule(StrictModel):
@@ -228,19 +305,19 @@ class SecondLookFacts(StrictModel):
     name: str
     backbone: str
     classes: tuple[str, ...]
-    mpp: float = Field(0.25, gt=0)
+    mpp: float = Field(0.25, ge=0.05, le=5)
     size: int = Field(128, ge=8)
     mean: tuple[float, float, float]
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     temperature: float = Field(1.0, gt=0)
     floor: float = Field(0.05, gt=0, lt=1)
     rule: CombinationRule = CombinationRule()
-    thresholds: dict[str, float]
+    thresholds: dict[str, Threshold]
     false_alarms: FalseAlarms | None = None
     accuracy: Accuracy | None = None
     sha256: str
     graphs: dict[GraderGraphKind, GraphFacts] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
+    training: Training = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
     limits: str = ""
     licence: str = ""
@@ -358,11 +435,11 @@ class ModelCard(StrictModel):
     name: str
     summary: str = ""
     detector: DetectorConfig
-    mpp: float = Field(gt=0)
+    mpp: float = Field(ge=0.05, le=5)
     widest_cell: float = Field(DEFAULT_WIDEST_CELL, gt=0)
-    thresholds: dict[str, float]
+    thresholds: dict[str, Threshold]
     threshold_rule: str = ""
-    training: dict[str, Any] = Field(default_factory=dict)
+    training: Training = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
     limits: str = ""
     licence: str = ""
@@ -427,8 +504,8 @@ def find_model(name_or_path: str | Path) -> Path:
         return path / RUN_MODEL
     if (ZOO / str(name_or_path) / SIDECAR).is_file():
         return ZOO / str(name_or_path)
-    if (own := _own_model(str(name_or_path))) is not None:
-        return own
+    if (found := _own_model(str(name_or_path))) is not None:
+        return found
     if path.is_dir():
         return path
     if path.is_file():
@@ -436,9 +513,12 @@ def find_model(name_or_path: str | Path) -> Path:
             f"{path}: not a model of CytoLibra; expected a folder with {WEIGHTS} and {SIDECAR}"
         )
     shipped = ", ".join(card.name for card in list_models()) or "none"
-    own_names = ", ".join(name for _, name in _own_names() if name) or f"none in {MODELS_ENV}"
+    own = _own_names()
+    own_names = ", ".join(name for _, name in own if name) or f"none in {MODELS_ENV}"
+    broken = ", ".join(str(folder) for folder, name in own if not name)
+    unread = f"; with a card that can't be read: {broken}" if broken else ""
     raise ModelFileError(
-        f"{name_or_path}: no such model; shipped models: {shipped}; your own: {own_names}"
+        f"{name_or_path}: no such model; shipped models: {shipped}; your own: {own_names}{unread}"
     )
 
 

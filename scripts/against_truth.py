@@ -47,9 +47,7 @@ def compare(slides: Path, reports: Path) -> Table:
         table.add_column(heading, justify="right")
     for truth_file in truth_files:
         name = truth_file.name.removesuffix(".truth.json")
-        folder = next(reports.glob(f"{glob.escape(name)}.*"), None)
-        if folder is None:
-            raise ConfigError(f"{reports}: has no report of {name}; screen it, too")
+        folder = _report_of(truth_file, name, reports)
         classes = read_report(folder / REPORT).model.classes
         names = [cell_class.name for cell_class in classes]
         abnormal = np.flatnonzero([cell_class.abnormal for cell_class in classes])
@@ -60,6 +58,26 @@ def compare(slides: Path, reports: Path) -> Table:
             row += _rates(matches(*pool([truth], [found], members), 1, 0))
         table.add_row(name, *row)
     return table
+
+
+def _report_of(truth_file: Path, name: str, reports: Path) -> Path:
+    """The folder of the report of a truth's slide.
+
+    Raises:
+        ConfigError: there is none, or the truth doesn't say of which file it is, and several may be
+            meant.
+    """
+    images = json.loads(truth_file.read_text(encoding="utf-8")).get("images", ())
+    if images:
+        found = [folder for image in images if (folder := reports / image["file_name"]).is_dir()]
+    else:
+        found = sorted(reports.glob(f"{glob.escape(name)}.*"))
+    if not found:
+        raise ConfigError(f"{reports}: has no report of {name}; screen it, too")
+    if len(found) > 1:
+        told = ", ".join(folder.name for folder in found)
+        raise ConfigError(f"{truth_file}: may be of {told}; keep one of these reports")
+    return found[0]
 
 
 def read_truth(path: Path, names: Sequence[str]) -> FieldCells:

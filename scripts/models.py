@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from models import ModelCard
+    from models.card import Figure, SecondLookFacts
+
+LEVELS = ("any", "abnormal", "low grade", "high grade")
+"""Groups of cells whose figures are told; those of each class stand in the sidecar."""
 
 models = typer.Typer(help="Lists the shipped models and your own; shows a model's card.")
 
@@ -68,6 +72,7 @@ def describe_card(card: ModelCard, mark: str = "") -> str:
         mark: stands behind its name.
     """
     lines = [f"{card.name}{mark}"]
+    alone = ", detector alone" if card.second_look else ""
     facts = {
         "what": card.summary,
         "detector": f"{card.detector.name} on {card.detector.backbone}",
@@ -75,13 +80,53 @@ def describe_card(card: ModelCard, mark: str = "") -> str:
         "scale": f"{card.mpp:g} µm per pixel",
         "thresholds": card.threshold_rule,
         **{f"trained: {key}": value for key, value in card.training.items() if _is_short(value)},
-        "metrics": ", ".join(f"{name} {value:.3f}" for name, value in card.metrics.items()),
+        f"metrics{alone}": ", ".join(f"{name} {value:.3f}" for name, value in card.metrics.items()),
         "limits": card.limits,
         "licence": card.licence,
         "sha256": card.sha256,
     }
-    lines.extend(f"  {name}: {value}" for name, value in facts.items() if value)
+    for name, value in facts.items():
+        if name == "thresholds":
+            lines.extend(_in_force(card))
+        if value:
+            lines.append(f"  {name}: {value}")
     return "\n".join(lines)
+
+
+def _in_force(card: ModelCard) -> Iterator[str]:
+    """Thresholds and figures with which slides are screened, then those without a second look."""
+    if (look := card.second_look) is not None:
+        yield "  with its second look:"
+        yield from _at_thresholds(look, card.detector.classes)
+        yield "  by the detector alone:"
+    else:
+        yield "  at its thresholds:"
+    yield from _at_thresholds(card, card.detector.classes)
+
+
+def _at_thresholds(part: ModelCard | SecondLookFacts, classes: Sequence[str]) -> Iterator[str]:
+    listed = ", ".join(f"{name} {part.thresholds[name]:.2f}" for name in classes)
+    yield f"    counts from: {listed}"
+    if (found := part.accuracy) is not None:
+        for name, facts in found.groups.items():
+            if name in LEVELS:
+                yield (
+                    f"    {name}: {facts.cells} cells, AP50 {_figure(facts.ap50)}, "
+                    f"recall {_figure(facts.recall)}, precision {_figure(facts.precision)}"
+                )
+        yield f"      {found.level:.0%} intervals; {found.data}"
+    if (alarms := part.false_alarms) is not None:
+        rate = alarms.groups["abnormal"]
+        yield f"    false alarms: {rate.per_mm2:.1f} abnormal cells a mm² where there is none"
+        yield f"      {rate.units} {alarms.unit}s, {rate.mm2:.1f} mm²; {alarms.data}"
+
+
+def _figure(figure: Figure) -> str:
+    if figure.value is None:
+        return "not known"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.2f}"
+    return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
 
 
 def _provenance(training: Mapping[str, Any], indent: str) -> Iterator[str]:
@@ -110,6 +155,13 @@ def _grader(card: ModelCard, indent: str) -> Iterator[str]:
     yield f"{indent}grader: {look.name}"
     if told.get("data"):
         yield f"{inner}data: {told['data']}"
+    if told.get("threshold_rule"):
+        yield f"{inner}thresholds: {told['threshold_rule']}"
+    if look.metrics:
+        metrics = ", ".join(f"{name} {value:.3f}" for name, value in look.metrics.items())
+        yield f"{inner}metrics: {metrics}"
+    if look.limits:
+        yield f"{inner}limits: {look.limits}"
     yield from _terms({"licence": look.licence, "attribution": told.get("attribution")}, inner)
     yield from _provenance(told, inner)
 
@@ -121,9 +173,9 @@ def _terms(facts: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 
 def _describe_classes(card: ModelCard) -> list[str]:
-    """Each class with its threshold, abnormal ones marked."""
+    """Each class, abnormal ones marked."""
     return [
-        f"{name}{'*' if abnormal else ''} from {card.thresholds[name]:.2f}"
+        f"{name}{'*' if abnormal else ''}"
         for name, abnormal in zip(card.detector.classes, card.detector.is_abnormal, strict=True)
     ] + ["* abnormal"]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -149,6 +150,7 @@ def synth(
         density = cells_per_mm2 if cells is None else partial(_density, cells)
         sources = _scenes(slides, size_px, mpp, seed, density, share, kind, (planes, step))
     _make_folder(out)
+    _refuse_others(out, {source.name for source in sources})
     _write(out, sources, classes, broken)
 
 
@@ -262,6 +264,29 @@ def _make_folder(out: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be written to: {error}") from error
+
+
+def _refuse_others(out: Path, names: Collection[str]) -> None:
+    """Refuses slides of an earlier call that would stay beside those of this one.
+
+    Raises:
+        ConfigError: there are some; truth.json would not know them, but who screens the folder
+            would have them among the others.
+    """
+    stay = []
+    for truth in sorted(out.glob("*.truth.json")):
+        try:
+            images = json.loads(truth.read_bytes())["images"]
+            earlier = [str(image["file_name"]) for image in images]
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # none of ours, or cut off in the middle
+        stay += [name for name in earlier if name not in names and (out / name).exists()]
+    if stay:
+        told = ", ".join(stay[:3]) + (f" and {len(stay) - 3} more" if len(stay) > 3 else "")
+        raise ConfigError(
+            f"--out {out}: has {told} of an earlier call, which would stay beside the slides of "
+            "this one, unknown to truth.json; remove them, or name another folder"
+        )
 
 
 def _parse_size(text: str) -> tuple[int, int]:

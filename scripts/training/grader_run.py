@@ -21,7 +21,7 @@ from data.evaluation import Calibration
 from data.fields.fieldset import FieldSet
 from data.fields.regions import cut_fields
 from models import ModelCard, ModelSource
-from models.card import SecondLookFacts, read_card, save_card
+from models.card import ParentFacts, SecondLookFacts, SourceFacts, read_card, save_card
 from models.detectors.backbones import learning_stages
 from models.grader import Grader, GradingNetwork, load_grader, save_grader
 from models.learning.callbacks import UnreadableImages
@@ -52,8 +52,6 @@ from scripts.training.left_out import (
 )
 from scripts.training.loop import fit_best, make_trainer
 from scripts.training.provenance import (
-    ParentFacts,
-    SourceFacts,
     describe_parents,
     describe_sources,
     describe_teacher,

@@ -13,13 +13,21 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from configs import ConfigError, Doubt, StrictModel
 from data.annotations.files import find_files, load
 from data.annotations.formats import FORMATS
 from data.fields.fieldset import FieldSet, of_source
-from models.card import ModelCard, SecondLookFacts, find_model, read_card, shipped_names
+from models.card import (
+    ModelCard,
+    ParentFacts,
+    SecondLookFacts,
+    SourceFacts,
+    find_model,
+    read_card,
+    shipped_names,
+)
 
 SAMPLED = 1 << 16
 """Bytes at the start, middle and end of an image by which it is known again."""
@@ -82,55 +90,6 @@ class Source(Protocol):
     def attribution(self) -> str:
         """Whom to name; may be empty."""
         ...
-
-
-class SourceFacts(StrictModel):
-    """Annotated fields that a model learned from, or was chosen by.
-
-    Attributes:
-        part: what they were for.
-        name: what people call them: the settings' name, else that of the annotations.
-        images: how many.
-        cells: of each class.
-        licence: the settings', else what the annotation file states of its images.
-        attribution: whom to name.
-        annotations_sha256: of the annotation files, one after the other, by name.
-        images_sha256: of each image's size and of `SAMPLED` bytes at its start, middle and end,
-            one after the other by name: enough to know them again, and slides stay where they are.
-    """
-
-    part: Literal["train", "val"]
-    name: str
-    images: int
-    cells: dict[str, int]
-    licence: str = ""
-    attribution: str = ""
-    annotations_sha256: str
-    images_sha256: str
-
-
-class ParentFacts(StrictModel):
-    """Weights that a model started from or learned from, with what is known of them.
-
-    Attributes:
-        role: what they were for.
-        name: a model's name, torchvision's name of weights that are its, else that of the file.
-        sha256: of the weights' file.
-        licence: of the weights, where it is known.
-        attribution: whom to name.
-        data: what they were trained on, in a person's words.
-        sources: what they were trained on, as `SourceFacts`.
-        parents: theirs.
-    """
-
-    role: Literal["teacher", "backbone"]
-    name: str
-    sha256: str
-    licence: str = ""
-    attribution: str = ""
-    data: str = ""
-    sources: tuple[dict[str, Any], ...] = ()
-    parents: tuple[dict[str, Any], ...] = ()
 
 
 def model_name(card: CardSettings, out: Path) -> str:

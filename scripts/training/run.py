@@ -34,7 +34,14 @@ from models import (
     save_detector,
     with_class_counts,
 )
-from models.card import DEFAULT_WIDEST_CELL, DomainFacts, find_model, read_card
+from models.card import (
+    DEFAULT_WIDEST_CELL,
+    DomainFacts,
+    ParentFacts,
+    SourceFacts,
+    find_model,
+    read_card,
+)
 from models.detectors.backbones import find_backbone
 from models.detectors.dense import DenseDetector
 from models.learning.callbacks import GradientBalance, UnreadableImages
@@ -58,8 +65,6 @@ from scripts.training.loop import fit_best, make_trainer
 from scripts.training.outcome import facts_on, false_alarms_of, judge_fields, source_facts
 from scripts.training.plots import draw_balance, read_balance
 from scripts.training.provenance import (
-    ParentFacts,
-    SourceFacts,
     describe_parents,
     describe_sources,
     digests_of,

@@ -88,7 +88,7 @@ def test_a_grader_of_other_classes_is_refused_in_one_line(tmp_path: Path):
     save_card(card_with(), tmp_path)
     path = tmp_path / "model.json"
     values = json.loads(path.read_text())
-    values["second_look"] |= {"classes": ["NILM", "HSIL"], "thresholds": {"NILM": 0, "HSIL": 0}}
+    values["second_look"] |= {"classes": ["NILM", "HSIL"], "thresholds": {"NILM": 0.5, "HSIL": 0.5}}
     path.write_text(json.dumps(values))
 
     with pytest.raises(ModelFileError) as refused:

@@ -51,3 +51,16 @@ def test_what_is_missing_is_named(folders, damage, message, monkeypatch, capsys)
         call(folders, monkeypatch)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_of_several_reports_that_of_the_truths_own_file_is_taken(folders, monkeypatch, capsys):
+    slides, reports = folders
+    (reports / "a[1].ome.tif").mkdir()
+    with pytest.raises(SystemExit):
+        call(folders, monkeypatch)
+    assert "may be of a[1].ome.tif, a[1].tif" in capsys.readouterr().err
+    truth = slides / "a[1].truth.json"
+    content = json.loads(truth.read_text()) | {"images": [{"id": 1, "file_name": "a[1].tif"}]}
+    truth.write_text(json.dumps(content))
+    call(folders, monkeypatch)
+    assert "a[1]" in capsys.readouterr().out

@@ -184,3 +184,15 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     error = call("--out", tmp_path / "file" / "out", *SMALL).exception
     assert isinstance(error, ConfigError)
     assert "cannot be written to" in str(error)
+
+
+def test_slides_of_an_earlier_call_are_never_left_beside_others(tmp_path):
+    assert call("--out", tmp_path, "--slides", 2, *SMALL).exit_code == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for fewer in (("--slides", 1), ("--slides", 2, "--planes", 2)):
+        result = call("--out", tmp_path, *fewer, *SMALL)
+        assert isinstance(result.exception, ConfigError)
+        assert "slide-002.tif" in str(result.exception)
+        assert "of an earlier call" in str(result.exception)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert call("--out", tmp_path, "--slides", 3, *SMALL).exit_code == 0  # replaces both

@@ -14,13 +14,12 @@ import configs
 from configs import ConfigError, load_yaml
 from data.annotations import read_coco
 from models import build_detector
-from models.card import read_card
+from models.card import ParentFacts, read_card
 from models.learning.distillation import start_from
 from models.learning.learner import OptimiserSettings
 from scripts.training import provenance
 from scripts.training.provenance import (
     CardSettings,
-    ParentFacts,
     describe_parents,
     describe_source,
     model_name,
