@@ -10,12 +10,16 @@ The rules, for training as for evaluation:
 - What a reader is unsure of is ignored: neither cell nor background.
 - A finding that nobody decided is ignored, too, where it touches a region, small ones included: a
   region that was read in full should have none, and how many there were is told.
+- Screened anew, a slide has other findings. What was decided about those of before holds, and how
+  much that is is told, until something later is said of the same place (an IoU of 0.5 and more): a
+  decision about a finding as it is now, or a cell that was drawn. A cell that was drawn gives way
+  to a finding that was later said to be one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +30,13 @@ from data.fields.regions import touching
 from pipeline.cells.classes import CellClass
 from pipeline.geometry import Boxes, within_any
 from pipeline.review.store import CellDecision, Reading
+from pipeline.review.store.places import as_array, overlaps, replaced, said_boxes
 
 UNSURE = "unsure: ignored"
 UNDECIDED_IN_REGION = "findings in a region that was read in full, but not decided: ignored"
 UNDECIDED_BESIDE = "undecided findings beside decided ones: ignored"
+EARLIER = "decisions about findings of an earlier report, which this one has not: taken"
+REPLACED = "decisions that a later one about the same place replaces: left out"
 STRANGE_CLASS = "called by a class that the model does not have"
 
 
@@ -88,16 +95,17 @@ def gather(frame: SlideFrame, reading: Reading, findings: Boxes) -> SlideTruth:
         findings: (M, 4) all that the report has, level-0 pixels, decided or not.
     """
     told: Counter[str] = Counter()
-    decided = [cell for cell in reading.cells.values() if cell.decided]
+    decided, earlier = _standing(reading, findings, told)
     cells, names = _cells(decided, {c.name for c in frame.classes}, told)
-    unsure = _boxes(cell.box for cell in decided if cell.verdict == "unsure")
+    unsure = as_array(cell.box for cell in decided if cell.verdict == "unsure")
     told[UNSURE] += len(unsure)
-    full = _boxes(mark.box for mark in reading.regions.values())
-    rejected = _boxes(cell.box for cell in decided if cell.verdict == "reject")
+    full = as_array(mark.box for mark in reading.regions.values())
+    rejected = as_array(cell.box for cell in decided if cell.verdict == "reject")
     rejected = rejected[~within_any(rejected, full)]
     small = np.concatenate([cells[~within_any(cells, full)], rejected])
-    said = _boxes(cell.said.box for cell in decided if cell.said)
-    open_ = findings[~_is_among(findings, said)]
+    is_open = ~_is_among(findings, said_boxes(cell for cell in decided if cell.said))
+    is_open[overlaps(findings, said_boxes(earlier))[0]] = False
+    open_ = findings[is_open]
     in_full, beside = touches_any(open_, full), touches_any(open_, small)
     told[UNDECIDED_IN_REGION] += int(in_full.sum())
     told[UNDECIDED_BESIDE] += int((beside & ~in_full).sum())
@@ -121,6 +129,32 @@ def touches_any(boxes: Boxes, areas: Boxes) -> NDArray[np.bool_]:
     return found
 
 
+def _standing(
+    reading: Reading, findings: Boxes, told: Counter[str]
+) -> tuple[list[CellDecision], list[CellDecision]]:
+    """Decisions that no later one replaces, and which of them are of an earlier report."""
+    decided = [cell for cell in reading.cells.values() if cell.decided]
+    drawn = np.array([cell.said is None for cell in decided], bool)
+    current = _is_among(said_boxes(decided), findings) & ~drawn
+    entries = np.array([cell.entry for cell in decided], np.int64)
+    is_cell = np.array([cell.label is not None for cell in decided], bool)
+    gone = np.zeros(len(decided), bool)
+    reported = np.flatnonzero(~drawn)
+    gone[reported] = replaced([decided[row] for row in reported], current[reported])
+    boxes = as_array(cell.box for cell in decided)
+    one, other = overlaps(boxes, boxes)  # as the reader left them, he may have moved some
+    replaces = np.where(drawn[one], ~drawn[other] & is_cell[other], ~current[one] & drawn[other])
+    replaces |= ~drawn[one] & ~drawn[other] & (current[one] != current[other])
+    gone[one[replaces & (entries[one] < entries[other])]] = True
+    told[REPLACED] += int(gone.sum())
+    earlier = ~gone & ~drawn & ~current
+    told[EARLIER] += int(earlier.sum())
+    return (
+        [decided[row] for row in np.flatnonzero(~gone)],
+        [decided[row] for row in np.flatnonzero(earlier)],
+    )
+
+
 def _cells(
     decided: Sequence[CellDecision], known: set[str], told: Counter[str]
 ) -> tuple[Boxes, list[str]]:
@@ -131,11 +165,7 @@ def _cells(
         told[STRANGE_CLASS] += cell.label not in known
         boxes.append(cell.box)
         names.append(cell.label)
-    return _boxes(boxes), names
-
-
-def _boxes(boxes: Iterable[Sequence[float]]) -> Boxes:
-    return np.array(list(boxes), np.float64).reshape(-1, 4)
+    return as_array(boxes), names
 
 
 def _is_among(boxes: Boxes, others: Boxes) -> NDArray[np.bool_]:

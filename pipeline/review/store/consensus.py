@@ -123,7 +123,7 @@ def _overlaid(common: Reading, adjudication: Reading) -> Reading:
 
 def _merged(place: Place) -> CellDecision:
     cells = list(place.views.values())
-    first = next((cell for cell in cells if cell.said), cells[0])
+    first = next(cell for cell in cells if cell.key == place.key)
     boxes = as_array(cell.box for cell in cells)
     box = first.box if (boxes == boxes[0]).all() else _box(boxes.mean(axis=0).tolist())
     last = max(cells, key=lambda cell: cell.entry)

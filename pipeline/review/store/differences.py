@@ -82,8 +82,9 @@ def open_differences(
 ) -> list[Difference]:
     """Those that an adjudication has not decided.
 
-    A cell is decided under its key, or where one that the adjudicator drew overlaps its box by an
-    IoU of 0.5 and more; that of his that was ``removed`` decides, too: no cell.
+    A cell is decided under its key, also under one that an earlier report had for it, or where one
+    that the adjudicator drew overlaps its box by an IoU of 0.5 and more; that of his that was
+    ``removed`` decides, too: no cell.
     """
     if adjudication is None:
         return list(differences)
@@ -95,9 +96,10 @@ def _is_decided(difference: Difference, adjudication: Reading) -> bool:
         return adjudication.decision.category is not None
     if difference.subject == "adequacy":
         return adjudication.decision.adequacy is not None
-    known = adjudication.cells.get(difference.key)
-    if known is not None:
-        return known.verdict != "none"
+    keys = {difference.key, *(view.cell.key for view in difference.views if view.cell)}
+    known = [adjudication.cells[key] for key in keys if key in adjudication.cells]
+    if known:
+        return any(cell.verdict != "none" for cell in known)
     drawn = [c.box for c in adjudication.cells.values() if c.decided and c.said is None]
     if not drawn or difference.box is None:
         return False

@@ -1,5 +1,6 @@
 """What a review makes known of a slide."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from pipeline.review.exchange import truth as rules
 from pipeline.review.exchange.truth import gather
 
 FRAME = frame_of(Path("slides/a.tif"))
+ANEW = (11, 10, 31, 30)  # `CELL` as another model has it
 CELL, OTHER, THIRD = (10, 10, 30, 30), (100, 100, 120, 120), (25, 25, 45, 45)
 
 
@@ -70,3 +72,50 @@ def test_what_was_taken_back_is_undecided_and_a_strange_class_is_told():
     found = of([decision(CELL, "class", "AGC", said="LSIL")], findings=[CELL])
     assert found.labels == ("AGC",)
     assert found.told == {rules.STRANGE_CLASS: 1}
+
+
+def later(cell):
+    return replace(cell, entry=2)
+
+
+def test_a_later_decision_replaces_that_about_the_same_cell_of_an_earlier_report():
+    before = [decision(CELL, "agree", said="LSIL"), decision(OTHER, "reject", said="HSIL")]
+    moved = replace(before[0], box=(60, 60, 80, 80))
+    for old in (before[0], moved):
+        now = later(decision(ANEW, "reject", said="HSIL"))
+        found = of([now, old, before[1]], findings=[ANEW])
+        assert (found.labels, found.rejected) == ((), 2)
+        np.testing.assert_array_equal(found.regions, [ANEW, OTHER])
+        assert found.told == {rules.REPLACED: 1, rules.EARLIER: 1}
+    # Of two earlier reports, where this one has none or an undecided one there.
+    for findings in ([], [(12, 10, 32, 30)]):
+        found = of([later(decision(ANEW, "class", "HSIL", said="LSIL")), before[0]], (), findings)
+        assert (found.labels, len(found.ignored)) == (("HSIL",), 0)
+        assert found.told == {rules.REPLACED: 1, rules.EARLIER: 1}
+
+
+def test_findings_of_one_report_replace_each_other_never():
+    cells = [decision(CELL, "agree", said="LSIL"), later(decision(ANEW, "reject", said="HSIL"))]
+    assert of(cells, findings=[CELL, ANEW]).told == {}
+    cells[1] = later(decision(ANEW, "reject", said="LSIL"))
+    found = of(cells, findings=[CELL, ANEW])
+    assert (found.labels, found.rejected, found.told) == (("LSIL",), 1, {})
+
+
+def test_a_drawn_cell_gives_way_to_a_finding_that_was_later_called_a_cell():
+    drawn = decision(CELL, "added", "LSIL")
+    found = of([drawn, later(decision(ANEW, "agree", said="HSIL"))], findings=[ANEW])
+    assert (found.labels, found.told) == (("HSIL",), {rules.REPLACED: 1})
+    # Who rejects a finding over which he drew a better box means that.
+    found = of([drawn, later(decision(ANEW, "reject", said="HSIL"))], findings=[ANEW])
+    assert (found.labels, found.rejected, found.told) == (("LSIL",), 1, {})
+    # Drawn later, it replaces what was said of an earlier report; beside this one's it was meant.
+    before = decision(ANEW, "agree", said="HSIL")
+    assert of([before, later(drawn)]).labels == ("LSIL",)
+    assert of([before, later(drawn)], findings=[ANEW]).labels == ("HSIL", "LSIL")
+
+
+def test_a_finding_over_an_earlier_reports_decision_is_not_undecided():
+    found = of([decision(CELL, "agree", said="LSIL")], findings=[ANEW, THIRD])
+    np.testing.assert_array_equal(found.ignored, [THIRD])
+    assert found.told == {rules.EARLIER: 1, rules.UNDECIDED_BESIDE: 1}

@@ -3,7 +3,8 @@
 import pytest
 from reviewcases import OTHER, SLIDE, Hand, added, box, key, said
 
-from pipeline.review.store import ChangeError
+from pipeline.review.store import ChangeError, cell_key
+from pipeline.review.store.ratings import collect
 
 
 @pytest.fixture
@@ -13,6 +14,18 @@ def hands(store):
 
 def about(differences):
     return [(one.subject, one.key, [view.call for view in one.views]) for one in differences]
+
+
+def shifted(place, right):
+    left, top, r, bottom = box(place)
+    return (left + right, top, r + right, bottom)
+
+
+def anew(hand, place, verdict="agree", label="HSIL", right=1.0, **more):
+    """Decides about a cell as a later report has it, some pixels further right."""
+    where = shifted(place, right)
+    told = {"label": label, "score": 0.7, "box": where}
+    return hand.enter("cell", key=cell_key(where), verdict=verdict, said=told, **more)
 
 
 def test_differences_are_of_cells_that_two_decided_otherwise_and_of_the_slide(store, hands):
@@ -81,6 +94,53 @@ def test_a_drawn_cell_may_be_one_of_the_report(store, hands):
     anna.sign()
     ben.sign()
     assert about(store.differences(SLIDE)) == [("cell", key(1), ["LSIL", "HSIL"])]
+
+
+def test_findings_of_two_reports_at_one_place_are_one_cell(store, hands):
+    anna, ben, chi = hands
+    anna.cell(1)
+    anna.cell(2)
+    anna.cell(3)
+    anna.sign()
+    anew(ben, 1, "reject", label="LSIL")
+    anew(ben, 2, right=2)
+    anew(ben, 3, right=25)  # IoU 0.23
+    ben.sign()
+    now = cell_key(shifted(1, 1))
+    assert about(store.differences(SLIDE)) == [("cell", now, ["HSIL", "no cell"])]
+    assert (collect(store)[0].calls >= 0).sum(axis=1).tolist() == [2, 2, 1, 1]
+    chi.cell(1, round="adjudication")  # under the key of the earlier report
+    chi.sign(round="adjudication")
+    held = store.consensus(SLIDE).cells
+    two = held[cell_key(shifted(2, 2))]
+    assert (two.box, two.said.box) == (shifted(2, 1), shifted(2, 2))
+    assert {k: cell.call for k, cell in held.items()} == {
+        key(1): "HSIL", two.key: "HSIL", key(3): "HSIL", cell_key(shifted(3, 25)): "HSIL"
+    }  # fmt: skip
+
+
+def test_of_one_readers_decisions_about_one_place_the_later_is_compared(store, hands):
+    anna, ben, _ = hands
+    anna.cell(1)
+    anew(anna, 1, "reject")
+    anna.sign()
+    ben.cell(1)
+    ben.sign()
+    assert [calls for _, _, calls in about(store.differences(SLIDE))] == [["no cell", "HSIL"]]
+
+
+def test_two_findings_that_one_reader_decided_both_stay_two(store, hands):
+    # A report may have one of each class at one place.
+    anna, ben, chi = hands
+    for hand in (anna, ben):
+        hand.cell(1)
+        anew(hand, 1, "reject", label="LSIL")
+        hand.sign()
+    chi.cell(1)
+    chi.sign()
+    assert store.differences(SLIDE) == []
+    calls = {k: cell.call for k, cell in store.consensus(SLIDE).cells.items()}
+    assert calls == {key(1): "HSIL", cell_key(shifted(1, 1)): "no cell"}
 
 
 def test_silence_says_no_cell_where_all_was_read(store, hands):
