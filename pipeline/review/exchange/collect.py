@@ -25,6 +25,10 @@ CHANGED = (
     "its file is no longer the slide that was screened (its content differs); screen it again, or "
     "name the folder of the right one by --slides"
 )
+SLIDE_ALONE = (
+    "nothing was decided about its cells and no region was read in full; its category goes to "
+    "labels.csv"
+)
 NOTHING_KNOWN = (
     "no region was read in full, and no cell agreed to, called, added or rejected: as an "
     "annotation it would say that all of it is background"
@@ -103,6 +107,7 @@ class Reviews:
         """
         for result, reading in self.readings():
             if not (reading.cells or reading.regions):
+                self.left.out(SLIDE_ALONE, result.name)
                 continue
             found = self.catalogue.find_slide(result)
             if found.code == "changed":  # its cells would lie on another specimen's picture

@@ -72,6 +72,15 @@ def test_a_slide_of_which_nothing_is_known_is_left_out(reports, tmp_path, to, ve
 
 
 @pytest.mark.parametrize("to", ["coco", "qupath"])
+def test_a_slide_of_which_the_category_alone_is_known_is_told(reports, tmp_path, to):
+    decide(reports, "Ann", [])
+    result = run("export", reports, "--to", to, "--out", tmp_path / "a")
+    assert result.exit_code == 2, result.output
+    told = " ".join(result.output.split())
+    assert "left out: one.tif: nothing was decided about its cells" in told
+
+
+@pytest.mark.parametrize("to", ["coco", "qupath"])
 def test_a_slide_whose_file_is_another_by_now_is_left_out(reports, tmp_path, to):
     decide(reports, "Ann", ["agree"])
     slide = tmp_path / "slides" / "one.tif"
