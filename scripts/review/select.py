@@ -39,14 +39,15 @@ def select(
 
     They become tasks, which cytolibra view shows; a field is done when a reader has marked it as
     read. Fields that touch what was read in full are left out, and so are those proposed before.
+    Of several copies of a slide the first counts.
     """
     from pipeline.review.catalogue import Catalogue
     from pipeline.review.exchange.selecting import choose, share_of_slide
     from pipeline.review.store import ReviewStore
 
     with Catalogue(folder) as catalogue, ReviewStore.open(folder) as store:
-        before = [] if replace else store.tasks()
-        results = list(catalogue)
+        before = [task for task in store.tasks() if task.done or not replace]
+        results = [one for one in catalogue if catalogue.of_key(one.key) is one]  # no copies
         _refuse_mixed(results)
         found = [
             _squares(number, one, catalogue, store, field_um, before)
@@ -57,13 +58,15 @@ def select(
         if not chosen:
             raise ConfigError(
                 f"{folder}: no field is left to propose: none has cells, or all were read or "
-                "proposed before (--replace withdraws what was proposed)"
+                "proposed before (--replace withdraws what was proposed and isn't done)"
             )
-        store.add_tasks([_field(one, results[one.slide]) for one in chosen], replace=replace)
+        wanted = [_field(one, results[one.slide]) for one in chosen]
+        added = store.add_tasks(wanted, replace=replace)
     if as_json:
-        typer.echo(json.dumps({"fields": [_plain(one, results) for one in chosen]}, indent=2))
+        told = {"fields": [_plain(one, results) for one in chosen], "added": added}
+        typer.echo(json.dumps(told, indent=2))
     else:
-        _print(chosen, results)
+        _print(chosen, results, added)
 
 
 def _refuse_mixed(results: Sequence[ReportFolder]) -> None:
@@ -94,7 +97,7 @@ def _squares(
     from pipeline.review.exchange.selecting import square_up
 
     report = result.report
-    marks = [m.box for r in store.readings(result.key) for m in r.regions.values()]
+    marks = [mark.box for mark in store.marks(result.key)]
     known = [*marks, *(task.box for task in before if task.slide == result.key)]
     thresholds = [report.model.threshold[c.name] for c in report.model.classes]
     return square_up(
@@ -124,7 +127,7 @@ def _plain(chosen: Chosen, results: Sequence[ReportFolder]) -> dict[str, object]
     }
 
 
-def _print(chosen: Sequence[Chosen], results: Sequence[ReportFolder]) -> None:
+def _print(chosen: Sequence[Chosen], results: Sequence[ReportFolder], added: int) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -139,4 +142,6 @@ def _print(chosen: Sequence[Chosen], results: Sequence[ReportFolder]) -> None:
         figures = (f"{x:,}", f"{y:,}", str(one.cells), f"{one.worth:.2f}", f"{one.score:.2f}")
         table.add_row(Text(results[one.slide].name), *figures)
     Console().print(table)
-    typer.echo(f"{len(chosen)} fields; cytolibra view shows them as fields to annotate")
+    typer.echo(f"{added} fields; cytolibra view shows them as fields to annotate")
+    if added < len(chosen):
+        typer.echo(f"{len(chosen) - added} more were proposed by another process meanwhile")

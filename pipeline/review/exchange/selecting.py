@@ -180,7 +180,7 @@ def _sums(
         np.bincount(member, weight * features[:, k], squares) / total
         for k in range(features.shape[1])
     )
-    return worth, np.column_stack(list(columns)).reshape(squares, -1), counts
+    return worth, np.column_stack(list(columns)).reshape(squares, features.shape[1]), counts
 
 
 def _entropy(scores: NDArray[np.float64]) -> NDArray[np.float64]:

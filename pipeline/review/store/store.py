@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
 
 from pipeline.review.store import rules, tasks
 from pipeline.review.store.changes import AnyChange, checked_box, checked_name
@@ -31,7 +30,7 @@ from pipeline.review.store.database import (
 from pipeline.review.store.differences import Difference, find_differences
 from pipeline.review.store.errors import ChangeError, StaleError, StoreError
 from pipeline.review.store.folding import Entry, Fold, check
-from pipeline.review.store.readings import Reader, Reading, Round, SlideKey
+from pipeline.review.store.readings import Reader, Reading, RegionMark, Round, SlideKey
 from pipeline.review.store.records import (
     find_reader,
     insert_entry,
@@ -273,7 +272,7 @@ class ReviewStore:
 
         Args:
             fields: in their order; one whose place is a task already is left out.
-            replace: withdraw all that is there before.
+            replace: withdraw what is there before and isn't done.
 
         Returns:
             How many are new.
@@ -292,18 +291,21 @@ class ReviewStore:
             self._must_write()
             with writing(self._connection, self.path) as connection:
                 placed = [(slide_row(connection, field.slide), field) for field in fields]
-                return tasks.insert(connection, placed, replace)
+                old = [task.id for task in self.tasks() if replace and not task.done]
+                return tasks.insert(connection, placed, old)
+
+    def marks(self, slide: SlideKey) -> list[RegionMark]:
+        """Regions of a slide that anybody has read exhaustively, an adjudicator too."""
+        with self._lock:
+            both = [*self.readings(slide), *self.readings(slide, "adjudication")]
+            return [mark for one in both for mark in one.regions.values()]
 
     def tasks(self) -> list[Task]:
         """Fields to annotate, in their order, with those that are done."""
         with self._lock, telling(self.path):
             found = tasks.rows(self._connection)
-            marks: dict[SlideKey, list[Any]] = {}
-            for _, sha256, name, *_ in found:
-                slide = SlideKey(sha256, name)
-                if slide not in marks:
-                    both = [*self.readings(slide), *self.readings(slide, "adjudication")]
-                    marks[slide] = [mark for one in both for mark in one.regions.values()]
+            slides = {SlideKey(sha256, name) for _, sha256, name, *_ in found}
+            marks = {slide: self.marks(slide) for slide in slides}
             return [
                 Task(number, slide, box, reason, score, order, tasks.covered(box, marks[slide]))
                 for order, (number, sha256, name, box, reason, score) in enumerate(found)

@@ -54,21 +54,24 @@ class Task:
 
 
 def insert(
-    connection: sqlite3.Connection, fields: Sequence[tuple[int, TaskField]], replace: bool
+    connection: sqlite3.Connection,
+    fields: Sequence[tuple[int, TaskField]],
+    withdrawn: Iterable[int] = (),
 ) -> int:
     """Puts fields behind those that are there; one that is there already stays as it is.
 
     Args:
         connection: in a transaction.
         fields: each with its slide's row.
-        replace: withdraw what is there before; it stays in the file.
+        withdrawn: ids of those that are withdrawn before; they stay in the file.
 
     Returns:
         How many are new.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    if replace:
-        connection.execute("UPDATE tasks SET withdrawn = ? WHERE withdrawn IS NULL", (now,))
+    connection.executemany(
+        "UPDATE tasks SET withdrawn = ? WHERE id = ?", [(now, number) for number in withdrawn]
+    )
     added = 0
     for slide, field in fields:
         added += connection.execute(

@@ -1,6 +1,7 @@
 """``cytolibra reviews export`` and ``select``: what is written, proposed, told and refused."""
 
 import json
+import shutil
 
 import pytest
 from reviewfolders import draw_slide, write_result
@@ -141,6 +142,51 @@ def test_fields_become_tasks_which_are_not_proposed_twice(reports):
     again = json.loads(run("select", reports, "--fields", 4, "--field-um", 100, "--json").stdout)
     boxes = [(one["slide"], tuple(one["box"])) for one in fields + again["fields"]]
     assert len(set(boxes)) == len(boxes)
+
+
+def proposed(reports, *words):
+    result = run("select", reports, "--field-um", 100, "--json", *words)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    with ReviewStore.open(reports) as store:
+        assert told["added"] == len(told["fields"]) <= len(store.tasks())
+    return [one["slide"] for one in told["fields"]]
+
+
+def test_a_copy_of_a_slide_has_no_share_of_its_own(reports, tmp_path):
+    share = ("--fields", 6, "--per-slide", 2)
+    wanted = proposed(reports, *share)
+    (reports / "reviews.sqlite").unlink()
+    copy = tmp_path / "slides" / "one-again.tif"
+    shutil.copy2(tmp_path / "slides" / "one.tif", copy)
+    write_result(reports, "one-again.tif", copy)
+    found = [name.replace("-again", "") for name in proposed(reports, *share)]
+    assert sorted(found) == sorted(wanted) == ["one.tif"] * 2 + ["two.tif"] * 2
+
+
+def test_what_is_done_stays_where_fields_are_proposed_anew(reports):
+    proposed(reports, "--fields", 2)
+    with ReviewStore.open(reports) as store:
+        first, ann = store.tasks()[0], store.reader("Ann")
+        change = {"kind": "region", "id": "1" * 32, "version": 0, "key": "r", "box": first.box}
+        store.apply(first.slide, ann, parse_change(change))
+    proposed(reports, "--fields", 2, "--replace")
+    with ReviewStore.open(reports) as store:
+        tasks = store.tasks()
+        assert [task.done for task in tasks] == [True, False, False]
+        assert tasks[0] == first.__class__(**{**first.__dict__, "done": True})
+        assert first.box not in [task.box for task in tasks[1:] if task.slide == first.slide]
+
+
+def test_what_an_adjudicator_read_in_full_is_not_proposed(reports):
+    decide(reports, "Ann", ["agree"])
+    decide(reports, "Bert", ["reject"])
+    with ReviewStore.open(reports) as store:
+        (slide,), eve = store.slides(), store.reader("Eve")
+        whole = {"kind": "region", "id": "e" * 32, "version": 0, "key": "r"}
+        change = parse_change(whole | {"box": (0, 0, 1200, 900)})
+        store.apply(slide, eve, change, "adjudication")
+    assert set(proposed(reports, "--fields", 9, "--per-slide", 9)) == {"two.tif"}
 
 
 def test_fields_of_models_with_different_classes_are_not_chosen_from(reports):

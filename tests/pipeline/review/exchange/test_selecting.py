@@ -76,6 +76,18 @@ def test_what_was_read_or_proposed_is_left_out_and_edges_are_cut():
     np.testing.assert_array_equal(found.boxes, [[250, 0, 500, 250], [500, 500, 620, 600]])
 
 
+def test_a_slide_without_cells_has_no_squares_and_leaves_others_theirs():
+    none = Detections(np.zeros((0, 4)), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    some = cells_at([[10, 10]], [[0.3, 0.3, 0.3]])
+    known = np.zeros((0, 4))
+    for empty in (none, some[np.zeros(0, np.intp)]):
+        found = [square_up(i, cells, THRESHOLDS, (600, 600), 250, known)
+                 for i, cells in enumerate((empty, some))]  # fmt: skip
+        assert found[0].about.shape == (0, 3)
+        assert [one.slide for one in choose(found, 5, 5)] == [1]
+        assert choose(found[:1], 5, 5) == []
+
+
 def test_a_square_like_one_that_was_taken_gives_way_to_another_kind():
     about = np.array([[1, 0.0], [1, 0], [0, 1]])
     boxes = np.array([[0, 0, 1, 1.0], [1, 0, 2, 1], [2, 0, 3, 1]])

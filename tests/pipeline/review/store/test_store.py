@@ -299,6 +299,12 @@ def test_tasks_are_kept_once_and_done_when_a_region_covers_them(store, anna):
     assert store.add_tasks(fields[:1], replace=True) == 1
     assert [task.slide for task in store.tasks()] == [SLIDE]
     assert store.slides() == [SLIDE, OTHER]
+    anna.enter("redo")
+    more = [TaskField(OTHER, (0, 0, 7, 7), "", 0.2)]
+    assert store.add_tasks(more, replace=True) == 1  # what is done stays
+    assert [(t.slide, t.done) for t in store.tasks()] == [(SLIDE, True), (OTHER, False)]
+    assert store.add_tasks([], replace=True) == 0
+    assert [t.slide for t in store.tasks()] == [SLIDE]
 
 
 def test_an_empty_task_is_refused_and_none_is_kept(store):
