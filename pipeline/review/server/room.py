@@ -101,8 +101,6 @@ class Room:
         users: who may come in; None where the token lets in.
         brake: slows wrong passwords.
         desk: does what takes long.
-        adjudicators: who has looked at a slide's differences without having read it: he can't
-            read it blind any more. Pairs of the slide's identity and the reader's id.
         lists: the work list of each reader.
     """
 
@@ -117,7 +115,6 @@ class Room:
     users: Users | None = None
     brake: LoginBrake = field(default_factory=LoginBrake)
     desk: Desk = field(default_factory=Desk)
-    adjudicators: set[tuple[str, int]] = field(default_factory=set)
     lists: BoundedCache[Reader | None, Listed] = field(
         default_factory=lambda: BoundedCache(_LIST_BYTES, lambda one: len(one.packed))
     )

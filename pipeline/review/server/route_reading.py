@@ -125,7 +125,7 @@ def _apply(
         wanted = parse_change(content)
     except ChangeError as error:
         raise RefusedError(400, "change", str(error)) from None
-    if round == "reading" and (result.key.identity, reader.id) in room.adjudicators:
+    if round == "reading" and room.store.has_looked(result.key, reader):
         raise RefusedError(
             403, "blind", "you have seen on what others differ: you can adjudicate, not read blind"
         )
@@ -219,11 +219,13 @@ def _why_closed(
         return "somebody still reads this slide"
     if reader in state.signed or state.head(reader, "adjudication") is not None:
         return ""
-    if (result.key.identity, reader.id) in room.adjudicators:
+    if room.store.has_looked(result.key, reader):
         return ""
     if not adjudicates:
         return "you have not read this slide: who looks at differences can adjudicate, not read"
-    room.adjudicators.add((result.key.identity, reader.id))
+    if room.read_only:
+        return "this server writes nothing, so it could not keep that you have looked"
+    room.store.look(result.key, reader)
     return ""
 
 

@@ -96,11 +96,24 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TRIGGER readers_are_kept BEFORE DELETE ON readers
         BEGIN SELECT RAISE (ABORT, 'readers are never deleted'); END;
     """,
+    """
+    CREATE TABLE looks (
+        slide INTEGER NOT NULL REFERENCES slides (id),
+        reader INTEGER NOT NULL REFERENCES readers (id),
+        at TEXT NOT NULL,
+        PRIMARY KEY (slide, reader)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER looks_stay BEFORE UPDATE ON looks
+        BEGIN SELECT RAISE (ABORT, 'looks are never changed'); END;
+    CREATE TRIGGER looks_are_kept BEFORE DELETE ON looks
+        BEGIN SELECT RAISE (ABORT, 'looks are never deleted'); END;
+    """,
 )
 """What brings a file from one version to the next; a version is how many of them it has seen.
 
 ``heads`` is no record, but what the entries come to, kept so that a list of 5,000 slides needs none
-of them. One that was released is never changed: a new one is put behind it.
+of them; ``looks`` are of who has looked at a slide's differences without having read it. One that
+was released is never changed: a new one is put behind it.
 """
 
 _TROUBLES: dict[int, Trouble] = {

@@ -129,6 +129,24 @@ def find_reader(connection: sqlite3.Connection, name: str) -> Reader | None:
     return Reader(*found) if found else None
 
 
+def insert_look(connection: sqlite3.Connection, slide: SlideKey, reader: Reader) -> None:
+    """Notes that a reader has looked at a slide's differences; within a transaction."""
+    connection.execute(
+        "INSERT OR IGNORE INTO looks (slide, reader, at) VALUES (?, ?, ?)",
+        (slide_row(connection, slide), reader.id, now()),
+    )
+
+
+def find_look(connection: sqlite3.Connection, slide: SlideKey, reader: Reader) -> bool:
+    """Whether a reader has looked at a slide's differences."""
+    found = connection.execute(
+        "SELECT 1 FROM looks JOIN slides ON slides.id = looks.slide "
+        "WHERE identity = ? AND reader = ?",
+        (slide.identity, reader.id),
+    )
+    return found.fetchone() is not None
+
+
 def slide_row(connection: sqlite3.Connection, slide: SlideKey) -> int:
     """A slide's row, made where it is new; within a transaction.
 

@@ -4,7 +4,7 @@
   Who began and then undid all of it does not count.
 - A signature can be taken back until a second reader has signed off, too: from then on each could
   have seen what the other said.
-- Who has adjudicated a slide can't begin a reading of it.
+- Who has looked at the differences of a slide, or adjudicated it, can't begin a reading of it.
 - An adjudication is begun when differences are open, by one reader, and is signed off when none is
   left. Where a reading that is signed off later differs in anything else, its reader takes the
   signature back and goes on.
@@ -38,8 +38,13 @@ def unsigns(fold: Fold, change: object) -> bool:
     return isinstance(change, SignChange) and not change.signed
 
 
-def may_begin(fold: Fold, state: SlideState) -> None:
+def may_begin(fold: Fold, state: SlideState, looked: bool = False) -> None:
     """Whether the reader may begin this round of this slide; who has begun may go on.
+
+    Args:
+        fold: of the reader in this round.
+        state: of the slide.
+        looked: whether he has looked at its differences without having read it.
 
     Raises:
         ChangeError: he may not.
@@ -49,10 +54,12 @@ def may_begin(fold: Fold, state: SlideState) -> None:
     name = fold.slide.name
     adjudicators = [h.reader for h in state.heads if h.round == "adjudication" and h.begun]
     if fold.round == "reading":
-        if fold.reader in adjudicators:
+        # What he has undone of an adjudication he has seen all the same.
+        if looked or state.head(fold.reader, "adjudication"):
+            has = "looked at its differences" if looked else "adjudicated it"
             raise ChangeError(
-                f"{name}: {fold.reader.name} has adjudicated it and knows what others said: a "
-                "reading of his own would not be blind"
+                f"{name}: {fold.reader.name} has {has} and knows what others said: a reading of "
+                "his own would not be blind"
             )
         return
     if adjudicators and adjudicators != [fold.reader]:

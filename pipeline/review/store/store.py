@@ -32,8 +32,10 @@ from pipeline.review.store.errors import ChangeError, StaleError, StoreError
 from pipeline.review.store.folding import Entry, Fold, check
 from pipeline.review.store.readings import Reader, Reading, RegionMark, Round, SlideKey
 from pipeline.review.store.records import (
+    find_look,
     find_reader,
     insert_entry,
+    insert_look,
     now,
     read_entries,
     read_heads,
@@ -207,6 +209,24 @@ class ReviewStore:
             signed = [reading for reading in self.readings(slide) if reading.signed]
             return find_differences(signed) if len(signed) > 1 else []
 
+    def look(self, slide: SlideKey, reader: Reader) -> None:
+        """Notes that a reader who has not read a slide looks at its differences.
+
+        He can't begin a reading of it any more; it is on the disk when this returns.
+
+        Raises:
+            StoreError: it can't be written.
+        """
+        with self._lock:
+            self._must_write()
+            with writing(self._connection, self.path) as connection:
+                insert_look(connection, slide, reader)
+
+    def has_looked(self, slide: SlideKey, reader: Reader) -> bool:
+        """Whether a reader has looked at a slide's differences without having read it."""
+        with self._lock, telling(self.path):
+            return find_look(self._connection, slide, reader)
+
     def consensus(self, slide: SlideKey) -> Reading | None:
         """What holds of a slide, of all its readers; see `consensus` for the rule."""
         with self._lock:
@@ -335,7 +355,7 @@ class ReviewStore:
         if not fold.version and find_reader(self._connection, fold.reader.name) != fold.reader:
             raise ChangeError(f"{self.path}: {fold.reader.name} is no reader of this folder")
         before = self._state(fold.slide)
-        rules.may_begin(fold, before)
+        rules.may_begin(fold, before, find_look(self._connection, fold.slide, fold.reader))
         if rules.unsigns(fold, change):
             rules.may_unsign(fold, before)
         if rules.signs(fold, change) and fold.round == "adjudication":

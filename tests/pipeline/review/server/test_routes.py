@@ -455,11 +455,30 @@ def test_who_looks_at_differences_without_having_read_can_not_read_blind_any_mor
     assert third.get(f"{third.slide}/differences?adjudicate=1").json()["open"] is True
     answer = third.change(0, kind="slide", comment="mine")
     assert (answer.status_code, answer.json()["error"]) == (403, "blind")
+    with ReviewStore.open(room.store.path.parent) as store:  # as after a restart of the server
+        again = Browser(replace(room, store=store, sessions=Sessions(TOKEN)))
+        again.sign_in("Cem")
+        answer = again.change(0, kind="slide", comment="mine")
+        assert (answer.status_code, answer.json()["error"]) == (403, "blind")
+        assert again.get(f"{again.slide}/differences").json()["open"] is True
     cell = third.get(f"{third.slide}/gallery?size=1").json()["cells"][0]
     values = {"kind": "cell", "key": cell["key"], "verdict": "class", "label": "HSIL"}
     answer = third.change(0, round="adjudication", **values)
     assert answer.status_code == 200, answer.text
     assert answer.json()["round"] == "adjudication"
+
+
+def test_where_nothing_is_written_nobody_looks_at_differences_without_having_read(room):
+    read_by(room, "Ann", "HSIL")
+    read_by(room, "Bob", "NILM")
+    room.store.reader("Cem")
+    shown = replace(room, read_only=True)
+    for name, is_open in (("Ann", True), ("Cem", False)):
+        browser = Browser(shown)
+        browser.sign_in(name)
+        told = browser.get(f"{browser.slide}/differences?adjudicate=1").json()
+        assert told["open"] is is_open
+    assert (told["differences"], "writes nothing" in told["reason"]) == ([], True)
 
 
 def test_tasks_lead_to_their_slides(browser, room):

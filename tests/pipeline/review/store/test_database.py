@@ -46,7 +46,7 @@ def test_a_new_file_is_ours_and_nothing_is_left_beside_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     with closing(sqlite3.connect(tmp_path / FILE)) as connection:
         assert connection.execute("PRAGMA application_id").fetchone()[0] == 0x43794C62
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == 1
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     mode = (tmp_path / FILE).stat().st_mode & 0o777
     mask = os.umask(0)
@@ -126,7 +126,7 @@ def test_another_programs_file_is_told_and_left(tmp_path):
 def test_a_newer_file_is_told_and_left(written):
     with closing(sqlite3.connect(written / FILE)) as connection:
         connection.execute("PRAGMA user_version = 9")
-    assert "its version is 9, this one knows 1" in refused(written, "newer")
+    assert "its version is 9, this one knows 2" in refused(written, "newer")
 
 
 def test_an_older_file_is_brought_up_to_date_and_keeps_all(written, monkeypatch):
@@ -135,8 +135,20 @@ def test_an_older_file_is_brought_up_to_date_and_keeps_all(written, monkeypatch)
     monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, more))
     assert "an older CytoLibra" in refused(written, "read-only", read_only=True)
     with ReviewStore.open(written) as store:
-        assert store._connection.execute("PRAGMA user_version").fetchone()[0] == 2
+        assert store._connection.execute("PRAGMA user_version").fetchone()[0] == 3
         assert Hand(store, "Anna").reading().version == 50
+
+
+def test_a_file_of_the_first_version_takes_looks(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "MIGRATIONS", database.MIGRATIONS[:1])
+    database.create(tmp_path / FILE)
+    monkeypatch.undo()
+    with ReviewStore.open(tmp_path) as store:
+        store.look(SLIDE, store.reader("Anna"))
+        assert store.has_looked(SLIDE, store.reader("Anna"))
+        for wish in ("UPDATE looks SET at = ''", "DELETE FROM looks"):
+            with pytest.raises(sqlite3.IntegrityError, match="never"):
+                store._connection.execute(wish)
 
 
 def test_a_migration_that_fails_leaves_the_version_before(written, monkeypatch):

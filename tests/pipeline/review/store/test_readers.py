@@ -3,7 +3,7 @@
 import pytest
 from reviewcases import OTHER, SLIDE, Hand, added, box, key, said
 
-from pipeline.review.store import ChangeError, cell_key
+from pipeline.review.store import ChangeError, ReviewStore, cell_key
 from pipeline.review.store.ratings import collect
 
 
@@ -214,7 +214,21 @@ def test_adjudication_waits_and_is_one_readers(store, hands):
     with pytest.raises(ChangeError, match="would not be blind"):
         chi.cell(1)
     chi.enter("undo", round="adjudication")
+    with pytest.raises(ChangeError, match="would not be blind"):
+        chi.cell(1)
     assert anna.cell(1, round="adjudication").round == "adjudication"
+
+
+def test_who_has_looked_at_differences_begins_no_reading_of_that_slide(tmp_path):
+    for _ in range(2):
+        with ReviewStore.open(tmp_path) as store:
+            anna, ben = Hand(store, "Anna"), Hand(store, "Ben")
+            store.look(SLIDE, ben.reader)
+            assert store.has_looked(SLIDE, ben.reader)
+            with pytest.raises(ChangeError, match="Ben has looked at its differences and knows"):
+                ben.cell(1)
+            anna.cell(1)
+            Hand(store, "Ben", OTHER).cell(1)
 
 
 def test_an_adjudication_is_signed_when_all_is_decided(store, hands):
