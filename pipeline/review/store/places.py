@@ -23,6 +23,9 @@ from pipeline.review.store.readings import Box, CellDecision, Reader, Reading
 
 IOU = 0.5
 
+_FARTHEST = 1e9
+"""Level-0 px; a box of a damaged file that reaches further is at no place."""
+
 
 @dataclass
 class Place:
@@ -95,10 +98,16 @@ def overlaps(
     ones: NDArray[np.float64], others: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows of (N, 4) and (M, 4) boxes that are at one place: an IoU of 0.5 and more; best first."""
+    ones, others = _sane(ones), _sane(others)
     one, other = overlapping_pairs(ones, others, IOU - 1e-9)
     iou = pair_iou(ones[one], others[other])
     order = np.lexsort((other, one, -iou))
     return one[order], other[order]
+
+
+def _sane(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    near = (np.abs(boxes) <= _FARTHEST).all(axis=1, keepdims=True)
+    return np.where(near, boxes, 0.0)  # without area, it overlaps nothing
 
 
 def as_array(boxes: Iterable[Box]) -> NDArray[np.float64]:

@@ -1,9 +1,12 @@
 """Several readers of one slide: blind, compared when all have signed off, adjudicated, agreed."""
 
+import numpy as np
 import pytest
 from reviewcases import OTHER, SLIDE, Hand, added, box, key, said
 
+from data.boxes import box_iou
 from pipeline.review.store import ChangeError, ReviewStore, cell_key
+from pipeline.review.store.places import overlaps
 from pipeline.review.store.ratings import collect
 
 
@@ -141,6 +144,22 @@ def test_two_findings_that_one_reader_decided_both_stay_two(store, hands):
     assert store.differences(SLIDE) == []
     calls = {k: cell.call for k, cell in store.consensus(SLIDE).cells.items()}
     assert calls == {key(1): "HSIL", cell_key(shifted(1, 1)): "no cell"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_boxes_overlap_as_all_pairs_say():
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 40, (60, 2))
+    boxes = np.hstack([corner, corner + rng.integers(0, 20, (60, 2))]).astype(float)
+    boxes[:2] = (0, 0, 10, 10), (0, 0, 10, 5)  # an IoU of 0.5
+    boxes[2:4, 2] = np.inf, np.nan
+    one, other = overlaps(boxes, boxes[:40])
+    boxes[2:4] = 0
+    iou = box_iou(boxes, boxes[:40])
+    found = list(zip(one.tolist(), other.tolist(), strict=True))
+    assert (0, 1) in found
+    assert sorted(found) == [tuple(pair) for pair in np.argwhere(iou >= 0.5).tolist()]
+    assert (np.diff(iou[one, other]) <= 0).all()
 
 
 def test_silence_says_no_cell_where_all_was_read(store, hands):
