@@ -36,6 +36,49 @@ const agree = (key: string): Change => ({
 
 const step = (kind: "undo" | "redo"): Change => ({ kind, id: newId(), seconds: 0 });
 
+/** Another page of this browser: what it has loaded is its own. */
+async function anotherPage() {
+  vi.resetModules();
+  return { ...(await import("./outbox")), ...(await import("./api")) };
+}
+
+type Page = Awaited<ReturnType<typeof anotherPage>>;
+
+/** A server that takes what builds on its version, and what it knows already. */
+class Server {
+  away = false;
+  /** Whether the next answer is lost. */
+  loses = false;
+  readonly taken: (Change & { version: number })[] = [];
+
+  reading(): Reading {
+    return at(this.taken.length);
+  }
+
+  /** What a page sends by. */
+  of(page: Page) {
+    return async (_: string, body: unknown): Promise<Reading> => {
+      if (this.away) throw new page.OfflineError("gone");
+      const change = body as Change & { version: number };
+      if (!this.taken.some(({ id }) => id === change.id)) {
+        if (change.version !== this.taken.length) {
+          throw new page.ApiError(409, "stale", "changed elsewhere", this.reading());
+        }
+        this.taken.push(change);
+      }
+      if (this.loses) {
+        this.loses = false;
+        throw new page.OfflineError("broke off");
+      }
+      return this.reading();
+    };
+  }
+
+  get keys(): string[] {
+    return this.taken.map((change) => ("key" in change ? change.key : change.kind));
+  }
+}
+
 const at = (version: number): Reading => ({ ...EMPTY, version });
 
 function outbox(send: (path: string, body: unknown) => Promise<Reading>, shelf = new Shelf()) {
@@ -234,6 +277,54 @@ describe("Outbox", () => {
       ["s2", 7],
     ]);
     expect(fresh.waiting.value).toBe(0);
+  });
+
+  it("overrules nothing with what waits behind a change whose answer was lost", async () => {
+    const server = new Server();
+    const page = await anotherPage();
+    const lost = vi.fn();
+    const made = new page.Outbox(
+      "s1",
+      "reading",
+      7,
+      "here",
+      { trouble: lost },
+      new Shelf(),
+      server.of(page),
+    );
+    made.start(server.reading());
+    server.loses = true;
+    made.push(agree("a"));
+    await vi.waitFor(() => expect(made.hindered.value).toBe(""));
+    const elsewhere = { ...agree("c"), version: 1 };
+    server.taken.push(elsewhere);
+    made.push({ ...agree("c"), verdict: "reject" } as Change);
+    await vi.waitFor(() => expect(made.pending.value).toEqual([]));
+    expect(server.keys).toEqual(["a", "c"]);
+    expect(server.taken[1]).toBe(elsewhere);
+    expect(lost.mock.calls[0]?.[0]).toMatchObject({ code: "stale", lost: 1 });
+    expect(made.reading.value.version).toBe(2);
+    made.push(agree("d")); // decided on what is shown
+    await vi.waitFor(() => expect(server.keys).toEqual(["a", "c", "d"]));
+  });
+
+  it("builds on what is shown when the last that was kept is refused", async () => {
+    const shelf = new Shelf();
+    const before = outbox(() => Promise.reject(new OfflineError("gone")), shelf);
+    before.made.start(at(3));
+    before.made.push(agree("a"));
+    before.made.close();
+    const versions: number[] = [];
+    const { made } = outbox(async (_, body) => {
+      const { key, version } = body as { key: string; version: number };
+      if (key === "a") throw new ApiError(400, "change", "no such class");
+      versions.push(version);
+      return at(9);
+    }, shelf);
+    made.start(at(8));
+    await vi.waitFor(() => expect(made.pending.value).toEqual([]));
+    made.push(agree("b"));
+    await vi.waitFor(() => expect(versions).toEqual([8]));
   });
 
   it("is sent from the state that a view has read, once it is opened again", async () => {

@@ -197,6 +197,7 @@ export class Outbox {
   readonly hindered = signal<string | null>(null);
   /** Where it is kept. */
   readonly place: string;
+  /** Of the reading on which the first that waits was decided. */
   private version = 0;
   private sending = false;
   private running: Promise<void> | undefined;
@@ -239,12 +240,12 @@ export class Outbox {
 
   start(reading: Reading): void {
     this.reading.value = reading;
-    if (!this.pending.value.length) this.version = reading.version;
     this.paused = false;
     void this.flush();
   }
 
   push(change: Change): void {
+    if (!this.pending.value.length) this.version = this.reading.value.version;
     this.keep([...this.pending.value, change]);
     this.settle();
     void this.flush();
@@ -307,7 +308,9 @@ export class Outbox {
   private arrived(change: Change, answer: Reading | Delta): void {
     const before = this.reading.value;
     const now = merge(before, answer);
-    this.version = now.version;
+    // What waits behind builds on what this one made. The reading may be newer: of one that is sent
+    // again after a lost answer another window can have written since, which is not written over.
+    this.version += 1;
     this.hindered.value = null;
     this.tries = 0;
     this.reading.value = now;
@@ -332,7 +335,6 @@ export class Outbox {
     if (error.status === 409 && error.current) {
       // Somebody wrote in between: nothing that was decided on an older state is written over it.
       this.reading.value = error.current as Reading;
-      this.version = this.reading.value.version;
       this.keep([]);
       this.tell({ code: error.code, text: error.message, lost: waiting.length });
     } else {

@@ -147,7 +147,8 @@ class ReviewStore:
         """Adds what a client asks for; it is on the disk when this returns.
 
         A change whose id is known changes nothing: sent again after an answer that was lost, it
-        gives the state now.
+        gives the state now. That may be newer than what the change made, which is the version after
+        the one that it builds on: what a client has decided behind it builds on that.
 
         Args:
             slide: which.
@@ -433,8 +434,8 @@ def _must_be_same(
     Raises:
         ChangeError: its id was used for another change.
     """
-    known = (entry.slide, entry.reader.id, entry.round, entry.kind, entry.body)
-    if known != (slide, reader.id, round, change.kind, change.body()):
+    known = (entry.slide, entry.reader.id, entry.round, entry.version, entry.kind, entry.body)
+    if known != (slide, reader.id, round, change.version + 1, change.kind, change.body()):
         raise ChangeError(
             f"{slide.name}: the id {change.id} was used for another change before; each needs its "
             "own"

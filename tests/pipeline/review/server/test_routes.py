@@ -319,6 +319,11 @@ def test_two_windows_do_not_overrule_each_other(browser):
     again = browser.post(path, json=content)
     assert (again.status_code, again.json()["version"]) == (200, 2)
     assert "delta" not in again.json()
+    # What was decided behind it builds on what it made, and another window has written since.
+    assert browser.change(2, kind="slide", comment="elsewhere").status_code == 200
+    assert browser.post(path, json=content).json()["slide"]["comment"] == "elsewhere"
+    behind = browser.change(content["version"] + 1, kind="slide", comment="behind")
+    assert (behind.status_code, behind.json()["error"]) == (409, "stale")
 
 
 @pytest.mark.parametrize(
