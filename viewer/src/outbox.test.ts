@@ -279,6 +279,66 @@ describe("Outbox", () => {
     expect(fresh.waiting.value).toBe(0);
   });
 
+  it("keeps beside it what another window keeps, till the server has had both", async () => {
+    const [server, shelf] = [new Server(), new Shelf()];
+    const told: string[] = [];
+    const said = { trouble: ({ text }: Trouble) => void told.push(text) };
+    const open = async () => {
+      const page = await anotherPage();
+      return {
+        page,
+        one: new page.Outbox("s1", "reading", 7, "here", said, shelf, server.of(page)),
+      };
+    };
+    const [{ one: first }, { one: second }] = [await open(), await open()];
+    server.away = true;
+    for (const one of [first, second]) one.start(server.reading());
+    for (const key of ["a", "b"]) first.push(agree(key));
+    second.push(agree("c"));
+    const kept = () => [...shelf.kept.values()].flatMap((one) => JSON.parse(one).pending);
+    expect(kept().map(({ key }) => key)).toEqual(["a", "b", "c"]);
+    await vi.waitFor(() => expect(second.hindered.value).toBe(""));
+    server.away = false;
+    // Opened anew: one list goes, the other was decided without a sight of it, which is told.
+    const page = await anotherPage();
+    page.resume("here", 7, shelf, server.of(page));
+    await vi.waitFor(() => expect([page.waiting.value, shelf.kept.size]).toEqual([0, 0]));
+    expect(server.keys).toEqual(["a", "b"]);
+    expect(page.mishap.value).toContain("changed elsewhere");
+    for (const one of [first, second]) await one.flush(); // they live on: what arrived counts once
+    expect(server.keys).toEqual(["a", "b"]);
+    expect(told).toEqual(["changed elsewhere"]); // the second's own word on the same
+    expect(shelf.kept.size).toBe(0);
+  });
+
+  it("goes on with another window's list, and that window with its own", async () => {
+    const [server, shelf] = [new Server(), new Shelf()];
+    const lost = vi.fn();
+    const open = async () => {
+      const page = await anotherPage();
+      const said = { trouble: lost };
+      return new page.Outbox("s1", "reading", 7, "here", said, shelf, server.of(page));
+    };
+    server.away = true;
+    const first = await open();
+    first.start(server.reading());
+    for (const key of ["a", "b"]) first.push(agree(key));
+    const second = await open();
+    expect(second.pending.value).toHaveLength(2);
+    second.start(server.reading());
+    second.push(agree("c"));
+    first.push(step("undo"));
+    await vi.waitFor(() => expect(second.hindered.value).toBe(""));
+    server.away = false;
+    await second.flush();
+    expect(server.keys).toEqual(["a", "b", "c"]);
+    await first.flush(); // a and b have arrived; the undo was not about c
+    expect(server.keys).toEqual(["a", "b", "c"]);
+    expect(lost).toHaveBeenCalledOnce();
+    expect(lost.mock.calls[0]?.[0]).toMatchObject({ code: "stale", lost: 1 });
+    expect(shelf.kept.size).toBe(0);
+  });
+
   it("overrules nothing with what waits behind a change whose answer was lost", async () => {
     const server = new Server();
     const page = await anotherPage();

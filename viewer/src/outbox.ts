@@ -2,7 +2,9 @@
  *
  * A change carries an id of its own, so that one which arrived although the answer was lost does
  * nothing more when it is sent again. What waits is kept with the version on which it was decided:
- * sent by a window opened later, it does not write over what another has said in between.
+ * sent by a window opened later, it does not write over what another has said in between. Each
+ * window keeps a list of its own; one opened later takes over what it finds of others. Where such a
+ * window still lives both send the same, which counts once.
  */
 
 import { computed, signal } from "@preact/signals";
@@ -135,6 +137,9 @@ export function newId(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** This window among those of the browser. */
+const WINDOW = newId();
+
 const RETRY_MS = [500, 1000, 2000, 5000];
 
 export interface Store {
@@ -180,9 +185,15 @@ export const hindrance = computed(
 /** What did not go through of a slide that was left already. */
 export const mishap = signal<string | null>(null);
 
-/** Where what a reader of a folder has decided is kept; behind it come the slide and the round. */
+/** Where what a reader of a folder has decided is kept; behind it come slide, round and window. */
 function placeOf(room: string, reader: number): string {
   return `cytolibra-unsent:${room}:${reader}:`;
+}
+
+/** What begins so of the names under which something is kept. */
+function namesIn(store: Store, begin: string): string[] {
+  const names = Array.from({ length: store.length }, (_, i) => store.key(i) ?? "");
+  return names.filter((name) => name.startsWith(begin));
 }
 
 /** The live outbox of a place, if there is one. */
@@ -195,8 +206,12 @@ export class Outbox {
   readonly reading = signal<Reading>(EMPTY);
   /** Why what waits is not with the server; null where nothing hinders it. */
   readonly hindered = signal<string | null>(null);
-  /** Where it is kept. */
+  /** Where all windows keep what is decided in this round of the slide. */
   readonly place: string;
+  /** Where this window does. */
+  private readonly own: string;
+  /** Where there are lists that are sent, one after the other, when the one that waits is through. */
+  private lists: string[] = [];
   /** Of the reading on which the first that waits was decided. */
   private version = 0;
   private sending = false;
@@ -223,9 +238,8 @@ export class Outbox {
     private readonly send: (path: string, body: unknown) => Promise<Reading | Delta> = post,
   ) {
     this.place = `${placeOf(room, reader)}${slide}:${round}`;
-    const kept = this.kept();
-    this.pending.value = kept.pending;
-    this.version = kept.version;
+    this.own = `${this.place}:${WINDOW}`;
+    this.find();
     this.settle();
   }
 
@@ -263,6 +277,7 @@ export class Outbox {
   /** Its reader is back. */
   resume(): void {
     this.stopped = false;
+    this.find();
     void this.flush();
   }
 
@@ -340,9 +355,9 @@ export class Outbox {
     } else {
       this.keep(withoutFirst(waiting));
       this.tell({ code: error.code, text: error.message, lost: 1 });
-      this.timer = setTimeout(() => void this.flush(), 0);
     }
     this.hindered.value = null;
+    this.timer = setTimeout(() => void this.flush(), 0);
   }
 
   private again(why: string): void {
@@ -352,24 +367,51 @@ export class Outbox {
   }
 
   private keep(pending: Change[]): void {
+    this.save(pending);
+    this.next();
+  }
+
+  /** Looks for what is kept of this round of the slide, by whatever window. */
+  private find(): void {
+    const busy = this.pending.value.length > 0;
+    this.lists = namesIn(this.store, this.place).filter((name) => name !== this.own || !busy);
+    this.next();
+  }
+
+  /** Where nothing waits, the next list does that is kept. */
+  private next(): void {
+    while (!this.pending.value.length && this.lists.length) this.take(this.lists.shift() as string);
+  }
+
+  /** Makes a list this window's own. */
+  private take(name: string): void {
+    const kept = this.kept(name);
+    if (!kept?.pending.length) return;
+    this.version = kept.version;
+    if (this.save(kept.pending) && name !== this.own) this.store.removeItem(name);
+  }
+
+  /** Whether it is kept for a window that is opened later. */
+  private save(pending: Change[]): boolean {
     this.pending.value = pending;
     try {
       const kept: Kept = { version: this.version, pending };
-      if (pending.length) this.store.setItem(this.place, JSON.stringify(kept));
-      else this.store.removeItem(this.place);
+      if (pending.length) this.store.setItem(this.own, JSON.stringify(kept));
+      else this.store.removeItem(this.own);
+      return true;
     } catch {
-      // No room, or none allowed: what waits is kept by this window alone.
+      return false; // no room, or none allowed: what waits is kept by this window alone
     }
   }
 
-  private kept(): Kept {
+  private kept(name: string): Kept | null {
     try {
-      const found = JSON.parse(this.store.getItem(this.place) ?? "null") as Kept | null;
+      const found = JSON.parse(this.store.getItem(name) ?? "null") as Kept | null;
       if (found && Array.isArray(found.pending) && Number.isInteger(found.version)) return found;
     } catch {
       // Not what this page has written: nothing waits.
     }
-    return { version: 0, pending: [] };
+    return null;
   }
 }
 
@@ -395,9 +437,9 @@ export function resume(
   send: (path: string, body: unknown) => Promise<Reading | Delta> = post,
 ): void {
   const mine = placeOf(room, reader);
-  const places = Array.from({ length: store.length }, (_, i) => store.key(i) ?? "");
-  for (const place of places.filter((one) => one.startsWith(mine))) {
-    const [slide, round] = place.slice(mine.length).split(":") as [string, Round];
-    (liveAt(place) ?? new Outbox(slide, round, reader, room, null, store, send)).resume();
+  for (const name of namesIn(store, mine)) {
+    const [slide, round] = name.slice(mine.length).split(":") as [string, Round];
+    const known = liveAt(`${mine}${slide}:${round}`);
+    (known ?? new Outbox(slide, round, reader, room, null, store, send)).resume();
   }
 }
