@@ -37,8 +37,15 @@ def view(
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(metavar="PORT", help="Port; 0 for a free one.", min=0, max=65535)
-    ] = 0,
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            help="Port; 0 for a free one. Without it the last one of this folder, else a free one.",
+            min=0,
+            max=65535,
+            show_default=False,
+        ),
+    ] = None,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Show everything, write nothing.")
     ] = False,

@@ -160,6 +160,7 @@ WRITTEN = (
         "the same as JSON lines: [watching a batch](../how-to/watching.md)",
     ),
     ("reviews.sqlite", "view", "what readers decided: [reviews](../concepts/reviews.md)"),
+    (".view.port", "view", "the port that the folder was served at last, which is tried first"),
     ("model/", "train", "the model: `model.json` (its card), weights, networks"),
     ("config.yaml", "train", "every setting, resolved"),
     ("metrics.csv", "train", "a row a validation: losses and AP50"),

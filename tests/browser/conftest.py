@@ -47,10 +47,10 @@ class Room:
         self.address = ""
         self.token = ""
 
-    def start(self, port: int = 0) -> None:
+    def start(self) -> None:
         """Starts it and waits until it has said where it is."""
         command = [sys.executable, "-m", "scripts", "view", str(self.reports), "--no-browser"]
-        command += ["--slides", str(self.slides), "--port", str(port), *self._more]
+        command += ["--slides", str(self.slides), *self._more]
         self._process = subprocess.Popen(
             command, cwd=REPO, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -62,11 +62,6 @@ class Room:
                 self.address, self.token = found.groups()
                 return
         raise AssertionError(f"the reading room did not start: {told}")
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(urlsplit(self.address).port or 0)
 
     @property
     def url(self) -> str:

@@ -127,7 +127,7 @@ def test_nothing_is_lost_when_the_server_is_killed_in_mid_review(enter, room, wa
     expect(state).to_have_attribute("data-state", "offline")
     expect(state).to_contain_text("Not saved yet: 2")
     assert verdicts(page)[:3] == ["agree", "reject", "unsure"]
-    room.start(room.port)
+    room.start()
     # Another token, so the page comes in anew; what it kept goes out by itself.
     page.goto(room.url)
     page.get_by_test_id("name-dialog").locator("input[name=name]").fill("Ada")

@@ -34,6 +34,7 @@ from pipeline.slides.readers.base import show
 
 LOCK = ".view.lock"
 HOLDER = ".view.json"
+PORT = ".view.port"
 
 _GRACE_S = 1
 """Seconds that answers in work have when the server is stopped."""
@@ -47,7 +48,8 @@ class ViewSettings:
         reports: folder that screen wrote.
         slides: where slides are that have moved.
         host: to listen at.
-        port: likewise; 0 for a free one.
+        port: likewise; 0 for a free one, None for the one that the folder was served at last, and a
+            free one where there is none. Browsers keep what they could not send by address.
         read_only: whether nothing is written.
         users: file of who may come in; needed where others than this machine can reach it.
         tls: files of certificate and key.
@@ -57,7 +59,7 @@ class ViewSettings:
     reports: Path
     slides: Path | None = None
     host: str = "127.0.0.1"
-    port: int = 0
+    port: int | None = None
     read_only: bool = False
     users: Path | None = None
     tls: tuple[Path, Path] | None = None
@@ -102,7 +104,8 @@ def open_room(settings: ViewSettings) -> Iterator[tuple[Room, socket.socket, lis
         told.append("the page is not built (make view-assets): only the API answers")
     with Catalogue(settings.reports, settings.slides) as catalogue, _held(settings) as doubts:
         told += doubts
-        listening = _listen(settings.host, settings.port)
+        listening, doubts = _listen_again(settings)
+        told += doubts
         try:
             with ReviewStore.open(settings.reports, read_only=settings.read_only) as store:
                 told += store.doubts
@@ -121,6 +124,7 @@ def open_room(settings: ViewSettings) -> Iterator[tuple[Room, socket.socket, lis
                 )
                 if not settings.read_only:
                     _tell_holder(settings, room, port)
+                    write_whole(settings.reports / PORT, f"{port}\n")
                 yield room, listening, told
         finally:
             listening.close()
@@ -280,6 +284,35 @@ def _busy(folder: Path) -> str:
 def _tell_holder(settings: ViewSettings, room: Room, port: int) -> None:
     holder = Holder(pid=os.getpid(), address=f"{_origin(settings, room, port)}/")
     write_whole(settings.reports / HOLDER, to_json(holder.model_dump(mode="json")))
+
+
+def _listen_again(settings: ViewSettings) -> tuple[socket.socket, list[str]]:
+    """A socket at the port that is asked for or was the last one, and what to know of it.
+
+    Raises:
+        ConfigError: the one that is asked for is taken; see `_listen`.
+    """
+    last = None if settings.read_only else _last_port(settings.reports)
+    if settings.port is not None or last is None:
+        return _listen(settings.host, settings.port or 0), []
+    try:
+        return _listen(settings.host, last), []
+    except ConfigError:
+        listening = _listen(settings.host, 0)
+    return listening, [
+        f"port {last}, where this folder was served last, is taken: another one is used, at which "
+        "browsers don't find what they could not send then; end what uses it and start again with "
+        f"--port {last}"
+    ]
+
+
+def _last_port(folder: Path) -> int | None:
+    """Where a folder was served last; None where that is not known."""
+    try:
+        port = int((folder / PORT).read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return port if 0 < port < 2**16 else None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -21,7 +21,7 @@ from reviewfolders import draw_slide, write_result
 
 from configs import ConfigError
 from pipeline.review.server import serving
-from pipeline.review.server.serving import HOLDER, LOCK, ViewSettings, address, open_room
+from pipeline.review.server.serving import HOLDER, LOCK, PORT, ViewSettings, address, open_room
 from pipeline.review.server.users import add_user
 from pipeline.review.store import FILE, StoreError
 
@@ -157,6 +157,33 @@ def test_a_port_in_use_is_told(reports):
         ):
             pass
     assert not (reports / LOCK).exists(), "the folder is free again"
+
+
+def test_a_folder_is_served_where_it_was_last(reports):
+    def served(**more):
+        with open_room(ViewSettings(reports, **more)) as (_, listening, told):
+            return listening.getsockname()[1], [line for line in told if "--port" in line]
+
+    first, told = served()
+    assert (served(), told) == ((first, []), [])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first))
+        taken.listen()
+        (second, (line,)) = served()
+        assert second != first
+        assert f"--port {first}" in line
+    assert served(port=first) == (first, [])
+    with open_room(ViewSettings(reports)), open_room(ViewSettings(reports, read_only=True)):
+        pass
+    assert served() == (first, [])
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"-1", b"0", b"70000", b"\xff", b"9" * 5000])
+def test_what_is_no_port_is_not_tried(reports, content):
+    (reports / PORT).write_bytes(content)
+    with open_room(ViewSettings(reports)) as (_, listening, told):
+        assert not any("--port" in line for line in told)
+        assert (reports / PORT).read_text() == f"{listening.getsockname()[1]}\n"
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid", "a\0b", "x" * 500])
