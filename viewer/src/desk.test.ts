@@ -30,6 +30,15 @@ describe("take", () => {
   });
 });
 
+it("sends with a change what slide and report were shown", () => {
+  const desk = new OneDesk("s");
+  const push = vi.fn();
+  desk.outbox.value = { reading: { value: EMPTY }, pending: { value: [] }, push } as never;
+  desk.detail.value = { key: "sha", stamp: "sha-1" } as never;
+  desk.ofSlide({ category: "NILM" });
+  expect(push.mock.calls[0]?.[0]).toMatchObject({ content: "sha", stamp: "sha-1" });
+});
+
 describe("Desk", () => {
   const pageOf = (...keys: string[]) =>
     ({

@@ -37,7 +37,7 @@ const PICTURE_PIXELS = 192;
 /** A change without what is common to all. */
 type Bare = Change extends infer One
   ? One extends Change
-    ? Omit<One, "id" | "seconds">
+    ? Omit<One, "id" | "seconds" | "content" | "stamp">
     : never
   : never;
 
@@ -475,7 +475,8 @@ export class Desk {
     const outbox = this.outbox.value;
     if (!outbox || session.value?.read_only) return;
     this.message.value = null;
-    outbox.push({ ...change, id: newId(), seconds: this.attention.seconds() } as Change);
+    const seen = { content: this.detail.value?.key, stamp: this.detail.value?.stamp };
+    outbox.push({ ...change, ...seen, id: newId(), seconds: this.attention.seconds() } as Change);
   }
 
   private moveTo(box: Box): void {

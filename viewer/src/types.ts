@@ -73,6 +73,10 @@ export interface Detail {
   id: string;
   name: string;
   path: string;
+  /** Hash of its files' content. */
+  key: string;
+  /** Changes with its report. */
+  stamp: string;
   size: { width: number; height: number };
   mpp: number;
   objective: number | null;
@@ -180,6 +184,9 @@ export interface Delta extends Omit<Reading, "cells" | "regions"> {
 interface Common {
   id: string;
   seconds: number;
+  /** What was shown when it was decided: hash of the slide's content, stamp of its report. */
+  content?: string;
+  stamp?: string;
 }
 
 export type Change = Common &

@@ -14,16 +14,19 @@ from pipeline.review.server.answers import answer_json
 from pipeline.review.server.asking import body_of, reader_of, room_of, slide_of
 from pipeline.review.server.gate import RefusedError
 from pipeline.review.server.room import Room
-from pipeline.review.server.shapes import decision_json, delta_json, reading_json
+from pipeline.review.server.shapes import decision_json, delta_json, reading_json, tag_of
 from pipeline.review.store import (
     CellChange,
     CellDecision,
+    Change,
     ChangeError,
     Difference,
     Reader,
     Reading,
+    RegionChange,
     Round,
     Said,
+    SignChange,
     SlideState,
     parse_change,
 )
@@ -49,16 +52,21 @@ async def reading(
 async def change(
     request: Request, slide: str, delta: Annotated[int, Query(ge=0, le=1)] = 0
 ) -> Response:
-    """A reader says something; it is on the disk when this answers."""
+    """A reader says something; it is on the disk when this answers.
+
+    Where the page names what it shows, as ``content`` the slide's ``key`` and as ``stamp`` its own,
+    nothing is entered about another slide that has come under the name since.
+    """
     result, room = await slide_of(request, slide), room_of(request)
     content = await body_of(request)
     reader = reader_of(request, content.pop("reader", None))
     round = content.pop("round", "reading")
     if round not in ("reading", "adjudication"):
         raise RefusedError(400, "change", "round: expected reading or adjudication")
+    shown = content.pop("content", None), content.pop("stamp", None)
 
     def work() -> dict[str, Any]:
-        return _apply(room, result, reader, content, round, bool(delta))
+        return _apply(room, result, reader, content, round, shown, bool(delta))
 
     return answer_json(request, await run_in_threadpool(work))
 
@@ -119,12 +127,14 @@ def _apply(
     reader: Reader,
     content: dict[str, object],
     round: Round,
+    shown: tuple[object, object],
     delta: bool,
 ) -> dict[str, Any]:
     try:
         wanted = parse_change(content)
     except ChangeError as error:
         raise RefusedError(400, "change", str(error)) from None
+    _must_be_shown(result, wanted, *shown)
     if round == "reading" and room.store.has_looked(result.key, reader):
         raise RefusedError(
             403, "blind", "you have seen on what others differ: you can adjudicate, not read blind"
@@ -136,6 +146,33 @@ def _apply(
     if delta and now.version == before.version + 1:
         return delta_json(before, now)
     return reading_json(now)
+
+
+def _must_be_shown(result: ReportFolder, wanted: Change, content: object, stamp: object) -> None:
+    """A change is about what lies there now.
+
+    A region says that all that the report found in it was decided, a signature the same of the
+    slide: the report is the same, too. What is said of a cell of the report is looked at by itself.
+
+    Raises:
+        RefusedError: the page shows another slide or report.
+    """
+    if content is not None and content != result.key.sha256:
+        raise RefusedError(
+            409,
+            "report-changed",
+            f"{result.name}: another slide lies under this name now; load it again, and decide "
+            "again",
+        )
+    whole = isinstance(wanted, RegionChange) and wanted.box is not None
+    whole = whole or (isinstance(wanted, SignChange) and wanted.signed)
+    if whole and stamp is not None and stamp != tag_of(result):
+        raise RefusedError(
+            409,
+            "report-changed",
+            f"{result.name}: the report has changed; load the slide again, look at what it found, "
+            "and decide again",
+        )
 
 
 def _completed(room: Room, result: ReportFolder, before: Reading, wanted: CellChange) -> CellChange:

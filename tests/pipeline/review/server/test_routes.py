@@ -266,6 +266,60 @@ def test_nobody_agrees_to_a_class_that_he_was_not_shown(rescored):
     assert send(3, now, verdict="agree").json()["cells"][now["key"]]["label"] == now["label"]
 
 
+def _all_kinds(cell):
+    """A change of each kind but undo and redo, as a page makes them."""
+    drawn = {"kind": "cell", "key": "a" + "0" * 32, "verdict": "added", "label": "HSIL"}
+    return {
+        "said": {"kind": "cell", "key": cell["key"], "verdict": "agree", "said": _seen(cell)},
+        "drawn": drawn | {"box": [100, 100, 140, 140]},
+        "slide": {"kind": "slide", "category": "NILM"},
+        "region": {"kind": "region", "key": "r1", "box": [0, 0, 800, 800]},
+        "sign": {"kind": "sign", "signed": True},
+    }
+
+
+def test_nothing_is_said_of_another_slide_that_came_under_the_name(rescored, tmp_path):
+    browser, _ = rescored
+    browser.sign_in("Ann")
+    page = browser.get(browser.slide).json()
+    shown = {"content": page["key"], "stamp": page["stamp"]}
+    cell = browser.get(f"{browser.slide}/gallery?size=1").json()["cells"][0]
+    shutil.rmtree(tmp_path / "reports" / "one.tif")
+    write_result(tmp_path / "reports", "one.tif", draw_slide(tmp_path / "slides" / "one.tif", 5))
+    browser.room.catalogue.refresh(0)
+    assert browser.get(browser.slide).json()["key"] != page["key"]
+    for values in (*_all_kinds(cell).values(), {"kind": "undo"}):
+        refused = browser.change(0, **values, **shown)
+        assert (refused.status_code, refused.json()["error"]) == (409, "report-changed"), values
+        assert "one.tif: another slide lies under this name" in refused.json()["message"]
+    assert browser.get(f"{browser.slide}/reading").json()["version"] == 0
+
+
+def test_a_region_and_a_signature_are_of_the_report_that_was_shown(rescored):
+    browser, rescore = rescored
+    browser.sign_in("Ann")
+
+    def shown():
+        page = browser.get(browser.slide).json()
+        return {"content": page["key"], "stamp": page["stamp"]}
+
+    before = shown()
+    cell = browser.get(f"{browser.slide}/gallery?size=1").json()["cells"][0]
+    all_kinds = _all_kinds(cell)
+    rescore(lambda cells: cells[np.arange(40) != cell["number"] % 40])
+    for kind in ("region", "sign"):
+        refused = browser.change(0, **all_kinds[kind], **before)
+        assert (refused.status_code, refused.json()["error"]) == (409, "report-changed"), kind
+        assert "current" not in refused.json()
+    for version, kind in enumerate(("said", "drawn", "slide")):
+        assert browser.change(version, **all_kinds[kind], **before).status_code == 200, kind
+    assert browser.change(3, **all_kinds["region"], **shown()).status_code == 200
+    assert browser.change(4, **all_kinds["sign"], **shown()).status_code == 200
+    # What takes back says nothing of the report.
+    assert browser.change(5, kind="sign", signed=False, **before).status_code == 200
+    assert browser.change(6, kind="region", key="r1", box=None, **before).status_code == 200
+
+
 def _differ(browser, cell):
     """Two readers sign off who differ on a cell; a third looks."""
     for name, verdict in (("Ann", "agree"), ("Bob", "reject")):
