@@ -71,6 +71,34 @@ def test_two_windows_of_one_reader_meet(enter, room):
     assert verdicts(other)[:2] == ["agree", "reject"]
 
 
+def test_what_two_windows_have_kept_is_sent_after_a_restart_of_the_browser(enter, room, watch):
+    watch.away = True
+    one = enter(room, "Ada")
+    open_slide(one, "slide-003")
+    slide = _id(one)
+    other = one.context.new_page()
+    other.goto(one.url)
+    other.get_by_test_id("gallery-card").first.wait_for()
+    for page, place, keys in ((one, 0, "aa"), (other, 3, "x")):
+        page.route("**/changes?**", lambda route: route.abort())
+        card(page, place).click()
+        for key in keys:
+            page.keyboard.press(key)
+        state = page.get_by_test_id("save-state")
+        expect(state).to_have_attribute("data-state", "offline")
+    again = one.context.new_page()
+    one.close(run_before_unload=False)
+    other.close(run_before_unload=False)
+    again.goto(f"{room.address}/#/")
+    # Each was decided without a sight of the other: most of it goes, the rest is told.
+    expect(again.get_by_test_id("mishap")).to_contain_text("not saved (1)")
+    open_slide(again, "slide-003")
+    saved(again)
+    with room.ask("Ada") as client:
+        cells = client.get(f"/api/slides/{slide}/reading").json()["cells"].values()
+    assert [one["verdict"] for one in cells] == ["agree", "agree"]
+
+
 def test_a_window_asks_who_reads_when_another_one_has_changed_it(enter, room, watch):
     watch.away = True  # a refusal is expected
     page = enter(room, "Ada")

@@ -293,13 +293,13 @@ describe("Outbox", () => {
     const [{ one: first }, { one: second }] = [await open(), await open()];
     server.away = true;
     for (const one of [first, second]) one.start(server.reading());
-    for (const key of ["a", "b"]) first.push(agree(key));
     second.push(agree("c"));
+    for (const key of ["a", "b"]) first.push(agree(key));
     const kept = () => [...shelf.kept.values()].flatMap((one) => JSON.parse(one).pending);
-    expect(kept().map(({ key }) => key)).toEqual(["a", "b", "c"]);
+    expect(kept().map(({ key }) => key)).toEqual(["c", "a", "b"]);
     await vi.waitFor(() => expect(second.hindered.value).toBe(""));
     server.away = false;
-    // Opened anew: one list goes, the other was decided without a sight of it, which is told.
+    // Opened anew: the longer list goes, the other was decided without a sight of it, as is told.
     const page = await anotherPage();
     page.resume("here", 7, shelf, server.of(page));
     await vi.waitFor(() => expect([page.waiting.value, shelf.kept.size]).toEqual([0, 0]));

@@ -371,10 +371,13 @@ export class Outbox {
     this.next();
   }
 
-  /** Looks for what is kept of this round of the slide, by whatever window. */
+  /** Looks for what is kept of this round of the slide, by whatever window: the longest list first,
+   * as of several that were decided on one state only one goes through. */
   private find(): void {
     const busy = this.pending.value.length > 0;
-    this.lists = namesIn(this.store, this.place).filter((name) => name !== this.own || !busy);
+    const names = namesIn(this.store, this.place).filter((name) => name !== this.own || !busy);
+    const length = (name: string) => this.kept(name)?.pending.length ?? 0;
+    this.lists = names.sort((one, other) => length(other) - length(one));
     this.next();
   }
 
