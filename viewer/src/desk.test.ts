@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Desk } from "./desk";
 import { EMPTY, type Outbox } from "./outbox";
-import type { Box, Change, Difference, GalleryCell, GalleryPage, View } from "./types";
+import type { Box, Change, Difference, GalleryCell, GalleryPage, Reading, View } from "./types";
 
 vi.stubGlobal("location", { hash: "" });
 vi.stubGlobal("window", { addEventListener: () => {} });
@@ -93,5 +93,100 @@ describe("Desk", () => {
     other.desk.decide("reject");
     expect(other.keys()).toEqual(["b", "b"]);
     expect(keys()).toEqual(["b"]);
+  });
+
+  it("leaves what is drawn meanwhile, and moves no box of the cell that it has left", async () => {
+    const { desk, keys, arrive } = onTheLastOfItsPage();
+    desk.decide("agree");
+    desk.begin("move", [0, 0, 9, 9]);
+    expect(desk.mode.value).toBe("look");
+    desk.begin("draw", [1, 1, 9, 9]);
+    desk.keepDraft();
+    await arrive();
+    expect([desk.mode.value, desk.draft.value]).toEqual(["draw", [1, 1, 9, 9]]);
+    expect(desk.chosen.value?.key).toBe("c");
+    desk.addDrawn("LSIL");
+    expect(keys().length).toBe(2);
+  });
+
+  it("chooses the first of a group, unless another one was chosen meanwhile", async () => {
+    const { desk, arrive } = onTheLastOfItsPage();
+    const opened = desk.openGroup("all");
+    desk.choose(desk.shown[0] as GalleryCell);
+    await arrive();
+    await opened;
+    expect([desk.chosen.value?.key, desk.group.value]).toEqual(["a", "all"]);
+    await desk.openGroup("all");
+    expect(desk.chosen.value?.key).toBe("c");
+  });
+});
+
+describe("the answer to an undo", () => {
+  const NONE = { label: null, note: "", box: [0, 0, 1, 1] as Box, said: null, at: "", seconds: 0 };
+  const readingOf = (...keys: string[]): Reading => ({
+    ...EMPTY,
+    can_undo: true,
+    cells: Object.fromEntries(keys.map((key) => [key, { ...NONE, verdict: "agree" as const }])),
+  });
+
+  function onThreeCells() {
+    const desk = new OneDesk("s");
+    const sent: Change[] = [];
+    const push = (change: Change) => void sent.push(change);
+    const reading = { value: readingOf("a", "b") };
+    desk.outbox.value = { reading, pending: { value: [] }, push } as unknown as Outbox;
+    const cells = ["a", "b", "c"].map((key, i) => ({ key, number: i + 1, label: "", score: 1 }));
+    desk.gallery.value = { cells, pages: 1 } as unknown as GalleryPage;
+    desk.choose(desk.shown[2] as GalleryCell);
+    const undo = () => {
+      desk.undo();
+      const change = sent.at(-1) as Change;
+      return (before: Reading, now: Reading) => desk.answered(change, before, now);
+    };
+    return { desk, sent, undo };
+  }
+
+  it("shows what it has changed, each of two that were asked for at once", () => {
+    const { desk, undo } = onThreeCells();
+    const answers = [undo(), undo()];
+    answers[0]?.(readingOf("a", "b"), readingOf("a"));
+    expect(desk.chosen.value?.key).toBe("b");
+    answers[1]?.(readingOf("a"), readingOf());
+    expect(desk.chosen.value?.key).toBe("a");
+  });
+
+  it("finds it in a whole reading, too", () => {
+    const { desk, undo } = onThreeCells();
+    undo()(readingOf("a", "b"), readingOf("a")); // "a" is another object that says the same
+    expect(desk.chosen.value?.key).toBe("b");
+  });
+
+  it("leaves who has gone on where he is", () => {
+    const { desk, undo } = onThreeCells();
+    const answer = undo();
+    void desk.step(-1);
+    void desk.step(1);
+    answer(readingOf("a", "b"), readingOf("a"));
+    expect(desk.chosen.value?.key).toBe("c");
+  });
+
+  it("leaves a note and a drawn box with what they were begun for", () => {
+    const { desk, sent, undo } = onThreeCells();
+    const answer = undo();
+    desk.openNote();
+    answer(readingOf("a", "b"), readingOf("a"));
+    desk.choose(desk.shown[0] as GalleryCell); // whatever else may choose
+    const asked = desk.dialog.value;
+    if (asked?.name === "note") desk.note(asked.cell, "mitosis");
+    expect(sent.at(-1)).toMatchObject({ key: "c", note: "mitosis" });
+    const other = onThreeCells();
+    other.desk.begin("draw", [1, 2, 3, 4]);
+    const late = other.undo();
+    other.desk.keepDraft();
+    late(readingOf("a", "b"), readingOf("a"));
+    expect(other.desk.mode.value).toBe("draw");
+    other.desk.choose(other.desk.shown[0] as GalleryCell);
+    other.desk.addDrawn("LSIL");
+    expect(other.sent.at(-1)).toMatchObject({ verdict: "added", box: [1, 2, 3, 4] });
   });
 });

@@ -27,7 +27,11 @@ import type {
 } from "./types";
 
 export type Mode = "look" | "draw" | "region" | "move";
-export type DialogName = "note" | "class" | "help" | null;
+/** What is asked, and of which cell or box: whatever is chosen or drawn by the time it is answered. */
+export type Asked =
+  | { name: "help" }
+  | { name: "note"; cell: GalleryCell }
+  | { name: "class"; box: Box };
 
 export type GallerySort = "suspicion" | "score" | "place";
 
@@ -54,7 +58,7 @@ export class Desk {
   readonly showBoxes = signal(true);
   readonly mode = signal<Mode>("look");
   readonly draft = signal<Box | null>(null);
-  readonly dialog = signal<DialogName>(null);
+  readonly dialog = signal<Asked | null>(null);
   readonly differences = signal<Differences | null>(null);
   readonly task = signal<Task | null>(null);
   readonly problem = signal<string | null>(null);
@@ -82,6 +86,11 @@ export class Desk {
   private turned = 0;
   /** The chosen cell while the page with the one after it is on its way: it is done with. */
   private left: GalleryCell | null = null;
+  /** How often the reader has chosen, decided or begun something: an answer that comes later than
+   * that changes nothing of what he is at. */
+  private acts = 0;
+  /** `acts` at the last undo or redo, which shows what it has changed. */
+  private actsAtUndo = -1;
   private closed = false;
   /** What the outbox tells; null once the slide is left. */
   private view: Told | null = null;
@@ -138,14 +147,17 @@ export class Desk {
     try {
       this.detail.value = await request<Detail>(`/api/slides/${this.id}`);
       await this.openRound("reading");
-      await this.turn("abnormal", 0);
-      if (!this.gallery.value?.total) await this.turn("all", 0);
+      let { acts } = this;
+      if ((await this.turn("abnormal", 0)) && !this.gallery.value?.total) await this.turn("all", 0);
       if (task !== null) await this.openTask(task);
-      this.choose(this.shown[0] ?? null, task === null);
+      if (acts === this.acts) {
+        this.choose(this.shown[0] ?? null, task === null);
+        acts = this.acts;
+      }
       const { width, height } = this.detail.value.size;
       const packed = await binary(`/api/slides/${this.id}/cells.bin`);
       this.cells.value = decodeCells(packed, width, height);
-      if (key !== null) this.chooseKey(key);
+      if (key !== null && acts === this.acts) this.chooseKey(key);
     } catch (error) {
       if (!asksWho(error)) this.problem.value = told(error);
     }
@@ -213,10 +225,17 @@ export class Desk {
     return true;
   }
 
+  /** Shows a page of a group and chooses its first cell, unless the reader is at something since. */
+  async openGroup(group: string, page = 0): Promise<void> {
+    const { acts } = this;
+    if (!(await this.turn(group, page))) return;
+    if (acts === this.acts) this.choose(this.shown[0] ?? null);
+  }
+
   choose(cell: GalleryCell | null, flying = true): void {
+    this.acts++;
     this.chosen.value = cell;
-    this.mode.value = "look";
-    this.draft.value = null;
+    this.look();
     this.attention.restart();
     if (cell && flying) this.fly(this.boxOf(cell));
   }
@@ -266,16 +285,22 @@ export class Desk {
     return found.map((one) => `${label}: ${one.text}`);
   }
 
-  /** Undo and redo show what they have changed. */
-  private answered(change: Change, before: Reading, now: Reading): void {
+  /** Undo and redo show what they have changed, where the reader still waits for it. */
+  answered(change: Change, before: Reading, now: Reading): void {
     if (change.kind !== "undo" && change.kind !== "redo") return;
-    const differs = (key: string) => before.cells[key] !== now.cells[key];
+    if (this.acts !== this.actsAtUndo || this.dialog.value || this.mode.value !== "look") return;
+    // A change that was sent again is answered by the whole reading: all of it is other objects.
+    const differs = (key: string) => {
+      const [one, other] = [before.cells[key], now.cells[key]];
+      return one !== other && JSON.stringify(one) !== JSON.stringify(other);
+    };
     const key = [...Object.keys(now.cells), ...Object.keys(before.cells)].find(differs);
     if (!key) return;
     const row = this.cells.value?.rowOf(key) ?? null;
     const cell = this.shown.find((one) => one.key === key);
     if (cell) this.choose(cell);
     else if (row !== null) this.chooseRow(row, true);
+    this.actsAtUndo = this.acts; // the answer to a second undo goes on from there
   }
 
   /** Where a cell is now: its reader may have moved it. */
@@ -300,12 +325,15 @@ export class Desk {
     }
     const page = this.page.value + by;
     if (page < 0 || page >= this.pages) return announce(t(page < 0 ? "atFirst" : "atLast"));
+    this.look();
     this.left = this.chosen.value;
     const turned = await this.turn(this.group.value, page);
     const stays = this.isLeaving; // else somebody has chosen another one meanwhile
     this.left = null;
     if (!turned || !stays) return;
-    this.choose(this.shown.at(by === 1 ? 0 : -1) ?? null);
+    const found = this.shown.at(by === 1 ? 0 : -1) ?? null;
+    if (this.mode.value === "look") this.choose(found);
+    else this.chosen.value = found; // something is drawn by now: it stays, and so does the view
     this.tellChosen();
   }
 
@@ -348,18 +376,19 @@ export class Desk {
   }
 
   decideClass(named: CellClass): void {
-    if (this.dialog.value === "class") return this.addDrawn(named.name);
+    if (this.dialog.value?.name === "class") return this.addDrawn(named.name);
     const same = named.name === this.chosen.value?.label && this.chosen.value.number !== null;
     this.decide(same ? "agree" : "class", same ? null : named.name);
   }
 
   openNote(): void {
-    if (this.canWrite && this.chosen.value && !this.isLeaving) this.dialog.value = "note";
+    const cell = this.chosen.value;
+    if (!this.canWrite || !cell || this.isLeaving) return;
+    this.acts++;
+    this.dialog.value = { name: "note", cell };
   }
 
-  note(text: string): void {
-    const cell = this.chosen.value;
-    if (!cell) return;
+  note(cell: GalleryCell, text: string): void {
     this.push({ ...this.asDecided(cell), note: text });
   }
 
@@ -368,6 +397,7 @@ export class Desk {
     if (session.value?.read_only) return announce(t("readOnly"));
     if (!this.reading.value?.can_undo) return announce(t("nothingToUndo"));
     this.push({ kind: "undo" });
+    this.actsAtUndo = this.acts;
     announce(t("undone"));
   }
 
@@ -375,6 +405,7 @@ export class Desk {
     if (session.value?.read_only) return announce(t("readOnly"));
     if (!this.reading.value?.can_redo) return announce(t("nothingToRedo"));
     this.push({ kind: "redo" });
+    this.actsAtUndo = this.acts;
     announce(t("redone"));
   }
 
@@ -383,7 +414,7 @@ export class Desk {
     const [box, mode] = [this.draft.value, this.mode.value];
     if (!box) return;
     if (mode === "draw") {
-      this.dialog.value = "class";
+      this.dialog.value = { name: "class", box };
     } else if (mode === "region") {
       this.push({ kind: "region", key: `r${newId()}`, box });
       announce(t("regionMarked"));
@@ -393,9 +424,11 @@ export class Desk {
     }
   }
 
+  /** Adds the cell whose class is asked for. */
   addDrawn(label: string): void {
-    const box = this.draft.value;
-    if (!box) return;
+    const asked = this.dialog.value;
+    if (asked?.name !== "class") return;
+    const { box } = asked;
     const key = `a${newId()}`;
     this.push({ kind: "cell", key, verdict: "added", label, box });
     announce(t("verdict_added", { label }));
@@ -415,7 +448,8 @@ export class Desk {
   }
 
   begin(mode: Exclude<Mode, "look">, box: Box | null): void {
-    if (!this.canWrite) return;
+    if (!this.canWrite || (mode === "move" && this.isLeaving)) return;
+    this.acts++;
     this.mode.value = mode;
     this.draft.value = box;
     announce(t(mode === "draw" ? "drawHelp" : mode === "region" ? "regionHelp" : "moveHelp"));
@@ -474,6 +508,7 @@ export class Desk {
   push(change: Bare): void {
     const outbox = this.outbox.value;
     if (!outbox || session.value?.read_only) return;
+    this.acts++;
     this.message.value = null;
     const seen = { content: this.detail.value?.key, stamp: this.detail.value?.stamp };
     outbox.push({ ...change, ...seen, id: newId(), seconds: this.attention.seconds() } as Change);

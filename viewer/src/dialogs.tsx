@@ -2,6 +2,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Desk } from "./desk";
 import { type StringKey, t } from "./strings";
+import type { GalleryCell } from "./types";
 
 const KEYS: [string, StringKey][] = [
   ["j → / k ←", "key_next"],
@@ -19,11 +20,12 @@ const KEYS: [string, StringKey][] = [
 ];
 
 export function Dialogs({ desk }: { desk: Desk }) {
+  const asked = desk.dialog.value;
   const close = () => {
-    if (desk.dialog.value === "class") desk.look();
+    if (asked?.name === "class") desk.look();
     desk.dialog.value = null;
   };
-  if (desk.dialog.value === "help") {
+  if (asked?.name === "help") {
     return (
       <Dialog title={t("help")} onClose={close}>
         <table>
@@ -41,8 +43,8 @@ export function Dialogs({ desk }: { desk: Desk }) {
       </Dialog>
     );
   }
-  if (desk.dialog.value === "note") return <NoteDialog desk={desk} onClose={close} />;
-  if (desk.dialog.value === "class") {
+  if (asked?.name === "note") return <NoteDialog desk={desk} cell={asked.cell} onClose={close} />;
+  if (asked?.name === "class") {
     return (
       <Dialog title={t("drawn")} onClose={close}>
         <div class="verdicts">
@@ -64,12 +66,17 @@ export function Dialogs({ desk }: { desk: Desk }) {
   return null;
 }
 
-function NoteDialog({ desk, onClose }: { desk: Desk; onClose: () => void }) {
-  const cell = desk.chosen.value;
-  const [text, setText] = useState(cell ? (desk.reading.value?.cells[cell.key]?.note ?? "") : "");
+interface NoteProps {
+  desk: Desk;
+  cell: GalleryCell;
+  onClose: () => void;
+}
+
+function NoteDialog({ desk, cell, onClose }: NoteProps) {
+  const [text, setText] = useState(desk.reading.value?.cells[cell.key]?.note ?? "");
   const save = (event: Event) => {
     event.preventDefault();
-    desk.note(text);
+    desk.note(cell, text);
     onClose();
   };
   return (

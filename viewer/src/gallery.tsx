@@ -32,7 +32,7 @@ export function Gallery({ desk }: { desk: Desk }) {
           aria-label={t("groups")}
           data-testid="group"
           value={desk.group.value}
-          onChange={(event) => void openGroup(desk, event.currentTarget.value)}
+          onChange={(event) => void desk.openGroup(event.currentTarget.value)}
         >
           {groups.map((group) => (
             <option key={group.key} value={group.key}>
@@ -46,7 +46,7 @@ export function Gallery({ desk }: { desk: Desk }) {
           value={desk.sort.value}
           onChange={(event) => {
             desk.sort.value = event.currentTarget.value as GallerySort;
-            void openGroup(desk, desk.group.value);
+            void desk.openGroup(desk.group.value);
           }}
         >
           <option value="suspicion">{t("sortSuspicion")}</option>
@@ -72,7 +72,7 @@ export function Gallery({ desk }: { desk: Desk }) {
           data-testid="previous-page"
           aria-label={t("previousPage")}
           disabled={desk.page.value === 0}
-          onClick={() => void turn(desk, -1)}
+          onClick={() => void desk.openGroup(desk.group.value, desk.page.value - 1)}
         >
           ‹
         </button>
@@ -84,7 +84,7 @@ export function Gallery({ desk }: { desk: Desk }) {
           data-testid="next-page"
           aria-label={t("nextPage")}
           disabled={desk.page.value + 1 >= desk.pages}
-          onClick={() => void turn(desk, 1)}
+          onClick={() => void desk.openGroup(desk.group.value, desk.page.value + 1)}
         >
           ›
         </button>
@@ -148,12 +148,4 @@ export function isDecided(decision: CellDecision | undefined): decision is CellD
 function groupName(key: string, name: string): string {
   const known = NAMES[key];
   return known ? t(known) : name;
-}
-
-async function openGroup(desk: Desk, group: string, page = 0): Promise<void> {
-  if (await desk.turn(group, page)) desk.choose(desk.shown[0] ?? null);
-}
-
-function turn(desk: Desk, by: 1 | -1): Promise<void> {
-  return openGroup(desk, desk.group.value, desk.page.value + by);
 }

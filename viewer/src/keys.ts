@@ -7,7 +7,8 @@ export type Meaning =
   | { do: "next-slide" | "previous-slide" }
   | { do: "class"; key: string }
   | { do: "verdict"; verdict: Verdict }
-  | { do: "press"; tool: string };
+  | { do: "press"; tool: string }
+  | { do: "held" };
 
 const PLAIN: Record<string, Meaning> = {
   j: { do: "next" },
@@ -35,13 +36,22 @@ const PLAIN: Record<string, Meaning> = {
 
 interface Pressed {
   key: string;
+  repeat: boolean;
   ctrlKey: boolean;
   metaKey: boolean;
   altKey: boolean;
   shiftKey: boolean;
 }
 
+/** A key that stays down goes through cells, and does nothing else: what it would decide on next
+ * has not been seen. */
 export function keyOf(event: Pressed): Meaning | null {
+  const meaning = meaningOf(event);
+  if (!meaning || !event.repeat) return meaning;
+  return meaning.do === "next" || meaning.do === "previous" ? meaning : { do: "held" };
+}
+
+function meaningOf(event: Pressed): Meaning | null {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (event.altKey) return null;
   if (event.ctrlKey || event.metaKey) {

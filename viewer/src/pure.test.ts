@@ -109,8 +109,11 @@ describe("cells", () => {
 describe("keys", () => {
   const press = (
     key: string,
-    held: Partial<Record<"ctrlKey" | "shiftKey" | "altKey", boolean>> = {},
-  ) => keyOf({ key, ctrlKey: false, metaKey: false, altKey: false, shiftKey: false, ...held });
+    held: Partial<Record<"ctrlKey" | "shiftKey" | "altKey" | "repeat", boolean>> = {},
+  ) => {
+    const none = { ctrlKey: false, metaKey: false, altKey: false, shiftKey: false, repeat: false };
+    return keyOf({ key, ...none, ...held });
+  };
 
   it("means what the list of keys says", () => {
     expect(press("a")).toEqual({ do: "verdict", verdict: "agree" });
@@ -120,6 +123,17 @@ describe("keys", () => {
     expect(press("c", { ctrlKey: true })).toBeNull(); // the browser's own
     expect(press("d", { altKey: true })).toBeNull();
     expect(press("q")).toBeNull();
+  });
+
+  it("goes through cells while it is held, and does nothing else", () => {
+    const repeat = true;
+    expect(press("j", { repeat })).toEqual({ do: "next" });
+    expect(press("ArrowLeft", { repeat })).toEqual({ do: "previous" });
+    for (const key of ["a", "x", "3", "z", "n", "d", "]", "Enter"]) {
+      expect(press(key, { repeat })).toEqual({ do: "held" });
+    }
+    expect(press("z", { ctrlKey: true, repeat })).toEqual({ do: "held" });
+    expect(press("q", { repeat })).toBeNull();
   });
 });
 

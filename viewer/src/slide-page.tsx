@@ -92,7 +92,7 @@ function SlideHead({ desk, detail }: { desk: Desk; detail: Detail }) {
           type="button"
           data-testid="help"
           onClick={() => {
-            desk.dialog.value = "help";
+            desk.dialog.value = { name: "help" };
           }}
         >
           {t("help")} <kbd>?</kbd>
@@ -158,8 +158,9 @@ function onKey(event: KeyboardEvent, desk: Desk): void {
   if (event.key.startsWith("Arrow") && target.closest(".stage, .rows")) return; // moves the slide
   const what = keyOf(event);
   if (!what) return;
+  if (what.do === "held") return event.preventDefault(); // nor is a button pressed by it
   const dialog = desk.dialog.value;
-  if (dialog === "class" && what.do === "class") {
+  if (dialog?.name === "class" && what.do === "class") {
     event.preventDefault();
     return desk.decideKey(what.key);
   }
@@ -173,7 +174,7 @@ function onKey(event: KeyboardEvent, desk: Desk): void {
   else if (what.do === "undo") desk.undo();
   else if (what.do === "redo") desk.redo();
   else if (what.do === "note") desk.openNote();
-  else if (what.do === "help") desk.dialog.value = "help";
+  else if (what.do === "help") desk.dialog.value = { name: "help" };
   else if (what.do === "next-slide") toNext(desk);
   else if (what.do === "previous-slide") {
     const before = desk.detail.value?.previous;

@@ -344,7 +344,7 @@ class View {
     if (move) this.nudge(...move, event.shiftKey);
     else if (event.key === "Enter") {
       if (!this.desk.draft.value) this.nudge(0, 0, false);
-      else this.desk.keepDraft();
+      else if (!event.repeat) this.desk.keepDraft(); // held, it has not been seen
     } else return;
     event.preventDefault();
     event.stopPropagation();
