@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Desk } from "./desk";
-import { EMPTY, type Outbox } from "./outbox";
+import { EMPTY, Outbox, type Store } from "./outbox";
 import type { Box, Change, Difference, GalleryCell, GalleryPage, Reading, View } from "./types";
 
 vi.stubGlobal("location", { hash: "" });
@@ -188,5 +188,70 @@ describe("the answer to an undo", () => {
     other.desk.choose(other.desk.shown[0] as GalleryCell);
     other.desk.addDrawn("LSIL");
     expect(other.sent.at(-1)).toMatchObject({ verdict: "added", box: [1, 2, 3, 4] });
+  });
+});
+
+describe("the comment", () => {
+  const comments = (sent: Change[]) =>
+    sent.map((change) => (change.kind === "slide" ? change.comment : change.kind));
+
+  /** A desk whose changes are answered when the test says so. */
+  function onASlide() {
+    const desk = new OneDesk("s");
+    const sent: Change[] = [];
+    let answer: () => void = () => {};
+    const send = (_: string, body: unknown) => {
+      sent.push(body as Change);
+      const now = { ...EMPTY, version: sent.length };
+      return new Promise<Reading>((resolve) => {
+        answer = () => resolve(now);
+      });
+    };
+    const store = { setItem: () => {}, getItem: () => null, removeItem: () => {} };
+    const told = { trouble: () => {} };
+    const outbox = new Outbox("s", "reading", 1, "r", told, store as unknown as Store, send);
+    outbox.start(EMPTY);
+    desk.outbox.value = outbox;
+    const answered = async () => {
+      answer();
+      await vi.advanceTimersByTimeAsync(0);
+    };
+    return { desk, sent, answered, waits: () => outbox.pending.value };
+  }
+
+  it("stays while it is typed, whatever is answered, and is not saved till it is sent", async () => {
+    vi.useFakeTimers();
+    const { desk, sent, answered } = onASlide();
+    desk.ofSlide({ category: "LSIL" });
+    desk.typeComment("koilo");
+    await answered();
+    expect([desk.comment.value, desk.isTyping.value]).toEqual(["koilo", true]);
+    desk.typeComment("koilocytes");
+    await vi.runAllTimersAsync();
+    expect(comments(sent)).toEqual([undefined, "koilocytes"]);
+    expect([desk.comment.value, desk.isTyping.value]).toEqual(["koilocytes", false]);
+    desk.leaveComment();
+    expect(desk.comment.value).toBeNull();
+    await vi.runAllTimersAsync();
+    expect(sent.length).toBe(2);
+    vi.useRealTimers();
+  });
+
+  it("goes with what leaves: the field, the page, the slide; before the signature", () => {
+    for (const leave of ["leaveComment", "sendComment", "close"] as const) {
+      const { desk, waits } = onASlide();
+      desk.typeComment("few");
+      desk[leave]();
+      desk.close();
+      expect(comments(waits())).toEqual(["few"]);
+    }
+    const { desk, waits } = onASlide();
+    desk.typeComment("few");
+    desk.sign(true);
+    expect(comments(waits())).toEqual(["few", "sign"]);
+    desk.typeComment("many"); // of what is signed nothing is sent, and nothing is thrown away
+    desk.leaveComment();
+    expect([comments(waits()).length, desk.isTyping.value]).toEqual([2, true]);
+    desk.close();
   });
 });

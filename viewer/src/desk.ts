@@ -38,6 +38,9 @@ export type GallerySort = "suspicion" | "score" | "place";
 export const PAGE_SIZE = 48;
 const PICTURE_PIXELS = 192;
 
+/** How long nothing is typed until what was typed is sent. */
+const PAUSE_MS = 1500;
+
 /** A change without what is common to all. */
 type Bare = Change extends infer One
   ? One extends Change
@@ -81,6 +84,13 @@ export class Desk {
     }
     return found;
   });
+  /** The comment as it stands in its field while somebody is there: no answer writes over it. */
+  readonly comment = signal<string | null>(null);
+  /** Whether some of it has not been sent yet. */
+  readonly isTyping = computed(
+    () => this.comment.value !== null && this.comment.value !== this.reading.value?.slide.comment,
+  );
+  private pause: ReturnType<typeof setTimeout> | undefined;
   /** Set by the view: moves it to a place. */
   fly: (box: Box) => void = () => {};
   private turned = 0;
@@ -190,6 +200,7 @@ export class Desk {
   }
 
   close(): void {
+    this.leaveComment();
     this.closed = true;
     if (this.view) this.outbox.value?.close(this.view);
     this.view = null;
@@ -459,7 +470,28 @@ export class Desk {
     this.push({ kind: "slide", ...change });
   }
 
+  /** The comment is being typed. */
+  typeComment(text: string): void {
+    this.comment.value = text;
+    clearTimeout(this.pause);
+    this.pause = setTimeout(() => this.sendComment(), PAUSE_MS);
+  }
+
+  /** Sends what was typed of the comment and is not on its way. */
+  sendComment(): void {
+    clearTimeout(this.pause);
+    const text = this.comment.value;
+    if (text !== null && this.isTyping.value && this.canWrite) this.ofSlide({ comment: text });
+  }
+
+  /** Nobody types any more: what was typed is sent, and the field shows what holds. */
+  leaveComment(): void {
+    this.sendComment();
+    if (!this.isTyping.value) this.comment.value = null;
+  }
+
   sign(signed: boolean): void {
+    this.sendComment(); // of what is signed nothing can be sent
     this.push({ kind: "sign", signed });
     announce(t(signed ? "signed" : "unsigned"));
   }

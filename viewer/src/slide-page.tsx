@@ -21,10 +21,13 @@ export function SlidePage({ id }: { id: string }) {
     if (where.at === "slide") void desk.open(where.task, where.key);
     const key = (event: KeyboardEvent) => onKey(event, desk);
     const active = () => desk.attention.active();
+    const send = () => desk.sendComment();
     window.addEventListener("keydown", key);
+    window.addEventListener("pagehide", send);
     window.addEventListener("pointermove", active);
     return () => {
       window.removeEventListener("keydown", key);
+      window.removeEventListener("pagehide", send);
       window.removeEventListener("pointermove", active);
       desk.close();
       void loadList();
@@ -109,8 +112,8 @@ function SlideHead({ desk, detail }: { desk: Desk; detail: Detail }) {
 
 /** Whether all is with the server: what was decided on slides that were left, too. */
 function SaveState({ desk }: { desk: Desk }) {
-  if (!desk.outbox.value) return null;
-  const [n, why] = [waiting.value, hindrance.value];
+  const [n, why] = [waiting.value + (desk.isTyping.value ? 1 : 0), hindrance.value];
+  if (!desk.outbox.value && n === 0) return null;
   const state = n === 0 ? "saved" : why !== null ? "offline" : "sending";
   return (
     <span class={`save ${state}`} data-testid="save-state" data-state={state} role="status">

@@ -73,8 +73,9 @@ export function Summary({ desk, detail }: { desk: Desk; detail: Detail }) {
               rows={2}
               maxLength={10_000}
               disabled={!open}
-              value={slide.comment}
-              onChange={(event) => desk.ofSlide({ comment: event.currentTarget.value })}
+              value={desk.comment.value ?? slide.comment}
+              onInput={(event) => desk.typeComment(event.currentTarget.value)}
+              onBlur={() => desk.leaveComment()}
             />
           </label>
           <div class="row">
