@@ -25,8 +25,18 @@ describe("take", () => {
     for (const verdict of verdicts) take(desk, of, view("B", verdict, second as Box));
     expect(adjudicate.mock.calls.map((call) => call[1])).toEqual(verdicts.map(() => second));
     expect(adjudicate.mock.calls[0]?.[4]).toEqual(said);
-    take(desk, of, view("C", null, null));
-    expect(adjudicate.mock.lastCall?.[1]).toEqual(first);
+    take(desk, { ...of, key: "a1" }, view("C", null, null));
+    expect(adjudicate.mock.lastCall?.slice(1, 3)).toEqual([first, "removed"]);
+  });
+
+  it("decides nothing by who said nothing", () => {
+    const [adjudicate, ofSlide] = [vi.fn(), vi.fn()];
+    const desk = { adjudicate, ofSlide } as unknown as Desk;
+    const silent = { reader: "C", call: null, verdict: null, label: null, box: null } as View;
+    for (const subject of ["cell", "slide", "adequacy"] as const) {
+      take(desk, { subject, key: subject === "cell" ? "k" : "", box: null, views: [] }, silent);
+    }
+    expect([adjudicate.mock.calls, ofSlide.mock.calls]).toEqual([[], []]);
   });
 });
 

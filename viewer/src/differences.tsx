@@ -78,7 +78,9 @@ function Row({ desk, difference }: { desk: Desk; difference: Difference }) {
             key={view.reader}
             type="button"
             data-testid={`take-${view.reader}`}
-            disabled={!desk.canWrite || desk.round.value !== "adjudication"}
+            disabled={
+              !desk.canWrite || desk.round.value !== "adjudication" || !settles(difference, view)
+            }
             onClick={() => take(desk, difference, view)}
           >
             {t("reader_view", { reader: view.reader })}: {viewText(view)}
@@ -109,8 +111,17 @@ function viewText(view: Difference["views"][number]): string {
   return view.call ?? t("nothing");
 }
 
+/** Whether a view says anything to decide by. Who left a cell of the report undecided said nothing
+ * of it; who has not drawn one that another drew has it as no cell. */
+function settles(of: Difference, view: View): boolean {
+  return of.subject === "cell"
+    ? view.verdict !== null || of.key.startsWith("a")
+    : view.call !== null;
+}
+
 /** Decides as one reader did, at the place where he has the cell. */
 export function take(desk: Desk, of: Difference, view: View): void {
+  if (!settles(of, view)) return;
   const { verdict, label } = view;
   const box = view.box ?? of.box;
   if (of.subject === "slide") return desk.ofSlide({ category: view.call });
