@@ -203,6 +203,65 @@ def test_a_click_on_the_slide_chooses_the_cell_there(enter, room):
     assert _reading(room)["cells"][key]["verdict"] == "reject"
 
 
+def test_a_late_answer_leaves_the_reader_where_he_is(enter, room):
+    page = enter(room)
+    open_slide(page, "slide-003")
+    page.keyboard.press("a")
+    saved(page)
+    held = []
+    page.route("**/changes?**", lambda route: held.append(route), times=1)
+    page.keyboard.press("k")
+    # While the undo is on its way: a note on the third cell.
+    for key in ("z", "j", "j", "n"):
+        page.keyboard.press(key)
+    page.get_by_test_id("note-text").fill("mitosis")
+    until(lambda: held)
+    held.pop().continue_()
+    until(lambda: verdicts(page)[0] == "none")
+    page.get_by_test_id("note-save").click()
+    saved(page)
+    third = card(page, 2).get_attribute("data-key")
+    assert {key: one["note"] for key, one in _reading(room)["cells"].items()} == {third: "mitosis"}
+    expect(card(page, 2)).to_have_attribute("aria-current", "true")
+
+
+def test_a_key_that_is_held_decides_once(enter, room):
+    page = enter(room)
+    open_slide(page, "slide-003")
+    for _ in range(4):
+        page.keyboard.down("x")
+    page.keyboard.up("x")
+    page.get_by_test_id("verdict-unsure").focus()
+    for _ in range(4):
+        page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    saved(page)
+    assert verdicts(page)[:4] == ["reject", "unsure", "none", "none"]
+
+
+def test_a_comment_stays_while_it_is_typed_and_when_the_page_goes(enter, room):
+    page = enter(room)
+    open_slide(page, "slide-003")
+    held = []
+    page.route("**/changes?**", lambda route: held.append(route), times=1)
+    page.get_by_test_id("category").select_option("LSIL")
+    comment = page.get_by_test_id("comment")
+    comment.press_sequentially("koilo")
+    until(lambda: held)
+    held.pop().continue_()
+    until(lambda: _reading(room)["slide"]["category"] == "LSIL")
+    comment.press_sequentially("cytes")
+    expect(comment).to_have_value("koilocytes")
+    saved(page)  # without leaving the field
+    assert _reading(room)["slide"]["comment"] == "koilocytes"
+    comment.press_sequentially(", few")
+    expect(page.get_by_test_id("save-state")).to_contain_text("Not saved yet: 1")
+    page.reload()
+    page.get_by_test_id("gallery-card").first.wait_for()
+    saved(page)
+    expect(page.get_by_test_id("comment")).to_have_value("koilocytes, few")
+
+
 def _row(room, name: str) -> dict:
     """What the work list tells of a slide."""
     with room.ask("Looker") as client:
