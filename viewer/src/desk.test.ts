@@ -1,12 +1,22 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Desk } from "./desk";
 import { EMPTY, Outbox, type Store } from "./outbox";
-import type { Box, Change, Difference, GalleryCell, GalleryPage, Reading, View } from "./types";
+import type {
+  Box,
+  Change,
+  Difference,
+  GalleryCell,
+  GalleryPage,
+  Reading,
+  Session,
+  View,
+} from "./types";
 
 vi.stubGlobal("location", { hash: "" });
 vi.stubGlobal("window", { addEventListener: () => {} });
 const { take } = await import("./differences");
 const { Desk: OneDesk } = await import("./desk");
+const { route, session } = await import("./state");
 
 describe("take", () => {
   it("decides at the place where that reader has the cell", () => {
@@ -128,6 +138,14 @@ describe("Desk", () => {
     expect([desk.chosen.value?.key, desk.group.value]).toEqual(["a", "all"]);
     await desk.openGroup("all");
     expect(desk.chosen.value?.key).toBe("c");
+  });
+
+  it("goes on in the order that is shown where another one did not come", async () => {
+    const { desk, arrive } = onTheLastOfItsPage();
+    const opened = desk.openGroup("abnormal", 0, "score");
+    await arrive(false);
+    await opened;
+    expect([desk.sort.value, desk.chosen.value?.key]).toEqual(["suspicion", "b"]);
   });
 });
 
@@ -263,5 +281,60 @@ describe("the comment", () => {
     desk.leaveComment();
     expect([comments(waits()).length, desk.isTyping.value]).toEqual([2, true]);
     desk.close();
+  });
+});
+
+describe("the round", () => {
+  const answers = (content: unknown) => async () => ({ ok: true, json: async () => content });
+  const atDifferences = { at: "slide", id: "s", key: null, task: null, differences: true } as const;
+
+  it("is not the adjudication's when the differences come after they were left", async () => {
+    vi.stubGlobal("fetch", answers({ open: true, reason: "", differences: [] }));
+    const desk = new OneDesk("s");
+    const open = vi.spyOn(desk, "openRound").mockResolvedValue();
+    route.value = { ...atDifferences, differences: false };
+    await desk.loadDifferences();
+    expect(open).not.toHaveBeenCalled();
+    route.value = atDifferences;
+    await desk.loadDifferences();
+    expect(open).toHaveBeenCalledWith("adjudication");
+  });
+
+  it("is the reader's own again when he leaves the other while it is being opened", async () => {
+    vi.stubGlobal("localStorage", { getItem: () => null, setItem() {}, removeItem() {} });
+    session.value = { reader: { id: 1, name: "A" }, store: "other", read_only: false } as Session;
+    let answer: () => void = () => {};
+    vi.stubGlobal("fetch", async (path: string) => {
+      if (path.includes("adjudication")) await new Promise<void>((done) => (answer = done));
+      return { ok: true, json: async () => EMPTY };
+    });
+    const desk = new OneDesk("s");
+    await desk.openRound("reading");
+    const opening = desk.openRound("adjudication");
+    expect(desk.outbox.value).toBeNull(); // nothing is said in the one that was left
+    await desk.leaveDifferences();
+    answer();
+    await opening;
+    expect([desk.round.value, desk.outbox.value?.round]).toEqual(["reading", "reading"]);
+    desk.close();
+    session.value = null;
+  });
+
+  it("has the cell chosen that differences show, and stays there when it is decided", () => {
+    const desk = new OneDesk("s");
+    const sent: Change[] = [];
+    const push = (change: Change) => void sent.push(change);
+    desk.outbox.value = { reading: { value: EMPTY }, pending: { value: [] }, push } as never;
+    const cells = ["a", "b"].map((key, i) => ({ key, number: i + 1, label: "", score: 1 }));
+    desk.gallery.value = { cells, pages: 1 } as unknown as GalleryPage;
+    desk.cells.value = { rowOf: (key: string) => (key === "a" ? 0 : null) } as never;
+    desk.round.value = "adjudication";
+    desk.choose(desk.shown[1] as GalleryCell);
+    desk.showPlace("a", [0, 0, 1, 1]);
+    desk.decide("reject");
+    expect([desk.chosen.value?.key, sent.length]).toEqual(["a", 1]);
+    desk.showPlace("a1", [0, 0, 1, 1]); // another's, drawn: no key is about it
+    desk.decide("reject");
+    expect([desk.chosen.value, sent.length]).toEqual([null, 1]);
   });
 });

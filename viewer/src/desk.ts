@@ -6,7 +6,7 @@ import { Attention } from "./attention";
 import { type Cells, decodeCells } from "./cells";
 import { centre, trim } from "./geometry";
 import { newId, type Outbox, openOutbox, project, type Told } from "./outbox";
-import { announce, asksWho, session } from "./state";
+import { announce, asksWho, route, session } from "./state";
 import { type StringKey, t } from "./strings";
 import type {
   Box,
@@ -102,6 +102,8 @@ export class Desk {
   /** `acts` at the last undo or redo, which shows what it has changed. */
   private actsAtUndo = -1;
   private closed = false;
+  /** The round that was asked for last; `round` is that which is open. */
+  private wanted: Round = "reading";
   /** What the outbox tells; null once the slide is left. */
   private view: Told | null = null;
   private readonly stops: (() => void)[] = [];
@@ -162,6 +164,7 @@ export class Desk {
       if (task !== null) await this.openTask(task);
       if (acts === this.acts) {
         this.choose(this.shown[0] ?? null, task === null);
+        if (this.task.value) this.fly(this.task.value.box);
         acts = this.acts;
       }
       const { width, height } = this.detail.value.size;
@@ -176,7 +179,8 @@ export class Desk {
   async openRound(round: Round): Promise<void> {
     const reader = session.value?.reader;
     if (!reader || this.closed) return; // who only looks has no reading
-    if (this.view) this.outbox.value?.close(this.view);
+    this.wanted = round;
+    this.leaveRound();
     const room = session.value?.store ?? "";
     const view: Told = {
       trouble: ({ code, text, lost }) =>
@@ -193,10 +197,33 @@ export class Desk {
       outbox.start(reading);
     } catch (error) {
       outbox.close(view);
-      throw error;
+      if (this.view === view) throw error;
+      return;
     }
     this.outbox.value = outbox;
     this.round.value = round;
+  }
+
+  /** Nothing that is said from now on is said in the round that was open. */
+  private leaveRound(): void {
+    if (this.outbox.value) {
+      this.leaveComment();
+      this.comment.value = null;
+      this.dialog.value = null;
+      this.look();
+    }
+    if (this.view) this.outbox.value?.close(this.view);
+    this.outbox.value = null;
+  }
+
+  /** The gallery is shown again: what is said there belongs to the reader's own reading. */
+  async leaveDifferences(): Promise<void> {
+    if (this.wanted === "reading") return;
+    try {
+      await this.openRound("reading");
+    } catch (error) {
+      if (!asksWho(error)) this.say(t("error", { text: told(error) }));
+    }
   }
 
   close(): void {
@@ -217,10 +244,9 @@ export class Desk {
   }
 
   /** Shows a page of a group; false where another was asked for since, or it could not be had. */
-  async turn(group: string, page: number): Promise<boolean> {
+  async turn(group: string, page: number, sort = this.sort.value): Promise<boolean> {
     const turned = ++this.turned;
     if (group !== "added") {
-      const sort = this.sort.value;
       const query = new URLSearchParams({ group, sort, page: `${page}`, size: `${PAGE_SIZE}` });
       try {
         const found = await request<GalleryPage>(`/api/slides/${this.id}/gallery?${query}`);
@@ -232,14 +258,15 @@ export class Desk {
       }
     }
     this.group.value = group;
+    this.sort.value = sort;
     this.page.value = page;
     return true;
   }
 
   /** Shows a page of a group and chooses its first cell, unless the reader is at something since. */
-  async openGroup(group: string, page = 0): Promise<void> {
+  async openGroup(group: string, page = 0, sort = this.sort.value): Promise<void> {
     const { acts } = this;
-    if (!(await this.turn(group, page))) return;
+    if (!(await this.turn(group, page, sort))) return;
     if (acts === this.acts) this.choose(this.shown[0] ?? null);
   }
 
@@ -376,7 +403,8 @@ export class Desk {
           : { kind: "cell", key: cell.key, verdict, label, said: this.saidOf(cell) };
     this.push(change);
     announce(verdictText(verdict, label));
-    if (onward && this.shown.some((one) => one.key === cell.key)) void this.step(1);
+    const listed = this.round.value === "reading" && this.shown.some((one) => one.key === cell.key);
+    if (onward && listed) void this.step(1);
     else this.attention.restart();
   }
 
@@ -504,10 +532,20 @@ export class Desk {
     try {
       const found = await request<Differences>(`/api/slides/${this.id}/differences?${query}`);
       this.differences.value = found;
-      if (found.open) await this.openRound("adjudication");
+      const where = route.value; // he may have gone back to the gallery since
+      const stays = where.at === "slide" && where.id === this.id && where.differences;
+      if (found.open && stays) await this.openRound("adjudication");
     } catch (error) {
       if (!asksWho(error)) throw error;
     }
+  }
+
+  /** Goes to a cell that readers differ on: keys are about what is shown. */
+  showPlace(key: string, box: Box): void {
+    const row = this.cells.value?.rowOf(key) ?? null;
+    if (row !== null) this.chooseRow(row);
+    else this.choose(this.added().find((one) => one.key === key) ?? null);
+    this.fly(box);
   }
 
   /** Settles a difference as one of the readers, or as another class, would have it.
@@ -599,7 +637,6 @@ export class Desk {
   private async openTask(id: number): Promise<void> {
     const { tasks } = await request<{ tasks: Task[] }>("/api/tasks");
     this.task.value = tasks.find((one) => one.id === id) ?? null;
-    if (this.task.value) this.fly(this.task.value.box);
   }
 }
 

@@ -64,7 +64,7 @@ function Row({ desk, difference }: { desk: Desk; difference: Difference }) {
     <>
       <h3>
         {box ? (
-          <button type="button" class="link" onClick={() => desk.fly(box)}>
+          <button type="button" class="link" onClick={() => desk.showPlace(key, box)}>
             {t(`subject_${subject}` as StringKey)}
           </button>
         ) : (

@@ -32,7 +32,12 @@ export function Gallery({ desk }: { desk: Desk }) {
           aria-label={t("groups")}
           data-testid="group"
           value={desk.group.value}
-          onChange={(event) => void desk.openGroup(event.currentTarget.value)}
+          onChange={({ currentTarget: list }) => {
+            const opened = desk.openGroup(list.value);
+            void opened.then(() => {
+              list.value = desk.group.value; // it may not have come
+            });
+          }}
         >
           {groups.map((group) => (
             <option key={group.key} value={group.key}>
@@ -44,9 +49,11 @@ export function Gallery({ desk }: { desk: Desk }) {
           aria-label={t("sort")}
           data-testid="gallery-sort"
           value={desk.sort.value}
-          onChange={(event) => {
-            desk.sort.value = event.currentTarget.value as GallerySort;
-            void desk.openGroup(desk.group.value);
+          onChange={({ currentTarget: list }) => {
+            const opened = desk.openGroup(desk.group.value, 0, list.value as GallerySort);
+            void opened.then(() => {
+              list.value = desk.sort.value;
+            });
           }}
         >
           <option value="suspicion">{t("sortSuspicion")}</option>

@@ -34,7 +34,7 @@ export function SlidePage({ id }: { id: string }) {
     };
   }, [desk]);
   useEffect(() => {
-    if (!differing && desk.round.value === "adjudication") void desk.openRound("reading");
+    if (!differing) void desk.leaveDifferences();
   }, [differing]);
   const detail = desk.detail.value;
   useEffect(() => {
