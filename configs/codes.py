@@ -267,6 +267,12 @@ SLIDES: dict[str, Entry] = {
         "fill value is shown, or glass where it is dark.",
         "Copy the folder again if the report's picture has blank squares where cells should be.",
     ),
+    "tiles-missing": Entry(
+        "Tiles of a TIFF's, KFB's or TMAP's finest level are not stored, which says that nothing "
+        "was scanned there, and there is no coarser level that tells whether they were lost "
+        "instead. They are shown as glass.",
+        "Copy the slide again if the report's picture has blank squares where cells should be.",
+    ),
     "unread-area": Entry(
         "Part of the slide could not be read, and was not screened; see area.unread.",
         "Copy the file again, or scan the slide again.",

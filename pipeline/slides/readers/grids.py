@@ -1,13 +1,31 @@
-"""Where on a level tiles are stored, and whether a coarser level shows what the finest one does."""
+"""Where on a level tiles are stored, and whether a coarser level shows what the finest one does.
+
+A tile that isn't stored was never scanned, or was lost. Where the next coarser level shows
+something at its place it was lost, and the place is unread. Whether it shows something is told by
+how its pixels differ, not by their colour: writers fill with white, black or grey.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.geometry import Size
+from configs import Doubt
+from pipeline.geometry import Rect, Size
+from pipeline.slides.readers.base import Fact
+
+FAR = 8
+"""Levels of 255 by which pixels of a coarser level differ where it shows something."""
+
+_BORDER = 2
+"""Pixels of a coarser level around a tile's place that may show what lies beside it."""
+
+_BLOCK = 16
+"""Sides of the blocks of a lossy tile, in each of which all pixels say a little of all others."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,24 @@ class Grid:
     stored: NDArray[np.bool_]
     side: Size
     size: Size
+
+    @property
+    def gaps(self) -> int:
+        """How many places have no tile."""
+        return int(np.count_nonzero(~self.stored))
+
+    def place(self, row: int, column: int) -> Rect:
+        """What of the level a tile shows."""
+        x, y = column * self.side.width, row * self.side.height
+        width = min(self.side.width, self.size.width - x)
+        return Rect(x, y, width, min(self.side.height, self.size.height - y))
+
+    def gaps_in(self, region: Rect) -> Iterator[tuple[int, int]]:
+        """Rows and columns of the places without a tile that a region touches."""
+        top, left = region.y // self.side.height, region.x // self.side.width
+        down, across = -(-region.bottom // self.side.height), -(-region.right // self.side.width)
+        for row, column in np.argwhere(~self.stored[top:down, left:across]).tolist():
+            yield top + row, left + column
 
     def under(self, other: Grid, places: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Whether a tile of this level lies under the middle of each of some places of another."""
@@ -45,6 +81,73 @@ def shows_all(coarse: Grid, fine: Grid) -> bool:
     there = coarse.under(fine, fine.stored)
     lost = fine.under(coarse, ~coarse.stored)
     return bool(there.all() and not lost.any())
+
+
+def on_coarser(place: Rect, size: Size, coarser: Size, lossy: Size | None = None) -> Rect | None:
+    """Where a coarser level shows a place, and nothing of what lies beside it; None for nowhere.
+
+    Args:
+        place: on the finer level.
+        size: of that level.
+        coarser: size of the coarser one.
+        lossy: sides of its tiles, where these lose something; None where they don't.
+    """
+    left, right = _inside(
+        place.x, place.right, size.width, coarser.width, lossy.width if lossy else None
+    )
+    top, bottom = _inside(
+        place.y, place.bottom, size.height, coarser.height, lossy.height if lossy else None
+    )
+    if right <= left or bottom <= top:
+        return None
+    return Rect(left, top, right - left, bottom - top)
+
+
+def shows_something(pixels: NDArray[np.uint8]) -> bool:
+    """Whether pixels (height, width, 3) are more than one colour that fills what wasn't scanned."""
+    return bool(np.ptp(pixels, axis=(0, 1)).max() > FAR)
+
+
+def told_of_gaps(
+    finest: Grid, coarser: Size | None, lossy: Size | None = None
+) -> tuple[tuple[Fact, ...], tuple[Doubt, ...]]:
+    """What is told of tiles of the finest level that aren't stored; nothing where all are.
+
+    Args:
+        finest: where it has tiles.
+        coarser: size of the next level; None for none.
+        lossy: see `on_coarser`.
+    """
+    if not finest.gaps:
+        return (), ()
+    told = f"{finest.gaps} of {finest.stored.size} of the finest level"
+    inner = Rect(finest.side.width, finest.side.height, finest.side.width, finest.side.height)
+    if coarser and on_coarser(inner, finest.size, coarser, lossy):
+        value = f"{told}; shown as glass where no coarser level shows something"
+        return (Fact(name="tiles not stored", value=value, source="file"),), ()
+    text = (
+        f"{told} are not stored, and no coarser level tells whether they were never scanned or "
+        "lost; shown as glass"
+    )
+    fact = Fact(name="tiles not stored", value=f"{told}; shown as glass", source="file")
+    return (fact,), (Doubt(code="tiles-missing", text=text),)
+
+
+def _inside(first: int, last: int, whole: int, other: int, tile: int | None) -> tuple[int, int]:
+    """Pixels of a coarser level between two edges, less what may show something beside them."""
+    start, end = first * other / whole, last * other / whole
+    if first > 0:
+        start = (math.ceil(start) if tile is None else _block(start, tile, up=True)) + _BORDER
+    if last < whole:
+        end = (math.floor(end) if tile is None else _block(end, tile, up=False)) - _BORDER
+    return math.floor(start), min(math.ceil(end), other)
+
+
+def _block(edge: float, tile: int, *, up: bool) -> int:
+    """The next edge of a block of a tile, up or down."""
+    before = int(edge // tile) * tile
+    blocks = (edge - before) / _BLOCK
+    return before + min(tile, (math.ceil(blocks) if up else math.floor(blocks)) * _BLOCK)
 
 
 def _middles(numbers: NDArray[np.intp], side: int, whole: int, other: int) -> NDArray[np.int64]:

@@ -20,15 +20,9 @@ from numpy.typing import NDArray
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import WHITE, show
+from pipeline.slides.readers.grids import FAR, on_coarser
 from pipeline.slides.readers.segments import SHARED, crop
 from pipeline.slides.readers.zarr_array import ZarrArray
-
-_FAR = 8
-"""Levels of 255 by which a coarser level differs from the fill value where it shows something."""
-
-_BORDER = 2
-"""Pixels of a coarser level around a chunk's place that may show what lies beside it."""
-
 
 LIGHT = 200
 """The least fill value that glass may have."""
@@ -102,7 +96,7 @@ class NgffLevel:
             )
             unseen = self._finest.blank[never]
             if unseen.any():
-                filled = (np.abs(canvas.astype(np.int16) - self.fill) <= _FAR).all(axis=2)
+                filled = (np.abs(canvas.astype(np.int16) - self.fill) <= FAR).all(axis=2)
                 canvas[unseen & filled] = WHITE
         return canvas
 
@@ -175,48 +169,18 @@ class NgffLevel:
             ReadError: it was lost, or nobody can tell.
         """
         where = f"the chunk at {place.x}, {place.y} of its array {show(self.key)} is not there"
-        seen = self._on_coarser(place)
-        if seen is None:
+        level = self.coarser
+        inner = on_coarser(place, self.size, level.size) if level else None
+        if level is None or inner is None:
             if others:
                 raise ReadError(f"{where}, while those of other channels are")
             return
-        level, inner = seen
         shown = level._shown(inner)[:, :, channels].astype(np.int16)
-        if (np.abs(shown - self.fill) > _FAR).any():
+        if (np.abs(shown - self.fill) > FAR).any():
             raise ReadError(f"{where}, while its array {show(level.key)} shows something there")
-
-    def _on_coarser(self, place: Rect) -> tuple[NgffLevel, Rect] | None:
-        """Where the next coarser level shows a place, and nothing beside it; None for nowhere."""
-        if self.coarser is None:
-            return None
-        level = self.coarser
-        across, down = (
-            own / other
-            for own, other in (
-                (level.size.width, self.size.width),
-                (level.size.height, self.size.height),
-            )
-        )
-        edges = (place.x, place.right, self.size.width), (place.y, place.bottom, self.size.height)
-        spans = [
-            _inside(first, last, whole, factor)
-            for (first, last, whole), factor in zip(edges, (across, down), strict=True)
-        ]
-        (left, right), (top, bottom) = spans
-        right, bottom = min(right, level.size.width), min(bottom, level.size.height)
-        if right <= left or bottom <= top:
-            return None
-        return level, Rect(left, top, right - left, bottom - top)
 
 
 def _chunks(first: int, last: int, factor: float, side: int, count: int) -> NDArray[np.int64]:
     """The chunks that pixels of a coarser level lie in, by their middles."""
     middles = (np.arange(first, last) + 0.5) * factor
     return (middles // side).astype(np.int64).clip(0, count - 1)
-
-
-def _inside(first: int, last: int, whole: int, factor: float) -> tuple[int, int]:
-    """Pixels of a coarser level between two edges, less a border where something lies beside."""
-    before = _BORDER if first > 0 else 0
-    behind = _BORDER if last < whole else 0
-    return int(np.ceil(first * factor)) + before, int(np.floor(last * factor)) - behind

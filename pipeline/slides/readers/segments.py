@@ -143,6 +143,11 @@ class Segments:
         width = min(self._width, self._image.width - x)
         return plane, Rect(x, y, width, min(self._height, self._image.height - y))
 
+    def stores_beside(self, index: int) -> bool:
+        """Whether any sample plane has a segment at the place of this one."""
+        places = self._rows * self._columns
+        return any(self.page.databytecounts[index % places :: places])
+
     def get(self, index: int, decode: Callable[[int], Samples | None]) -> Samples | None:
         """Pixels of a segment, from the cache or by ``decode``; None where nothing is stored."""
         return self._cache.get((self, index), lambda: decode(index))

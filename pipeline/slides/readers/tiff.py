@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC, TiffPage
+from tifffile import PHOTOMETRIC, TIFF, TiffPage
 
 from configs import Doubt
 from data.pixels.depth import Depth, settle_depth
@@ -32,7 +33,13 @@ from pipeline.slides.readers.base import (
 )
 from pipeline.slides.readers.colors import believe_markers, told
 from pipeline.slides.readers.contents import Contents, contents
-from pipeline.slides.readers.grids import Grid, shows_all
+from pipeline.slides.readers.grids import (
+    Grid,
+    on_coarser,
+    shows_all,
+    shows_something,
+    told_of_gaps,
+)
 from pipeline.slides.readers.pictures import Pages, Picture, Scene, full_pictures
 from pipeline.slides.readers.planes import Plane, best_plane
 from pipeline.slides.readers.segments import (
@@ -181,10 +188,13 @@ class TiffImage(Reader):
         depth, opaque = self._levels[-1].depth(stated)
         for level in self._levels:
             level.white, level.opaque = depth.white, opaque
+        for fine, coarse in pairwise(self._levels):
+            fine.coarser = coarse
+        facts, doubts = _told_of_gaps(levels[0], self._levels[0].coarser)
         self.header = replace(
             header,
-            facts=(*header.facts, *_depth_facts(depth)),
-            doubts=(*header.doubts, *self._levels[0].doubts(), *depth.doubts),
+            facts=(*header.facts, *_depth_facts(depth), *facts),
+            doubts=(*header.doubts, *self._levels[0].doubts(), *depth.doubts, *doubts),
         )
 
     def shrinks(self, level: int) -> tuple[int, ...]:
@@ -216,9 +226,11 @@ class _TiffLevel:
         size: in pixels.
         white: the value of white; that of all stored bits until it is set.
         opaque: likewise of full opacity.
+        coarser: the next level, which tells whether tiles that aren't stored were lost.
     """
 
     def __init__(self, series: Pages, lock: threading.Lock, judge: _Judge | None) -> None:
+        self.coarser: _TiffLevel | None = None
         self.size = series.size
         self._page: TiffPage = series.keyframe
         self._segments = [
@@ -237,6 +249,13 @@ class _TiffLevel:
     def shrinks(self) -> tuple[int, ...]:
         """See `Reader.shrinks`."""
         return tuple(self._shrunk)
+
+    @property
+    def lossy(self) -> Size | None:
+        """Sides of its tiles where these may lose something; None where they don't."""
+        if self._page.compression not in TIFF.IMAGE_COMPRESSIONS:
+            return None
+        return Size(*segment_size(self._page))
 
     def read(self, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """Reads (height, width, 3) RGB, transparent pixels laid on white."""
@@ -330,9 +349,16 @@ class _TiffLevel:
         return 0 if self._page.photometric == PHOTOMETRIC.MINISWHITE else self.white
 
     def _decode(self, segments: Segments, index: int) -> Samples | None:
-        """A segment's pixels, unless they are damaged and the decoder keeps it to itself."""
+        """A segment's pixels, unless they are damaged and the decoder keeps it to itself.
+
+        Raises:
+            Exception: of any type; it is damaged, or was lost.
+        """
         pixels, doubtful = segments.decode_warily(index)
-        if pixels is None or not doubtful:
+        if pixels is None:
+            self._check_blank(index)
+            return None
+        if not doubtful:
             return pixels
         _, place = self._segments[0].place(index)
         judge = self._judge if self._bits == 8 else None  # OpenSlide reads no more
@@ -343,6 +369,25 @@ class _TiffLevel:
             at = segments.page.dataoffsets[index]
             raise ValueError(f"the tile at byte {at} is damaged; copy the slide again")
         return pixels
+
+    def _check_blank(self, index: int) -> None:
+        """Looks whether a segment that isn't stored was never scanned, or was lost.
+
+        Raises:
+            ValueError: it was lost.
+        """
+        _, place = self._segments[0].place(index)
+        where = f"the tile at {place.x}, {place.y}"
+        if any(segments.stores_beside(index) for segments in self._segments):
+            raise ValueError(f"{where} lacks some of its channels; copy the slide again")
+        level = self.coarser
+        inner = on_coarser(place, self.size, level.size, level.lossy) if level else None
+        if level and inner and shows_something(level.read(inner)):
+            size = f"{level.size.width} x {level.size.height} px"
+            raise ValueError(
+                f"{where} is not stored, while the image of {size} shows something there; "
+                "copy the slide again"
+            )
 
     def _ends_in_grey(self, segments: Segments, index: int, pixels: Samples) -> bool:
         """Whether the last of what it shows is the grey that stands for data that ended early."""
@@ -503,6 +548,19 @@ def _grids(level: Pages) -> list[Grid]:
         for plane in stored.reshape(-1, rows, columns):
             grids.append(Grid(plane, Size(width, height), level.size))
     return grids
+
+
+def _told_of_gaps(
+    finest: Pages, coarser: _TiffLevel | None
+) -> tuple[tuple[Fact, ...], tuple[Doubt, ...]]:
+    """What is told of places where the finest level has no tile, or not one of each channel."""
+    grids = _grids(finest)
+    if not grids:
+        return (), ()
+    whole = replace(grids[0], stored=np.logical_and.reduce([grid.stored for grid in grids]))
+    if coarser is None:
+        return told_of_gaps(whole, None)
+    return told_of_gaps(whole, coarser.size, coarser.lossy)
 
 
 def problem_of(series: Pages) -> str | None:

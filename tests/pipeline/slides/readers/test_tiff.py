@@ -431,24 +431,30 @@ def test_tile_that_was_never_scanned_is_white(tmp_path):
     tiles = [np.full((64, 64, 3), 9, np.uint8), None, None, np.full((64, 64, 3), 9, np.uint8)]
     keys = {"shape": (128, 128, 3), "dtype": np.uint8, "tile": (64, 64), "photometric": "rgb"}
     tifffile.imwrite(path, iter(tiles), compression="lzw", **keys)
-    shown = TiffReader(path).read(0, Rect(32, 0, 64, 64))
+    reader = TiffReader(path)
+    shown = reader.read(0, Rect(32, 0, 64, 64))
     assert (shown[:, :32] == 9).all()
     assert (shown[:, 32:] == 255).all()
+    (doubt,) = reader.header.doubts
+    assert doubt.code == "tiles-missing"
+    assert doubt.text.startswith("2 of 4 of the finest level are not stored")
 
 
-def write_sparse(path, image, empty, tiles=(64, 64, 64)):
+def write_sparse(path, image, empty, tiles=(64, 64, 64), compression="adobe_deflate"):
     """A pyramid that lacks tiles, by the level."""
+    options = {"subsampling": "420"} if compression == "jpeg" else {}
+    space = "ycbcr" if compression == "jpeg" else "rgb"
     with tifffile.TiffWriter(path) as writer:
         for level, tile in enumerate(tiles):
             shown = halved(image, level)
             parts = (
                 b""
                 if number in empty.get(level, ())
-                else encode_tile(part, "adobe_deflate", "", {})
+                else encode_tile(part, compression, space, options)
                 for number, part in enumerate(cut(shown, tile))
             )
             keys = {"shape": shown.shape, "dtype": np.uint8, "tile": (tile, tile)}
-            keys |= {"photometric": "rgb", "compression": "adobe_deflate", "metadata": None}
+            keys |= {"photometric": space, "compression": compression, "metadata": None}
             writer.write(parts, subfiletype=1 if level else 0, **keys)
     return path
 
@@ -473,6 +479,81 @@ def test_a_level_that_lacks_tiles_of_the_finest_is_left_out_and_told(tmp_path, e
     if told:
         gone = next(side for side in (512, 256) if side not in kept)
         assert f"its image of {gone} x {gone} px is left out" in told[0].text
+
+
+@pytest.mark.parametrize("compression", ["adobe_deflate", "jpeg"])
+def test_a_tile_that_a_coarser_level_shows_is_unread_where_it_is_not_stored(tmp_path, compression):
+    image, lost = picture(512, 512), (0, 9, 18)
+    path = tmp_path / "a.tif"
+    reader = TiffReader(write_sparse(path, image, {0: lost}, compression=compression))
+    for index in lost:
+        row, column = divmod(index, 8)
+        for shrink in (1, *reader.shrinks(0)):
+            side = 64 // shrink
+            with pytest.raises(
+                ReadError, match=r"is not stored, while the image of 256 x 256 px shows something"
+            ):
+                reader.read(0, Rect(column * side + 1, row * side + 1, 1, 1), shrink)
+    shown = reader.read(0, Rect(64, 0, 448, 64))
+    assert np.abs(shown.astype(int) - image[:64, 64:]).mean() < 3
+    assert not reader.header.doubts
+    (fact,) = reader.header.facts
+    assert (fact.name, fact.source) == ("tiles not stored", "file")
+    assert fact.value.startswith("3 of 64 of the finest level")
+
+
+@pytest.mark.parametrize("compression", ["adobe_deflate", "jpeg"])
+@pytest.mark.parametrize("fill", [255, 0, 236])
+def test_a_tile_that_no_coarser_level_shows_was_never_scanned(tmp_path, fill, compression):
+    image, never = picture(512, 512).copy(), (0, 9, 27, 63)
+    for index in never:
+        row, column = divmod(index, 8)
+        image[64 * row : 64 * row + 64, 64 * column : 64 * column + 64] = fill
+    reader = TiffReader(
+        write_sparse(tmp_path / "a.tif", image, {0: never}, compression=compression)
+    )
+    for index in never:
+        row, column = divmod(index, 8)
+        assert (reader.read(0, Rect(column * 64, row * 64, 64, 64)) == 255).all()
+
+
+def test_whether_a_tile_was_lost_is_told_by_the_next_level_that_has_it(tmp_path):
+    image = picture(512, 512)
+    lacking = {0: (0, 1, 8, 9), 1: (0,)}  # all that the tile of level 1 shows
+    reader = TiffReader(write_sparse(tmp_path / "a.tif", image, lacking))
+    assert len(reader.header.levels) == 3
+    for level in (0, 1):
+        with pytest.raises(ReadError, match="while the image of 128 x 128 px shows something"):
+            reader.read(level, Rect(20, 20, 9, 9))
+
+
+def test_a_coarser_level_is_not_asked_where_all_tiles_are_stored(tmp_path, monkeypatch):
+    reader = TiffReader(write_sparse(tmp_path / "a.tif", picture(512, 512), {}))
+    assert not reader.header.facts
+    coarse = reader._image._levels[1]
+    monkeypatch.setattr(coarse, "read", lambda *_: pytest.fail("a coarser level is read"))
+    reader.read(0, Rect(0, 0, 512, 512))
+
+
+@pytest.mark.parametrize("pages", [False, True], ids=["planes", "pages"])
+def test_a_tile_that_lacks_a_channel_is_unread(tmp_path, pages):
+    color = (150, 90, 140)
+    parts = (
+        None if (channel, index) == (1, 3) else np.full((64, 64), color[channel], np.uint8)
+        for channel in range(3)
+        for index in range(4)
+    )
+    keys = {"shape": (3, 128, 128), "dtype": np.uint8, "tile": (64, 64), "compression": "lzw"}
+    path = tmp_path / ("a.ome.tif" if pages else "a.tif")
+    if pages:
+        keys |= {"photometric": "minisblack", "metadata": {"axes": "CYX"}}
+    else:
+        keys |= {"photometric": "rgb", "planarconfig": "separate", "metadata": None}
+    tifffile.imwrite(path, parts, **keys)
+    reader = TiffReader(path)
+    assert (reader.read(0, Rect(0, 0, 128, 64)) == color).all()
+    with pytest.raises(ReadError, match="the tile at 64, 64 lacks some of its channels"):
+        reader.read(0, Rect(63, 63, 2, 2))
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "deflate", "zstd", "jpeg2000"])
