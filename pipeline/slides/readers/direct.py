@@ -4,10 +4,14 @@ OpenSlide decodes and paints a tile anew for nearly every region that touches it
 pasted together from whole decoded tiles, which neighbouring regions share. No pixel differs: what
 OpenSlide would draw otherwise than by copying tiles, it draws itself. Only colours that the file
 misstates come otherwise than by OpenSlide: as the JPEGs say.
+
+OpenSlide blanks the place of a tile that the finest level doesn't store, on every level. Of a
+vendor that leaves none out it was lost, and the place is unread.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,13 +27,15 @@ from data.pixels.jpeg import Space
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
-from pipeline.slides.readers.base import Reader, reason, show
+from pipeline.slides.readers.base import Fact, Reader, reason, show
 from pipeline.slides.readers.colors import believe_markers, misread, misstated, told
+from pipeline.slides.readers.grids import Grid
 from pipeline.slides.readers.segments import (
     SHARED,
     Samples,
     Segments,
     crop,
+    segment_size,
     shrink_by_means,
     shrunk_jpegs,
 )
@@ -38,6 +44,9 @@ from pipeline.slides.readers.vendor import VendorReader
 
 VENDORS = frozenset({"aperio", "philips"})
 """Vendors each of whose levels is one page, its tiles side by side."""
+
+LEAVE_OUT = frozenset({"philips"})
+"""Those among them that don't store tiles of what wasn't scanned."""
 
 SMOOTHED = 8.0
 """Levels of 255 by which a tile may differ, in the mean, from what OpenSlide makes of it where it
@@ -54,16 +63,27 @@ class DirectReader(Reader):
         vendor: the same file, open.
         file: likewise, as TIFF.
         levels: what to decode here; None for a level that stays with OpenSlide.
+        gaps: where the finest level has tiles; None where all are stored.
     """
 
-    library = "imagecodecs"
-
     def __init__(
-        self, vendor: VendorReader, file: TiffFile, levels: list[DirectLevel | None]
+        self,
+        vendor: VendorReader,
+        file: TiffFile,
+        levels: list[DirectLevel | None],
+        gaps: Grid | None,
     ) -> None:
+        self.library = "imagecodecs" if any(levels) else vendor.library
         told_once = dict.fromkeys(told for tiles in levels if tiles for told in tiles.doubts())
-        doubts = (*vendor.header.doubts, *told_once)
-        self.header = replace(vendor.header, doubts=doubts)
+        doubts, facts = (*vendor.header.doubts, *told_once), vendor.header.facts
+        self._lost = None
+        if gaps is not None:
+            left_out = vendor.header.format in LEAVE_OUT
+            self._lost = None if left_out else gaps
+            told = f"{gaps.gaps} of {gaps.stored.size} of the finest level"
+            value = f"{told}; {'shown as glass' if left_out else 'unread'}"
+            facts = (*facts, Fact(name="tiles not stored", value=value, source="file"))
+        self.header = replace(vendor.header, doubts=doubts, facts=facts)
         self._vendor = vendor
         self._file = file
         self._levels = levels
@@ -79,6 +99,8 @@ class DirectReader(Reader):
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
+        if self._lost is not None:
+            self._check_lost(self._lost, level, region, shrink)
         tiles = self._levels[level]
         return tiles.read(region, shrink) if tiles else self._vendor.read(level, region)
 
@@ -87,6 +109,24 @@ class DirectReader(Reader):
         self._levels = [None for _ in self._levels]
         self._vendor.close()
         self._file.close()
+
+    def _check_lost(self, finest: Grid, level: int, region: Rect, shrink: int) -> None:
+        """Refuses a region that shows something of a tile that was lost.
+
+        Raises:
+            ReadError: it does.
+        """
+        scale = self._vendor.downsamples[level] * shrink
+        margin = 0 if scale.is_integer() else math.ceil(scale)  # OpenSlide interpolates
+        left, top = (max(0, math.floor(side * scale) - margin) for side in (region.x, region.y))
+        right, bottom = (math.ceil(side * scale) + margin for side in (region.right, region.bottom))
+        lost = next(finest.gaps_in(Rect(left, top, right - left, bottom - top)), None)
+        if lost is not None:
+            place = finest.place(*lost)
+            raise ReadError(
+                f"{show(self._file.filehandle.path)}: level {level}: the tile at {place.x}, "
+                f"{place.y} of the finest level is not stored; copy or scan the slide again"
+            )
 
 
 class DirectLevel:
@@ -193,9 +233,11 @@ def open_vendor(path: Path) -> Reader:
     except Exception:  # tifffile promises no type for what a file may cause
         return vendor
     levels: list[DirectLevel | None] = []
+    gaps = None
     try:
         denied = _denied(file)
         if vendor.header.format in VENDORS:
+            gaps = _gaps(vendor, file)
             levels = _levels(vendor, file)
     except Exception:  # likewise
         denied = []
@@ -206,8 +248,8 @@ def open_vendor(path: Path) -> Reader:
         text = f"{told(denied[0], 'the TIFF').text}, which can't be done on all levels"
         todo = "export the slide anew, or as TIFF of no vendor"
         raise SlideError(f"{show(path)}: {text}; {todo}", "colour-contradiction")
-    if any(levels):
-        return DirectReader(vendor, file, levels)
+    if any(levels) or gaps is not None:
+        return DirectReader(vendor, file, levels or [None] * len(vendor.header.levels), gaps)
     file.close()
     return vendor
 
@@ -221,6 +263,19 @@ def _denied(file: TiffFile) -> list[Space]:
     lock = threading.Lock()
     found = (misstated(Segments(page, page, SHARED, lock)) for page in _tiled(file))
     return [stated for stated in found if stated]
+
+
+def _gaps(vendor: VendorReader, file: TiffFile) -> Grid | None:
+    """Where the finest level has tiles; None where all are stored."""
+    page = next(iter(_tiled(file)), None)
+    if page is None or all(page.databytecounts):
+        return None
+    size, side = Size(page.imagewidth, page.imagelength), Size(*segment_size(page))
+    rows, columns = -(-size.height // side.height), -(-size.width // side.width)
+    stored = np.asarray(page.databytecounts) > 0
+    if size != vendor.header.levels[0].size or len(stored) % (rows * columns):
+        return None
+    return Grid(stored.reshape(-1, rows, columns).all(axis=0), side, size)
 
 
 def _levels(vendor: VendorReader, file: TiffFile) -> list[DirectLevel | None]:

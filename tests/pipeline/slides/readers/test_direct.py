@@ -132,7 +132,8 @@ def test_a_decoder_of_smaller_tiles_that_differs_is_not_used(tmp_path, monkeypat
 
 def test_missing_tiles_are_background_in_smaller_ones(tmp_path):
     path = write_aperio(tmp_path / "a.svs", IMAGE, missing={0: [3, 9]}, levels=1)
-    for reader in (open_vendor(path), TiffReader(path)):
+    philips = write_philips(tmp_path / "a.tiff", picture(500, 300), missing={0: [3, 9]})
+    for reader in (open_vendor(philips), TiffReader(path)):
         assert (reader.read(0, Rect(96, 0, 32, 32), 2) == 255).all()
         assert (reader.read(0, Rect(64, 0, 32, 32), 2) != 255).any()
 
@@ -180,7 +181,47 @@ def test_real_slide(shared):
     assert_shows_what_openslide_shows(path)
 
 
-@pytest.mark.parametrize("missing", [{0: [3, 9]}, {1: [3]}, {0: range(40)}, {2: [1]}], ids=str)
+@pytest.mark.parametrize("compression", ["jpeg", "lzw"])
+@pytest.mark.parametrize("lost", [[3, 9], range(40)], ids=str)
+def test_what_a_lost_tile_would_show_is_unread_on_every_level(tmp_path, lost, compression):
+    path = write_aperio(tmp_path / "a.svs", IMAGE, missing={0: lost}, compression=compression)
+    reader, oracle = open_vendor(path), VendorReader(path)
+    (fact,) = reader.header.facts
+    assert (fact.name, fact.source) == ("tiles not stored", "file")
+    assert fact.value == f"{len(lost)} of 40 of the finest level; unread"
+    unread = np.zeros((300, 500), bool)
+    for index in lost:
+        row, column = divmod(index, 8)
+        unread[64 * row : 64 * row + 64, 64 * column : 64 * column + 64] = True
+    for level, facts in enumerate(reader.header.levels):
+        scale = 2**level
+        for region in random_regions(facts.size, 60):
+            x, y = region.x * scale, region.y * scale
+            if unread[y : region.bottom * scale, x : region.right * scale].any():
+                with pytest.raises(
+                    ReadError, match=rf"a\.svs: level {level}: the tile at .* is not"
+                ):
+                    reader.read(level, region)
+            else:
+                np.testing.assert_array_equal(
+                    reader.read(level, region), oracle.read(level, region)
+                )
+    for shrink in reader.shrinks(0):
+        with pytest.raises(ReadError, match="of the finest level is not stored"):
+            reader.read(0, Rect(192 // shrink + 1, 1, 1, 1), shrink)
+
+
+def test_a_lost_tile_is_unread_where_openslide_reads_all_levels(tmp_path, monkeypatch):
+    path = write_aperio(tmp_path / "a.svs", IMAGE, missing={0: [3]})
+    monkeypatch.setattr(direct.DirectLevel, "agrees", lambda *_: False)
+    reader = open_vendor(path)
+    assert reader.library == "openslide"
+    with pytest.raises(ReadError, match="the tile at 192, 0 of the finest level is not stored"):
+        reader.read(2, Rect(50, 0, 5, 5))
+    assert reader.read(2, Rect(0, 0, 47, 5)).shape == (5, 47, 3)
+
+
+@pytest.mark.parametrize("missing", [{1: [3]}, {2: [1]}], ids=str)
 def test_missing_tiles(tmp_path, missing):
     path = write_aperio(tmp_path / "a.svs", IMAGE, missing=missing)
     highest = min(missing)  # OpenSlide fills in coarser levels from finer ones
@@ -193,7 +234,7 @@ def test_missing_tiles_have_the_background_of_the_slide(tmp_path, monkeypatch):
     color = {"openslide.background-color": "010203"}
     changed = property(lambda handle: {**real(handle), **color})
     monkeypatch.setattr(openslide.OpenSlide, "properties", changed)
-    path = write_aperio(tmp_path / "a.svs", IMAGE, missing={0: [3, 9]})
+    path = write_philips(tmp_path / "a.tiff", IMAGE, missing={0: [3, 9]})
     reader = assert_shows_what_openslide_shows(path)
     assert (reader.read(0, Rect(192, 0, 64, 64)) == (1, 2, 3)).all()
 
@@ -208,7 +249,9 @@ def test_a_level_between_whole_factors_stays_with_openslide(tmp_path):
 def test_philips(tmp_path):
     path = write_philips(tmp_path / "a.tiff", IMAGE, missing={0: [3, 4], 1: [2]})
     assert decoded_here(path) == [True, False, False]
-    assert_shows_what_openslide_shows(path)
+    reader = assert_shows_what_openslide_shows(path)
+    (fact,) = reader.header.facts
+    assert fact.value == "2 of 40 of the finest level; shown as glass"
 
 
 def test_a_decoder_that_differs_is_not_used(tmp_path, monkeypatch):
