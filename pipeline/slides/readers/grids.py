@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from configs import Doubt
 from pipeline.geometry import Rect, Size
-from pipeline.slides.readers.base import Fact
+from pipeline.slides.readers.base import Fact, levels_of
 
 FAR = 8
 """Levels of 255 by which pixels of a coarser level differ where it shows something."""
@@ -92,12 +92,13 @@ def on_coarser(place: Rect, size: Size, coarser: Size, lossy: Size | None = None
         coarser: size of the coarser one.
         lossy: sides of its tiles, where these lose something; None where they don't.
     """
-    left, right = _inside(
-        place.x, place.right, size.width, coarser.width, lossy.width if lossy else None
-    )
-    top, bottom = _inside(
-        place.y, place.bottom, size.height, coarser.height, lossy.height if lossy else None
-    )
+    down = across = levels_of((size, coarser))[1].downsample
+    if not float(across).is_integer():
+        across, down = size.width / coarser.width, size.height / coarser.height
+    wide, high = (lossy.width, lossy.height) if lossy else (None, None)
+    left, right = _inside(place.x, place.right, size.width, across, wide)
+    top, bottom = _inside(place.y, place.bottom, size.height, down, high)
+    right, bottom = min(right, coarser.width), min(bottom, coarser.height)
     if right <= left or bottom <= top:
         return None
     return Rect(left, top, right - left, bottom - top)
@@ -133,14 +134,16 @@ def told_of_gaps(
     return (fact,), (Doubt(code="tiles-missing", text=text),)
 
 
-def _inside(first: int, last: int, whole: int, other: int, tile: int | None) -> tuple[int, int]:
+def _inside(
+    first: int, last: int, whole: int, downsample: float, tile: int | None
+) -> tuple[int, int]:
     """Pixels of a coarser level between two edges, less what may show something beside them."""
-    start, end = first * other / whole, last * other / whole
+    start, end = first / downsample, last / downsample
     if first > 0:
         start = (math.ceil(start) if tile is None else _block(start, tile, up=True)) + _BORDER
     if last < whole:
         end = (math.floor(end) if tile is None else _block(end, tile, up=False)) - _BORDER
-    return math.floor(start), min(math.ceil(end), other)
+    return math.floor(start), math.ceil(end)
 
 
 def _block(edge: float, tile: int, *, up: bool) -> int:

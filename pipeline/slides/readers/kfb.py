@@ -28,6 +28,7 @@ from pipeline.slides.readers.placed import (
     JpegLevel,
     PlacedReader,
     Tiles,
+    gaps_of,
     grid_problem,
     is_whole,
     opened,
@@ -102,12 +103,14 @@ class _Parser:
         offsets = self._offsets(records, len(first) + 8, start)
         levels, left_out = self._levels_of(records, offsets, Size(width, height), power, side)
         mpp = float(f"{mpp:.7g}")
+        facts, doubts = gaps_of(levels)
         header = Header(
             format="kfbio",
             levels=levels_of(tuple(level.size for level in levels)),
             mpp=(mpp, mpp),
             objective=float(power),
-            facts=left_out,
+            facts=(*left_out, *facts),
+            doubts=doubts,
         )
         return levels, header
 

@@ -6,22 +6,31 @@ fraction of its size, and kept with those of all other slides.
 
 from __future__ import annotations
 
+import functools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import Doubt
 from data.pixels.jpeg import jpeg_head
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.readers.base import Color, Header, Reader, plain, reason, show
-from pipeline.slides.readers.grids import Grid, shows_all
+from pipeline.slides.readers.base import Color, Fact, Header, Reader, plain, reason, show
+from pipeline.slides.readers.grids import (
+    Grid,
+    on_coarser,
+    shows_all,
+    shows_something,
+    told_of_gaps,
+)
 from pipeline.slides.readers.segments import (
     SHARED,
     SHRINKS,
@@ -149,6 +158,8 @@ class PlacedLevel(ABC):
     Attributes:
         size: of the level, in px.
         tiles: of it.
+        coarser: the next level, whose tiles and this one's lie in grids; it tells whether tiles
+            that aren't there were lost.
 
     Args:
         files: hold the tiles.
@@ -162,6 +173,7 @@ class PlacedLevel(ABC):
         self.tiles = tiles
         self._files = files
         self._background = background
+        self.coarser: PlacedLevel | None = None
         self.shrinks = tuple(shrink for shrink in SHRINKS if self._shrinks(shrink))
 
     @abstractmethod
@@ -176,16 +188,47 @@ class PlacedLevel(ABC):
         """Pixels (height, width, 3) RGB of a region in px of the level, shrunk.
 
         Raises:
-            ReadError: a tile can't be read, or is damaged.
+            ReadError: a tile can't be read, is damaged, or was lost.
         """
         canvas = plain(Size(region.width, region.height), self._background)
         large = Rect(*(side * shrink for side in (region.x, region.y, region.width, region.height)))
+        if self.coarser and self.gaps:
+            for row, column in self.gaps.gaps_in(large):
+                check = functools.partial(self._check_blank, self.gaps.place(row, column))
+                SHARED.get((self, "gap", row, column), check)
         for index in self.tiles.touching(large):
             here = self._place(int(index), shrink)
             common = here.intersection(region)
             if common:
                 crop(canvas, common, region)[:] = crop(self._get(int(index), shrink), common, here)
         return canvas
+
+    @property
+    def side(self) -> Size:
+        """Of a whole tile."""
+        return Size(int(self.tiles.width.max()), int(self.tiles.height.max()))
+
+    @functools.cached_property
+    def gaps(self) -> Grid | None:
+        """Where it has tiles, which lie in a grid; None where they fill it, or are too small."""
+        grid = _grid(self)
+        return grid if grid and grid.gaps else None
+
+    def _check_blank(self, place: Rect) -> None:
+        """Looks whether a tile that isn't there was never scanned, or was lost.
+
+        Raises:
+            ReadError: it was lost.
+        """
+        level = self.coarser
+        inner = on_coarser(place, self.size, level.size, level.side) if level else None
+        if level and inner and shows_something(level.read(inner)):
+            size = f"{level.size.width} x {level.size.height} px"
+            raise ReadError(
+                f"{show(self._files.paths[0])}: the tile at {place.x}, {place.y} of its level of "
+                f"{self.size.width} x {self.size.height} px is not there, while that of {size} "
+                "shows something there; copy the slide again"
+            )
 
     def _place(self, index: int, shrink: int) -> Rect:
         """What of the level, shrunk, a tile shows: whole squares of it, within the level."""
@@ -299,6 +342,8 @@ class PlacedReader(Reader):
         self.files = files.paths
         self._files = files
         self._levels = tuple(levels)
+        for fine, coarse in pairwise(self._levels):
+            fine.coarser = coarse
 
     def shrinks(self, level: int) -> tuple[int, ...]:
         """See `Reader.shrinks`."""
@@ -333,10 +378,25 @@ def is_whole(coarse: PlacedLevel, fine: PlacedLevel) -> bool:
     return own is not None and finer is not None and shows_all(own, finer)
 
 
+def gaps_of(levels: Sequence[PlacedLevel]) -> tuple[tuple[Fact, ...], tuple[Doubt, ...]]:
+    """What is told of tiles that the finest level lacks.
+
+    Tiles have to lie in grids; see `grid_problem`.
+
+    Args:
+        levels: finest first.
+    """
+    finest, *coarser = levels
+    if finest.gaps is None:
+        return (), ()
+    if not coarser:
+        return told_of_gaps(finest.gaps, None)
+    return told_of_gaps(finest.gaps, coarser[0].size, coarser[0].side)
+
+
 def _grid(level: PlacedLevel) -> Grid | None:
     """Where a level has tiles; None where they are too small for their places to be counted."""
-    tiles, size = level.tiles, level.size
-    side = Size(int(tiles.width.max()), int(tiles.height.max()))
+    tiles, size, side = level.tiles, level.size, level.side
     rows, columns = -(-size.height // side.height), -(-size.width // side.width)
     if rows * columns > MOST_PLACES:
         return None

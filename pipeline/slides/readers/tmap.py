@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from pipeline.slides.readers.placed import (
     JpegLevel,
     PlacedReader,
     Tiles,
+    gaps_of,
     grid_problem,
     is_whole,
     opened,
@@ -146,6 +148,8 @@ def _open_07(files: JpegFiles, head: bytes) -> PlacedReader:
         raise SlideError(f"its head has no level 0{_COPY}")
     levels[0].check_end()
     header = _header(levels, _pixel_size(head), power, grey, left_out)
+    facts, doubts = gaps_of(levels)
+    header = replace(header, facts=(*header.facts, *facts), doubts=doubts)
     if planes > 1:
         header = with_plane(header, numbered(planes, readable=0), 0, measured=False)
     return PlacedReader(files, levels, header)

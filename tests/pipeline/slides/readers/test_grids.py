@@ -27,9 +27,10 @@ def test_a_place_on_a_coarser_level(tile):
     rng = np.random.default_rng(0)
     for _ in range(300):
         factor = int(rng.choice([2, 3, 4, 16]))
-        whole = factor * int(rng.integers(20, 400))
-        first = int(rng.integers(0, whole))
-        last = int(rng.integers(first, whole)) + 1
+        seen = factor * int(rng.integers(20, 400))
+        whole = seen + int(rng.integers(factor))  # what is left over is on the finer level alone
+        first = int(rng.integers(0, seen - 1))
+        last = int(rng.integers(first, seen - 1)) + 1
         first, last = (0 if rng.random() < 0.2 else first), (whole if rng.random() < 0.2 else last)
         size, coarser = Size(whole, factor * 9), Size(whole // factor, 9)
         place = Rect(first, 0, last - first, factor * 9)

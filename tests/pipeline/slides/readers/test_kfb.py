@@ -58,11 +58,39 @@ def test_what_was_never_scanned_is_white_and_a_level_that_lacks_a_tile_is_left_o
         records[at.index((20.0, 192, 128))]["scale"] = 0.625
         return records
 
-    reader = open_kfb(write_kfb(tmp_path / "a.kfb", IMAGE, records=holes))
+    image = IMAGE.copy()
+    image[64:128, 64:128] = 255
+    reader = open_kfb(write_kfb(tmp_path / "a.kfb", image, records=holes))
     assert (reader.read(0, Rect(64, 64, 64, 64)) == 255).all()
     assert np.abs(reader.read(0, Rect(0, 64, 64, 64)).astype(int) - IMAGE[64:128, :64]).mean() < 2.5
     assert [level.downsample for level in reader.header.levels] == [1, 4]
-    assert [fact.value for fact in reader.header.facts] == ["20x, which lacks tiles that 40x has"]
+    assert [fact.value for fact in reader.header.facts] == [
+        "20x, which lacks tiles that 40x has",
+        "1 of 63 of the finest level; shown as glass where no coarser level shows something",
+    ]
+    reader.close()
+
+
+def test_a_lost_tile_is_unread(tmp_path):
+    def hole(records):
+        at = [(one["scale"], one["x"], one["y"]) for one in records]
+        records[at.index((40.0, 64, 64))]["scale"] = 0.625
+        return records
+
+    reader = open_kfb(write_kfb(tmp_path / "a.kfb", IMAGE, records=hole))
+    with pytest.raises(ReadError, match=r"a\.kfb: the tile at 64, 64 .* 265 x 195 px shows"):
+        reader.read(0, Rect(60, 60, 9, 9))
+    shown = reader.read(0, Rect(128, 64, 64, 64)).astype(int)
+    assert np.abs(shown - IMAGE[64:128, 128:192]).mean() < 2.5
+    reader.close()
+
+
+def test_lost_tiles_that_no_level_can_tell_are_told(tmp_path):
+    path = write_kfb(tmp_path / "a.kfb", IMAGE, levels=1, records=lambda records: records[:-2])
+    reader = open_kfb(path)
+    (doubt,) = reader.header.doubts
+    assert doubt.code == "tiles-missing"
+    assert doubt.text.startswith("2 of 63 of the finest level are not stored")
     reader.close()
 
 

@@ -8,6 +8,7 @@ import scannerfiles
 from scannerfiles import damaged, write_tmap06, write_tmap07
 from slidefiles import picture
 
+from pipeline.errors import ReadError
 from pipeline.geometry import Rect
 from pipeline.slides.contract import ReaderContract
 from pipeline.slides.readers.tmap import open_tmap
@@ -65,9 +66,11 @@ def test_the_scale_is_the_files_own_however_absurd(tmp_path, write, mpp):
 
 
 def test_what_was_never_scanned_is_the_heads_grey(tmp_path):
+    image = IMAGE.copy()
+    image[64:128, 128:192] = 240
     path = write_tmap07(
         tmp_path / "a.tmap",
-        IMAGE,
+        image,
         grey=240,
         blank=lambda level, x, y: (level, x, y) in {(0, 128, 64), (1, 192, 128)},
     )
@@ -75,7 +78,32 @@ def test_what_was_never_scanned_is_the_heads_grey(tmp_path):
     assert (reader.read(0, Rect(128, 64, 64, 64)) == 240).all()
     assert off(reader, Rect(192, 64, 64, 64)) < 2.5
     assert [level.downsample for level in reader.header.levels] == [1, 4]
-    assert [fact.value for fact in reader.header.facts] == ["1, which lacks tiles that level 0 has"]
+    assert [fact.value for fact in reader.header.facts] == [
+        "1, which lacks tiles that level 0 has",
+        "1 of 63 of the finest level; shown as glass where no coarser level shows something",
+    ]
+    assert not reader.header.doubts
+    reader.close()
+
+
+def test_a_lost_tile_is_unread_at_every_scale(tmp_path):
+    path = write_tmap07(tmp_path / "a.tmap", IMAGE, blank=lambda level, x, y: level == 0 and y > 63)
+    reader = open_tmap(path)
+    assert reader.shrinks(0) == (2, 4)
+    for shrink in (1, 2, 4):
+        with pytest.raises(ReadError, match=r"a\.tmap: the tile at 128, 64 of its level of 530 x"):
+            reader.read(0, Rect(160 // shrink, 70 // shrink, 9, 9), shrink)
+        reader.read(0, Rect(0, 0, 100, 64 // shrink), shrink)
+    (fact,) = reader.header.facts
+    assert fact.value.startswith("54 of 63 of the finest level")
+    reader.close()
+
+
+def test_lost_tiles_that_no_level_can_tell_are_told(tmp_path):
+    path = write_tmap07(tmp_path / "a.tmap", IMAGE, levels=1, blank=lambda _, x, y: y > 63)
+    reader = open_tmap(path)
+    assert (reader.read(0, Rect(160, 70, 9, 9)) == 244).all()
+    assert [doubt.code for doubt in reader.header.doubts] == ["tiles-missing"]
     reader.close()
 
 
