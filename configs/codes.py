@@ -252,9 +252,12 @@ SLIDES: dict[str, Entry] = {
     ),
     "frames-absent": Entry(
         "The finest level of a DICOM slide has no frame for some of its tiles (TILED_SPARSE), "
-        "which says that they were not scanned: they are shown as glass. Or it has none in the "
-        "focal plane that is read: then the nearest plane's frame is shown.",
-        "Look whether the report's picture shows all of the specimen.",
+        "which says that they were not scanned: they are shown as glass, but unread where a "
+        "coarser level shows something. Where none of the level's files says how many there are, "
+        "one may be missing. Or there is no frame in the focal plane that is read: then the "
+        "nearest plane's is shown.",
+        "Look whether the report's picture shows all of the specimen, and whether all files of "
+        "the series were copied.",
     ),
     "extent-contradicted": Entry(
         "A DICOM slide says how large it is in mm (ImagedVolumeWidth, ImagedVolumeHeight), and "

@@ -117,6 +117,7 @@ def _open_plane(
         SlideError: its finest level can't be read.
     """
     levels: list[FrameLevel] = []
+    tiles: list[OnePlane] = []
     doubts = list(told)
     first = 0
     for frames in found:
@@ -132,11 +133,11 @@ def _open_plane(
                 raise
             doubts.append(left_out(frames.head.size, error.text))
             continue
-        if not levels:
-            doubts += _of_gaps(frames, one)
         if level.doubt:
             doubts.append(level.doubt)
         levels.append(level)
+        tiles.append(one)
+    doubts += _of_gaps(found[0], tiles[0], judged=len(levels) > 1)
     light = found[0].head.light[brightfield(found[0].head.light)]
     header = _header(found[0], levels, light.objective, doubts)
     return DicomReader(files, levels, header, light.profile)
@@ -174,13 +175,26 @@ def _scale(finest: Frames) -> tuple[tuple[float, float] | None, str]:
     return (across, down), "" if (own == own[0]).all() else "differs from frame to frame"
 
 
-def _of_gaps(frames: Frames, one: OnePlane) -> Iterator[Doubt]:
-    """What is told of places without a frame."""
+def _of_gaps(frames: Frames, one: OnePlane, *, judged: bool) -> Iterator[Doubt]:
+    """What is told of places without a frame.
+
+    Args:
+        frames: of the finest level.
+        one: likewise, of the plane.
+        judged: whether a coarser level tells which of them were lost.
+    """
     columns, rows = frames.head.grid
     if one.absent:
+        whether = "which says that they were not scanned"
+        if any(picture.may_lack_parts for picture in frames.pictures):
+            whether = (
+                "and none of its files says how many the level is cut into: they were not scanned, "
+                "or a file is missing"
+            )
+        shown = "shown as glass where no coarser level shows something"
         text = (
             f"{one.absent} of the {columns * rows} tiles of its finest level have no frame "
-            f"({show(frames.head.layout)}): they were not scanned, and are shown as glass"
+            f"({show(frames.head.layout)}), {whether}; {shown if judged else 'shown as glass'}"
         )
         yield Doubt(code="frames-absent", text=text)
     if one.borrowed:

@@ -66,6 +66,11 @@ class Picture:
         return self.parts[0]
 
     @property
+    def may_lack_parts(self) -> bool:
+        """Whether it is in parts of which none says how many there are."""
+        return not any(one.part is None or one.part.total for one in self.parts)
+
+    @property
     def names(self) -> str:
         """Its files, for people."""
         first = show(self.head.path.name)

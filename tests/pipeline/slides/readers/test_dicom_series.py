@@ -10,7 +10,7 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from slidefiles import MPP, halved, picture
 
-from pipeline.errors import SlideError
+from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect
 from pipeline.slides.readers.dicom import open_dicom
 from pipeline.slides.readers.dicom_header import read_head, read_instance
@@ -289,6 +289,28 @@ def test_tiles_without_a_frame_are_glass_and_told(tmp_path):
     (doubt,) = reader.header.doubts
     assert doubt.code == "frames-absent"
     assert "4 of the 12 tiles" in doubt.text
+    assert "which says that they were not scanned; shown as glass" in doubt.text
+
+
+@pytest.mark.parametrize("total", [True, False])
+def test_a_frame_that_a_coarser_level_shows_was_lost(tmp_path, total):
+    series = generate_uid()
+    elements = {} if total else {"InConcatenationTotalNumber": None}
+    places, frames = GRID[:9], (5, 4)
+    if not total:  # whose third file is missing
+        places, frames = GRID, (5, 4, 3)
+    paths = write_parts(tmp_path, IMAGE, series, frames, places=places, elements=elements, **SPARSE)
+    if not total:
+        paths[2].unlink()
+    write_level(tmp_path / "small.dcm", HALF, series, 2 * MPP)
+    reader = open_dicom(paths[0])
+    with pytest.raises(ReadError, match="the tile at 64, 128 of its level of 200 x 150 px is not"):
+        reader.read(0, Rect(60, 120, 10, 10))
+    np.testing.assert_array_equal(reader.read(0, Rect(0, 0, 200, 128)), IMAGE[:128])
+    (doubt,) = reader.header.doubts
+    assert doubt.code == "frames-absent"
+    assert doubt.text.startswith("3 of the 12 tiles")
+    assert ("or a file is missing; shown as glass where no coarser" in doubt.text) == (not total)
 
 
 def test_a_coarser_level_that_lacks_tiles_of_the_finest_is_left_out(tmp_path):
