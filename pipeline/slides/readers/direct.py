@@ -275,7 +275,7 @@ def _gaps(vendor: VendorReader, file: TiffFile) -> Grid | None:
     stored = np.asarray(page.databytecounts) > 0
     if size != vendor.header.levels[0].size or len(stored) % (rows * columns):
         return None
-    return Grid(stored.reshape(-1, rows, columns).all(axis=0), side, size)
+    return Grid(np.asarray(stored.reshape(-1, rows, columns).all(axis=0)), side, size)
 
 
 def _levels(vendor: VendorReader, file: TiffFile) -> list[DirectLevel | None]:
