@@ -123,8 +123,10 @@ def _measure_negatives(
 
     _tell_others(reports)
     known, doubts = known_figures(reports, read_card(find_model(model)) if model else None)
-    alarms = read_negatives(reports, labels, positive, known)
+    alarms, notes = read_negatives(reports, labels, positive, known)
     _write({out: alarms.model_dump_json(indent=2) + "\n"})
+    for note in notes:
+        typer.echo(note)
     Console().print(false_alarm_table(false_alarm_figures(alarms)))
     Console().print(f"{alarms.data}: {out}", soft_wrap=True)
     warn(doubts)

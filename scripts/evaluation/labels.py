@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,19 @@ class Labels:
     missing: tuple[str, ...]
     doubts: tuple[Doubt, ...]
 
+    def notes(self, labels: Path) -> list[str]:
+        """What a person should know of the table, in words; ``labels`` is its file."""
+        told = [f"{labels}: {doubt}" for doubt in self.doubts]
+        return [*told, *note_slides("with a label have no report", self.missing)]
+
+
+def note_slides(what: str, names: Sequence[str]) -> list[str]:
+    """A line that counts slides and names the first of them; none where there are none."""
+    if not names:
+        return []
+    few = f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+    return [f"{len(names)} slides {what}: {few}"]
+
 
 def read_labels(names: Iterable[str], labels: Path, positive_from: str | None) -> Labels:
     """Matches a CSV of labels with slides.
@@ -49,12 +62,14 @@ def read_labels(names: Iterable[str], labels: Path, positive_from: str | None) -
         positive_from: the least severe category that counts as positive; None: any but normal.
 
     Raises:
-        ConfigError: it can't be read, a label is not known, or a name fits several slides.
+        ConfigError: it can't be read, ``positive_from`` is no abnormal category, a label is not
+            known or says too little for that, or a name fits several slides.
     """
     by_name: dict[str, set[str]] = defaultdict(set)
     for name in names:
         for alias in (name, Path(name).name, Path(name).stem):
             by_name[normalize("NFC", alias)].add(name)
+    find_least(positive_from)  # refused as an option, not as a line of the table
     outcomes: dict[str, Outcome] = {}
     missing = []
     sheet, records = _read_records(labels)
@@ -89,13 +104,39 @@ def _patient_doubts(unsaid: int, slides: int) -> Iterator[Doubt]:
         yield Doubt(code="group-unknown", text=text)
 
 
+def find_least(positive_from: str | None) -> int:
+    """Severity from which on a category counts as positive.
+
+    Raises:
+        ConfigError: ``positive_from`` is no abnormal category.
+    """
+    if positive_from is None:
+        return 1
+    least = find_category(positive_from)
+    if least is None:
+        raise ConfigError(f"--positive {positive_from}: no category of the Bethesda System")
+    if not least.severity:
+        raise ConfigError(
+            f"--positive {positive_from}: is the normal category: name the least severe abnormal "
+            "one that counts"
+        )
+    return least.severity
+
+
 def is_positive(label: str, positive_from: str | None) -> bool:
     """Whether a label, a category or a word, counts as positive.
 
     Raises:
-        ConfigError: it is not known.
+        ConfigError: it is not known, or says too little for ``positive_from``, which may be wrong
+            itself.
     """
+    least = find_least(positive_from)
     word = label.strip().lower()
+    if word in _POSITIVE and least > 1:
+        raise ConfigError(
+            f"label {label!r} says no category: whether it is {positive_from} or more severe can't "
+            "be told; name the category, or leave out --positive"
+        )
     if word in _POSITIVE | _NEGATIVE:
         return word in _POSITIVE
     category = find_category(label.strip())
@@ -103,10 +144,7 @@ def is_positive(label: str, positive_from: str | None) -> bool:
         raise ConfigError(
             f"label {label!r}: neither a category of the Bethesda System, nor positive or negative"
         )
-    least = find_category(positive_from) if positive_from else None
-    if positive_from and least is None:
-        raise ConfigError(f"--positive {positive_from}: no category of the Bethesda System")
-    return category.severity >= (least.severity if least else 1)
+    return category.severity >= least
 
 
 def _read_records(labels: Path) -> tuple[Sheet, list[Record]]:

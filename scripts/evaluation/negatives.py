@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ times their rate."""
 
 def read_negatives(
     reports: Path, labels: Path | None, positive_from: str | None, known: FalseAlarms | None
-) -> FalseAlarms:
+) -> tuple[FalseAlarms, list[str]]:
     """Estimates false alarms from the reports of normal slides.
 
     Args:
@@ -33,13 +34,15 @@ def read_negatives(
         known: the model's own figures at the slides' thresholds, for how it confuses grades; see
             `known_figures`.
 
+    Returns:
+        These, and what a person should know of the labels.
+
     Raises:
         ConfigError: there are too few slides, they were screened with different models or
             thresholds, or some can't be normal: by their label, or as their counts lie far out.
     """
     found = {name: read_report(path) for name, path in find_reports(reports).items()}
-    if labels:
-        _check_labels(found, labels, positive_from)
+    notes = _check_labels(found, labels, positive_from) if labels else []
     made = list(found.values())
     if len(made) < FEW_UNITS:
         raise ConfigError(
@@ -53,7 +56,7 @@ def read_negatives(
     _check_areas(list(found), mm2)
     _check_domain(found)
     _check_outliers(list(found), np.array([report.abnormal_cells for report in made]), mm2)
-    return describe_negatives(
+    alarms = describe_negatives(
         counts,
         mm2,
         model.classes,
@@ -62,6 +65,7 @@ def read_negatives(
         thresholds=model.threshold,
         sha256=model.identity or "",
     )
+    return alarms, notes
 
 
 def known_figures(reports: Path, card: ModelCard | None) -> tuple[FalseAlarms | None, list[Doubt]]:
@@ -101,8 +105,12 @@ def figures_of(card: ModelCard, model: ModelFacts) -> FalseAlarms | None:
     return card.second_look.false_alarms if card.second_look else None
 
 
-def _check_labels(found: dict[str, SlideReport], labels: Path, positive_from: str | None) -> None:
-    outcomes = read_labels(found, labels, positive_from).outcomes
+def _check_labels(
+    found: dict[str, SlideReport], labels: Path, positive_from: str | None
+) -> list[str]:
+    """Refuses slides that are no normal ones; what is odd about the table, in words."""
+    told = read_labels(found, labels, positive_from)
+    outcomes = told.outcomes
     positive = sorted(name for name, outcome in outcomes.items() if outcome.is_positive)
     if positive:
         raise ConfigError(
@@ -112,6 +120,9 @@ def _check_labels(found: dict[str, SlideReport], labels: Path, positive_from: st
     unknown = sorted(set(found) - set(outcomes))
     if unknown:
         raise ConfigError(f"{labels}: does not say whether {unknown[0]} is normal")
+    # Each slide counts as one here, whosever it is.
+    doubts = tuple(doubt for doubt in told.doubts if doubt.code != "group-unknown")
+    return replace(told, doubts=doubts).notes(labels)
 
 
 def _check_areas(names: Sequence[str], mm2: NDArray[np.float64]) -> None:

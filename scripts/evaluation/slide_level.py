@@ -37,7 +37,7 @@ from pipeline.reports.slide_rule import (
     feature_names,
     slide_features,
 )
-from scripts.evaluation.labels import read_labels
+from scripts.evaluation.labels import note_slides, read_labels
 
 FEWEST = 10
 """Slides of either outcome below which nothing can be fitted."""
@@ -125,20 +125,15 @@ def read_labelled(reports: Path, labels: Path, positive_from: str | None) -> Lab
     ]
     some_graded = any(cells.class_scores is not None for _, cells in read if len(cells))
     unlabelled = sorted(set(found) - set(told.outcomes))
-    notes = [f"{labels}: {doubt}" for doubt in told.doubts]
-    notes += [
-        f"{len(rest)} slides {what}: {', '.join(rest[:5])}{', …' if len(rest) > 5 else ''}"
-        for what, rest in (
-            ("with a label have no report", told.missing),
-            ("have no label", unlabelled),
-            ("are out of the model's domain", strange),
-            (
-                "lack the scores of all classes, so that those of others don't count either",
-                ungraded if some_graded else [],
-            ),
-        )
-        if rest
-    ]
+    notes = told.notes(labels)
+    for what, rest in {
+        "have no label": unlabelled,
+        "are out of the model's domain": strange,
+        "lack the scores of all classes, so that those of others don't count either": (
+            ungraded if some_graded else []
+        ),
+    }.items():
+        notes += note_slides(what, rest)
     return LabelledSlides(
         names=tuple(names),
         reports=tuple(report for report, _ in read),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from scripts.evaluation.labels import read_labels
+from configs import ConfigError
+from scripts.evaluation.labels import is_positive, read_labels
 
 SLIDES = ["a.svs", "b.svs", "c.svs"]
 
@@ -28,3 +29,24 @@ def test_slides_without_a_patient_are_told(rows, text, tmp_path):
     found = read_labels(SLIDES, tmp_path / "labels.csv", None)
     assert [doubt.code for doubt in found.doubts] == (["group-unknown"] if text else [])
     assert [doubt.text for doubt in found.doubts] == ([text] if text else [])
+
+
+@pytest.mark.parametrize("word", ["positive", "Abnormal", "1", "yes", "true"])
+def test_a_word_does_not_say_which_category_it_is(word, tmp_path):
+    assert is_positive(word, None)
+    assert is_positive(word, "ASC-US")  # any abnormal one
+    (tmp_path / "labels.csv").write_text(f"slide,label\na,NILM\nb,{word}\n")
+    message = f"line 3: label '{word}' says no category: whether it is HSIL or more severe can't"
+    with pytest.raises(ConfigError, match=message):
+        read_labels(SLIDES, tmp_path / "labels.csv", "HSIL")
+    assert not is_positive("negative", "HSIL")
+
+
+@pytest.mark.parametrize(
+    ("least", "message"), [("nilm", "is the normal category"), ("odd", "no category of the")]
+)
+def test_what_is_no_abnormal_category_can_not_be_positive(least, message, tmp_path):
+    """Normal slides would be positive; and no line of the table is to blame."""
+    (tmp_path / "labels.csv").write_text("slide,label\na,NILM\nb,HSIL\n")
+    with pytest.raises(ConfigError, match=f"^--positive {least}: {message}"):
+        read_labels(SLIDES, tmp_path / "labels.csv", least)

@@ -57,7 +57,7 @@ def test_normal_slides_say_what_to_expect(normal):
 def test_the_model_s_confusions_are_kept(normal):
     folder, _ = normal
     known = make_alarms(confused=0.25).model_copy(update={"sha256": ""})
-    alarms = read_negatives(folder / "out", None, None, known)
+    alarms, _ = read_negatives(folder / "out", None, None, known)
     assert alarms.groups["HSIL"].confused == 0.25
 
 
@@ -135,7 +135,8 @@ def test_of_five_slides_one_that_is_far_off_is_named(tmp_path):
     for number, count in enumerate((20, 18, 22, 19)):
         write_slide(tmp_path / "out" / f"{number}.svs", count)
     write_slide(tmp_path / "out" / "odd.svs", 69)
-    assert read_negatives(tmp_path / "out", None, None, None).groups["HSIL"].units == 5
+    alarms, _ = read_negatives(tmp_path / "out", None, None, None)
+    assert alarms.groups["HSIL"].units == 5
     write_slide(tmp_path / "out" / "more" / "odd.svs", 70)
     (tmp_path / "out" / "odd.svs" / "report.json").unlink()
     with pytest.raises(ConfigError, match=r"has 70 abnormal cells .* make at most 22 likely"):
@@ -162,6 +163,18 @@ def test_a_slide_that_is_labelled_abnormal_is_named(normal):
     labels.write_text("\n".join(["slide,label", *rows[:3]]))
     with pytest.raises(ConfigError, match=r"does not say whether 3\.svs is normal"):
         read_negatives(folder / "out", labels, None, None)
+
+
+def test_what_is_odd_about_the_labels_is_told(normal):
+    folder, _ = normal
+    rows = ["slide;label", *(f"{number}.svs;NILM" for number in range(10)), "weg-ä.svs;NILM"]
+    (folder / "labels.csv").write_bytes("\n".join(rows).encode("cp1252"))
+    labels = ["--labels", folder / "labels.csv"]
+    result = call(folder / "out", "--negatives", *labels, "--out", folder / "alarms.json")
+    assert result.exit_code == 0, result.output
+    assert "[encoding-assumed]" in result.output
+    assert "1 slides with a label have no report: weg-ä.svs" in result.output
+    assert "group-unknown" not in result.output  # each slide counts as one, whosever it is
 
 
 def test_slides_of_other_thresholds_and_empty_ones_are_refused(normal):
