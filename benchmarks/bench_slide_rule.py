@@ -28,6 +28,7 @@ from pipeline.geometry import Detections, Rect
 from pipeline.in_force import describe_model
 from pipeline.network.detector import RuntimeSettings, TileDetector
 from pipeline.reports.report import ModelFacts, SlideFacts, SlideReport, build_report, measure_area
+from pipeline.reports.rule_out import ANY_ABNORMAL
 from scripts.evaluation.set_aside import Wish, fit_with_rule_out, judge_set_aside
 from scripts.evaluation.slide_level import LabelledSlides, judge_slides
 from scripts.slides import images_of
@@ -56,7 +57,7 @@ def main() -> None:
         table.add_column(name)
     for name, change in {"with graded scores": lambda s: s, "without": without_scores}.items():
         own, others = change(learned), change(judged)
-        rule, *_ = fit_with_rule_out(own, Wish(options.level, None), 0.95, "abnormal")
+        rule, *_ = fit_with_rule_out(own, Wish(options.level, None), 0.95, ANY_ABNORMAL)
         figures, aside = judge_slides(others, rule), judge_set_aside(others, rule)
         assert rule.rule_out is not None
         table.add_row(

@@ -453,6 +453,12 @@ TRAINING: dict[str, Entry] = {
         "share a patient, and intervals come out too narrow.",
         "Say it for all: by --groups, or in the column patient of the labels.",
     ),
+    "positive-differs": Entry(
+        "A slide rule is judged on slides of which other labels count as positive than those that "
+        "it was fitted for. Its sensitivity, and what it promises of slides that are set aside, "
+        "hold for its own alone.",
+        "Give evaluate the --positive that the rule was calibrated with, or calibrate a rule anew.",
+    ),
     "licence-unstated": Entry(
         "The data or the teacher of a training run state a licence, and the settings' card.licence "
         "is empty. The card names theirs and states none of its own.",

@@ -73,8 +73,9 @@ def calibrate(
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Also find a score below which slides may be set aside: of abnormal patients at "
-            "most this share would be. 0.01 needs 99 of them beside those of the fit.",
+            help="Also find a score below which slides may be set aside: of abnormal patients "
+            "(with --positive: of those with that or worse) at most this share would be. 0.01 "
+            "needs 99 of them beside those of the fit.",
         ),
     ] = None,
     rule_out_confidence: Annotated[
@@ -142,6 +143,7 @@ def _fit_rule(
     wish: tuple[float, float | None] | None,
     out: Path,
 ) -> None:
+    from pipeline.reports.slide_rule import name_positive
     from scripts.evaluation.set_aside import check_wish, fit_with_rule_out
     from scripts.evaluation.slide_level import fit_rule, intervals_of, read_labelled
 
@@ -150,7 +152,7 @@ def _fit_rule(
         raise ConfigError(f"--sensitivity {sensitivity}: is a share above 0 and up to 1")
     _tell_others(reports)
     slides = read_labelled(reports, labels, positive)
-    meaning = f"{positive} and more severe" if positive else "any abnormal category"
+    meaning = name_positive(positive)
     fitted = slides
     if wanted:
         rule, scores, fitted = fit_with_rule_out(slides, wanted, sensitivity, meaning, folds, seed)
@@ -201,13 +203,15 @@ def _table(rule: SlideRule, intervals: str) -> Table:
         table.add_row(f"weight of {name}", f"{weight:.3f}")
     if rule.rule_out:
         table.add_section()
-        _add_rule_out(table, rule.rule_out)
+        _add_rule_out(table, rule.rule_out, rule.positive)
     return table
 
 
-def _add_rule_out(table: Table, rule_out: RuleOut) -> None:
+def _add_rule_out(table: Table, rule_out: RuleOut, positive: str) -> None:
+    from pipeline.reports.rule_out import patients_with
+
     table.add_row("set aside below a score of", f"{rule_out.threshold:.3f}")
-    table.add_row("abnormal patients held out for that", str(rule_out.patients))
+    table.add_row(f"{patients_with(positive)} held out for that", str(rule_out.patients))
     table.add_row("of such patients, on average, at most", f"{rule_out.bound:.2%}")
     table.add_row("of such patients, with 95% confidence, at most", f"{rule_out.upper:.2%}")
 

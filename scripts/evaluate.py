@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from models import DenseDetector
     from models.card import DomainFacts
     from pipeline.network.detector import RuntimeSettings, TileDetector
+    from pipeline.reports.slide_rule import SlideRule
     from scripts.evaluation.evidence import Draws, Evidence
     from scripts.evaluation.finding import Found
     from scripts.evaluation.thresholds import Chosen, Target
@@ -256,27 +257,44 @@ def _judge_slides(
     screened: Path | None, labels: Path | None, rule: Path | None, positive: str | None, out: Path
 ) -> None:
     """Figures of whole slides, as a table and in metrics.json."""
-    from pipeline.reports.slide_rule import load_rule
+    from pipeline.reports.slide_rule import load_rule, name_positive
     from scripts.evaluation.files import name_outputs, write_text
     from scripts.evaluation.set_aside import judge_set_aside, set_aside_table
     from scripts.evaluation.slide_level import judge_slides, read_labelled, slide_table
+    from scripts.telling import warn
 
     if screened is None or labels is None:
         raise ConfigError("--screened and --labels go together")
     slides = read_labelled(screened, labels, positive)
     known = load_rule(rule) if rule else None
-    figures = judge_slides(slides, known)
+    meaning = name_positive(positive)
+    figures = {"positive": meaning} | judge_slides(slides, known)
     aside = judge_set_aside(slides, known) if known and known.rule_out else None
     figures |= {"rule_out": aside} if aside else {}
-    figures["notes"] = list(slides.notes)
+    differ = list(_other_positive(known, positive)) if known else []
+    figures["notes"] = [*slides.notes, *map(str, differ)]
     place = name_outputs(out).metrics
     write_text(place, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     for note in slides.notes:
         typer.echo(note)
     Console().print(slide_table(figures))
     if aside:
-        Console().print(set_aside_table(aside))
+        Console().print(set_aside_table(aside, meaning))
+    warn(differ)
     Console().print(f"All figures: {place}", soft_wrap=True)
+
+
+def _other_positive(rule: SlideRule, positive: str | None) -> Iterator[Doubt]:
+    """What is odd where other labels count as positive than those that a rule was fitted for."""
+    from pipeline.reports.slide_rule import name_positive
+    from scripts.evaluation.labels import find_least
+
+    if rule.least != find_least(positive):
+        text = (
+            f"the rule was fitted for {rule.positive}, and here {name_positive(positive)} counts "
+            "as positive: it promises nothing of that; --positive says what counts"
+        )
+        yield Doubt(code="positive-differs", text=text)
 
 
 def measure(

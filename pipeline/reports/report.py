@@ -49,7 +49,14 @@ from pipeline.reports.planes import PlaneFacts, count_planes
 from pipeline.reports.previews import Preview, describe_preview
 from pipeline.reports.quality import FaultMap, FaultName, Quality
 from pipeline.reports.rule_out import why_unsure
-from pipeline.reports.triage import Suggestion, TriageSettings, suggest_by_cells
+from pipeline.reports.slide_rule import SlideRule
+from pipeline.reports.triage import (
+    Suggestion,
+    TriageSettings,
+    suggest,
+    suggest_by_cells,
+    why_beside,
+)
 from pipeline.slides.readers.base import Fact, show
 
 if TYPE_CHECKING:
@@ -624,15 +631,23 @@ def _describe_kept(kept: Kept, model: ModelFacts) -> DetectionFacts:
     )
 
 
-def why_not_set_aside(report: SlideReport) -> str | None:
+def why_not_set_aside(report: SlideReport, rule: SlideRule | None = None) -> str | None:
     """Why a slide must not be set aside, whatever its score; None where nothing speaks against it.
 
-    See `pipeline.reports.rule_out.why_unsure`.
+    See `pipeline.reports.rule_out.why_unsure` and, with a rule, `pipeline.reports.triage`'s
+    `why_beside`.
     """
-    area = report.area
-    return _why_unsure(
+    area, classes = report.area, report.model.classes
+    unsure = _why_unsure(
         report.warnings, area.screened_mm2, area.unread_mm2, report.adequacy, report.domain
     )
+    if unsure or rule is None:
+        return unsure
+    triage = report.settings.get("triage")
+    least = triage.get("min_cells") if isinstance(triage, dict) else None
+    settings = TriageSettings(min_cells=least) if isinstance(least, int) and least > 0 else None
+    plain = suggest(report.counts, classes, report.expectation or "", settings)
+    return why_beside(plain, classes, rule)
 
 
 def _why_unsure(

@@ -37,6 +37,9 @@ HARMLESS = frozenset(
 """Warnings that say nothing against scale or picture. Every other one, of whatever code, makes
 unsure: a code that is new is not taken for harmless."""
 
+ANY_ABNORMAL = "any abnormal category"
+"""What counts as positive where nobody says a category; see `SlideRule.positive`."""
+
 _LEVEL = 0.95
 """Of the upper bound that is told beside the promise."""
 
@@ -45,7 +48,8 @@ class RuleOut(StrictModel):
     """A threshold below which slides are set aside, and what it promises.
 
     A patient with an abnormal slide counts once, by the lowest score of these slides: of a share
-    ``bound`` of such patients, at most, an abnormal slide is set aside.
+    ``bound`` of such patients, at most, an abnormal slide is set aside. Abnormal is here and below
+    what the rule counts as positive: of patients with less nothing is promised.
 
     Attributes:
         level: the largest share of abnormal patients that was to be set aside.
@@ -125,7 +129,18 @@ def choose_threshold(
     )
 
 
-def decide(rule_out: RuleOut, score: float, suspicious_from: float, unsure: str | None) -> Decision:
+def patients_with(positive: str) -> str:
+    """Those whom a promise is about, in words; see `SlideRule.positive`."""
+    return "abnormal patients" if positive == ANY_ABNORMAL else f"patients with {positive}"
+
+
+def decide(
+    rule_out: RuleOut,
+    score: float,
+    suspicious_from: float,
+    unsure: str | None,
+    positive: str = ANY_ABNORMAL,
+) -> Decision:
     """Whether a slide of this score is set aside.
 
     Args:
@@ -133,12 +148,13 @@ def decide(rule_out: RuleOut, score: float, suspicious_from: float, unsure: str 
         score: of the slide.
         suspicious_from: score from which on it is suspicious, and so never set aside.
         unsure: why nothing can be decided; None where it can. See `why_unsure`.
+        positive: what the rule counts as positive, in words: the promise is about it alone.
     """
     if unsure:
         return Decision(None, f"undecided: {unsure}")
     limit = min(rule_out.threshold, suspicious_from)
     below = score < limit
-    promise = f"at most {rule_out.bound:.1%} of abnormal patients lie below, by "
+    promise = f"at most {rule_out.bound:.1%} of {patients_with(positive)} lie below, by "
     promise += f"{rule_out.patients} who were held out"
     where = "below" if below else "not below"
     return Decision(below, f"slide score {score:.3f}, {where} {limit:.3f}; {promise}")

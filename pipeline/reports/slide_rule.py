@@ -8,6 +8,7 @@ names the features that it uses, so that files of earlier versions go on being r
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from configs import ConfigError, StrictModel
 from pipeline.cells.classes import CellClass, find_category, order_by_severity
 from pipeline.geometry import Detections
-from pipeline.reports.rule_out import RuleOut
+from pipeline.reports.rule_out import ANY_ABNORMAL, RuleOut
 
 TOP = (1, 5)
 """So many of the best scores make a feature each, as their mean."""
@@ -30,6 +31,8 @@ GRADED = ("graded_sum", *(f"graded_top{count}" for count in TOP))
 
 HIGH_GRADE = 3
 """Severity of ASC-H, from which on a cell is called high grade."""
+
+_OR_WORSE = " and more severe"
 
 
 class Share(StrictModel):
@@ -46,7 +49,7 @@ class SlideRule(StrictModel):
     Attributes:
         model, sha256: what it was fitted for; see `ModelFacts.identity`.
         thresholds: of that model's cells, by class.
-        positive: the labels that count as positive, in words.
+        positive: the labels that count as positive, in words; see `name_positive`.
         features: their names; see `slide_features`.
         weights: of the features, none negative.
         intercept: of the logistic function.
@@ -93,6 +96,14 @@ class SlideRule(StrictModel):
         kind = self.format.removeprefix("cytolibra-")
         return f"{kind}:{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
+    @property
+    def least(self) -> float:
+        """Severity from which on a category counts as positive; infinite where no words say it."""
+        if self.positive == ANY_ABNORMAL:
+            return 1
+        category = find_category(self.positive.removesuffix(_OR_WORSE))
+        return category.severity if category else math.inf
+
     def score(self, cells: Detections, classes: Sequence[CellClass]) -> float:
         """How suspicious a slide is, 0 to 1; a probability only for slides like the rule's own.
 
@@ -128,6 +139,14 @@ class SlideRule(StrictModel):
                 f"the slide rule was calibrated for {self.model} with other weights, precision or "
                 "thresholds; screen with those, or calibrate anew"
             )
+
+
+def name_positive(least: str | None) -> str:
+    """What counts as positive, in words, from the least severe category; None: any but normal."""
+    category = find_category(least) if least else None
+    if category is None or category.severity <= 1:
+        return ANY_ABNORMAL
+    return category.name + _OR_WORSE
 
 
 def feature_names(classes: Sequence[CellClass]) -> tuple[str, ...]:

@@ -22,13 +22,14 @@ from pipeline.cells.classes import (
     ABNORMAL,
     CellClass,
     by_level,
+    find_category,
     group_by_grade,
     order_by_severity,
 )
 from pipeline.geometry import Detections
 from pipeline.reports.expectation import Expectation, Finding
 from pipeline.reports.rule_out import decide
-from pipeline.reports.slide_rule import load_rule
+from pipeline.reports.slide_rule import SlideRule, load_rule
 
 RULE_VERSION = "2"
 NO_CELLS = "no cells above threshold"
@@ -79,8 +80,8 @@ class Suggestion(StrictModel):
     )
     set_aside: bool | None = Field(
         default=None,
-        description="whether the score lies so low that few abnormal slides do, by that rule's "
-        "bound; null where that is undecided, or the rule has none",
+        description="whether the score lies so low that few slides do of what that rule counts as "
+        "positive, by its bound; null where that is undecided, or the rule has none",
     )
     set_aside_reason: str | None = Field(
         default=None, description="why, or why that is undecided; null where the rule has no bound"
@@ -112,14 +113,36 @@ def carriers(
 
     None where nothing is suggested.
     """
+    return np.flatnonzero(np.isin(cells.labels, _members(suggestion, classes)))
+
+
+def _members(suggestion: Suggested, classes: Sequence[CellClass]) -> list[int]:
+    """Indices of the classes that a suggestion is of; none where nothing is suggested."""
     if suggestion.level is None:
-        return np.zeros(0, np.intp)
+        return []
     if suggestion.level == "class":
-        members = [i for i, c in enumerate(classes) if c.name == suggestion.category]
-    else:
-        name = ABNORMAL if suggestion.level == "abnormal" else suggestion.category
-        members = list(by_level(classes).get(name, ()))
-    return np.flatnonzero(np.isin(cells.labels, members))
+        return [i for i, c in enumerate(classes) if c.name == suggestion.category]
+    name = ABNORMAL if suggestion.level == "abnormal" else suggestion.category
+    return list(by_level(classes).get(name, ()))
+
+
+def why_beside(plain: Suggested, classes: Sequence[CellClass], rule: SlideRule) -> str | None:
+    """Why a rule can't speak for a slide: what is suggested may be less than what it learned from.
+
+    None where it can: it is for any abnormal category, nothing is suggested, or all that the
+    suggestion may be counts as positive.
+
+    Args:
+        plain: suggested without the rule.
+        classes: the model's.
+        rule: the calibrated one.
+    """
+    if rule.least <= 1:
+        return None
+    found = [find_category(classes[index].name) for index in _members(plain, classes)]
+    if all(category and category.severity >= rule.least for category in found):
+        return None
+    return f"“{plain.category}” is suggested, and the rule is for {rule.positive} alone"
 
 
 def suggest_by_cells(
@@ -168,19 +191,24 @@ def _by_rule(
     rule = load_rule(settings.rule)
     score = rule.score(cells, classes)
     suspicious = None if unknown else score >= rule.threshold
-    aside = decide(rule.rule_out, score, rule.threshold, unsure) if rule.rule_out else None
+    beside = why_beside(plain, classes, rule)
+    hidden = suspicious is False and beside is None
+    told = suspicious is not None and not hidden
+    aside = None
+    if rule.rule_out:
+        aside = decide(rule.rule_out, score, rule.threshold, unsure or beside, rule.positive)
     shown = f"slide score {score:.3f}, suspicious from {rule.threshold:.3f} on"
     return Suggestion(
-        category=BELOW_RULE if suspicious is False else plain.category,
-        rule=f"{shown}; calibrated on {rule.slides} slides for a sensitivity of {rule.wanted:.0%}; "
-        f"category: {plain.rule}",
+        category=BELOW_RULE if hidden else plain.category,
+        rule=f"{shown}; calibrated on {rule.slides} slides for a sensitivity of {rule.wanted:.0%} "
+        f"for {rule.positive}; category: {plain.rule}",
         version=rule.version,
-        level=plain.level if suspicious else None,
+        level=plain.level if told else None,
         score=round(score, 4),
         suspicious=suspicious,
         set_aside=aside.set_aside if aside else None,
         set_aside_reason=aside.reason if aside else None,
-        why=plain.why if suspicious else "",
+        why=plain.why if told else "",
     )
 
 

@@ -14,7 +14,14 @@ from rich.table import Table
 from configs import ConfigError
 from data.evaluation.slide_metrics import Estimate, exact_proportion, proportion_by_groups
 from pipeline.reports.report import why_not_set_aside
-from pipeline.reports.rule_out import choose_threshold, decide, least_level, needed_patients
+from pipeline.reports.rule_out import (
+    ANY_ABNORMAL,
+    choose_threshold,
+    decide,
+    least_level,
+    needed_patients,
+    patients_with,
+)
 from pipeline.reports.slide_rule import SlideRule
 from scripts.evaluation.slide_level import (
     FEWEST,
@@ -69,7 +76,7 @@ def fit_with_rule_out(
     Raises:
         ConfigError: there are too few abnormal patients for the wish, or too few slides to fit.
     """
-    held = _hold_out(slides, wish, seed)
+    held = _hold_out(slides, wish, seed, positive)
     fitted = slides.part(~held)
     rule, scores = fit_rule(fitted, wanted, positive, folds, seed)
     apart = slides.part(held & slides.positive)
@@ -83,14 +90,15 @@ def judge_set_aside(slides: LabelledSlides, rule: SlideRule) -> dict[str, Any]:
     """What a rule sets aside of slides that neither its fit nor its threshold has seen.
 
     Returns:
-        ``level``, ``bound`` and ``threshold`` of the rule; of ``normal`` slides the share that is
+        ``level``, ``bound``, ``threshold`` and ``positive`` of the rule, the last in words: its
+        promise is about that. As the labels have it here, of ``normal`` slides the share that is
         set aside, of ``abnormal`` ones (missed), and of ``patients`` with an abnormal slide those
         of whom one is: {value, low, high, count, of}, the latter two with exact intervals, the
         former two by patient where these have several slides, as ``intervals`` says;
         ``undecided`` slides by reason, and the names of those that are ``missed``.
     """
     assert rule.rule_out is not None
-    unsure = [why_not_set_aside(report) for report in slides.reports]
+    unsure = [why_not_set_aside(report, rule) for report in slides.reports]
     scores = slides.scores(rule)
     aside = np.array(
         [
@@ -105,6 +113,7 @@ def judge_set_aside(slides: LabelledSlides, rule: SlideRule) -> dict[str, Any]:
         "level": rule.rule_out.level,
         "bound": round(rule.rule_out.bound, 4),
         "threshold": min(rule.rule_out.threshold, rule.threshold),
+        "positive": rule.positive,
         "normal": _counted(
             proportion_by_groups(aside[normal], slides.groups[normal]),
             int(aside[normal].sum()),
@@ -122,18 +131,24 @@ def judge_set_aside(slides: LabelledSlides, rule: SlideRule) -> dict[str, Any]:
     }
 
 
-def set_aside_table(figures: Mapping[str, Any]) -> Table:
-    """`judge_set_aside` for a terminal."""
+def set_aside_table(figures: Mapping[str, Any], positive: str = ANY_ABNORMAL) -> Table:
+    """`judge_set_aside` for a terminal.
+
+    Args:
+        figures: of the slides.
+        positive: what counts as positive among them, in words.
+    """
     title = f"set aside below {figures['threshold']:g} (promised: at most {figures['bound']:.1%} "
-    title += "of abnormal patients)"
+    title += f"of {patients_with(figures['positive'])})"
+    plain = positive == ANY_ABNORMAL
     table = Table(title=title, caption=f"with 95% intervals {figures['intervals']}")
     table.add_column("of")
     table.add_column("set aside", justify="right")
     table.add_column("share", justify="right")
     for name, key in {
-        "normal slides": "normal",
-        "abnormal slides": "abnormal",
-        "patients with an abnormal slide": "patients",
+        "normal slides" if plain else "other slides": "normal",
+        "abnormal slides" if plain else f"slides with {positive}": "abnormal",
+        "patients with an abnormal slide" if plain else "patients with such a slide": "patients",
     }.items():
         share = figures[key]
         bounds = f"{share['value']:.3f} ({share['low']:.3f} to {share['high']:.3f})"
@@ -144,18 +159,17 @@ def set_aside_table(figures: Mapping[str, Any]) -> Table:
     return table
 
 
-def _hold_out(slides: LabelledSlides, wish: Wish, seed: int) -> NDArray[np.bool_]:
+def _hold_out(slides: LabelledSlides, wish: Wish, seed: int, positive: str) -> NDArray[np.bool_]:
     """(N,) all slides of the abnormal patients on whom the threshold is chosen."""
-    patients = np.unique(slides.groups[slides.positive])
+    patients, those = np.unique(slides.groups[slides.positive]), patients_with(positive)
     count, needed = len(patients), needed_patients(*wish)
     room = count - FEWEST
     if room < needed:
         least = f"at most {least_level(max(room, 1), wish.confidence):.2%}" if room > 0 else "none"
         raise ConfigError(
-            f"--rule-out {wish.level:g}: of {count} abnormal patients {max(room, 0)} can be held "
-            f"out, as {FEWEST} are needed for the fit, and a bound of {wish.level:.2%} needs "
-            f"{needed}: with so many {least} can be promised"
-            + (_advice(room, wish) if room > 0 else "")
+            f"--rule-out {wish.level:g}: of {count} {those} {max(room, 0)} can be held out, as "
+            f"{FEWEST} are needed for the fit, and a bound of {wish.level:.2%} needs {needed}: "
+            f"with so many {least} can be promised" + (_advice(room, wish) if room > 0 else "")
         )
     held = min(room, max(needed, count // 2))
     rng = np.random.default_rng([seed, 1])

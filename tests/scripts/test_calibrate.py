@@ -383,6 +383,52 @@ def test_those_set_aside_are_told_kept_and_judged(ill):
     assert "normal slides" in result.output
 
 
+def test_a_promise_for_high_grades_is_told_as_one(ill):
+    """LSIL is among the negatives of such a rule; by the labels of another meaning it is told."""
+    lines = (ill / "labels.csv").read_text().splitlines()
+    lines[-1] = lines[-1].replace("NILM", "LSIL")
+    (ill / "labels.csv").write_text("\n".join(lines))
+    rule, labels = ill / "rule.json", ["--labels", ill / "labels.csv"]
+    high = ["--positive", "hsil"]
+    result = call(ill / "out", *labels, *high, "--rule-out", 0.05, "--out", rule)
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.output.split())
+    assert "patients with HSIL and more severe held" in told.replace("│ │ ", "")
+    assert load_rule(rule).positive == "HSIL and more severe"
+    judged = ["--screened", ill / "out", *labels, "--rule", rule, "--out", ill / "figures"]
+    for options, positive, count in (
+        (high, "HSIL and more severe", 60),
+        ([], "any abnormal category", 61),
+    ):
+        result = evaluate(*judged, *options)
+        assert result.exit_code == 0, result.output
+        figures = json.loads((ill / "figures" / "metrics.json").read_text())
+        assert (figures["positive"], figures["positives"]) == (positive, count)
+        assert figures["rule_out"]["positive"] == "HSIL and more severe"
+        assert "of patients with HSIL and more severe)" in " ".join(result.output.split())
+        assert ("[positive-differs]" in result.output) == (not options)
+        assert any("[positive-differs]" in note for note in figures["notes"]) == (not options)
+
+
+def test_a_slide_of_lesser_category_is_not_counted_as_set_aside(ill):
+    """As screening leaves it undecided, whatever rule its report was made with."""
+    rule, labels = ill / "rule.json", ["--labels", ill / "labels.csv"]
+    path = ill / "out" / "89.svs" / "report.json"
+    report = json.loads(path.read_text())
+    report["counts"] |= {"HSIL": 0, "LSIL": 3}
+    finding = {"found": 3, "expected": 0.1, "low": 0, "high": 1}
+    report["expectation"] = {"groups": {"LSIL": finding}, "level": 0.95, "basis": "made up"}
+    path.write_text(json.dumps(report))
+    with (path.parent / "cells.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("class", "score", *SIDES), *[("LSIL", 0.5, 0, 0, 9, 9)] * 3])
+    options = [*labels, "--positive", "HSIL"]
+    call(ill / "out", *options, "--rule-out", 0.05, "--out", rule)
+    evaluate("--screened", ill / "out", *options, "--rule", rule, "--out", ill / "figures")
+    figures = json.loads((ill / "figures" / "metrics.json").read_text())["rule_out"]
+    why = "“LSIL” is suggested, and the rule is for HSIL and more severe alone"
+    assert figures["undecided"] == {why: 1}
+
+
 def test_slides_with_warnings_are_not_set_aside(ill):
     rule = ill / "rule.json"
     labels = ["--labels", ill / "labels.csv"]

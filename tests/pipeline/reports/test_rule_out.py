@@ -85,6 +85,11 @@ def test_low_scores_are_set_aside_unless_suspicious(score, suspicious_from, asid
     assert "2.4% of abnormal patients" in decided.reason
 
 
+def test_a_promise_is_told_of_those_whom_it_is_about():
+    decided = decide(made(), 0.1, 0.5, None, "HSIL and more severe")
+    assert "2.4% of patients with HSIL and more severe lie below" in decided.reason
+
+
 def test_where_one_is_unsure_nothing_is_decided():
     assert decide(made(), 0.0, 0.5, "it is odd") == (None, "undecided: it is odd")
 

@@ -21,6 +21,7 @@ from pipeline.reports.slide_rule import (
     SlideRule,
     feature_names,
     load_rule,
+    name_positive,
     slide_features,
 )
 from pipeline.reports.triage import BELOW_RULE, NO_CATEGORY, TriageSettings, suggest_by_cells
@@ -138,7 +139,8 @@ def test_the_report_tells_score_rule_and_whether_it_is_suspicious(tmp_path):
     assert (alarmed.category, alarmed.suspicious) == ("HSIL", True)
     assert alarmed.score > 0.5 > calm.score
     assert alarmed.version == rule().version
-    assert "calibrated on 100 slides for a sensitivity of 95%" in alarmed.rule
+    told = "calibrated on 100 slides for a sensitivity of 95% for any abnormal category; category:"
+    assert told in alarmed.rule
     plain = suggest_by_cells(cells((1, 0.2)), CLASSES, expected(ASC_US=1))
     assert (plain.category, plain.score, plain.suspicious) == ("ASC-US", None, None)
 
@@ -201,10 +203,10 @@ def test_a_rule_of_the_first_format_is_read_and_keeps_its_version(tmp_path):
     assert load_rule(path).rule_out is None
 
 
-def ruling_out(tmp_path):
+def ruling_out(tmp_path, **changes):
     path = tmp_path / "rule.json"
     out = {"level": 0.05, "threshold": 0.4, "patients": 40, "below": 0, "bound": 0.024}
-    path.write_text(rule(rule_out=out | {"upper": 0.07}).model_dump_json())
+    path.write_text(rule(rule_out=out | {"upper": 0.07}, **changes).model_dump_json())
     return TriageSettings(rule=path)
 
 
@@ -221,6 +223,68 @@ def test_the_suggestion_says_whether_a_slide_is_set_aside(tmp_path):
     (tmp_path / "plain.json").write_text(rule().model_dump_json())
     plain = suggest_by_cells(low, CLASSES, few, TriageSettings(rule=tmp_path / "plain.json"))
     assert (plain.set_aside, plain.set_aside_reason) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("least", "words", "severity"),
+    [
+        (None, "any abnormal category", 1),
+        ("asc-us", "any abnormal category", 1),
+        ("hsil", "HSIL and more severe", 5),
+    ],
+)
+def test_what_counts_as_positive_is_told_and_read(least, words, severity):
+    assert name_positive(least) == words
+    assert rule(positive=words).least == severity
+    assert rule(positive="whatever").least == np.inf
+
+
+def test_a_rule_for_high_grades_hides_no_lesser_category(tmp_path):
+    """It says nothing of an ASC-US slide, whose score is low because it was among the negatives."""
+    low, few = cells((1, 0.1)), expected(ASC_US=1)
+    settings = ruling_out(tmp_path, positive="HSIL and more severe")
+    found = suggest_by_cells(low, CLASSES, few, settings)
+    assert (found.category, found.level, found.cells) == ("ASC-US", "class", (1,))
+    assert (found.suspicious, found.set_aside) == (False, None)
+    why = "undecided: “ASC-US” is suggested, and the rule is for HSIL and more severe alone"
+    assert found.set_aside_reason == why
+    none = suggest_by_cells(cells((0, 0.9)), CLASSES, expected(NILM=1), settings)
+    assert (none.category, none.set_aside) == (BELOW_RULE, True)
+    assert "2.4% of patients with HSIL and more severe" in none.set_aside_reason
+    unknown = suggest_by_cells(low, CLASSES, few, settings, unsure="odd", unknown=True)
+    assert (unknown.suspicious, unknown.level) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("positive", "aside"),
+    [
+        ("HSIL and more severe", True),  # what is suggested counts
+        ("SCC and more severe", None),
+        ("any abnormal category", True),
+        ("of another tongue", None),
+    ],
+)
+def test_what_counts_as_positive_is_the_rule_s_to_judge(tmp_path, positive, aside):
+    settings = ruling_out(tmp_path, positive=positive, intercept=-9.0)
+    found = suggest_by_cells(cells((2, 0.1)), CLASSES, expected(HSIL=1), settings)
+    assert found.set_aside is aside
+    assert found.category == (BELOW_RULE if aside else "HSIL")
+
+
+def test_a_grade_counts_only_if_all_of_its_classes_do(tmp_path):
+    names = ("NILM", "ASC-H", "HSIL", "SCC")
+    classes = tuple(CellClass(name=name, abnormal=name != "NILM") for name in names)
+    counts = {"ASC-H": 2, "HSIL": 2, "SCC": 2}
+    likely = expect_cells(counts, classes, make_alarms(per_mm2=0.001), 1.0)
+    one = {name: likely.groups[name].model_copy(update={"high": 9}) for name in counts}
+    likely = likely.model_copy(update={"groups": likely.groups | one})
+    found = cells(*[(label, 0.1) for label in (1, 1, 2, 2, 3, 3)])
+    for positive, category in {"ASC-H": BELOW_RULE, "HSIL": "high grade"}.items():
+        settings = ruling_out(
+            tmp_path, positive=name_positive(positive), features=("abnormal_count",), weights=(0.1,)
+        )
+        load_rule.cache_clear()
+        assert suggest_by_cells(found, classes, likely, settings).category == category
 
 
 def test_of_a_picture_that_the_model_does_not_know_a_score_says_nothing(tmp_path):
