@@ -40,7 +40,7 @@ from pipeline.reports.slide_rule import (
 from scripts.evaluation.labels import note_slides, read_labels
 
 FEWEST = 10
-"""Slides of either outcome below which nothing can be fitted."""
+"""Patients with slides of either outcome below which nothing can be fitted."""
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """L2 penalties a slide that cross-validation chooses from."""
@@ -200,13 +200,17 @@ def fit_rule(
         The rule, and (N,) scores of the slides when they were left out.
 
     Raises:
-        ConfigError: there are too few slides of either outcome.
+        ConfigError: there are too few patients with slides of either outcome.
     """
     positives = int(slides.positive.sum())
-    if min(positives, len(slides.positive) - positives) < FEWEST:
+    ill, well = (
+        len(np.unique(slides.groups[chosen])) for chosen in (slides.positive, ~slides.positive)
+    )
+    if min(ill, well) < FEWEST:
         raise ConfigError(
-            f"{positives} positive and {len(slides.positive) - positives} negative slides: a rule "
-            f"needs at least {FEWEST} of each"
+            f"{positives} positive slides of {ill} patients, {len(slides.positive) - positives} "
+            f"negative ones of {well}: a rule needs at least {FEWEST} of each, patients that is, "
+            "as slides of one are alike"
         )
     names, features = slides.features()
     fold = _folds(slides, folds, seed)
@@ -325,6 +329,11 @@ def _left_out(
     scores = np.zeros(len(positive))
     for part in np.unique(fold):
         own = fold == part
+        if len(np.unique(positive[~own])) < 2:
+            raise ConfigError(
+                "--folds: all slides of one outcome are of patients of one part, and without it "
+                "nothing can be learned; another --seed parts them otherwise, or give more patients"
+            )
         weights, intercept = _fit(features[~own], positive[~own], penalty)
         scores[own] = expit(features[own] @ weights + intercept)
     return scores

@@ -93,6 +93,31 @@ def test_patients_are_never_torn_apart(screened):
     assert max(positives) - min(positives) <= 2
 
 
+@pytest.mark.parametrize(
+    ("patients", "message"),
+    [
+        (np.where(np.arange(40) < 20, np.arange(40) // 20, np.arange(40)), "of 1 patients, 20"),
+        (np.where(np.arange(40) < 20, np.arange(40) % 9, np.arange(40)), "of 9 patients, 20"),
+        (np.where(np.arange(40) < 20, np.arange(40), 20), "negative ones of 1: a rule needs at"),
+    ],
+)
+def test_many_slides_of_few_patients_are_too_few(screened, patients, message):
+    """A patient whose slides are all that is positive is left out whole: nothing is left."""
+    slides = read_labelled(screened / "out", screened / "labels.csv", None)
+    positive = np.arange(40) < 20
+    groups = np.unique(patients, return_inverse=True)[1]
+    with pytest.raises(ConfigError, match=message):
+        fit_rule(replace(slides, positive=positive, groups=groups), 0.9, "any")
+
+
+def test_nothing_is_learned_from_slides_of_one_outcome():
+    from scripts.evaluation.slide_level import _left_out
+
+    positive = np.arange(8) < 4
+    with pytest.raises(ConfigError, match="of patients of one part"):
+        _left_out(np.ones((8, 1)), positive, np.where(positive, 0, np.arange(8) % 2), 1.0)
+
+
 def test_shares_at_a_threshold_by_hand():
     scores, positive = np.array([0.9, 0.2, 0.6, 0.1]), np.array([True, True, False, False])
     judged = judge(scores, positive, 0.5, np.arange(4))
