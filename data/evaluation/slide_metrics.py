@@ -90,13 +90,17 @@ def auc_difference(
 ) -> tuple[Estimate, float]:
     """How much larger our area is than theirs, on the same slides, and the p-value.
 
-    DeLong's, or with several slides of a group Obuchowski's; see `auc_with_covariance`.
+    DeLong's, or with several slides of a group Obuchowski's; see `auc_with_covariance`. Where an
+    area is 0 or 1, or the variance is 0 however the scores differ, `_difference_without_width`'s.
     """
     areas, covariance = auc_with_covariance(np.stack([ours, theirs]), positive, groups)
     difference = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    if variance <= 1e-15:
-        return Estimate(difference, difference, difference), 1.0 if not difference else 0.0
+    if set(areas.tolist()) & {0.0, 1.0} or (difference and variance <= 1e-15):
+        of = np.arange(len(positive)) if groups is None else groups
+        return _difference_without_width(areas, (ours, theirs), positive, of, level)
+    if variance <= 1e-15:  # the same order
+        return Estimate(0.0, 0.0, 0.0), 1.0
     error = math.sqrt(variance)
     reach = float(norm.ppf((1 + level) / 2)) * error
     p_value = 2 * float(norm.sf(abs(difference) / error))
@@ -134,9 +138,37 @@ def _without_width(area: float, positive: Flags, groups: Groups, level: float) -
     off, each group in one pair, are as many independent trials of it, which all came out alike: the
     interval is the exact one of these, which says too little rather than too much.
     """
-    cases, controls = set(groups[positive].tolist()), set(groups[~positive].tolist())
-    pairs = max(1, min(len(cases), len(controls), len(cases | controls) // 2))
+    pairs = _pairs(positive, groups)
     return exact_proportion(area * pairs, pairs, level)
+
+
+def _difference_without_width(
+    areas: Scores, scores: tuple[Scores, Scores], positive: Flags, groups: Groups, level: float
+) -> tuple[Estimate, float]:
+    """How much larger the first of two (2,) areas is where one has no variance, and the p-value.
+
+    The interval is from the one's low to the other's high end and back, each that of
+    `_without_width`; a score that is always the same has its area for certain. The p-value is that
+    of the sign test by its pairs: of as many as the areas say that the scores order otherwise, or
+    of all where one of the scores orders none, all had it the same way.
+    """
+    ours, theirs = (
+        Estimate(area, area, area)
+        if (own == own[0]).all()
+        else _without_width(area, positive, groups, level)
+        for area, own in zip(areas.tolist(), scores, strict=True)
+    )
+    difference = float(areas[0] - areas[1])
+    told = Estimate(difference, max(-1.0, ours.low - theirs.high), min(1.0, ours.high - theirs.low))
+    orders_none = any((own == own[0]).all() for own in scores)
+    pairs = _pairs(positive, groups) * (1.0 if orders_none else abs(difference))
+    return told, min(1.0, 2 * 0.5**pairs) if difference else 1.0
+
+
+def _pairs(positive: Flags, groups: Groups) -> int:
+    """How many pairs of a case and a control there are, each group in one pair; at least 1."""
+    cases, controls = set(groups[positive].tolist()), set(groups[~positive].tolist())
+    return max(1, min(len(cases), len(controls), len(cases | controls) // 2))
 
 
 def proportion(hits: float, total: float, level: float = 0.95) -> Estimate:

@@ -88,6 +88,55 @@ def test_two_scores_are_compared_on_the_same_slides(ours, theirs, positive):
     assert (same.value, one) == (0, 1)
 
 
+PERFECT, CONSTANT = np.array([1.0, 1, 1, 0, 0, 0]), np.zeros(6)
+LOW_OF_THREE = 0.025 ** (1 / 3)  # three pairs in order
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "value", "low", "high", "p"),
+    [
+        (PERFECT, CONSTANT, 0.5, LOW_OF_THREE - 0.5, 0.5, 0.25),
+        (CONSTANT, PERFECT, -0.5, -0.5, 0.5 - LOW_OF_THREE, 0.25),
+        (PERFECT, 1 - PERFECT, 1, 2 * LOW_OF_THREE - 1, 1, 0.25),
+        (PERFECT, 2 * PERFECT, 0, LOW_OF_THREE - 1, 1 - LOW_OF_THREE, 1),
+        (CONSTANT, CONSTANT, 0, 0, 0, 1),
+    ],
+)
+def test_a_difference_of_perfect_areas_goes_by_how_many_slides_there_are(
+    ours, theirs, value, low, high, p
+):
+    found, p_value = auc_difference(ours, theirs, PERFECT > 0)
+    assert (found.value, found.low, found.high) == pytest.approx((value, low, high))
+    assert p_value == pytest.approx(p)
+
+
+def test_a_perfect_score_is_not_surely_better_than_one_that_hardly_errs():
+    """Of ten cases and ten controls one pair of a hundred is out of order: chance would do so."""
+    positive = np.arange(20) < 10
+    hardly = np.where(positive, 2.0, 0.0)
+    hardly[0], hardly[10] = 1.0, 1.5
+    found, p_value = auc_difference(positive.astype(float), hardly, positive)
+    assert found.value == pytest.approx(0.01)
+    assert found.low < 0 < found.high
+    assert p_value == 1
+
+
+def test_a_difference_of_perfect_areas_goes_by_patients():
+    positive, patients = np.arange(60) < 30, np.arange(60) // 10
+    found, p_value = auc_difference(positive.astype(float), np.zeros(60), positive, patients)
+    assert found.low == pytest.approx(LOW_OF_THREE - 0.5)
+    assert p_value == 0.25
+
+
+def test_one_case_that_tells_nothing_of_others_gives_no_certainty():
+    """Both slides of the other outcome move by as much: a variance of 0, and no proof."""
+    positive = np.array([True, False, False])
+    found, p_value = auc_difference(np.array([1.0, 0, 1]), np.array([1.0, 1, 2]), positive)
+    assert found.value == 0.5
+    assert found.low < 0
+    assert p_value > 0.5
+
+
 def test_patients_with_many_slides_widen_the_interval():
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(12), 10)
