@@ -157,7 +157,6 @@ def evaluate(
             "give --model, --data and --images; or --screened and --labels for slides"
         )
     from configs import validate
-    from data.fields.grouping import grouping_of, with_group_doubts
     from data.fields.splits import check_leaks
     from models import load_detector
     from pipeline.network.detector import RuntimeSettings
@@ -181,10 +180,9 @@ def evaluate(
     wishes.check(loaded, bool(targets))
     learned = _read_learned(loaded, write_domain, domain_images, reading.settings)
     fields = _read_fields(loaded, data, images, reading.settings, split, part)
-    fields = with_group_doubts(fields, grouping_of(by))
+    draws = draw(fields, by, level)
     if learned:
         check_leaks(learned, fields)
-    draws = draw(fields, by, level)
     found = find(loaded, settings, fields, mode != "off")
     figures = _figures(found, mode, draws, data)
     if against:
@@ -210,7 +208,7 @@ def _figures(found: Found, mode: str, draws: Draws, data: Path) -> dict[str, Any
 
     evidence = found.best
     figures = compute_figures(evidence, draws) | {"settings": {"data": str(data), **found.ran}}
-    doubts = doubts_of(evidence.fields)
+    doubts = [*doubts_of(evidence.fields), *draws.doubts]
     if found.look and mode == "both":
         figures["second_look"] = look_figures(found.look, found.alone, draws)
     alarms, unknown = by_chance(evidence, data.name)
@@ -310,13 +308,20 @@ def measure(
         level: of the intervals.
 
     Returns:
-        See `scripts.evaluation.figures.compute_figures`.
+        See `scripts.evaluation.figures.compute_figures`; and ``warnings``.
+
+    Raises:
+        ConfigError: ``by`` or ``level`` is none, or nobody says the patient of any field.
     """
     from scripts.evaluation.evidence import draw
     from scripts.evaluation.figures import compute_figures
     from scripts.evaluation.finding import gather
+    from scripts.telling import doubts_of
 
-    return compute_figures(gather(detector, fields), draw(fields, by, level))
+    draws = draw(fields, by, level)
+    doubts = [*doubts_of(fields), *draws.doubts]
+    figures = compute_figures(gather(detector, fields), draws)
+    return figures | {"warnings": [doubt.model_dump() for doubt in doubts]}
 
 
 def _read_fields(

@@ -50,7 +50,7 @@ from scripts.evaluation.evidence import Draws, draw, finite, match_pooled
 from scripts.evaluation.false_alarms import describe_found, false_alarm_figures
 from scripts.evaluation.files import write_text
 from scripts.evaluation.table import false_alarm_table, show, spread
-from scripts.telling import run_for_people
+from scripts.telling import run_for_people, warn
 from scripts.training.grader_judge import LookEvidence, calibrate, even_out, load_evidence
 from scripts.training.grader_run import EVIDENCE
 from scripts.training.grader_settings import GraderTrainSettings
@@ -128,12 +128,15 @@ def _run(options: argparse.Namespace) -> None:
         raise ConfigError("--write: a mean of several graders is no model; name one run a fold")
     folds = [average([read_fold(Path(one)) for one in run.split(",")]) for run in options.runs]
     check_folds(folds, options.runs, card)
-    choice = choose_rule(folds)
     fields = _together(folds)
-    draws = draw(fields, options.by, options.level)
-    figures = judge_choice(folds, choice, draws)
+    draws = draw(fields, options.by, options.level)  # refused before any rule is chosen
+    choice = choose_rule(folds)
+    figures = judge_choice(folds, choice, draws) | {
+        "warnings": [doubt.model_dump() for doubt in draws.doubts]
+    }
     console = Console()
     console.print(_table(figures, len(fields.fields)))
+    warn(draws.doubts)
     final = _with_rule(folds, choice.calibrations, choice.rule)
     truth = [cells for fold in folds for cells in fold.evidence.truth]
     config = folds[0].card.detector

@@ -21,8 +21,8 @@ def grouping_of(by: str) -> Grouping:
     return grouping
 
 
-def with_group_doubts(fields: FieldSet, by: Grouping) -> FieldSet:
-    """The fields; with a doubt where of some nobody says the slide or patient that is asked for.
+def group_doubts(fields: FieldSet, by: Grouping) -> tuple[Doubt, ...]:
+    """A doubt where of some fields nobody says the slide or patient that is asked for.
 
     An image that names no slide may well be one: only where others name theirs it is odd.
 
@@ -30,17 +30,25 @@ def with_group_doubts(fields: FieldSet, by: Grouping) -> FieldSet:
         ConfigError: nobody says the patient of any.
     """
     if by == "field":
-        return fields
+        return ()
     known = sum(bool(getattr(field, by)) for field in fields.fields)
     if by == "patient" and fields.fields and not known:
         raise ConfigError("--by patient: nobody says whose the images are; give --groups")
     count = len(fields.fields)
     if known in (0, count):
-        return fields
+        return ()
     lesser = "slide, or image," if by == "patient" else "image"
     text = (
         f"of {count - known} of {count} fields nobody says the {by}: the {lesser} of each counts "
         f"as a {by} of its own; --groups can tell"
     )
-    doubt = Doubt(code="group-unknown", text=text)
-    return replace(fields, doubts=(*fields.doubts, doubt))
+    return (Doubt(code="group-unknown", text=text),)
+
+
+def with_group_doubts(fields: FieldSet, by: Grouping) -> FieldSet:
+    """The fields, with their `group_doubts`.
+
+    Raises:
+        ConfigError: nobody says the patient of any.
+    """
+    return replace(fields, doubts=(*fields.doubts, *group_doubts(fields, by)))

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
 from data.evaluation import (
     FieldCells,
     Matches,
@@ -21,7 +21,7 @@ from data.evaluation import (
 )
 from data.evaluation.bootstrap import draw_groups, interval
 from data.fields.fieldset import Field, FieldSet, Grouping
-from data.fields.grouping import grouping_of
+from data.fields.grouping import group_doubts, grouping_of
 from models import ModelCard
 from pipeline.cells.classes import ABNORMAL, by_level, name_classes
 from pipeline.cells.naming import name_cells
@@ -131,12 +131,14 @@ class Draws:
         by: what was drawn as a whole.
         groups: how many of these there are.
         level: of the intervals.
+        doubts: that of some fields nobody says what they were to be drawn with.
     """
 
     times: NDArray[np.int64]
     by: Grouping
     groups: int
     level: float
+    doubts: tuple[Doubt, ...] = ()
 
     def interval(self, values: NDArray[np.float64]) -> list[float | None]:
         """Low and high of a figure's (rounds,) values; None where nothing can be said."""
@@ -150,13 +152,14 @@ def draw(fields: FieldSet, by: str, level: float, rounds: int = 1000) -> Draws:
     """Draws fields, slides or patients anew.
 
     Raises:
-        ConfigError: ``by`` or ``level`` is none.
+        ConfigError: ``by`` or ``level`` is none, or nobody says the patient of any field.
     """
     grouping = grouping_of(by)
     if not 0 < level < 1:
         raise ConfigError(f"--level {level:g}: expected a share between 0 and 1, such as 0.95")
+    doubts = group_doubts(fields, grouping)
     names = [field.group(grouping) for field in fields.fields]
-    return Draws(draw_groups(names, rounds), grouping, len(set(names)), level)
+    return Draws(draw_groups(names, rounds), grouping, len(set(names)), level, doubts)
 
 
 def finite(value: float) -> float | None:

@@ -218,6 +218,23 @@ def test_rule_thresholds_and_figures_go_into_the_card(
     assert all(0 < value < 1 for value in look.thresholds.values())
 
 
+def test_patients_are_drawn_only_where_somebody_says_them(
+    tmp_path, small_grid, monkeypatch, capsys
+):
+    folds = {tmp_path / name: fold(tmp_path, n) for n, name in enumerate("ab")}
+    monkeypatch.setattr(module, "read_fold", folds.__getitem__)
+    with pytest.raises(SystemExit):
+        call(monkeypatch, *folds, "--by", "patient")
+    assert "--by patient: nobody says whose the images are" in capsys.readouterr().err
+    first = folds[tmp_path / "a"]
+    known = tuple(replace(field, patient="p") for field in first.fields.fields)
+    folds[tmp_path / "a"] = replace(first, fields=replace(first.fields, fields=known))
+    call(monkeypatch, *folds, "--by", "patient", "--out", tmp_path / "rule.json")
+    assert "warning: of 4 of 8 fields nobody says the patient" in capsys.readouterr().err
+    (warning,) = json.loads((tmp_path / "rule.json").read_text())["warnings"]
+    assert warning["code"] == "group-unknown"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

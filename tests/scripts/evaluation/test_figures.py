@@ -132,8 +132,24 @@ def test_patients_are_drawn_whole():
     assert (draws.times.sum(axis=1) == 4).all()
 
 
+def test_fields_of_unknown_patients_are_told_with_what_was_drawn():
+    fields = [make_field(cells(), i, patient="p" * (i < 2)) for i in range(3)]
+    found = FieldSet(("NILM",), tuple(fields))
+    (doubt,) = draw(found, "patient", 0.95, rounds=30).doubts
+    assert (doubt.code, doubt.text[:40]) == (
+        "group-unknown",
+        "of 1 of 3 fields nobody says the patient",
+    )
+    assert draw(found, "field", 0.95, rounds=30).doubts == ()
+
+
 @pytest.mark.parametrize(
-    ("by", "level", "message"), [("cell", 0.95, "--by cell"), ("field", 95, "--level 95")]
+    ("by", "level", "message"),
+    [
+        ("cell", 0.95, "--by cell"),
+        ("field", 95, "--level 95"),
+        ("patient", 0.95, "--by patient: nobody says whose the images are"),
+    ],
 )
 def test_what_can_not_be_drawn_is_refused(by, level, message):
     with pytest.raises(ConfigError, match=message):
