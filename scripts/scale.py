@@ -115,6 +115,7 @@ def save(
 
     Raises:
         ConfigError: the folder can't be written to.
+        ModelFileError: the network holds NaN.
     """
     from models.card import ScaleFacts
     from models.learning.scale import ScaleNetwork

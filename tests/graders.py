@@ -52,14 +52,14 @@ class ColourGrader:
         return self.answer(crops)
 
 
-def colour_graph(size: int, outputs: int = 3, softmax: bool = True):
+def colour_graph(size: int, outputs: int = 3, softmax: bool = True, spread: float = SPREAD):
     """The same as a graph of any number of crops."""
     openvino = load_openvino()
     from openvino import opset13 as ops
 
     pixels = ops.parameter([-1, size, size, 3], openvino.Type.u8, name="pixels")
     means = ops.reduce_mean(ops.convert(pixels, "f32"), np.array([1, 2]), False)
-    weights = np.eye(3, outputs, dtype=np.float32) / SPREAD
+    weights = np.eye(3, outputs, dtype=np.float32) / np.float32(spread)
     scores = ops.matmul(means, ops.constant(weights), False, False)
     found = ops.softmax(scores, 1) if softmax else scores
     model = openvino.Model([found], [pixels], "by colour")

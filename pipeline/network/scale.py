@@ -25,7 +25,7 @@ from pydantic import Field
 
 from configs import Doubt, StrictModel
 from models import ModelSource
-from models.card import ModelCard, ScaleFacts
+from models.card import ModelCard, NoNumbersError, ScaleFacts
 from models.storage.graphs import ExportError, read_openvino
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Size
@@ -120,7 +120,7 @@ class ScaleReader:
         threads: of the CPU; None for one a core.
 
     Raises:
-        ModelFileError: the graph is missing, or not what the sidecar says.
+        ModelFileError: the graph is missing, not what the sidecar says, or holds NaN.
         ExportError: OpenVINO is missing, or can't run it here.
     """
 
@@ -133,13 +133,23 @@ class ScaleReader:
         self._compiled = compile_openvino(graph, "fp32", threads)
 
     def measure(self, places: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """(N, 2) magnification and novelty of (H, W, 3) RGB pictures at the model's mpp."""
+        """(N, 2) magnification and novelty of (H, W, 3) RGB pictures at the model's mpp.
+
+        Raises:
+            NoNumbersError: they are NaN, which would count as unlike all that is known.
+        """
         request: Any = self._compiled.create_infer_request()  # each thread has its own
         found = [
             [float(value[0]) for value in request.infer([np.ascontiguousarray(p)[None]]).values()]
             for p in places
         ]
-        return np.array(found, np.float64).reshape(-1, 2)
+        measured = np.array(found, np.float64).reshape(-1, 2)
+        if np.isnan(measured).any():
+            raise NoNumbersError(
+                "the model's network for the scale of slides gives no numbers (NaN): make it again "
+                "with cytolibra scale, or take another model"
+            )
+        return measured
 
 
 def find_reader(model: ModelSource, threads: int | None = None) -> ScaleReader | str | None:
@@ -148,7 +158,7 @@ def find_reader(model: ModelSource, threads: int | None = None) -> ScaleReader |
     Where it has one that can't be run here, as without OpenVINO, it is the reason for that.
 
     Raises:
-        ModelFileError: the model's graph is missing, or not what the sidecar says.
+        ModelFileError: the model's graph is missing, not what the sidecar says, or holds NaN.
     """
     if not carries_scale(model.card) or model.folder is None:
         return None
@@ -227,7 +237,11 @@ def _not_estimated(slide: Slide, why: str) -> SlideError:
 def check_scale(
     slide: Slide, foreground: Foreground, reader: ScaleReader | str | None, settings: ScaleSettings
 ) -> list[Doubt]:
-    """What is to be told where a slide's cells contradict its scale; nothing where they don't."""
+    """What is to be told where a slide's cells contradict its scale; nothing where they don't.
+
+    Raises:
+        SlideError: the network gives no numbers.
+    """
     if reader is None or not settings.check or slide.mpp_source == ESTIMATE:
         return []
     if isinstance(reader, str):
@@ -260,6 +274,9 @@ def estimate_scale(
         start: µm per level-0 pixel that is tried first; from within a factor of
             ``e ** reader.facts.reach`` it finds the scale, from beyond mostly.
         places: at how many places it is looked at.
+
+    Raises:
+        SlideError: the network gives no numbers.
     """
     mpp = start
     for _ in range(MOST_LOOKS):
@@ -314,7 +331,10 @@ def _look(
     reach = side * downsample
     corners = fullest(covering(bounds, reach), reach, foreground, count, LEAST_FILLED)
     pictures = list(_read(slide, corners, side, downsample))
-    magnification, novelty = reader.measure(pictures).T
+    try:
+        magnification, novelty = reader.measure(pictures).T
+    except NoNumbersError as error:
+        raise SlideError(f"{show(slide.path)}: {error}") from error
     # Places of a small slide overlap, and say less together than as many apart.
     most = bounds.area / (reader.facts.side * downsample) ** 2
     return Look(magnification, novelty, min(float(len(pictures)), most))

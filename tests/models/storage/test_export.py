@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from graders import give_grader
+from graders import colour_graph, give_grader
 from lively import lively, patchwork, run_torch, saved
 
 from configs import ConfigError
 from models import ModelFileError, load_detector
-from models.card import save_card
+from models.card import GraphFacts, save_card
 from models.grader import Grader, GraderConfig, GradingNetwork
 from models.storage.export import (
     anchors_of,
@@ -25,9 +25,11 @@ from models.storage.export import (
 )
 from models.storage.graphs import (
     FILES,
+    GRADER_FILES,
     ExportError,
     add_grader_graph,
     add_graph,
+    hash_graph,
     load_openvino,
     openvino_core,
     read_openvino,
@@ -243,6 +245,26 @@ def test_a_graph_that_is_not_the_sidecar_s_is_refused(tmp_path):
     (tmp_path / "openvino.bin").unlink()
     with pytest.raises(ModelFileError, match=r"openvino\.bin: cannot be read"):
         read_openvino(tmp_path, "openvino", facts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "small", "remedy"),
+    [
+        ("openvino", FILES, False, "export it again"),
+        ("openvino-int8", GRADER_FILES, False, "export it again"),
+        ("scale", FILES, True, "make it again with cytolibra scale"),
+    ],
+)
+def test_a_graph_of_nan_is_neither_read_nor_written(tmp_path, kind, files, small, remedy):
+    graph = colour_graph(32, spread=np.nan)
+    with pytest.raises(ModelFileError, match=rf"{files[kind][0]}: not written: .* holds NaN"):
+        save_openvino(graph, tmp_path, kind, files, small=small)
+    assert not list(tmp_path.iterdir())
+    path = tmp_path / files[kind][0]
+    load_openvino().save_model(graph, path, compress_to_fp16=small)  # as was done before
+    facts = GraphFacts(sha256=hash_graph(tmp_path, kind, files))
+    with pytest.raises(ModelFileError, match=rf"{path}: holds NaN, .*; {remedy}$"):
+        read_openvino(tmp_path, kind, facts, files)
 
 
 def test_saving_other_weights_drops_what_was_exported_of_the_old(tmp_path):

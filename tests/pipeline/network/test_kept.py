@@ -4,9 +4,11 @@ import sys
 
 import numpy as np
 import pytest
+from graders import colour_graph
 from lively import lively, patchwork, saved
 
 from models.card import WEIGHTS, ModelFileError
+from models.storage.graphs import hash_graph, load_openvino
 from models.storage.source import ModelSource
 from pipeline.network.kept import cache_folder, convert_once
 from pipeline.network.openvino_runtime import OpenVINORuntime
@@ -63,6 +65,16 @@ def test_a_network_that_was_cut_short_is_made_again(model, cache, conversions):
     kept.write_bytes(kept.read_bytes()[:100])
     found = outputs(model)
     outputs(model)
+    assert len(conversions) == 2
+    assert all(np.allclose(expected[name], found[name], atol=1e-3) for name in expected)
+
+
+def test_a_network_of_nan_that_was_kept_is_made_again(model, cache, conversions):
+    expected = outputs(model)
+    (place,) = (cache / "graphs").iterdir()
+    load_openvino().save_model(colour_graph(32, spread=np.nan), place / "openvino.xml")
+    (place / "sha256").write_text(hash_graph(place, "openvino"))
+    found = outputs(model)
     assert len(conversions) == 2
     assert all(np.allclose(expected[name], found[name], atol=1e-3) for name in expected)
 

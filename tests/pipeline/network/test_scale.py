@@ -10,7 +10,7 @@ from slidefiles import write_image
 from configs import Doubt
 from models import ModelSource
 from models.card import GraphFacts, ScaleFacts
-from models.storage.graphs import ExportError
+from models.storage.graphs import ExportError, hash_graph, load_openvino, save_openvino
 from pipeline.errors import SlideError
 from pipeline.in_force import settings_in_force
 from pipeline.network import scale
@@ -188,6 +188,26 @@ def test_results_name_the_network_that_was_asked(scale, changes, asked):
     detector.scale = scale
     force = settings_in_force(ScreenSettings.model_validate(changes), detector)
     assert force["scale"]["network"] == ("5" * 12 if asked else None)
+
+
+def test_a_network_that_gives_no_numbers_fails_the_slide(tmp_path):
+    """NaN is below no limit, so that each place would count as unlike all that is known."""
+    openvino = load_openvino()
+    from openvino import opset13 as ops
+
+    pixels = ops.parameter([1, -1, -1, 3], openvino.Type.u8)
+    bright = ops.reduce_mean(ops.convert(pixels, "f32"), np.array([1, 2, 3]), False)
+    root = ops.sqrt(ops.negative(bright))
+    save_openvino(openvino.Model([root, bright], [pixels], "scale"), tmp_path, "scale")
+    graphs = {"scale": GraphFacts(sha256=hash_graph(tmp_path, "scale"))}
+    card = BlobDetector().card.model_copy(update={"graphs": graphs, "scale": FACTS})
+    reader = find_reader(ModelSource(card, tmp_path))
+    path = striped(tmp_path / "a.png", 0.5)
+    told = r"a\.png: .* scale of slides gives no numbers \(NaN\)"
+    with pytest.raises(SlideError, match=told):
+        check(path, GivenMpp(0.5), reader)
+    with open_slide(path, GivenMpp("estimate")) as slide, pytest.raises(SlideError, match=told):
+        settle_estimate(slide, reader, ScaleSettings(), ANYWHERE)
 
 
 @pytest.mark.parametrize("code", [None, "too-dark"])
