@@ -18,16 +18,16 @@ from rich.console import Console
 
 from configs import ConfigError, load_config
 from data.evaluation import FieldCells, fit_calibration, load_cells
-from data.fields.fieldset import FieldSet, check_apart
+from data.fields.fieldset import FieldSet
 from models.card import ModelCard, read_card
+from scripts.evaluation.against import check_same_fields
 from scripts.evaluation.cards import check_card_writable, update_card
 from scripts.evaluation.evidence import areas_of
 from scripts.evaluation.false_alarms import NO_SCALE, describe_found, false_alarm_figures
 from scripts.evaluation.table import false_alarm_table
-from scripts.second_look_rule import read_fold
 from scripts.telling import run_for_people
-from scripts.training.grader_judge import even_out
-from scripts.training.grader_run import EVIDENCE
+from scripts.training.folds import check_runs_apart, read_fold
+from scripts.training.grader_judge import EVIDENCE, even_out
 from scripts.training.run import read_fields
 from scripts.training.settings import TrainSettings
 
@@ -51,7 +51,8 @@ def _measure(options: argparse.Namespace) -> None:
     wanted = card.second_look.thresholds if looks and card.second_look else card.thresholds
     parts = [_of_grader(run, card) if looks else _of_run(run) for run in options.runs]
     left_out = [part[0] for part in parts]
-    check_apart(left_out, [str(run) for run in options.runs])
+    names = [str(run) for run in options.runs]
+    check_runs_apart(left_out, names, card.detector.classes, card.name)
     for run, fields in zip(options.runs, left_out, strict=True):
         if areas_of(fields.fields) is None:
             raise ConfigError(f"{run}: {NO_SCALE}")
@@ -100,8 +101,7 @@ def _of_run(run: Path) -> Run:
     settings = load_config(run / "config.yaml", TrainSettings)
     _, fields = read_fields(settings)
     truth, found = load_cells(run / "validation.npz")
-    if len(truth) != len(fields.fields):
-        raise ConfigError(f"{run}: its validation.npz has {len(truth)} fields, its data other ones")
+    check_same_fields(truth, fields, run / "validation.npz")
     return fields, found, truth
 
 

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from configs import ConfigError, load_config
+from configs import ConfigError
 from data.evaluation import (
     Calibration,
     FieldCells,
@@ -40,7 +40,7 @@ from data.evaluation import (
     pooled_classes,
 )
 from data.evaluation.bootstrap import resampled_ap
-from data.fields.fieldset import FieldSet, check_apart
+from data.fields.fieldset import FieldSet
 from models.card import CombinationRule, FalseAlarms, ModelCard, read_card
 from models.config import DetectorConfig
 from pipeline.cells.second_look import LEAST, combine
@@ -51,11 +51,9 @@ from scripts.evaluation.false_alarms import describe_found, false_alarm_figures
 from scripts.evaluation.files import write_text
 from scripts.evaluation.table import false_alarm_table, show, spread
 from scripts.telling import run_for_people, warn
-from scripts.training.grader_judge import LookEvidence, calibrate, even_out, load_evidence
-from scripts.training.grader_run import EVIDENCE
-from scripts.training.grader_settings import GraderTrainSettings
+from scripts.training.folds import Fold, check_runs_apart, read_fold
+from scripts.training.grader_judge import calibrate, even_out
 from scripts.training.judge import THRESHOLD_RULE, thresholds_of
-from scripts.training.sources import DataSettings, read_sources
 
 GRID: Mapping[str, Sequence[float]] = {
     "background": (0.0, 0.2, 0.4),
@@ -72,21 +70,6 @@ MANY_CELLS = 100
 
 Parts = Mapping[str, Sequence[Matches]]
 """Matches by field: "abnormal", and each class."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """What a run says of the fields that it left out.
-
-    Attributes:
-        fields: these.
-        evidence: of its detector and grader.
-        card: of its model.
-    """
-
-    fields: FieldSet
-    evidence: LookEvidence
-    card: ModelCard
 
 
 @dataclass(frozen=True)
@@ -165,27 +148,6 @@ def _run(options: argparse.Namespace) -> None:
         console.print(f"Rule, thresholds and figures written: {options.write}", soft_wrap=True)
 
 
-def read_fold(run: Path) -> Fold:
-    """What a run left out, and what was found there.
-
-    Raises:
-        ConfigError: the folder is no grader's training, or its evidence is of other fields.
-    """
-    if not (run / "config.yaml").is_file():
-        raise ConfigError(f"{run}: no folder of cytolibra train: it has no config.yaml")
-    settings = load_config(run / "config.yaml", GraderTrainSettings)
-    card = read_card(run / "model")
-    data = DataSettings(train=settings.data.train, val=settings.data.val, mpp=card.mpp)
-    fields = read_sources(data, card.detector.classes).val
-    evidence = load_evidence(run / EVIDENCE)
-    if len(evidence.truth) != len(fields.fields):
-        raise ConfigError(
-            f"{run}: its {EVIDENCE} has {len(evidence.truth)} fields, its data "
-            f"{len(fields.fields)}: images that can't be read, or that have changed"
-        )
-    return Fold(fields, evidence, card)
-
-
 def average(folds: Sequence[Fold]) -> Fold:
     """Several graders of one fold as one: the mean of their probabilities, each at its temperature.
 
@@ -228,14 +190,9 @@ def check_folds(folds: Sequence[Fold], runs: Sequence[str], card: ModelCard | No
     """
     if len(folds) < 2:
         raise ConfigError("a rule is chosen for each run by the others: name two runs or more")
-    check_apart([fold.fields for fold in folds], runs)
     wanted = card or folds[0].card
-    for fold, run in zip(folds, runs, strict=True):
-        if fold.card.detector.classes != wanted.detector.classes:
-            raise ConfigError(
-                f"{run} is of the classes {', '.join(fold.card.detector.classes)}, {wanted.name} "
-                f"of {', '.join(wanted.detector.classes)}"
-            )
+    left_out = [fold.fields for fold in folds]
+    check_runs_apart(left_out, runs, wanted.detector.classes, wanted.name)
 
 
 def choose_rule(folds: Sequence[Fold]) -> Choice:

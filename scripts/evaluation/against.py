@@ -12,6 +12,8 @@ import numpy as np
 
 from configs import ConfigError
 from data.evaluation import FieldCells, from_results, load_cells
+from data.fields.fieldset import FieldSet
+from scripts.candidates import truth_of
 from scripts.evaluation.evidence import Draws, Evidence, finite
 from scripts.evaluation.precision import ap50, ap50_rounds
 
@@ -51,6 +53,34 @@ def read_kept(name: str, evidence: Evidence) -> Evidence:
     if path.suffix == ".npz":  # both in the model's pixels
         return replace(evidence, truth=truth, found=found)
     return replace(evidence, found=found)
+
+
+def check_same_fields(kept: Sequence[FieldCells], fields: FieldSet, path: Path) -> None:
+    """Makes sure that what a run kept is of the cells that its data has now.
+
+    Kept fields have no names: they go with those of the data one by one, in order.
+
+    Args:
+        kept: the truth of each field that was judged, at whatever scale.
+        fields: those that the run's data names now.
+        path: of the file that kept it.
+
+    Raises:
+        ConfigError: it isn't.
+    """
+    if len(kept) != len(fields.fields):
+        raise ConfigError(
+            f"{path}: has {len(kept)} fields, the data of its run {len(fields.fields)}: images "
+            "can't be read (take them out of the data), or annotations have changed since: train "
+            "or judge anew"
+        )
+    for field, one, other in zip(fields.fields, kept, truth_of(fields), strict=True):
+        ignored, ignored_now = (replace(cells, crowd=~cells.crowd) for cells in (one, other))
+        if not (_same_cells(one, other) and _same_cells(ignored, ignored_now)):
+            raise ConfigError(
+                f"{path}: has other cells for {field.image} than the data of its run: annotations "
+                "have changed since: train or judge anew"
+            )
 
 
 def rename(found: Sequence[FieldCells], names: Sequence[str], evidence: Evidence) -> Evidence:

@@ -33,6 +33,9 @@ from scripts.candidates import (
     truth_of,
 )
 
+EVIDENCE = "second_look.npz"
+"""In a run's folder: what detector and grader say of the validation fields."""
+
 GRADE_FIGURES = (
     "grades/right",
     "grades/likelihood",

@@ -11,7 +11,7 @@ from evidence import CLASSES, make_evidence, two_fields
 from configs import ConfigError
 from data.annotations.coco import to_coco
 from data.evaluation import FieldCells, save_cells, to_results
-from scripts.evaluation.against import differences, is_kept, read_kept, rename
+from scripts.evaluation.against import check_same_fields, differences, is_kept, read_kept, rename
 from scripts.evaluation.evidence import draw
 
 
@@ -92,6 +92,21 @@ def test_other_fields_and_other_annotations_are_refused(evidence, tmp_path):
         save_cells(path, other, evidence.found[: len(other)])
         with pytest.raises(ConfigError, match="on other fields"):
             read_kept(str(path), evidence)
+
+
+def test_kept_cells_go_with_the_fields_of_their_run(evidence, tmp_path):
+    """Of the same annotations, at whatever scale; not of those that have changed since."""
+    fields, truth = evidence.fields, list(evidence.truth)
+    check_same_fields(scaled(truth, 0.5), fields, tmp_path)
+    renamed = replace(truth[0], labels=(truth[0].labels + 1) % 3)
+    first = np.arange(len(truth[0])) == 0
+    ignored = replace(truth[0], crowd=truth[0].crowd | first)
+    lacking = truth[0][~first]
+    for other in (truth[::-1], *([one, *truth[1:]] for one in (renamed, ignored, lacking))):
+        with pytest.raises(ConfigError, match=r"other cells for .*0\.png .* judge anew"):
+            check_same_fields(other, fields, tmp_path)
+    with pytest.raises(ConfigError, match=r"has 19 fields, the data of its run 20: images"):
+        check_same_fields(truth[:-1], fields, tmp_path)
 
 
 def test_broken_files_are_told(evidence, tmp_path):
