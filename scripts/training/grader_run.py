@@ -20,6 +20,7 @@ from data.crops.grades import GradeSamples, Places, gather_samples
 from data.evaluation import Calibration
 from data.fields.fieldset import FieldSet
 from data.fields.regions import cut_fields
+from data.fields.splits import check_leaks
 from models import ModelCard, ModelSource
 from models.card import ParentFacts, SecondLookFacts, SourceFacts, read_card, save_card
 from models.detectors.backbones import learning_stages
@@ -32,11 +33,12 @@ from scripts.candidates import LOWEST_SCORE, Candidates
 from scripts.telling import tell_doubts
 from scripts.training.failures import explained
 from scripts.training.feeding import GradesData
+from scripts.training.folds import check_runs_apart, read_fields_of, read_fold
 from scripts.training.grader_judge import (
+    EVIDENCE,
     GRADE_FIGURES,
     GraderJudge,
     calibrate,
-    load_evidence,
     make_evidence,
     save_evidence,
 )
@@ -61,11 +63,8 @@ from scripts.training.provenance import (
     provenance_doubts,
 )
 from scripts.training.run import begin, files_of, tell_machine
-from scripts.training.sources import DataSettings, read_sources
+from scripts.training.sources import RunFields
 from scripts.training.unlabelled import describe_unlabelled, fourier_images
-
-EVIDENCE = "second_look.npz"
-"""In a run's folder: what detector and grader say of the validation fields."""
 
 PARENTS: dict[Literal["teacher", "backbone"], str] = {
     "teacher": "teachers",
@@ -130,9 +129,10 @@ def run_grader_training(
     grader = Grader(settings.grader, len(config.classes))
     teachers = [_load_teacher(name, source.card, grader) for name in settings.teachers]
     parents = parents_of(settings)
-    calibration = calibrate_by(settings.calibration, source.card)
+    read = read_fields_of(settings, source.card)
+    calibration = calibrate_by(settings.calibration, source.card, read.val)
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    fields = read_grader_fields(settings, source.card)
+    fields = gather_fields(settings, source.card, read)
     check_judged(config, settings.loop.monitor, fields.val)
     evidence = make_evidence(fields.val, fields.found, settings.data.crops)
     judge = GraderJudge(config, evidence, settings.rule, calibration)
@@ -178,22 +178,30 @@ def run_grader_training(
     return _write_model(source, card, grader, out / "model")
 
 
-def calibrate_by(runs: Sequence[Path], card: ModelCard) -> Calibration | None:
+def calibrate_by(runs: Sequence[Path], card: ModelCard, judged: FieldSet) -> Calibration | None:
     """What fits the answers of several runs on the fields that each left out; None without runs.
 
+    Args:
+        runs: folders of graders' trainings.
+        card: of the model whose grader is calibrated.
+        judged: the validation fields, which are to serve for nothing but figures.
+
     Raises:
-        ConfigError: a folder is no ended training of a grader, or is of other classes.
+        ConfigError: a folder is no ended training of a grader, is of other classes, or its
+            annotations have changed since; two runs left the same field out, or one left out what
+            is judged by.
     """
-    answers = []
-    for run in runs:
-        evidence = load_evidence(run / EVIDENCE)
-        look = read_card(run / "model").second_look
-        if look is None or look.classes != card.detector.classes:
-            raise ConfigError(
-                f"calibration: {run}: its grader is of other classes than {card.name}"
-            )
-        answers.append(evidence)
-    return calibrate(answers) if answers else None
+    if not runs:
+        return None
+    try:
+        folds = [read_fold(run) for run in runs]
+        left_out = [fold.fields for fold in folds]
+        check_runs_apart(left_out, list(map(str, runs)), card.detector.classes, card.name)
+    except ConfigError as error:
+        raise ConfigError(f"calibration: {error}") from error
+    for run, fields in zip(runs, left_out, strict=True):
+        check_leaks(fields, judged, (f"what {run} of calibration left out", "data.val"))
+    return calibrate([fold.evidence for fold in folds])
 
 
 def take_in(grader: Grader, calibration: Calibration) -> None:
@@ -206,17 +214,14 @@ def take_in(grader: Grader, calibration: Calibration) -> None:
         grader.head.bias.add_(shift)
 
 
-def read_grader_fields(settings: GraderTrainSettings, card: ModelCard) -> GraderFields:
-    """The fields of a run, and what there is to learn on them.
+def gather_fields(settings: GraderTrainSettings, card: ModelCard, read: RunFields) -> GraderFields:
+    """The fields of a run with what there is to learn on them, and what was found on them.
 
     Raises:
-        ConfigError: see `scripts.training.sources.read_sources`,
-            `scripts.training.unlabelled.fourier_images`,
+        ConfigError: see `scripts.training.unlabelled.fourier_images`,
             `scripts.training.left_out.assign_finders` and `data.crops.grades.gather_samples`.
     """
-    data, classes = settings.data, card.detector.classes
-    both = DataSettings(train=data.train, val=data.val, mpp=card.mpp)
-    read = read_sources(both, classes)
+    data = settings.data
     amplitudes = fourier_images(data.augment, settings.grader.size, read)
     train = cut_fields(read.train, card.mpp)
     device = "cpu" if settings.loop.device == "cpu" else "auto"

@@ -63,9 +63,10 @@ class GraderTrainSettings(StrictModel):
             on fields that a detector knows it takes little for a cell that is none.
         floor: least score of the detector, of any class, of what is looked at again; None: by
             ``places_a_cell``.
-        calibration: runs of this recipe, each of which left some fields out and judged them. By all
-            of their answers the probabilities are calibrated, so that ``data.val`` serves for
-            nothing but figures; without them by the validation fields.
+        calibration: runs of this recipe, each of which left other fields out, none of
+            ``data.val``, and judged them. By all of their answers the probabilities are calibrated,
+            so that ``data.val`` serves for nothing but figures; without them by the validation
+            fields.
         places_a_cell: with the floor settled by training fields, so many places are looked at for
             each annotated cell: what a score is worth depends on the detector's loss.
         rule: how both are combined, for the figures of the run and in the card.

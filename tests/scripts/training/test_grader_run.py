@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 from lively import saved
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
 from configs import ConfigError, validate
+from data.annotations import read_coco
 from models.card import GRADER, read_card, save_card
 from models.grader import load_grader
 from scripts.cli import build_app
 from scripts.training import grader_run
-from scripts.training.grader_judge import load_evidence, save_evidence
-from scripts.training.grader_run import EVIDENCE, calibrate_by, run_grader_training
+from scripts.training.grader_judge import EVIDENCE, load_evidence, save_evidence
+from scripts.training.grader_run import calibrate_by, run_grader_training
 from scripts.training.grader_settings import GraderTrainSettings
 
 
@@ -82,7 +84,6 @@ def test_writes_the_detector_with_its_grader(settings, tmp_path, capsys):
     )
     # What is kept was said by the grader that is kept: half precision on disk apart.
     grader = load_grader(folder, look)
-    from data.annotations import read_coco
     from data.crops.grades import PlacesDataset
     from scripts.slides import images_of
 
@@ -140,13 +141,29 @@ def test_the_card_names_the_sources_and_their_terms(settings, tmp_path):
     assert "[random-frozen]" in told.getvalue()
 
 
+@pytest.fixture
+def judged(coco):
+    """Other images to judge by than those that a run before left out."""
+    annotations, images = coco
+    folder = images.parent / "judged"
+    folder.mkdir()
+    for image in images.glob("*.png"):
+        Image.open(image).save(folder / image.name, compress_level=2)
+    return {"annotations": str(annotations), "images": str(folder)}
+
+
 @pytest.mark.slow
-def test_is_calibrated_by_runs_out_of_fold(settings, tmp_path):
+def test_is_calibrated_by_runs_out_of_fold(settings, judged, tmp_path):
     own = run(settings, tmp_path / "fold").second_look
     evidence = load_evidence(tmp_path / "fold" / EVIDENCE)
     always = [np.zeros(len(labels), np.int64) for labels in evidence.labels]  # each place is NILM
     save_evidence(tmp_path / "fold" / EVIDENCE, replace(evidence, labels=always))
-    new = run(settings, tmp_path / "run", calibration=[str(tmp_path / "fold")]).second_look
+    new = run(
+        settings,
+        tmp_path / "run",
+        calibration=[str(tmp_path / "fold")],
+        data=settings["data"] | {"val": judged},
+    ).second_look
     assert own.training["calibrated"] == "on the validation fields"
     assert new.training["calibrated"] == "out of fold"
     assert new.training["bias"]["NILM"] > 1 + own.training["bias"]["NILM"]
@@ -154,14 +171,27 @@ def test_is_calibrated_by_runs_out_of_fold(settings, tmp_path):
     assert new.metrics["grades/calibration"] > own.metrics["grades/calibration"] + 0.2
 
 
-def test_runs_to_calibrate_by_are_checked(settings, tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere.*not what a grader's training keeps"):
+def test_runs_to_calibrate_by_are_checked(settings, judged, coco, tmp_path):
+    with pytest.raises(ConfigError, match=r"calibration: .*nowhere: no folder of cytolibra train"):
         run(settings, tmp_path / "run", calibration=[str(tmp_path / "nowhere")])
-    card = run(settings, tmp_path / "fold")
+    fold, others = tmp_path / "fold", read_coco(coco[0], Path(judged["images"]), ("NILM", "HSIL"))
+    short = {"loop": settings["loop"] | {"epochs": 1, "steps": 1}}
+    card = run(settings, fold, **short)
+    assert calibrate_by([], card, others) is None
+    assert calibrate_by([fold], card, others) is not None
     of_others(tmp_path / "detector", tmp_path / "other", ("NILM", "LSIL"))
-    with pytest.raises(ConfigError, match=r"calibration: .*fold: its grader is of other classes"):
-        calibrate_by([tmp_path / "fold"], read_card(tmp_path / "other"))
-    assert calibrate_by([], card) is None
+    with pytest.raises(ConfigError, match=r"calibration: .*fold is of the classes NILM, HSIL, "):
+        calibrate_by([fold], read_card(tmp_path / "other"), others)
+    shutil.copytree(fold, tmp_path / "again")
+    with pytest.raises(ConfigError, match=r"calibration: .*fold and .*again both left .* out"):
+        calibrate_by([fold, tmp_path / "again"], card, others)
+    with pytest.raises(ConfigError, match=r"what .*fold of calibration left out.* in data\.val"):
+        run(settings, tmp_path / "run", calibration=[str(fold)])
+    content = json.loads(coco[0].read_text())
+    content["annotations"][0]["category_id"] = 2
+    coco[0].write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"second_look\.npz: .* annotations have changed since"):
+        calibrate_by([fold], card, others)
 
 
 @pytest.mark.slow
