@@ -32,6 +32,7 @@ from scripts.evaluation.evidence import Draws, Evidence, draw
 from scripts.evaluation.finding import gather
 from scripts.slides import images_of
 from scripts.telling import run_for_people
+from scripts.training.folds import check_runs_apart
 from scripts.training.run import read_fields
 from scripts.training.settings import TrainSettings
 
@@ -87,18 +88,20 @@ def main() -> None:
 
 
 def _compare(runs: Sequence[Path]) -> None:
+    left_out = [read_fields(load_config(run / "config.yaml", TrainSettings))[1] for run in runs]
+    names = [str(run) for run in runs]
+    check_runs_apart(left_out, names, left_out[0].classes, names[0])
     found: dict[str, list[Evidence]] = {}
-    for run in runs:
-        for name, evidence in disturb(run):
+    for run, fields in zip(runs, left_out, strict=True):
+        for name, evidence in disturb(run, fields):
             found.setdefault(name, []).append(evidence)
     console = Console()
     for table in _tables({name: join(parts) for name, parts in found.items()}):
         console.print(table)
 
 
-def disturb(run: Path) -> list[tuple[str, Evidence]]:
+def disturb(run: Path, fields: FieldSet) -> list[tuple[str, Evidence]]:
     """What a run's model finds on the fields that it did not learn from, disturbed each way."""
-    _, fields = read_fields(load_config(run / "config.yaml", TrainSettings))
     settings = RuntimeSettings(device="cpu", precision="fp32")
     detector = TileDetector(load_detector(run / "model"), settings, LOWEST_SCORE)
     found = []
@@ -128,7 +131,7 @@ def misstate(fields: FieldSet, factor: float) -> FieldSet:
 
 
 def join(parts: Sequence[Evidence]) -> Evidence:
-    """Several runs' evidence as one, of all their fields."""
+    """Evidence of several runs, of other fields and the same classes each, as one."""
     fields = tuple(field for part in parts for field in part.fields.fields)
     return replace(
         parts[0],

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from evidence import cells, make_evidence
 from rich.console import Console
 from slidefiles import picture
 
+from configs import ConfigError
+from scripts import robustness as module
 from scripts.robustness import CHANGES, _tables, join, misstate
 
 LEFT, RIGHT = (0, 0, 20, 20), (60, 0, 80, 20)
@@ -36,6 +39,21 @@ def test_tables_tell_what_each_disturbance_costs_and_fit_a_terminal():
 def test_runs_are_judged_together():
     both = join([evidence(0.3), evidence(0.9)])
     assert len(both.fields.fields) == len(both.truth) == len(both.found) == 10
+
+
+@pytest.mark.parametrize("classes", [None, ("NILM", "HSIL", "LSIL")])
+def test_runs_that_do_not_go_together_are_refused_before_the_work(classes, tmp_path, monkeypatch):
+    """Of the same fields, which would count twice, or of other classes."""
+    fields = evidence(0.3).fields
+    moved = [replace(one, image=tmp_path / one.image.name) for one in fields.fields]
+    other = replace(fields, classes=classes, fields=tuple(moved)) if classes else fields
+    read = iter([(None, fields), (None, other)])
+    monkeypatch.setattr(module, "load_config", lambda *_: None)
+    monkeypatch.setattr(module, "read_fields", lambda _: next(read))
+    monkeypatch.setattr(module, "disturb", lambda *_: pytest.fail("worked"))
+    told = "b is of the classes NILM, HSIL, LSIL, a of NILM" if classes else "a and b both left"
+    with pytest.raises(ConfigError, match=told):
+        module._compare([Path("a"), Path("b")])
 
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if name != "as they are"])
