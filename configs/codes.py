@@ -281,7 +281,8 @@ SLIDES: dict[str, Entry] = {
         "Copy the file again, or scan the slide again.",
     ),
     "nothing-screened": Entry(
-        "No cells were seen on the overview: nothing was screened, or no tile written.",
+        "No cells were seen on the overview: nothing was screened, no tile written, or none taken "
+        "for `cytolibra export --calibration`.",
         "Look at the slide. If it has cells, screen with --set foreground.enabled=false, or tile "
         "with --all.",
     ),

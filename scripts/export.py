@@ -139,19 +139,31 @@ def _read_tiles(
     mpp: float | None,
     crops: CropCollector,
 ) -> tuple[list[Any], str]:
-    """Tiles to calibrate on, and what the sidecar says of them."""
+    """Tiles to calibrate on, and what the sidecar says of them; tells what was left out.
+
+    Raises:
+        ConfigError: there is no slide, one of them can't be read, or none has cells.
+        SlideError: see `pipeline.tiles.calibration.sample_tiles`.
+    """
     from pipeline.batch.discovery import discover
     from pipeline.slides.mpp import check_mpp_argument
     from pipeline.tiles.calibration import sample_tiles
+    from scripts.telling import warn
 
     if not calibration:
         return [], ""
     check_mpp_argument(mpp)
-    jobs = discover(calibration, Path("nowhere"), with_images=mpp is not None).jobs
+    found = discover(calibration, Path("nowhere"), with_images=mpp is not None)
+    warn(found.doubts)
+    if problem := next((job.problem for job in found.jobs if job.problem), None):
+        raise ConfigError(f"--calibration: {problem}")
     assert detector.card is not None
     visit = crops if detector.card.second_look else None
-    found = sample_tiles([job.path for job in jobs], detector.card.mpp, count, mpp, visit=visit)
-    return found, f"{len(found)} tiles of {len(jobs)} slides or images"
+    paths = [job.path for job in found.jobs]
+    sampled = sample_tiles(paths, detector.card.mpp, count, mpp, visit=visit)
+    warn(sampled.doubts)
+    told = f"{len(sampled.tiles)} tiles of {sampled.slides} slides or images"
+    return sampled.tiles, told
 
 
 def _export_openvino(detector: DenseDetector, out: Path, tiles: tuple[list[Any], str]) -> None:

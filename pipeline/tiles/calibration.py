@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import ConfigError
+from configs import ConfigError, Doubt
+from pipeline.errors import SlideError
+from pipeline.slides.readers.base import show
 from pipeline.slides.slide import Slide, open_slide
 from pipeline.tiles.foreground import ForegroundSettings, find_foreground
-from pipeline.tiles.tiler import TilePlan, TilerSettings, plan_tiles
+from pipeline.tiles.tiler import TilePlan, TilerSettings, check_coarseness, plan_tiles
 from pipeline.tiles.tilereader import read_tile
 
 SIDE = 512
@@ -21,6 +24,21 @@ Visit = Callable[[Slide, NDArray[np.uint8], tuple[float, float]], None]
 """Gets a slide, the pixels of one of its tiles, and where that begins in level-0 pixels."""
 
 
+@dataclass(frozen=True)
+class SampledTiles:
+    """What a network is calibrated on.
+
+    Attributes:
+        tiles: (H, W, 3) RGB each, of at most `SIDE` px a side.
+        slides: how many slides they are of.
+        doubts: what was odd about slides that were looked at; each names its own.
+    """
+
+    tiles: list[NDArray[np.uint8]]
+    slides: int
+    doubts: tuple[Doubt, ...]
+
+
 def sample_tiles(
     slides: Sequence[Path],
     model_mpp: float,
@@ -28,7 +46,7 @@ def sample_tiles(
     slide_mpp: float | None = None,
     seed: int = 0,
     visit: Visit | None = None,
-) -> list[NDArray[np.uint8]]:
+) -> SampledTiles:
     """Tiles with cells, drawn evenly over slides.
 
     Args:
@@ -39,23 +57,46 @@ def sample_tiles(
         seed: of the draw.
         visit: is shown each tile while its slide is open.
 
-    Returns:
-        (H, W, 3) RGB, of at most `SIDE` px a side.
-
     Raises:
-        SlideError: a slide can't be opened.
+        SlideError: a slide can't be opened, or is so coarse that no screen would take it.
         ConfigError: none of the slides has a tile with cells that can be read.
     """
     rng = np.random.default_rng(seed)
     tiles: list[NDArray[np.uint8]] = []
+    doubts: list[Doubt] = []
+    giving = 0
     order = rng.permutation(len(slides))
     for done, index in enumerate(order):
         share = -(-(count - len(tiles)) // (len(order) - done))
+        if not share:
+            break
         with open_slide(slides[index], slide_mpp) as slide:
-            tiles += _sample(slide, model_mpp, share, rng, visit)
+            odd = _doubts_of_scale(slide, model_mpp)
+            found = _sample(slide, model_mpp, share, rng, visit)
+            if not found:
+                text = "no tile with cells that can be read was found, and none is taken of it"
+                odd.append(Doubt(code="nothing-screened", text=text))
+            told = show(slide.path)
+            doubts += [Doubt(code=one.code, text=f"{told}: {one.text}") for one in odd]
+        tiles += found
+        giving += bool(found)
     if not tiles:
         raise ConfigError("--calibration: no tile with cells was found; name slides with cells")
-    return tiles
+    return SampledTiles(tiles, giving, tuple(doubts))
+
+
+def _doubts_of_scale(slide: Slide, model_mpp: float) -> list[Doubt]:
+    """What is to be told where a slide has to be enlarged: int8 would learn the ranges of blur.
+
+    Raises:
+        SlideError: it would be enlarged so much that nobody could judge its cells.
+    """
+    remedy = "leave it out of --calibration, or take a model for this scale"
+    try:
+        doubt = check_coarseness(slide.mpp, model_mpp, False, remedy=remedy)
+    except SlideError as error:
+        raise SlideError(f"{show(slide.path)}: {error.text}", error.code) from None
+    return [doubt] if doubt else []
 
 
 def _sample(

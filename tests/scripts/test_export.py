@@ -15,6 +15,7 @@ from models import load_detector
 from models.card import read_card, save_card
 from models.grader import Grader, GraderConfig, GradingNetwork, save_grader
 from models.storage.graphs import GRADER_FILES, hash_graph
+from pipeline.batch.discovery import Discovery, SlideJob
 from pipeline.geometry import Detections
 from pipeline.network.grading import build_grader
 from pipeline.slides.slide import open_slide
@@ -133,6 +134,44 @@ def test_an_empty_slide_is_nothing_to_calibrate_on(model, tmp_path):
     result = export(model, tmp_path / "export", *learn)
     assert result.exit_code == 2
     assert "no tile with cells was found" in result.stderr
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """What int8 would learn its ranges from, instead of doing so."""
+    seen = []
+    monkeypatch.setattr(
+        "scripts.export._export_openvino", lambda _, __, tiles: seen.append(tiles[1])
+    )
+    monkeypatch.setattr("scripts.export._export_grader", lambda *_: None)
+    return seen
+
+
+def test_what_is_not_calibrated_on_is_told_and_not_counted(model, coco, tmp_path, learned):
+    images = coco[1]
+    Image.fromarray(np.full((300, 300, 3), 240, np.uint8)).save(images / "blank.png")
+    (images / "old.sdpc").write_bytes(b"a slide of a kind that is not read")
+    learn = ("--int8", "--calibration", images, "--mpp", "0.25", "--tiles", "40")
+    result = export(model, tmp_path / "export", *learn)
+    assert result.exit_code == 0, result.output
+    assert learned == ["2 tiles of 2 slides or images"]
+    assert "[files-not-read]" in result.stderr
+    assert "blank.png: no tile with cells" in result.stderr
+
+
+def test_what_is_too_coarse_or_cut_off_is_nothing_to_calibrate_on(
+    model, coco, tmp_path, learned, monkeypatch
+):
+    learn = ("--int8", "--calibration", coco[1])
+    result = export(model, tmp_path / "export", *learn, "--mpp", "1.2")
+    assert (result.exit_code, learned) == (1, [])
+    assert "[too-coarse]" in result.stderr
+    job = SlideJob(coco[1] / "1.dcm", "1.dcm", problem="1.dcm: the file is cut off")
+    found = Discovery((job,), 0)
+    monkeypatch.setattr("pipeline.batch.discovery.discover", lambda *_, **__: found)
+    result = export(model, tmp_path / "export", *learn)
+    assert (result.exit_code, learned) == (2, [])
+    assert result.stderr == "error: --calibration: 1.dcm: the file is cut off\n"
 
 
 def with_weights(folder):
