@@ -16,16 +16,13 @@ import hashlib
 import logging
 import os
 import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeVar
 
 from pipeline.slides.readers.base import DICOM_MARK_END, says_dicom
-
-WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-"""SOP class of whole slide images, the only one that is read."""
+from pipeline.slides.readers.dicom_header import SOP_CLASS, WHOLE_SLIDE, read_series, read_until
 
 DIRECTORY = "1.2.840.10008.1.3.10"
 """Of the index of a medium, which is called DICOMDIR; it is passed over."""
@@ -33,8 +30,6 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 BROKEN_OFF = "broken off; without it the slide lacks a part: copy it again"
 """What is told of a series' file of which a part is missing."""
 
-_SOP_CLASS, _SERIES_UID = 0x00080016, 0x0020000E
-_MEDIA_SOP_CLASS = 0x00020002
 _PIXELS = (0x7FE00001, 0x7FE00008, 0x7FE00009, 0x7FE00010)
 """Pixels, or what stands right in front of them."""
 
@@ -42,6 +37,8 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
 
 _log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -133,15 +130,7 @@ def is_dicom(path: Path, opener: Opener = _open) -> bool:
 
 def _identify(path: Path, opener: Opener) -> tuple[str, str]:
     """SOP class and SeriesInstanceUID of a DICOM file; empty where it doesn't tell."""
-    found = _read(path, [_SOP_CLASS, _SERIES_UID], lambda tag, *_: tag > _SERIES_UID, opener)
-    if found is None:
-        return "", ""
-    try:  # values are made sense of only now
-        sop_class = found.get(_SOP_CLASS) or found.file_meta.get(_MEDIA_SOP_CLASS)
-        return _text(sop_class), _text(found.get(_SERIES_UID))
-    except Exception as problem:  # as for `_read`
-        _log.info("%s: its DICOM header can't be read: %r", path, problem)
-        return "", ""
+    return _read(path, read_series, opener) or ("", "")
 
 
 def _reaches_pixels(path: Path) -> bool:
@@ -153,25 +142,15 @@ def _reaches_pixels(path: Path) -> bool:
         reached = tag in _PIXELS
         return tag >= min(_PIXELS)
 
-    return _read(path, [_SOP_CLASS], stop) is not None and reached
+    found = _read(path, lambda file: read_until(file, [SOP_CLASS], stop))
+    return found is not None and reached
 
 
-def _read(
-    path: Path, tags: Sequence[int], stop: Callable[..., bool], opener: Opener = _open
-) -> Any:
-    """Some elements of a DICOM file; None where it can't be read."""
-    from pydicom.filereader import read_partial  # takes a while to load: for DICOM only
-    from pydicom.tag import Tag
-
+def _read(path: Path, read: Callable[[BinaryIO], Found], opener: Opener = _open) -> Found | None:
+    """What is read of a DICOM file; None where it can't be."""
     try:
-        with opener(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of values that break the standard
-            return read_partial(file, stop_when=stop, specific_tags=[Tag(tag) for tag in tags])
+        with opener(path) as file:
+            return read(file)
     except Exception as problem:  # of a damaged file pydicom raises whatever comes
         _log.info("%s: its DICOM header can't be read: %r", path, problem)
         return None
-
-
-def _text(element: object) -> str:
-    value = getattr(element, "value", None)
-    return str(value).strip(" \0") if value else ""

@@ -21,9 +21,7 @@ from typing import Any
 from pipeline.errors import SlideError
 from pipeline.geometry import Size
 from pipeline.slides.readers.base import DICOM_MARK_END, reason, says_dicom, show
-
-WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-"""SOP class of whole slide images."""
+from pipeline.slides.readers.dicom_header import WHOLE_SLIDE, names_series
 
 Header = Mapping[str, Any]
 """A part of a DICOM header, in the JSON model of PS3.18, annex F."""
@@ -57,9 +55,6 @@ _TAGS = (
 )
 _BEHIND = 0x0048FFFF
 """The last tag that is wanted, with those of its group: what follows can be as large as pixels."""
-
-_START = 2**16
-"""Bytes within which a file names its series."""
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _LONGEST_UID = 64
@@ -166,9 +161,7 @@ def _beside(path: Path, series: str) -> list[tuple[Path, Any]]:
     found = []
     for other in sorted(set(path.parent.iterdir()) - {path}) if series else ():
         try:
-            with other.open("rb") as file:
-                start = file.read(_START)
-            if says_dicom(start) and series.encode() in start:
+            if names_series(other, series):
                 header = _read(other)
                 if str(header.get("SeriesInstanceUID") or "") == series:
                     found.append((other, header))

@@ -10,7 +10,7 @@ import logging
 import math
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -67,7 +67,10 @@ _TAGS = (
     "ExtendedOffsetTableLengths",
 )
 _START = 2**16
-"""Bytes within which a file names its series."""
+"""Bytes within which nearly every file names its series; what is private may push it behind."""
+
+SOP_CLASS, _SERIES_UID = 0x00080016, 0x0020000E
+_MEDIA_SOP_CLASS = 0x00020002
 
 _LONG = frozenset({b"OB", b"OW"})
 _UNDEFINED = 0xFFFFFFFF
@@ -199,12 +202,58 @@ class Instance:
 
 
 def names_series(path: Path, series: str) -> bool:
-    """Whether a file may belong to a series, told without parsing it: folders hold thousands."""
+    """Whether a file may belong to a series, told with as little reading as can be.
+
+    Raises:
+        OSError: it can't be read.
+    """
     if not path.is_file():
         return False
     with path.open("rb") as file:
         start = file.read(_START)
-    return says_dicom(start) and series.encode() in start
+        if not says_dicom(start):
+            return False
+        if series.encode() in start:
+            return True
+        file.seek(0)
+        try:
+            return read_series(file)[1] == series.strip(" \0")
+        except Exception:  # pydicom promises no type; what nobody can read names nothing
+            return False
+
+
+def read_series(file: BinaryIO) -> tuple[str, str]:
+    """SOP class and SeriesInstanceUID of a DICOM file, read no further; empty where not told.
+
+    Raises:
+        Exception: of any type; it is no DICOM, or damaged.
+    """
+    found = read_until(file, [SOP_CLASS, _SERIES_UID], lambda tag, *_: tag > _SERIES_UID)
+    sop_class = found.get(SOP_CLASS) or found.file_meta.get(_MEDIA_SOP_CLASS)
+    return _text(sop_class), _text(found.get(_SERIES_UID))
+
+
+def read_until(file: BinaryIO, tags: Sequence[int], stop: Callable[..., bool]) -> Any:
+    """Some elements of a DICOM file.
+
+    Args:
+        file: at its beginning.
+        tags: of those elements.
+        stop: whether to read no further, by the tag that comes next.
+
+    Raises:
+        Exception: of any type; it is no DICOM, or damaged.
+    """
+    from pydicom.filereader import read_partial  # takes a while to load: for DICOM only
+    from pydicom.tag import Tag
+
+    with warnings.catch_warnings(action="ignore"):  # of values that break the standard
+        return read_partial(file, stop_when=stop, specific_tags=[Tag(tag) for tag in tags])
+
+
+def _text(element: Any) -> str:
+    value = getattr(element, "value", None)
+    return str(value).strip(" \0") if value else ""
 
 
 @dataclass(frozen=True)

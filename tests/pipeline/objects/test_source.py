@@ -50,6 +50,14 @@ def test_the_image_is_that_of_level_0(series, first):
     assert (image.StudyID, image.AccessionNumber, image.PatientSex) == ("", "", "")
 
 
+def test_level_0_is_found_however_far_behind_it_names_its_series(series):
+    header = pydicom.dcmread(series / "b.dcm")
+    header.private_block(0x0009, "ACME", create=True).add_new(1, "OB", bytes(70_000))
+    header.save_as(series / "b.dcm")
+    image = image_of(read_source(series / "a.dcm", SIZE))
+    assert image.SOPInstanceUID == header.SOPInstanceUID
+
+
 def test_nothing_else_of_a_person_is_read(series):
     change(
         series / "b.dcm",

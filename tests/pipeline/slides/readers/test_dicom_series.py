@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dicomfiles import TILE, encoded, write_dicom, write_level, write_parts
 from dicomseries import LABEL
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from slidefiles import MPP, halved, picture
 
@@ -65,6 +65,21 @@ def test_any_file_opens_the_series(tmp_path):
         np.testing.assert_array_equal(shown(reader), IMAGE)
         np.testing.assert_array_equal(shown(reader, 1), HALF)
         assert codes(reader) == []
+        reader.close()
+
+
+def test_a_series_is_found_however_far_behind_its_files_name_it(tmp_path):
+    series = generate_uid()
+    paths = write_series(tmp_path, series)
+    for path in paths:
+        header = dcmread(path)
+        header.private_block(0x0009, "ACME", create=True).add_new(1, "OB", bytes(70_000))
+        header.save_as(path)
+        assert path.read_bytes().index(series.encode()) > 2**16
+    for path in paths:
+        reader = open_dicom(path)
+        assert sizes(reader) == [(200, 150), (100, 75)]
+        np.testing.assert_array_equal(shown(reader), IMAGE)
         reader.close()
 
 
