@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -25,7 +25,7 @@ from pipeline.slides.containers import (
 from pipeline.slides.mpp import GivenMpp, Scale, check_mpp_argument, settle_mpp
 from pipeline.slides.readers.base import Fact, Level, Reader, plain, show
 from pipeline.slides.readers.cached import CachedReader
-from pipeline.slides.readers.planes import retold
+from pipeline.slides.readers.planes import of_several, retold
 from pipeline.slides.readers.profiled import by_profile, with_profile_told
 
 __all__ = ["FOLDER_SUFFIXES", "IMAGE_SUFFIXES", "SLIDE_SUFFIXES", "Level", "Slide", "open_slide"]
@@ -95,6 +95,7 @@ class Slide:
         self.planes = header.planes
         self.plane = header.plane
         self._reader = reader
+        self._header = header
         self._others: dict[int, Slide] = {}
         self._lock = threading.Lock()
         self.settle(scale)
@@ -113,7 +114,7 @@ class Slide:
 
     def settle(self, scale: Scale) -> None:
         """Takes a scale for the slide's, with what is to be told of it; pixels stay as they are."""
-        header = self._reader.header
+        header = self._header
         self._scale = scale
         for other in self._others.values():
             other.settle(scale)
@@ -122,9 +123,27 @@ class Slide:
         self.facts = (*scale.facts, *header.facts)
         self.doubts = (*scale.doubts, *header.doubts)
 
-    def tell_planes(self, fact: Fact, doubt: Doubt | None) -> None:
-        """Takes other words for which focal planes are read, and which are not looked at."""
-        self._reader.header = retold(self._reader.header, fact, doubt)
+    def tell_planes(self, fact: Fact, doubt: Doubt | None, read: Sequence[int] = ()) -> None:
+        """Takes other words for which focal planes are read, and which are not looked at.
+
+        Args:
+            fact: which are read.
+            doubt: which are not looked at; None where all are.
+            read: several planes of which all is told, by their index; none for this one alone.
+
+        Raises:
+            SlideError: one of these can't be read.
+        """
+        header = self._reader.header
+        if read:
+            names = [self.planes[index].name for index in read]
+            each = [self.on_plane(index)._reader.header for index in read]
+            header = replace(
+                header,
+                facts=tuple(of_several(names, [one.facts for one in each], "name")),
+                doubts=tuple(of_several(names, [one.doubts for one in each], "text")),
+            )
+        self._header = retold(header, fact, doubt)
         self.settle(self._scale)
 
     def close(self) -> None:

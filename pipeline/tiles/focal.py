@@ -71,7 +71,8 @@ def plan_planes(slide: Slide, choice: PlaneChoice) -> tuple[Slide, PlanePlan]:
         choice: what is asked for.
 
     Raises:
-        SlideError: a plane is asked for by its number or place that isn't there, or can't be read.
+        SlideError: a plane is asked for by its number or place that isn't there, or a plane
+            can't be read.
     """
     if isinstance(choice, int) or choice.startswith("z="):
         index = _wanted(slide, choice)
@@ -168,7 +169,7 @@ def _tell_several(slide: Slide, how: How, readable: Sequence[int]) -> None:
             f"looked at: {_others(planes, readable)}"
         )
         doubt = Doubt(code=DOUBT, text=text)
-    slide.tell_planes(fact, doubt)
+    slide.tell_planes(fact, doubt, readable)
 
 
 def _searched(count: int) -> Doubt:

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import Doubt, StrictModel
+from configs import Doubt
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import Fact, FocalPlane, Header, Level, Reader, plain
+from pipeline.slides.readers.planes import of_other_plane, of_several
 from pipeline.slides.readers.segments import SHRINKS
 
 GAP = 512
@@ -31,9 +31,6 @@ apart lie in a row: such positions are no stage's, or the scale is none."""
 
 COARSEST_STEP = 256
 """Level-0 pixels to whose multiples areas are moved at most; coarser levels are left out."""
-
-
-Told = TypeVar("Told", bound=StrictModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +58,8 @@ class AreasReader(Reader):
 
     Args:
         areas: two or more of one scale.
+        settled: where these areas lie in another plane, and to whose multiples they are moved;
+            None to settle it.
 
     Attributes:
         places: level-0 rectangles of the areas in the joined slide.
@@ -71,20 +70,24 @@ class AreasReader(Reader):
 
     library = "tifffile"
 
-    def __init__(self, areas: Sequence[Area]) -> None:
+    def __init__(
+        self, areas: Sequence[Area], settled: tuple[list[Rect], int] | None = None
+    ) -> None:
         self._areas = areas
         self._readers = [area.reader for area in areas]
         downsamples = _common_downsamples(self._readers)
         mpp = self._readers[0].header.mpp
         by_stage = _by_stage(areas, mpp) if mpp else None
-        self.places, step = _settle(by_stage or _in_a_row(areas), downsamples)
+        self._settled = settled or _settle(by_stage or _in_a_row(areas), downsamples)
+        self.places, step = self._settled
         downsamples = [downsample for downsample in downsamples if step % downsample == 0]
         self._levels = [_numbers(self._readers, downsample) for downsample in downsamples]
         self._shrinks = [
             _common_shrinks(self._readers, numbers, step // downsample)
             for numbers, downsample in zip(self._levels, downsamples, strict=True)
         ]
-        self.header = self._header(areas, downsamples, step, stated=by_stage is not None)
+        self._built = self._header(areas, downsamples, step, stated=by_stage is not None)
+        self.header = self._built
 
     def shrinks(self, level: int) -> tuple[int, ...]:
         """See `Reader.shrinks`; what all areas have."""
@@ -103,10 +106,11 @@ class AreasReader(Reader):
             return super().of_plane(index)
         readers = [reader.of_plane(index) for reader in self._readers]
         other = AreasReader(
-            [replace(a, reader=r) for a, r in zip(self._areas, readers, strict=True)]
+            [replace(a, reader=r) for a, r in zip(self._areas, readers, strict=True)],
+            self._settled,
         )
         # What else was told of the file, such as which of its images are left out, holds there too.
-        other.header = replace(self.header, levels=other.header.levels, plane=index)
+        other.header = of_other_plane(other.header, index, self.header, self._built)
         return other
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
@@ -146,8 +150,9 @@ class AreasReader(Reader):
             for downsample in downsamples
         )
         headers = [reader.header for reader in self._readers]
-        facts = _of_areas([header.facts for header in headers], "name")
-        doubts = _of_areas([header.doubts for header in headers], "text")
+        numbers = [f"area {number}" for number in range(1, len(areas) + 1)]
+        facts = of_several(numbers, [header.facts for header in headers], "name")
+        doubts = of_several(numbers, [header.doubts for header in headers], "text")
         names = [area.name for area in areas]
         planes, plane = _common_planes(headers)
         return replace(
@@ -173,18 +178,6 @@ def _common_planes(headers: Sequence[Header]) -> tuple[tuple[FocalPlane, ...], i
     if all(header.planes == planes for header in headers):
         return planes, plane
     return tuple(replace(one, readable=False) for one in planes), None
-
-
-def _of_areas(each: Sequence[Sequence[Told]], field: str) -> list[Told]:
-    """What is told of the areas: once if all say it, else with the area's number."""
-    shared = [item for item in each[0] if all(item in others for others in each)]
-    own = [
-        item.model_copy(update={field: f"area {number}: {getattr(item, field)}"})
-        for number, items in enumerate(each, 1)
-        for item in items
-        if item not in shared
-    ]
-    return [*shared, *own]
 
 
 def area_facts(names: Sequence[str], places: Sequence[Rect]) -> tuple[Fact, ...]:

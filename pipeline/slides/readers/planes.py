@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs import Doubt
+from configs import Doubt, StrictModel
 from configs.doubts import listed
 from pipeline.geometry import Rect
 from pipeline.slides.readers.base import Fact, FocalPlane, Header, Reader
@@ -19,6 +20,8 @@ from pipeline.slides.readers.focus import sharpest
 
 FACT, DOUBT = "focal plane", "focal-planes"
 """What a fact is called that names the plane, and the code of the doubt of those not looked at."""
+
+Told = TypeVar("Told", bound=StrictModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ class PlanesReader(Reader):
         found = self._readers[index] if 0 <= index < len(self._readers) else None
         if found is None or index == self.header.plane:
             return super().of_plane(index)
-        return PlaneView(found, self, index)
+        header = of_other_plane(found.header, index, self.header, self._chosen.header)
+        return PlaneView(found, self, header)
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""
@@ -100,12 +104,12 @@ class PlaneView(Reader):
     Args:
         reader: of the plane's pixels.
         owner: of all planes.
-        index: of the plane.
+        header: of the slide, in that plane.
     """
 
-    def __init__(self, reader: Reader, owner: Reader, index: int) -> None:
+    def __init__(self, reader: Reader, owner: Reader, header: Header) -> None:
         self.library = reader.library
-        self.header = replace(owner.header, levels=reader.header.levels, plane=index)
+        self.header = header
         self._reader = reader
         self._owner = owner
 
@@ -187,6 +191,46 @@ def with_plane(
         planes=tuple(planes),
         plane=index,
     )
+
+
+def of_other_plane(own: Header, index: int, slide: Header, chosen: Header) -> Header:
+    """The header of a slide in another plane than the one that its own header tells of.
+
+    What is told of the slide holds for all planes; what is told of a plane holds for that one.
+
+    Args:
+        own: of the other plane's pixels.
+        index: of that plane.
+        slide: of the slide, in the plane that was chosen.
+        chosen: of the pixels of the plane that was chosen.
+    """
+    facts = [one for one in slide.facts if one not in (*chosen.facts, *own.facts)]
+    doubts = [one for one in slide.doubts if one not in (*chosen.doubts, *own.doubts)]
+    return replace(
+        slide,
+        levels=own.levels,
+        facts=(*own.facts, *facts),
+        doubts=(*own.doubts, *doubts),
+        plane=index,
+    )
+
+
+def of_several(names: Sequence[str], each: Sequence[Sequence[Told]], field: str) -> list[Told]:
+    """What is told of several pictures: once where it is told of all, else with the name of each.
+
+    Args:
+        names: of the pictures, for people.
+        each: what is told of each.
+        field: of a fact or doubt, that the name is put into.
+    """
+    shared = [item for item in each[0] if all(item in others for others in each)]
+    own = [
+        item.model_copy(update={field: f"{name}: {getattr(item, field)}"})
+        for name, items in zip(names, each, strict=True)
+        for item in items
+        if item not in shared
+    ]
+    return [*shared, *own]
 
 
 def retold(header: Header, fact: Fact, doubt: Doubt | None) -> Header:

@@ -18,6 +18,7 @@ from configs import Doubt, StrictModel
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect
 from pipeline.slides.readers.base import Fact, Reader
+from pipeline.slides.readers.planes import of_other_plane
 
 _MOST_SAID = 60
 """Characters of a profile's name that are told."""
@@ -136,7 +137,7 @@ class ProfiledReader(Reader):
             return self
         other = ProfiledReader(self._reader.of_plane(index), self._profile)
         # What was found out of the profile holds for all planes.
-        other.header = replace(self.header, levels=other.header.levels, plane=index)
+        other.header = of_other_plane(other.header, index, self.header, self._reader.header)
         return other
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:

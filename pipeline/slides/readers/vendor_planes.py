@@ -140,8 +140,11 @@ def _open_ndpi(path: Path, file: TiffFile, planes: Planes) -> Reader:
             readers[index] = None  # nothing that OpenSlide shows
     readers[nominal] = vendor
     told = planes.told([index for index, reader in enumerate(readers) if reader])
-    vendor.header = with_plane(vendor.header, told, nominal, measured=found.measured)
-    return PlanesReader(readers, vendor.header, file.close) if images else vendor
+    header = with_plane(vendor.header, told, nominal, measured=found.measured)
+    if images:
+        return PlanesReader(readers, header, file.close)
+    vendor.header = header
+    return vendor
 
 
 def _open_aperio(path: Path, file: TiffFile, planes: Planes) -> Reader:

@@ -6,6 +6,7 @@ from PIL import Image, ImageFilter
 from planefiles import write_planes, write_without
 from pydantic import TypeAdapter, ValidationError
 from slidefiles import array_slide, picture
+from zarrfiles import write_ngff
 
 from pipeline.errors import SlideError
 from pipeline.slides.slide import open_slide
@@ -97,6 +98,25 @@ class TestPlan:
         (fact,), doubts = told(plan_planes(stack, choice)[0])
         assert fact.value.startswith({"best": "the sharpest of 3", "all": "all 3"}[choice])
         assert doubts == []
+
+    @pytest.mark.parametrize(
+        ("choice", "faults"),
+        [
+            ("one", []),
+            (1, ["1 of 12 of the finest level"]),
+            (2, []),
+            ("all", ["z = 0 µm: 1 of 12 of the finest level"]),
+            ("best", ["z = 0 µm: 1 of 12 of the finest level"]),
+        ],
+    )
+    def test_what_is_wrong_with_the_planes_that_are_read_is_told(self, tmp_path, choice, faults):
+        path = write_ngff(tmp_path / "a.zarr", IMAGES, levels=1)
+        for channel in range(3):
+            (path / f"0/0.{channel}.0.0.0").unlink()
+        with open_slide(path) as slide:
+            seen, _ = plan_planes(slide, choice)
+            texts = [doubt.text for doubt in seen.doubts if doubt.code == "chunks-missing"]
+        assert [text.partition(" are not stored")[0] for text in texts] == faults
 
     def test_those_that_cannot_be_read_are_told(self, lacking):
         slide, plan = plan_planes(lacking, "all")

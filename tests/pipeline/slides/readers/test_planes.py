@@ -1,6 +1,7 @@
 """Focal planes of one file: named with their depth, and each read as the file stores it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,16 @@ from planefiles import damage_plane, write_planes, write_without
 from slidefiles import ArrayReader, halved, picture, resolution_tags, write_pyramid
 from tifffile import TiffWriter
 
+from configs import Doubt
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
-from pipeline.slides.readers.base import FocalPlane
+from pipeline.slides.mpp import Scale
+from pipeline.slides.readers.areas import Area, AreasReader
+from pipeline.slides.readers.base import Fact, FocalPlane
 from pipeline.slides.readers.planes import Plane, best_plane
+from pipeline.slides.readers.profiled import by_profile
 from pipeline.slides.readers.tiff import TiffReader
-from pipeline.slides.slide import open_slide
+from pipeline.slides.slide import Slide, open_slide
 
 SHARP = picture(512, 384, seed=1)
 WHOLE = Rect(0, 0, 512, 384)
@@ -25,6 +30,32 @@ def blurred(image, radius):
 
 
 IMAGES = [blurred(SHARP, 4), blurred(SHARP, 2), SHARP, blurred(SHARP, 3)]
+
+
+def with_faults(*faults, levels=1):
+    """A stack whose planes lack something each; the second one is sharpest."""
+    planes = []
+    for number, fault in enumerate(faults, 1):
+        image = SHARP if number == 2 else blurred(SHARP, 2)
+        reader = ArrayReader(image, levels)
+        if fault:
+            fact = Fact(name="chunks", value=fault, source="file")
+            told = {"facts": (fact,), "doubts": (Doubt(code="chunks-missing", text=fault),)}
+            reader.header = replace(reader.header, **told)
+        planes.append(Plane(reader, f"plane {number}"))
+    reader = best_plane(planes)
+    doubt = Doubt(code="picture-left-out", text="a map")  # of the file, found out later
+    reader.header = replace(reader.header, doubts=(*reader.header.doubts, doubt))
+    return reader
+
+
+def told_of(reader):
+    header = reader.header
+    facts = [fact.value for fact in header.facts if fact.name == "chunks"]
+    doubts = [doubt for doubt in header.doubts if doubt.code == "chunks-missing"]
+    assert facts == [doubt.text for doubt in doubts]
+    others = [doubt.code for doubt in header.doubts if doubt not in doubts]
+    return facts, others
 
 
 class TestOme:
@@ -102,6 +133,60 @@ class TestOme:
                     np.testing.assert_array_equal(shown, image)
 
 
+class TestTold:
+    """What is wrong with a plane is told of it, and of no other one."""
+
+    FAULTS = (None, "a third", "a third"), ("half", None, None), ("half", "a third", None)
+
+    @pytest.mark.parametrize("faults", FAULTS)
+    def test_of_each_plane_its_own(self, faults):
+        reader = with_faults(*faults)
+        assert reader.header.plane == 1
+        for index, fault in enumerate(faults):
+            told = told_of(reader.of_plane(index))
+            assert told == ([fault] if fault else [], ["focal-planes", "picture-left-out"])
+
+    @pytest.mark.parametrize("faults", FAULTS)
+    def test_through_a_profile_too(self, faults):
+        reader = by_profile(with_faults(*faults))
+        for index, fault in enumerate(faults):
+            other = reader.of_plane(index)
+            others = ["focal-planes", "picture-left-out", "icc-missing"]
+            assert told_of(other) == ([fault] if fault else [], others)
+
+    def test_of_each_plane_of_areas(self):
+        one, other = with_faults(None, "a third", None), with_faults("half", None, None)
+        reader = AreasReader([Area(one, ""), Area(other, "")])
+        later = Doubt(code="ending-differs", text="a TIFF")
+        reader.header = replace(reader.header, doubts=(*reader.header.doubts, later))
+        wanted = [["area 2: half"], ["area 1: a third"], []]
+        for index, faults in enumerate(wanted):
+            other = reader.of_plane(index)
+            found = [d.text for d in other.header.doubts if d.code == "chunks-missing"]
+            assert found == faults
+            others = [d.code for d in other.header.doubts if d.code != "chunks-missing"]
+            assert sorted(others) == sorted(
+                ["areas-joined", "ending-differs", "focal-planes", "picture-left-out"]
+            )
+
+    def test_of_several_with_their_names(self):
+        slide = Slide(None, with_faults("half", "a third", None), Scale(0.25, "file"))
+        fact = Fact(name="focal plane", value="all 3", source="data")
+        for _ in range(2):  # told again, nothing is told twice
+            slide.tell_planes(fact, None, range(3))
+            assert [doubt.text for doubt in slide.doubts] == [
+                "a map", "plane 1: half", "plane 2: a third"
+            ]  # fmt: skip
+            assert [f"{fact.name}: {fact.value}" for fact in slide.facts] == [
+                "plane 1: chunks: half", "plane 2: chunks: a third", "focal plane: all 3"
+            ]  # fmt: skip
+
+    def test_of_several_once_where_all_have_it(self):
+        slide = Slide(None, with_faults("half", "half", "half"), Scale(0.25, "file"))
+        slide.tell_planes(Fact(name="focal plane", value="all 3", source="data"), None, range(3))
+        assert [doubt.text for doubt in slide.doubts] == ["half", "a map"]
+
+
 class TestBad:
     def test_a_plane_without_its_page(self, tmp_path):
         with open_slide(write_without(tmp_path / "a.ome.tif", IMAGES, missing=1)) as slide:
@@ -158,6 +243,21 @@ class TestAreas:
         second = first.of_plane(1)
         assert "128 x 96 px: far smaller" in [fact.value for fact in second.header.facts]
         assert second.header.plane == 1
+
+    def test_they_lie_alike_in_planes_of_other_levels(self):
+        """Areas are moved by whole pixels of every level: as many as the first plane has."""
+        corners = [(0.0, 0.0), (205.0, 5.0)]
+        areas = []
+        for corner in corners:
+            planes = [ArrayReader(SHARP, 3), ArrayReader(blurred(SHARP, 3), 1)]
+            for plane in planes:
+                plane.header = replace(plane.header, mpp=(0.25, 0.25))
+            reader = best_plane([Plane(plane, f"plane {n}") for n, plane in enumerate(planes)])
+            areas.append(Area(reader, "", corner))
+        reader = AreasReader(areas)
+        other = reader.of_plane(1)
+        assert other.places == reader.places
+        assert other.header.levels == reader.header.levels[:1]
 
     def test_each_in_a_plane_of_its_own(self, tmp_path):
         other = picture(512, 384, seed=2)
