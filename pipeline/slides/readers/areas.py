@@ -75,6 +75,7 @@ class AreasReader(Reader):
     ) -> None:
         self._areas = areas
         self._readers = [area.reader for area in areas]
+        self.files = tuple(dict.fromkeys(file for one in self._readers for file in one.files))
         downsamples = _common_downsamples(self._readers)
         mpp = self._readers[0].header.mpp
         by_stage = _by_stage(areas, mpp) if mpp else None

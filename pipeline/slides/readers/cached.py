@@ -26,7 +26,7 @@ BLOCK = 512
 """Side of a block in pixels of its level: 786 kB on the disk."""
 
 
-DECODING = 2
+DECODING = 3
 """Raised when readers come to decode some file to other pixels: older blocks are made anew."""
 
 
@@ -47,6 +47,7 @@ class CachedReader(Reader):
 
     def __init__(self, reader: Reader, path: Path, folder: Path) -> None:
         self.header = reader.header
+        self.files = reader.files
         self._reader = reader
         self._path, self._cache = path, folder
         self._folder = folder / f"{path.name}-{_identity(path, reader)}"

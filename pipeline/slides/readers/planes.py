@@ -109,6 +109,7 @@ class PlaneView(Reader):
 
     def __init__(self, reader: Reader, owner: Reader, header: Header) -> None:
         self.library = reader.library
+        self.files = reader.files
         self.header = header
         self._reader = reader
         self._owner = owner

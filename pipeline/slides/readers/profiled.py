@@ -123,6 +123,7 @@ class ProfiledReader(Reader):
 
     def __init__(self, reader: Reader, profile: Profile | None) -> None:
         self.library = reader.library
+        self.files = reader.files
         self.header = reader.header
         self._reader = reader
         self._profile = profile

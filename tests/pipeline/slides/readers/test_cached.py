@@ -2,16 +2,23 @@
 
 import multiprocessing
 import os
+from copy import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
 from dicomfiles import write_level
+from pydicom import Dataset
 from pydicom.uid import generate_uid
 from slidefiles import MPP, ArrayReader, break_tiles, halved, picture, write_pyramid
 
 from pipeline.errors import ReadError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import cached
+from pipeline.slides.readers.areas import Area, AreasReader
+from pipeline.slides.readers.cached import CachedReader
+from pipeline.slides.readers.planes import Plane, best_plane
+from pipeline.slides.readers.profiled import by_profile, with_profile_told
 from pipeline.slides.slide import open_slide
 
 REGION = Rect(100, 50, 700, 500)
@@ -122,6 +129,42 @@ def test_a_slide_of_which_another_file_changed_has_other_blocks(tmp_path):
         write_level(tmp_path / "s/b.dcm", picture(400, 300, seed=seed), series)
         shown = read(path, tmp_path / "c", region)
         np.testing.assert_array_equal(shown, picture(400, 300, seed=seed)[:150, :200])
+
+
+def test_a_plane_of_which_another_file_changed_has_other_blocks(tmp_path):
+    (tmp_path / "s").mkdir()
+    series, region = generate_uid(), Rect(0, 0, 200, 150)
+
+    def write(name, image, depth):
+        place, shared, measures = Dataset(), Dataset(), Dataset()
+        place.ZOffsetInSlideCoordinateSystem = depth
+        measures.PixelSpacing = [MPP / 1000] * 2
+        shared.PixelMeasuresSequence, shared.PlanePositionSlideSequence = [measures], [place]
+        elements = {"SharedFunctionalGroupsSequence": [shared]}
+        return write_level(tmp_path / "s" / name, image, series, elements=elements)
+
+    path = write("a.dcm", picture(200, 150), 0.0)
+    for seed in (1, 2):  # the other plane's file is replaced
+        faint = picture(200, 150, seed=seed) // 4 + 180
+        write("b.dcm", faint, 2.0)
+        with open_slide(path, cache=tmp_path / "c") as slide:
+            assert slide.plane == 0
+            np.testing.assert_array_equal(slide.on_plane(1).read_level(0, region), faint)
+
+
+def test_whoever_stands_before_a_reader_names_its_files():
+    reader = ArrayReader(picture(64, 64))
+    reader.files = (Path("a"), Path("b"))
+    planes = best_plane([Plane(reader, "1"), Plane(copy(reader), "2")])
+    for one in (
+        planes.of_plane(1),
+        with_profile_told(reader),
+        by_profile(reader),
+        by_profile(planes).of_plane(1),
+        AreasReader([Area(reader, ""), Area(reader, "")]),
+        CachedReader(reader, Path("a"), Path("c")),
+    ):
+        assert one.files == reader.files
 
 
 @pytest.mark.parametrize(
