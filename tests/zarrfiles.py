@@ -37,6 +37,7 @@ def write_ngff(
     more: Mapping[str, Any] | None = None,
     edit: Mapping[str, Any] | None = None,
     unit: str | None = "micrometer",
+    colors: Sequence[str | None] | None = ("FF0000", "00FF00", "0000FF"),
 ) -> Path:
     """One picture.
 
@@ -52,6 +53,7 @@ def write_ngff(
         more: arguments of zarr's create_array.
         edit: entries of the multiscale that take the place of those written.
         unit: of length; None to state none.
+        colors: of the channels, None for one without; None to say nothing of channels.
     """
     planes = [image] if isinstance(image, np.ndarray) else list(image)
     format_ = 2 if version == "0.4" else 3
@@ -86,10 +88,14 @@ def write_ngff(
             if unit:
                 one["unit"] = unit
     multiscale = {"axes": described, "datasets": datasets, "name": "a slide", **dict(edit or {})}
+    omero = {}
+    if colors is not None:
+        omero["omero"] = {"channels": [{"color": one} if one else {"label": "x"} for one in colors]}
     if version == "0.4":
         group.attrs["multiscales"] = [{"version": version, **multiscale}]
+        group.attrs.update(omero)
     else:
-        group.attrs["ome"] = {"version": version, "multiscales": [multiscale]}
+        group.attrs["ome"] = {"version": version, "multiscales": [multiscale], **omero}
     return path
 
 

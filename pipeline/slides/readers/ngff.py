@@ -166,10 +166,11 @@ def _levels(files: ZarrFiles, picture: Picture) -> tuple[list[_Level], list[str]
     Raises:
         SlideError: the finest can't be read.
     """
-    if not is_rgb(picture.colors):
+    if is_rgb(picture.colors) is False:
+        colors = ", ".join(show(one) or "none" for one in picture.colors[:8])
         raise SlideError(
-            f"its channels are of the colours {', '.join(map(show, picture.colors[:8]))}, not red, "
-            "green and blue; export it as RGB of 8 bits",
+            f"its channels are of the colours {colors}, not red, green and blue; export it as RGB "
+            "of 8 bits",
             "channels",
         )
     found, left_out = [_level(files, picture, 0)], []
@@ -293,6 +294,9 @@ def _header(
         )
         if len(levels) == 1:
             doubts.append(Doubt(code="chunks-missing", text=_unjudged(told, as_what)))
+    if not is_rgb(picture.colors):
+        text = "nothing says what its three channels are: read as red, green and blue"
+        doubts.append(Doubt(code="channels-as-rgb", text=text))
     if picture.more:
         told = f"the first of {picture.more + 1} that are called so"
         more.append(Fact(name="multiscale", value=told, source="file"))

@@ -63,7 +63,7 @@ class Picture:
         axes: their names, such as t, c, z, y, x.
         units: µm in the unit of each axis; None for an axis of no length, or no known unit.
         levels: in the order of the file, which is finest first.
-        colors: of its channels, as stated; empty for nothing.
+        colors: of its channels, as stated; empty for one of which nothing is.
         more: how many more are called the same picture, of which NGFF says to take the first.
     """
 
@@ -254,14 +254,21 @@ def _is_number(value: Any) -> bool:
 
 
 def _colors(omero: Any) -> tuple[str, ...]:
-    """The colours of the channels, where each has one."""
     channels = omero.get("channels") if isinstance(omero, dict) else None
     if not isinstance(channels, list):
         return ()
     found = [one.get("color") if isinstance(one, dict) else None for one in channels]
-    return tuple(one.upper() for one in found if isinstance(one, str)) if all(found) else ()
+    return tuple(one.upper() if isinstance(one, str) else "" for one in found)
 
 
-def is_rgb(colors: tuple[str, ...]) -> bool:
-    """Whether channels of these colours are red, green and blue; equal ones say nothing."""
-    return len(set(colors)) <= 1 or list(colors) == _RGB
+def is_rgb(colors: tuple[str, ...]) -> bool | None:
+    """Whether channels of these colours are red, green and blue; None where that isn't said.
+
+    Equal ones say nothing.
+    """
+    if len(set(colors)) <= 1:
+        return None
+    stated = [(color, wanted) for color, wanted in zip(colors, _RGB, strict=False) if color]
+    if len(colors) > len(_RGB) or any(color != wanted for color, wanted in stated):
+        return False
+    return True if len(stated) == len(_RGB) else None

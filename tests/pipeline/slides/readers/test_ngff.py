@@ -416,13 +416,36 @@ def test_what_is_not_read_is_refused_in_one_line(tmp_path, how):
     assert told in refusal(make(tmp_path))
 
 
-def test_colours_of_fluorescence_are_refused(tmp_path):
-    path = small(tmp_path)
-    channels = [{"color": one} for one in ("0000FF", "00FF00", "FF0000")]
-    edited(path, ".zattrs", omero={"channels": channels})
-    assert "not red, green and blue" in refusal(path, "channels")
-    edited(path, ".zattrs", omero={"channels": channels[::-1]})
-    open_slide(path).close()
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("colors", "codes"),
+    [
+        (("FF0000", "00FF00", "0000FF"), []),
+        (("ff0000", "00ff00", "0000ff"), []),
+        (None, ["channels-as-rgb"]),
+        ((None, None, None), ["channels-as-rgb"]),
+        (("FFFFFF", "FFFFFF", "FFFFFF"), ["channels-as-rgb"]),
+        (("FFFFFF",), ["channels-as-rgb"]),
+        (("FF0000", None, "0000FF"), ["channels-as-rgb"]),
+        (("FF0000", "00FF00"), ["channels-as-rgb"]),
+    ],
+)
+def test_channels_of_which_nothing_is_said_are_told(tmp_path, version, colors, codes):
+    with open_slide(small(tmp_path, version=version, colors=colors)) as slide:
+        assert [doubt.code for doubt in slide.doubts] == codes
+
+
+@pytest.mark.parametrize(
+    "colors",
+    [
+        ("0000FF", "00FF00", "FF0000"),
+        ("00FF00", None, "FF0000"),
+        (None, None, "FF0000"),
+        ("FF0000", "00FF00", "0000FF", "FFFFFF"),
+    ],
+)
+def test_channels_of_other_colours_are_refused(tmp_path, colors):
+    assert "not red, green and blue" in refusal(small(tmp_path, colors=colors), "channels")
 
 
 @pytest.mark.parametrize(
