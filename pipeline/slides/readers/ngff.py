@@ -27,7 +27,7 @@ from pipeline.slides.readers.base import (
     levels_of,
     show,
 )
-from pipeline.slides.readers.contents import NOT_AREAS, SMALL
+from pipeline.slides.readers.contents import LARGE, NOT_AREAS, SMALL
 from pipeline.slides.readers.grids import Grid, shows_all
 from pipeline.slides.readers.ngff_levels import LIGHT, NgffLevel
 from pipeline.slides.readers.ngff_metadata import Dataset, Picture, is_rgb, pictures_of
@@ -105,7 +105,7 @@ def open_ngff(path: Path) -> Reader:
 
 
 def _open(files: ZarrFiles) -> Reader:
-    picture, facts = _chosen(files)
+    picture, facts, doubts = _chosen(files)
     found, left_out = _levels(files, picture)
     facts += [_left_out(text) for text in left_out]
     planes = []
@@ -114,7 +114,8 @@ def _open(files: ZarrFiles) -> Reader:
         reader = None
         if levels[0].stored.any():
             told = (*facts, *map(_left_out, lacking))
-            reader = NgffReader(files, levels, _header(picture, found[0], levels, told))
+            header = _header(picture, found[0], levels, told, doubts)
+            reader = NgffReader(files, levels, header)
         planes.append(_plane(picture, found[0], z, reader))
     if not any(plane.reader for plane in planes):
         text = f"no chunk of its array {show(found[0].array.key)} is there; copy it again"
@@ -122,7 +123,7 @@ def _open(files: ZarrFiles) -> Reader:
     return best_plane(planes)
 
 
-def _chosen(files: ZarrFiles) -> tuple[Picture, list[Fact]]:
+def _chosen(files: ZarrFiles) -> tuple[Picture, list[Fact], list[Doubt]]:
     """The picture that is the slide, and what is told of others.
 
     Raises:
@@ -130,12 +131,12 @@ def _chosen(files: ZarrFiles) -> tuple[Picture, list[Fact]]:
     """
     pictures = pictures_of(files)
     if len(pictures) == 1:
-        return pictures[0], []
+        return pictures[0], [], []
     sizes = [_size_of(files, picture) for picture in pictures]
     named = [not NOT_AREAS.isdisjoint(re.split(r"[\W_\d]+", one.name.lower())) for one in pictures]
     places = [place for place, aside in enumerate(named) if not aside] or range(len(pictures))
     largest = max(places, key=lambda place: sizes[place].area)
-    facts = []
+    facts, doubts = [], []
     for place, picture in enumerate(pictures):
         if place == largest:
             continue
@@ -147,12 +148,13 @@ def _chosen(files: ZarrFiles) -> tuple[Picture, list[Fact]]:
                 "several-areas",
             )
         why = "called so" if named[place] else "far smaller"
-        value = f"{show(picture.key)} {show(picture.name)}".strip()
-        facts.append(
-            Fact(name="picture left out", value=f"{value}: {_told(sizes[place])}, {why}",
-                 source="file")
-        )  # fmt: skip
-    return pictures[largest], facts
+        called = f"{show(picture.key)} {show(picture.name)}".strip()
+        size = _told(sizes[place])
+        facts.append(Fact(name="picture left out", value=f"{called}: {size}, {why}", source="file"))
+        if sizes[place].area >= LARGE * sizes[largest].area:
+            text = f"the file holds another large picture ({called}, {size}), which was left out: "
+            doubts.append(Doubt(code="picture-left-out", text=text + why))
+    return pictures[largest], facts, doubts
 
 
 def _size_of(files: ZarrFiles, picture: Picture) -> Size:
@@ -275,11 +277,15 @@ def _grid(level: NgffLevel) -> Grid:
 
 
 def _header(
-    picture: Picture, finest: _Level, levels: Sequence[NgffLevel], facts: Sequence[Fact]
+    picture: Picture,
+    finest: _Level,
+    levels: Sequence[NgffLevel],
+    facts: Sequence[Fact],
+    known: Sequence[Doubt],
 ) -> Header:
     fill = levels[0].fill
     units = dict(zip(picture.axes, picture.units, strict=True))
-    mpp, more, doubts = None, [], []
+    mpp, more, doubts = None, [], list(known)
     if finest.pixel and units["x"] and units["y"]:
         mpp = finest.pixel[0] * units["x"], finest.pixel[1] * units["y"]
     elif finest.pixel:

@@ -131,17 +131,25 @@ def pictures_of(files: ZarrFiles) -> list[Picture]:
 
 def _several(files: ZarrFiles) -> Iterator[Picture]:
     series = _ome(attributes_of(files, "OME"))[0].get("series")
-    keys = [str(number) for number in range(MOST_PICTURES)]
-    if isinstance(series, list):
-        keys = [one for one in series if isinstance(one, str) and is_safe(one)][:MOST_PICTURES]
-    for key in keys:
+    keys = series if isinstance(series, list) else map(str, range(MOST_PICTURES + 1))
+    for number, key in enumerate(keys):
+        if not isinstance(key, str) or not is_safe(key):
+            raise SlideError(
+                f"names {show(repr(key)[:80])} as a picture, which is no place below its folder; a "
+                "picture that lies elsewhere is not read"
+            )
         stated, version = _ome(attributes_of(files, key))
-        if "multiscales" in stated:
-            yield _picture(key, stated, version)
-        elif isinstance(series, list):
-            raise SlideError(f"lacks its picture {show(key)}; copy it again", "data-missing")
-        else:
+        if "multiscales" not in stated:
+            if isinstance(series, list):
+                raise SlideError(f"lacks its picture {show(key)}; copy it again", "data-missing")
             return
+        if number == MOST_PICTURES:
+            raise SlideError(
+                f"holds more than {MOST_PICTURES} pictures; name the one that is meant, as a "
+                "folder of its own",
+                "several-areas",
+            )
+        yield _picture(key, stated, version)
 
 
 def _ome(attributes: dict[str, Any]) -> tuple[dict[str, Any], str]:

@@ -12,6 +12,7 @@ from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect
 from pipeline.slides.containers import open_container
 from pipeline.slides.contract import ReaderContract
+from pipeline.slides.readers import ngff_metadata
 from pipeline.slides.slide import open_slide
 
 zarr = pytest.importorskip("zarr", reason="the tests write OME-Zarr by the zarr package")
@@ -328,6 +329,38 @@ def test_label_and_overview_are_left_out_and_told(tmp_path):
         assert slide.size.width == 530
         told = [fact.value for fact in slide.facts if fact.name == "picture left out"]
         assert told == ["0 macro image: 400 x 300 px, called so", "2 x: 60 x 50 px, far smaller"]
+        (doubt,) = slide.doubts
+        assert doubt.code == "picture-left-out"
+        assert "(0 macro image, 400 x 300 px), which was left out: called so" in doubt.text
+
+
+def test_a_small_one_that_is_left_out_leaves_no_doubt(tmp_path):
+    path = several(tmp_path / "a.zarr", (530, 390), (200, 150), names=["slide", "macro"])
+    with open_slide(path) as slide:
+        assert [fact.name for fact in slide.facts].count("picture left out") == 1
+        assert slide.doubts == ()
+
+
+def with_series(path, *names):
+    zarr.open_group(path, mode="a", zarr_format=2).create_group("OME").attrs["series"] = names
+    return path
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_more_pictures_than_can_be_looked_at_are_refused(tmp_path, monkeypatch, listed):
+    monkeypatch.setattr(ngff_metadata, "MOST_PICTURES", 3)
+    path = several(tmp_path / "a.zarr", (60, 50), *[(12, 10)] * 2)
+    open_slide(path).close()
+    path = several(tmp_path / "b.zarr", (60, 50), *[(12, 10)] * 2, (600, 500))
+    if listed:
+        with_series(path, *"0123")
+    assert "holds more than 3 pictures; name the one" in refusal(path, "several-areas")
+
+
+@pytest.mark.parametrize("name", ["../b", "/etc", 1, None])
+def test_a_picture_that_lies_elsewhere_is_refused(tmp_path, name):
+    path = with_series(several(tmp_path / "a.zarr", (60, 50), (600, 500)), "0", name)
+    assert f"names {name!r} as a picture" in refusal(path)
 
 
 def test_two_areas_are_refused_and_each_can_be_named(tmp_path):
