@@ -13,6 +13,7 @@ from the records.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -215,14 +216,16 @@ def _refuse_manifest(out: Path, sets: Mapping[str, TileSet]) -> None:
         return
     known = {defuse(str(image)) for name, tiles in sets.items() for image, *_ in tiles.rows(name)}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            head, *rows = csv.reader(file)
-    except (ValueError, csv.Error, IsADirectoryError):  # no text, no table, or empty
-        head, rows = [], []
+        text = path.read_bytes().decode(errors="replace")  # which may be cut within a letter
+        head, *rows = csv.reader(io.StringIO(text, newline=""))
+    except (ValueError, csv.Error, IsADirectoryError):  # no table, or empty
+        text, head, rows = "", [], []
     if tuple(head) != COLUMNS:
         raise ConfigError(f"{show(path)}: is no manifest of tiles and would be lost; {_REMEDY}")
+    if rows and (len(rows[-1]) < len(COLUMNS) or not text.endswith("\n")):
+        del rows[-1]  # whatever ended an earlier call cut it off
     for image in (row[0] for row in rows if row):
-        if image not in known and os.path.lexists(out / image):
+        if image not in known and os.path.isfile(out / image):
             raise ConfigError(
                 f"{show(path)}: lists {show(image)}, which no record knows, as of an earlier "
                 "version; name another --out"

@@ -14,7 +14,8 @@ from PIL import Image
 from slidefiles import break_tiles, write_pyramid
 from typer.testing import CliRunner
 
-from pipeline.batch.tilesets import RECORD
+from configs import ConfigError
+from pipeline.batch.tilesets import RECORD, prepare_tiles
 from pipeline.tiles import tilereader
 from scripts.cli import build_app
 
@@ -231,6 +232,23 @@ def test_the_manifest_grows_by_each_slide_that_is_done(tmp_path, monkeypatch):
     monkeypatch.setattr(tilereader, "read_tile", look)
     assert run(tmp_path / "in", "--out", tmp_path / "out", "--all").exit_code == 0
     assert seen == [[], ["a.tif/0_0.png"]]
+
+
+def test_a_manifest_that_was_cut_off_within_a_row_refuses_no_later_call(tmp_path):
+    name, out = "ä, b.tif", tmp_path / "out"
+    for path in (slide(tmp_path / "in/a.tif"), slide(tmp_path / f"in/{name}")):
+        assert run(path, "--out", out, "--all").exit_code == 0
+    write(out / "ä", "as the name goes on to the comma")
+    write(out / "a.tif.txt", "somebody's")
+    manifest = out / "manifest.csv"
+    whole = manifest.read_bytes()
+    last = whole.index(b'"')  # of the name with a comma
+    for end in range(last, len(whole)):
+        manifest.write_bytes(whole[:end])
+        assert set(prepare_tiles(out, [name])) == {"a.tif", name}
+    manifest.write_bytes(whole + b"a.tif.txt,a.tif,1024,0.25,0.0,0.0,1.0\n")
+    with pytest.raises(ConfigError, match=r"lists a\.tif\.txt, which no record knows"):
+        prepare_tiles(out, [name])
 
 
 def test_tiles_of_another_scale_take_the_place_of_the_old_ones(tmp_path):
