@@ -41,7 +41,7 @@ from pipeline.slides.readers.grids import (
     told_of_gaps,
 )
 from pipeline.slides.readers.pictures import Pages, Picture, Scene, full_pictures
-from pipeline.slides.readers.planes import Plane, best_plane
+from pipeline.slides.readers.planes import Plane, best_plane, of_other_plane
 from pipeline.slides.readers.segments import (
     SHARED,
     Samples,
@@ -98,7 +98,12 @@ class TiffReader(Reader):
 
     def of_plane(self, index: int) -> Reader:
         """See `Reader.of_plane`."""
-        return self if index == self.header.plane else self._image.of_plane(index)
+        if index == self.header.plane:
+            return self
+        other = self._image.of_plane(index)
+        # What is told of the file, such as its ending, holds for all planes.
+        other.header = of_other_plane(other.header, index, self.header, self._image.header)
+        return other
 
     def read(self, level: int, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
         """See `Reader.read`."""

@@ -5,6 +5,7 @@ import sqlite3
 import numpy as np
 import pytest
 import tifffile
+from planefiles import write_planes
 from slidefiles import halved, picture, write_aperio, write_flat, write_image, write_pyramid
 
 from pipeline.errors import SlideError
@@ -99,6 +100,14 @@ def test_aperio_without_its_tags_is_told(tmp_path):
         assert [doubt.code for doubt in slide.doubts] == ["ending-differs"]
         assert "Aperio" in slide.doubts[0].text
         np.testing.assert_array_equal(slide.read_level(0, WHOLE), IMAGE)
+
+
+def test_what_is_told_of_the_ending_holds_for_every_focal_plane(tmp_path):
+    path = write_planes(tmp_path / "a.ome.tif", [IMAGE, IMAGE // 2], [0, 2])
+    with open_slide(path.rename(tmp_path / "a.svs")) as slide:
+        for plane in range(2):
+            told = [doubt.code for doubt in slide.on_plane(plane).doubts]
+            assert told.count("ending-differs") == 1
 
 
 @pytest.mark.parametrize("suffix", ["", ".tif", ".tiff", ".svs", ".bak"])
