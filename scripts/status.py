@@ -50,12 +50,14 @@ def status(
     Exit codes: 0 nothing has failed so far, 1 slides have failed, 2 there is no batch, or its
     record is damaged or of a newer version, 130 interrupted.
     """
+    from pipeline.batch.known import KnownResults
     from pipeline.batch.state import read_state
 
     if summary:
         _summarise(reports, quiet=as_json)
+    known = KnownResults(reports)
     while True:
-        state = read_state(reports)
+        state = read_state(reports, known=known)
         if as_json:
             typer.echo(json.dumps(_as_json(state), indent=None if watch else 2))
         else:
@@ -101,12 +103,14 @@ def _counts(state: BatchState) -> dict[str, int]:
     running = {one.slide for one in state.running}
     cut = {name for run in state.runs for name in run.cut_short}
     before = {name for run in state.runs for name in run.done_before}
+    outdated = {name for run in state.runs for name in run.outdated}
     of = {
         "done": len(state.done),
         "running": 0,
         "failed": len(state.failed),
         "not_reached": 0,
         "not_reached_with_an_earlier_result": 0,
+        "not_reached_with_a_result_of_other_settings": 0,
         "cut_short": 0,
     }
     for name, slide in state.slides.items():
@@ -117,6 +121,8 @@ def _counts(state: BatchState) -> dict[str, int]:
             kind = "running" if name in running else "cut_short" if name in cut else kind
         elif name in before:
             kind = "not_reached_with_an_earlier_result"
+        elif name in outdated:
+            kind = "not_reached_with_a_result_of_other_settings"
         of[kind] += 1
     return of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from pipeline.batch.run_record import (
 from pipeline.batch.state import read_state
 from pipeline.geometry import Detections
 from pipeline.reports.cells_table import read_cells
-from pipeline.reports.report import encodable
+from pipeline.reports.report import encodable, on_disk
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.summary import SummaryRow
 from pipeline.reports.summary_columns import summary_table
@@ -112,9 +111,9 @@ def summarise_folder(out: Path) -> tuple[Path, tuple[Doubt, ...]]:
         ConfigError: there is no batch, or its record is damaged or of a newer version; or the
             summary can't be written.
     """
-    state = read_state(out)
-    last = max((run.record for run in state.runs), key=lambda record: record.started)
     known = KnownResults(out)
+    state = read_state(out, known=known)
+    last = max((run.record for run in state.runs), key=lambda record: record.started)
     rows = [
         _row_of_record(out, n, state.slides[n], last.recipe, known) for n in sorted(state.slides)
     ]
@@ -227,18 +226,11 @@ def _row_of_record(
 ) -> SummaryRow:
     if slide.status == "failed":
         return SummaryRow(name, slide.path, "failed", error=slide.error or "")
-    folder = _folder_of(out, name)
+    folder = on_disk(name, out)
     if known.recipe(folder) == recipe and (report := known.summary(folder)):
         return SummaryRow(folder, slide.path, "complete", report)
     error = _OLD if has_result(out / folder) else ""
     return SummaryRow(folder, slide.path, "pending", error=error)
-
-
-def _folder_of(out: Path, name: str) -> str:
-    """The folder of a slide that a record names: bytes that are no text stand there as escapes."""
-    if "\\udc" not in name or has_result(out / name):
-        return name
-    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), name)
 
 
 def _row_not_read(file: NotRead) -> SummaryRow:

@@ -137,9 +137,19 @@ class KnownResults:
         return SlideSummary.of(report) if report else None
 
     def recipe(self, name: str) -> str | None:
-        """The recipe of a result; None where there is no result, or that is not known."""
-        known = self._find(name)
-        return known.made.recipe if known else None
+        """The recipe of a result; None where there is no result, or that is not known.
+
+        Of a result of which nothing is known yet only the fingerprint is read, which is small.
+        """
+        folder = f"{self._out}/{name}"
+        stamp = _stamp(folder)
+        if stamp is None:
+            return None
+        known = self._load().get(name)
+        if known is not None and known.stamp == stamp:
+            return known.made.recipe
+        fingerprint = load_fingerprint(Path(folder))
+        return fingerprint.recipe if fingerprint else None
 
     def besides(self, names: Collection[str]) -> list[str]:
         """Results that are there and known, but for some, by their names."""

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from configs import ConfigError
 from pipeline.batch.journal import Sign, Told, journals, read_journal
+from pipeline.batch.known import KnownResults
 from pipeline.batch.lock import Holder, read_holders
 from pipeline.batch.output import has_result, is_running
 from pipeline.batch.presence import Seen, seen_at_work
@@ -35,6 +36,7 @@ from pipeline.batch.run_record import (
     tell_missing_parts,
     times_of,
 )
+from pipeline.reports.report import on_disk
 from pipeline.reports.summary import SummaryRow
 from pipeline.reports.worklist import Reason, order_slides
 from pipeline.reports.writers import HOST
@@ -65,8 +67,9 @@ class RunState:
         record: with the latest of each slide.
         running: what it has begun and not ended, where its process may live.
         cut_short: slides that it had begun when its process ended.
-        done_before: slides that it has not reached, and of which a result lies there. Most of them
-            need only a look.
+        done_before: slides that it has not reached, and of which a result of its settings and model
+            lies there. Most of them need only a look.
+        outdated: slides that it has not reached, and of which a result of others lies there.
         rate: slides an hour that it has screened, or tried to; None before the first has ended.
         left_s: seconds until it ends at that rate; None where that can't be said, or it has ended.
         holders: who says to be at work on it, where the process may live; the first to come first.
@@ -76,6 +79,7 @@ class RunState:
     running: tuple[Running, ...]
     cut_short: tuple[str, ...]
     done_before: tuple[str, ...]
+    outdated: tuple[str, ...]
     rate: float | None
     left_s: float | None
     holders: tuple[Holder, ...]
@@ -149,12 +153,15 @@ class BatchState:
         return None if not left or None in left else max(one for one in left if one is not None)
 
 
-def read_state(out: Path, now: datetime | None = None) -> BatchState:
+def read_state(
+    out: Path, now: datetime | None = None, known: KnownResults | None = None
+) -> BatchState:
     """How the batch in an output folder stands.
 
     Args:
         out: the folder; nothing is written there.
         now: for tests; None for this moment.
+        known: what is known of the results there, for who looks again and again; None to read it.
 
     Raises:
         ConfigError: there is no batch, or its record is damaged or of a newer version.
@@ -167,10 +174,11 @@ def read_state(out: Path, now: datetime | None = None) -> BatchState:
     seen = tuple(seen_at_work(out))
     doubts += [_tell_silent(one) for one in seen if one.stale]
     latest = max((*records, *(t.record for t in tolds)), key=lambda record: record.started)
+    known = known or KnownResults(out)
     runs, others = [], 0
     for record, signs in _by_run(records, tolds):
         if record.recipe == latest.recipe:
-            runs.append(_state_of(record, signs, out, seen, now or datetime.now(UTC)))
+            runs.append(_state_of(record, signs, out, seen, known, now or datetime.now(UTC)))
         else:
             others += 1
     if others:
@@ -301,14 +309,19 @@ def _tell_silent(one: Seen) -> str:
 
 
 def _state_of(
-    record: RunRecord, signs: Mapping[str, Sign], out: Path, seen: Sequence[Seen], now: datetime
+    record: RunRecord,
+    signs: Mapping[str, Sign],
+    out: Path,
+    seen: Sequence[Seen],
+    known: KnownResults,
+    now: datetime,
 ) -> RunState:
     seen = () if record.shard else seen
     begun = [name for name, slide in record.slides.items() if slide.status == "running"]
     dead = [name for name in begun if record.status != "running" or _is_dead(signs.get(name), seen)]
     running = tuple(Running(name, signs.get(name)) for name in begun if name not in set(dead))
     waiting = [name for name, slide in record.slides.items() if slide.status == "pending"]
-    before = tuple(name for name in waiting if has_result(out / name))
+    before, outdated = _done_before(record, waiting, out, known)
     holders = _live_holders(out, record, seen)
     going_on = record.status == "running" and bool(running or holders)
     rate = _rate(record, now if going_on else None)
@@ -318,10 +331,24 @@ def _state_of(
         running=running,
         cut_short=tuple(dead),
         done_before=before,
+        outdated=outdated,
         rate=rate,
         left_s=3600 * left / rate if going_on and rate else None,
         holders=holders,
     )
+
+
+def _done_before(
+    record: RunRecord, waiting: Sequence[str], out: Path, known: KnownResults
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Slides with a result of a run's own recipe, and those with another; none of --overwrite."""
+    before, outdated = list[str](), list[str]()
+    for name in () if "--overwrite" in record.command else waiting:
+        folder = on_disk(name, out)
+        if has_result(out / folder):
+            alike = known.recipe(folder) == record.recipe
+            (before if alike else outdated).append(name)
+    return tuple(before), tuple(outdated)
 
 
 def _live_holders(out: Path, record: RunRecord, seen: Sequence[Seen]) -> tuple[Holder, ...]:

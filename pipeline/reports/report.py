@@ -7,7 +7,9 @@ The published JSON Schema is ``schema/report.schema.json``; after a change here 
 from __future__ import annotations
 
 import json
+import os
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -430,6 +432,19 @@ def encodable(text: str | Path) -> str:
     """Text that UTF-8 can hold, from a path whose name may have undecodable bytes."""
     text = str(text)
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def on_disk(text: str, below: Path = Path()) -> str:
+    """The path of which `encodable` made a text, where bytes that are no text stand as escapes.
+
+    Args:
+        text: the path, or the name.
+        below: the folder that it is relative to. A file there that is called so letter by letter is
+            the one that is meant.
+    """
+    if "\\udc" not in text or os.path.lexists(below / text):
+        return text
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)
 
 
 def most_suspicious_first(cells: Detections, classes: Sequence[CellClass]) -> Detections:

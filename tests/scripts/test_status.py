@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from data.synth import draw_field
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.fingerprint import Fingerprint, save_fingerprint
 from scripts import status
 from scripts.cli import build_app
 
@@ -122,6 +123,22 @@ def test_nothing_failed_is_told_and_other_commands_are_refused(batch, tmp_path):
         assert words in refused.stderr
     write(slides=failed, given={"warp": 9})
     assert call("retry", tmp_path).exit_code == 2
+
+
+def test_slides_that_were_not_reached_are_told_by_what_lies_there(batch, tmp_path):
+    folder, _ = batch
+    record = json.loads((folder / "out/run.json").read_text())
+    for name, recipe in (("own", record["recipe"]), ("other", "of another model")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").touch()
+        made = Fingerprint(recipe=recipe, files=(), sha256="")
+        save_fingerprint(made, tmp_path / name)
+    slides = {name: {"path": name, "status": "pending"} for name in ("own", "other", "none")}
+    (tmp_path / "run.json").write_text(json.dumps(record | {"slides": slides}))
+    assert call("status", tmp_path).stdout.startswith(
+        "3 slides: 1 not reached, 1 not reached with an earlier result, "
+        "1 not reached with a result of other settings\n"
+    )
 
 
 def test_bad_folders_give_one_line(tmp_path):

@@ -100,6 +100,23 @@ def test_what_is_kept_is_what_the_reports_say_and_is_not_read_again(
     assert len({id(one.common) for one in told if one}) == 1
 
 
+def test_a_recipe_is_told_without_reading_a_report(
+    out: Path, jobs: tuple[SlideJob, ...], read: Counter[str]
+) -> None:
+    put(out, jobs[1], recipe="another")
+    (out / "c.svs").mkdir()
+    (out / "c.svs/fingerprint.json").write_bytes((out / "a.svs/fingerprint.json").read_bytes())
+    read.clear()
+    names = [*(job.name for job in jobs), "c.svs", "none"]
+    told = [RECIPE, "another", RECIPE, None, None]
+    assert [*map(KnownResults(out).recipe, names)] == told
+    assert read == {"fingerprint.json": 3}
+    kept(out, jobs)
+    read.clear()
+    assert [*map(KnownResults(out).recipe, names)] == told
+    assert not read
+
+
 def test_a_result_that_is_another_one_is_read_again_even_if_it_looks_as_old(
     out: Path, jobs: tuple[SlideJob, ...]
 ) -> None:

@@ -11,12 +11,13 @@ from configs import ConfigError
 from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
+from pipeline.batch.fingerprint import Fingerprint, save_fingerprint
 from pipeline.batch.journal import FOLDER, Journal, journals, read_journal
 from pipeline.batch.plan import BatchPlan
 from pipeline.batch.run_record import RunRecord, Shard, SlideRecord, save_record
 from pipeline.batch.state import BatchState, read_state
 from pipeline.errors import SlideError
-from pipeline.reports.report import SlideReport
+from pipeline.reports.report import SlideReport, encodable
 from pipeline.reports.writers import HOST
 
 BEGAN = "2026-01-02T03:00:00.000+00:00"
@@ -43,6 +44,13 @@ def slide(name: str, status: str, minute: int | None = None, **more: object) -> 
     return SlideRecord.parse(values)
 
 
+def write_result(folder: Path, recipe: str) -> None:
+    """What an earlier run has left of a slide."""
+    folder.mkdir()
+    (folder / "report.json").touch()
+    save_fingerprint(Fingerprint(recipe=recipe, files=(), sha256=""), folder)
+
+
 def write_going_on(out: Path) -> Path:
     """A run of this process: two screened, one reused, one failed, one at work, three to come."""
     slides = {
@@ -62,8 +70,7 @@ def write_going_on(out: Path) -> Path:
     journal.add(record, "d")
     record.slides["e"] = slide("e", "running")
     journal.add(record, "e")
-    (out / "h").mkdir()
-    (out / "h/report.json").touch()  # of an earlier run
+    write_result(out / "h", "r")
     (path,) = journals(out)
     return path
 
@@ -92,6 +99,33 @@ def test_a_run_that_goes_on_is_told_by_its_record_and_its_journal(tmp_path: Path
     (failure,) = state.failures
     assert (failure.reason.text, failure.slides) == ("is torn", ("d",))
     assert not state.doubts
+
+
+def test_results_of_other_settings_are_not_told_as_done_before(tmp_path: Path) -> None:
+    write_going_on(tmp_path)
+    write_result(tmp_path / "f", "of another threshold")
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g/report.json").touch()  # nobody knows of what
+    (run,) = read_state(tmp_path, NOW).runs
+    assert (run.done_before, run.outdated) == (("h",), ("f", "g"))
+    assert run.left_s == pytest.approx(3600)  # e, f and g, at three an hour
+
+
+def test_no_result_counts_where_all_is_screened_anew(tmp_path: Path) -> None:
+    record = make_record({"a": slide("a", "pending"), "b": slide("b", "running")})
+    record = record.model_copy(update={"command": ("cytolibra", "screen", "s", "--overwrite")})
+    save_record(record, tmp_path)
+    write_result(tmp_path / "a", "r")
+    (run,) = read_state(tmp_path, NOW).runs
+    assert (run.done_before, run.outdated) == ((), ())
+
+
+def test_a_result_is_found_by_a_name_that_is_no_text(tmp_path: Path) -> None:
+    raw = "d \udcff.svs"
+    save_record(make_record({encodable(raw): slide("d", "pending")}), tmp_path)
+    write_result(tmp_path / raw, "r")
+    (run,) = read_state(tmp_path, NOW).runs
+    assert run.done_before == (encodable(raw),)
 
 
 def test_a_slide_whose_process_is_gone_was_cut_short(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pipeline.reports.report import (
     encodable,
     measure_area,
     most_suspicious_first,
+    on_disk,
     report_schema,
     schema_text,
     union_area,
@@ -142,6 +143,13 @@ def test_a_broken_report_of_an_older_schema_is_refused_not_crashed_on(broken: di
 
 def test_undecodable_names_can_be_written() -> None:
     assert encodable(Path("a\udcff😀.svs")) == "a\\udcff😀.svs"
+
+
+def test_a_path_is_found_again_by_its_text(tmp_path: Path) -> None:
+    for name in ("a\udcff😀.svs", "\udc80\udcff", "plain", "\\udc7f"):  # the last is no byte
+        assert on_disk(encodable(name), tmp_path) == name
+    (tmp_path / "\\udcff").touch()
+    assert on_disk("\\udcff", tmp_path) == "\\udcff"
 
 
 @given(st.integers(0, 60), st.integers(0, 2**32 - 1))
