@@ -159,7 +159,7 @@ def _by_whom(one: Running) -> str:
         since += f" ({_span(max(0.0, spent))})"
     except (ValueError, TypeError):  # no time, or one without a zone
         pass
-    return f"running by process {sign.pid} on {_shown(sign.machine)}, {since}"
+    return f"running by process {sign.pid} on {_shown(sign.node)}, {since}"
 
 
 def _as_json(state: BatchState) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _as_json(state: BatchState) -> dict[str, Any]:
         "running": [
             {
                 "slide": one.slide,
-                "host": one.sign.machine if one.sign else None,
+                "host": one.sign.node if one.sign else None,
                 "pid": one.sign.pid if one.sign else None,
                 "since": one.sign.at if one.sign else None,
             }

@@ -4,7 +4,8 @@ To write ``run.json`` anew with each slide costs more the more slides there are.
 on, each change is a line in a file of its own, in the hidden folder ``.journal`` below the output
 folder; ``run.json`` is written now and then, and at the end. The first line is the record of the
 run without its slides, each other one a slide's name and its record, when it was written, and by
-which process of which machine. (Journals of older versions lack the latter.)
+which process of which machine. (Journals of older versions lack the latter, or all but the
+machine's name of it.)
 
 A journal is gone once all that it says stands in ``run.json``. One that a killed run left behind
 is read by whoever reads records, and taken into the record of the next run. A line that was cut
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.batch.shared_files import make_alike
-from pipeline.reports.writers import HOST
+from pipeline.reports.writers import HOST, MACHINE
 from pipeline.slides.readers.base import show
 
 if TYPE_CHECKING:
@@ -47,14 +48,17 @@ class Sign:
         at: when, in UTC.
         host: the machine, and its world of processes: `pipeline.reports.writers.HOST`.
         pid: the process.
+        machine: the machine since it was started: `pipeline.reports.writers.MACHINE`; empty in
+            older journals.
     """
 
     at: str
     host: str
     pid: int
+    machine: str = ""
 
     @property
-    def machine(self) -> str:
+    def node(self) -> str:
         """The machine's name alone."""
         return re.sub(r"\.\d+$", "", self.host)
 
@@ -150,8 +154,8 @@ class Journal:
     def _write(self, record: RunRecord, name: str, at: str) -> None:
         lines = [] if self._began else [_line(record.model_copy(update={"slides": {}}))]
         slide = record.slides[name].as_json()
-        entry = {"name": name, "slide": slide, "at": at, "host": HOST, "pid": self._pid}
-        lines.append(json.dumps(entry) + "\n")
+        by = {"host": HOST, "pid": self._pid, "machine": MACHINE}
+        lines.append(json.dumps({"name": name, "slide": slide, "at": at, **by}) + "\n")
         make_alike(self._path.parent, self._path.parent.parent)
         # Opened for each line: a few lines a minute, and no handle that a share could lose.
         try:
@@ -284,7 +288,7 @@ def _parse(line: bytes) -> tuple[str, SlideRecord, Sign | None]:
 
 def _sign(entry: Mapping[str, object]) -> Sign | None:
     """When and by whom a line was written; None where it doesn't say, or nothing sensible."""
-    at, host, pid = (entry.get(key) for key in ("at", "host", "pid"))
+    at, host, pid, machine = (entry.get(key) for key in ("at", "host", "pid", "machine"))
     if isinstance(at, str) and isinstance(host, str) and isinstance(pid, int):
-        return Sign(at, host, pid)
+        return Sign(at, host, pid, machine if isinstance(machine, str) else "")
     return None

@@ -2,10 +2,11 @@
 
 What counts is what the last run was asked: records of shards with other settings or another model
 are left out, and told. A slide that a run has begun and not ended is running where its process
-lives; where that is gone, it was cut short. Of a process on another machine that may share its
-slides one can tell by what it shows (`pipeline.batch.presence`): one that has left, or has been
-silent for long, is gone. Of shards nobody can say from here: their slides count as running, since
-when they do is told, and a person has to judge.
+lives; where that is gone, it was cut short. Of a process that may share its slides one can tell by
+what it shows (`pipeline.batch.presence`): one that has left, or has been silent for long, is gone,
+whoever has its number now. Of other processes of this machine their number tells, but for what was
+begun before the machine was started anew. Of shards on other machines nobody can say from here:
+their slides count as running, since when they do is told, and a person has to judge.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from pipeline.batch.run_record import (
 from pipeline.reports.report import on_disk
 from pipeline.reports.summary import SummaryRow
 from pipeline.reports.worklist import Reason, order_slides
-from pipeline.reports.writers import HOST
+from pipeline.reports.writers import HOST, MACHINE, is_earlier_start
 from pipeline.slides.readers.base import show
 
 _LOOKS = 5
@@ -359,21 +360,41 @@ def _live_holders(out: Path, record: RunRecord, seen: Sequence[Seen]) -> tuple[H
         return tuple(sorted(live, key=lambda holder: (holder.since, holder.host, holder.pid)))
     here = platform.node()
     said = read_holders(out, record.shard)
-    return tuple(one for one in said if one.host != here or is_running(one.pid))
+    return tuple(o for o in said if not _has_ended(o.pid, o.machine, here=o.host == here))
 
 
 def _is_dead(sign: Sign | None, seen: Sequence[Seen]) -> bool:
-    """Whether a process is known to be gone."""
+    """Whether a process is known to be gone.
+
+    What it shows of itself comes first: its number may be another process's by now, as that of a
+    container's first one always is.
+    """
     if sign is None:
         return False
+    if shown := [one for one in seen if _is_of(one.holder, sign)]:
+        return all(one.stale for one in shown)
     if sign.host == HOST:
-        return not is_running(sign.pid)
-    shown = [one for one in seen if _is_of(one.holder, sign)]
-    return bool(seen) and all(one.stale for one in shown)
+        return _has_ended(sign.pid, sign.machine, here=True)
+    return bool(seen)
 
 
 def _is_of(holder: Holder, sign: Sign) -> bool:
+    if sign.machine:
+        return (holder.machine, holder.pid) == (sign.machine, sign.pid)
     return holder.pid == sign.pid and holder.machine.startswith(f"{sign.host}.")
+
+
+def _has_ended(pid: int, machine: str, *, here: bool) -> bool:
+    """Whether a process has ended, as far as its number tells.
+
+    Args:
+        pid: its number.
+        machine: on which it has it; empty where an older version wrote that.
+        here: whether that machine has this one's name.
+    """
+    if machine not in ("", MACHINE):
+        return is_earlier_start(machine)
+    return here and not is_running(pid)
 
 
 def _rate(record: RunRecord, now: datetime | None) -> float | None:

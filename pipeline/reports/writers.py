@@ -58,7 +58,22 @@ def _machine() -> str:
 
 
 MACHINE = _machine()
-"""Whose process numbers stand in partial names, and in a `pipeline.batch.lock.Holder`."""
+"""Whose process numbers stand in partial names, journals and a `pipeline.batch.lock.Holder`."""
+
+_BOOT_ID = 32
+"""Hexadecimal digits of what Linux calls a start. Elsewhere an address of the network stands there,
+which another start may share and another call may not."""
+
+
+def is_earlier_start(machine: str) -> bool:
+    """Whether a `MACHINE` is this one before it was started anew, as far as that can be told.
+
+    Another machine of this name looks the same.
+    """
+    host, _, boot = machine.rpartition(".")
+    ours = MACHINE.rpartition(".")[2]
+    return host == HOST and boot != ours and len(boot) == len(ours) == _BOOT_ID
+
 
 _LEVELS = ', "score_abnormal": %.4f, "score_low_grade": %.4f, "score_high_grade": %.4f'
 

@@ -8,17 +8,20 @@ import pytest
 from fakes import MODEL
 
 from configs import ConfigError
+from pipeline.batch import journal as journal_module
 from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import discover
 from pipeline.batch.engines import LocalEngine
 from pipeline.batch.fingerprint import Fingerprint, save_fingerprint
 from pipeline.batch.journal import FOLDER, Journal, journals, read_journal
+from pipeline.batch.lock import Holder
 from pipeline.batch.plan import BatchPlan
-from pipeline.batch.run_record import RunRecord, Shard, SlideRecord, save_record
+from pipeline.batch.run_record import RunRecord, Shard, SlideRecord, record_name, save_record
 from pipeline.batch.state import BatchState, read_state
 from pipeline.errors import SlideError
+from pipeline.reports import writers
 from pipeline.reports.report import SlideReport, encodable
-from pipeline.reports.writers import HOST
+from pipeline.reports.writers import HOST, to_json
 
 BEGAN = "2026-01-02T03:00:00.000+00:00"
 NOW = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
@@ -140,6 +143,62 @@ def test_a_slide_whose_process_is_gone_was_cut_short(tmp_path: Path) -> None:
     lines[-1]["host"] = "elsewhere"  # of which nobody can say from here
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [one.slide for one in read_state(tmp_path, NOW).running] == ["e"]
+
+
+def test_a_number_that_is_used_again_brings_no_process_to_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This process has the number of one that ended with the machine's last start."""
+    earlier = f"{HOST}.{'0' * 32}"
+    monkeypatch.setattr(writers, "MACHINE", f"{HOST}.{'1' * 32}")
+    holder = Holder.this([]).model_copy(update={"machine": earlier})
+    for shard in (None, Shard(index=1, count=1)):
+        out = tmp_path / ("part" if shard else "all")
+        out.mkdir()
+        record = make_record({"a": slide("a", "running")}, shard=shard)
+        save_record(record, out)
+        with monkeypatch.context() as patch:
+            patch.setattr(journal_module, "MACHINE", earlier)
+            Journal(out, record_name(shard, "")).add(record, "a")
+        word = out / f".{record_name(shard, '.holder.json')}"
+        word.write_text(to_json(holder.model_dump(mode="json")))
+        state = read_state(out)
+        assert without(state) == ["a"]
+        assert not state.runs[0].alive
+        assert not state.runs[0].holders
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_process_that_is_silent_is_dead_whoever_has_its_number(
+    tmp_path: Path, older: bool
+) -> None:
+    """As of a container, of which the first process always has the same number."""
+    path = write_going_on(tmp_path)
+    if older:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        told = [{k: v for k, v in line.items() if k != "machine"} for line in lines]
+        path.write_text("".join(json.dumps(line) + "\n" for line in told))
+    shown = tmp_path / f".claims/by/{os.getpid()}-{'0' * 12}"
+    shown.parent.mkdir(parents=True)
+    shown.write_text(to_json(Holder.this([]).model_dump(mode="json")))
+    state = read_state(tmp_path, NOW)
+    assert [one.slide for one in state.running] == ["e"]
+    assert state.runs[0].alive
+    os.utime(shown, (0, 0))
+    state = read_state(tmp_path, NOW)
+    assert without(state) == ["e"]
+    assert not state.runs[0].alive
+    assert "it counts as dead" in state.doubts[0]
+
+
+def test_only_a_start_of_this_machine_is_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "MACHINE", f"{HOST}.{'1' * 32}")
+    assert writers.is_earlier_start(f"{HOST}.{'0' * 32}")
+    for other in (writers.MACHINE, f"elsewhere.{'0' * 32}", f"{HOST}.0a1b2c3d4e5f", HOST, ""):
+        assert not writers.is_earlier_start(other)
+    monkeypatch.setattr(writers, "MACHINE", f"{HOST}.0a1b2c3d4e5f")  # an address of the network
+    for other in (f"{HOST}.{'0' * 32}", f"{HOST}.0a1b2c3d4e5e"):
+        assert not writers.is_earlier_start(other)
 
 
 def test_a_journal_of_an_older_version_tells_who_not(tmp_path: Path) -> None:
