@@ -188,8 +188,7 @@ def _again(reports: Path, record: RunRecord, names: frozenset[str], options: dic
     )
     with keep_metrics(options["metrics"]) as measured:
         result = screen_all(call, measured)
-    # What was not reached has failed no more, so that retry would pass it over.
-    tell_result(result, reports, how_to_go_on(call.overwrite, "that cytolibra screen"))
+    tell_result(result, reports, how_to_go_on(overwrite=False))
     taken = result.screened + result.reused + result.rescored + len(result.failed) + result.pending
     if taken < len(names):
         typer.echo(

@@ -100,6 +100,7 @@ def _lines(state: BatchState) -> Iterator[str]:
 
 def _counts(state: BatchState) -> dict[str, int]:
     """Each slide counts once."""
+    ended = {*state.done, *state.failed}
     running = {one.slide for one in state.running}
     cut = {name for run in state.runs for name in run.cut_short}
     before = {name for run in state.runs for name in run.done_before}
@@ -114,7 +115,7 @@ def _counts(state: BatchState) -> dict[str, int]:
         "cut_short": 0,
     }
     for name, slide in state.slides.items():
-        if slide.status in ("complete", "failed"):
+        if name in ended:
             continue
         kind = "not_reached"
         if slide.status == "running":

@@ -291,7 +291,9 @@ class _Batch:
         if standing and standing.state == "in work" and not ours:
             self._others.add(job)  # whoever made it has yet to say what became of it
             return
-        record = self._note(job, status="complete", reused=True, warnings=report.codes, ended=now())
+        record = self._note(
+            job, status="complete", reused=True, error=None, warnings=report.codes, ended=now()
+        )
         self._listener.slide_ended(job, record, report)
 
     def _get(self, claim: Callable[[], bool]) -> bool:

@@ -85,7 +85,8 @@ def _fresh_records(
     """A record for each slide that knows of the attempts of earlier runs.
 
     Of slides that are not taken, how it went by the same settings and model stays; and so it does
-    of those that this run had done when its process died.
+    of those that this run had done when its process died. Of those that are taken it stays why they
+    failed, until they have been tried: a run that is cut short would lose that.
     """
     known, alike = latest_slides(records), latest_slides(r for r in records if r.recipe == recipe)
     due = {encodable(job.name) for job in taken}
@@ -95,7 +96,8 @@ def _fresh_records(
     for job in jobs:
         name = encodable(job.name)
         attempts = known[name].attempts if name in known else 0
-        fresh[name] = SlideRecord(path=encodable(job.where), attempts=attempts)
+        error = alike[name].error if name in alike else None
+        fresh[name] = SlideRecord(path=encodable(job.where), attempts=attempts, error=error)
         if name not in due and name in alike and alike[name].status in ("complete", "failed"):
             fresh[name] = alike[name].changed(attempts=attempts)
     return fresh

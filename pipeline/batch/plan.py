@@ -161,13 +161,14 @@ class BatchResult:
         slides: Mapping[str, SlideRecord], plan: BatchPlan, problem: str | None = None
     ) -> BatchResult:
         """What the records of a plan's slides, by name, come to."""
+        failed = {n: slide.error or "" for n, slide in slides.items() if slide.status == "failed"}
         complete = [slide for slide in slides.values() if slide.status == "complete"]
         reused = sum(slide.reused for slide in complete)
         rescored = sum(slide.rescored for slide in complete)
         return BatchResult(
             screened=len(complete) - reused - rescored,
             reused=reused,
-            failed={name: slide.error for name, slide in slides.items() if slide.error},
+            failed=failed,
             pending=sum(slide.status == "pending" for slide in slides.values()),
             interrupted=False,
             warned=sum(bool(slide.warnings) for slide in complete),

@@ -71,7 +71,7 @@ class SlideRecord:
         reused: whether a result that was there already was taken.
         rescored: whether its report was made of what an earlier run had found.
         seconds: how long the last attempt took.
-        error: why it failed.
+        error: why it failed; of one that is to be tried again, why it did before.
         warnings: codes of what is to be told of it.
         ended: when, in UTC.
     """
@@ -85,6 +85,11 @@ class SlideRecord:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     ended: str | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it failed when it was last tried to the end, though it may be tried again."""
+        return self.status == "failed" or (self.status != "complete" and self.error is not None)
 
     @property
     def finds_another(self) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -137,8 +137,9 @@ class BatchState:
 
     @property
     def failed(self) -> list[str]:
-        """Names of failed slides."""
-        return [name for name, slide in self.slides.items() if slide.status == "failed"]
+        """Names of failed slides, but for those that are being tried again."""
+        running = {one.slide for one in self.running}
+        return [n for n, slide in self.slides.items() if slide.has_failed and n not in running]
 
     @property
     def rate(self) -> float | None:
@@ -189,7 +190,8 @@ def read_state(
     if missing := tell_missing_parts([run.record for run in runs]):
         doubts.append(missing)
     slides = latest_slides(run.record for run in runs)
-    return BatchState(tuple(runs), slides, tuple(_failures(slides)), tuple(doubts))
+    state = BatchState(tuple(runs), slides, (), tuple(doubts))
+    return replace(state, failures=tuple(_failures({n: slides[n] for n in state.failed})))
 
 
 def _read_unchanged(out: Path) -> tuple[list[RunRecord], list[Told], list[str]]:
@@ -419,13 +421,12 @@ def _rate(record: RunRecord, now: datetime | None) -> float | None:
     return 3600 * len(ended) / seconds if seconds > 0 else None
 
 
-def _failures(slides: Mapping[str, SlideRecord]) -> Iterator[Failure]:
+def _failures(failed: Mapping[str, SlideRecord]) -> Iterator[Failure]:
     """Failures by reason, as the work list tells them."""
     worklist = order_slides(
         [
             SummaryRow(name, slide.path, "failed", error=slide.error or "")
-            for name, slide in slides.items()
-            if slide.status == "failed"
+            for name, slide in failed.items()
         ]
     )
     for reason in worklist.reasons:

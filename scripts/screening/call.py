@@ -291,19 +291,18 @@ def keep_metrics(path: Path | None) -> Iterator[RunMetrics | None]:
         yield kept
 
 
-def how_to_go_on(overwrite: bool, command: str = "the same command") -> str:
+def how_to_go_on(overwrite: bool) -> str:
     """What is to be done where a batch was cut short, in words.
 
     Args:
         overwrite: whether it was to do slides whose results are there: nothing tells those that it
             has done from others.
-        command: which one is to be called.
     """
     if not overwrite:
-        return f"{command} goes on from there"
+        return "the same command goes on from there"
     return (
-        f"{command} does all slides again, for its --overwrite; without that it does those that "
-        "have no result of these settings, and leaves the others as they are, new or old"
+        "the same command does all slides again, for its --overwrite; without that it does those "
+        "that have no result of these settings, and leaves the others as they are, new or old"
     )
 
 

@@ -107,7 +107,7 @@ def test_nothing_failed_is_told_and_other_commands_are_refused(batch, tmp_path):
     none = call("retry", tmp_path)
     assert (none.exit_code, none.stdout) == (0, "1 slides: none has failed\n")
     assert call("status", tmp_path).exit_code == 0
-    write(slides={"a.tif": {"path": "a.tif", "status": "pending"}})  # a retry that was cut short
+    write(slides={"a.tif": {"path": "a.tif", "status": "pending"}})
     left = call("retry", tmp_path)
     assert left.exit_code == 1
     assert "1 slides were not reached: the run's own command screens them" in left.stderr
@@ -181,7 +181,7 @@ def test_a_run_that_was_cut_short_is_told_how_to_go_on(batch, tmp_path, ended):
         assert f"; the same command {words}" in call("status", tmp_path).stdout
 
 
-def test_a_retry_that_was_cut_short_leaves_the_rest_to_screen(batch, tmp_path, monkeypatch):
+def test_a_retry_that_was_cut_short_goes_on_from_there(batch, tmp_path, monkeypatch):
     folder, _ = batch
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
@@ -191,11 +191,16 @@ def test_a_retry_that_was_cut_short_leaves_the_rest_to_screen(batch, tmp_path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalEngine, "submit", stop)
-        cut = call("retry", "out")
+        cut = call("retry", "out", "--only", "mpp-missing")
     assert cut.exit_code == 130
-    assert "interrupted: what is done stays; that cytolibra screen goes on from there" in cut.stderr
-    assert "none has failed" in call("retry", "out").stdout
-    assert "b.tif: screening" in call("screen", "slides", "--out", "out", *OPTIONS).stdout
+    assert "interrupted: what is done stays; the same command goes on from there" in cut.stderr
+    assert "\n1 not reached; see " in cut.stdout
+    assert outcomes(tmp_path)["b.tif"][0] == "pending"
+    told = call("status", "out")
+    assert told.exit_code == 1
+    assert "[mpp-missing] (b.tif)" in told.stdout
+    assert "b.tif: screening" in call("retry", "out", "--only", "mpp-missing").stdout
+    assert outcomes(tmp_path)["b.tif"][0] == "failed"
 
 
 @pytest.mark.parametrize(

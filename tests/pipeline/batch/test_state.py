@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes import MODEL
+from fakes import MODEL, make_report
 
 from configs import ConfigError
 from pipeline.batch import journal as journal_module
@@ -357,6 +357,41 @@ def test_at_every_moment_of_a_run_each_slide_is_told(tmp_path: Path) -> None:
     last = read_state(out)
     assert len(last.failed) == 30
     assert not last.runs[0].alive
+
+
+def test_what_failed_counts_as_failed_until_it_has_been_tried_again(tmp_path: Path) -> None:
+    slides, out = tmp_path / "slides", tmp_path / "out"
+    slides.mkdir()
+    for name in "abc":
+        (slides / f"{name}.svs").write_bytes(b"x")
+    screen_some(out, slides)
+    for state in screen_some(out, slides):
+        running = {one.slide for one in state.running}
+        assert running
+        assert set(state.failed) == {"a.svs", "b.svs", "c.svs"} - running
+    record = RunRecord.model_validate_json((out / "run.json").read_bytes())
+    cut = {n: one.changed(status="running") for n, one in record.slides.items() if n == "a.svs"}
+    save_record(record.model_copy(update={"slides": record.slides | cut}), out)
+    state = read_state(out)
+    assert without(state) == ["a.svs"]
+    assert state.failed == ["a.svs", "b.svs", "c.svs"]
+    assert [failure.slides for failure in state.failures] == [("a.svs", "b.svs", "c.svs")]
+
+
+def test_a_slide_that_failed_and_is_done_since_has_no_error(tmp_path: Path) -> None:
+    slides, out = tmp_path / "slides", tmp_path / "out"
+    slides.mkdir()
+    (slides / "a.svs").write_bytes(b"x")
+    jobs = discover([slides], out, with_images=False).jobs
+    plan = BatchPlan(out=out, model=MODEL, settings={})
+    engine = LocalEngine(lambda path: make_report(path), slots=1)
+    screen_batch(jobs, engine, plan, Watcher(out))
+    record = RunRecord.model_validate_json((out / "run.json").read_bytes())
+    failed = {"a.svs": record.slides["a.svs"].changed(status="failed", error="a.svs: torn")}
+    save_record(record.model_copy(update={"slides": failed}), out)
+    screen_batch(jobs, engine, BatchPlan(out=out, model=MODEL, settings={}), Watcher(out))
+    told = RunRecord.model_validate_json((out / "run.json").read_bytes()).slides["a.svs"]
+    assert (told.status, told.reused, told.error) == ("complete", True, None)
 
 
 def test_a_plan_for_some_slides_keeps_how_it_went_with_the_others(tmp_path: Path) -> None:
