@@ -22,7 +22,7 @@ from configs import StrictModel
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.remote import RemoteSlide
 from pipeline.reports.detections import Finder
-from pipeline.reports.report import ModelFacts, encodable
+from pipeline.reports.report import ModelFacts, encodable, on_disk
 from pipeline.reports.writers import to_json, write_whole
 from pipeline.settings import MADE
 from pipeline.slides.containers import name_packages
@@ -219,8 +219,10 @@ def slide_of(where: str, name: str, known: Fingerprint | None) -> SlideJob:
         name: of the result.
         known: what the result was made of; None where that is not known.
     """
-    path, remote = Path(where), RemoteSlide(where) if "://" in where else None
-    others = tuple(path.parent / file.name for file in known.files[1:]) if known else ()
+    remote = RemoteSlide(where) if "://" in where else None
+    path = Path(where if remote else on_disk(where))
+    companions = known.files[1:] if known else ()
+    others = tuple(path.parent / on_disk(file.name, path.parent) for file in companions)
     gone = remote is not None or not all(os.path.lexists(one) for one in (path, *others))
     job = SlideJob(path, name, others, gone=gone, remote=remote)
     return replace(job, mpp=known.mpp, sha256=known.sha256) if known else job

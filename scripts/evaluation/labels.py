@@ -12,6 +12,7 @@ from unicodedata import normalize
 from configs import ConfigError, Doubt
 from data.tables import Record, Sheet, read_records
 from pipeline.cells.classes import find_category
+from pipeline.reports.report import encodable
 
 _POSITIVE = {"1", "true", "positive", "abnormal", "yes"}
 _NEGATIVE = {"0", "false", "negative", "normal", "no"}
@@ -68,7 +69,9 @@ def read_labels(names: Iterable[str], labels: Path, positive_from: str | None) -
     by_name: dict[str, set[str]] = defaultdict(set)
     for name in names:
         for alias in (name, Path(name).name, Path(name).stem):
+            # As tables hold it, too: bytes that are no text stand there as escapes.
             by_name[normalize("NFC", alias)].add(name)
+            by_name[normalize("NFC", encodable(alias))].add(name)
     find_least(positive_from)  # refused as an option, not as a line of the table
     outcomes: dict[str, Outcome] = {}
     missing = []

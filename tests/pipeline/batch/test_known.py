@@ -15,10 +15,16 @@ from fakes import MODEL, make_cells, make_report
 from pipeline.batch.batch import screen_batch
 from pipeline.batch.discovery import SlideJob, discover
 from pipeline.batch.engines import LocalEngine
-from pipeline.batch.fingerprint import Fingerprint, save_fingerprint, stamp_files
+from pipeline.batch.fingerprint import (
+    FileStamp,
+    Fingerprint,
+    save_fingerprint,
+    slide_of,
+    stamp_files,
+)
 from pipeline.batch.known import FILE, KnownResults
 from pipeline.batch.plan import BatchPlan, is_done
-from pipeline.reports.report import SlideReport
+from pipeline.reports.report import SlideReport, encodable
 from pipeline.reports.slide_summary import SlideSummary
 from pipeline.reports.writers import to_json
 
@@ -314,3 +320,17 @@ def test_a_resumed_batch_reads_no_result_again_and_one_of_a_lost_file_each_once(
         assert read["fingerprint.json"] == read["report.json"] == times
         assert ((out / "summary.csv").read_bytes(), (out / "summary.html").read_bytes()) == pages
         (out / FILE).unlink()
+
+
+def test_a_slide_is_found_again_by_what_its_report_says(jobs: tuple[SlideJob, ...]) -> None:
+    for job in jobs:  # of one of which the name is no text
+        found = slide_of(encodable(job.where), job.name, None)
+        assert (found.path, found.gone) == (job.path, False)
+    folder, name = jobs[0].path.parent, "\udcff.dat"
+    (folder / name).touch()
+    stamps = tuple(FileStamp(name=encodable(n), size=0, mtime_ns=0) for n in ("a.svs", name))
+    made = Fingerprint(recipe=RECIPE, files=stamps, sha256="")
+    found = slide_of(encodable(jobs[0].where), "a.svs", made)
+    assert (found.companions, found.gone) == ((folder / name,), False)
+    (folder / name).unlink()
+    assert slide_of(encodable(jobs[0].where), "a.svs", made).gone

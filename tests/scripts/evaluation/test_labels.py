@@ -50,3 +50,16 @@ def test_what_is_no_abnormal_category_can_not_be_positive(least, message, tmp_pa
     (tmp_path / "labels.csv").write_text("slide,label\na,NILM\nb,HSIL\n")
     with pytest.raises(ConfigError, match=f"^--positive {least}: {message}"):
         read_labels(SLIDES, tmp_path / "labels.csv", least)
+
+
+def test_a_slide_whose_name_is_no_text_is_found_by_its_escapes(tmp_path):
+    """As the reviews' labels.csv and the summary write it."""
+    names = ["day/\udcb2\udce2.tif", "b.tif"]
+    for written in ("day/\\udcb2\\udce2.tif", "\\udcb2\\udce2.tif", "\\udcb2\\udce2"):
+        (tmp_path / "labels.csv").write_text(f"slide,label\n{written},HSIL\nb,NILM\n")
+        found = read_labels(names, tmp_path / "labels.csv", None)
+        assert {name: one.is_positive for name, one in found.outcomes.items()} == {
+            names[0]: True,
+            "b.tif": False,
+        }
+        assert not found.missing
