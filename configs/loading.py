@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar, get_args
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
@@ -57,12 +57,19 @@ def _holds_truth(value: Any) -> bool:
 
 
 def _takes_truth(annotation: Any) -> bool:
-    """Whether True and False may stand in what a type describes; a model looks for itself."""
-    if annotation in (Any, bool, object) or isinstance(annotation, bool):
-        return True
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return True
-    return any(map(_takes_truth, get_args(annotation)))
+    """Whether True and False may stand in what a type describes; of unknown ones they may."""
+    kind, inner = get_origin(annotation), get_args(annotation)
+    if kind is Annotated:
+        return _takes_truth(inner[0])
+    if kind is Literal:
+        return any(isinstance(value, bool) for value in inner)
+    if inner:
+        return any(_takes_truth(one) for one in inner if one is not Ellipsis)
+    plain = isinstance(annotation, type) and issubclass(annotation, _NO_TRUTH)
+    return not plain or annotation is bool
+
+
+_NO_TRUTH = (int, float, str, bytes, PurePath, type(None))
 
 
 def load_config(

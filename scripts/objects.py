@@ -72,7 +72,7 @@ def objects(
         if verdict == "outdated":
             old.append(encodable(result.job.name))
         if kind and not any(name.endswith(".dcm") for name in names):
-            without.append(result.job.name)
+            without.append(encodable(result.job.name))
     if without:
         typer.echo(
             f"warning: {len(without)} slides are no DICOM, {without[0]} first: no DICOM objects of "

@@ -12,6 +12,7 @@ from typing import Literal
 from configs import ConfigError
 from pipeline.batch.discovery import SlideJob
 from pipeline.batch.fingerprint import FileStamp, Fingerprint, hash_content, stamp_files
+from pipeline.reports.report import on_disk
 from pipeline.review.results import ReportFolder
 from pipeline.slides.readers.base import show
 from pipeline.slides.readers.ngff_metadata import is_picture_folder
@@ -85,12 +86,14 @@ class SlideFinder:
         return FoundSlide(None, "gone", text)
 
     def _candidates(self, result: ReportFolder) -> Iterator[Path]:
-        named = Path(result.report.slide.path)
+        told = result.report.slide.path
+        named = Path(on_disk(told))
         yield named
         if not named.is_absolute() and result.fingerprint is not None:
             # It counts from where screen was called: often beside the folder of reports.
             depth = len(Path(result.name).parts)
-            yield result.folder.resolve().parents[depth] / named
+            beside_reports = result.folder.resolve().parents[depth]
+            yield beside_reports / on_disk(told, beside_reports)
         if self._folder is None:
             return
         tail = Path(result.name).parts
@@ -110,7 +113,7 @@ class SlideFinder:
             return self._names
 
     def _is_same(self, path: Path, known: Fingerprint) -> bool:
-        others = tuple(path.parent / file.name for file in known.files[1:])
+        others = tuple(path.parent / on_disk(file.name, path.parent) for file in known.files[1:])
         job = SlideJob(path, "", others)
         try:
             files = stamp_files(job)

@@ -1,11 +1,12 @@
 """Configurations: every preset loads, and what is wrong is named by key, value and remedy."""
 
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 import configs
 from configs import ConfigError, StrictModel, apply_overrides, load_config, load_yaml
@@ -122,12 +123,19 @@ def _keys(values, above=""):
     }
 
 
+@dataclass(frozen=True)
+class Record:
+    reused: bool
+
+
 class Numbers(StrictModel):
     mpp: float | None = None
     offset: tuple[int, int] = (0, 0)
     thresholds: dict[str, float] = Field(default_factory=dict)
     choice: Literal[False, "some"] = False
     switches: dict[str, bool] = Field(default_factory=dict)
+    records: dict[str, Record] = Field(default_factory=dict)
+    told: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 @pytest.mark.parametrize("text", ["mpp: yes", "offset: [on, 0]", "thresholds: {HSIL: no}"])
@@ -138,5 +146,7 @@ def test_a_truth_value_is_no_number(tmp_path, text):
         ConfigError, match=rf"wrong.yaml: {text.partition(':')[0]} = .*true or false"
     ):
         load_config(path, Numbers)
-    found = load_config(None, Numbers, ["choice=no", "switches={a: yes}"])
-    assert (found.choice, found.switches) == (False, {"a": True})
+    stated = ["choice=no", "switches={a: yes}", "records={a: {reused: on}}", "told={a: [yes]}"]
+    found = load_config(None, Numbers, stated)
+    assert (found.choice, found.switches, found.told) == (False, {"a": True}, {"a": [True]})
+    assert found.records["a"].reused

@@ -51,6 +51,20 @@ def test_a_slide_that_was_fetched_is_told_by_its_url(room):
         assert found.reason.startswith("s3://bucket/one.tif: the slide is not there")
 
 
+def test_a_slide_whose_name_is_no_text_is_found(room):
+    name = os.fsdecode(b"caf\xe9.tif")
+    draw_slide(room / "slides/two.tif", 1).rename(room / "slides" / name)
+    write_result(room / "reports", name, room / "slides" / name)
+    with Catalogue(room / "reports") as catalogue:
+        (result,) = (one for one in catalogue if one.name == name)
+        found = catalogue.find_slide(result)
+        assert (found.path, found.code) == (room / "slides" / name, "")
+    shutil.move(room / "slides" / name, room / name)
+    with Catalogue(room / "reports", room) as catalogue:
+        (result,) = (one for one in catalogue if one.name == name)
+        assert catalogue.find_slide(result).path == room / name
+
+
 def test_keys_by_tenths_are_those_of_the_store():
     sides = np.array([[0.05, 0.25, 0.35, 0.45], [1234.15, 7.05, 99999.95, -0.04]])
     cells = cells_on(2)
