@@ -49,11 +49,15 @@ _NO_NUMBER = PydanticCustomError(
 
 def _holds_truth(value: Any) -> bool:
     """Whether a value is True or False, or a list or mapping that has one."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return isinstance(value, bool) or (
-        isinstance(value, list | tuple) and any(map(_holds_truth, value))
-    )
+    left, seen = [value], set[int]()
+    while left:
+        one = left.pop()
+        if isinstance(one, bool):
+            return True
+        if isinstance(one, Mapping | list | tuple) and id(one) not in seen:
+            seen.add(id(one))  # YAML's aliases may name one list a million times
+            left.extend(one.values() if isinstance(one, Mapping) else one)
+    return False
 
 
 def _takes_truth(annotation: Any) -> bool:

@@ -490,7 +490,7 @@ def test_models_are_listed_with_their_cards(model: Path, monkeypatch: pytest.Mon
     result = CliRunner().invoke(build_app("models"), ["models"])
     assert result.exit_code == 0
     assert "untrained" in result.stdout
-    assert "NILM from 0.90, HSIL* from 0.90" in result.stdout
+    assert "    counts from: NILM 0.90, HSIL 0.90\n" in result.stdout
     monkeypatch.setattr("models.list_models", list)
     assert "no model" in CliRunner().invoke(build_app("models"), ["models"]).stdout
 
