@@ -318,7 +318,7 @@ def _join(low: Tree, high: Tree, kind: Any) -> Tree:
     result = dict(low)
     for key, value in high.items():
         below = result.get(key)
-        inner = _inside(kind, key)
+        inner = inside(kind, key)
         if isinstance(below, Said) and isinstance(below.value, list) and isinstance(value, dict):
             value = _join_entries(key, below, value, inner)
         elif (
@@ -373,7 +373,7 @@ def _holds_free_groups(kind: Any) -> bool:
     return any(_is_mapping(one) and typing.get_args(one)[1] is Any for one in _types_in(kind))
 
 
-def _inside(kind: Any, key: str) -> Any:
+def inside(kind: Any, key: str) -> Any:
     """What stands at a key of a model or of a mapping: a field, a type, or None for unknown."""
     for model in _types_in(kind):
         if _is_model(model):

@@ -7,73 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from configs.errors import ConfigError
-from configs.layers import OVERRIDES, Layer, join, plain, read_layers
+from configs.layers import OVERRIDES, Layer, inside, join, plain, read_layers
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
-    """Base of every settings model: unknown keys are errors, numbers finite, instances frozen.
-
-    A truth value is no number: pydantic has True be 1, and YAML 1.1 has yes and on be true, so
-    that ``mpp: yes`` would be a scale of 1 µm a pixel.
-    """
+    """Base of every settings model: unknown keys are errors, numbers finite, instances frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_truth_for_numbers(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        wrong = [
-            InitErrorDetails(type=_NO_NUMBER, loc=(name,), input=value)
-            for name, value in values.items()
-            if _holds_truth(value)
-            and (field := cls.model_fields.get(name)) is not None
-            and not _takes_truth(field.annotation)
-        ]
-        if wrong:
-            raise ValidationError.from_exception_data(cls.__name__, wrong)
-        return values
-
-
-_NO_NUMBER = PydanticCustomError(
-    "truth_value", "is true or false (as yes, no, on and off are in YAML), which it can't be"
-)
-
-
-def _holds_truth(value: Any) -> bool:
-    """Whether a value is True or False, or a list or mapping that has one."""
-    left, seen = [value], set[int]()
-    while left:
-        one = left.pop()
-        if isinstance(one, bool):
-            return True
-        if isinstance(one, Mapping | list | tuple) and id(one) not in seen:
-            seen.add(id(one))  # YAML's aliases may name one list a million times
-            left.extend(one.values() if isinstance(one, Mapping) else one)
-    return False
-
-
-def _takes_truth(annotation: Any) -> bool:
-    """Whether True and False may stand in what a type describes; of unknown ones they may."""
-    kind, inner = get_origin(annotation), get_args(annotation)
-    if kind is Annotated:
-        return _takes_truth(inner[0])
-    if kind is Literal:
-        return any(isinstance(value, bool) for value in inner)
-    if inner:
-        return any(_takes_truth(one) for one in inner if one is not Ellipsis)
-    plain = isinstance(annotation, type) and issubclass(annotation, _NO_TRUTH)
-    return not plain or annotation is bool
-
-
-_NO_TRUTH = (int, float, str, bytes, PurePath, type(None))
 
 
 def load_config(
@@ -104,12 +51,77 @@ def resolve(layers: Sequence[Layer], model: type[Model]) -> Model:
 
 
 def validate(values: Mapping[str, Any], model: type[Model], name: str) -> Model:
-    """Checks ``values`` against ``model``; ``name`` says in errors where they came from."""
+    """Checks ``values`` against ``model``; ``name`` says in errors where they came from.
+
+    A truth value is no number: pydantic has True be 1, and YAML 1.1 has yes and on be true, so
+    that ``mpp: yes`` would be a scale of 1 µm a pixel. That is looked at here, where people's
+    settings come in, as it would make reading of the models that programs write many times slower.
+    """
+    wrong = [
+        f"{key} = {_shortened(repr(value))}: is true or false (as yes, no, on and off are in "
+        "YAML), which it can't be"
+        for key, value in _misplaced_truths(values, model, "", set())
+    ]
+    if wrong:
+        raise ConfigError(f"{name}: " + "; ".join(wrong))
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
         lines = [_explain(detail, model) for detail in error.errors()]
         raise ConfigError(f"{name}: " + "; ".join(lines)) from error
+
+
+def _misplaced_truths(
+    value: Any, kind: Any, key: str, seen: set[tuple[int, int]]
+) -> Iterator[tuple[str, Any]]:
+    """Values that are True or False, or hold one, where their type takes none; with their keys.
+
+    Args:
+        value: as YAML has it.
+        kind: a type or field that it has to fit; None for unknown.
+        key: dotted, of the value.
+        seen: lists and mappings that were looked at as what they stand for: YAML's aliases may
+            name one a million times.
+    """
+    if not _takes_truth(kind):
+        if _holds_truth(value):
+            yield key, value
+    elif isinstance(value, Mapping | list | tuple) and (id(value), id(kind)) not in seen:
+        seen.add((id(value), id(kind)))
+        for name, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            below = inside(kind, str(name)) if isinstance(value, Mapping) else kind
+            yield from _misplaced_truths(inner, below, f"{key}.{name}" if key else str(name), seen)
+
+
+def _holds_truth(value: Any) -> bool:
+    """Whether a value is True or False, or a list or mapping that has one."""
+    left, seen = [value], set[int]()
+    while left:
+        one = left.pop()
+        if isinstance(one, bool):
+            return True
+        if isinstance(one, Mapping | list | tuple) and id(one) not in seen:
+            seen.add(id(one))
+            left.extend(one.values() if isinstance(one, Mapping) else one)
+    return False
+
+
+def _takes_truth(kind: Any) -> bool:
+    """Whether True and False may stand in what a type describes; of unknown ones they may."""
+    if isinstance(kind, FieldInfo):
+        return _takes_truth(kind.annotation)
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _takes_truth(parts[0])
+    if origin is Literal:
+        return any(isinstance(value, bool) for value in parts)
+    if parts:
+        return any(_takes_truth(one) for one in parts if one is not Ellipsis)
+    plain = isinstance(kind, type) and issubclass(kind, _NO_TRUTH)
+    return not plain or kind is bool
+
+
+_NO_TRUTH = (int, float, str, bytes, PurePath, type(None))
 
 
 def _explain(detail: ErrorDetails, model: type[BaseModel]) -> str:

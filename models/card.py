@@ -38,8 +38,11 @@ GraphKind = Literal["openvino", "openvino-int8", "onnx", "scale"]
 """Networks that may lie beside a model's sidecar: its own for other runtimes, see `storage.export`,
 and one that tells a slide's scale, see `learning.scale`."""
 
-Threshold = Annotated[float, Field(gt=0, le=1)]
+Threshold = Annotated[float, Field(gt=0, le=1, strict=True)]
 """A score from which on a cell counts. One of 59 (percent) would find nothing, without a word."""
+
+ModelScale = Annotated[float, Field(ge=0.05, le=5)]
+"""µm per pixel that a network is made for."""
 
 GraderGraphKind = Literal["openvino", "openvino-int8"]
 """The same of a grader."""
@@ -305,7 +308,7 @@ class SecondLookFacts(StrictModel):
     name: str
     backbone: str
     classes: tuple[str, ...]
-    mpp: float = Field(0.25, ge=0.05, le=5)
+    mpp: ModelScale = 0.25
     size: int = Field(128, ge=8)
     mean: tuple[float, float, float]
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
@@ -435,7 +438,7 @@ class ModelCard(StrictModel):
     name: str
     summary: str = ""
     detector: DetectorConfig
-    mpp: float = Field(ge=0.05, le=5)
+    mpp: ModelScale
     widest_cell: float = Field(DEFAULT_WIDEST_CELL, gt=0)
     thresholds: dict[str, Threshold]
     threshold_rule: str = ""

@@ -98,7 +98,7 @@ def test_a_card_of_another_form_is_named_with_its_key(tmp_path, training, key):
     assert key in result.stderr
 
 
-@pytest.mark.parametrize("threshold", [59, 0, -1])
+@pytest.mark.parametrize("threshold", [59, 0, -1, True])
 def test_a_threshold_that_is_no_score_is_refused(tmp_path, threshold):
     sidecar = card(tmp_path / "a", "mine") / "model.json"
     sidecar.write_text(
