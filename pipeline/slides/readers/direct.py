@@ -27,9 +27,9 @@ from data.pixels.jpeg import Space
 from pipeline.errors import ReadError, SlideError
 from pipeline.geometry import Rect, Size
 from pipeline.slides.readers import tiff_tags
-from pipeline.slides.readers.base import Fact, Reader, reason, show
+from pipeline.slides.readers.base import Reader, reason, show
 from pipeline.slides.readers.colors import believe_markers, misread, misstated, told
-from pipeline.slides.readers.grids import Grid
+from pipeline.slides.readers.grids import Grid, fact_of_gaps
 from pipeline.slides.readers.segments import (
     SHARED,
     Samples,
@@ -80,9 +80,7 @@ class DirectReader(Reader):
         if gaps is not None:
             left_out = vendor.header.format in LEAVE_OUT
             self._lost = None if left_out else gaps
-            told = f"{gaps.gaps} of {gaps.stored.size} of the finest level"
-            value = f"{told}; {'shown as glass' if left_out else 'unread'}"
-            facts = (*facts, Fact(name="tiles not stored", value=value, source="file"))
+            facts = (*facts, fact_of_gaps(gaps, "shown as glass" if left_out else "unread"))
         self.header = replace(vendor.header, doubts=doubts, facts=facts)
         self._vendor = vendor
         self._file = file

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,34 +105,69 @@ def on_coarser(place: Rect, size: Size, coarser: Size, lossy: Size | None = None
     return Rect(left, top, right - left, bottom - top)
 
 
+class Coarser(Protocol):
+    """The level behind another one, which tells whether a tile that isn't stored there was lost."""
+
+    @property
+    def size(self) -> Size:
+        """Of the level in px."""
+        ...
+
+    @property
+    def lossy(self) -> Size | None:
+        """Sides of its tiles where these may lose something; None where they don't."""
+        ...
+
+    def read(self, region: Rect, shrink: int = 1) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB of a region of it."""
+        ...
+
+
 def shows_something(pixels: NDArray[np.uint8]) -> bool:
     """Whether pixels (height, width, 3) are more than one colour that fills what wasn't scanned."""
     return bool(np.ptp(pixels, axis=(0, 1)).max() > FAR)
 
 
+def shown_by(coarser: Coarser | None, place: Rect, size: Size) -> str:
+    """The coarser level, by its size, where it shows something at a place; else empty.
+
+    Args:
+        coarser: the next level; None for none.
+        place: of a tile on the finer level.
+        size: of that level.
+    """
+    inner = on_coarser(place, size, coarser.size, coarser.lossy) if coarser else None
+    if coarser is None or inner is None or not shows_something(coarser.read(inner)):
+        return ""
+    return f"{coarser.size.width} x {coarser.size.height} px"
+
+
+def fact_of_gaps(finest: Grid, how: str) -> Fact:
+    """How many tiles of the finest level aren't stored, and how these places are shown."""
+    value = f"{finest.gaps} of {finest.stored.size} of the finest level; {how}"
+    return Fact(name="tiles not stored", value=value, source="file")
+
+
 def told_of_gaps(
-    finest: Grid, coarser: Size | None, lossy: Size | None = None
+    finest: Grid, coarser: Coarser | None
 ) -> tuple[tuple[Fact, ...], tuple[Doubt, ...]]:
     """What is told of tiles of the finest level that aren't stored; nothing where all are.
 
     Args:
         finest: where it has tiles.
-        coarser: size of the next level; None for none.
-        lossy: see `on_coarser`.
+        coarser: the next level; None for none.
     """
     if not finest.gaps:
         return (), ()
-    told = f"{finest.gaps} of {finest.stored.size} of the finest level"
     inner = Rect(finest.side.width, finest.side.height, finest.side.width, finest.side.height)
-    if coarser and on_coarser(inner, finest.size, coarser, lossy):
-        value = f"{told}; shown as glass where no coarser level shows something"
-        return (Fact(name="tiles not stored", value=value, source="file"),), ()
+    if coarser and on_coarser(inner, finest.size, coarser.size, coarser.lossy):
+        how = "shown as glass where no coarser level shows something"
+        return (fact_of_gaps(finest, how),), ()
     text = (
-        f"{told} are not stored, and no coarser level tells whether they were never scanned or "
-        "lost; shown as glass"
+        f"{finest.gaps} of {finest.stored.size} of the finest level are not stored, and no coarser "
+        "level tells whether they were never scanned or lost; shown as glass"
     )
-    fact = Fact(name="tiles not stored", value=f"{told}; shown as glass", source="file")
-    return (fact,), (Doubt(code="tiles-missing", text=text),)
+    return (fact_of_gaps(finest, "shown as glass"),), (Doubt(code="tiles-missing", text=text),)
 
 
 def _inside(

@@ -26,9 +26,8 @@ from pipeline.geometry import Rect, Size
 from pipeline.slides.readers.base import Color, Fact, Header, Reader, plain, reason, show
 from pipeline.slides.readers.grids import (
     Grid,
-    on_coarser,
+    shown_by,
     shows_all,
-    shows_something,
     told_of_gaps,
 )
 from pipeline.slides.readers.segments import (
@@ -208,11 +207,26 @@ class PlacedLevel(ABC):
         """Of a whole tile."""
         return Size(int(self.tiles.width.max()), int(self.tiles.height.max()))
 
+    @property
+    def lossy(self) -> Size | None:
+        """See `pipeline.slides.readers.grids.Coarser`; JPEG's are, and others may be."""
+        return self.side
+
+    @functools.cached_property
+    def grid(self) -> Grid | None:
+        """Where it has tiles, which lie in a grid; None where they are too small to be counted."""
+        side = self.side
+        rows, columns = -(-self.size.height // side.height), -(-self.size.width // side.width)
+        if rows * columns > MOST_PLACES:
+            return None
+        stored = np.zeros((rows, columns), bool)
+        stored[self.tiles.y // side.height, self.tiles.x // side.width] = True
+        return Grid(stored, side, self.size)
+
     @functools.cached_property
     def gaps(self) -> Grid | None:
-        """Where it has tiles, which lie in a grid; None where they fill it, or are too small."""
-        grid = _grid(self)
-        return grid if grid and grid.gaps else None
+        """The grid of its tiles; None where they fill it, or are too small to be counted."""
+        return self.grid if self.grid and self.grid.gaps else None
 
     def _check_blank(self, place: Rect) -> None:
         """Looks whether a tile that isn't there was never scanned, or was lost.
@@ -220,13 +234,10 @@ class PlacedLevel(ABC):
         Raises:
             ReadError: it was lost.
         """
-        level = self.coarser
-        inner = on_coarser(place, self.size, level.size, level.side) if level else None
-        if level and inner and shows_something(level.read(inner)):
-            size = f"{level.size.width} x {level.size.height} px"
+        if shown := shown_by(self.coarser, place, self.size):
             raise ReadError(
                 f"{show(self._files.paths[0])}: the tile at {place.x}, {place.y} of its level of "
-                f"{self.size.width} x {self.size.height} px is not there, while that of {size} "
+                f"{self.size.width} x {self.size.height} px is not there, while that of {shown} "
                 "shows something there; copy the slide again"
             )
 
@@ -374,7 +385,7 @@ def is_whole(coarse: PlacedLevel, fine: PlacedLevel) -> bool:
     """
     if not len(coarse.tiles) or not len(fine.tiles):
         return not len(fine.tiles)
-    own, finer = _grid(coarse), _grid(fine)
+    own, finer = coarse.grid, fine.grid
     return own is not None and finer is not None and shows_all(own, finer)
 
 
@@ -389,20 +400,7 @@ def gaps_of(levels: Sequence[PlacedLevel]) -> tuple[tuple[Fact, ...], tuple[Doub
     finest, *coarser = levels
     if finest.gaps is None:
         return (), ()
-    if not coarser:
-        return told_of_gaps(finest.gaps, None)
-    return told_of_gaps(finest.gaps, coarser[0].size, coarser[0].side)
-
-
-def _grid(level: PlacedLevel) -> Grid | None:
-    """Where a level has tiles; None where they are too small for their places to be counted."""
-    tiles, size, side = level.tiles, level.size, level.side
-    rows, columns = -(-size.height // side.height), -(-size.width // side.width)
-    if rows * columns > MOST_PLACES:
-        return None
-    stored = np.zeros((rows, columns), bool)
-    stored[tiles.y // side.height, tiles.x // side.width] = True
-    return Grid(stored, side, size)
+    return told_of_gaps(finest.gaps, coarser[0] if coarser else None)
 
 
 def grid_problem(tiles: Tiles, size: Size, side: tuple[int, int]) -> str | None:

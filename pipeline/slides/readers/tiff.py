@@ -35,9 +35,8 @@ from pipeline.slides.readers.colors import believe_markers, told
 from pipeline.slides.readers.contents import Contents, contents
 from pipeline.slides.readers.grids import (
     Grid,
-    on_coarser,
+    shown_by,
     shows_all,
-    shows_something,
     told_of_gaps,
 )
 from pipeline.slides.readers.pictures import Pages, Picture, Scene, full_pictures
@@ -257,7 +256,7 @@ class _TiffLevel:
 
     @property
     def lossy(self) -> Size | None:
-        """Sides of its tiles where these may lose something; None where they don't."""
+        """See `pipeline.slides.readers.grids.Coarser`."""
         if self._page.compression not in TIFF.IMAGE_COMPRESSIONS:
             return None
         return Size(*segment_size(self._page))
@@ -385,13 +384,10 @@ class _TiffLevel:
         where = f"the tile at {place.x}, {place.y}"
         if any(segments.stores_beside(index) for segments in self._segments):
             raise ValueError(f"{where} lacks some of its channels; copy the slide again")
-        level = self.coarser
-        inner = on_coarser(place, self.size, level.size, level.lossy) if level else None
-        if level and inner and shows_something(level.read(inner)):
-            size = f"{level.size.width} x {level.size.height} px"
+        if shown := shown_by(self.coarser, place, self.size):
             raise ValueError(
-                f"{where} is not stored, while the image of {size} shows something there; "
-                "copy the slide again"
+                f"{where} is not stored, while the image of {shown} shows something there; copy "
+                "the slide again"
             )
 
     def _ends_in_grey(self, segments: Segments, index: int, pixels: Samples) -> bool:
@@ -563,9 +559,7 @@ def _told_of_gaps(
     if not grids:
         return (), ()
     whole = replace(grids[0], stored=np.logical_and.reduce([grid.stored for grid in grids]))
-    if coarser is None:
-        return told_of_gaps(whole, None)
-    return told_of_gaps(whole, coarser.size, coarser.lossy)
+    return told_of_gaps(whole, coarser)
 
 
 def problem_of(series: Pages) -> str | None:

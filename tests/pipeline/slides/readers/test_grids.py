@@ -1,5 +1,7 @@
 """Where a coarser level shows a tile's place, and what is told of tiles that aren't stored."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -68,8 +70,9 @@ def test_places_without_a_tile():
 def test_what_is_told_of_gaps(coarser, told):
     stored = np.ones((3, 4), bool)
     whole = Grid(stored, Size(50, 40), Size(180, 100))
-    assert told_of_gaps(whole, coarser) == ((), ())
+    level = coarser and SimpleNamespace(size=coarser, lossy=None)
+    assert told_of_gaps(whole, level) == ((), ())
     stored[0, 0] = False
-    (fact,), doubts = told_of_gaps(whole, coarser)
+    (fact,), doubts = told_of_gaps(whole, level)
     assert fact.value.startswith("1 of 12 of the finest level")
     assert [doubt.code for doubt in doubts] == (["tiles-missing"] if told else [])
