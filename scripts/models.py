@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from models import ModelCard
     from models.card import Figure, SecondLookFacts
 
-LEVELS = ("any", "abnormal", "low grade", "high grade")
-"""Groups of cells whose figures are told; those of each class stand in the sidecar."""
-
 models = typer.Typer(help="Lists the shipped models and your own; shows a model's card.")
 
 
@@ -71,26 +68,30 @@ def describe_card(card: ModelCard, mark: str = "") -> str:
         card: of a model.
         mark: stands behind its name.
     """
-    lines = [f"{card.name}{mark}"]
     alone = ", detector alone" if card.second_look else ""
-    facts = {
+    what = {
         "what": card.summary,
         "detector": f"{card.detector.name} on {card.detector.backbone}",
         "classes": ", ".join(_describe_classes(card)),
         "scale": f"{card.mpp:g} µm per pixel",
+    }
+    origin = {
         "thresholds": card.threshold_rule,
         **{f"trained: {key}": value for key, value in card.training.items() if _is_short(value)},
-        f"metrics{alone}": ", ".join(f"{name} {value:.3f}" for name, value in card.metrics.items()),
+        f"metrics{alone}": _listed_metrics(card.metrics),
         "limits": card.limits,
         "licence": card.licence,
         "sha256": card.sha256,
     }
-    for name, value in facts.items():
-        if name == "thresholds":
-            lines.extend(_in_force(card))
-        if value:
-            lines.append(f"  {name}: {value}")
-    return "\n".join(lines)
+    return "\n".join([f"{card.name}{mark}", *_told(what), *_in_force(card), *_told(origin)])
+
+
+def _told(facts: Mapping[str, str]) -> Iterator[str]:
+    return (f"  {name}: {value}" for name, value in facts.items() if value)
+
+
+def _listed_metrics(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
 
 
 def _in_force(card: ModelCard) -> Iterator[str]:
@@ -105,18 +106,20 @@ def _in_force(card: ModelCard) -> Iterator[str]:
 
 
 def _at_thresholds(part: ModelCard | SecondLookFacts, classes: Sequence[str]) -> Iterator[str]:
+    from pipeline.cells.classes import ABNORMAL, HIGH_GRADE, LOW_GRADE
+
     listed = ", ".join(f"{name} {part.thresholds[name]:.2f}" for name in classes)
     yield f"    counts from: {listed}"
     if (found := part.accuracy) is not None:
         for name, facts in found.groups.items():
-            if name in LEVELS:
+            if name in ("any", ABNORMAL, LOW_GRADE, HIGH_GRADE):  # classes: see the sidecar
                 yield (
                     f"    {name}: {facts.cells} cells, AP50 {_figure(facts.ap50)}, "
                     f"recall {_figure(facts.recall)}, precision {_figure(facts.precision)}"
                 )
         yield f"      {found.level:.0%} intervals; {found.data}"
     if (alarms := part.false_alarms) is not None:
-        rate = alarms.groups["abnormal"]
+        rate = alarms.groups[ABNORMAL]
         yield f"    false alarms: {rate.per_mm2:.1f} abnormal cells a mm² where there is none"
         yield f"      {rate.units} {alarms.unit}s, {rate.mm2:.1f} mm²; {alarms.data}"
 
@@ -158,8 +161,7 @@ def _grader(card: ModelCard, indent: str) -> Iterator[str]:
     if told.get("threshold_rule"):
         yield f"{inner}thresholds: {told['threshold_rule']}"
     if look.metrics:
-        metrics = ", ".join(f"{name} {value:.3f}" for name, value in look.metrics.items())
-        yield f"{inner}metrics: {metrics}"
+        yield f"{inner}metrics: {_listed_metrics(look.metrics)}"
     if look.limits:
         yield f"{inner}limits: {look.limits}"
     yield from _terms({"licence": look.licence, "attribution": told.get("attribution")}, inner)

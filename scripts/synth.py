@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from configs import ConfigError, CytoLibraError
+from configs.doubts import listed
 from data.annotations import read_coco
 from data.synth import (
     CLASSES,
@@ -282,10 +283,9 @@ def _refuse_others(out: Path, names: Collection[str]) -> None:
             continue  # none of ours, or cut off in the middle
         stay += [name for name in earlier if name not in names and (out / name).exists()]
     if stay:
-        told = ", ".join(stay[:3]) + (f" and {len(stay) - 3} more" if len(stay) > 3 else "")
         raise ConfigError(
-            f"--out {out}: has {told} of an earlier call, which would stay beside the slides of "
-            "this one, unknown to truth.json; remove them, or name another folder"
+            f"--out {out}: has {listed(stay, 3)} of an earlier call, which would stay beside the "
+            "slides of this one, unknown to truth.json; remove them, or name another folder"
         )
 
 

@@ -73,6 +73,10 @@ class Fingerprint(StrictModel):
     reader: str = ""
     place: str = ""
 
+    def companions(self, path: Path) -> tuple[Path, ...]:
+        """The slide's other files, beside its main one at a path."""
+        return tuple(path.parent / on_disk(file.name, path.parent) for file in self.files[1:])
+
 
 def hash_recipe(settings: Mapping[str, JsonValue], model: ModelFacts) -> str:
     """SHA-256 of all that shapes a result besides the slide.
@@ -221,8 +225,7 @@ def slide_of(where: str, name: str, known: Fingerprint | None) -> SlideJob:
     """
     remote = RemoteSlide(where) if "://" in where else None
     path = Path(where if remote else on_disk(where))
-    companions = known.files[1:] if known else ()
-    others = tuple(path.parent / on_disk(file.name, path.parent) for file in companions)
+    others = known.companions(path) if known else ()
     gone = remote is not None or not all(os.path.lexists(one) for one in (path, *others))
     job = SlideJob(path, name, others, gone=gone, remote=remote)
     return replace(job, mpp=known.mpp, sha256=known.sha256) if known else job

@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -116,13 +117,11 @@ class BatchState:
     Attributes:
         runs: by shard, the last ones of the same settings and model.
         slides: the latest of each slide, by name.
-        failures: the most common first.
         doubts: what could not be read, or doesn't count.
     """
 
     runs: tuple[RunState, ...]
     slides: Mapping[str, SlideRecord]
-    failures: tuple[Failure, ...]
     doubts: tuple[str, ...]
 
     @property
@@ -140,6 +139,11 @@ class BatchState:
         """Names of failed slides, but for those that are being tried again."""
         running = {one.slide for one in self.running}
         return [n for n, slide in self.slides.items() if slide.has_failed and n not in running]
+
+    @cached_property
+    def failures(self) -> tuple[Failure, ...]:
+        """Why slides failed, as the work list tells it; the most common first."""
+        return tuple(_failures({name: self.slides[name] for name in self.failed}))
 
     @property
     def rate(self) -> float | None:
@@ -190,8 +194,7 @@ def read_state(
     if missing := tell_missing_parts([run.record for run in runs]):
         doubts.append(missing)
     slides = latest_slides(run.record for run in runs)
-    state = BatchState(tuple(runs), slides, (), tuple(doubts))
-    return replace(state, failures=tuple(_failures({n: slides[n] for n in state.failed})))
+    return BatchState(tuple(runs), slides, tuple(doubts))
 
 
 def _read_unchanged(out: Path) -> tuple[list[RunRecord], list[Told], list[str]]:

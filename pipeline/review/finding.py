@@ -113,8 +113,7 @@ class SlideFinder:
             return self._names
 
     def _is_same(self, path: Path, known: Fingerprint) -> bool:
-        others = tuple(path.parent / on_disk(file.name, path.parent) for file in known.files[1:])
-        job = SlideJob(path, "", others)
+        job = SlideJob(path, "", known.companions(path))
         try:
             files = stamp_files(job)
             # The main file may be called otherwise where it was reached by another name.

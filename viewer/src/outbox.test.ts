@@ -88,6 +88,16 @@ function outbox(send: (path: string, body: unknown) => Promise<Reading>, shelf =
   return { made, told, shelf };
 }
 
+/** What a page that had no server has left: one change, decided on a version. */
+function keptAt(version: number): Shelf {
+  const shelf = new Shelf();
+  const { made } = outbox(() => Promise.reject(new OfflineError("gone")), shelf);
+  made.start(at(version));
+  made.push(agree("a"));
+  made.close();
+  return shelf;
+}
+
 describe("project", () => {
   it("shows what is on its way", () => {
     const shown = project(at(3), [agree("a"), { ...agree("b"), verdict: "reject" } as Change]);
@@ -185,11 +195,7 @@ describe("Outbox", () => {
   });
 
   it("sends what was kept with the version on which it was decided", async () => {
-    const shelf = new Shelf();
-    const before = outbox(() => Promise.reject(new OfflineError("gone")), shelf);
-    before.made.start(at(3));
-    before.made.push(agree("a"));
-    before.made.close();
+    const shelf = keptAt(3);
     const versions: number[] = [];
     const { made } = outbox(async (_, body) => {
       versions.push((body as { version: number }).version);
@@ -369,11 +375,7 @@ describe("Outbox", () => {
   });
 
   it("builds on what is shown when the last that was kept is refused", async () => {
-    const shelf = new Shelf();
-    const before = outbox(() => Promise.reject(new OfflineError("gone")), shelf);
-    before.made.start(at(3));
-    before.made.push(agree("a"));
-    before.made.close();
+    const shelf = keptAt(3);
     const versions: number[] = [];
     const { made } = outbox(async (_, body) => {
       const { key, version } = body as { key: string; version: number };

@@ -312,7 +312,7 @@ class ReviewStore:
             self._must_write()
             with writing(self._connection, self.path) as connection:
                 placed = [(slide_row(connection, field.slide), field) for field in fields]
-                old = [task.id for task in self.tasks() if replace and not task.done]
+                old = [task.id for task in self.tasks() if not task.done] if replace else []
                 return tasks.insert(connection, placed, old)
 
     def marks(self, slide: SlideKey) -> list[RegionMark]:

@@ -1,6 +1,7 @@
 import json
 import os
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -331,6 +332,15 @@ class Watcher:
     def slide_ended(self, job: object, record: object, report: object) -> None: ...
 
 
+def folder_of_slides(below: Path, names: Iterable[str]) -> Path:
+    """A folder of files that look like slides."""
+    slides = below / "slides"
+    slides.mkdir()
+    for name in names:
+        (slides / f"{name}.svs").write_bytes(b"x")
+    return slides
+
+
 def screen_some(out: Path, slides: Path, **changes: object) -> list[BatchState]:
     def screen(path: Path) -> SlideReport:
         raise SlideError(f"{path}: unreadable")
@@ -343,10 +353,8 @@ def screen_some(out: Path, slides: Path, **changes: object) -> list[BatchState]:
 
 
 def test_at_every_moment_of_a_run_each_slide_is_told(tmp_path: Path) -> None:
-    slides, out = tmp_path / "slides", tmp_path / "out"
-    slides.mkdir()
-    for index in range(30):
-        (slides / f"{index:02}.svs").write_bytes(b"x")
+    slides = folder_of_slides(tmp_path, [f"{index:02}" for index in range(30)])
+    out = tmp_path / "out"
     seen = screen_some(out, slides)
     assert len(seen) == 30
     for state in seen:
@@ -360,10 +368,7 @@ def test_at_every_moment_of_a_run_each_slide_is_told(tmp_path: Path) -> None:
 
 
 def test_what_failed_counts_as_failed_until_it_has_been_tried_again(tmp_path: Path) -> None:
-    slides, out = tmp_path / "slides", tmp_path / "out"
-    slides.mkdir()
-    for name in "abc":
-        (slides / f"{name}.svs").write_bytes(b"x")
+    slides, out = folder_of_slides(tmp_path, "abc"), tmp_path / "out"
     screen_some(out, slides)
     for state in screen_some(out, slides):
         running = {one.slide for one in state.running}
@@ -379,9 +384,7 @@ def test_what_failed_counts_as_failed_until_it_has_been_tried_again(tmp_path: Pa
 
 
 def test_a_slide_that_failed_and_is_done_since_has_no_error(tmp_path: Path) -> None:
-    slides, out = tmp_path / "slides", tmp_path / "out"
-    slides.mkdir()
-    (slides / "a.svs").write_bytes(b"x")
+    slides, out = folder_of_slides(tmp_path, "a"), tmp_path / "out"
     jobs = discover([slides], out, with_images=False).jobs
     plan = BatchPlan(out=out, model=MODEL, settings={})
     engine = LocalEngine(lambda path: make_report(path), slots=1)
@@ -395,10 +398,7 @@ def test_a_slide_that_failed_and_is_done_since_has_no_error(tmp_path: Path) -> N
 
 
 def test_a_plan_for_some_slides_keeps_how_it_went_with_the_others(tmp_path: Path) -> None:
-    slides, out = tmp_path / "slides", tmp_path / "out"
-    slides.mkdir()
-    for name in "abc":
-        (slides / f"{name}.svs").write_bytes(b"x")
+    slides, out = folder_of_slides(tmp_path, "abc"), tmp_path / "out"
     screen_some(out, slides)
     screen_some(out, slides, only=frozenset({"b.svs"}))
     state = read_state(out)
